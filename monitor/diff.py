@@ -1,0 +1,165 @@
+"""What a look changes in what is known of a job; pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from monitor.model import Change, Kind, Severity, Snapshot, Standing, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from monitor.model import Observation, Verdict
+
+_OWN_SEVERITY = {
+    Kind.UPDATED: Severity.INFO,
+    Kind.MISSING: Severity.WARNING,
+    Kind.REAPPEARED: Severity.INFO,
+    Kind.STUCK: Severity.WARNING,
+    Kind.UNSTUCK: Severity.INFO,
+}
+
+
+def is_stale(before: Snapshot | None, seen: Observation) -> bool:
+    """Whether the service itself dates this answer before the one already known."""
+    return bool(
+        before and before.updated_at and seen.updated_at and seen.updated_at < before.updated_at
+    )
+
+
+def merged_parts(before: Snapshot | None, seen: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Fill what the look did not tell with what was known."""
+    known = before.parts if before else {}
+    return {name: value or known.get(name) for name, value in seen.items()}
+
+
+def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Snapshot:
+    """Return the snapshot after a look, its ``sequence`` still the old one."""
+    parts = merged_parts(before, seen.parts)
+    moved = before is None or has_moved(before, parts, verdict.phase)
+    return Snapshot(
+        job=seen.job,
+        parts=parts,
+        state=verdict.state,
+        phase=verdict.phase,
+        severity=verdict.severity,
+        ending=verdict.ending,
+        fields={**(before.fields if before else {}), **seen.fields},
+        reason=seen.reason or (None if moved or before is None else before.reason),
+        updated_at=seen.updated_at or (before.updated_at if before else None),
+        sequence=before.sequence if before else 0,
+        first_seen_at=before.first_seen_at if before else seen.seen_at,
+        changed_at=seen.seen_at if moved or before is None else before.changed_at,
+        looked_at=seen.asked_at,
+        ended_at=_ended_at(before, seen, verdict),
+        missing=False,
+        stuck=before.stuck and not moved if before else False,
+    )
+
+
+def _ended_at(before: Snapshot | None, seen: Observation, verdict: Verdict) -> datetime | None:
+    if not verdict.phase.terminal:
+        return None
+    return (before.ended_at if before else None) or seen.seen_at
+
+
+def has_moved(before: Snapshot, parts: Mapping[str, str | None], phase: str) -> bool:
+    """Whether the state is another one; a part that only became known is none."""
+    known = ((before.parts.get(name), value) for name, value in parts.items())
+    return before.phase != phase or any(old and new and old != new for old, new in known)
+
+
+def changes(
+    before: Snapshot, after: Snapshot, unwatched: frozenset[str] = frozenset()
+) -> tuple[Change, ...]:
+    """List the parts of the state, then the watched fields, that differ."""
+    fields = (
+        (name, before.fields.get(name), after.fields.get(name))
+        for name in _names(before.fields, after.fields)
+        if name not in unwatched and name not in after.parts
+    )
+    parts = ((name, before.parts.get(name), value) for name, value in after.parts.items())
+    return tuple(Change(*row) for row in (*parts, *fields) if row[1] != row[2])
+
+
+def _names(*mappings: Mapping[str, Any]) -> Iterable[str]:
+    return dict.fromkeys(name for mapping in mappings for name in mapping)
+
+
+def kinds(
+    before: Snapshot | None, after: Snapshot, changed: Sequence[Change], stuck_after: float | None
+) -> Iterator[Kind]:
+    """Name the transitions between two snapshots, in the order in which they are told."""
+    if before is None:
+        yield Kind.DISCOVERED
+        return
+    if before.missing:
+        yield Kind.REAPPEARED
+    if has_moved(before, after.parts, after.phase):
+        yield Kind.STATE_CHANGED
+    elif changed:
+        yield Kind.UPDATED
+    if before.stuck and not after.stuck:
+        yield Kind.UNSTUCK
+    elif not after.stuck and _is_stuck(after, stuck_after):
+        yield Kind.STUCK
+
+
+def _is_stuck(after: Snapshot, stuck_after: float | None) -> bool:
+    """Whether the state has been seen unchanged for ``stuck_after`` seconds."""
+    if stuck_after is None or after.phase.terminal:
+        return False
+    return after.looked_at - after.changed_at >= timedelta(seconds=stuck_after)
+
+
+def transitions(
+    before: Snapshot | None,
+    after: Snapshot,
+    told: Sequence[Kind],
+    changed: tuple[Change, ...],
+    *,
+    seen_at: datetime,
+    service: str,
+    labels: Mapping[str, str],
+) -> tuple[Snapshot, tuple[Transition, ...]]:
+    """Number the transitions of one look and return them with the snapshot that they lead to."""
+    start = before.sequence if before else 0
+    after = replace(after, sequence=start + len(told), stuck=after.stuck or Kind.STUCK in told)
+    made = tuple(
+        _transition(before, after, kind, changed, start + 1 + number, seen_at, service, labels)
+        for number, kind in enumerate(told)
+    )
+    return after, made
+
+
+def _transition(
+    before: Snapshot | None,
+    after: Snapshot,
+    kind: Kind,
+    changed: tuple[Change, ...],
+    sequence: int,
+    seen_at: datetime,
+    service: str,
+    labels: Mapping[str, str],
+) -> Transition:
+    tells_change = kind in {Kind.STATE_CHANGED, Kind.UPDATED}
+    return Transition(
+        subject=after.job,
+        service=service,
+        sequence=sequence,
+        kind=kind,
+        previous=Standing(before.state, before.phase) if before else None,
+        current=Standing(after.state, after.phase),
+        changes=changed if tells_change else (),
+        # A wall clock that was set back must not turn the window around.
+        after=min(before.looked_at, seen_at) if before else None,
+        before=seen_at,
+        severity=_OWN_SEVERITY.get(kind, after.severity),
+        reason=after.reason,
+        occurred_at=after.updated_at if kind in {Kind.STATE_CHANGED, Kind.UPDATED} else None,
+        fields=after.fields,
+        labels=labels,
+    )

@@ -1,0 +1,152 @@
+"""Everything that can go wrong, and what may be done about it.
+
+MonitorError
+├── ConfigurationError   the user's mistake; a list of problems; exit 2
+├── LookError            one look at AWS told nothing about a job
+├── SendError            one attempt to tell a sink failed
+│   └── PartialSendError some events of a batch failed
+└── StoreError           the store cannot be used; fatal; exit 74
+    └── StoreLockedError another process has it; exit 69
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class LookReason(StrEnum):
+    """Why a look failed: the closed set that decides what the poller does.
+
+    Source: the error table of the two services (docs/job-types.md repeats it).
+    """
+
+    THROTTLE = "throttle"
+    TRANSIENT = "transient"
+    UNAVAILABLE = "unavailable"
+    AUTH = "auth"
+    MISSING = "missing"
+    CONFIG = "config"
+    MALFORMED = "malformed"
+    INTERNAL = "internal"
+
+
+class SendReason(StrEnum):
+    """Why a sink did not take an event: the closed set that decides what happens next."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    REJECTED = "rejected"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    GONE = "gone"
+    INTERNAL = "internal"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same event may be taken later."""
+        return self not in {SendReason.REJECTED, SendReason.FORBIDDEN_ADDRESS}
+
+    @property
+    def parks(self) -> bool:
+        """Whether the receiver asked for nothing more to be sent."""
+        return self is SendReason.GONE
+
+
+class MonitorError(Exception):
+    """Base of all errors of the monitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration: where, what, and how to mend it."""
+
+    place: str
+    path: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """One line: ``FILE:LINE: key.path: message (remedy)``."""
+        where = ": ".join(part for part in (self.place, self.path) if part)
+        text = f"{where}: {self.message}" if where else self.message
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class ConfigurationError(MonitorError):
+    """The configuration cannot be used; all its problems at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Keep every problem found, in the order of the files."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class LookError(MonitorError):
+    """A look told nothing about the job; never a state.
+
+    ``code``, ``status`` and ``request_id`` are what AWS named, if anything; no text
+    of an answer is ever carried, as it may hold secrets. ``retry_after`` is in
+    seconds. ``where`` is a redacted traceback, for ``INTERNAL`` alone.
+    """
+
+    def __init__(
+        self,
+        reason: LookReason,
+        code: str = "",
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        hint: str = "",
+        where: str = "",
+    ) -> None:
+        """Say why the look failed."""
+        detail = f" ({hint})" if hint else ""
+        super().__init__(f"{reason.value}: {code or 'no code'}{detail}")
+        self.reason = reason
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.hint = hint
+        self.where = where
+
+
+class SendError(MonitorError):
+    """A sink did not take an event.
+
+    ``message`` is short and carries no secret (no URL path or query, no reply body
+    beyond a cleaned excerpt). ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self, reason: SendReason, message: str, *, retry_after: float | None = None
+    ) -> None:
+        """Say why the sink did not take it."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class PartialSendError(MonitorError):
+    """Some events of a batch were not taken; ``failures`` maps event id to its error."""
+
+    def __init__(self, failures: Mapping[str, SendError]) -> None:
+        """Keep each event's own error."""
+        super().__init__(f"{len(failures)} events of a batch were not taken")
+        self.failures = failures
+
+
+class StoreError(MonitorError):
+    """The store cannot be used; going on would lose something."""
+
+
+class StoreLockedError(StoreError):
+    """Another process already uses this store."""

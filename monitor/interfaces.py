@@ -1,0 +1,148 @@
+"""What the loops ask of their collaborators, and nothing more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from typing import Any
+
+    from monitor import model
+
+
+class Clock(Protocol):
+    """The one source of time."""
+
+    def now(self) -> datetime:
+        """Wall time, aware, in UTC; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on the event loop's clock; never jumps."""
+        ...
+
+
+class Random(Protocol):
+    """The one source of chance (``random.Random`` fits)."""
+
+    def uniform(self, a: float, b: float, /) -> float:
+        """Return a number between ``a`` and ``b``."""
+        ...
+
+
+class JobType(Protocol):
+    """What the loops must know of a kind of AWS job."""
+
+    @property
+    def name(self) -> str:
+        """As configured, such as ``panorama.package-import``."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """The SDK's name of the service, such as ``panorama``."""
+        ...
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which an ended job that may still change is looked at."""
+        ...
+
+    @property
+    def grace_interval(self) -> float:
+        """Seconds between the looks at such a job."""
+        ...
+
+    @property
+    def lists_states(self) -> bool:
+        """Whether a row of the listing tells the whole state."""
+        ...
+
+    def judge(
+        self, parts: Mapping[str, str | None], before: model.Phase | None
+    ) -> model.Verdict | None:
+        """Classify a state; ``None`` if a job that was ``before`` cannot have come to it."""
+        ...
+
+    def unwatched(self) -> frozenset[str]:
+        """The kept fields whose change alone is no news."""
+        ...
+
+
+class Source(Protocol):
+    """Looks at jobs of one type in one account and region; asks once, and raises LookError."""
+
+    @property
+    def job_type(self) -> JobType:
+        """The type of the jobs it can see."""
+        ...
+
+    async def look(self, job: model.Job) -> model.Observation:
+        """Ask for one job."""
+        ...
+
+    async def page(self, token: str | None) -> model.Page:
+        """Ask for one page of the listing, from the start if ``token`` is ``None``."""
+        ...
+
+
+class Sink(Protocol):
+    """Tells one receiver; sends once, and raises SendError or PartialSendError.
+
+    It never sleeps, retries, counts, or logs its own failure.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """The most events that one ``send`` takes."""
+        ...
+
+    async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Tell ``events`` (CloudEvents in JSON form); return only when all were taken."""
+        ...
+
+
+class Store(Protocol):
+    """The durable memory; raises StoreError when it cannot be trusted any more."""
+
+    async def snapshots(self) -> Sequence[model.Snapshot]:
+        """Every job known, in no order."""
+        ...
+
+    async def snapshot(self, key: str) -> model.Snapshot | None:
+        """One job by its key."""
+        ...
+
+    async def sources(self) -> Sequence[model.SourceState]:
+        """Every source known, in no order."""
+        ...
+
+    async def record(self, entry: model.Entry) -> bool:
+        """Add ``entry`` durably and whole; ``False`` if another writer was first."""
+        ...
+
+    async def touch(self, looks: Mapping[str, datetime]) -> None:
+        """Store when each job (by key) was last looked at, if that is later than stored."""
+        ...
+
+    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+        """The first pending delivery of each job for ``sink`` that is due, oldest first."""
+        ...
+
+    async def next_due(self, sink: str, now: datetime) -> datetime | None:
+        """When the next first-in-line delivery after ``now`` falls due."""
+        ...
+
+    async def settle(self, settlement: model.Settlement) -> None:
+        """Write down what became of one attempt."""
+        ...
+
+    async def backlog(self) -> Sequence[model.Backlog]:
+        """What each sink still has to tell; sinks with nothing at all are absent."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Forget transitions settled for every sink before then; return how many."""
+        ...

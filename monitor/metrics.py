@@ -1,0 +1,278 @@
+"""Every metric of the monitor, on one registry that is handed in.
+
+``docs/metrics.md`` lists them with the meaning of each label. No label holds a job
+id, a message, or anything else that grows with use: accounts, regions, types and
+sinks come from the configuration, the rest from the closed sets below.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+from monitor.errors import LookReason
+from monitor.model import Job, Kind, Phase, SourceKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from prometheus_client import CollectorRegistry
+
+    from monitor.interfaces import Clock
+    from monitor.model import Backlog, Entry, Snapshot, Transition
+
+OTHER = "other"
+"""The ``state`` label of every state that the job type does not classify."""
+
+POLL_MODES = ("describe", "sweep")
+POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
+REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
+DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
+JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
+SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
+
+MOST_STATES = 100
+"""How many states of one type get a label of their own: parts that are free text may combine."""
+
+_HOUR, _DAY = 3600, 86400
+_CALL = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+_DELAY = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_LAG = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_COMMIT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_WINDOW = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 2 * _HOUR, 6 * _HOUR)
+_LATENCY = (0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, _HOUR, 6 * _HOUR, _DAY, 3 * _DAY)
+_STAY = (
+    *(1, 10, 60, 300, 900, 1800),
+    *(hours * _HOUR for hours in (1, 2, 4, 8)),
+    *(days * _DAY for days in (1, 3, 7, 14, 30)),
+)
+
+_JOBS = ("type", "account", "region")
+_SOURCE = ("service", "account", "region")
+
+
+class Metrics:
+    """The metrics, one attribute each, and the few rules for filling them.
+
+    All durations are in seconds and all timestamps in Unix seconds. A gauge that
+    would state something not known yet is NaN, so that no alert compares it.
+    """
+
+    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+        """Register everything on ``registry``, with the process' own metrics."""
+        # A "_created" series beside each counter and histogram would nearly double
+        # what a scrape costs; label sets exist from the start, so nobody needs them.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        prometheus_client.ProcessCollector(registry=registry)
+        prometheus_client.PlatformCollector(registry=registry)
+        prometheus_client.GCCollector(registry=registry)
+
+        def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+            return Counter(name, text, labels, namespace="job_monitor", registry=registry)
+
+        def gauge(name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+            return Gauge(name, text, labels, namespace="job_monitor", registry=registry)
+
+        def histogram(
+            name: str, text: str, buckets: tuple[float, ...], labels: Iterable[str] = ()
+        ) -> Histogram:
+            return Histogram(
+                name, text, labels, namespace="job_monitor", registry=registry, buckets=buckets
+            )
+
+        self.jobs = gauge("jobs", "Followed jobs.", (*_JOBS, "phase"))
+        self.stuck_jobs = gauge(
+            "stuck_jobs", "Followed jobs whose state has not changed for too long.", _JOBS
+        )
+        self.transitions = counter(
+            "transitions_total", "Transitions recorded.", (*_JOBS, "kind", "phase")
+        )
+        self.detection_window = histogram(
+            "detection_window_seconds",
+            "Time between the two looks within which a state changed.",
+            _WINDOW,
+            ("type",),
+        )
+        self.time_in_state = histogram(
+            "time_in_state_seconds",
+            "How long jobs stayed in a state that they have left, as far as it was seen.",
+            _STAY,
+            ("type", "state"),
+        )
+        self.unclassified_states = counter(
+            "unclassified_states_total",
+            "Times that a job came into a state that its type does not classify.",
+            ("type",),
+        )
+        self.polls = counter(
+            "polls_total", "Looks at a job, by what they brought.", (*_JOBS, "mode", "outcome")
+        )
+        self.poll_lateness = histogram(
+            "poll_lateness_seconds", "How long after its time a look began.", _DELAY
+        )
+        self.last_pass = gauge(
+            "last_pass_timestamp_seconds", "When the scheduler last went through what is due."
+        )
+        self.aws_requests = counter(
+            "aws_requests_total",
+            "Requests made to AWS.",
+            ("service", "operation", "account", "region", "outcome"),
+        )
+        self.aws_request_duration = histogram(
+            "aws_request_duration_seconds",
+            "How long requests to AWS took.",
+            _CALL,
+            ("service", "operation"),
+        )
+        self.quota_rate = gauge(
+            "quota_rate", "Requests per second that a quota permits at present.", _SOURCE
+        )
+        self.quota_wait = counter(
+            "quota_wait_seconds_total", "Time that looks spent waiting for their quota.", _SOURCE
+        )
+        self.source_up = gauge(
+            "source_up", "Whether the last look at the source was answered.", _SOURCE
+        )
+        self.source_last_success = gauge(
+            "source_last_success_timestamp_seconds",
+            "When a look at the source was last answered.",
+            _SOURCE,
+        )
+        self.outbox_pending = gauge(
+            "outbox_pending", "Deliveries that the sink has not taken yet.", ("sink",)
+        )
+        self.outbox_oldest = gauge(
+            "outbox_oldest_timestamp_seconds",
+            "When the oldest pending delivery was recorded.",
+            ("sink",),
+        )
+        self.dead_letters = gauge(
+            "dead_letters", "Deliveries given up, which can be replayed.", ("sink",)
+        )
+        self.deliveries = counter(
+            "deliveries_total", "Attempts to deliver a transition.", ("sink", "outcome")
+        )
+        self.delivery_duration = histogram(
+            "delivery_duration_seconds", "How long attempts to deliver took.", _CALL, ("sink",)
+        )
+        self.delivery_latency = histogram(
+            "delivery_latency_seconds",
+            "Time from the look that saw a change until the sink took it.",
+            _LATENCY,
+            ("sink",),
+        )
+        self.store_commit_duration = histogram(
+            "store_commit_duration_seconds", "How long commits to the store took.", _COMMIT
+        )
+        self.event_loop_lag = histogram(
+            "event_loop_lag_seconds", "How much later than asked the event loop woke.", _LAG
+        )
+        self.config_last_reload_successful = gauge(
+            "config_last_reload_successful", "Whether the last configuration read was taken."
+        )
+        self.config_last_reload_success = gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When a configuration was last taken.",
+        )
+        self.build_info = Info(
+            "build", "The version that runs.", namespace="job_monitor", registry=registry
+        )
+        self.build_info.info({"version": version})
+        self._states: dict[str, set[str]] = {}
+        self._sinks: set[str] = set()
+
+    def expect_jobs(self, type_: str, account: str, region: str) -> None:
+        """Let every series of a watch exist before its first job is seen."""
+        jobs = (type_, account, region)
+        self.set_jobs(*jobs, counts={})
+        self.stuck_jobs.labels(*jobs)
+        for kind in JOB_KINDS:
+            for phase in Phase:
+                self.transitions.labels(*jobs, kind, phase)
+        for mode in POLL_MODES:
+            for outcome in POLL_OUTCOMES:
+                self.polls.labels(*jobs, mode, outcome)
+        self.detection_window.labels(type_)
+        self.time_in_state.labels(type_, OTHER)
+        self.unclassified_states.labels(type_)
+
+    def expect_source(self, source: SourceKey, operations: Iterable[str] = ()) -> None:
+        """Let every series of a source exist before its first answer."""
+        labels = (source.service, source.account, source.region)
+        self.quota_rate.labels(*labels)
+        self.quota_wait.labels(*labels)
+        self.source_up.labels(*labels).set(math.nan)
+        self.source_last_success.labels(*labels).set(math.nan)
+        for kind in SOURCE_KINDS:
+            self.transitions.labels(*labels, kind, "")
+        for operation in operations:
+            self.aws_request_duration.labels(source.service, operation)
+            for outcome in REQUEST_OUTCOMES:
+                self.aws_requests.labels(
+                    source.service, operation, source.account, source.region, outcome
+                )
+
+    def expect_sink(self, sink: str) -> None:
+        """Let every series of a sink exist before its first delivery."""
+        self._sinks.add(sink)
+        self._set_backlog(sink, None)
+        self.delivery_duration.labels(sink)
+        self.delivery_latency.labels(sink)
+        for outcome in DELIVERY_OUTCOMES:
+            self.deliveries.labels(sink, outcome)
+
+    def set_jobs(self, type_: str, account: str, region: str, counts: Mapping[Phase, int]) -> None:
+        """Show how many jobs are in each phase; a phase that is absent has none."""
+        for phase in Phase:
+            self.jobs.labels(type_, account, region, phase).set(counts.get(phase, 0))
+
+    def set_backlogs(self, backlogs: Iterable[Backlog]) -> None:
+        """Show what each sink still has to tell; an expected sink that is absent has nothing."""
+        found = {backlog.sink: backlog for backlog in backlogs}
+        for sink in self._sinks | found.keys():
+            self._set_backlog(sink, found.get(sink))
+
+    def record(self, entry: Entry, before: Snapshot | None) -> None:
+        """Count what was added to the ledger; ``before`` is the snapshot that it replaced."""
+        for transition in entry.transitions:
+            self._count(transition)
+            if before and transition.kind is Kind.STATE_CHANGED:
+                self._leave(before, transition.before)
+
+    def _count(self, transition: Transition) -> None:
+        about, kind, phase = transition.subject, transition.kind, transition.current.phase
+        # A source has no type: its service stands there, and its phase is empty.
+        name = about.type if isinstance(about, Job) else about.service
+        self.transitions.labels(name, about.account, about.region, kind, phase).inc()
+        if kind in {Kind.STATE_CHANGED, Kind.DISCOVERED} and phase == Phase.UNKNOWN:
+            self.unclassified_states.labels(name).inc()
+        if kind is Kind.STATE_CHANGED and transition.after is not None:
+            window = (transition.before - transition.after).total_seconds()
+            self.detection_window.labels(name).observe(window)
+
+    def _leave(self, before: Snapshot, at: datetime) -> None:
+        known = self._states.setdefault(before.job.type, set())
+        if before.phase is not Phase.UNKNOWN and len(known) < MOST_STATES:
+            known.add(before.state)
+        state = before.state if before.state in known else OTHER
+        stay = (at - before.changed_at).total_seconds()
+        self.time_in_state.labels(before.job.type, state).observe(max(0.0, stay))
+
+    def _set_backlog(self, sink: str, backlog: Backlog | None) -> None:
+        oldest = backlog.oldest_at.timestamp() if backlog and backlog.oldest_at else math.nan
+        self.outbox_pending.labels(sink).set(backlog.pending if backlog else 0)
+        self.outbox_oldest.labels(sink).set(oldest)
+        self.dead_letters.labels(sink).set(backlog.dead if backlog else 0)
+
+
+async def watch_lag(metrics: Metrics, clock: Clock, interval: float = 0.5) -> NoReturn:
+    """Measure every ``interval`` seconds how late the event loop wakes a sleeper."""
+    while True:
+        due = clock.monotonic() + interval
+        await anyio.sleep(interval)
+        metrics.event_loop_lag.observe(max(0.0, clock.monotonic() - due))

@@ -1,0 +1,286 @@
+"""The values that flow through the monitor: frozen, and free of I/O.
+
+Every ``datetime`` here is timezone-aware and in UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class Phase(StrEnum):
+    """What a job's state means, whatever its service calls it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the work itself is over, well or badly."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED, Phase.EXPIRED})
+
+
+class Kind(StrEnum):
+    """What kind of change a transition tells."""
+
+    DISCOVERED = "job.discovered"
+    STATE_CHANGED = "job.state_changed"
+    UPDATED = "job.updated"
+    MISSING = "job.missing"
+    REAPPEARED = "job.reappeared"
+    STUCK = "job.stuck"
+    UNSTUCK = "job.unstuck"
+    SOURCE_UNAVAILABLE = "source.unavailable"
+    SOURCE_RECOVERED = "source.recovered"
+
+
+class Severity(StrEnum):
+    """How loudly a transition should be told."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Ending(StrEnum):
+    """Whether a job can still change.
+
+    ``GRACE``: the work is over, but the service may still report something
+    (a device on its way back), so the job is looked at slowly for a while.
+    """
+
+    OPEN = "open"
+    GRACE = "grace"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKey:
+    """One service of one account in one region: what is available or not, and has a quota."""
+
+    service: str
+    account: str
+    region: str
+
+    @property
+    def key(self) -> str:
+        """The identity used in the ledger, distinct from every job key."""
+        return f"source:{self.service}/{self.account}/{self.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One AWS job, named as its users name it."""
+
+    type: str
+    account: str
+    region: str
+    id: str
+
+    @property
+    def key(self) -> str:
+        """``type/account/region/id``; the id comes last, as it may contain slashes."""
+        return f"{self.type}/{self.account}/{self.region}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look saw of one job.
+
+    ``parts`` maps each part of the job type's state to its value, in the declared
+    order; ``None`` where this look did not tell (an error that is a state tells
+    only its own part). ``fields`` holds only what may be kept; a field that is
+    absent was not told, a field that is ``None`` was told to be empty.
+    """
+
+    job: Job
+    asked_at: datetime
+    seen_at: datetime
+    parts: Mapping[str, str | None]
+    fields: Mapping[str, Any]
+    reason: str | None = None
+    updated_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a job type makes of the parts of a state."""
+
+    state: str
+    phase: Phase
+    severity: Severity
+    ending: Ending
+    classified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The last known state of a job.
+
+    ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
+    the last look that saw this state was *asked*: the state was true at that time
+    or later. ``changed_at`` is when the present state was first seen, ``ended_at``
+    when the job was first seen in a terminal phase.
+    """
+
+    job: Job
+    parts: Mapping[str, str | None]
+    state: str
+    phase: Phase
+    severity: Severity
+    ending: Ending
+    fields: Mapping[str, Any]
+    reason: str | None
+    updated_at: datetime | None
+    sequence: int
+    first_seen_at: datetime
+    changed_at: datetime
+    looked_at: datetime
+    ended_at: datetime | None = None
+    missing: bool = False
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """Whether a source could be seen, as last recorded."""
+
+    source: SourceKey
+    available: bool
+    sequence: int
+    changed_at: datetime
+    looked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that differs between two snapshots; the values are JSON values."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """State and phase at one moment."""
+
+    state: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of the ledger: what changed between two snapshots, and between which looks.
+
+    ``after`` and ``before`` bound the moment of the change: it happened later than
+    ``after`` (``None`` at first sight) and no later than ``before``.
+    """
+
+    subject: Job | SourceKey
+    service: str
+    sequence: int
+    kind: Kind
+    previous: Standing | None
+    current: Standing
+    changes: tuple[Change, ...]
+    after: datetime | None
+    before: datetime
+    severity: Severity
+    reason: str | None
+    occurred_at: datetime | None
+    fields: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One atomic addition to the ledger.
+
+    The snapshot is stored only if its stored sequence is still ``expected``
+    (0: not stored yet). ``sinks[i]`` names the sinks that transition ``i`` goes to.
+    """
+
+    snapshot: Snapshot | SourceState
+    expected: int
+    transitions: tuple[Transition, ...]
+    sinks: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One transition on its way to one sink.
+
+    ``event`` is the CloudEvent as it will be sent; ``key`` is the key of the job
+    (or source) it is about, within which order is kept. ``attempts`` counts
+    the tries that have failed so far.
+    """
+
+    id: int
+    sink: str
+    key: str
+    event: Mapping[str, Any]
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one attempt to deliver.
+
+    ``due_at`` is set where the delivery stays pending. ``error`` is a short text
+    without secrets.
+    """
+
+    delivery: Delivery
+    status: DeliveryStatus
+    at: datetime
+    due_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much one sink still has to tell, and since when the oldest of it has waited."""
+
+    sink: str
+    pending: int
+    oldest_at: datetime | None
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing; ``next_token`` is ``None`` on the last one.
+
+    ``torn`` marks a page that says there is more without saying where, so that the
+    listing cannot be called complete.
+    """
+
+    rows: tuple[Observation, ...]
+    next_token: str | None
+    torn: bool = False

@@ -1,0 +1,192 @@
+"""When to ask, and how often: intervals, backoff, quotas and source health.
+
+Nothing here reads a clock or waits: times come in as seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, ClassVar
+
+from monitor.errors import LookReason
+from monitor.model import Ending
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from monitor.interfaces import Random
+    from monitor.model import Snapshot
+
+TICK = 0.02
+"""Seconds: no loop wakes more often, so that many timers share one wake-up."""
+
+EARLIEST = 0.1
+"""Part of an interval that must lie between two looks when a job moves to its own phase."""
+
+
+def phase_of(key: str, interval: float) -> float:
+    """Return the seconds into each interval at which ``key`` has its turn.
+
+    Derived from the key, so that jobs spread out evenly and stay where they are.
+    """
+    digest = blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 * interval
+
+
+def next_turn(now: float, interval: float, phase: float) -> float:
+    """Return the next moment of the grid ``phase + n * interval``, and never right away.
+
+    A look that was late does not move the grid, and no gap is longer than 1.1 intervals.
+    """
+    earliest = now + EARLIEST * interval
+    turns = -((phase - earliest) // interval)
+    return phase + turns * interval
+
+
+def full_jitter(attempt: int, base: float, cap: float, random: Random) -> float:
+    """Return a delay between 0 and ``base * 2**attempt``, at most ``cap`` (``attempt`` from 0)."""
+    return random.uniform(0, exponential(attempt, base, cap))
+
+
+def slow_probe(attempt: int, base: float, cap: float, random: Random) -> float:
+    """Return a delay in the upper half of the exponential: for what will not mend quickly."""
+    longest = exponential(attempt, base, cap)
+    return random.uniform(longest / 2, longest)
+
+
+def exponential(attempt: int, base: float, cap: float) -> float:
+    """Return ``base * 2**attempt``, at most ``cap``."""
+    return min(cap, base * 2.0 ** min(attempt, 40))
+
+
+def is_finished(snapshot: Snapshot, grace: float, now: datetime) -> bool:
+    """Whether a job need not be looked at any more."""
+    if snapshot.ending is Ending.FINAL:
+        return True
+    if snapshot.ending is Ending.OPEN or snapshot.ended_at is None:
+        return False
+    return now - snapshot.ended_at >= timedelta(seconds=grace)
+
+
+def sweep_interval(interval: float, pages: int, rate: float) -> float:
+    """Space the sweeps of a listing so that they take at most half of the quota."""
+    return max(interval, 2 * pages / rate)
+
+
+class Quota:
+    """A token bucket that slows down when throttled and recovers step by step.
+
+    Additive increase, multiplicative decrease: a throttled request halves the rate,
+    each second without one gives back a fiftieth of the configured rate. Answers to
+    requests that were on their way together count as one.
+    """
+
+    _FLOOR = 1 / 64
+    _RECOVERY = 1 / 50
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        """Start full: ``burst`` requests at once, then ``rate`` per second."""
+        self._full_rate = rate
+        self._burst = burst
+        self._rate = rate
+        self._tokens = float(burst)
+        self._refilled_at = now
+        self._lowered_at = float("-inf")
+        self._blocked_until = float("-inf")
+
+    @property
+    def rate(self) -> float:
+        """Requests per second at present."""
+        return self._rate
+
+    @property
+    def full_rate(self) -> float:
+        """Requests per second as configured."""
+        return self._full_rate
+
+    def ready_at(self, now: float) -> float:
+        """Return when the next request may be made; ``now`` or earlier means at once."""
+        self._refill(now)
+        missing = max(0.0, 1 - self._tokens)
+        return max(now + missing / self._rate, self._blocked_until)
+
+    def take(self, now: float) -> None:
+        """Count one request; call only when it is ready."""
+        self._refill(now)
+        self._tokens -= 1
+
+    def throttled(self, now: float, retry_after: float | None) -> bool:
+        """Slow down; return whether the rate was lowered by this answer."""
+        if retry_after:
+            self._blocked_until = max(self._blocked_until, now + retry_after)
+        if now - self._lowered_at < max(1.0, 1 / self._rate):
+            return False
+        self._refill(now)
+        self._rate = max(self._full_rate * self._FLOOR, self._rate / 2)
+        self._tokens = min(self._tokens, 0.0)
+        self._lowered_at = now
+        return True
+
+    def _refill(self, now: float) -> None:
+        elapsed = max(0.0, now - self._refilled_at)
+        self._refilled_at = now
+        self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
+        regained = elapsed * self._full_rate * self._RECOVERY
+        self._rate = min(self._full_rate, self._rate + regained)
+
+
+_REACHED = frozenset({LookReason.MISSING, LookReason.CONFIG})
+"""Failures that only a service that is there can answer."""
+
+
+class Turn(StrEnum):
+    """What a look changed in whether a source can be seen."""
+
+    LOST = "lost"
+    FOUND = "found"
+
+
+@dataclass(slots=True)
+class Health:
+    """Whether a source can be seen at all, judged over all looks at it.
+
+    It is lost after three failed looks without one good one between, if the service
+    cannot be reached at all (no such host, no such operation), or if it has lasted
+    ``patience`` seconds. Throttling says nothing about it.
+    """
+
+    lost: bool = False
+    patience: float = 300.0
+    failures: int = 0
+    unreachable: int = 0
+    since: float = 0.0
+
+    NEEDED: ClassVar[int] = 3
+
+    def looked(self, reason: LookReason | None, now: float) -> Turn | None:
+        """Count one look (``reason`` is ``None`` for a good one) and say what it changed."""
+        if reason is LookReason.THROTTLE:
+            return None
+        if reason is None or reason in _REACHED:
+            return self._succeeded()
+        self._failed(reason, now)
+        return self._judge(now)
+
+    def _succeeded(self) -> Turn | None:
+        self.failures = self.unreachable = 0
+        found, self.lost = self.lost, False
+        return Turn.FOUND if found else None
+
+    def _failed(self, reason: LookReason, now: float) -> None:
+        self.since = self.since if self.failures else now
+        self.failures += 1
+        self.unreachable += reason is LookReason.UNAVAILABLE
+
+    def _judge(self, now: float) -> Turn | None:
+        if self.lost or self.failures < self.NEEDED:
+            return None
+        self.lost = self.unreachable >= self.NEEDED or now - self.since >= self.patience
+        return Turn.LOST if self.lost else None

@@ -1,0 +1,64 @@
+"""Which transitions go to which sinks; pure.
+
+The first route that matches wins, unless it says to go on. Without routes,
+everything goes to every sink. The first sight of a job is told only by a route that
+names ``job.discovered``: it is not a change.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from monitor.model import Job, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from monitor.config import Match, Route
+    from monitor.model import Transition
+
+
+class Router:
+    """Names the sinks of a transition."""
+
+    def __init__(self, routes: Sequence[Route], sinks: Sequence[str]) -> None:
+        """Take the configured routes and the names of all sinks."""
+        self._routes = tuple(routes)
+        self._sinks = tuple(sinks)
+
+    def sinks_for(self, transition: Transition) -> tuple[str, ...]:
+        """Return the sinks, each once, in the order of the routes."""
+        if not self._routes:
+            return () if transition.kind is Kind.DISCOVERED else self._sinks
+        return tuple(dict.fromkeys(self._routed(transition)))
+
+    def _routed(self, transition: Transition) -> Iterator[str]:
+        for route in self._routes:
+            if matches(route.match, transition):
+                yield from route.sinks
+                if not route.continue_:
+                    return
+
+
+def matches(match: Match, transition: Transition) -> bool:
+    """Whether every key that ``match`` gives fits ``transition``."""
+    if transition.kind is Kind.DISCOVERED and Kind.DISCOVERED not in match.kind:
+        return False
+    subject = transition.subject
+    pairs = (
+        (match.kind, transition.kind.value),
+        (match.phase, transition.current.phase),
+        (match.state, transition.current.state),
+        (match.severity, transition.severity.value),
+        (match.type, subject.type if isinstance(subject, Job) else ""),
+        (match.account, subject.account),
+        (match.region, subject.region),
+        *((globs, transition.labels.get(label, "")) for label, globs in match.labels.items()),
+    )
+    return all(fits(globs, value) for globs, value in pairs)
+
+
+def fits(globs: Sequence[str], value: str) -> bool:
+    """Whether one of ``globs`` matches ``value``; no globs match everything."""
+    return not globs or any(fnmatchcase(value, glob) for glob in globs)
