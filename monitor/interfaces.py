@@ -46,6 +46,16 @@ class JobType(Protocol):
         ...
 
     @property
+    def describe_operation(self) -> str:
+        """The operation that asks for one job."""
+        ...
+
+    @property
+    def list_operation(self) -> str | None:
+        """The operation that lists jobs, if the service has one."""
+        ...
+
+    @property
     def grace(self) -> float:
         """Seconds for which an ended job that may still change is looked at."""
         ...
@@ -132,7 +142,7 @@ class Store(Protocol):
         ...
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
-        """When the next first-in-line delivery after ``now`` falls due."""
+        """The earliest time later than ``now`` at which a first-in-line delivery falls due."""
         ...
 
     async def settle(self, settlement: model.Settlement) -> None:
@@ -141,6 +151,10 @@ class Store(Protocol):
 
     async def backlog(self) -> Sequence[model.Backlog]:
         """What each sink still has to tell; sinks with nothing at all are absent."""
+        ...
+
+    async def ping(self) -> None:
+        """Prove that the store can be written."""
         ...
 
     async def prune(self, before: datetime) -> int:

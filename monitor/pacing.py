@@ -190,3 +190,51 @@ class Health:
             return None
         self.lost = self.unreachable >= self.NEEDED or now - self.since >= self.patience
         return Turn.LOST if self.lost else None
+
+
+CONFIRMATIONS = 3
+"""How often AWS must deny a known job before it counts as missing."""
+
+
+def retry_delay(
+    reason: LookReason, attempt: int, random: Random, *, retry_after: float | None = None
+) -> float:
+    """Return the seconds until a job whose look failed is asked for again.
+
+    ``attempt`` counts the failures in a row before this one. What may mend any moment
+    is retried soon and with full jitter; what needs a person is probed slowly.
+    """
+    match reason:
+        case LookReason.AUTH:
+            delay = slow_probe(attempt, 30, 900, random)
+        case LookReason.CONFIG | LookReason.MISSING:
+            delay = slow_probe(attempt, 60, 3600, random)
+        case LookReason.UNAVAILABLE:
+            delay = slow_probe(attempt, 5, 300, random)
+        case _:
+            delay = full_jitter(attempt, 1, 300, random)
+    return max(delay, min(retry_after or 0, 3600))
+
+
+def missing_delay(denials: int, missing_after: float, random: Random) -> float:
+    """Return the seconds until a job that AWS denied ``denials`` times is asked for again.
+
+    The confirmations are spread evenly over ``missing_after``; a job found missing is
+    then probed ever more rarely, down to once a day, in case it comes back.
+    """
+    if denials < CONFIRMATIONS:
+        return missing_after / (CONFIRMATIONS - 1)
+    return slow_probe(denials - CONFIRMATIONS, missing_after, max(86400, missing_after), random)
+
+
+FIRST_RETRY = 5.0
+LAST_RETRY = 3600.0
+
+
+def redelivery_delay(attempt: int, retry_after: float | None, random: Random) -> float:
+    """Return the seconds until a sink that failed is tried again (``attempt`` from 0).
+
+    A receiver's own Retry-After is honoured up to an hour.
+    """
+    jittered = full_jitter(attempt, FIRST_RETRY, LAST_RETRY, random)
+    return max(jittered, min(retry_after or 0, LAST_RETRY))

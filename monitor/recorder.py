@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from monitor import diff, model
+from monitor.errors import StoreError
 from monitor.model import Kind, Severity, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from monitor.interfaces import JobType, Store
@@ -24,6 +24,15 @@ class Outcome(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     STALE = "stale"
+
+
+class RowNews(StrEnum):
+    """How a row of a listing stands to what is known of its job."""
+
+    FIRST = "first"
+    SAME = "same"
+    DIFFERENT = "different"
+    OLDER = "older"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,6 @@ class Recorder:
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
         self._looks: dict[str, datetime] = {}
-        self.counts: Counter[tuple[str, str, str, str]] = Counter()
-        """Followed jobs by (type, account, region, phase)."""
 
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Go on from what the store knows of a job."""
@@ -69,6 +76,19 @@ class Recorder:
     def snapshot(self, key: str) -> model.Snapshot | None:
         """Return the last known snapshot of a job."""
         return self._snapshots.get(key)
+
+    @property
+    def size(self) -> int:
+        """How many jobs are known."""
+        return len(self._snapshots)
+
+    def places(self) -> Mapping[tuple[str, str, str], Sequence[model.Snapshot]]:
+        """Return the known jobs by type, account and region."""
+        found: dict[tuple[str, str, str], list[model.Snapshot]] = {}
+        for snapshot in self._snapshots.values():
+            job = snapshot.job
+            found.setdefault((job.type, job.account, job.region), []).append(snapshot)
+        return found
 
     def is_lost(self, source: model.SourceKey) -> bool:
         """Whether a source was last recorded as unavailable."""
@@ -107,25 +127,33 @@ class Recorder:
         return await self._commit(self._addressed(after, before.sequence, made), before)
 
     async def turn(
-        self, source: model.SourceKey, *, available: bool, at: datetime, reason: str | None
+        self,
+        source: model.SourceKey,
+        *,
+        available: bool,
+        after: datetime | None,
+        at: datetime,
+        reason: str | None,
     ) -> bool:
-        """Record that a source was lost or found; ``False`` if that was known."""
+        """Record that a source was lost or found between two looks; ``False`` if that was known."""
         before = self._sources.get(source.key)
         if available == (before.available if before else True):
             return False
         sequence = before.sequence if before else 0
-        after = model.SourceState(source, available, sequence + 1, at, at)
-        made = (_source_transition(before, after, reason),)
-        return await self._commit(self._addressed(after, sequence, made), None)
+        state = model.SourceState(source, available, sequence + 1, at, at)
+        made = (_source_transition(state, after, reason),)
+        return await self._commit(self._addressed(state, sequence, made), None)
 
-    def agrees(self, row: model.Observation) -> bool:
-        """Whether a row of a listing shows what is already known of its job."""
+    def compare(self, row: model.Observation) -> RowNews:
+        """Say how a row of a listing stands to what is known of its job."""
         known = self._snapshots.get(row.job.key)
-        if known is None or known.missing:
-            return False
-        if row.updated_at and known.updated_at and row.updated_at != known.updated_at:
-            return row.updated_at < known.updated_at
-        return all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
+        if known is None:
+            return RowNews.FIRST
+        if diff.is_stale(known, row):
+            return RowNews.OLDER
+        told = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
+        same = told and not known.missing and row.updated_at in {None, known.updated_at}
+        return RowNews.SAME if same else RowNews.DIFFERENT
 
     def confirm(self, row: model.Observation) -> None:
         """Take a row that agrees, and tells the whole state, as a look."""
@@ -191,8 +219,9 @@ class Recorder:
     async def _reload(self, key: str) -> None:
         """Another writer was first: go on from what it wrote."""
         snapshot = await self._store.snapshot(key)
-        if snapshot is not None:
-            self._keep(snapshot)
+        if snapshot is None:
+            raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
+        self._keep(snapshot)
 
     def _note(self, snapshot: model.Snapshot) -> None:
         """Keep in memory what is not worth a write: the time of the look, unwatched fields."""
@@ -200,30 +229,24 @@ class Recorder:
         self._looks[snapshot.job.key] = snapshot.looked_at
 
     def _keep(self, snapshot: model.Snapshot) -> None:
-        job = snapshot.job
-        known = self._snapshots.get(job.key)
-        if known is None or known.phase is not snapshot.phase:
-            self.counts[job.type, job.account, job.region, snapshot.phase] += 1
-            if known is not None:
-                self.counts[job.type, job.account, job.region, known.phase] -= 1
-        self._snapshots[job.key] = snapshot
+        self._snapshots[snapshot.job.key] = snapshot
 
 
 def _source_transition(
-    before: model.SourceState | None, after: model.SourceState, reason: str | None
+    state: model.SourceState, after: datetime | None, reason: str | None
 ) -> model.Transition:
-    state = "available" if after.available else "unavailable"
+    names = ("unavailable", "available")
     return model.Transition(
-        subject=after.source,
-        service=after.source.service,
-        sequence=after.sequence,
-        kind=Kind.SOURCE_RECOVERED if after.available else Kind.SOURCE_UNAVAILABLE,
-        previous=Standing("unavailable" if after.available else "available", ""),
-        current=Standing(state, ""),
+        subject=state.source,
+        service=state.source.service,
+        sequence=state.sequence,
+        kind=Kind.SOURCE_RECOVERED if state.available else Kind.SOURCE_UNAVAILABLE,
+        previous=Standing(names[not state.available], ""),
+        current=Standing(names[state.available], ""),
         changes=(),
-        after=before.looked_at if before else None,
-        before=after.changed_at,
-        severity=Severity.INFO if after.available else Severity.WARNING,
+        after=min(after, state.changed_at) if after else None,
+        before=state.changed_at,
+        severity=Severity.INFO if state.available else Severity.WARNING,
         reason=reason,
         occurred_at=None,
         fields={},

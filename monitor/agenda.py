@@ -1,0 +1,125 @@
+"""What one poller has to look at, and when."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from monitor.config import Discover
+    from monitor.errors import LookReason
+    from monitor.interfaces import Source
+    from monitor.model import Job, Observation
+    from monitor.recorder import Following
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """A job that is looked at until it is final.
+
+    ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
+    clock. ``attempts`` counts failed looks in a row, ``denials`` how often in a row AWS
+    said that there is no such job.
+    """
+
+    job: Job
+    source: Source
+    following: Following
+    interval: float
+    missing_after: float
+    due: float = 0.0
+    busy: bool = False
+    attempts: int = 0
+    denials: int = 0
+    failing: LookReason | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Discovery:
+    """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met."""
+
+    source: Source
+    discover: Discover
+    interval: float
+    track: Callable[[Job], Tracked]
+    due: float = 0.0
+    busy: bool = False
+    attempts: int = 0
+    token: str | None = None
+    tokens: set[str] = field(default_factory=set)
+    pages: int = 0
+
+    def accepts(self, row: Observation) -> bool:
+        """Whether the watch wants to follow the job of ``row``."""
+        return includes(self.discover, row.job.id) and not self._is_too_old(row)
+
+    def _is_too_old(self, row: Observation) -> bool:
+        max_age = self.discover.max_age
+        if max_age is None or row.created_at is None:
+            return False
+        return row.seen_at - row.created_at > timedelta(seconds=max_age)
+
+
+def includes(discover: Discover, job_id: str) -> bool:
+    """Whether the globs of ``discover`` take ``job_id``."""
+    return any(fnmatchcase(job_id, glob) for glob in discover.include) and not any(
+        fnmatchcase(job_id, glob) for glob in discover.exclude
+    )
+
+
+class Agenda:
+    """A heap of turns by the time at which they are due, with the jobs behind them.
+
+    A turn that is put to another time leaves its old entry behind in the heap; it is
+    dropped when it comes up.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to do."""
+        self._heap: list[tuple[float, int, Tracked | Discovery]] = []
+        self._order = count()
+        self._tracked: dict[str, Tracked] = {}
+
+    def __len__(self) -> int:
+        """Return how many jobs are looked at."""
+        return len(self._tracked)
+
+    def __iter__(self) -> Iterator[Tracked]:
+        """Go through the jobs that are looked at."""
+        return iter(self._tracked.values())
+
+    def get(self, key: str) -> Tracked | None:
+        """Return the job with ``key``, if it is looked at."""
+        return self._tracked.get(key)
+
+    def put(self, turn: Tracked | Discovery, due: float) -> None:
+        """Give ``turn`` its next time, in place of any that it had."""
+        if isinstance(turn, Tracked):
+            self._tracked[turn.job.key] = turn
+        turn.due = due
+        heapq.heappush(self._heap, (due, next(self._order), turn))
+
+    def drop(self, tracked: Tracked) -> None:
+        """Look at a job no more."""
+        self._tracked.pop(tracked.job.key, None)
+        tracked.due = float("inf")
+
+    def first(self) -> Tracked | Discovery | None:
+        """Return the turn that is due first; one that is under way has no turn."""
+        while self._heap:
+            due, _, turn = self._heap[0]
+            if due == turn.due and not turn.busy:
+                return turn
+            heapq.heappop(self._heap)
+        return None
+
+    def begin(self) -> None:
+        """Take out the first turn, which is now under way."""
+        _, _, turn = heapq.heappop(self._heap)
+        turn.busy = True

@@ -1,0 +1,153 @@
+"""One question to AWS at a time, and what its answer says of the source as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from monitor import logs, pacing
+from monitor.errors import LookError, LookReason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from datetime import datetime
+
+    from monitor import model
+    from monitor.interfaces import Clock
+    from monitor.metrics import Metrics
+    from monitor.recorder import Recorder
+
+T = TypeVar("T")
+
+CALM = 60.0
+"""Seconds without trouble after which the log calls a source recovered."""
+
+LONGEST_RETRY_AFTER = 900.0
+"""Seconds: a source that asks for more is asked again after that."""
+
+JOB_REASONS = frozenset({LookReason.MISSING, LookReason.CONFIG})
+"""Failures that are about one job and say nothing of its source."""
+
+
+class Inquiry:
+    """Asks under a deadline, and keeps the health, quota, metrics and log of one source."""
+
+    def __init__(
+        self,
+        key: model.SourceKey,
+        quota: pacing.Quota,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Clock,
+        timeout: float,
+    ) -> None:
+        """``timeout`` is the deadline of one answer in seconds."""
+        self.key = key
+        self.quota = quota
+        self.health = pacing.Health(lost=recorder.is_lost(key))
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._timeout = timeout
+        self._log = logs.get(service=key.service, account=key.account, region=key.region)
+        self._last_good: datetime | None = None
+        self._last_bad: datetime | None = None
+        self._troubled_at: float | None = None
+        self._labels = (key.service, key.account, key.region)
+        metrics.quota_rate.labels(*self._labels).set(quota.rate)
+
+    async def ask(self, operation: str, question: Awaitable[T]) -> T:
+        """Await one answer, and judge the source by it.
+
+        Raises:
+            LookError: in every case in which there is no proper answer.
+        """
+        started = self._clock.monotonic()
+        try:
+            answer = await self._answer(operation, question)
+        except LookError as error:
+            self._count(operation, started, error.reason)
+            await self._failed(error)
+            raise
+        self._count(operation, started, "ok")
+        await self._succeeded()
+        return answer
+
+    async def _answer(self, operation: str, question: Awaitable[T]) -> T:
+        try:
+            with anyio.fail_after(self._timeout):
+                return await question
+        except LookError:
+            raise
+        except TimeoutError:
+            raise LookError(LookReason.TRANSIENT, "Timeout") from None
+        except Exception as error:  # noqa: BLE001 -- the loop's one net around a plug-in
+            self._log.exception(logs.LOOK_BROKEN, operation=operation)
+            raise LookError(LookReason.INTERNAL, type(error).__name__) from None
+
+    def _count(self, operation: str, started: float, outcome: str) -> None:
+        service, account, region = self._labels
+        seconds = self._clock.monotonic() - started
+        self._metrics.aws_requests.labels(service, operation, account, region, outcome).inc()
+        self._metrics.aws_request_duration.labels(service, operation).observe(seconds)
+
+    async def _succeeded(self) -> None:
+        now = self._clock.now()
+        self._metrics.source_up.labels(*self._labels).set(1)
+        self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
+        self._log_calm()
+        await self._judge(None, self._last_bad)
+        self._last_good = now
+
+    async def _failed(self, error: LookError) -> None:
+        if error.reason not in JOB_REASONS:
+            self._metrics.source_up.labels(*self._labels).set(0)
+            self._log_trouble(error)
+        if error.reason is LookReason.THROTTLE:
+            self._throttled(error)
+        await self._judge(error, self._last_good)
+        self._last_bad = self._clock.now()
+
+    def _throttled(self, error: LookError) -> None:
+        retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
+        if self.quota.throttled(self._clock.monotonic(), retry_after):
+            self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
+
+    async def _judge(self, error: LookError | None, since: datetime | None) -> None:
+        """Tell once that the source is lost, and once that it is found."""
+        self._metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
+        turn = self.health.looked(error.reason if error else None, self._clock.monotonic())
+        if turn is None:
+            return
+        await self._recorder.turn(
+            self.key,
+            available=turn is pacing.Turn.FOUND,
+            after=since,
+            at=self._clock.now(),
+            reason=f"{error.reason}: {error.code}" if error else None,
+        )
+
+    def _log_trouble(self, error: LookError) -> None:
+        if self._troubled_at is None:
+            self._log.warning(logs.POLL_FAILING, **facts(error))
+        self._troubled_at = self._clock.monotonic()
+
+    def _log_calm(self) -> None:
+        calm_since = self._clock.monotonic() - CALM
+        if self._troubled_at is not None and self._troubled_at <= calm_since:
+            self._troubled_at = None
+            self._log.info(logs.POLL_RECOVERED)
+
+
+def facts(error: LookError) -> dict[str, Any]:
+    """Return what a log line may say of a failed look."""
+    found = {
+        "reason": error.reason.value,
+        "code": error.code,
+        "status": error.status,
+        "request_id": error.request_id,
+        "hint": error.hint,
+        "where": error.where,
+    }
+    return {name: value for name, value in found.items() if value}

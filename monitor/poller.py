@@ -1,0 +1,160 @@
+"""Loop 1: one poller per quota starts the looks that are due."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from monitor import pacing
+from monitor.agenda import Agenda, Discovery, Tracked
+from monitor.inquiry import Inquiry
+from monitor.look import Looker
+from monitor.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from anyio.abc import TaskGroup
+
+    from monitor import model
+    from monitor.interfaces import Clock, Random
+    from monitor.metrics import Metrics
+    from monitor.recorder import Recorder
+
+LONGEST_PAUSE = 5.0
+"""Seconds: the loop shows that it is alive at least so often."""
+
+PROBE_INTERVAL = 60.0
+"""Seconds between two looks at a source that is lost."""
+
+
+class Poller:
+    """Spends one quota on the looks that are due, the longest overdue first."""
+
+    def __init__(
+        self,
+        key: model.SourceKey,
+        quota: pacing.Quota,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+        *,
+        concurrency: int = 16,
+        timeout: float = 60.0,
+    ) -> None:
+        """``concurrency`` looks at most are under way; each has ``timeout`` seconds."""
+        self.key = key
+        self._quota = quota
+        self._metrics = metrics
+        self._clock = clock
+        self._concurrency = concurrency
+        self._agenda = Agenda()
+        self._inquiry = Inquiry(key, quota, recorder, metrics, clock, timeout)
+        self._looker = Looker(self._inquiry, self._agenda, recorder, metrics, clock, random)
+        self._sweeper = Sweeper(
+            self._inquiry, self._agenda, self._looker, recorder, metrics, clock, random
+        )
+        self._running = 0
+        self._stopping = False
+        self._wake = anyio.Event()
+        self._probed_at = -math.inf
+        self._held_since: float | None = None
+        self.last_pass = clock.monotonic()
+        """When the loop last went through what is due, on the monotonic clock."""
+
+    def follow(self, tracked: Tracked) -> None:
+        """Look at a job from now on, unless it is looked at already or known to be final."""
+        if self._agenda.get(tracked.job.key) is None and not self._looker.is_finished(tracked):
+            self._agenda.put(tracked, self._clock.monotonic())
+
+    def discover(self, discovery: Discovery) -> None:
+        """Sweep a listing from now on."""
+        self._agenda.put(discovery, self._clock.monotonic())
+
+    async def run(self) -> None:
+        """Look until stopped; then finish the looks under way."""
+        async with anyio.create_task_group() as tasks:
+            while not self._stopping:
+                self.last_pass = self._clock.monotonic()
+                await self._pause(self.start_due(tasks))
+
+    def stop(self) -> None:
+        """Start no more looks."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with anyio.move_on_after(min(max(seconds, pacing.TICK), LONGEST_PAUSE)):
+            await self._wake.wait()
+        self._wake = anyio.Event()
+
+    def start_due(self, tasks: TaskGroup) -> float:
+        """Start every look that may be started now; return the seconds until the next may."""
+        while self._running < self._limit:
+            turn = self._agenda.first()
+            if turn is None:
+                return math.inf
+            now = self._clock.monotonic()
+            ready_at = self._ready_at(now)
+            if max(turn.due, ready_at) > now:
+                self._note_hold(turn.due <= now, now)
+                return max(turn.due, ready_at) - now
+            self._begin(turn, tasks, now)
+        return math.inf
+
+    @property
+    def _limit(self) -> int:
+        return 1 if self._inquiry.health.lost else self._concurrency
+
+    def _ready_at(self, now: float) -> float:
+        """Return when the quota, and the slow probing of a lost source, permit a request."""
+        probe_at = self._probed_at + PROBE_INTERVAL if self._inquiry.health.lost else now
+        return max(self._quota.ready_at(now), probe_at)
+
+    def _note_hold(self, held: bool, now: float) -> None:  # noqa: FBT001 -- one private caller
+        if held and self._held_since is None:
+            self._held_since = now
+
+    def _begin(self, turn: Tracked | Discovery, tasks: TaskGroup, now: float) -> None:
+        self._agenda.begin()
+        self._quota.take(now)
+        self._probed_at = now
+        self._running += 1
+        self._observe_lateness(now, turn.due)
+        tasks.start_soon(self._finish, turn, self._work(turn), name=f"look at {self.key.key}")
+
+    def _observe_lateness(self, now: float, due: float) -> None:
+        self._metrics.poll_lateness.observe(now - due)
+        if self._held_since is not None:
+            labels = (self.key.service, self.key.account, self.key.region)
+            self._metrics.quota_wait.labels(*labels).inc(now - self._held_since)
+            self._held_since = None
+
+    def _work(self, turn: Tracked | Discovery) -> Coroutine[Any, Any, float | None]:
+        if isinstance(turn, Tracked):
+            return self._looker.look_once(turn)
+        return self._sweeper.page_once(turn)
+
+    async def _finish(
+        self, turn: Tracked | Discovery, work: Coroutine[Any, Any, float | None]
+    ) -> None:
+        """Do one piece of work and give ``turn`` its next time, if it has one."""
+        lost = self._inquiry.health.lost
+        delay = await work
+        turn.busy = False
+        self._running -= 1
+        if delay is not None:
+            self._agenda.put(turn, self._clock.monotonic() + delay)
+        if lost and not self._inquiry.health.lost:
+            self._retry_all()
+        self._wake.set()
+
+    def _retry_all(self) -> None:
+        """The source is back: ask again, as the quota permits, for all jobs that failed."""
+        now = self._clock.monotonic()
+        for tracked in list(self._agenda):
+            if tracked.failing and not tracked.busy and tracked.due > now:
+                self._agenda.put(tracked, now)

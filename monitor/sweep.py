@@ -1,0 +1,172 @@
+"""One page of a listing: jobs that are new, jobs that differ, and looks for free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from monitor import logs, pacing
+from monitor.errors import LookError, LookReason
+from monitor.inquiry import facts
+from monitor.recorder import RowNews
+
+if TYPE_CHECKING:
+    from monitor.agenda import Agenda, Discovery, Tracked
+    from monitor.inquiry import Inquiry
+    from monitor.interfaces import Clock, Random
+    from monitor.look import Looker
+    from monitor.metrics import Metrics
+    from monitor.model import Observation, Page
+    from monitor.recorder import Recorder
+
+MAX_PAGES = 2000
+"""Pages of one listing; one that goes on is taken as endless."""
+
+PATIENCE = 1.5
+"""Intervals after which a job that a sweep has shown is looked at alone, if no sweep came."""
+
+
+class Sweeper:
+    """Goes through listings page by page; absence from one proves nothing."""
+
+    def __init__(
+        self,
+        inquiry: Inquiry,
+        agenda: Agenda,
+        looker: Looker,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """Take the poller's parts."""
+        self._inquiry = inquiry
+        self._agenda = agenda
+        self._looker = looker
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._random = random
+        self._log = logs.get()
+
+    async def page_once(self, discovery: Discovery) -> float:
+        """Ask for the next page of a listing; return the seconds until the one after it."""
+        operation = discovery.source.job_type.list_operation or ""
+        try:
+            page = await self._inquiry.ask(operation, discovery.source.page(discovery.token))
+        except LookError as error:
+            return self._failed(discovery, error)
+        discovery.attempts = 0
+        discovery.pages += 1
+        await self._take_rows(discovery, page)
+        return self._turn_page(discovery, page)
+
+    async def _take_rows(self, discovery: Discovery, page: Page) -> None:
+        """Take the rows of a page concurrently, so that they share commits."""
+        rows = {row.job.key: row for row in page.rows}
+        async with anyio.create_task_group() as tasks:
+            for row in rows.values():
+                tasks.start_soon(self._take_row, discovery, row)
+
+    async def _take_row(self, discovery: Discovery, row: Observation) -> None:
+        tracked = self._agenda.get(row.job.key)
+        if tracked and tracked.busy:
+            return
+        match self._recorder.compare(row):
+            case RowNews.FIRST if tracked is None and discovery.accepts(row):
+                await self._first(discovery.track(row.job), row)
+            case RowNews.SAME if tracked and _is_whole(row):
+                self._confirm(tracked, row)
+            case RowNews.DIFFERENT:
+                await self._differs(tracked or discovery.track(row.job), row)
+
+    async def _first(self, tracked: Tracked, row: Observation) -> None:
+        """Begin with a job; what ended before it was ever seen needs no look of its own."""
+        if tracked.following.job_type.lists_states and _has_ended(tracked, row):
+            await self._record(tracked, row)
+        else:
+            self._look_soon(tracked)
+
+    async def _differs(self, tracked: Tracked, row: Observation) -> None:
+        """Look at a job whose row differs, for the full snapshot.
+
+        A listing without states that tells an end all the same (``IsCanceled``) is
+        recorded as it is: no look need ever show the same.
+        """
+        if not tracked.following.job_type.lists_states and _has_ended(tracked, row):
+            await self._record(tracked, row)
+        else:
+            self._look_soon(tracked)
+
+    async def _record(self, tracked: Tracked, row: Observation) -> None:
+        tracked.busy = True
+        self._count(row, await self._recorder.observe(row, tracked.following))
+        tracked.busy = False
+        if self._looker.is_finished(tracked):
+            self._agenda.drop(tracked)
+        else:
+            self._look_soon(tracked)
+
+    def _confirm(self, tracked: Tracked, row: Observation) -> None:
+        """Take a row that shows nothing new as a look at its job."""
+        self._recorder.confirm(row)
+        self._count(row, "unchanged")
+        if not tracked.attempts:
+            due = self._clock.monotonic() + PATIENCE * tracked.interval
+            self._agenda.put(tracked, max(due, tracked.due))
+
+    def _look_soon(self, tracked: Tracked) -> None:
+        self._agenda.put(tracked, self._clock.monotonic())
+
+    def _turn_page(self, discovery: Discovery, page: Page) -> float:
+        """Go on with the listing, or rest until the next sweep.
+
+        A token that was met before would lead round in a circle.
+        """
+        token = page.next_token
+        if token and token not in discovery.tokens and discovery.pages < MAX_PAGES:
+            discovery.tokens.add(token)
+            discovery.token = token
+            return 0.0
+        if token or page.torn:
+            self._log.warning(logs.LISTING_TORN, **self._about(discovery), pages=discovery.pages)
+        return self._rest(discovery)
+
+    def _rest(self, discovery: Discovery) -> float:
+        pages, discovery.pages = discovery.pages, 0
+        discovery.token = None
+        discovery.tokens.clear()
+        return pacing.sweep_interval(discovery.interval, pages, self._inquiry.quota.full_rate)
+
+    def _failed(self, discovery: Discovery, error: LookError) -> float:
+        """Ask for the same page again later; a token that is refused starts the listing anew."""
+        attempt, discovery.attempts = discovery.attempts, discovery.attempts + 1
+        if error.reason is LookReason.CONFIG and discovery.token:
+            self._rest(discovery)
+        if attempt == 0 and error.reason in {LookReason.CONFIG, LookReason.MISSING}:
+            self._log.warning(logs.LISTING_REFUSED, **self._about(discovery), **facts(error))
+        retry_after = error.retry_after
+        return pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
+
+    def _about(self, discovery: Discovery) -> dict[str, str]:
+        key = self._inquiry.key
+        return {
+            "type": discovery.source.job_type.name,
+            "account": key.account,
+            "region": key.region,
+        }
+
+    def _count(self, row: Observation, outcome: str) -> None:
+        job = row.job
+        self._metrics.polls.labels(job.type, job.account, job.region, "sweep", outcome).inc()
+
+
+def _is_whole(row: Observation) -> bool:
+    """Whether a row tells every part of the state, so that it stands for a look."""
+    return bool(row.parts) and all(row.parts.values())
+
+
+def _has_ended(tracked: Tracked, row: Observation) -> bool:
+    verdict = tracked.following.job_type.judge(row.parts, None)
+    return verdict is not None and verdict.phase.terminal
