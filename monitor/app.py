@@ -1,0 +1,326 @@
+"""Composition root: settings become objects, and the objects run until told to stop.
+
+Start: store, sinks, AWS clients, HTTP, dispatchers, pollers. Stop: in reverse, each under a
+deadline, so that what is under way is finished and all that was seen is written down.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+from prometheus_client import CollectorRegistry
+
+from monitor import __version__, config, logs, metrics, pacing, validation
+from monitor.clock import SystemClock
+from monitor.dispatcher import Dispatcher
+from monitor.errors import ConfigurationError
+from monitor.model import Job
+from monitor.poller import Poller
+from monitor.recorder import Recorder
+from monitor.routes import Router
+from monitor.sinks import open_sink
+from monitor.sources import catalogue
+from monitor.sources.aws import AwsSource
+from monitor.sources.clients import Clients
+from monitor.stores.sql import open_store
+from monitor.watching import WatchedRegion
+from monitor.web.app import create_app
+from monitor.web.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from monitor import model
+    from monitor.errors import Problem
+    from monitor.interfaces import Clock, Store
+    from monitor.model import Observation, SourceKey, Verdict
+    from monitor.sources.job_type import JobType
+
+FINISH_WITHIN = 4.0
+"""Seconds that looks, and then deliveries, under way get to end when the daemon stops."""
+
+REFRESH = 2.0
+"""Seconds between two readings of what metrics show of the store and the scheduler."""
+
+PRUNE = 3600.0
+"""Seconds between two rounds of forgetting old history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a daemon that has started tells its caller."""
+
+    url: str
+    jobs: int
+
+
+def job_types(settings: config.Settings) -> Mapping[str, JobType]:
+    """Load the job types of the program and of the user.
+
+    Raises:
+        ConfigurationError: a declaration is wrong.
+    """
+    directory = settings.job_types_dir
+    return catalogue.load_job_types(Path(directory) if directory else None)
+
+
+class SingleLook:
+    """One look at one job, outside of any watch; nothing is recorded or sent."""
+
+    def __init__(
+        self, settings: config.Settings, type_: str, account: str, region: str | None
+    ) -> None:
+        """Choose where to look; ``region`` may be left out for a global endpoint.
+
+        Raises:
+            ConfigurationError: there is no such type or account, or a region is needed.
+        """
+        types = job_types(settings)
+        watch = {"name": "show", "type": type_, "account": account, "discover": True}
+        asked = config.Watch.model_validate(watch | ({"regions": [region]} if region else {}))
+        alone = settings.model_copy(update={"watches": [asked], "sinks": {}, "routes": []})
+        refuse(validation.problems(alone, types))
+        self._settings = settings
+        self._account = account
+        self._type = types[type_]
+        self._region = self._type.region or region or ""
+
+    async def at(self, job_id: str) -> tuple[Observation, Verdict]:
+        """Look at ``job_id`` and say what its state means.
+
+        Raises:
+            LookError: AWS told nothing about it.
+        """
+        clock = SystemClock()
+        async with Clients(self._settings.accounts) as clients:
+            source = AwsSource(self._type, self._account, self._region, clients, clock)
+            job = Job(self._type.name, self._account, self._region, job_id)
+            seen = await source.look(job)
+        verdict = self._type.judge(seen.parts, None)
+        assert verdict is not None  # noqa: S101 -- nothing was known before
+        return seen, verdict
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise ConfigurationError with those of ``problems`` that are no mere warnings."""
+    mistakes = [problem for problem in problems if not problem.warning]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+
+
+class Daemon:
+    """The whole monitor on one configuration."""
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        *,
+        announce: Callable[[model.Transition], None] | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """``announce`` is told each transition once it is durable.
+
+        Raises:
+            ConfigurationError: with everything that is wrong.
+        """
+        self._settings = settings
+        self._types = job_types(settings)
+        refuse(validation.problems(settings, self._types))
+        self._listener = announce
+        self._clock = clock or SystemClock()
+        self._random = random or Random()  # noqa: S311 -- jitter, no secret
+        self._log = logs.get()
+        self._registry = CollectorRegistry()
+        self._metrics = metrics.Metrics(self._registry, __version__)
+        self._pollers: dict[str, Poller] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._recorder: Recorder
+
+    async def run(self, stop: anyio.Event, ready: Callable[[Running], None] | None = None) -> None:
+        """Run until ``stop`` is set; then end within ten seconds, and lose nothing.
+
+        Raises:
+            ConfigurationError: an address, file or secret cannot be used.
+            StoreError: the store cannot be used, now or any more.
+        """
+        async with AsyncExitStack() as stack:
+            store = await self._open_store(stack)
+            await self._open_sinks(stack, store)
+            await self._open_sources(stack, store)
+            url = await self._serve(stack, store)
+            self._loaded()
+            self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
+            if ready:
+                ready(Running(url, self._recorder.size))
+            await self._run_until(stop, store)
+        self._log.info(logs.DAEMON_STOPPED)
+
+    def last_pass_age(self) -> float | None:
+        """Return the seconds since the slowest poller last went through what is due."""
+        now = self._clock.monotonic()
+        return max((now - poller.last_pass for poller in self._pollers.values()), default=0.0)
+
+    # Start
+
+    async def _open_store(self, stack: AsyncExitStack) -> Store:
+        observe = self._metrics.store_commit_duration.observe
+        store = await stack.enter_async_context(
+            open_store(self._settings.store, self._clock, observe)
+        )
+        router = Router(self._settings.routes, tuple(self._settings.sinks))
+        self._recorder = Recorder(store, router, self._announce)
+        self._recorder.adopt_sources(await store.sources())
+        return store
+
+    async def _open_sinks(self, stack: AsyncExitStack, store: Store) -> None:
+        for name, settings in self._settings.sinks.items():
+            sink = await stack.enter_async_context(open_sink(name, settings))
+            self._metrics.expect_sink(name)
+            self._dispatchers[name] = Dispatcher(
+                name,
+                sink,
+                store,
+                self._metrics,
+                self._clock,
+                self._random,
+                timeout=settings.timeout,
+                max_age=settings.max_age,
+                concurrency=settings.concurrency,
+            )
+
+    async def _open_sources(self, stack: AsyncExitStack, store: Store) -> None:
+        clients = await stack.enter_async_context(Clients(self._settings.accounts))
+        watched = [
+            self._watched(watch, region, clients)
+            for watch in self._settings.watches
+            for region in self._regions(watch)
+        ]
+        for snapshot in await store.snapshots():
+            self._adopt(snapshot, watched)
+        for each in watched:
+            each.begin()
+
+    def _watched(self, watch: config.Watch, region: str, clients: Clients) -> WatchedRegion:
+        job_type = self._types[watch.type].with_grace(watch.final_grace)
+        chosen = frozenset({"include_tracking_number"} if watch.include_tracking_number else ())
+        source = AwsSource(job_type, watch.account, region, clients, self._clock, options=chosen)
+        self._metrics.expect_jobs(watch.type, watch.account, region)
+        operations = (job_type.describe_operation, job_type.list_operation)
+        self._metrics.expect_source(source.key, filter(None, operations))
+        poller = self._poller(source.key, job_type)
+        return WatchedRegion(watch, region, job_type.interval, source, poller)
+
+    def _regions(self, watch: config.Watch) -> Sequence[str]:
+        fixed = self._types[watch.type].region
+        return [fixed] if fixed else watch.regions
+
+    def _poller(self, key: SourceKey, job_type: JobType) -> Poller:
+        """Return the one poller of a quota."""
+        if key.key not in self._pollers:
+            own = self._settings.quotas.get(key.service)
+            rate, burst = (own.rate, own.burst) if own else (job_type.rate, job_type.burst)
+            quota = pacing.Quota(rate, burst, self._clock.monotonic())
+            self._pollers[key.key] = Poller(
+                key, quota, self._recorder, self._metrics, self._clock, self._random
+            )
+        return self._pollers[key.key]
+
+    def _adopt(self, snapshot: model.Snapshot, watched: Sequence[WatchedRegion]) -> None:
+        """Go on with a job of the store, if a watch still wants it."""
+        mine = next((each for each in watched if each.wants(snapshot.job)), None)
+        if mine is not None:
+            self._recorder.adopt(snapshot)
+            mine.follow(snapshot.job)
+
+    async def _serve(self, stack: AsyncExitStack, store: Store) -> str:
+        app = create_app(
+            registry=self._registry,
+            health=self,
+            store=store,
+            configured=lambda: True,
+            version=__version__,
+        )
+        host, _, port = self._settings.server.listen.rpartition(":")
+        return await stack.enter_async_context(serving(app, host, int(port)))
+
+    def _loaded(self) -> None:
+        self._metrics.config_last_reload_successful.set(1)
+        self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
+
+    # Run and stop
+
+    async def _run_until(self, stop: anyio.Event, store: Store) -> None:
+        """Run everything; at the end first the pollers come to rest, then the dispatchers."""
+        async with anyio.create_task_group() as upkeep:
+            upkeep.start_soon(metrics.watch_lag, self._metrics, self._clock, name="watch lag")
+            upkeep.start_soon(self._refresh, store, name="refresh metrics")
+            upkeep.start_soon(self._prune, store, name="prune history")
+            async with anyio.create_task_group() as sending:
+                for dispatcher in self._dispatchers.values():
+                    sending.start_soon(dispatcher.run, name=f"dispatch {dispatcher.name}")
+                await self._poll_until(stop)
+                await self._recorder.rest()
+                for dispatcher in self._dispatchers.values():
+                    dispatcher.stop()
+                sending.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
+            upkeep.cancel_scope.cancel()
+
+    async def _poll_until(self, stop: anyio.Event) -> None:
+        async with anyio.create_task_group() as polling:
+            for poller in self._pollers.values():
+                polling.start_soon(poller.run, name=f"poll {poller.key.key}")
+            await stop.wait()
+            self._log.info(logs.DAEMON_STOPPING)
+            for poller in self._pollers.values():
+                poller.stop()
+            polling.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
+
+    async def _refresh(self, store: Store) -> None:
+        while True:
+            age = self.last_pass_age() or 0.0
+            self._metrics.last_pass.set(self._clock.now().timestamp() - age)
+            self._metrics.set_backlogs(await store.backlog())
+            self._show_jobs()
+            await anyio.sleep(REFRESH)
+
+    def _show_jobs(self) -> None:
+        for place, jobs in self._recorder.places().items():
+            phases = Counter(job.phase for job in jobs)
+            self._metrics.set_jobs(*place, counts=phases)
+            self._metrics.stuck_jobs.labels(*place).set(sum(job.stuck for job in jobs))
+
+    async def _prune(self, store: Store) -> None:
+        while True:
+            await store.prune(self._clock.now() - timedelta(seconds=self._settings.retention))
+            await anyio.sleep(PRUNE)
+
+    # After each commit
+
+    def _announce(self, entry: model.Entry, before: model.Snapshot | None) -> None:
+        self._metrics.record(entry, before)
+        for transition, sinks in zip(entry.transitions, entry.sinks, strict=True):
+            self._log_transition(transition)
+            for name in sinks:
+                self._dispatchers[name].wake()
+            if self._listener:
+                self._listener(transition)
+
+    def _log_transition(self, transition: model.Transition) -> None:
+        previous = transition.previous.state if transition.previous else None
+        self._log.info(
+            logs.JOB_TRANSITIONED,
+            kind=transition.kind.value,
+            job=transition.subject.key,
+            previous=previous,
+            current=transition.current.state,
+            phase=transition.current.phase,
+            sequence=transition.sequence,
+        )

@@ -1,0 +1,150 @@
+"""``job-monitor demo``: the daemon and a stand-in for AWS, in one process on loopback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+import typer
+
+from monitor import app, config, logs, simulator
+from monitor.cli import signals
+from monitor.cli.lines import transition_line
+from monitor.cli.simulate import load
+
+if TYPE_CHECKING:
+    from monitor.model import Transition
+
+KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+SECRET = "whsec_ZGVtby1zZWNyZXQtb2YtdGhlLWpvYi1tb25pdG9y"  # noqa: S105 -- opens nothing
+
+
+def demo(
+    duration: Annotated[
+        str | None, typer.Option(help="Stop after this time, such as 60s; by default at Ctrl-C.")
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where metrics and health are served.")
+    ] = "127.0.0.1:0",
+    scenario: Annotated[
+        str, typer.Option(help="A scenario file, or a built-in one: demo, steady, chaos.")
+    ] = "demo",
+) -> None:
+    """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
+    seconds = _seconds(duration)
+    logs.configure("console", "error")
+    _shield_environment()
+    with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
+        anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
+
+
+def _seconds(duration: str | None) -> float | None:
+    try:
+        return config.parse_duration(duration) if duration else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--duration") from None
+
+
+def _shield_environment() -> None:
+    """Let nothing of the user's own AWS set-up reach the demo, or the other way round."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE",
+        AWS_SECRET_ACCESS_KEY=KEY,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+
+
+async def _demo(
+    scenario: simulator.Scenario, directory: Path, listen: str, seconds: float | None
+) -> None:
+    stop = anyio.Event()
+    async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
+        await tasks.start(signals.stop_on_signal, stop)
+        tasks.start_soon(_stop_after, seconds, stop)
+        shown = Shown(running)
+        settings = _settings(running, directory, listen)
+        await app.Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
+        tasks.cancel_scope.cancel()
+    shown.summary()
+
+
+async def _stop_after(seconds: float | None, stop: anyio.Event) -> None:
+    if seconds is not None:
+        await anyio.sleep(seconds)
+        stop.set()
+
+
+def _settings(running: simulator.Simulator, directory: Path, listen: str) -> config.Settings:
+    secret = directory / "webhook-secret"
+    secret.write_text(SECRET)
+    endpoints = {"panorama": running.url, "importexport": running.url}
+    return config.Settings.model_validate(
+        {
+            "accounts": {"demo": {"endpoint_urls": endpoints}},
+            "watches": [
+                {
+                    "name": "packages",
+                    "type": "panorama.package-import",
+                    "account": "demo",
+                    "regions": ["us-east-1"],
+                    "discover": True,
+                    "interval": "2s",
+                },
+                {
+                    "name": "disks",
+                    "type": "importexport.job",
+                    "account": "demo",
+                    "discover": True,
+                    "interval": "2s",
+                },
+            ],
+            "quotas": {
+                "panorama": {"rate": 10, "burst": 10},
+                "importexport": {"rate": 10, "burst": 10},
+            },
+            "sinks": {
+                "receiver": {
+                    "type": "webhook",
+                    "url": f"{running.receiver_url}/hook/demo",
+                    "secret_files": [str(secret)],
+                    "allow_http": True,
+                    "allow_networks": ["127.0.0.0/8"],
+                },
+            },
+            "store": f"sqlite://{directory}/state.db",
+            "server": {"listen": listen},
+        }
+    )
+
+
+class Shown:
+    """What the demo prints."""
+
+    def __init__(self, running: simulator.Simulator) -> None:
+        """Tell of this simulation."""
+        self._simulator = running
+        self._transitions = 0
+
+    def addresses(self, running: app.Running) -> None:
+        """Print where to look."""
+        typer.echo(f"Watching simulated AWS jobs; metrics at {running.url}/metrics")
+        typer.echo(f"AWS stand-in {self._simulator.url} (try the AWS CLI with --endpoint-url)")
+        typer.echo(f"Webhooks are received at {self._simulator.receiver_url}/hook/demo")
+        typer.echo("Ctrl-C ends it.\n")
+
+    def transition(self, transition: Transition) -> None:
+        """Print one transition."""
+        self._transitions += 1
+        typer.echo(transition_line(transition))
+
+    def summary(self) -> None:
+        """Print what came of it."""
+        received = self._simulator.truth.received
+        typer.echo(f"\n{self._transitions} transitions; {received.count} webhooks sent")

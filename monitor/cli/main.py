@@ -1,0 +1,97 @@
+"""The command ``job-monitor``: its commands, and how its errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor import __version__
+from monitor.cli import check, demo, run, show, simulate
+from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USAGE, UNAVAILABLE, IO_ERROR = 2, 69, 74
+"""Exit codes, after sysexits(3)."""
+
+MOST_PROBLEMS = 20
+"""Lines of problems that are printed: one screen."""
+
+app = typer.Typer(
+    name="job-monitor",
+    help="Watches long-running AWS jobs and tells people and programs when they change.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("show")(show.show)
+app.command("simulate")(simulate.simulate)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 -- the form of a typer callback
+    if wanted:
+        typer.echo(f"job-monitor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[  # noqa: FBT002 -- the form of a typer option
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main() -> None:
+    """Run a command; turn every foreseen error into one screen of text and an exit code."""
+    sys.exit(_outcome())
+
+
+def _outcome() -> int:
+    code = 0
+    try:
+        app()
+    except* ConfigurationError as group:
+        code = _tell(group, USAGE)
+    except* StoreLockedError as group:
+        code = _tell(group, UNAVAILABLE)
+    except* StoreError as group:
+        code = _tell(group, IO_ERROR)
+    except* MonitorError as group:
+        code = _tell(group, UNAVAILABLE)
+    except* BrokenPipeError:
+        # The reader of our output has left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = IO_ERROR
+    return code
+
+
+def _tell(group: BaseExceptionGroup[MonitorError], code: int) -> int:
+    lines = list(dict.fromkeys(line for error in _leaves(group) for line in _lines(error)))
+    for line in lines[:MOST_PROBLEMS]:
+        typer.echo(f"error: {line}", err=True)
+    if len(lines) > MOST_PROBLEMS:
+        typer.echo(f"error: and {len(lines) - MOST_PROBLEMS} more", err=True)
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[MonitorError]) -> Iterator[MonitorError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _lines(error: MonitorError) -> list[str]:
+    if isinstance(error, ConfigurationError):
+        return [str(problem) for problem in error.problems]
+    return [str(error)]

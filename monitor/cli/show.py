@@ -1,0 +1,65 @@
+"""``job-monitor show``: one look at one job, printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import orjson
+import typer
+
+from monitor import app, events
+from monitor.cli import options
+from monitor.cli.options import Format
+from monitor.errors import LookError, LookReason
+
+if TYPE_CHECKING:
+    from monitor.model import Observation, Verdict
+
+NOT_SEEN, NO_SUCH_JOB = 69, 1
+
+
+def show(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
+    config: options.Config = None,
+    account: Annotated[str, typer.Option(help="One of the configured accounts.")] = "default",
+    region: Annotated[str | None, typer.Option(help="The AWS region.")] = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Look once at one job and print what AWS says; records and sends nothing."""
+    settings = options.load(config)
+    look = app.SingleLook(settings, type_, account, region)
+    try:
+        seen, verdict = anyio.run(look.at, job_id)
+    except LookError as error:
+        typer.echo(f"error: {job_id}: {error}", err=True)
+        raise typer.Exit(NO_SUCH_JOB if error.reason is LookReason.MISSING else NOT_SEEN) from None
+    told = _told(seen, verdict)
+    typer.echo(_json(told) if output is Format.JSON else _table(told))
+
+
+def _told(seen: Observation, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "job": seen.job.key,
+        "state": verdict.state,
+        "phase": verdict.phase.value,
+        "severity": verdict.severity.value,
+        "ending": verdict.ending.value,
+        "seen_at": events.timestamp(seen.seen_at),
+        "updated_at": events.timestamp(seen.updated_at) if seen.updated_at else None,
+        "reason": seen.reason,
+        "fields": dict(seen.fields),
+    }
+
+
+def _json(told: dict[str, Any]) -> str:
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+
+
+def _table(told: dict[str, Any]) -> str:
+    rows = {**{name: value for name, value in told.items() if name != "fields"}, **told["fields"]}
+    width = max(map(len, rows))
+    return "\n".join(
+        f"{name:<{width}}  {value}" for name, value in rows.items() if value is not None
+    )
