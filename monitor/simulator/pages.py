@@ -1,0 +1,67 @@
+"""One page of a list, newest job first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+
+from monitor.simulator.calls import Call
+from monitor.simulator.jobs import Job, Position, State
+from monitor.simulator.replies import Distortion, Rows
+from monitor.simulator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A request that was let in, and what its answer must heed.
+
+    `account` is None where callers see every job; `now` is in seconds since 1970.
+    """
+
+    call: Call
+    account: str | None
+    now: float
+    distortion: Distortion
+    request_id: str
+
+    @property
+    def moment(self) -> float:
+        """The moment whose truth is told."""
+        return self.now - self.distortion.age
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The jobs shown, each in the state shown; `more` says that older ones follow `last`."""
+
+    shown: list[tuple[Job, State]]
+    more: bool
+    last: Position | None
+
+    @property
+    def rows(self) -> Rows:
+        """What the record keeps of the page."""
+        return tuple((job.id, state.number) for job, state in self.shown)
+
+
+def take(world: World, inquiry: Inquiry, region: str, before: Position | None, size: int) -> Page:
+    """Return the page of at most `size` jobs that are older than the position."""
+    if inquiry.distortion.page == "empty":
+        return Page([], more=True, last=None)
+    found = list(islice(_visible(world, inquiry, region, before), size + 1))
+    page = found[:size]
+    shown = [pair for pair in page if not _omitted(pair[0], inquiry.distortion)]
+    return Page(shown, more=len(found) > size, last=page[-1][0].position if page else None)
+
+
+def _visible(
+    world: World, inquiry: Inquiry, region: str, before: Position | None
+) -> Iterator[tuple[Job, State]]:
+    for job in world.newest_first(inquiry.call.service, region, before):
+        state = job.state_at(inquiry.moment)
+        if state and not state.missing and job.belongs_to(inquiry.account):
+            yield job, state
+
+
+def _omitted(job: Job, distortion: Distortion) -> bool:
+    return distortion.omit is not None and fnmatchcase(job.id, distortion.omit)
