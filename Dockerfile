@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /src
+COPY requirements/runtime.txt requirements/
+RUN python3 -m venv /opt/job-monitor \
+ && /opt/job-monitor/bin/python -m pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY monitor monitor
+RUN /opt/job-monitor/bin/python -m pip install --no-cache-dir --no-deps . \
+ && /opt/job-monitor/bin/python -m pip uninstall --yes pip \
+ && install -d -o 65532 -g 65532 -m 0750 /state
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="AWS job monitor" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/job-monitor /opt/job-monitor
+COPY --from=build --chown=65532:65532 /state /var/lib/job-monitor
+ENV PATH=/opt/job-monitor/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    JOB_MONITOR_SERVER__LISTEN=0.0.0.0:9847
+USER 65532:65532
+WORKDIR /var/lib/job-monitor
+VOLUME /var/lib/job-monitor
+EXPOSE 9847
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["job-monitor"]
+CMD ["run", "--config", "/etc/job-monitor"]

@@ -1,0 +1,63 @@
+# Two commands are all that a newcomer needs: `make demo` and `make test`.
+# They set up their own virtual environments; only Python >= 3.11 and git are needed.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.runtime ## Watch simulated jobs; needs no AWS account (ARGS="--duration 60s")
+	@$(BIN)/job-monitor demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Everything that CI checks: style, types, architecture, tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
+	@for script in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+
+lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
+	@$(BIN)/python -m pip install --quiet uv
+	@for set in runtime dev; do \
+	  extra=$$([ $$set = dev ] && echo "--group dev"); \
+	  $(BIN)/uv pip compile pyproject.toml $$extra --extra postgresql --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --quiet \
+	    --upgrade --output-file requirements/$$set.txt || exit 1; \
+	done
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.13 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "The venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@ $(VENV)/.runtime
