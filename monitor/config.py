@@ -3,37 +3,115 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SecretStr,
+    Tag,
+    model_validator,
+)
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+from monitor.redaction import HIDDEN, clean_text
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+LONGEST = 3650 * 86400.0
+"""No duration is longer than ten years, so that no sum of times overflows."""
 
 
 def parse_duration(value: Any) -> float:
     """Turn ``30s``, ``5m``, ``2h``, ``3d`` or ``1h30m`` into seconds.
 
     Raises:
-        ValueError: the text is not a duration.
+        ValueError: the text is not a duration, or one that makes no sense.
     """
     text = str(value).strip()
     if not text or _DURATION.sub("", text):
-        raise ValueError("not a duration; write it as 30s, 5m, 2h or 3d")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+        raise ValueError("is not a duration, such as 30s, 5m, 2h or 3d")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+    if not 0 < seconds <= LONGEST:
+        raise ValueError("must be more than 0s and at most 3650d")
+    return seconds
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+def format_duration(seconds: float) -> str:
+    """Write seconds as ``parse_duration`` reads them, to the millisecond."""
+    rest, parts = round(seconds * 1000), []
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, round(size * 1000))
+        parts.append(f"{count}{unit}" if count else "")
+    return "".join(parts) or "0s"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split ``127.0.0.1:9847`` or ``[::1]:9847`` into host and port.
+
+    Raises:
+        ValueError: the text is not an address and a port.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    if not colon or not bare or bracketed != (":" in bare):
+        raise ValueError("is not an address and a port")
+    if not re.fullmatch(r"[0-9A-Za-z.:_%-]+", bare) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("is not an address and a port")
+    if int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+        raise ValueError("has a port above 65535")
+    return bare, int(port)
+
+
+def _shown(value: Any) -> Any:
+    """Return a value without the parts of its texts that may be secret, as those of a URL."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list) else value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+]
 """Seconds, written as 30s, 5m, 2h or 3d."""
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, and strict about its keys."""
+    """A part of the configuration: immutable, and strict about its keys.
+
+    A key without a value counts as not given. Its ``repr`` shows no secret.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        defer_build=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return {} if data is None else data
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Show URLs as scheme and host only."""
+        return [(name, _shown(value)) for name, value in super().__repr_args__()]
 
 
 class Account(Section):
@@ -62,6 +140,12 @@ class Discover(Section):
     """Only jobs created within this time."""
 
 
+Following = Annotated[
+    Annotated[bool, Tag("flag")] | Annotated[Discover, Tag("rules")],
+    Discriminator(lambda value: "rules" if isinstance(value, dict | Discover) else "flag"),
+]
+
+
 class Watch(Section):
     """A request to watch jobs of one type."""
 
@@ -75,8 +159,9 @@ class Watch(Section):
     """AWS regions; may be left out for types with one global endpoint."""
     jobs: list[str] = []
     """Job ids to follow."""
-    discover: bool | Discover = False
-    """Follow every job that the account lists."""
+    discover: Following = False
+    """Follow every job that the account lists, or those that ``include``, ``exclude`` and
+    ``max_age`` choose."""
     interval: Duration | None = None
     """Time between two looks at a job; by default the job type's."""
     stuck_after: Duration | None = None
@@ -114,11 +199,19 @@ class WebhookSink(SinkSettings):
     """An HTTP POST of each CloudEvent, signed after Standard Webhooks."""
 
     type: Literal["webhook"]
-    url: SecretStr
+    url: Annotated[
+        SecretStr,
+        PlainSerializer(
+            lambda url: clean_text(url.get_secret_value()), return_type=str, when_used="json"
+        ),
+    ]
     """Where to post; its path may be a secret, so only scheme and host are ever shown."""
     secret_files: list[str] = []
     """Files with signing secrets (``whsec_…``); all sign, so that keys can be rotated."""
-    headers: dict[str, str] = {}
+    headers: Annotated[
+        dict[str, str],
+        PlainSerializer(lambda headers: dict.fromkeys(headers, HIDDEN), when_used="json"),
+    ] = Field(default={}, repr=False)
     """More headers, with values that are no secret."""
     header_files: dict[str, str] = {}
     """More headers, with values read from files."""
@@ -141,18 +234,26 @@ class Match(Section):
     kind: OneOrMany = []
     """Such as ``job.state_changed``. ``job.discovered`` is sent only where it is named here."""
     phase: OneOrMany = []
+    """Waiting, running, succeeded, failed, canceled, expired or unknown, in small letters."""
     state: OneOrMany = []
+    """The state as the service names it, such as ``AtAWS/InProgress``."""
     severity: OneOrMany = []
+    """One of info, warning and error."""
     type: OneOrMany = []
+    """A job type, such as ``importexport.*``."""
     account: OneOrMany = []
+    """One of ``accounts``, or ``default``."""
     region: OneOrMany = []
+    """An AWS region, such as ``eu-*``."""
     labels: dict[str, OneOrMany] = {}
+    """Label → globs; a label that a watch does not have counts as empty."""
 
 
 class Route(Section):
     """Which transitions go to which sinks; the first match wins."""
 
     match: Match = Match()
+    """What it takes; everything, if left out."""
     sinks: list[str]
     """Names of ``sinks``; an empty list drops what matches."""
     continue_: bool = Field(default=False, alias="continue")
@@ -181,26 +282,33 @@ class Log(Section):
     """What the daemon says of itself, on standard error."""
 
     format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for the eye."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important kind of line that is written."""
 
 
-class Settings(BaseSettings):
+def _nowhere(_path: tuple[str | int, ...]) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Tells where each value came from; no part of what the settings are equal by."""
+
+    find: Callable[[tuple[str | int, ...]], str] = field(default=_nowhere, compare=False)
+
+
+class Settings(Section):
     """The whole configuration."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="JOB_MONITOR_",
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
-
     accounts: dict[str, Account] = {}
+    """Name → the credentials to use; the name is part of every job's key."""
     watches: list[Watch] = []
+    """What is watched."""
     sinks: dict[str, Sink] = {}
+    """Name → where transitions are told."""
     routes: list[Route] = []
-    """Without any, everything goes to every sink."""
+    """Which transitions go to which sinks; without any, everything goes to every sink."""
     quotas: dict[str, Quota] = {}
     """Service name → budget; by default the job type's."""
     store: str = "sqlite:///var/lib/job-monitor/state.db"
@@ -210,4 +318,23 @@ class Settings(BaseSettings):
     retention: Duration = 30 * 86400.0
     """How long delivered history is kept."""
     server: Server = Server()
+    """The HTTP side."""
     log: Log = Log()
+    """What the daemon says of itself."""
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    def place(self, *path: str | int) -> str:
+        """Say where the value at ``path`` was written: ``FILE:LINE`` or ``environment NAME``."""
+        return self._origin.find(path)
+
+    def placed(self, origin: Origin) -> Settings:
+        """Return the same settings, knowing where each was written."""
+        copy = self.model_copy()
+        copy._origin = origin  # noqa: SLF001 - its own, of a copy
+        return copy
+
+    def redacted(self) -> dict[str, Any]:
+        """Return everything as JSON values that may be shown; durations as they are written."""
+        plain: dict[str, Any] = _shown(self.model_dump(mode="json", by_alias=True))
+        return plain

@@ -64,12 +64,16 @@ class MonitorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in the configuration: where, what, and how to mend it."""
+    """One mistake in the configuration: where, what, and how to mend it.
+
+    A ``warning`` may be meant so, and stops nothing.
+    """
 
     place: str
     path: str
     message: str
     remedy: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         """One line: ``FILE:LINE: key.path: message (remedy)``."""

@@ -1,0 +1,176 @@
+"""What is wrong with settings, in plain words: one line each, and no secret in any."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from monitor import documents, settings_shape
+from monitor.documents import Node, Path, dotted, shown
+from monitor.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from monitor.settings_shape import Shape
+
+_TELLING = 3
+"""Letters of a name's beginning that tell which is meant."""
+_LIMITS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+_WORDS = (
+    ({"string_unicode", "invalid_key"}, ("is not text in UTF-8", "")),
+    ({"none_required"}, ("is not available yet", "leave it out")),
+    ({"bool_type", "bool_parsing"}, ("must be true or false", "")),
+    (
+        {"int_type", "int_parsing", "int_from_float", "int_parsing_size"},
+        ("must be a whole number", ""),
+    ),
+    ({"float_type", "float_parsing", "finite_number"}, ("must be a number", "")),
+    ({"list_type"}, ("must be a list", "write it as [a, b], or one item a line after a dash")),
+    (
+        {"dict_type", "model_type", "model_attributes_type"},
+        ("must be a map", "write `key: value` pairs"),
+    ),
+)
+_OTHERWISE = ("has a value that cannot be used", "")
+
+SCREEN = 20
+"""Lines of a report before the rest is only counted."""
+
+
+def report(problems: Sequence[Problem], limit: int = SCREEN) -> str:
+    """Write a line for each problem, and how many more there are beyond ``limit``."""
+    lines = [f"{'warning: ' if problem.warning else ''}{problem}" for problem in problems]
+    if len(lines) > limit:
+        lines = [*lines[: limit - 1], f"… and {len(lines) - limit + 1} more"]
+    return "\n".join(lines)
+
+
+def tidy(problems: Iterable[Problem]) -> list[Problem]:
+    """Order problems by file and line, and keep the first about each value."""
+    first: dict[tuple[str, str], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.place, problem.path), problem)
+    return sorted(first.values(), key=_position)
+
+
+def _position(problem: Problem) -> tuple[bool, str, int]:
+    name, _, line = problem.place.rpartition(":")
+    if not line.isdigit():
+        return True, problem.place, 0
+    return False, name, int(line)
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """Say ``did you mean "…"?``, or nothing if no known name is near."""
+    names = {name.lower(): name for name in known}
+    given = shown(word).lower()
+    begun = [name for name in names if len(given) >= _TELLING and name.startswith(given)]
+    near = begun or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    return f'did you mean "{names[near[0]]}"?' if near else ""
+
+
+def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
+    """Suggest the nearest known name, or else list them."""
+    names = sorted(known)
+    more = ", …" if len(names) > limit else ""
+    listed = f"known: {', '.join(shown(name) for name in names[:limit])}{more}" if names else ""
+    return similar(word, names) or listed
+
+
+def complaints(error: ValidationError, tree: Node) -> list[Problem]:
+    """Say what pydantic found, where it was written, and how to mend it."""
+    details = error.errors(include_url=False, include_input=False)
+    return [_problem(detail, tree) for detail in details]
+
+
+def _problem(detail: ErrorDetails, tree: Node) -> Problem:
+    path, node, shape = _locate(detail, tree)
+    message, remedy = _words(detail, path, node, shape)
+    return Problem(documents.place_of(tree, path), dotted(path), message, remedy)
+
+
+def _locate(detail: ErrorDetails, tree: Node) -> tuple[Path, Node | None, Shape]:
+    """Follow pydantic's location, which also names the members of unions it went through."""
+    path: Path = ()
+    node: Node | None = tree
+    shape = settings_shape.ROOT
+    last = len(detail["loc"]) - 1
+    for index, token in enumerate(detail["loc"]):
+        child = documents.step(node, token)
+        if child is not None or (index == last and detail["type"] == "missing"):
+            path, node, shape = (*path, token), child, _under(shape, token, node)
+    if detail["type"] == "union_tag_invalid":
+        return (*path, "type"), documents.step(node, "type"), shape
+    return path, node, shape
+
+
+def _under(shape: Shape, token: str | int, node: Node | None) -> Shape:
+    found = settings_shape.step(_narrowed(shape, node), token)
+    # Of an unknown key, what may stand beside it is what matters.
+    return found or _narrowed(shape, node)
+
+
+def _narrowed(shape: Shape, node: Node | None) -> Shape:
+    kind = documents.step(node, "type")
+    return settings_shape.sections(shape, kind.value if kind else None) or shape
+
+
+def _words(detail: ErrorDetails, path: Path, node: Node | None, shape: Shape) -> tuple[str, str]:
+    """Return message and remedy; of all types of error these depend on what was written."""
+    context: dict[str, Any] = detail.get("ctx", {})
+    match detail["type"]:
+        case "missing":
+            return "is missing", f"add `{shown(str(path[-1]))}: …`"
+        case "extra_forbidden":
+            return "unknown key", _unknown_key(str(path[-1]), shape)
+        case "string_type":
+            return "must be text", _quoted(node)
+        case "literal_error" | "union_tag_invalid":
+            return _not_among(node, context)
+        case "union_tag_not_found":
+            return "has no `type`", f"add `type:` {' or '.join(settings_shape.kinds(shape))}"
+        case kind:
+            return _fixed_words(kind, context)
+
+
+def _fixed_words(kind: str, context: dict[str, Any]) -> tuple[str, str]:
+    if kind == "value_error":
+        return str(context["error"]), ""
+    if kind in _LIMITS:
+        return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}", ""
+    return next((words for kinds, words in _WORDS if kind in kinds), _OTHERWISE)
+
+
+@lru_cache(maxsize=256)
+def _unknown_key(key: str, shape: Shape) -> str:
+    siblings = settings_shape.keys(shape)
+    near = similar(key, siblings)
+    homes = settings_shape.homes(key)
+    elsewhere = [home if "." in home else "the top level" for home in homes]
+    if near or not elsewhere:
+        return near or one_of(key, siblings, limit=20)
+    return f"it belongs to {' or '.join(elsewhere[:3])}"
+
+
+def _quoted(node: Node | None) -> str:
+    value = node.value if node else None
+    return "put it in quotes" if isinstance(value, bool | int | float) else ""
+
+
+def _not_among(node: Node | None, context: dict[str, Any]) -> tuple[str, str]:
+    known = re.findall(r"'([^']*)'", str(context.get("expected_tags") or context["expected"]))
+    value = node.value if node else None
+    if not isinstance(value, str):
+        return f"must be one of {', '.join(known)}", ""
+    return f'unknown value "{shown(value)}"', one_of(value, known)

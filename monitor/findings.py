@@ -1,0 +1,75 @@
+"""What a check finds in settings of the right shape."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from monitor import complaints
+from monitor.documents import Path, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_ENOUGH = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A mistake at ``path``; a ``warning`` may be meant so."""
+
+    path: Path
+    message: str
+    remedy: str = ""
+    warning: bool = False
+
+
+def unknown(path: Path, what: str, word: str, known: Iterable[str]) -> Finding:
+    """Say that ``word`` is no known ``what``, and which may have been meant."""
+    return Finding(path, f'unknown {what} "{shown(word)}"', complaints.one_of(word, known))
+
+
+def bad_names(path: Path, names: Iterable[str]) -> Iterator[Finding]:
+    """Refuse the bad ones among the keys of a map."""
+    for name in names:
+        yield from bad_name((*path, name), name)
+
+
+def bad_name(path: Path, name: str) -> Iterator[Finding]:
+    """Refuse the name at ``path`` if it could not stand in a job's key, a metric or a URL."""
+    if not _NAME.fullmatch(name):
+        remedy = "use up to 63 letters, digits, dots, dashes and underscores"
+        yield Finding(path, "is no usable name", remedy)
+
+
+def bad_globs(path: Path, globs: Sequence[str], known: Sequence[str] = ()) -> Iterator[Finding]:
+    """Refuse globs that are broken, or fit none of the ``known`` values."""
+    for index, glob in enumerate(globs):
+        here = (*path, index)
+        if not glob:
+            yield Finding(here, "is empty", "write * to match everything")
+        elif "[" in re.sub(r"\[!?\]?[^\]]*\]", "", glob):
+            yield Finding(here, "has a [ without its ]", "write [[] for the sign itself")
+        elif known and not any(fnmatchcase(value, glob) for value in known):
+            yield Finding(here, f'"{shown(glob)}" fits nothing', complaints.one_of(glob, known))
+
+
+def unreadable_secret(path: Path, name: str) -> Iterator[Finding]:
+    """Complain of a secret's file that cannot be read or is empty; its content is never told."""
+    file = FilePath(name)
+    try:
+        if not file.is_file():
+            reason = "is no file" if file.exists() else "does not exist"
+            yield Finding(path, f'"{shown(name)}" {reason}', "name a file that holds the secret")
+            return
+        with file.open("rb") as content:
+            if not content.read(_ENOUGH).strip():
+                yield Finding(path, f'"{shown(name)}" is empty', "put the secret into it")
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "not a path").lower()
+        message = f'"{shown(name)}" cannot be read: {reason}'
+        yield Finding(path, message, "let the daemon's user read it")

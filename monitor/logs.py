@@ -1,0 +1,152 @@
+"""What the daemon says of itself: one line per event, without secrets.
+
+Every line, ours or a library's, goes through one chain that ends with the redaction.
+Loggers are named after their module (``structlog.stdlib.get_logger("monitor.poller")``).
+Ours speak from the configured level on, everyone else's from ``warning``: at ``debug``
+and ``info`` the AWS SDK prints bodies and session tokens, and the database its
+parameters.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import orjson
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from monitor import redaction
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+POLL_FAILING = "poll.failing"
+POLL_RECOVERED = "poll.recovered"
+JOB_TRANSITIONED = "job.transitioned"
+JOB_FAILING = "job.failing"
+JOB_RECOVERED = "job.recovered"
+LOOK_BROKEN = "look.broken"
+LISTING_TORN = "listing.torn"
+LISTING_REFUSED = "listing.refused"
+QUOTA_LOWERED = "quota.lowered"
+DELIVERY_SENT = "delivery.sent"
+DELIVERY_FAILING = "delivery.failing"
+DELIVERY_RECOVERED = "delivery.recovered"
+DELIVERY_DEAD = "delivery.dead"
+SINK_PARKED = "sink.parked"
+SINK_BROKEN = "sink.broken"
+CONFIG_LOADED = "config.loaded"
+CONFIG_REFUSED = "config.refused"
+DAEMON_STARTED = "daemon.started"
+DAEMON_STOPPING = "daemon.stopping"
+DAEMON_STOPPED = "daemon.stopped"
+LINE_LOST = "line.lost"
+
+_OURS = "monitor"
+_FIRST = ("timestamp", "level", "event", "logger")
+
+
+def get(**values: Any) -> structlog.stdlib.BoundLogger:
+    """Return the monitor's logger, every line of which carries ``values``."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(_OURS)
+    return logger.bind(**values)
+
+
+def configure(
+    format_: Literal["json", "console"], level: str, stream: TextIO | None = None
+) -> None:
+    """Send every log line of the process to ``stream`` (standard error), and nowhere else.
+
+    Call it once, before anything is logged; a later call replaces the earlier one.
+    ``level`` is ``debug``, ``info``, ``warning`` or ``error``.
+    """
+    stream = stream or sys.stderr
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    handler = _Handler(stream)
+    handler.setFormatter(_formatter(_renderer(format_, stream)))
+    handler.addFilter(lambda record: record.levelno >= _threshold(record.name, threshold))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_threshold("", threshold))
+    logging.getLogger(_OURS).setLevel(threshold)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_common(),
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream, and keeps a failure from printing what should have been written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # its name in logging
+        """Say that a line is missing; logging itself would print the arguments."""
+        lost = {"level": "error", "event": LINE_LOST, "logger": redaction.clean_text(record.name)}
+        with suppress(OSError, ValueError):
+            self.stream.write(orjson.dumps(lost).decode() + self.terminator)
+
+
+def _threshold(name: str, ours: int) -> int:
+    """From which level on a logger speaks, whatever level a library gave it."""
+    own = name == _OURS or name.startswith(f"{_OURS}.")
+    return ours if own else max(ours, logging.WARNING)
+
+
+def _common() -> tuple[Processor, ...]:
+    return (
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    )
+
+
+def _formatter(render: Processor) -> logging.Formatter:
+    return ProcessorFormatter(
+        foreign_pre_chain=(*_common(), _keep_first_line),
+        processors=(ProcessorFormatter.remove_processors_meta, _redact, render),
+    )
+
+
+def _keep_first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Shorten a library's message: asyncio appends the repr of tasks and their errors."""
+    event["event"] = event["event"].partition("\n")[0]
+    return event
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    error = _error(event.pop("exc_info", None))
+    cleaned = redaction.clean_fields(event)
+    ordered = {key: cleaned.pop(key) for key in _FIRST if key in cleaned} | cleaned
+    return ordered | {"exception": redaction.describe(error)} if error else ordered
+
+
+def _error(exc_info: Any) -> BaseException | None:
+    """The exception behind what the logging call was given: itself, a triple, or ``True``."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return _error(exc_info[1])
+    return sys.exception() if exc_info else None
+
+
+def _renderer(format_: Literal["json", "console"], stream: TextIO) -> Processor:
+    if format_ == "json":
+        return _as_json
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(),
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return orjson.dumps(event).decode()

@@ -1,0 +1,261 @@
+"""What the shape of the settings cannot tell: references, rules of the job types, files.
+
+Nothing is asked of the network. Files are opened only to see that they can be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
+
+from monitor import validation_basics, validation_routes
+from monitor.config import Discover
+from monitor.documents import dotted, shown
+from monitor.errors import Problem
+from monitor.findings import Finding, bad_globs, bad_name, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from monitor.config import Settings, Watch
+    from monitor.documents import Path
+
+AMBIENT = "default"
+"""The account that is there without being configured."""
+SHORTEST_INTERVAL = 1.0
+"""Seconds below which an interval is worth a warning."""
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
+_OTHER_PARTITION = re.compile(r"us-gov-|us-iso|cn-")
+
+
+class JobType(Protocol):
+    """What is asked of a kind of job to check the watches of it."""
+
+    @property
+    def name(self) -> str:
+        """As configured."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """The SDK's name of the service."""
+        ...
+
+    @property
+    def region(self) -> str | None:
+        """The one region of a global endpoint."""
+        ...
+
+    @property
+    def regions(self) -> Sequence[str]:
+        """The regions it is known in; empty if it may be in any."""
+        ...
+
+    @property
+    def id_pattern(self) -> re.Pattern[str]:
+        """What a whole job id looks like."""
+        ...
+
+    @property
+    def id_max_length(self) -> int:
+        """Characters of the longest job id."""
+        ...
+
+    @property
+    def listing(self) -> object | None:
+        """How its jobs are listed; ``None`` if they cannot be."""
+        ...
+
+    @property
+    def lists_states(self) -> bool:
+        """Whether one row of the listing tells the whole state."""
+        ...
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks, by default."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """Requests per second, by default."""
+        ...
+
+
+def problems(settings: Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
+    """Return every mistake and warning, in the order of the settings; no secret in any."""
+    services = {job_type.service for job_type in job_types.values()}
+    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
+    found = [
+        *validation_basics.findings(settings, services, fixed),
+        *_watches(settings, job_types),
+        *validation_routes.findings(settings, list(job_types)),
+    ]
+    return [
+        Problem(
+            settings.place(*finding.path),
+            dotted(finding.path),
+            finding.message,
+            finding.remedy,
+            finding.warning,
+        )
+        for finding in found
+    ]
+
+
+def _watches(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
+    if not settings.watches:
+        yield Finding(("watches",), "nothing is watched", "add a watch", warning=True)
+    for index, watch in enumerate(settings.watches):
+        path = ("watches", index)
+        yield from _named(path, watch, settings)
+        job_type = job_types.get(watch.type)
+        if job_type is None:
+            yield unknown((*path, "type"), "job type", watch.type, job_types)
+            continue
+        yield from _regions(path, watch, job_type, settings)
+        yield from _jobs(path, watch, job_type)
+        yield from _times(path, watch, job_type)
+        yield from _credentials(path, watch, job_type, settings)
+    yield from _repeated(settings, job_types)
+    yield from _paces(settings, job_types)
+
+
+def _named(path: Path, watch: Watch, settings: Settings) -> Iterator[Finding]:
+    yield from bad_name((*path, "name"), watch.name)
+    accounts = {AMBIENT, *settings.accounts}
+    if watch.account not in accounts:
+        yield unknown((*path, "account"), "account", watch.account, accounts)
+    if not watch.jobs and not watch.discover:
+        yield Finding(path, "has neither jobs nor discover", "add jobs: [ID] or discover: true")
+    if isinstance(watch.discover, Discover):
+        yield from bad_globs((*path, "discover", "include"), watch.discover.include)
+        yield from bad_globs((*path, "discover", "exclude"), watch.discover.exclude)
+        if not watch.discover.include:
+            here = (*path, "discover", "include")
+            yield Finding(here, "is empty, so that no job is followed", 'write ["*"] for all')
+
+
+def _regions(path: Path, watch: Watch, job_type: JobType, settings: Settings) -> Iterator[Finding]:
+    if job_type.region:
+        yield from _needless_regions(path, watch, job_type.region)
+        return
+    if not watch.regions:
+        first = next(iter(job_type.regions), "us-east-1")
+        yield Finding((*path, "regions"), "is missing", f"add regions: [{first}]")
+    account = settings.accounts.get(watch.account)
+    own_endpoint = account is not None and job_type.service in account.endpoint_urls
+    for index, region in enumerate(watch.regions):
+        here = (*path, "regions", index)
+        if region in watch.regions[:index]:
+            yield Finding(here, f'"{shown(region)}" is named twice', "keep one")
+        elif not _REGION.fullmatch(region):
+            yield unknown(here, "region", region, job_type.regions or ["us-east-1"])
+        elif job_type.regions and region not in job_type.regions and not own_endpoint:
+            yield unknown(here, f"region of {job_type.service}", region, job_type.regions)
+
+
+def _needless_regions(path: Path, watch: Watch, region: str) -> Iterator[Finding]:
+    for index, named in enumerate(watch.regions):
+        here = (*path, "regions", index)
+        if _OTHER_PARTITION.match(named):
+            message = f'"{shown(named)}" is in GovCloud, China or an isolated region'
+            yield Finding(
+                here, f"{message}, where {watch.type} does not exist", "leave regions out"
+            )
+        elif named != region:
+            message = f"{watch.type} has one endpoint for the world, which signs for {region}"
+            yield Finding(here, message, "leave regions out")
+
+
+def _jobs(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
+    if watch.discover and job_type.listing is None:
+        message = f"jobs of type {job_type.name} cannot be listed"
+        yield Finding((*path, "discover"), message, "name them: jobs: [ID]")
+    for index, job in enumerate(watch.jobs):
+        here = (*path, "jobs", index)
+        if len(job) > job_type.id_max_length:
+            remedy = f"at most {job_type.id_max_length} characters"
+            yield Finding(here, f'"{shown(job)}" is too long for a job id', remedy)
+        elif not job_type.id_pattern.fullmatch(job):
+            remedy = f"it must look like {shown(job_type.id_pattern.pattern)}"
+            yield Finding(here, f'"{shown(job)}" is no id of a {job_type.name} job', remedy)
+
+
+def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
+    interval = watch.interval or job_type.interval
+    if interval < SHORTEST_INTERVAL:
+        message = f"is below {SHORTEST_INTERVAL:g}s, which few quotas allow"
+        yield Finding((*path, "interval"), message, "raise it", warning=True)
+    if watch.stuck_after and watch.stuck_after <= interval:
+        message = "is no longer than the interval, so that every job looks stuck"
+        yield Finding((*path, "stuck_after"), message, "raise it", warning=True)
+
+
+def _credentials(
+    path: Path, watch: Watch, job_type: JobType, settings: Settings
+) -> Iterator[Finding]:
+    account = settings.accounts.get(watch.account)
+    if job_type.service == "importexport" and account and account.role_arn:
+        message = "Import/Export is said to refuse the credentials of an assumed role"
+        remedy = "use an account with the long-term key that the jobs were created with"
+        yield Finding((*path, "account"), message, remedy, warning=True)
+
+
+def _effective_regions(watch: Watch, job_type: JobType) -> Sequence[str]:
+    return [job_type.region] if job_type.region else list(dict.fromkeys(watch.regions))
+
+
+def _repeated(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
+    """Find names and jobs that two watches have."""
+    names: dict[str, int] = {}
+    jobs: dict[tuple[str, ...], int] = {}
+    for index, watch in enumerate(settings.watches):
+        first = names.setdefault(watch.name, index)
+        if first != index:
+            message = f'"{shown(watch.name)}" is also the name of watches[{first}]'
+            yield Finding(("watches", index, "name"), message, "give each watch its own name")
+        if job_type := job_types.get(watch.type):
+            yield from _repeated_jobs(index, watch, job_type, jobs)
+
+
+def _repeated_jobs(
+    index: int, watch: Watch, job_type: JobType, seen: dict[tuple[str, ...], int]
+) -> Iterator[Finding]:
+    for number, job in enumerate(watch.jobs):
+        regions = _effective_regions(watch, job_type)
+        twice = watch.jobs.index(job) != number
+        firsts = {
+            seen.setdefault((watch.type, watch.account, region, job), index) for region in regions
+        }
+        if twice or firsts - {index}:
+            owner = min(firsts, default=index)
+            where = "twice" if twice else f"by watches[{owner}] too"
+            here = ("watches", index, "jobs", number)
+            yield Finding(here, f'"{shown(job)}" is watched {where}', "keep one")
+
+
+def _paces(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
+    """Warn where even the cheapest plan needs more calls than the quota allows."""
+    needs: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+    first: dict[tuple[str, str, str], tuple[int, float]] = {}
+    for index, watch in enumerate(settings.watches):
+        if job_type := job_types.get(watch.type):
+            for region in _effective_regions(watch, job_type):
+                key = (job_type.service, watch.account, region)
+                needs[key] += _calls(watch, job_type) / (watch.interval or job_type.interval)
+                quota = settings.quotas.get(job_type.service)
+                first.setdefault(key, (index, quota.rate if quota else job_type.rate))
+    for key, (index, rate) in first.items():
+        if needs[key] > rate:
+            message = f"{'/'.join(key)} needs at least {needs[key]:.3g} requests a second"
+            remedy = f"its quota is {rate:g}: raise the interval or quotas.{key[0]}.rate"
+            yield Finding(("watches", index, "interval"), message, remedy, warning=True)
+
+
+def _calls(watch: Watch, job_type: JobType) -> int:
+    """Return the fewest calls that one round of looks can take."""
+    if job_type.lists_states:
+        return 1
+    return len(watch.jobs) + bool(watch.discover)

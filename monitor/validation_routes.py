@@ -1,0 +1,111 @@
+"""Checks of sinks and routes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from monitor.config import LogSink, WebhookSink
+from monitor.documents import shown
+from monitor.findings import Finding, bad_globs, bad_names, unknown, unreadable_secret
+from monitor.model import Kind, Phase, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from monitor.config import Match, Settings
+    from monitor.documents import Path
+
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
+
+
+def findings(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
+    """Check where transitions go; ``job_types`` are all known names."""
+    yield from bad_names(("sinks",), settings.sinks)
+    for name, sink in settings.sinks.items():
+        if isinstance(sink, LogSink):
+            yield from _log(("sinks", name, "path"), sink.path)
+        else:
+            yield from _webhook(("sinks", name), sink)
+    yield from _routes(settings, job_types)
+    yield from _unreachable(settings)
+    yield from _unused(settings)
+
+
+def _log(path: Path, name: str | None) -> Iterator[Finding]:
+    if name is None:
+        return
+    file = FilePath(name)
+    try:
+        if file.is_dir():
+            yield Finding(path, f'"{shown(name)}" is a directory', "name a file in it")
+        elif not file.parent.is_dir():
+            message = f'the directory "{shown(str(file.parent))}" does not exist'
+            yield Finding(path, message, "create it")
+        elif not os.access(file if file.exists() else file.parent, os.W_OK):
+            yield Finding(path, f'"{shown(name)}" cannot be written', "change its permissions")
+    except (OSError, ValueError):
+        yield Finding(path, "is no path of a file", "name a file")
+
+
+def _webhook(path: Path, sink: WebhookSink) -> Iterator[Finding]:
+    for index, name in enumerate(sink.secret_files):
+        yield from unreadable_secret((*path, "secret_files", index), name)
+    for header, name in sink.header_files.items():
+        yield from unreadable_secret((*path, "header_files", header), name)
+    for header in sink.headers:
+        if header.lower() in _CREDENTIALS:
+            remedy = "move it to header_files"
+            yield Finding((*path, "headers", header), "holds a secret", remedy, warning=True)
+
+
+def _routes(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
+    for index, route in enumerate(settings.routes):
+        path = ("routes", index)
+        for number, sink in enumerate(route.sinks):
+            if sink not in settings.sinks:
+                yield unknown((*path, "sinks", number), "sink", sink, settings.sinks)
+        yield from _match((*path, "match"), route.match, settings, job_types)
+
+
+def _match(
+    path: Path, match: Match, settings: Settings, job_types: Sequence[str]
+) -> Iterator[Finding]:
+    accounts = ["default", *settings.accounts]
+    yield from bad_globs((*path, "kind"), match.kind, [kind.value for kind in Kind])
+    yield from bad_globs((*path, "phase"), match.phase, [phase.value for phase in Phase])
+    yield from bad_globs((*path, "state"), match.state)
+    yield from bad_globs((*path, "severity"), match.severity, [item.value for item in Severity])
+    yield from bad_globs((*path, "type"), match.type, job_types)
+    yield from bad_globs((*path, "account"), match.account, accounts)
+    yield from bad_globs((*path, "region"), match.region)
+    for label, globs in match.labels.items():
+        # The empty glob is what fits a watch without the label.
+        yield from bad_globs((*path, "labels", label), [glob or "*" for glob in globs])
+
+
+def _unreachable(settings: Settings) -> Iterator[Finding]:
+    """Find routes behind one that takes everything and does not go on."""
+    catcher: int | None = None
+    for index, route in enumerate(settings.routes):
+        # The first sight of a job passes by every route that does not name it.
+        if catcher is not None and Kind.DISCOVERED not in route.match.kind:
+            message = f"is never reached: routes[{catcher}] takes everything before it"
+            remedy = f"move it up, or give routes[{catcher}] continue: true"
+            yield Finding(("routes", index), message, remedy, warning=True)
+        if catcher is None and not route.continue_ and _takes_all(route.match):
+            catcher = index
+
+
+def _takes_all(match: Match) -> bool:
+    globs = [getattr(match, name) for name in type(match).model_fields if name != "labels"]
+    return all(not given or "*" in given for given in [*globs, *match.labels.values()])
+
+
+def _unused(settings: Settings) -> Iterator[Finding]:
+    used = {sink for route in settings.routes for sink in route.sinks}
+    for name in settings.sinks:
+        if settings.routes and name not in used:
+            remedy = "name it in a route, or remove it"
+            yield Finding(("sinks", name), "no route uses this sink", remedy, warning=True)

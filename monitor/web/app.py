@@ -1,0 +1,161 @@
+"""The pages that people and probes ask for: metrics, health, readiness, an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from aiohttp import hdrs, web
+from prometheus_client import exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from monitor.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+STALE_AFTER = 60.0
+"""Seconds without a pass of the scheduler after which the process counts as ill."""
+PING_WITHIN = 5.0
+"""Seconds that the store may take to prove that it can be written."""
+
+_HEADERS = {
+    hdrs.SERVER: "job-monitor",
+    hdrs.CACHE_CONTROL: "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>AWS job monitor</title>
+<h1>AWS job monitor</h1>
+<p>Version {version}</p>
+<ul>
+<li><a href="/metrics">Metrics</a>
+<li><a href="/-/healthy">Health</a>
+<li><a href="/-/ready">Readiness</a>
+</ul>
+</html>
+"""
+
+
+class Health(Protocol):
+    """Whether the scheduler still goes round; what AWS answers plays no part."""
+
+    def last_pass_age(self) -> float | None:
+        """Seconds since its last pass, or since its start before that; ``None``: not started."""
+        ...
+
+
+class Writable(Protocol):
+    """What a store must show to be ready."""
+
+    async def ping(self) -> None:
+        """Prove that it can be written, or raise StoreError."""
+        ...
+
+
+class Pages:
+    """The handlers, each a method."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        store: Writable,
+        configured: Callable[[], bool],
+        version: str,
+    ) -> None:
+        """Answer from these; nothing is asked of them before a request."""
+        self._registry = registry
+        self._health = health
+        self._store = store
+        self._configured = configured
+        self._version = version
+        self._scrapes = anyio.CapacityLimiter(1)
+
+    async def index(self, _request: web.Request) -> web.Response:
+        """Where to find what."""
+        return web.Response(text=_INDEX.format(version=self._version), content_type="text/html")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Every metric, as OpenMetrics where the client asks for it.
+
+        Rendered in a thread, one scrape at a time: ten thousand series take 0.2 s, for
+        which no look at a job should wait.
+        """
+        render, kind = _form(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        body = await anyio.to_thread.run_sync(render, self._registry, limiter=self._scrapes)
+        response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: kind})
+        if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """200 while the scheduler's last pass is recent."""
+        age = self._health.last_pass_age()
+        if age is None:
+            return _unavailable("the scheduler has not started")
+        if age > STALE_AFTER:
+            return _unavailable(f"the scheduler's last pass was {age:.0f} s ago")
+        return web.Response(text="healthy\n")
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """200 while the configuration is loaded and the store can be written."""
+        if not self._configured():
+            return _unavailable("no configuration is loaded")
+        try:
+            with anyio.fail_after(PING_WITHIN):
+                await self._store.ping()
+        except StoreError:
+            return _unavailable("the store cannot be written")
+        except TimeoutError:
+            return _unavailable(f"the store did not answer within {PING_WITHIN:.0f} s")
+        return web.Response(text="ready\n")
+
+
+def create_app(
+    *,
+    registry: CollectorRegistry,
+    health: Health,
+    store: Writable,
+    configured: Callable[[], bool],
+    version: str,
+) -> web.Application:
+    """Build the application; ``web.server.serving`` puts it on a socket."""
+    pages = Pages(registry, health, store, configured, version)
+    app = web.Application(client_max_size=64 * 1024)
+    app.add_routes(
+        [
+            web.get("/", pages.index),
+            web.get("/metrics", pages.metrics),
+            *(web.get(path, pages.healthy) for path in ("/-/healthy", "/healthz")),
+            *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
+        ]
+    )
+    app.on_response_prepare.append(_harden)
+    return app
+
+
+def harden(response: web.StreamResponse) -> None:
+    """Set the headers that every answer carries."""
+    response.headers.update(_HEADERS)
+
+
+async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
+    harden(response)
+
+
+def _form(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """How to render the metrics, and as what content type."""
+    if "application/openmetrics-text" in accepted:
+        return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    return exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _unavailable(why: str) -> web.Response:
+    return web.Response(status=web.HTTPServiceUnavailable.status_code, text=f"{why}\n")
