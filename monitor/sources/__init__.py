@@ -1,0 +1,1 @@
+"""Where observations come from: the declared job types, and AWS itself."""

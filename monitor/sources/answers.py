@@ -1,0 +1,253 @@
+"""Answers of AWS become observations: checked, in UTC, and stripped to what may be kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from monitor.model import Job, Observation, Page
+from monitor.sources import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from monitor.sources.expressions import Expression
+    from monitor.sources.job_type import Field, JobType, Listing, Paging
+
+_MOST_TEXTS = 50
+
+
+class MalformedError(Exception):
+    """An answer that cannot be true; ``code`` names the check, and no value is told."""
+
+    def __init__(self, code: str, hint: str) -> None:
+        """Say which check failed."""
+        super().__init__(f"{code}: {hint}")
+        self.code = code
+        self.hint = hint
+
+
+class AbsentError(Exception):
+    """A proper answer that says that there is no such job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a request was asked, and when its answer was there."""
+
+    asked_at: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What must not reappear: in a name that is kept, and in people's words."""
+
+    whole: tuple[str, ...]
+    inner: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> Secrets:
+        """Prepare the values of one answer."""
+        values = tuple(values)
+        return cls(text.needles(values), text.needles(values, inner=True))
+
+
+class Reader:
+    """Reads the answers for one job type in one account and region.
+
+    ``options`` are the watch's, such as ``include_tracking_number``. Every method
+    raises MalformedError, or JMESPathError where a function meets a wrong type.
+    """
+
+    def __init__(
+        self, job_type: JobType, account: str, region: str, options: frozenset[str]
+    ) -> None:
+        """Know whose answers are read."""
+        self._type = job_type
+        self._account = account
+        self._region = region
+        self._options = options
+
+    def observation(self, job: Job, answer: Mapping[str, Any], moment: Moment) -> Observation:
+        """Read the answer for one job; raises AbsentError if it says that there is none."""
+        how = self._type.describe
+        if how.missing_if and how.missing_if(answer):
+            raise AbsentError
+        if how.id and how.id(answer) != job.id:
+            raise MalformedError("WrongId", "the answer is not for the job that was asked for")
+        secrets = Secrets.of(self._secret_values(answer))
+        return Observation(
+            job=job,
+            asked_at=moment.asked_at,
+            seen_at=moment.seen_at,
+            parts=self._parts(how.state, answer, secrets),
+            fields={field.name: self._kept(field, answer, secrets) for field in self._type.fields},
+            reason=_text(how.reason, answer, secrets),
+            updated_at=_time(how.updated_at, answer),
+            created_at=_time(how.created_at, answer),
+        )
+
+    def page(self, listing: Listing, answer: Mapping[str, Any], moment: Moment) -> Page:
+        """Read one page; a token that comes again and again is for the caller to notice."""
+        items = _items(listing, answer)
+        rows = tuple(self._row(listing, item, moment) for item in items)
+        if listing.paging is None:
+            return Page(rows, None)
+        token, torn = _next(listing.paging, answer, items)
+        return Page(rows, token, torn)
+
+    def _row(self, listing: Listing, item: Any, moment: Moment) -> Observation:
+        job_id = listing.id(item)
+        if not isinstance(job_id, str) or not self._type.accepts_id(job_id):
+            raise MalformedError("BadRow", "a row has no proper id")
+        secrets = Secrets.of(_strings(read(item) for read in listing.secrets))
+        return Observation(
+            job=Job(self._type.name, self._account, self._region, job_id),
+            asked_at=moment.asked_at,
+            seen_at=moment.seen_at,
+            parts=self._parts(listing.state, item, secrets, partial=not self._type.lists_states),
+            fields={},
+            reason=_text(listing.reason, item, secrets),
+            updated_at=_time(listing.updated_at, item),
+            created_at=_time(listing.created_at, item),
+        )
+
+    def _parts(
+        self, state: Mapping[str, Expression], data: Any, secrets: Secrets, *, partial: bool = False
+    ) -> dict[str, str | None]:
+        """Read every part of the state, in the declared order."""
+        found = {name: read(data) for name, read in state.items()}
+        return {
+            name: self._part(name, found.get(name), secrets, partial=partial)
+            for name in self._type.describe.state
+        }
+
+    def _part(self, name: str, value: Any, secrets: Secrets, *, partial: bool) -> str | None:
+        if value is None and partial:
+            return None
+        cleaned = text.clean(value, secrets.whole) if isinstance(value, str) else ""
+        if not cleaned:
+            raise MalformedError("NoState", f"{name} is not told")
+        return self._type.normal_part(name, cleaned)
+
+    def _secret_values(self, answer: Mapping[str, Any]) -> Iterator[str]:
+        yield from _strings(read(answer) for read in self._type.describe.secrets)
+        shortened = (field for field in self._type.fields if field.form == "last4")
+        yield from _strings(one.read(answer) for one in shortened if not self._is_whole(one))
+
+    def _is_whole(self, field: Field) -> bool:
+        return field.unless is not None and field.unless in self._options
+
+    def _kept(self, field: Field, answer: Mapping[str, Any], secrets: Secrets) -> Any:
+        """Return a field's JSON value; ``None`` where the answer tells nothing."""
+        value = field.read(answer)
+        if field.form == "count":
+            return _count(value)
+        if value is None:
+            return None
+        match "value" if self._is_whole(field) else field.form:
+            case "last4":
+                return text.clean(_string(value)[-4:])
+            case "text":
+                return text.clean(_string(value), secrets.inner, field.max_length)
+            case "texts":
+                return _texts(value, secrets, field.max_length)
+        return _scalar(value, secrets, field.max_length)
+
+
+def _items(listing: Listing, answer: Mapping[str, Any]) -> list[Any]:
+    """Return the rows; a page that only says that it is the last one has none.
+
+    The SDK reads an HTML page or an empty body as an answer without any member, so
+    a page that has neither rows nor that word is no page.
+    """
+    items = listing.items(answer)
+    if isinstance(items, list):
+        return items
+    more = listing.paging and listing.paging.more
+    if items is None and more and isinstance(more(answer), bool):
+        return []
+    raise MalformedError("NoRows", "the answer is not a listing")
+
+
+def _next(paging: Paging, answer: Any, items: list[Any]) -> tuple[str | None, bool]:
+    """Return the next page's token, and whether the page says "more" without saying where."""
+    if paging.token is not None:
+        token = paging.token(answer)
+        return (None if token is None else _string(token)) or None, False
+    if not paging.more or paging.more(answer) is not True:
+        return None, False
+    marker = paging.last_id(items[-1]) if paging.last_id and items else None
+    return (marker, False) if isinstance(marker, str) and marker else (None, True)
+
+
+def _time(read: Expression | None, data: Any) -> datetime | None:
+    value = read(data) if read else None
+    return None if value is None else utc(value)
+
+
+def utc(value: Any) -> datetime:
+    """Return a time in UTC, whatever time zone the SDK, or this machine, put it in."""
+    try:
+        match value:
+            case datetime():
+                moment = value
+            case str():
+                moment = datetime.fromisoformat(value)
+            case _:
+                moment = datetime.fromtimestamp(value, UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, OSError):
+        pass
+    raise MalformedError("BadTime", "a time cannot be read")
+
+
+def _text(read: Expression | None, data: Any, secrets: Secrets) -> str | None:
+    value = read(data) if read else None
+    return None if value is None else text.clean(_string(value), secrets.inner) or None
+
+
+def _texts(value: Any, secrets: Secrets, limit: int) -> list[str]:
+    if not isinstance(value, list):
+        raise MalformedError("BadField", "a list was expected")
+    return [text.clean(_string(one), secrets.inner, limit) for one in value[:_MOST_TEXTS]]
+
+
+def _count(value: Any) -> int:
+    if value is not None and not isinstance(value, list):
+        raise MalformedError("BadField", "a list was expected")
+    return len(value or ())
+
+
+def _scalar(value: Any, secrets: Secrets, limit: int) -> Any:
+    match value:
+        case bool() | int():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case datetime():
+            return utc(value).isoformat().replace("+00:00", "Z")
+        case str():
+            return text.clean(value, secrets.whole, limit)
+    raise MalformedError("BadField", "a single value was expected")
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise MalformedError("BadField", "a text was expected")
+    return value
+
+
+def _strings(values: Iterable[Any]) -> Iterator[str]:
+    """Yield every text within some values."""
+    for value in values:
+        match value:
+            case str():
+                yield value
+            case dict():
+                yield from _strings(value.values())
+            case list():
+                yield from _strings(value)

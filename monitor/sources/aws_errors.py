@@ -1,0 +1,279 @@
+"""Why a request to AWS failed, in the monitor's own closed set of reasons.
+
+No text of an answer passes: only its error code, HTTP status and request id.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+import socket
+import traceback
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientConnectorCertificateError
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+from monitor.errors import LookError, LookReason
+from monitor.sources.job_type import JobType, normal_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from monitor.sources.clients import Exchange
+
+_THROTTLE = frozenset({
+    "bandwidthlimitexceeded", "ec2throttled", "limitexceeded", "priorrequestnotcomplete",
+    "provisionedthroughputexceeded", "requestlimitexceeded", "requestthrottled", "slowdown",
+    "throttled", "throttling", "toomanyrequests", "transactioninprogress",
+})  # fmt: skip
+_AUTH = frozenset({
+    "accessdenied", "authfailure", "expiredtoken", "forbidden", "incompletesignature",
+    "invalidaccesskeyid", "invalidclienttokenid", "invalididentitytoken", "invalidsignature",
+    "invalidtoken", "missingauthenticationtoken", "notauthorized", "optinrequired",
+    "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch", "subscriptionrequired",
+    "tokenrefreshrequired", "unauthorized", "unauthorizedaccess", "unauthorizedoperation",
+    "unrecognizedclient",
+})  # fmt: skip
+_UNAVAILABLE = frozenset({"invalidaction", "unknownoperation"})
+_TRANSIENT = frozenset({
+    "internalerror", "internalfailure", "internalserver", "internalservererror",
+    "requesttimeout", "serviceunavailable",
+})  # fmt: skip
+_MISSING = frozenset({"resourcenotfound"})
+
+_HINTS = {
+    "invalidaccesskeyid": "Import/Export wants the long-term key that the job's manifest names",
+} | dict.fromkeys(
+    ("invalidsignature", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch"),
+    "often the clock: compare this machine's time with AWS",
+)  # fmt: skip
+_UNANSWERED = (
+    ((sdk.HTTPClientError, sdk.ConnectionError, TimeoutError), LookReason.TRANSIENT, ""),
+    (sdk.NoCredentialsError, LookReason.AUTH, "no AWS credentials were found"),
+    (sdk.ProfileNotFound, LookReason.AUTH, "the AWS profile does not exist"),
+    (
+        (
+            sdk.ConfigParseError,
+            sdk.CredentialRetrievalError,
+            sdk.InfiniteLoopConfigError,
+            sdk.InvalidConfigError,
+            sdk.LoginError,
+            sdk.MetadataRetrievalError,
+            sdk.NoAuthTokenError,
+            sdk.PartialCredentialsError,
+            sdk.RefreshWithMFAUnsupportedError,
+            sdk.SSOError,
+            sdk.TokenRetrievalError,
+            sdk.UnknownCredentialError,
+            OSError,  # a file with a token or an external id
+        ),
+        LookReason.AUTH,
+        "the credentials could not be read",
+    ),
+    (sdk.UnknownServiceError, LookReason.CONFIG, "the SDK has no model of the service"),
+    (
+        (
+            sdk.BaseEndpointResolverError,
+            sdk.DataNotFoundError,
+            sdk.EndpointProviderError,
+            sdk.InvalidRegionError,
+            sdk.NoRegionError,
+            sdk.ParamValidationError,
+            sdk.UnknownEndpointError,
+            sdk.UnsupportedServiceProtocolsError,
+        ),
+        LookReason.CONFIG,
+        "check the region and endpoint of the account",
+    ),
+)
+"""Exceptions without an answer → reason and hint; the first that fits."""
+_STATUSES: Mapping[int, LookReason] = {
+    HTTPStatus.UNAUTHORIZED: LookReason.AUTH,
+    HTTPStatus.FORBIDDEN: LookReason.AUTH,
+    HTTPStatus.NOT_FOUND: LookReason.UNAVAILABLE,
+    HTTPStatus.REQUEST_TIMEOUT: LookReason.TRANSIENT,
+    HTTPStatus.CONFLICT: LookReason.TRANSIENT,
+    HTTPStatus.GONE: LookReason.UNAVAILABLE,
+    HTTPStatus.TOO_MANY_REQUESTS: LookReason.THROTTLE,
+}
+_CLASSES = {3: LookReason.UNAVAILABLE, 4: LookReason.CONFIG}
+"""What the first digit of any other status means; the rest is transient."""
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+def failure(
+    error: Exception, exchange: Exchange, operation: str, job_type: JobType, now: datetime
+) -> LookError:
+    """Return why a request failed; the error itself may hold secrets and must end here."""
+    match error:
+        case sdk.ClientError() if error.operation_name != operation:
+            return _of_credentials(error)
+        case sdk.ClientError():
+            code = _code(error.response.get("Error", {}).get("Code"))
+            reason = _reason(code, _status(error, exchange), exchange, error.response, job_type)
+            return _answered(reason, code, exchange, now)
+        case _ if _is_from_parser(error):
+            failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
+            reason = _of_status(exchange.status or 0, exchange) if failed else LookReason.MALFORMED
+            return _answered(reason, "", exchange, now)
+    return _unanswered(error)
+
+
+def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) -> LookError:
+    """An empty ``code`` is shown as the HTTP status."""
+    shown = code or ("Unreadable" if reason is LookReason.MALFORMED else f"HTTP {exchange.status}")
+    return LookError(
+        reason,
+        shown,
+        status=exchange.status,
+        request_id=_token(exchange.headers.get("x-amzn-requestid")),
+        retry_after=_retry_after(exchange.headers.get("retry-after"), now),
+        hint=_HINTS.get(normal_code(code), ""),
+    )
+
+
+def malformed(code: str, hint: str, exchange: Exchange) -> LookError:
+    """Return the error for an answer that the SDK could read, but that cannot be true."""
+    request_id = _token(exchange.headers.get("x-amzn-requestid"))
+    return LookError(
+        LookReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
+    )
+
+
+def _reason(
+    code: str, status: int, exchange: Exchange, answer: Mapping[str, Any], job_type: JobType
+) -> LookReason:
+    normal = normal_code(code)
+    if any(one.code == normal and (not one.where or one.where(answer)) for one in job_type.missing):
+        return LookReason.MISSING
+    for codes, reason in (
+        (_THROTTLE, LookReason.THROTTLE),
+        (_AUTH, LookReason.AUTH),
+        (_UNAVAILABLE, LookReason.UNAVAILABLE),
+        (_MISSING, LookReason.MISSING),
+        (_TRANSIENT, LookReason.TRANSIENT),
+    ):
+        if normal in codes:
+            return reason
+    if code and status == HTTPStatus.NOT_FOUND:
+        return LookReason.MISSING
+    return _of_status(status, exchange)
+
+
+def _of_status(status: int, exchange: Exchange) -> LookReason:
+    """Judge an error that has no code, or one that nobody knows.
+
+    A 404 that does not name a request id is none of AWS: a proxy answers, or an
+    endpoint was given up.
+    """
+    if status == HTTPStatus.NOT_FOUND and "x-amzn-requestid" in exchange.headers:
+        return LookReason.MISSING
+    return _STATUSES.get(status) or _CLASSES.get(status // 100, LookReason.TRANSIENT)
+
+
+def _of_credentials(error: sdk.ClientError) -> LookError:
+    """Judge what STS or SSO said when it was asked for credentials; the service was not asked."""
+    code = _code(error.response.get("Error", {}).get("Code"))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    passing = normal_code(code) in _THROTTLE | _TRANSIENT or (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    )
+    clock = _HINTS.get(normal_code(code), "")
+    return LookError(
+        LookReason.TRANSIENT if passing else LookReason.AUTH,
+        code or f"HTTP {status}",
+        status=status,
+        hint="; ".join(filter(None, (f"from {_code(error.operation_name)}", clock))),
+    )
+
+
+def _unanswered(error: Exception) -> LookError:
+    """Judge a request that got no answer, or was never sent."""
+    match error:
+        case sdk.EndpointConnectionError():
+            return _of_connection(error.kwargs.get("error"))
+        case sdk.SSLError():
+            return _of_tls(error.kwargs.get("error"))
+    name = type(error).__name__
+    for kinds, reason, hint in _UNANSWERED:
+        if isinstance(error, kinds):
+            return LookError(reason, name, hint=hint)
+    return LookError(LookReason.INTERNAL, name, where=where(error))
+
+
+def _of_connection(cause: object) -> LookError:
+    """Tell a host that does not exist from one that cannot be reached now."""
+    number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", 0)
+    if number in _NO_SUCH_HOST:
+        return LookError(LookReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
+    if number == socket.EAI_AGAIN:
+        return LookError(LookReason.TRANSIENT, "EAI_AGAIN", hint="name resolution failed")
+    return LookError(LookReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
+
+
+def _of_tls(cause: object) -> LookError:
+    if isinstance(cause, ClientConnectorCertificateError):
+        hint = "the endpoint's certificate is not trusted; AWS_CA_BUNDLE can name another authority"
+        return LookError(LookReason.UNAVAILABLE, "CertificateError", hint=hint)
+    return LookError(LookReason.TRANSIENT, "SSLError")
+
+
+def where(error: Exception) -> str:
+    """Return a traceback without messages, values or machine paths."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = (f"{'/'.join(PurePath(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in frames)
+    return "\n".join((*lines, type(error).__name__))
+
+
+def _is_from_parser(error: Exception) -> bool:
+    """Whether the SDK failed to read the answer: that escapes as any bare exception."""
+    if isinstance(error, ResponseParserError):
+        return True
+    return any(name.endswith("botocore.parsers") for name in _modules(error))
+
+
+def _modules(error: Exception) -> Iterator[str]:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield frame.f_globals.get("__name__", "")
+
+
+def _status(error: sdk.ClientError, exchange: Exchange) -> int:
+    told: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return exchange.status or told
+
+
+def _code(value: object) -> str:
+    """Return an error code that is one; the SDK gives the HTTP status where there is none."""
+    text = str(value or "")
+    return text if _CODE.fullmatch(text) and not text.isdigit() else ""
+
+
+def _token(value: str | None) -> str | None:
+    return value if value and _CODE.fullmatch(value) else None
+
+
+def _retry_after(value: str | None, now: datetime) -> float | None:
+    """Read seconds or an HTTP date; anything else counts as not given."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value, now)
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _seconds_until(value: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
