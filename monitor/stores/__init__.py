@@ -1,0 +1,1 @@
+"""The durable memory: one ledger over SQLite or PostgreSQL."""

@@ -1,0 +1,112 @@
+"""The questions put to the ledger; each one is a single statement over an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import schema
+from monitor.stores.schema import deliveries, jobs, sources, transitions
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
+SOURCES = sa.select(sources)
+
+
+def snapshot(key: str) -> sa.Select[Any]:
+    """One job."""
+    return SNAPSHOTS.where(jobs.c.key == key)
+
+
+def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
+    """First deliveries of their lines that are due; only those have ``due_at``."""
+    return (
+        sa.select(
+            deliveries.c.id,
+            deliveries.c.sink,
+            deliveries.c.key,
+            deliveries.c.attempts,
+            deliveries.c.created_at,
+            deliveries.c.due_at,
+            transitions.c.event,
+        )
+        .join_from(deliveries, transitions)
+        .where(deliveries.c.sink == sink, deliveries.c.due_at <= now)
+        .order_by(deliveries.c.due_at, deliveries.c.id)
+        .limit(limit)
+    )
+
+
+def next_due(sink: str) -> sa.Select[Any]:
+    """When the first of the first deliveries falls due."""
+    return (
+        sa.select(deliveries.c.due_at)
+        .where(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
+        .order_by(deliveries.c.due_at)
+        .limit(1)
+    )
+
+
+def pending() -> sa.Select[Any]:
+    """How many wait for each sink, and since when."""
+    return (
+        sa.select(
+            deliveries.c.sink,
+            sa.func.count().label("many"),
+            sa.func.min(deliveries.c.created_at).label("oldest_at"),
+        )
+        .where(schema.status_is(model.DeliveryStatus.PENDING))
+        .group_by(deliveries.c.sink)
+    )
+
+
+def dead() -> sa.Select[Any]:
+    """How many are dead for each sink."""
+    return (
+        sa.select(deliveries.c.sink, sa.func.count().label("many"))
+        .where(schema.status_is(model.DeliveryStatus.DEAD))
+        .group_by(deliveries.c.sink)
+    )
+
+
+def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
+    """Positions of old transitions that nothing was or will be done about since then."""
+    unsettled = sa.exists().where(
+        deliveries.c.position == transitions.c.position,
+        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.settled_at >= before),
+    )
+    return (
+        sa.select(transitions.c.position)
+        .where(transitions.c.observed_at < before, ~unsettled)
+        .order_by(transitions.c.observed_at)
+        .limit(limit)
+    )
+
+
+def events(after: int, limit: int, key: str | None) -> sa.Select[Any]:
+    """Transitions by position, of one job or of all."""
+    statement = sa.select(transitions.c.position, transitions.c.event)
+    statement = statement.where(transitions.c.position > after).limit(limit)
+    if key is None:
+        return statement.order_by(transitions.c.position)
+    # Within a job the sequence is the same order, and there is an index for it.
+    return statement.where(transitions.c.key == key).order_by(transitions.c.sequence)
+
+
+def listing(sink: str | None, status: model.DeliveryStatus | None, limit: int) -> sa.Select[Any]:
+    """Deliveries as they stand, newest first."""
+    statement = sa.select(
+        *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
+        *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
+        transitions.c.event_id,
+        transitions.c.kind,
+    ).join_from(deliveries, transitions)
+    if sink is not None:
+        statement = statement.where(deliveries.c.sink == sink)
+    if status is not None:
+        statement = statement.where(schema.status_is(status))
+    return statement.order_by(deliveries.c.id.desc()).limit(limit)

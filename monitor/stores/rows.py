@@ -1,0 +1,201 @@
+"""Values to rows and back, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from monitor import errors, events, model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Row
+
+_LONGEST_ERROR = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """One delivery as it stands, for people to look at.
+
+    ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
+    """
+
+    id: int
+    position: int
+    sink: str
+    key: str
+    event_id: str
+    kind: str
+    status: model.DeliveryStatus
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    settled_at: datetime | None
+    last_error: str | None
+
+
+def encode(value: Any) -> str:
+    """Write a JSON value, or a dataclass of them, as text.
+
+    Raises:
+        TypeError: the value has no exact form in JSON.
+    """
+    return orjson.dumps(value, default=_mapping).decode()
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _job(raw: Mapping[str, str]) -> model.Job:
+    return model.Job(**raw)
+
+
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
+    "job": _job,
+    "phase": model.Phase,
+    "severity": model.Severity,
+    "ending": model.Ending,
+    "updated_at": _time,
+    "first_seen_at": _time,
+    "changed_at": _time,
+    "looked_at": _time,
+    "ended_at": _time,
+}
+
+
+def decode_snapshot(text: str) -> model.Snapshot:
+    """Read a snapshot as ``encode`` wrote it; what it lacks takes its default.
+
+    Raises:
+        StoreError: it holds something that this version does not know.
+    """
+    raw = orjson.loads(text)
+    try:
+        known = {name: _DECODERS.get(name, _same)(value) for name, value in raw.items()}
+        return model.Snapshot(**known)
+    except (TypeError, ValueError) as error:
+        raise errors.StoreError(f"a stored snapshot cannot be read ({error})") from None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def snapshot(row: Row[Any]) -> model.Snapshot:
+    """Make the snapshot of a row of ``jobs``."""
+    return replace(decode_snapshot(row.snapshot), looked_at=row.looked_at)
+
+
+def source(row: Row[Any]) -> model.SourceState:
+    """Make the state of a row of ``sources``."""
+    return model.SourceState(
+        source=model.SourceKey(row.service, row.account, row.region),
+        available=row.available,
+        sequence=row.sequence,
+        changed_at=row.changed_at,
+        looked_at=row.looked_at,
+    )
+
+
+def delivery(row: Row[Any]) -> model.Delivery:
+    """Make the delivery of a joined row of ``deliveries`` and ``transitions``."""
+    return model.Delivery(
+        id=row.id,
+        sink=row.sink,
+        key=row.key,
+        event=orjson.loads(row.event),
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+    )
+
+
+def stored_delivery(row: Row[Any]) -> StoredDelivery:
+    """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
+    columns = row._asdict()
+    return StoredDelivery(**columns | {"status": model.DeliveryStatus(row.status)})
+
+
+def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
+    """Make (position, CloudEvent) of a row of ``transitions``."""
+    return row.position, orjson.loads(row.event)
+
+
+def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
+    """Make the row of ``jobs``."""
+    job = snapshot.job
+    return {
+        "key": job.key,
+        "type": job.type,
+        "account": job.account,
+        "region": job.region,
+        "id": job.id,
+        "snapshot": encode(snapshot),
+        "state": _text(snapshot.state),
+        "phase": snapshot.phase.value,
+        "sequence": snapshot.sequence,
+        "first_seen_at": snapshot.first_seen_at,
+        "changed_at": snapshot.changed_at,
+        "looked_at": snapshot.looked_at,
+    }
+
+
+def source_row(state: model.SourceState) -> dict[str, Any]:
+    """Make the row of ``sources``."""
+    return {
+        "key": state.source.key,
+        "service": state.source.service,
+        "account": state.source.account,
+        "region": state.source.region,
+        "available": state.available,
+        "sequence": state.sequence,
+        "changed_at": state.changed_at,
+        "looked_at": state.looked_at,
+    }
+
+
+def transition_row(transition: model.Transition, ledger_id: str) -> dict[str, Any]:
+    """Make the row of ``transitions``, but for its position."""
+    cloud_event = events.cloud_event(transition, ledger_id)
+    return {
+        "key": transition.subject.key,
+        "sequence": transition.sequence,
+        "event_id": cloud_event["id"],
+        "kind": transition.kind.value,
+        "observed_at": transition.before,
+        "event": encode(cloud_event),
+    }
+
+
+def delivery_row(sink: str, key: str, created_at: datetime) -> dict[str, Any]:
+    """Make the row of ``deliveries`` for a new one, but for its position."""
+    return {
+        "sink": sink,
+        "key": key,
+        "status": model.DeliveryStatus.PENDING.value,
+        "attempts": 0,
+        "created_at": created_at,
+    }
+
+
+def short_error(text: str | None) -> str | None:
+    """Keep what a person needs of an error's text, on one line."""
+    return None if text is None else _text(" ".join(text.split()))[:_LONGEST_ERROR]
+
+
+def _text(text: str) -> str:
+    """Replace the one character that PostgreSQL cannot hold."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

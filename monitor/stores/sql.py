@@ -1,0 +1,188 @@
+"""The store: interfaces.Store over a ledger in SQL."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import commits, database, engine, reads, rows, schema, writes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from datetime import datetime
+
+    from monitor.interfaces import Clock
+
+_LOOKS_AT_ONCE = 1000
+
+
+@asynccontextmanager
+async def open_store(
+    url: str,
+    clock: Clock,
+    on_commit: Callable[[float], None] | None = None,
+    *,
+    exclusive: bool = True,
+) -> AsyncGenerator[SqlStore]:
+    """Open the store of ``url`` and bring its schema up to date.
+
+    ``on_commit`` is told the seconds that each commit took. ``exclusive=False`` lets
+    other processes use the same store at the same time.
+
+    Raises:
+        ConfigurationError: the URL has none of the forms known.
+        StoreLockedError: another process uses it.
+        StoreError: it cannot be reached, read or written.
+    """
+    async with engine.opened(url, exclusive=exclusive) as opened:
+        with database.troubles_of(opened.name):
+            async with opened.readers.connect() as connection:
+                ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
+        store = SqlStore(opened, clock, on_commit or _ignore, str(ledger_id))
+        async with _beside(store.run):
+            yield store
+
+
+@asynccontextmanager
+async def _beside(run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+    """Run a task beside the body; what the body raises comes out as it is, in no group."""
+    raised: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, name="store.commits")
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (raised again below)
+            raised = error
+        tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+
+
+def _ignore(_seconds: float) -> None:
+    """Measure nothing."""
+
+
+class SqlStore:
+    """The durable memory. ``ledger_id`` is its identity, made with it and never changed."""
+
+    def __init__(
+        self,
+        opened: database.Database,
+        clock: Clock,
+        on_commit: Callable[[float], None],
+        ledger_id: str,
+    ) -> None:
+        """``on_commit`` is told the seconds that each commit took."""
+        self.ledger_id = ledger_id
+        self._database = opened
+        self._clock = clock
+        self._commits = commits.Committer[writes.Unit](self._write, clock, on_commit)
+
+    async def run(self) -> None:
+        """Commit what is asked for, until cancelled."""
+        await self._commits.run()
+
+    async def snapshots(self) -> Sequence[model.Snapshot]:
+        """Every job known, in no order."""
+        return [rows.snapshot(row) for row in await self._read(reads.SNAPSHOTS)]
+
+    async def snapshot(self, key: str) -> model.Snapshot | None:
+        """One job by its key."""
+        return next(map(rows.snapshot, await self._read(reads.snapshot(key))), None)
+
+    async def sources(self) -> Sequence[model.SourceState]:
+        """Every source known, in no order."""
+        return [rows.source(row) for row in await self._read(reads.SOURCES)]
+
+    async def record(self, entry: model.Entry) -> bool:
+        """Add ``entry`` durably and whole; ``False`` if another writer was first.
+
+        Raises:
+            TypeError: a value has no exact form in JSON.
+            ValueError: the sequences of the entry have a gap.
+        """
+        record = writes.record_of(entry, self.ledger_id, self._clock.now())
+        return bool(await self._commits.submit(record))
+
+    async def touch(self, looks: Mapping[str, datetime]) -> None:
+        """Store when each job or source (by key) was last looked at, if that is later."""
+        keys = list(looks)
+        for start in range(0, len(keys), _LOOKS_AT_ONCE):
+            some = keys[start : start + _LOOKS_AT_ONCE]
+            await self._commits.submit(writes.Touch({key: looks[key] for key in some}))
+
+    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+        """The first pending delivery of each job for ``sink`` that is due, oldest first."""
+        return [rows.delivery(row) for row in await self._read(reads.due(sink, now, limit))]
+
+    async def next_due(self, sink: str, now: datetime) -> datetime | None:  # noqa: ARG002
+        """When the first of the first-in-line deliveries falls, or fell, due."""
+        return next((row.due_at for row in await self._read(reads.next_due(sink))), None)
+
+    async def settle(self, settlement: model.Settlement) -> None:
+        """Write down what became of one attempt; one that names an error counts as failed."""
+        await self._commits.submit(writes.Settle(settlement))
+
+    async def backlog(self) -> Sequence[model.Backlog]:
+        """What each sink still has to tell; sinks with nothing at all are absent."""
+        waiting = {row.sink: row for row in await self._read(reads.pending())}
+        dead = {row.sink: row.many for row in await self._read(reads.dead())}
+        return [
+            model.Backlog(
+                sink=sink,
+                pending=waiting[sink].many if sink in waiting else 0,
+                oldest_at=waiting[sink].oldest_at if sink in waiting else None,
+                dead=dead.get(sink, 0),
+            )
+            for sink in sorted(waiting.keys() | dead.keys())
+        ]
+
+    async def prune(self, before: datetime) -> int:
+        """Forget transitions settled for every sink before then; return how many."""
+        forgotten = 0
+        while positions := await self._forgettable(before):
+            forgotten += await self._commits.submit(writes.Prune(positions))
+        return forgotten
+
+    async def transitions(
+        self, *, after: int = 0, limit: int = 100, key: str | None = None
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """(position, CloudEvent) of transitions later than a position, in order."""
+        return [rows.event(row) for row in await self._read(reads.events(after, limit, key))]
+
+    async def deliveries(
+        self,
+        sink: str | None = None,
+        status: model.DeliveryStatus | None = None,
+        limit: int = 100,
+    ) -> Sequence[rows.StoredDelivery]:
+        """Deliveries as they stand, newest first."""
+        found = await self._read(reads.listing(sink, status, limit))
+        return [rows.stored_delivery(row) for row in found]
+
+    async def ping(self) -> None:
+        """Commit something that changes nothing; raise StoreError where that fails."""
+        await self._commits.submit(writes.Ping())
+
+    async def _forgettable(self, before: datetime) -> tuple[int, ...]:
+        found = await self._read(reads.forgettable(before, writes.MOST_POSITIONS))
+        return tuple(row.position for row in found)
+
+    async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
+        with database.troubles_of(self._database.name):
+            async with self._database.writer.begin():
+                written = await writes.apply(self._database.writer, units)
+        # Only now: a commit into a file that nobody will find again must not be acknowledged.
+        self._database.check()
+        return written
+
+    async def _read(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        self._commits.check()
+        with database.troubles_of(self._database.name):
+            async with self._database.readers.connect() as connection:
+                found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
+                return found

@@ -1,0 +1,274 @@
+"""What can be asked of the ledger, and how a group of it becomes one transaction.
+
+The lock on the ledger's only row puts all writers of a database in one line. What is
+read after it therefore stays true until the commit: comparing sequences and then
+writing is a compare-and-set, and positions rise in the order of the commits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import rows, schema
+from monitor.stores.schema import deliveries, jobs, ledger, sources, transitions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+MOST_POSITIONS = 500
+"""The most positions that one ``Prune`` may name, well below any database's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry in the form of rows; ``sinks[i]`` is where ``transitions[i]`` goes."""
+
+    table: sa.Table
+    key: str
+    expected: int
+    row: Mapping[str, Any]
+    transitions: tuple[Mapping[str, Any], ...]
+    sinks: tuple[tuple[str, ...], ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of one attempt."""
+
+    settlement: model.Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """When jobs or sources, by key, were last looked at."""
+
+    looks: Mapping[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Transitions to forget, unless something of them is pending."""
+
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Nothing but a commit that writes."""
+
+
+Unit = Record | Settle | Touch | Prune | Ping
+
+_LOCK = sa.select(ledger.c.position).with_for_update()
+_MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
+
+_FORGET = sa.delete(transitions).where(
+    transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
+    ~sa.exists().where(
+        deliveries.c.position == transitions.c.position,
+        schema.status_is(model.DeliveryStatus.PENDING),
+    ),
+)
+
+_IS_OPEN = sa.and_(
+    deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
+)
+_SETTLED = {
+    "attempts": deliveries.c.attempts + sa.bindparam("failed", type_=sa.Integer),
+    "last_error": sa.bindparam("error"),
+}
+_RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
+_CLOSE = (
+    sa.update(deliveries)
+    .where(_IS_OPEN)
+    .values(status=sa.bindparam("to"), settled_at=sa.bindparam("at"), due_at=None, **_SETTLED)
+)
+
+_first = deliveries.alias("first")
+_ADVANCE = (
+    sa.update(deliveries)
+    .where(
+        deliveries.c.due_at.is_(None),
+        deliveries.c.id
+        == sa.select(_first.c.id)
+        .where(
+            schema.status_is(model.DeliveryStatus.PENDING, _first),
+            _first.c.sink == sa.bindparam("of_sink"),
+            _first.c.key == sa.bindparam("of_key"),
+        )
+        .order_by(_first.c.position)
+        .limit(1)
+        .scalar_subquery(),
+    )
+    .values(due_at=deliveries.c.created_at)
+)
+
+
+def record_of(entry: model.Entry, ledger_id: str, now: datetime) -> Record:
+    """Make the rows of an entry.
+
+    Raises:
+        TypeError: a value has no exact form in JSON.
+        ValueError: the sequences of the entry have a gap.
+    """
+    after = entry.snapshot
+    numbers = [transition.sequence for transition in entry.transitions]
+    if [*numbers, after.sequence + 1] != list(range(entry.expected + 1, after.sequence + 2)):
+        raise ValueError(f"sequences {numbers} do not lead from {entry.expected} to the snapshot's")
+    if isinstance(after, model.Snapshot):
+        table, row = jobs, rows.job_row(after)
+    else:
+        table, row = sources, rows.source_row(after)
+    return Record(
+        table=table,
+        key=row["key"],
+        expected=entry.expected,
+        row=row,
+        transitions=tuple(rows.transition_row(one, ledger_id) for one in entry.transitions),
+        sinks=entry.sinks,
+        created_at=now,
+    )
+
+
+async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]:
+    """Write ``units`` inside the present transaction; how much each one wrote.
+
+    A ``Record`` writes 0 where another writer was first, and then leaves no trace.
+    """
+    position: int = (await connection.execute(_LOCK)).scalar_one()
+    records = await _accepted(connection, [unit for unit in units if isinstance(unit, Record)])
+    added, delivered = _numbered(records, position)
+    await _many(connection, sa.insert(transitions), added)
+    await _many(connection, sa.insert(deliveries), delivered)
+    settled = [unit.settlement for unit in units if isinstance(unit, Settle)]
+    await _settle(connection, settled)
+    await _advance(connection, delivered, settled)
+    await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
+    await connection.execute(_MOVE, {"to": position + len(added)})
+    taken = {id(record) for record in records}
+    return [
+        await _prune(connection, unit) if isinstance(unit, Prune) else int(id(unit) in taken)
+        for unit in units
+    ]
+
+
+async def _many(
+    connection: AsyncConnection, statement: sa.Insert | sa.Update, rows: Sequence[Any]
+) -> None:
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def _accepted(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
+    """Store the snapshots of the records that come first; return those records."""
+    return [
+        record
+        for table in (jobs, sources)
+        for record in await _accepted_in(
+            connection, table, [record for record in records if record.table is table]
+        )
+    ]
+
+
+async def _accepted_in(
+    connection: AsyncConnection, table: sa.Table, records: Sequence[Record]
+) -> list[Record]:
+    stored = await _sequences(connection, table, {record.key for record in records})
+    inserts: list[Mapping[str, Any]] = []
+    updates: list[Mapping[str, Any]] = []
+    accepted = []
+    for record in records:
+        if stored.get(record.key, 0) != record.expected:
+            continue
+        (updates if record.key in stored else inserts).append(record.row)
+        stored[record.key] = record.row["sequence"]
+        accepted.append(record)
+    await _many(connection, sa.insert(table), inserts)
+    replacement = sa.update(table).where(table.c.key == sa.bindparam("of"))
+    await _many(connection, replacement, [{**row, "of": row["key"]} for row in updates])
+    return accepted
+
+
+async def _sequences(
+    connection: AsyncConnection, table: sa.Table, keys: set[str]
+) -> dict[str, int]:
+    if not keys:
+        return {}
+    statement = sa.select(table.c.key, table.c.sequence).where(table.c.key.in_(sorted(keys)))
+    return {row.key: row.sequence for row in await connection.execute(statement)}
+
+
+def _numbered(
+    records: Sequence[Record], position: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give the transitions their positions, and make their deliveries."""
+    added: list[dict[str, Any]] = []
+    delivered: list[dict[str, Any]] = []
+    for record in records:
+        for transition, sinks in zip(record.transitions, record.sinks, strict=True):
+            position += 1
+            added.append({**transition, "position": position})
+            delivered += [
+                {**rows.delivery_row(sink, record.key, record.created_at), "position": position}
+                for sink in sinks
+            ]
+    return added, delivered
+
+
+async def _settle(connection: AsyncConnection, settled: Sequence[model.Settlement]) -> None:
+    retries, closes = [], []
+    for one in settled:
+        row = {
+            "of": one.delivery.id,
+            "failed": int(one.error is not None),
+            "error": rows.short_error(one.error),
+        }
+        if one.status is model.DeliveryStatus.PENDING:
+            retries.append(row | {"due": one.due_at})
+        else:
+            closes.append(row | {"to": one.status.value, "at": one.at})
+    await _many(connection, _RETRY, retries)
+    await _many(connection, _CLOSE, closes)
+
+
+async def _advance(
+    connection: AsyncConnection,
+    delivered: Sequence[Mapping[str, Any]],
+    settled: Sequence[model.Settlement],
+) -> None:
+    """Let the first pending delivery of each line that was written to fall due."""
+    lines = {(row["sink"], row["key"]) for row in delivered}
+    lines |= {(one.delivery.sink, one.delivery.key) for one in settled}
+    places = [{"of_sink": sink, "of_key": key} for sink, key in sorted(lines)]
+    await _many(connection, _ADVANCE, places)
+
+
+async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
+    looks = [look for touch in touches for look in touch.looks.items()]
+    for table in (jobs, sources):
+        of_sources = table is sources
+        places = [
+            {"of": key, "at": at} for key, at in looks if key.startswith("source:") is of_sources
+        ]
+        await _many(connection, _look(table), places)
+
+
+def _look(table: sa.Table) -> sa.Update:
+    at = sa.bindparam("at", type_=schema.Moment)
+    return (
+        sa.update(table)
+        .where(table.c.key == sa.bindparam("of"), table.c.looked_at < at)
+        .values(looked_at=at)
+    )
+
+
+async def _prune(connection: AsyncConnection, unit: Prune) -> int:
+    return (await connection.execute(_FORGET, {"positions": list(unit.positions)})).rowcount

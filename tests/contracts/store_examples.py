@@ -1,0 +1,98 @@
+"""What the store's tests put into it, and a clock for them."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from monitor import model
+
+T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+class SettableClock:
+    """Wall time as set; a real monotonic one."""
+
+    def __init__(self):
+        self.time = T0
+
+    def now(self):
+        return self.time
+
+    def monotonic(self):
+        return time.monotonic()
+
+
+def job(number=1):
+    return model.Job("panorama.package-import", "prod", "us-east-1", f"job-{number}")
+
+
+def snapshot(number=1, sequence=1, state="PENDING", **changed):
+    made = model.Snapshot(
+        job=job(number),
+        parts={"Status": state},
+        state=state,
+        phase=model.Phase.RUNNING,
+        severity=model.Severity.INFO,
+        ending=model.Ending.OPEN,
+        fields={"JobType": "NODE_PACKAGE_VERSION"},
+        reason=None,
+        updated_at=None,
+        sequence=sequence,
+        first_seen_at=T0,
+        changed_at=T0,
+        looked_at=T0,
+    )
+    return replace(made, **changed)
+
+
+def source(sequence=1, *, available=False):
+    key = model.SourceKey("panorama", "prod", "us-east-1")
+    return model.SourceState(key, available, sequence, T0, T0)
+
+
+def transition(subject=None, sequence=1, before=T0):
+    return model.Transition(
+        subject=subject or job(),
+        service="panorama",
+        sequence=sequence,
+        kind=model.Kind.STATE_CHANGED,
+        previous=None,
+        current=model.Standing("PENDING", "running"),
+        changes=(),
+        after=None,
+        before=before,
+        severity=model.Severity.INFO,
+        reason=None,
+        occurred_at=None,
+        fields={},
+        labels={"team": "vision"},
+    )
+
+
+def entry(number=1, sequence=1, sinks=("ops",), **changed):
+    """One transition of one job, for some sinks."""
+    return model.Entry(
+        snapshot=snapshot(number, sequence, **changed),
+        expected=sequence - 1,
+        transitions=(transition(job(number), sequence),),
+        sinks=(tuple(sinks),),
+    )
+
+
+def source_entry(sequence=1, sinks=("ops",), *, available=False):
+    state = source(sequence, available=available)
+    made = replace(transition(state.source, sequence), kind=model.Kind.SOURCE_UNAVAILABLE)
+    return model.Entry(state, sequence - 1, (made,), (tuple(sinks),))
+
+
+def delivered(delivery, at=T0):
+    return model.Settlement(delivery, model.DeliveryStatus.DELIVERED, at)
+
+
+def failed(delivery, due_at, at=T0, error="timeout"):
+    return model.Settlement(delivery, model.DeliveryStatus.PENDING, at, due_at, error)
+
+
+def dead(delivery, at=T0, error="rejected"):
+    return model.Settlement(delivery, model.DeliveryStatus.DEAD, at, None, error)
