@@ -224,7 +224,8 @@ def _count(value: Any) -> int:
 
 def _scalar(value: Any, secrets: Secrets, limit: int) -> Any:
     match value:
-        case bool() | int():
+        # More than 64 bits have no form in the store, and in most readers of JSON.
+        case bool() | int() if -(2**63) <= value < 2**63:
             return value
         case float() if math.isfinite(value):
             return value

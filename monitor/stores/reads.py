@@ -41,11 +41,11 @@ def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
     )
 
 
-def next_due(sink: str) -> sa.Select[Any]:
-    """When the first of the first deliveries falls due."""
+def next_due(sink: str, now: datetime) -> sa.Select[Any]:
+    """When the next of the first deliveries falls due after ``now``."""
     return (
         sa.select(deliveries.c.due_at)
-        .where(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
+        .where(deliveries.c.sink == sink, deliveries.c.due_at > now)
         .order_by(deliveries.c.due_at)
         .limit(1)
     )

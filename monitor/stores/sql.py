@@ -119,9 +119,9 @@ class SqlStore:
         """The first pending delivery of each job for ``sink`` that is due, oldest first."""
         return [rows.delivery(row) for row in await self._read(reads.due(sink, now, limit))]
 
-    async def next_due(self, sink: str, now: datetime) -> datetime | None:  # noqa: ARG002
-        """When the first of the first-in-line deliveries falls, or fell, due."""
-        return next((row.due_at for row in await self._read(reads.next_due(sink))), None)
+    async def next_due(self, sink: str, now: datetime) -> datetime | None:
+        """The earliest time later than ``now`` at which a first-in-line delivery falls due."""
+        return next((row.due_at for row in await self._read(reads.next_due(sink, now))), None)
 
     async def settle(self, settlement: model.Settlement) -> None:
         """Write down what became of one attempt; one that names an error counts as failed."""

@@ -300,7 +300,8 @@ async def test_a_job_that_is_held_back_holds_back_no_other_job_and_no_other_sink
         await store.settle(failed(first, T0 + SECOND))
         assert await _numbers(store, "a") == [("job-2", 1)]
         assert await _numbers(store, "b") == [("job-1", 1)]
-        assert await store.next_due("a", T0) == second.due_at
+        assert await store.next_due("a", T0) == T0 + SECOND
+        assert await store.next_due("a", T0 - SECOND) == second.due_at
 
 
 async def test_a_failed_delivery_falls_due_again_at_its_time(opened):
@@ -346,7 +347,8 @@ async def test_the_oldest_come_first_and_no_more_than_asked_for(opened, clock):
         assert await _numbers(store, now=clock.time) == [("job-3", 1), ("job-1", 1), ("job-2", 1)]
         assert await _numbers(store, now=clock.time, limit=2) == [("job-3", 1), ("job-1", 1)]
         assert await _numbers(store, now=T0) == [("job-3", 1)]
-        assert await store.next_due("ops", T0) == T0
+        assert await store.next_due("ops", T0) == T0 + SECOND
+        assert await store.next_due("ops", T0 - SECOND) == T0
 
 
 async def test_a_record_and_a_settlement_in_one_group_keep_the_line(opened):

@@ -108,7 +108,7 @@ def _plans():
     status = model.DeliveryStatus
     return {
         "due": (reads.due("wide", T0, 20), "deliveries_first (sink=? AND due_at<?)"),
-        "next_due": (reads.next_due("wide"), "COVERING INDEX deliveries_first"),
+        "next_due": (reads.next_due("wide", T0), "COVERING INDEX deliveries_first"),
         "pending": (reads.pending(), "COVERING INDEX deliveries_line"),
         "dead": (reads.dead(), "INDEX deliveries_dead"),
         "events": (reads.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
@@ -150,7 +150,7 @@ async def _plan(store, statement):
 async def test_postgresql_too_answers_from_the_indexes(postgresql_url):
     async with open_store(postgresql_url, SettableClock()) as store:
         await _fill(store, ["wide"])
-        for statement in (reads.due("wide", T0, 20), reads.next_due("wide")):
+        for statement in (reads.due("wide", T0, 20), reads.next_due("wide", T0)):
             async with store._database.readers.connect() as connection:
                 text = statement.compile(
                     dialect=connection.dialect, compile_kwargs={"literal_binds": True}

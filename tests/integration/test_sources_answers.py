@@ -202,6 +202,7 @@ BAD_IMPORTEXPORT = [
     {**STATUS, "CreationDate": "yesterday"},
     {**STATUS, "ErrorCount": ""},
     {**STATUS, "ErrorCount": "many"},
+    {**STATUS, "ErrorCount": str(2**63)},
     {},
 ]
 MALFORMED = [
