@@ -49,9 +49,10 @@ def main() -> None:
         figures = anyio.run(measure, url, Path(directory))
     wire = figures["bare wire (no signature, no parsing)"]
     naive = figures["naive SDK loop"]
-    print("| path | looks/s | of the wire | against the naive loop |\n|---|---|---|---|")
+    lines = ["| path | looks/s | of the wire | against the naive loop |", "|---|---:|---:|---:|"]
     for name, rate in figures.items():
-        print(f"| {name} | {rate:,.0f} | {rate / wire:.2f} | {rate / naive:.2f} |")
+        lines.append(f"| {name} | {rate:,.0f} | {rate / wire:.2f} | {rate / naive:.2f} |")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 class simulated:  # noqa: N801 -- reads as the statement it is used in
@@ -113,7 +114,7 @@ async def naive(url: str) -> float:
         return await rate_of(ask)
 
 
-async def rate_of(ask) -> float:  # type: ignore[no-untyped-def]
+async def rate_of(ask) -> float:
     names = iter(IDS * ROUNDS)
 
     async def worker() -> None:
@@ -144,7 +145,7 @@ async def monitored(url: str, directory: Path) -> float:
         started = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(poller.run)
-            while looked(metrics) < LOOKS:
+            while looked(metrics) < LOOKS:  # noqa: ASYNC110 -- a counter has no event
                 await anyio.sleep(0.01)
             elapsed, done = time.perf_counter() - started, looked(metrics)
             poller.stop()
@@ -157,7 +158,7 @@ def looked(metrics: Metrics) -> float:
 
 
 @asynccontextmanager
-async def opened(url: str, directory: Path, clock: SystemClock):  # type: ignore[no-untyped-def]
+async def opened(url: str, directory: Path, clock: SystemClock):
     async with (
         open_store(f"sqlite://{directory}/bench.db", clock) as store,
         Clients({"bench": account(url)}) as clients,
