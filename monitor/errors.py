@@ -49,8 +49,12 @@ class SendReason(StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same event may be taken later."""
-        return self not in {SendReason.REJECTED, SendReason.FORBIDDEN_ADDRESS}
+        """Whether the same event may be taken later.
+
+        A name that leads to a forbidden address may be a passing answer of DNS; an
+        address that is forbidden for good is refused with the configuration.
+        """
+        return self is not SendReason.REJECTED
 
     @property
     def parks(self) -> bool:
