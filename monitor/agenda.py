@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING
 
+from monitor.pacing import ANSWERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,7 +44,11 @@ class Tracked:
 
 @dataclass(slots=True, eq=False)
 class Discovery:
-    """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met."""
+    """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
+
+    ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
+    the next (0 until the first is done).
+    """
 
     source: Source
     discover: Discover
@@ -54,6 +60,8 @@ class Discovery:
     token: str | None = None
     tokens: set[str] = field(default_factory=set)
     pages: int = 0
+    started: float = 0.0
+    period: float = 0.0
 
     def accepts(self, row: Observation) -> bool:
         """Whether the watch wants to follow the job of ``row``."""
@@ -85,14 +93,20 @@ class Agenda:
         self._heap: list[tuple[float, int, Tracked | Discovery]] = []
         self._order = count()
         self._tracked: dict[str, Tracked] = {}
+        self._discoveries: dict[Discovery, None] = {}
 
     def __len__(self) -> int:
         """Return how many jobs are looked at."""
         return len(self._tracked)
 
-    def __iter__(self) -> Iterator[Tracked]:
-        """Go through the jobs that are looked at."""
-        return iter(self._tracked.values())
+    def failing(self) -> Iterator[Tracked | Discovery]:
+        """Go through the turns, none of them under way, that wait because their source failed."""
+        for tracked in self._tracked.values():
+            if tracked.failing not in {None, *ANSWERS} and not tracked.busy:
+                yield tracked
+        for discovery in self._discoveries:
+            if discovery.attempts and not discovery.busy:
+                yield discovery
 
     def get(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at."""
@@ -102,6 +116,8 @@ class Agenda:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, Tracked):
             self._tracked[turn.job.key] = turn
+        else:
+            self._discoveries[turn] = None
         turn.due = due
         heapq.heappush(self._heap, (due, next(self._order), turn))
 

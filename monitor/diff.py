@@ -159,7 +159,12 @@ def _transition(
         before=seen_at,
         severity=_OWN_SEVERITY.get(kind, after.severity),
         reason=after.reason,
-        occurred_at=after.updated_at if kind in {Kind.STATE_CHANGED, Kind.UPDATED} else None,
+        occurred_at=_occurred_at(before, after) if tells_change else None,
         fields=after.fields,
         labels=labels,
     )
+
+
+def _occurred_at(before: Snapshot | None, after: Snapshot) -> datetime | None:
+    """Return the service's own time of a change; one that did not move dates an older change."""
+    return None if before and before.updated_at == after.updated_at else after.updated_at

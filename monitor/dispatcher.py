@@ -89,6 +89,8 @@ class Dispatcher:
             return LONGEST_PAUSE
         now = self._clock.now()
         for batch in self._batches(await self._due(now)):
+            if self._stopping:
+                break
             self._free -= 1
             self._under_way.update((delivery.id, delivery) for delivery in batch)
             tasks.start_soon(self._attempt, batch, name=f"deliver to {self.name}")
@@ -96,9 +98,10 @@ class Dispatcher:
 
     async def _due(self, now: datetime) -> list[Delivery]:
         room = self._free * self._sink.batch_size
-        limit = room + len(self._under_way)
-        found = await self._store.due(self.name, now, limit)
-        return [delivery for delivery in found if delivery.id not in self._under_way][:room]
+        # An attempt that ends while the store answers may still look pending in the answer.
+        under_way = set(self._under_way)
+        found = await self._store.due(self.name, now, room + len(under_way))
+        return [delivery for delivery in found if delivery.id not in under_way][:room]
 
     def _batches(self, due: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
         size = self._sink.batch_size
@@ -135,6 +138,12 @@ class Dispatcher:
         except TimeoutError:
             late = SendError(SendReason.TIMEOUT, f"no answer within {self._timeout:g} s")
             return dict.fromkeys((d.id for d in batch), late)
+        except anyio.get_cancelled_exc_class():
+            # Nobody cancelled this attempt: something inside the plug-in was, and leaked.
+            if anyio.get_current_task().has_pending_cancellation():
+                raise
+            leaked = SendError(SendReason.INTERNAL, "cancelled in the sink itself")
+            return dict.fromkeys((d.id for d in batch), leaked)
         except Exception as error:  # noqa: BLE001 -- the loop's one net around a plug-in
             self._log.exception(logs.SINK_BROKEN)
             broken = SendError(SendReason.INTERNAL, f"{type(error).__name__} in the sink itself")
@@ -160,10 +169,10 @@ class Dispatcher:
         now = self._clock.now()
         if error is None:
             return Settlement(delivery, DeliveryStatus.DELIVERED, now)
+        self.parked = self.parked or error.reason.parks
         dies_at = delivery.created_at + self._max_age
         if not error.reason.retryable or now >= dies_at:
             return Settlement(delivery, DeliveryStatus.DEAD, now, error=error.message)
-        self.parked = self.parked or error.reason.parks
         delay = pacing.redelivery_delay(delivery.attempts, error.retry_after, self._random)
         due_at = min(now + timedelta(seconds=delay), dies_at)
         return Settlement(delivery, DeliveryStatus.PENDING, now, due_at, error.message)

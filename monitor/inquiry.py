@@ -26,9 +26,6 @@ CALM = 60.0
 LONGEST_RETRY_AFTER = 900.0
 """Seconds: a source that asks for more is asked again after that."""
 
-JOB_REASONS = frozenset({LookReason.MISSING, LookReason.CONFIG})
-"""Failures that are about one job and say nothing of its source."""
-
 
 class Inquiry:
     """Asks under a deadline, and keeps the health, quota, metrics and log of one source."""
@@ -55,6 +52,7 @@ class Inquiry:
         self._last_bad: datetime | None = None
         self._troubled_at: float | None = None
         self._labels = (key.service, key.account, key.region)
+        self._turning = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
     async def ask(self, operation: str, question: Awaitable[T]) -> T:
@@ -82,6 +80,11 @@ class Inquiry:
             raise
         except TimeoutError:
             raise LookError(LookReason.TRANSIENT, "Timeout") from None
+        except anyio.get_cancelled_exc_class():
+            # Nobody cancelled this look: something inside the plug-in was, and leaked.
+            if anyio.get_current_task().has_pending_cancellation():
+                raise
+            raise LookError(LookReason.INTERNAL, "Cancelled") from None
         except Exception as error:  # noqa: BLE001 -- the loop's one net around a plug-in
             self._log.exception(logs.LOOK_BROKEN, operation=operation)
             raise LookError(LookReason.INTERNAL, type(error).__name__) from None
@@ -97,36 +100,43 @@ class Inquiry:
         self._metrics.source_up.labels(*self._labels).set(1)
         self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
         self._log_calm()
-        await self._judge(None, self._last_bad)
+        await self._judge(None)
         self._last_good = now
 
     async def _failed(self, error: LookError) -> None:
-        if error.reason not in JOB_REASONS:
-            self._metrics.source_up.labels(*self._labels).set(0)
-            self._log_trouble(error)
+        answered = error.reason in pacing.ANSWERS
+        self._metrics.source_up.labels(*self._labels).set(answered)
         if error.reason is LookReason.THROTTLE:
             self._throttled(error)
-        await self._judge(error, self._last_good)
-        self._last_bad = self._clock.now()
+        if not answered:
+            self._log_trouble(error)
+        await self._judge(error)
+        if answered:
+            self._last_good = self._clock.now()
+        else:
+            self._last_bad = self._clock.now()
 
     def _throttled(self, error: LookError) -> None:
         retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
         if self.quota.throttled(self._clock.monotonic(), retry_after):
             self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
 
-    async def _judge(self, error: LookError | None, since: datetime | None) -> None:
+    async def _judge(self, error: LookError | None) -> None:
         """Tell once that the source is lost, and once that it is found."""
         self._metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
         turn = self.health.looked(error.reason if error else None, self._clock.monotonic())
         if turn is None:
             return
-        await self._recorder.turn(
-            self.key,
-            available=turn is pacing.Turn.FOUND,
-            after=since,
-            at=self._clock.now(),
-            reason=f"{error.reason}: {error.code}" if error else None,
-        )
+        found = turn is pacing.Turn.FOUND
+        # A turn that comes while the last one is committed must not overtake it.
+        async with self._turning:
+            await self._recorder.turn(
+                self.key,
+                available=found,
+                after=self._last_bad if found else self._last_good,
+                at=self._clock.now(),
+                reason=f"{error.reason}: {error.code}" if error and not found else None,
+            )
 
     def _log_trouble(self, error: LookError) -> None:
         if self._troubled_at is None:

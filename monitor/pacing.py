@@ -71,9 +71,23 @@ def is_finished(snapshot: Snapshot, grace: float, now: datetime) -> bool:
     return now - snapshot.ended_at >= timedelta(seconds=grace)
 
 
-def sweep_interval(interval: float, pages: int, rate: float) -> float:
-    """Space the sweeps of a listing so that they take at most half of the quota."""
-    return max(interval, 2 * pages / rate)
+def page_gap(rate: float) -> float:
+    """Return the seconds between two pages, so that a listing takes at most half of the quota."""
+    return 2 / rate
+
+
+def sweep_period(interval: float, pages: int, rate: float) -> float:
+    """Return the seconds between the starts of two sweeps of a listing of so many pages."""
+    return max(interval, pages * page_gap(rate))
+
+
+def patience(interval: float, period: float, jobs: int, rate: float) -> float:
+    """Return the seconds for which a job that a sweep has shown waits for the next sweep.
+
+    That is half as long again as what passes between two looks at it: its interval, or
+    where half of the quota cannot look at all jobs that often, the period of the sweeps.
+    """
+    return 1.5 * max(interval, min(period, 2 * jobs / rate))
 
 
 class Quota:
@@ -138,8 +152,8 @@ class Quota:
         self._rate = min(self._full_rate, self._rate + regained)
 
 
-_REACHED = frozenset({LookReason.MISSING, LookReason.CONFIG})
-"""Failures that only a service that is there can answer."""
+ANSWERS = frozenset({LookReason.MISSING, LookReason.CONFIG})
+"""Failures that only a service that is there can answer: they are about one job alone."""
 
 
 class Turn(StrEnum):
@@ -170,7 +184,7 @@ class Health:
         """Count one look (``reason`` is ``None`` for a good one) and say what it changed."""
         if reason is LookReason.THROTTLE:
             return None
-        if reason is None or reason in _REACHED:
+        if reason is None or reason in ANSWERS:
             return self._succeeded()
         self._failed(reason, now)
         return self._judge(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -14,8 +14,6 @@ from monitor.look import Looker
 from monitor.sweep import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from anyio.abc import TaskGroup
 
     from monitor import model
@@ -58,6 +56,7 @@ class Poller:
             self._inquiry, self._agenda, self._looker, recorder, metrics, clock, random
         )
         self._running = 0
+        self._was_lost = self._inquiry.health.lost
         self._stopping = False
         self._wake = anyio.Event()
         self._probed_at = -math.inf
@@ -69,10 +68,12 @@ class Poller:
         """Look at a job from now on, unless it is looked at already or known to be final."""
         if self._agenda.get(tracked.job.key) is None and not self._looker.is_finished(tracked):
             self._agenda.put(tracked, self._clock.monotonic())
+            self._wake.set()
 
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""
         self._agenda.put(discovery, self._clock.monotonic())
+        self._wake.set()
 
     async def run(self) -> None:
         """Look until stopped; then finish the looks under way."""
@@ -100,7 +101,7 @@ class Poller:
             now = self._clock.monotonic()
             ready_at = self._ready_at(now)
             if max(turn.due, ready_at) > now:
-                self._note_hold(turn.due <= now, now)
+                self._note_hold(turn.due <= now < self._quota.ready_at(now), now)
                 return max(turn.due, ready_at) - now
             self._begin(turn, tasks, now)
         return math.inf
@@ -124,7 +125,7 @@ class Poller:
         self._probed_at = now
         self._running += 1
         self._observe_lateness(now, turn.due)
-        tasks.start_soon(self._finish, turn, self._work(turn), name=f"look at {self.key.key}")
+        tasks.start_soon(self._work, turn, name=f"look at {self.key.key}")
 
     def _observe_lateness(self, now: float, due: float) -> None:
         self._metrics.poll_lateness.observe(now - due)
@@ -133,28 +134,26 @@ class Poller:
             self._metrics.quota_wait.labels(*labels).inc(now - self._held_since)
             self._held_since = None
 
-    def _work(self, turn: Tracked | Discovery) -> Coroutine[Any, Any, float | None]:
-        if isinstance(turn, Tracked):
-            return self._looker.look_once(turn)
-        return self._sweeper.page_once(turn)
-
-    async def _finish(
-        self, turn: Tracked | Discovery, work: Coroutine[Any, Any, float | None]
-    ) -> None:
+    async def _work(self, turn: Tracked | Discovery) -> None:
         """Do one piece of work and give ``turn`` its next time, if it has one."""
-        lost = self._inquiry.health.lost
-        delay = await work
-        turn.busy = False
+        if isinstance(turn, Tracked):
+            self._put(turn, await self._looker.look_once(turn))
+        else:
+            self._put(turn, await self._sweeper.page_once(turn))
         self._running -= 1
-        if delay is not None:
-            self._agenda.put(turn, self._clock.monotonic() + delay)
-        if lost and not self._inquiry.health.lost:
-            self._retry_all()
+        self._note_health()
         self._wake.set()
 
-    def _retry_all(self) -> None:
-        """The source is back: ask again, as the quota permits, for all jobs that failed."""
-        now = self._clock.monotonic()
-        for tracked in list(self._agenda):
-            if tracked.failing and not tracked.busy and tracked.due > now:
-                self._agenda.put(tracked, now)
+    def _put(self, turn: Tracked | Discovery, delay: float | None) -> None:
+        """Give ``turn`` its next time, if it has one; a delay below 0 keeps its place in line."""
+        turn.busy = False
+        if delay is not None:
+            self._agenda.put(turn, self._clock.monotonic() + delay)
+
+    def _note_health(self) -> None:
+        """Ask again, as the quota permits, for all that failed while the source was away."""
+        was_lost, self._was_lost = self._was_lost, self._inquiry.health.lost
+        if was_lost and not self._was_lost:
+            now = self._clock.monotonic()
+            for turn in [turn for turn in self._agenda.failing() if turn.due > now]:
+                self._agenda.put(turn, now)

@@ -108,23 +108,18 @@ class Recorder:
                 return Outcome.UNCHANGED
             if await self._commit(entry, before):
                 return Outcome.CHANGED
-            await self._reload(seen.job.key)
+            # What the other writer saw later than this must not be undone.
+            if seen.asked_at < (await self._reload(seen.job.key)).looked_at:
+                return Outcome.STALE
 
     async def deny(self, job: model.Job, at: datetime, following: Following) -> bool:
         """Record that AWS says a known job does not exist; ``False`` if that was known."""
         before = self._snapshots.get(job.key)
-        if before is None or before.missing:
-            return False
-        after, made = diff.transitions(
-            before,
-            replace(before, missing=True),
-            (Kind.MISSING,),
-            (),
-            seen_at=at,
-            service=following.job_type.service,
-            labels=following.labels,
-        )
-        return await self._commit(self._addressed(after, before.sequence, made), before)
+        while before is not None and not before.missing:
+            if await self._commit(self._denial(before, at, following), before):
+                return True
+            before = await self._reload(job.key)
+        return False
 
     async def turn(
         self,
@@ -155,10 +150,15 @@ class Recorder:
         same = told and not known.missing and row.updated_at in {None, known.updated_at}
         return RowNews.SAME if same else RowNews.DIFFERENT
 
-    def confirm(self, row: model.Observation) -> None:
+    async def confirm(self, row: model.Observation, following: Following) -> None:
         """Take a row that agrees, and tells the whole state, as a look."""
         known = self._snapshots[row.job.key]
-        self._note(replace(known, looked_at=row.asked_at))
+        after = replace(known, looked_at=row.asked_at)
+        entry = self._entry(known, after, row.seen_at, following)
+        if entry is None:
+            self._note(after)
+        elif not await self._commit(entry, known):
+            await self._reload(row.job.key)
 
     async def rest(self) -> None:
         """Store the times of the last looks, so that windows stay narrow over a restart."""
@@ -197,6 +197,18 @@ class Recorder:
         )
         return self._addressed(after, before.sequence if before else 0, made)
 
+    def _denial(self, before: model.Snapshot, at: datetime, following: Following) -> model.Entry:
+        after, made = diff.transitions(
+            before,
+            replace(before, missing=True),
+            (Kind.MISSING,),
+            (),
+            seen_at=at,
+            service=following.job_type.service,
+            labels=following.labels,
+        )
+        return self._addressed(after, before.sequence, made)
+
     def _addressed(
         self,
         after: model.Snapshot | model.SourceState,
@@ -210,18 +222,20 @@ class Recorder:
         if not await self._store.record(entry):
             return False
         if isinstance(entry.snapshot, model.Snapshot):
+            self._looks.pop(entry.snapshot.job.key, None)
             self._keep(entry.snapshot)
         else:
             self._sources[entry.snapshot.source.key] = entry.snapshot
         self._announce(entry, before)
         return True
 
-    async def _reload(self, key: str) -> None:
+    async def _reload(self, key: str) -> model.Snapshot:
         """Another writer was first: go on from what it wrote."""
         snapshot = await self._store.snapshot(key)
         if snapshot is None:
             raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
         self._keep(snapshot)
+        return snapshot
 
     def _note(self, snapshot: model.Snapshot) -> None:
         """Keep in memory what is not worth a write: the time of the look, unwatched fields."""

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 MAX_PAGES = 2000
 """Pages of one listing; one that goes on is taken as endless."""
 
-PATIENCE = 1.5
-"""Intervals after which a job that a sweep has shown is looked at alone, if no sweep came."""
-
 
 class Sweeper:
     """Goes through listings page by page; absence from one proves nothing."""
@@ -51,7 +48,13 @@ class Sweeper:
         self._log = logs.get()
 
     async def page_once(self, discovery: Discovery) -> float:
-        """Ask for the next page of a listing; return the seconds until the one after it."""
+        """Ask for the next page of a listing; return the seconds until the one after it.
+
+        Pages are due one by one, each from the last one's time and not from its end: a page
+        that had to wait would else wait again for every job that it is there to spare a look.
+        """
+        if discovery.token is None:
+            discovery.started = discovery.due
         operation = discovery.source.job_type.list_operation or ""
         try:
             page = await self._inquiry.ask(operation, discovery.source.page(discovery.token))
@@ -77,8 +80,8 @@ class Sweeper:
             case RowNews.FIRST if tracked is None and discovery.accepts(row):
                 await self._first(discovery.track(row.job), row)
             case RowNews.SAME if tracked and _is_whole(row):
-                self._confirm(tracked, row)
-            case RowNews.DIFFERENT:
+                await self._confirm(discovery, tracked, row)
+            case RowNews.DIFFERENT if tracked or discovery.accepts(row):
                 await self._differs(tracked or discovery.track(row.job), row)
 
     async def _first(self, tracked: Tracked, row: Observation) -> None:
@@ -96,28 +99,47 @@ class Sweeper:
         """
         if not tracked.following.job_type.lists_states and _has_ended(tracked, row):
             await self._record(tracked, row)
-        else:
+        elif not tracked.attempts or self._is_missing(tracked):
             self._look_soon(tracked)
 
     async def _record(self, tracked: Tracked, row: Observation) -> None:
+        # It stands in the agenda at once: another listing may show the same job meanwhile.
+        self._look_soon(tracked)
         tracked.busy = True
         self._count(row, await self._recorder.observe(row, tracked.following))
         tracked.busy = False
+        self._put(tracked, tracked.due)
+
+    async def _confirm(self, discovery: Discovery, tracked: Tracked, row: Observation) -> None:
+        """Take a row that shows nothing new as a look at its job."""
+        tracked.busy = True
+        await self._recorder.confirm(row, tracked.following)
+        tracked.busy = False
+        self._count(row, "unchanged")
+        if not tracked.attempts:
+            rested = self._clock.monotonic() + self._patience(discovery, tracked)
+            tracked.due = max(tracked.due, rested)
+        self._put(tracked, tracked.due)
+
+    def _put(self, tracked: Tracked, due: float) -> None:
         if self._looker.is_finished(tracked):
             self._agenda.drop(tracked)
         else:
-            self._look_soon(tracked)
+            self._agenda.put(tracked, due)
 
-    def _confirm(self, tracked: Tracked, row: Observation) -> None:
-        """Take a row that shows nothing new as a look at its job."""
-        self._recorder.confirm(row)
-        self._count(row, "unchanged")
-        if not tracked.attempts:
-            due = self._clock.monotonic() + PATIENCE * tracked.interval
-            self._agenda.put(tracked, max(due, tracked.due))
+    def _patience(self, discovery: Discovery, tracked: Tracked) -> float:
+        rate = self._inquiry.quota.rate
+        return pacing.patience(tracked.interval, discovery.period, len(self._agenda), rate)
+
+    def _is_missing(self, tracked: Tracked) -> bool:
+        snapshot = self._recorder.snapshot(tracked.job.key)
+        return snapshot is not None and snapshot.missing
 
     def _look_soon(self, tracked: Tracked) -> None:
-        self._agenda.put(tracked, self._clock.monotonic())
+        """Look at a job next; one that is overdue already keeps its place."""
+        now = self._clock.monotonic()
+        waits = self._agenda.get(tracked.job.key) is tracked
+        self._agenda.put(tracked, min(now, tracked.due) if waits else now)
 
     def _turn_page(self, discovery: Discovery, page: Page) -> float:
         """Go on with the listing, or rest until the next sweep.
@@ -128,22 +150,25 @@ class Sweeper:
         if token and token not in discovery.tokens and discovery.pages < MAX_PAGES:
             discovery.tokens.add(token)
             discovery.token = token
-            return 0.0
+            return self._seconds_until(discovery.due + pacing.page_gap(self._inquiry.quota.rate))
         if token or page.torn:
             self._log.warning(logs.LISTING_TORN, **self._about(discovery), pages=discovery.pages)
         return self._rest(discovery)
 
     def _rest(self, discovery: Discovery) -> float:
-        pages, discovery.pages = discovery.pages, 0
-        discovery.token = None
-        discovery.tokens.clear()
-        return pacing.sweep_interval(discovery.interval, pages, self._inquiry.quota.full_rate)
+        rate = self._inquiry.quota.rate
+        discovery.period = pacing.sweep_period(discovery.interval, discovery.pages, rate)
+        _rewind(discovery)
+        return max(0.0, self._seconds_until(discovery.started + discovery.period))
+
+    def _seconds_until(self, moment: float) -> float:
+        return moment - self._clock.monotonic()
 
     def _failed(self, discovery: Discovery, error: LookError) -> float:
         """Ask for the same page again later; a token that is refused starts the listing anew."""
         attempt, discovery.attempts = discovery.attempts, discovery.attempts + 1
         if error.reason is LookReason.CONFIG and discovery.token:
-            self._rest(discovery)
+            _rewind(discovery)
         if attempt == 0 and error.reason in {LookReason.CONFIG, LookReason.MISSING}:
             self._log.warning(logs.LISTING_REFUSED, **self._about(discovery), **facts(error))
         retry_after = error.retry_after
@@ -160,6 +185,13 @@ class Sweeper:
     def _count(self, row: Observation, outcome: str) -> None:
         job = row.job
         self._metrics.polls.labels(job.type, job.account, job.region, "sweep", outcome).inc()
+
+
+def _rewind(discovery: Discovery) -> None:
+    """Begin the listing anew."""
+    discovery.pages = 0
+    discovery.token = None
+    discovery.tokens.clear()
 
 
 def _is_whole(row: Observation) -> bool:

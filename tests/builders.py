@@ -1,0 +1,326 @@
+"""Values and scripted plug-ins for the tests of the core; time in them is the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import aiosqlite
+import anyio
+import pytest
+
+from monitor.errors import LookError, LookReason
+from monitor.model import (
+    Ending,
+    Job,
+    Observation,
+    Page,
+    Phase,
+    Severity,
+    Snapshot,
+    SourceKey,
+    Verdict,
+)
+from monitor.recorder import Following
+from monitor.stores.sql import SqlStore, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from monitor.dispatcher import Dispatcher
+    from monitor.poller import Poller
+
+VIRTUAL = pytest.mark.looptime(noop_cycles=1)
+"""Loop time moves as soon as nothing is ready: whatever works beside the loop holds it."""
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SOURCE = SourceKey("panorama", "prod", "us-east-1")
+
+PHASES: Mapping[str, Phase] = {
+    "PENDING": Phase.WAITING,
+    "RUNNING": Phase.RUNNING,
+    "SUCCEEDED": Phase.SUCCEEDED,
+    "RETURNING": Phase.SUCCEEDED,
+    "FAILED": Phase.FAILED,
+    "CANCELED": Phase.CANCELED,
+    "EXPIRED": Phase.EXPIRED,
+}
+SEVERITIES = {
+    Phase.FAILED: Severity.ERROR,
+    Phase.EXPIRED: Severity.ERROR,
+    Phase.CANCELED: Severity.WARNING,
+}
+
+
+def at(seconds: float) -> datetime:
+    """The wall time ``seconds`` after the tests' start."""
+    return START + timedelta(seconds=seconds)
+
+
+def job(job_id: str = "j-1") -> Job:
+    return Job("panorama.package-import", "prod", "us-east-1", job_id)
+
+
+class VirtualClock:
+    """Wall time that goes with the event loop's; ``jump`` is how far somebody has set it."""
+
+    def __init__(self) -> None:
+        self.jump = 0.0
+
+    def now(self) -> datetime:
+        return at(self.monotonic() + self.jump)
+
+    def monotonic(self) -> float:
+        return anyio.current_time()
+
+
+@dataclass(frozen=True)
+class FakeType:
+    """A kind of job whose ``Status`` decides; ``RETURNING`` has ended, but may still change."""
+
+    name: str = "panorama.package-import"
+    service: str = "panorama"
+    describe_operation: str = "DescribePackageImportJob"
+    list_operation: str | None = "ListPackageImportJobs"
+    grace: float = 3600.0
+    grace_interval: float = 600.0
+    lists_states: bool = True
+    irrevocable: frozenset[Phase] = frozenset()
+    quiet: frozenset[str] = frozenset()
+
+    def judge(self, parts: Mapping[str, str | None], before: Phase | None) -> Verdict | None:
+        phase = PHASES.get(parts.get("Status") or "", Phase.UNKNOWN)
+        if before in self.irrevocable and phase is not before:
+            return None
+        state = "/".join(value for value in parts.values() if value)
+        ending = Ending.FINAL if phase.terminal else Ending.OPEN
+        if parts.get("Status") == "RETURNING":
+            ending = Ending.GRACE
+        severity = SEVERITIES.get(phase, Severity.INFO)
+        return Verdict(state, phase, severity, ending, phase is not Phase.UNKNOWN)
+
+    def unwatched(self) -> frozenset[str]:
+        return self.quiet
+
+
+TYPE = FakeType()
+
+
+def following(
+    job_type: FakeType = TYPE,
+    stuck_after: float | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Following:
+    return Following(job_type, labels or {}, stuck_after)
+
+
+def observation(
+    state: str | None = "PENDING",
+    *,
+    of: Job | None = None,
+    asked: float = 0.0,
+    seen: float | None = None,
+    updated: float | None = None,
+    **more: Any,
+) -> Observation:
+    """A look at ``of``, asked and answered so many seconds after the start."""
+    return Observation(
+        job=of or job(),
+        asked_at=at(asked),
+        seen_at=at(asked + 0.1 if seen is None else seen),
+        parts=more.pop("parts", {"Status": state}),
+        fields=more.pop("fields", {}),
+        updated_at=None if updated is None else at(updated),
+        **more,
+    )
+
+
+def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
+    """A job as first seen at the start."""
+    verdict = TYPE.judge({"Status": state}, None)
+    assert verdict is not None
+    values: dict[str, Any] = {
+        "job": job(),
+        "parts": {"Status": state},
+        "state": verdict.state,
+        "phase": verdict.phase,
+        "severity": verdict.severity,
+        "ending": verdict.ending,
+        "fields": {},
+        "reason": None,
+        "updated_at": None,
+        "sequence": 1,
+        "first_seen_at": START,
+        "changed_at": START,
+        "looked_at": START,
+    }
+    return Snapshot(**values | more)
+
+
+@dataclass
+class Answer:
+    """What a scripted source tells of one job."""
+
+    state: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    updated_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+class ScriptedSource:
+    """Answers as it is told: ``answers`` by job id, ``trouble`` for every question.
+
+    ``looks`` and ``pages`` are what was asked, with the time. ``listing`` makes the
+    pages; by default they show ``answers`` in order, ``page_size`` rows each.
+    """
+
+    def __init__(self, clock: VirtualClock, job_type: FakeType = TYPE) -> None:
+        self.clock = clock
+        self.job_type = job_type
+        self.answers: dict[str, str | Answer | BaseException] = {}
+        self.trouble: BaseException | None = None
+        self.page_trouble: BaseException | None = None
+        self.latency = 0.0
+        self.page_latency = 0.0
+        self.page_size = 25
+        self.looks: list[tuple[float, str]] = []
+        self.pages: list[tuple[float, str | None]] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.listing: Callable[[str | None], Page] = self.slice
+
+    async def look(self, wanted: Job) -> Observation:
+        asked_at = self.clock.now()
+        self.looks.append((self.clock.monotonic(), wanted.id))
+        missing = LookError(LookReason.MISSING, "ResourceNotFound")
+        with self._under_way():
+            await anyio.sleep(self.latency)
+        answer = self.trouble or self.answers.get(wanted.id, missing)
+        if isinstance(answer, BaseException):
+            raise answer
+        return self._observation(wanted, answer, asked_at)
+
+    async def page(self, token: str | None) -> Page:
+        self.pages.append((self.clock.monotonic(), token))
+        await anyio.sleep(self.page_latency)
+        if trouble := self.trouble or self.page_trouble:
+            raise trouble
+        return self.listing(token)
+
+    def slice(self, token: str | None) -> Page:
+        start = int(token or 0)
+        ids = list(self.answers)[start : start + self.page_size]
+        more = start + self.page_size < len(self.answers)
+        return Page(self.rows(*ids), str(start + self.page_size) if more else None)
+
+    def rows(self, *ids: str) -> tuple[Observation, ...]:
+        answers = ((job_id, self.answers[job_id]) for job_id in ids)
+        return tuple(
+            self._observation(job(job_id), answer, self.clock.now())
+            for job_id, answer in answers
+            if not isinstance(answer, BaseException)
+        )
+
+    def asked_for(self, job_id: str) -> list[float]:
+        """When ``job_id`` was looked at."""
+        return [moment for moment, asked in self.looks if asked == job_id]
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+
+    def _observation(self, of: Job, answer: str | Answer, asked_at: datetime) -> Observation:
+        told = Answer(answer) if isinstance(answer, str) else answer
+        return Observation(
+            job=of,
+            asked_at=asked_at,
+            seen_at=self.clock.now(),
+            parts={"Status": told.state},
+            fields=told.fields,
+            updated_at=told.updated_at,
+            created_at=told.created_at,
+        )
+
+
+async def take_all(_events: Sequence[Mapping[str, Any]]) -> None:
+    """Behave as a receiver that takes everything."""
+
+
+class ScriptedSink:
+    """Behaves as it is told; ``attempts`` is what was sent when, ``taken`` what it took."""
+
+    def __init__(
+        self,
+        behave: Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]] = take_all,
+        batch_size: int = 1,
+    ) -> None:
+        self.behave = behave
+        self.batch_size = batch_size
+        self.attempts: list[tuple[float, list[Mapping[str, Any]]]] = []
+        self.taken: list[Mapping[str, Any]] = []
+
+    async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        self.attempts.append((anyio.current_time(), list(events)))
+        await self.behave(events)
+        self.taken.extend(events)
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Let virtual time wait for a thread, which it cannot see by itself."""
+    loop = asyncio.get_running_loop()
+    thread = loop.create_future()
+    waited_for: set[Any] = getattr(loop, "_LoopTimeEventLoop__sync_futures", set())
+    waited_for.add(thread)
+    try:
+        yield
+    finally:
+        thread.set_result(None)
+
+
+def _holding(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def hold(*args: Any, **kwargs: Any) -> Any:
+        with _held():
+            return await method(*args, **kwargs)
+
+    return hold
+
+
+@asynccontextmanager
+async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore]:
+    """A real SQLite store; while its threads work, virtual time stands still."""
+    connection = aiosqlite.core.Connection
+    methods: dict[str, Any] = {
+        name: _holding(getattr(connection, name)) for name in ("_execute", "_connect", "close")
+    }
+    with patch.multiple(connection, **methods):
+        async with open_store(f"sqlite://{directory}/state.db", clock) as store:
+            yield store
+
+
+@asynccontextmanager
+async def running(*loops: Poller | Dispatcher) -> AsyncIterator[None]:
+    """Run ``loops`` beside the body, and stop them after it."""
+    async with anyio.create_task_group() as tasks:
+        for one in loops:
+            tasks.start_soon(one.run)
+        yield
+        for one in loops:
+            one.stop()
+
+
+async def until(condition: Callable[[], object], within: float = 600.0) -> None:
+    """Wait for ``condition``, looking every 50 ms of the loop's time."""
+    with anyio.fail_after(within):
+        while not condition():  # noqa: ASYNC110 -- loop time, which costs nothing
+            await anyio.sleep(0.05)

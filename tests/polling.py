@@ -1,0 +1,116 @@
+"""A poller over a scripted source and a real store, in virtual time."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from prometheus_client import CollectorRegistry
+
+from monitor import pacing
+from monitor.agenda import Discovery, Tracked
+from monitor.config import Discover, Route
+from monitor.metrics import Metrics
+from monitor.poller import Poller
+from monitor.recorder import Recorder
+from monitor.routes import Router
+from tests.builders import (
+    SOURCE,
+    TYPE,
+    FakeType,
+    ScriptedSource,
+    VirtualClock,
+    following,
+    job,
+    ledger,
+    running,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from monitor.model import Job
+    from monitor.stores.sql import SqlStore
+
+ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
+PLACE = {"service": SOURCE.service, "account": SOURCE.account, "region": SOURCE.region}
+
+
+class Polling:
+    """One poller and its parts; ``rate`` and ``burst`` are its quota."""
+
+    def __init__(
+        self,
+        store: SqlStore,
+        clock: VirtualClock,
+        recorder: Recorder,
+        *,
+        job_type: FakeType = TYPE,
+        rate: float = 100.0,
+        burst: int = 100,
+        **limits: Any,
+    ) -> None:
+        self.clock = clock
+        self.store = store
+        self.recorder = recorder
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry, "0")
+        metrics.expect_source(SOURCE)
+        metrics.expect_jobs(TYPE.name, SOURCE.account, SOURCE.region)
+        self.source = ScriptedSource(clock, job_type)
+        self.quota = pacing.Quota(rate, burst, clock.monotonic())
+        chance = Random(7)
+        self.poller = Poller(SOURCE, self.quota, recorder, metrics, clock, chance, **limits)
+
+    def track(self, wanted: Job, **more: Any) -> Tracked:
+        values: dict[str, Any] = {"interval": 30.0, "missing_after": 3600.0}
+        follow = more.pop("follow", following(self.source.job_type))
+        return Tracked(wanted, self.source, follow, **values | more)
+
+    def follow(self, *ids: str, **more: Any) -> None:
+        for job_id in ids:
+            self.poller.follow(self.track(job(job_id), **more))
+
+    def discover(self, interval: float = 30.0, **discover: Any) -> Discovery:
+        rules = Discover.model_validate(discover)
+        listing = Discovery(
+            self.source, rules, interval, lambda one: self.track(one, interval=interval)
+        )
+        self.poller.discover(listing)
+        return listing
+
+    async def told(self) -> list[tuple[str, str, str]]:
+        """Return subject, kind and state of every event of the ledger."""
+        rows = await self.store.transitions(limit=10_000)
+        return [
+            (event["subject"], event["data"]["kind"], event["data"]["current"]["state"])
+            for _, event in rows
+        ]
+
+    async def kinds(self) -> list[str]:
+        return [kind for _, kind, _ in await self.told()]
+
+    def measured(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"job_monitor_{name}", labels) or 0.0
+
+
+@asynccontextmanager
+async def polling(directory: Path, **settings: Any) -> AsyncIterator[Polling]:
+    """Open the store in ``directory`` and go on with what it knows; the poller does not run yet."""
+    clock = VirtualClock()
+    async with ledger(directory, clock) as store:
+        recorder = Recorder(store, Router(ROUTES, ["ops"]), lambda _entry, _before: None)
+        recorder.adopt_sources(await store.sources())
+        for snapshot in await store.snapshots():
+            recorder.adopt(snapshot)
+        yield Polling(store, clock, recorder, **settings)
+
+
+async def run_for(bench: Polling, seconds: float) -> None:
+    """Run the poller for so long, and stop it."""
+    with anyio.fail_after(seconds + 3600):
+        async with running(bench.poller):
+            await anyio.sleep(seconds)

@@ -1,0 +1,112 @@
+"""What one poller has to look at, and when."""
+
+import pytest
+
+from monitor.agenda import Agenda, Discovery, Tracked, includes
+from monitor.config import Discover
+from monitor.errors import LookReason
+from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
+
+SOURCE = ScriptedSource(VirtualClock())
+
+
+def tracked(job_id="j-1"):
+    return Tracked(job(job_id), SOURCE, following(), 30.0, 3600.0)
+
+
+def discovery(**discover):
+    return Discovery(SOURCE, Discover.model_validate(discover), 30.0, lambda one: tracked(one.id))
+
+
+def order(agenda):
+    """Take out every turn, first to last."""
+    taken = []
+    while turn := agenda.first():
+        agenda.begin()
+        taken.append(turn)
+    return taken
+
+
+def test_the_longest_overdue_turn_comes_first():
+    agenda, a, b, c = Agenda(), tracked("a"), tracked("b"), discovery()
+    agenda.put(a, 3.0)
+    agenda.put(b, 1.0)
+    agenda.put(c, 2.0)
+    assert order(agenda) == [b, c, a]
+
+
+def test_turns_of_one_time_keep_their_order():
+    agenda, turns = Agenda(), [tracked(str(number)) for number in range(9)]
+    for turn in turns:
+        agenda.put(turn, 1.0)
+    assert order(agenda) == turns
+
+
+def test_a_turn_put_to_another_time_comes_once():
+    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 2.0)
+    agenda.put(a, 3.0)
+    agenda.put(a, 3.0)
+    assert order(agenda) == [b, a]
+    assert len(agenda) == 2
+
+
+def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
+    agenda, a = Agenda(), tracked()
+    agenda.put(a, 1.0)
+    agenda.begin()
+    agenda.put(a, 1.0)
+    assert agenda.first() is None
+    a.busy = False
+    agenda.put(a, 2.0)
+    assert agenda.first() is a
+
+
+def test_a_job_that_is_dropped_is_looked_at_no_more():
+    agenda, a = Agenda(), tracked()
+    agenda.put(a, 1.0)
+    agenda.drop(a)
+    assert agenda.first() is None
+    assert agenda.get(a.job.key) is None
+    assert len(agenda) == 0
+
+
+def test_only_what_its_source_failed_waits_for_the_source():
+    agenda = Agenda()
+    turns = {name: tracked(name) for name in ("fine", "down", "gone", "wrong", "busy")}
+    turns["down"].failing = turns["busy"].failing = LookReason.TRANSIENT
+    turns["gone"].failing, turns["wrong"].failing = LookReason.MISSING, LookReason.CONFIG
+    turns["busy"].busy = True
+    listings = [discovery(), discovery()]
+    listings[1].attempts = 1
+    for turn in (*turns.values(), *listings):
+        agenda.put(turn, 1.0)
+    assert list(agenda.failing()) == [turns["down"], listings[1]]
+
+
+@pytest.mark.parametrize(
+    ("discover", "wanted"),
+    [
+        ({}, True),
+        ({"include": ["cam-*"]}, True),
+        ({"include": ["disk-*"]}, False),
+        ({"include": ["disk-*", "cam-?"]}, True),
+        ({"exclude": ["cam-*"]}, False),
+        ({"include": ["cam-*"], "exclude": ["*-2"]}, True),
+        ({"include": ["CAM-*"]}, False),
+        ({"include": []}, False),
+    ],
+)
+def test_globs_choose_jobs_by_their_ids(discover, wanted):
+    assert includes(Discover.model_validate(discover), "cam-1") is wanted
+
+
+@pytest.mark.parametrize(("created", "wanted"), [(0, False), (1, True), (None, True)])
+def test_only_jobs_that_are_young_enough_are_discovered(created, wanted):
+    row = observation(seen=3601, created_at=None if created is None else at(created))
+    assert discovery(max_age="1h").accepts(row) is wanted
+
+
+def test_age_alone_takes_nothing_in():
+    assert not discovery(max_age="1h", exclude=["*"]).accepts(observation(created_at=at(0)))
