@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import anyio
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, config, logs, metrics, pacing, validation
+from monitor import __version__, config, configuration, logs, metrics, pacing, sinks
 from monitor.clock import SystemClock
+from monitor.configuration.documents import dotted
 from monitor.dispatcher import Dispatcher
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, Problem
 from monitor.model import Job
 from monitor.poller import Poller
 from monitor.recorder import Recorder
 from monitor.routes import Router
-from monitor.sinks import open_sink
 from monitor.sources import catalogue
 from monitor.sources.aws import AwsSource
 from monitor.sources.clients import Clients
@@ -35,15 +35,14 @@ from monitor.web.app import create_app
 from monitor.web.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from monitor import model
-    from monitor.errors import Problem
     from monitor.interfaces import Clock, Store
     from monitor.model import Observation, SourceKey, Verdict
     from monitor.sources.job_type import JobType
 
-FINISH_WITHIN = 4.0
+FINISH_WITHIN = 3.0
 """Seconds that looks, and then deliveries, under way get to end when the daemon stops."""
 
 REFRESH = 2.0
@@ -51,6 +50,9 @@ REFRESH = 2.0
 
 PRUNE = 3600.0
 """Seconds between two rounds of forgetting old history."""
+
+_ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jobs": "ID"}
+"""What a watch's keys are called on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +77,92 @@ class SingleLook:
     """One look at one job, outside of any watch; nothing is recorded or sent."""
 
     def __init__(
-        self, settings: config.Settings, type_: str, account: str, region: str | None
+        self, settings: config.Settings, type_: str, account: str, region: str | None, job_id: str
     ) -> None:
         """Choose where to look; ``region`` may be left out for a global endpoint.
 
         Raises:
-            ConfigurationError: there is no such type or account, or a region is needed.
+            ConfigurationError: there is no such type or account, no job can have that id, or a
+                region is needed.
         """
         types = job_types(settings)
-        watch = {"name": "show", "type": type_, "account": account, "discover": True}
-        asked = config.Watch.model_validate(watch | ({"regions": [region]} if region else {}))
+        if region is None and type_ in types and types[type_].region is None:
+            message = f"jobs of type {type_} are in many regions"
+            refuse([Problem("", "--region", message, "name one, such as --region us-east-1")])
+        regions = [region] if region else []
+        asked = config.Watch(
+            name="show", type=type_, account=account, regions=regions, jobs=[job_id]
+        )
         alone = settings.model_copy(update={"watches": [asked], "sinks": {}, "routes": []})
-        refuse(validation.problems(alone, types))
+        refuse(map(_asked, configuration.problems(alone, types)))
         self._settings = settings
-        self._account = account
         self._type = types[type_]
-        self._region = self._type.region or region or ""
+        self._job = Job(type_, account, self._type.region or region or "", job_id)
 
-    async def at(self, job_id: str) -> tuple[Observation, Verdict]:
-        """Look at ``job_id`` and say what its state means.
+    async def once(self) -> tuple[Observation, Verdict]:
+        """Look at the job and say what its state means.
 
         Raises:
             LookError: AWS told nothing about it.
         """
         clock = SystemClock()
         async with Clients(self._settings.accounts) as clients:
-            source = AwsSource(self._type, self._account, self._region, clients, clock)
-            job = Job(self._type.name, self._account, self._region, job_id)
-            seen = await source.look(job)
+            account, region = self._job.account, self._job.region
+            source = AwsSource(self._type, account, region, clients, clock)
+            seen = await source.look(self._job)
         verdict = self._type.judge(seen.parts, None)
         assert verdict is not None  # noqa: S101 -- nothing was known before
         return seen, verdict
 
 
-def refuse(problems: Iterable[Problem]) -> None:
-    """Raise ConfigurationError with those of ``problems`` that are no mere warnings."""
-    mistakes = [problem for problem in problems if not problem.warning]
+def _asked(problem: Problem) -> Problem:
+    """Tell a problem of the one watch of a single look as one of the command's arguments."""
+    head, _, key = problem.path.partition("watches[0].")
+    if head or not key:
+        return problem
+    return replace(problem, place="", path=_ARGUMENTS.get(key.partition("[")[0], key))
+
+
+def problems(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence[Problem]:
+    """Return every mistake and warning that can be seen without asking the network.
+
+    Blocks on the file system.
+    """
+    found = configuration.problems(settings, types)
+    known = {problem.path for problem in found if not problem.warning}
+    return (*found, *(each for each in _of_sinks(settings) if each.path not in known))
+
+
+def _of_sinks(settings: config.Settings) -> Iterator[Problem]:
+    """Yield what the sinks themselves find, as if the settings' own checks had found it."""
+    for name, sink in settings.sinks.items():
+        for problem in () if _waits(sink) else sinks.problems(name, sink):
+            path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
+            yield replace(problem, place=settings.place(*path), path=dotted(path))
+
+
+def _waits(sink: config.Sink) -> bool:
+    """Whether to read a sink's files would wait for a writer; such a file is refused anyway."""
+    if isinstance(sink, config.LogSink):
+        return False
+    files = map(Path, (*sink.secret_files, *sink.header_files.values()))
+    return any(file.exists() and not file.is_file() for file in files)
+
+
+def _keys(text: str) -> Iterator[str | int]:
+    """Take ``secret_files[0]`` or ``headers.NAME`` apart; a header's name may have dots."""
+    key, dot, name = text.partition(".")
+    key, bracket, index = key.partition("[")
+    yield key
+    if bracket:
+        yield int(index.removesuffix("]"))
+    if dot:
+        yield name
+
+
+def refuse(found: Iterable[Problem]) -> None:
+    """Raise ConfigurationError with those problems ``found`` that are no mere warnings."""
+    mistakes = [problem for problem in found if not problem.warning]
     if mistakes:
         raise ConfigurationError(mistakes)
 
@@ -133,7 +185,9 @@ class Daemon:
         """
         self._settings = settings
         self._types = job_types(settings)
-        refuse(validation.problems(settings, self._types))
+        found = problems(settings, self._types)
+        refuse(found)
+        self._warnings = [problem for problem in found if problem.warning]
         self._listener = announce
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311 -- jitter, no secret
@@ -163,7 +217,7 @@ class Daemon:
             await self._run_until(stop, store)
         self._log.info(logs.DAEMON_STOPPED)
 
-    def last_pass_age(self) -> float | None:
+    def last_pass_age(self) -> float:
         """Return the seconds since the slowest poller last went through what is due."""
         now = self._clock.monotonic()
         return max((now - poller.last_pass for poller in self._pollers.values()), default=0.0)
@@ -182,7 +236,7 @@ class Daemon:
 
     async def _open_sinks(self, stack: AsyncExitStack, store: Store) -> None:
         for name, settings in self._settings.sinks.items():
-            sink = await stack.enter_async_context(open_sink(name, settings))
+            sink = await stack.enter_async_context(sinks.open_sink(name, settings))
             self._metrics.expect_sink(name)
             self._dispatchers[name] = Dispatcher(
                 name,
@@ -252,6 +306,10 @@ class Daemon:
         return await stack.enter_async_context(serving(app, host, int(port)))
 
     def _loaded(self) -> None:
+        counts = {"watches": len(self._settings.watches), "sinks": len(self._settings.sinks)}
+        self._log.info(logs.CONFIG_LOADED, **counts)
+        for warning in self._warnings:
+            self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
 
@@ -285,8 +343,7 @@ class Daemon:
 
     async def _refresh(self, store: Store) -> None:
         while True:
-            age = self.last_pass_age() or 0.0
-            self._metrics.last_pass.set(self._clock.now().timestamp() - age)
+            self._metrics.last_pass.set(self._clock.now().timestamp() - self.last_pass_age())
             self._metrics.set_backlogs(await store.backlog())
             self._show_jobs()
             await anyio.sleep(REFRESH)
@@ -306,9 +363,9 @@ class Daemon:
 
     def _announce(self, entry: model.Entry, before: model.Snapshot | None) -> None:
         self._metrics.record(entry, before)
-        for transition, sinks in zip(entry.transitions, entry.sinks, strict=True):
+        for transition, names in zip(entry.transitions, entry.sinks, strict=True):
             self._log_transition(transition)
-            for name in sinks:
+            for name in names:
                 self._dispatchers[name].wake()
             if self._listener:
                 self._listener(transition)

@@ -19,6 +19,7 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.redaction import HIDDEN, clean_text
 
@@ -298,8 +299,15 @@ class Origin:
     find: Callable[[tuple[str | int, ...]], str] = field(default=_nowhere, compare=False)
 
 
-class Settings(Section):
-    """The whole configuration."""
+class Settings(BaseSettings, Section):
+    """The whole configuration; of itself it reads neither files nor the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JOB_MONITOR_",
+        env_nested_delimiter="__",
+        case_sensitive=True,
+        validate_default=False,
+    )
 
     accounts: dict[str, Account] = {}
     """Name → the credentials to use; the name is part of every job's key."""
@@ -323,6 +331,18 @@ class Settings(Section):
     """What the daemon says of itself."""
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is handed in; ``monitor.configuration`` hands in its own sources."""
+        return (init_settings,)
 
     def place(self, *path: str | int) -> str:
         """Say where the value at ``path`` was written: ``FILE:LINE`` or ``environment NAME``."""

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from monitor import app, validation
+from monitor import app, configuration
 from monitor.cli import options
 from monitor.cli.options import Format
-from monitor.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monitor.config import Settings
+    from monitor.config import Settings, Watch
     from monitor.errors import Problem
 
 
 def check(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
-    settings = options.load(config)
-    found = validation.problems(settings, app.job_types(settings))
-    mistakes = [problem for problem in found if not problem.warning]
-    if mistakes:
-        raise ConfigurationError(mistakes)
+    settings = options.load_own(config)
+    found = app.problems(settings, app.job_types(settings))
     warnings = [problem for problem in found if problem.warning]
+    if warnings and len(warnings) < len(found):
+        typer.echo(configuration.report(warnings), err=True)
+    app.refuse(found)
     typer.echo(_json(settings, warnings) if output is Format.JSON else _table(settings, warnings))
 
 
@@ -41,9 +40,15 @@ def _json(settings: Settings, warnings: Sequence[Problem]) -> str:
 def _table(settings: Settings, warnings: Sequence[Problem]) -> str:
     lines = [f"warning: {problem}" for problem in warnings]
     for watch in settings.watches:
-        jobs = f"{len(watch.jobs)} jobs" if watch.jobs else "no named jobs"
-        found = " and discovery" if watch.discover else ""
         regions = f" in {', '.join(watch.regions)}" if watch.regions else ""
-        lines.append(f"watch {watch.name}: {watch.type}, {jobs}{found}, {watch.account}{regions}")
+        place = f"account {watch.account}{regions}"
+        lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
     lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
     return "\n".join([*lines, "The configuration is valid."])
+
+
+def _jobs(watch: Watch) -> str:
+    """Say which jobs a watch follows."""
+    count = len(watch.jobs)
+    named = [f"{count} named job{'s' if count > 1 else ''}"] if count else []
+    return " and ".join([*named, *(["what it discovers"] if watch.discover else [])])

@@ -49,9 +49,13 @@ def _seconds(duration: str | None) -> float | None:
 
 
 def _shield_environment() -> None:
-    """Let nothing of the user's own AWS set-up reach the demo, or the other way round."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
+    """Let nothing of the user's own AWS set-up reach the demo, or the other way round.
+
+    A proxy would be asked for loopback addresses, which are others on its machine.
+    """
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
     os.environ.update(
         AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE",
         AWS_SECRET_ACCESS_KEY=KEY,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from monitor import __version__
+from monitor import __version__, redaction
 from monitor.cli import check, demo, run, show, simulate
+from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-USAGE, UNAVAILABLE, IO_ERROR = 2, 69, 74
+USAGE, UNAVAILABLE, SOFTWARE, IO_ERROR = 2, 69, 70, 74
 """Exit codes, after sysexits(3)."""
 
 MOST_PROBLEMS = 20
@@ -71,24 +69,19 @@ def _outcome() -> int:
         # The reader of our output has left; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = IO_ERROR
+    except* Exception as group:  # noqa: BLE001 -- the last net: a traceback could tell secrets
+        typer.echo(f"error: a fault of job-monitor itself:\n{redaction.describe(group)}", err=True)
+        code = SOFTWARE
     return code
 
 
 def _tell(group: BaseExceptionGroup[MonitorError], code: int) -> int:
-    lines = list(dict.fromkeys(line for error in _leaves(group) for line in _lines(error)))
+    lines = list(dict.fromkeys(line for error in leaves(group) for line in _lines(error)))
     for line in lines[:MOST_PROBLEMS]:
         typer.echo(f"error: {line}", err=True)
     if len(lines) > MOST_PROBLEMS:
         typer.echo(f"error: and {len(lines) - MOST_PROBLEMS} more", err=True)
     return code
-
-
-def _leaves(group: BaseExceptionGroup[MonitorError]) -> Iterator[MonitorError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def _lines(error: MonitorError) -> list[str]:

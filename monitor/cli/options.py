@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from monitor import settings_files
-
-if TYPE_CHECKING:
-    from monitor.config import Settings
+from monitor import configuration
+from monitor.config import Settings
+from monitor.errors import ConfigurationError, Problem
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -45,4 +44,17 @@ def load(config: list[Path] | None) -> Settings:
     """
     named = os.environ.get(CONFIG_VARIABLE)
     paths = config or ([Path(named)] if named else None)
-    return settings_files.load(paths, os.environ)
+    return configuration.load(paths, os.environ)
+
+
+def load_own(config: list[Path] | None) -> Settings:
+    """Read the configuration, of which there must be some.
+
+    Raises:
+        ConfigurationError: as ``load``, or nothing at all is configured.
+    """
+    settings = load(config)
+    if config or settings != Settings():
+        return settings
+    remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
+    raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])

@@ -10,7 +10,7 @@ from monitor.cli import options, signals
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
-    settings = options.load(config)
+    settings = options.load_own(config)
     logs.configure(settings.log.format, settings.log.level)
     anyio.run(_run, app.Daemon(settings))
 

@@ -16,7 +16,8 @@ from monitor.errors import LookError, LookReason
 if TYPE_CHECKING:
     from monitor.model import Observation, Verdict
 
-NOT_SEEN, NO_SUCH_JOB = 69, 1
+_EXIT_CODES = {LookReason.MISSING: 1, LookReason.CONFIG: 2}
+_NOT_SEEN = 69
 
 
 def show(
@@ -29,12 +30,12 @@ def show(
 ) -> None:
     """Look once at one job and print what AWS says; records and sends nothing."""
     settings = options.load(config)
-    look = app.SingleLook(settings, type_, account, region)
+    look = app.SingleLook(settings, type_, account, region, job_id)
     try:
-        seen, verdict = anyio.run(look.at, job_id)
+        seen, verdict = anyio.run(look.once)
     except LookError as error:
         typer.echo(f"error: {job_id}: {error}", err=True)
-        raise typer.Exit(NO_SUCH_JOB if error.reason is LookReason.MISSING else NOT_SEEN) from None
+        raise typer.Exit(_EXIT_CODES.get(error.reason, _NOT_SEEN)) from None
     told = _told(seen, verdict)
     typer.echo(_json(told) if output is Format.JSON else _table(told))
 

@@ -7,23 +7,40 @@ import signal
 from typing import TYPE_CHECKING
 
 import anyio
+import typer
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
-AT_ONCE = 130
+AT_ONCE, NOT_IN_TIME = 130, 74
+"""Exit codes."""
+
+LONGEST_STOP = 10.0
+"""Seconds after the first signal in which all must have ended: a disk may never answer."""
 
 
 async def stop_on_signal(
     stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    """Set ``stop`` at the first SIGTERM or SIGINT; exit without ado at the second.
+    """Set ``stop`` at the first SIGTERM or SIGINT; exit without ado at the second, or when late.
 
     Exiting at once is safe at any time: nothing is told before it is durable.
     """
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
-        async for _ in signals:
-            if stop.is_set():
-                os._exit(AT_ONCE)
-            stop.set()
+        async with anyio.create_task_group() as tasks:
+            async for _ in signals:
+                if stop.is_set():
+                    os._exit(AT_ONCE)
+                stop.set()
+                tasks.start_soon(_end_anyway)
+
+
+async def _end_anyway() -> None:
+    await anyio.sleep(LONGEST_STOP)
+    typer.echo(
+        f"error: not all came to its end within {LONGEST_STOP:.0f} s, as when the store does not"
+        " answer (nothing is lost; what is missing is seen again after the next start)",
+        err=True,
+    )
+    os._exit(NOT_IN_TIME)

@@ -10,6 +10,7 @@ import typer
 
 from monitor import simulator
 from monitor.cli import signals
+from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, Problem
 
 
@@ -31,11 +32,12 @@ def simulate(
     chosen = load(scenario)
     try:
         anyio.run(_simulate, chosen, listen, receiver, directory)
-    except ValueError as error:
-        raise _refused("--listen or --receiver", str(error), "write it as 127.0.0.1:4566") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise _refused("simulate", reason, "choose other addresses, or another directory") from None
+    except* ValueError as group:
+        told = [_mistake("--listen or --receiver", group, "write it as 127.0.0.1:4566")]
+        raise ConfigurationError(told) from None
+    except* OSError as group:
+        told = [_mistake("simulate", group, "choose other addresses, or another directory")]
+        raise ConfigurationError(told) from None
 
 
 def load(name: str) -> simulator.Scenario:
@@ -75,5 +77,7 @@ async def _serve(
     )
 
 
-def _refused(path: str, message: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError([Problem("", path, message, remedy)])
+def _mistake(path: str, group: BaseExceptionGroup[Exception], remedy: str) -> Problem:
+    error = next(leaves(group))
+    reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else ""
+    return Problem("", path, reason or str(error), remedy)

@@ -106,8 +106,12 @@ def test_settings_are_equal_wherever_they_were_written():
 
 
 def test_settings_do_not_read_the_environment_by_themselves(monkeypatch):
-    monkeypatch.setenv("JOB_MONITOR_STORE", "sqlite:other.db")
+    for name in ("JOB_MONITOR_STORE", "JOB_MONITOR_store", "STORE", "store"):
+        monkeypatch.setenv(name, "sqlite:other.db")
+    monkeypatch.setenv("JOB_MONITOR_log__level", "debug")
+    assert config.Settings() == config.Settings.model_validate({})
     assert config.Settings().store == "sqlite:///var/lib/job-monitor/state.db"
+    assert config.Settings.model_validate({"log": {"format": "console"}}).log.level == "info"
 
 
 def test_settings_cannot_be_changed():

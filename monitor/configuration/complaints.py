@@ -7,8 +7,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from monitor import documents, settings_shape
-from monitor.documents import Node, Path, dotted, shown
+from monitor.configuration import shapes
+from monitor.configuration.documents import Path, dotted, shown
 from monitor.errors import Problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-    from monitor.settings_shape import Shape
+    from monitor.configuration.layers import Layers
+    from monitor.configuration.shapes import Shape
 
 _TELLING = 3
 """Letters of a name's beginning that tell which is meant."""
@@ -88,45 +89,45 @@ def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
     return similar(word, names) or listed
 
 
-def complaints(error: ValidationError, tree: Node) -> list[Problem]:
+def complaints(error: ValidationError, layers: Layers) -> list[Problem]:
     """Say what pydantic found, where it was written, and how to mend it."""
     details = error.errors(include_url=False, include_input=False)
-    return [_problem(detail, tree) for detail in details]
+    return [_problem(detail, layers) for detail in details]
 
 
-def _problem(detail: ErrorDetails, tree: Node) -> Problem:
-    path, node, shape = _locate(detail, tree)
+def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
+    path, node, shape = _locate(detail, layers)
     message, remedy = _words(detail, path, node, shape)
-    return Problem(documents.place_of(tree, path), dotted(path), message, remedy)
+    return Problem(layers.place_of(path), dotted(path), message, remedy)
 
 
-def _locate(detail: ErrorDetails, tree: Node) -> tuple[Path, Node | None, Shape]:
+def _locate(detail: ErrorDetails, layers: Layers) -> tuple[Path, Layers | None, Shape]:
     """Follow pydantic's location, which also names the members of unions it went through."""
     path: Path = ()
-    node: Node | None = tree
-    shape = settings_shape.ROOT
+    node: Layers | None = layers
+    shape = shapes.ROOT
     last = len(detail["loc"]) - 1
     for index, token in enumerate(detail["loc"]):
-        child = documents.step(node, token)
+        child = node.step(token) if node else None
         if child is not None or (index == last and detail["type"] == "missing"):
             path, node, shape = (*path, token), child, _under(shape, token, node)
     if detail["type"] == "union_tag_invalid":
-        return (*path, "type"), documents.step(node, "type"), shape
+        return (*path, "type"), node.step("type") if node else None, shape
     return path, node, shape
 
 
-def _under(shape: Shape, token: str | int, node: Node | None) -> Shape:
-    found = settings_shape.step(_narrowed(shape, node), token)
+def _under(shape: Shape, token: str | int, node: Layers | None) -> Shape:
+    found = shapes.step(_narrowed(shape, node), token)
     # Of an unknown key, what may stand beside it is what matters.
     return found or _narrowed(shape, node)
 
 
-def _narrowed(shape: Shape, node: Node | None) -> Shape:
-    kind = documents.step(node, "type")
-    return settings_shape.sections(shape, kind.value if kind else None) or shape
+def _narrowed(shape: Shape, node: Layers | None) -> Shape:
+    kind = node.step("type") if node else None
+    return shapes.sections(shape, kind.value if kind else None) or shape
 
 
-def _words(detail: ErrorDetails, path: Path, node: Node | None, shape: Shape) -> tuple[str, str]:
+def _words(detail: ErrorDetails, path: Path, node: Layers | None, shape: Shape) -> tuple[str, str]:
     """Return message and remedy; of all types of error these depend on what was written."""
     context: dict[str, Any] = detail.get("ctx", {})
     match detail["type"]:
@@ -139,7 +140,7 @@ def _words(detail: ErrorDetails, path: Path, node: Node | None, shape: Shape) ->
         case "literal_error" | "union_tag_invalid":
             return _not_among(node, context)
         case "union_tag_not_found":
-            return "has no `type`", f"add `type:` {' or '.join(settings_shape.kinds(shape))}"
+            return "has no `type`", f"add `type:` {' or '.join(shapes.kinds(shape))}"
         case kind:
             return _fixed_words(kind, context)
 
@@ -154,21 +155,21 @@ def _fixed_words(kind: str, context: dict[str, Any]) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _unknown_key(key: str, shape: Shape) -> str:
-    siblings = settings_shape.keys(shape)
+    siblings = shapes.keys(shape)
     near = similar(key, siblings)
-    homes = settings_shape.homes(key)
+    homes = shapes.homes(key)
     elsewhere = [home if "." in home else "the top level" for home in homes]
     if near or not elsewhere:
         return near or one_of(key, siblings, limit=20)
     return f"it belongs to {' or '.join(elsewhere[:3])}"
 
 
-def _quoted(node: Node | None) -> str:
+def _quoted(node: Layers | None) -> str:
     value = node.value if node else None
     return "put it in quotes" if isinstance(value, bool | int | float) else ""
 
 
-def _not_among(node: Node | None, context: dict[str, Any]) -> tuple[str, str]:
+def _not_among(node: Layers | None, context: dict[str, Any]) -> tuple[str, str]:
     known = re.findall(r"'([^']*)'", str(context.get("expected_tags") or context["expected"]))
     value = node.value if node else None
     if not isinstance(value, str):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import documents
+from monitor.configuration import documents
 
 
 def read(text):

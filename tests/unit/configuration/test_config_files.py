@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor import settings_files
+from monitor import configuration
 from monitor.errors import ConfigurationError
 
 
@@ -17,19 +17,19 @@ def write(directory, **texts):
 
 def lines(path, environ=None):
     with pytest.raises(ConfigurationError) as caught:
-        settings_files.load([path], environ or {})
+        configuration.load([path], environ or {})
     return [str(problem).replace(f"{path}", "PATH") for problem in caught.value.problems]
 
 
 def test_a_file_is_read(tmp_path):
     path = write(tmp_path, a="watches: [{name: w, type: t, interval: 5m}]") / "a.yaml"
-    settings = settings_files.load([path], {})
+    settings = configuration.load([path], {})
     assert settings.watches[0].interval == 300
     assert settings.place("watches", 0, "interval") == f"{path}:1"
 
 
 def test_without_files_the_environment_is_all():
-    assert settings_files.load(None, {"JOB_MONITOR_RETENTION": "1d"}).retention == 86400
+    assert configuration.load(None, {"JOB_MONITOR_RETENTION": "1d"}).retention == 86400
 
 
 def test_maps_of_several_files_are_merged_and_lists_joined(tmp_path):
@@ -38,7 +38,7 @@ def test_maps_of_several_files_are_merged_and_lists_joined(tmp_path):
         b="watches: [{name: two, type: t}]\nlog: {level: debug}\nsinks: {x: {type: log}}",
         a="watches: [{name: one, type: t}]\nlog: {format: console}\nsinks: {y: {type: log}}",
     )
-    settings = settings_files.load([tmp_path], {})
+    settings = configuration.load([tmp_path], {})
     assert [watch.name for watch in settings.watches] == ["one", "two"]
     assert (settings.log.level, settings.log.format) == ("debug", "console")
     assert set(settings.sinks) == {"x", "y"}
@@ -53,7 +53,7 @@ def test_one_value_in_two_files_is_refused_naming_both(tmp_path):
 
 def test_a_key_without_a_value_in_one_file_leaves_the_other_files_value(tmp_path):
     write(tmp_path, a="store: sqlite:a.db\nlog:", b="store:\nlog: {level: debug}")
-    settings = settings_files.load([tmp_path], {})
+    settings = configuration.load([tmp_path], {})
     assert (settings.store, settings.log.level) == ("sqlite:a.db", "debug")
 
 
@@ -62,20 +62,20 @@ def test_hidden_files_and_other_endings_are_skipped(tmp_path):
     for name in (".hidden.yaml", "note.txt", "old.yaml.bak"):
         (tmp_path / name).write_text("{{{", "utf-8")
     (tmp_path / "directory.yaml").mkdir()
-    assert settings_files.load([tmp_path], {}).retention == 86400
+    assert configuration.load([tmp_path], {}).retention == 86400
 
 
 def test_a_mounted_config_map_is_read_through_its_links(tmp_path):
     write(tmp_path / "..2026_11_22", a="retention: 1d")
     (tmp_path / "..data").symlink_to("..2026_11_22")
     (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
-    assert settings_files.files([tmp_path]) == [tmp_path / "a.yaml"]
-    assert settings_files.load([tmp_path], {}).retention == 86400
+    assert configuration.files([tmp_path]) == [tmp_path / "a.yaml"]
+    assert configuration.load([tmp_path], {}).retention == 86400
 
 
 def test_a_yml_file_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "a.yml").write_bytes(b"\xef\xbb\xbfretention: 1d")
-    assert settings_files.load([tmp_path], {}).retention == 86400
+    assert configuration.load([tmp_path], {}).retention == 86400
 
 
 def test_a_pipe_is_read(tmp_path):
@@ -83,7 +83,7 @@ def test_a_pipe_is_read(tmp_path):
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_text("retention: 1d", "utf-8"))
     writer.start()
-    assert settings_files.load([pipe], {}).retention == 86400
+    assert configuration.load([pipe], {}).retention == 86400
     writer.join(10)
 
 
@@ -152,3 +152,10 @@ def test_no_text_of_a_broken_file_is_repeated(tmp_path):
     ):
         path.write_text(text, "utf-8")
         assert "canary" not in "".join(lines(path))
+
+
+@pytest.mark.parametrize("key", ["Store", "_env_file", "_build_sources", "self", "origin"])
+def test_no_key_means_anything_to_the_settings_library(tmp_path, key):
+    write(tmp_path, a=f"{key}: x")
+    (line,) = lines(tmp_path)
+    assert f"{key}: unknown key" in line

@@ -1,7 +1,4 @@
-"""What the shape of the settings cannot tell: references, rules of the job types, files.
-
-Nothing is asked of the network. Files are opened only to see that they can be read.
-"""
+"""Checks of the watches, by the rules of their job types."""
 
 from __future__ import annotations
 
@@ -9,17 +6,15 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
-from monitor import validation_basics, validation_routes
 from monitor.config import Discover
-from monitor.documents import dotted, shown
-from monitor.errors import Problem
-from monitor.findings import Finding, bad_globs, bad_name, unknown
+from monitor.configuration.documents import shown
+from monitor.configuration.findings import Finding, bad_globs, bad_name, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.config import Settings, Watch
-    from monitor.documents import Path
+    from monitor.configuration.documents import Path
 
 AMBIENT = "default"
 """The account that is there without being configured."""
@@ -83,28 +78,8 @@ class JobType(Protocol):
         ...
 
 
-def problems(settings: Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
-    """Return every mistake and warning, in the order of the settings; no secret in any."""
-    services = {job_type.service for job_type in job_types.values()}
-    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
-    found = [
-        *validation_basics.findings(settings, services, fixed),
-        *_watches(settings, job_types),
-        *validation_routes.findings(settings, list(job_types)),
-    ]
-    return [
-        Problem(
-            settings.place(*finding.path),
-            dotted(finding.path),
-            finding.message,
-            finding.remedy,
-            finding.warning,
-        )
-        for finding in found
-    ]
-
-
-def _watches(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
+def findings(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
+    """Check every watch, and what several of them add up to."""
     if not settings.watches:
         yield Finding(("watches",), "nothing is watched", "add a watch", warning=True)
     for index, watch in enumerate(settings.watches):

@@ -8,7 +8,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from monitor import complaints, config, settings_files, settings_shape
+from monitor import config, configuration
+from monitor.configuration import shapes
 from monitor.errors import ConfigurationError, Problem
 
 CANARY = "canary5ecret"
@@ -18,7 +19,7 @@ def problems(tmp_path, text):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        settings_files.load([path], {})
+        configuration.load([path], {})
     return [str(problem).replace(str(path), "F") for problem in caught.value.problems]
 
 
@@ -129,7 +130,7 @@ def test_no_message_repeats_what_may_be_a_secret(tmp_path, text):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        settings_files.load([path], {})
+        configuration.load([path], {})
     everything = io.StringIO()
     traceback.print_exception(caught.value, file=everything)
     assert CANARY not in everything.getvalue()
@@ -138,15 +139,15 @@ def test_no_message_repeats_what_may_be_a_secret(tmp_path, text):
 
 def test_a_report_fits_a_screen():
     many = [Problem("f:1", "a", "is wrong") for _ in range(50)]
-    lines = complaints.report(many).split("\n")
+    lines = configuration.report(many).split("\n")
     assert len(lines) == 20
     assert lines[-1] == "… and 31 more"
-    assert len(complaints.report(many[:20]).split("\n")) == 20
-    assert "more" not in complaints.report(many[:20])
+    assert len(configuration.report(many[:20]).split("\n")) == 20
+    assert "more" not in configuration.report(many[:20])
 
 
 def test_a_warning_is_told_as_such():
-    assert complaints.report([Problem("f:1", "a", "is odd", warning=True)]) == (
+    assert configuration.report([Problem("f:1", "a", "is odd", warning=True)]) == (
         "warning: f:1: a: is odd"
     )
 
@@ -157,9 +158,7 @@ def test_odd_keys_stay_on_one_line_and_short(tmp_path):
     assert len(told) == 2
 
 
-KEYS = sorted(
-    {key for _, section in settings_shape.every_section() for key in settings_shape.fields(section)}
-)
+KEYS = sorted({key for _, section in shapes.every_section() for key in shapes.fields(section)})
 GARBAGE = st.recursive(
     st.none()
     | st.booleans()
@@ -178,7 +177,7 @@ GARBAGE = st.recursive(
 def mistakes(paths, environ):
     """Return the problems, of which an error has at least one; none if all is well."""
     try:
-        settings_files.load(paths, environ)
+        configuration.load(paths, environ)
     except ConfigurationError as error:
         return error.problems or pytest.fail("an error without a problem")
     return ()

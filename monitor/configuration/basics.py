@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from monitor.config import parse_listen
-from monitor.findings import Finding, bad_names, unknown, unreadable_secret
+from monitor.configuration.findings import Finding, bad_names, unknown, unreadable_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
     from monitor.config import Account, Settings
-    from monitor.documents import Path
+    from monitor.configuration.documents import Path
 
 _ROLE = re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}")

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitor import config_reference, settings_files, settings_shape, validation
+from monitor import configuration
+from monitor.configuration import reference, shapes
 from monitor.sources.catalogue import load_job_types
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path for path in (ROOT / "config").iterdir() if not path.name.startswith("."))
 
 
@@ -21,7 +22,7 @@ def copied(example, target):
     secrets.mkdir()
     for name in ("external-id", "hook", "hook-authorization"):
         (secrets / name).write_text("whsec_c2VjcmV0", "utf-8")
-    for file in settings_files.files([example]):
+    for file in configuration.files([example]):
         text = file.read_text("utf-8").replace("/run/secrets", str(secrets))
         (target / file.name).write_text(text, "utf-8")
     return target
@@ -33,16 +34,16 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_a_configuration_without_mistake_or_warning(example, tmp_path, job_types):
-    settings = settings_files.load([copied(example, tmp_path)], {})
-    assert validation.problems(settings, job_types) == []
+    settings = configuration.load([copied(example, tmp_path)], {})
+    assert configuration.problems(settings, job_types) == []
     assert settings.watches
 
 
 def test_the_full_example_has_every_key():
     tree = yaml.safe_load((ROOT / "config/full.yaml").read_text("utf-8"))
     given = set(_keys(tree))
-    for path, section in settings_shape.every_section():
-        for key in settings_shape.fields(section):
+    for path, section in shapes.every_section():
+        for key in shapes.fields(section):
             assert key in given, f"{path}.{key}"
 
 
@@ -58,13 +59,15 @@ def _keys(value):
 
 def test_the_reference_is_that_of_the_settings():
     document = (ROOT / "docs/configuration.md").read_text("utf-8")
-    renewed = config_reference.renewed(document)
-    assert document == renewed, "run: python -m monitor.config_reference docs/configuration.md"
+    renewed = reference.renewed(document)
+    assert document == renewed, (
+        "run: python -m monitor.configuration.reference docs/configuration.md"
+    )
 
 
 def test_every_setting_says_what_it_means():
-    for path, section in settings_shape.every_section():
-        for key, field in settings_shape.fields(section).items():
+    for path, section in shapes.every_section():
+        for key, field in shapes.fields(section).items():
             assert field.description or key == "type", f"{path}.{key}"
 
 
@@ -75,4 +78,4 @@ def test_the_examples_in_the_documentation_are_configurations(tmp_path, job_type
     for block in blocks:
         path = tmp_path / "a.yaml"
         path.write_text(block, "utf-8")
-        assert validation.problems(settings_files.load([path], {}), job_types) == []
+        assert configuration.problems(configuration.load([path], {}), job_types) == []

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from monitor import complaints
-from monitor.documents import Path, shown
+from monitor.configuration import complaints
+from monitor.configuration.documents import Path, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

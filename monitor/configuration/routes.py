@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from monitor.config import LogSink, WebhookSink
-from monitor.documents import shown
-from monitor.findings import Finding, bad_globs, bad_names, unknown, unreadable_secret
+from monitor.config import WebhookSink
+from monitor.configuration.findings import Finding, bad_globs, bad_names, unknown, unreadable_secret
 from monitor.model import Kind, Phase, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from monitor.config import Match, Settings
-    from monitor.documents import Path
+    from monitor.configuration.documents import Path
 
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
 
@@ -24,29 +21,11 @@ def findings(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
     """Check where transitions go; ``job_types`` are all known names."""
     yield from bad_names(("sinks",), settings.sinks)
     for name, sink in settings.sinks.items():
-        if isinstance(sink, LogSink):
-            yield from _log(("sinks", name, "path"), sink.path)
-        else:
+        if isinstance(sink, WebhookSink):
             yield from _webhook(("sinks", name), sink)
     yield from _routes(settings, job_types)
     yield from _unreachable(settings)
     yield from _unused(settings)
-
-
-def _log(path: Path, name: str | None) -> Iterator[Finding]:
-    if name is None:
-        return
-    file = FilePath(name)
-    try:
-        if file.is_dir():
-            yield Finding(path, f'"{shown(name)}" is a directory', "name a file in it")
-        elif not file.parent.is_dir():
-            message = f'the directory "{shown(str(file.parent))}" does not exist'
-            yield Finding(path, message, "create it")
-        elif not os.access(file if file.exists() else file.parent, os.W_OK):
-            yield Finding(path, f'"{shown(name)}" cannot be written', "change its permissions")
-    except (OSError, ValueError):
-        yield Finding(path, "is no path of a file", "name a file")
 
 
 def _webhook(path: Path, sink: WebhookSink) -> Iterator[Finding]:

@@ -1,19 +1,18 @@
-"""Files and environment → settings, or every mistake in them at once."""
+"""YAML files and directories of them → one tree, or every mistake in them."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
 
-from monitor import complaints, documents, settings_environment
-from monitor.config import Origin, Settings
-from monitor.documents import Node, dotted
-from monitor.errors import ConfigurationError, Problem
+from monitor.config import Settings
+from monitor.configuration import documents
+from monitor.configuration.documents import Node, dotted
+from monitor.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 LARGEST = 16 * 1024 * 1024
@@ -21,24 +20,18 @@ LARGEST = 16 * 1024 * 1024
 _SUFFIXES = {".yaml", ".yml"}
 
 
-def load(paths: Sequence[Path] | None, environ: Mapping[str, str]) -> Settings:
-    """Read the settings from files and directories of files, then from the environment.
+class Files(InitSettingsSource):
+    """The settings that files give.
 
-    Later files add to earlier ones: maps are merged, lists joined, and no single value
-    may stand in two. The environment wins over files. Without ``paths`` there is the
-    environment alone.
-
-    Raises:
-        ConfigurationError: with every mistake in the shape of the settings.
+    Later files add to earlier ones: maps are merged, lists joined, and no single value may
+    stand in two. The library's own YAML source does neither of these, skips files that are
+    not there, takes a key given twice, and knows no lines.
     """
-    tree, problems = _merged(paths or ())
-    if tree is not None:
-        tree, more = settings_environment.overlaid(tree, environ)
-        settings, still_more = _settings(tree)
-        problems += [*more, *still_more]
-        if settings is not None and not problems:
-            return settings
-    raise ConfigurationError(complaints.tidy(problems))
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Read all files; ``whole`` tells whether all that they say is known."""
+        self.tree, self.problems, self.whole = _merged(paths)
+        super().__init__(Settings, documents.plain(self.tree))
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
@@ -61,8 +54,8 @@ def _inside(directory: Path) -> list[Path]:
     )
 
 
-def _merged(paths: Sequence[Path]) -> tuple[Node | None, list[Problem]]:
-    """Return all files as one tree; ``None`` if what one of them says is not known."""
+def _merged(paths: Sequence[Path]) -> tuple[Node, list[Problem], bool]:
+    """Return all files as one tree, what is wrong, and whether nothing of them is missing."""
     tree, problems, whole = Node({}), list[Problem](), True
     for path in paths:
         listed = _listed(path, problems)
@@ -72,7 +65,7 @@ def _merged(paths: Sequence[Path]) -> tuple[Node | None, list[Problem]]:
             problems += more
             whole = whole and found is not None
             tree = _joined(tree, found, (), problems) if found else tree
-    return tree if whole else None, problems
+    return tree, problems, whole
 
 
 def _listed(path: Path, problems: list[Problem]) -> list[Path]:
@@ -134,12 +127,3 @@ def _joined(one: Node, two: Node, path: documents.Path, problems: list[Problem])
     remedy = f"it is also given at {one.place}; keep one"
     problems.append(Problem(two.place, dotted(path), "is given in two files", remedy))
     return one
-
-
-def _settings(tree: Node) -> tuple[Settings | None, list[Problem]]:
-    try:
-        settings = Settings.model_validate(documents.plain(tree))
-    except ValidationError as error:
-        return None, complaints.complaints(error, tree)
-    find = partial(documents.place_of, documents.outline(tree))
-    return settings.placed(Origin(find)), []

@@ -1,6 +1,6 @@
 import pytest
 
-from monitor import settings_files
+from monitor import configuration
 from monitor.errors import ConfigurationError
 
 FILE = """
@@ -17,9 +17,7 @@ log: {level: info}
 def load(tmp_path, text=FILE, **environ):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
-    return settings_files.load(
-        [path], {f"JOB_MONITOR_{key}": text for key, text in environ.items()}
-    )
+    return configuration.load([path], {f"JOB_MONITOR_{key}": text for key, text in environ.items()})
 
 
 def refused(tmp_path, **environ):
@@ -75,6 +73,22 @@ def refused(tmp_path, **environ):
         ("ROUTES", "[{sinks: [a], continue: true}]", lambda s: s.routes[0].continue_, True),
         ("ROUTES__0__SINKS", "[a]", lambda s: s.routes[0].sinks, ["a"]),
         ("STORE", "", lambda s: s.store, "sqlite:///var/lib/job-monitor/state.db"),
+        ("SINKS", "null", lambda s: s.sinks, {}),
+        ("SINKS", "{}", lambda s: set(s.sinks), {"ops-team"}),
+        (
+            "WATCHES__0",
+            "{interval: 5s}",
+            lambda s: (s.watches[0].name, s.watches[0].interval),
+            ("one", 5),
+        ),
+        ("WATCHES__0__JOBS__0", "a", lambda s: s.watches[0].jobs, ["a"]),
+        (
+            "SINKS__OPS_TEAM__SECRET_FILES__0",
+            "f",
+            lambda s: s.sinks["ops-team"].secret_files,
+            ["f"],
+        ),
+        ("Store", "sqlite:x.db", lambda s: s.store, "sqlite:x.db"),
     ],
 )
 def test_a_variable_sets_a_key_and_wins_over_the_file(tmp_path, name, text, read, expected):
@@ -86,6 +100,72 @@ def test_variables_of_outer_keys_come_before_those_of_inner_ones(tmp_path):
         tmp_path, WATCHES__0__INTERVAL="9s", WATCHES="[{name: x, type: t, interval: 1s}]"
     )
     assert settings.watches[0].interval == 9
+
+
+def test_a_variable_may_name_what_another_variable_gives(tmp_path):
+    settings = load(
+        tmp_path,
+        WATCHES="[{name: x, type: t}, {name: y, type: t}, {name: z, type: t}]",
+        WATCHES__2__INTERVAL="9s",
+        WATCHES__3="{name: a, type: t}",
+        WATCHES__3__JOBS__0="b",
+        SINKS="{Audit-Log: {type: log}}",
+        SINKS__AUDIT_LOG__TIMEOUT="3s",
+    )
+    assert [watch.interval for watch in settings.watches] == [None, None, 9, None]
+    assert settings.watches[3].jobs == ["b"]
+    assert set(settings.sinks) == {"ops-team", "Audit-Log"}
+    assert settings.sinks["Audit-Log"].timeout == 3
+
+
+def test_an_item_of_a_list_may_replace_a_single_value(tmp_path):
+    text = "routes: [{sinks: [], match: {phase: failed}}]"
+    settings = load(tmp_path, text, ROUTES__0__MATCH__PHASE__0="expired")
+    assert settings.routes[0].match.phase == ["expired"]
+
+
+def test_a_value_that_is_replaced_is_not_looked_into(tmp_path):
+    told = refused(tmp_path, ROUTES="{a: b}", WATCHES="{}", WATCHES__0__LABELS__A="b")
+    assert [line.split(": ")[1] for line in told] == [
+        "routes",
+        "watches[0].name",
+        "watches[0].type",
+    ]
+
+
+def test_a_value_of_several_layers_is_placed_where_it_was_begun(tmp_path):
+    settings = load(
+        tmp_path,
+        SINKS__AUDIT__TYPE="log",
+        SINKS__OPS_TEAM__TIMEOUT="3s",
+        WATCHES__2="{name: three, type: t}",
+        ACCOUNTS="{a: {profile: p}}",
+        ROUTES="[]",
+    )
+    file = str(tmp_path / "a.yaml")
+    places = {
+        ("sinks",): f"{file}:6",
+        ("sinks", "ops-team"): f"{file}:7",
+        ("sinks", "ops-team", "url"): f"{file}:7",
+        ("sinks", "ops-team", "timeout"): "environment JOB_MONITOR_SINKS__OPS_TEAM__TIMEOUT",
+        ("sinks", "audit"): "environment JOB_MONITOR_SINKS__AUDIT__TYPE",
+        ("sinks", "audit", "path"): "environment JOB_MONITOR_SINKS__AUDIT__TYPE",
+        ("watches",): f"{file}:2",
+        ("watches", 1): f"{file}:4",
+        ("watches", 2, "name"): "environment JOB_MONITOR_WATCHES__2",
+        ("accounts", "a", "role_arn"): f"{file}:5",
+        ("accounts", "a", "profile"): "environment JOB_MONITOR_ACCOUNTS",
+        ("routes", 0): "environment JOB_MONITOR_ROUTES",
+    }
+    assert {path: settings.place(*path) for path in places} == places
+
+
+def test_what_a_variable_replaces_is_no_place_any_more(tmp_path):
+    told = refused(tmp_path, WATCHES="[{name: x}]", LOG__FORMAT="x")
+    assert told == [
+        'environment JOB_MONITOR_LOG__FORMAT: log.format: unknown value "x" (known: console, json)',
+        "environment JOB_MONITOR_WATCHES: watches[0].type: is missing (add `type: …`)",
+    ]
 
 
 def test_a_value_of_the_environment_is_placed_there(tmp_path):

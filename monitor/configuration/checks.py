@@ -1,0 +1,39 @@
+"""What the shape of the settings cannot tell: references, rules of the job types, files.
+
+Nothing is asked of the network. Files are opened only to see that they can be read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monitor.configuration import basics, routes, watches
+from monitor.configuration.documents import dotted
+from monitor.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from monitor.config import Settings
+    from monitor.configuration.watches import JobType
+
+
+def problems(settings: Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
+    """Return every mistake and warning, in the order of the settings; no secret in any."""
+    services = {job_type.service for job_type in job_types.values()}
+    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
+    found = [
+        *basics.findings(settings, services, fixed),
+        *watches.findings(settings, job_types),
+        *routes.findings(settings, list(job_types)),
+    ]
+    return [
+        Problem(
+            settings.place(*finding.path),
+            dotted(finding.path),
+            finding.message,
+            finding.remedy,
+            finding.warning,
+        )
+        for finding in found
+    ]
