@@ -263,7 +263,8 @@ class Daemon:
             each.begin()
 
     def _watched(self, watch: config.Watch, region: str, clients: Clients) -> WatchedRegion:
-        job_type = self._types[watch.type].with_grace(watch.final_grace)
+        declared = self._types[watch.type]
+        job_type = declared.with_grace(watch.final_grace, watch.final_interval)
         chosen = frozenset({"include_tracking_number"} if watch.include_tracking_number else ())
         source = AwsSource(job_type, watch.account, region, clients, self._clock, options=chosen)
         self._metrics.expect_jobs(watch.type, watch.account, region)

@@ -171,6 +171,8 @@ class Watch(Section):
     """For how long AWS must deny three times that a job exists before it is told."""
     final_grace: Duration | None = None
     """For how long an ended job that may still change is looked at; by default the type's."""
+    final_interval: Duration | None = None
+    """Time between two looks at such a job; by default the type's."""
     labels: dict[str, str] = {}
     """Carried by every event of the watch, for routes and receivers."""
     include_tracking_number: bool = False

@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
     seconds = _seconds(duration)
-    logs.configure("console", "error")
+    logs.configure("console", "warning")
     _shield_environment()
     with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
         anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
@@ -107,6 +107,7 @@ def _settings(running: simulator.Simulator, directory: Path, listen: str) -> con
                     "account": "demo",
                     "discover": True,
                     "interval": "2s",
+                    "final_interval": "4s",
                 },
             ],
             "quotas": {

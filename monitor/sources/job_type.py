@@ -131,9 +131,11 @@ class JobType:
         """Whether a row of the listing tells the whole state."""
         return self.listing is not None and self.listing.state.keys() >= self.describe.state.keys()
 
-    def with_grace(self, seconds: float | None) -> JobType:
-        """Return this type with another grace, or itself if that is ``None``."""
-        return self if seconds is None else replace(self, grace=seconds)
+    def with_grace(self, seconds: float | None, interval: float | None = None) -> JobType:
+        """Return this type with another grace, or other looks in it; ``None`` changes nothing."""
+        return replace(
+            self, grace=seconds or self.grace, grace_interval=interval or self.grace_interval
+        )
 
     def unwatched(self) -> frozenset[str]:
         """The kept fields whose change alone is no news."""

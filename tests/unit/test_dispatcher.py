@@ -562,6 +562,17 @@ async def test_a_wall_clock_that_jumps_loses_nothing(tmp_path):
             await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
 
 
+async def test_a_retry_comes_soon_after_the_wall_clock_passed_it(tmp_path):
+    async with delivering(tmp_path) as d:
+        sink = ScriptedSink(failing(SendError(SendReason.RATE_LIMITED, "429", retry_after=HOUR)))
+        await d.change("a")
+        async with running(d.dispatcher(sink)):
+            await anyio.sleep(60)
+            d.clock.jump = HOUR
+            await anyio.sleep(LONGEST_PAUSE + 1)
+            assert len(sink.attempts) == 2
+
+
 async def test_latency_counts_from_the_recording(tmp_path):
     async with delivering(tmp_path) as d:
         await d.change("a")

@@ -263,6 +263,7 @@ def test_a_source_that_cannot_be_reached_three_times_is_lost():
 
 def test_one_good_look_between_begins_anew():
     assert looks(Health(), GONE, GONE, None, GONE, GONE) == [None] * 5
+    assert looks(Health(), GONE, GONE, None, BAD, BAD, GONE) == [None] * 6
 
 
 @pytest.mark.parametrize("reason", [BAD, AUTH, LookReason.MALFORMED, LookReason.INTERNAL])

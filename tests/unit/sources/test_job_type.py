@@ -168,7 +168,8 @@ def test_the_defaults_of_the_built_in_types():
 
 def test_a_watch_may_set_another_grace():
     assert IMPORTEXPORT.with_grace(60).grace == 60
-    assert IMPORTEXPORT.with_grace(None) is IMPORTEXPORT
+    assert IMPORTEXPORT.with_grace(60, 5).grace_interval == 5
+    assert IMPORTEXPORT.with_grace(None) == IMPORTEXPORT
 
 
 @pytest.mark.parametrize(
