@@ -1,0 +1,57 @@
+"""What the daemon wrote down, read straight from its SQLite file."""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One transition."""
+
+    position: int
+    key: str
+    sequence: int
+    event: dict[str, Any]
+
+    @property
+    def data(self):
+        return self.event["data"]
+
+
+def _select(file, statement):
+    with closing(sqlite3.connect(file, timeout=30)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def transitions(file):
+    """Every transition, in the order of the commits; none before there is a ledger."""
+    if not _made(file):
+        return []
+    found = _select(file, "SELECT position, key, sequence, event FROM transitions ORDER BY 1")
+    return [Row(at, key, number, json.loads(event)) for at, key, number, event in found]
+
+
+def deliveries(file):
+    """(key, sequence, sink) → (status, failed attempts)."""
+    if not _made(file):
+        return {}
+    found = _select(
+        file,
+        "SELECT t.key, t.sequence, d.sink, d.status, d.attempts"
+        " FROM deliveries d JOIN transitions t USING (position)",
+    )
+    return {row[:3]: row[3:] for row in found}
+
+
+def statuses(file):
+    """The standing of every delivery, in no order."""
+    return [status for status, _ in deliveries(file).values()]
+
+
+def _made(file):
+    return file.exists() and bool(
+        _select(file, "SELECT 1 FROM sqlite_master WHERE name = 'deliveries'")
+    )

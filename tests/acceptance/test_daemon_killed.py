@@ -1,0 +1,259 @@
+"""The promise: every change that a look observes reaches the sink, at least once and in order,
+however often the daemon is killed; and nothing is told that AWS did not report."""
+
+import os
+import random
+from contextlib import asynccontextmanager
+from signal import SIGTERM
+
+import anyio
+import pytest
+
+from monitor import simulator
+from tests.acceptance import evidence, ledger
+from tests.acceptance.program import PATIENCE, SECRET, configure, disks, packages, running, until
+
+KILLS = 20
+SERVICES = ("panorama", "importexport")
+NAMED = 4
+"""Jobs of each service that the configuration names; all others are discovered."""
+
+FAULTS = [
+    {"kind": "status", "status": 500, "every": 20},
+    {"kind": "reset", "taken": "before", "every": 25},
+    {"kind": "reset", "taken": "after", "every": 25},
+]
+"""Together, one request in ten."""
+
+
+class World:
+    """Jobs that go on and on; one that ends is followed by a new one."""
+
+    def __init__(self, sim, chance):
+        self._sim = sim
+        self._chance = chance
+        self._plans = {}
+        self._born = 0
+
+    def populate(self):
+        for service in SERVICES:
+            for number in range(1, NAMED + 1):
+                self._begin(service, f"{service}-named-{number}", length=30)
+            for _ in range(4):
+                self._discovered(service)
+
+    async def turn(self):
+        """Let one job go on after another, until cancelled."""
+        while True:
+            await anyio.sleep(self._chance.uniform(0.05, 0.3))
+            self._step(self._chance.choice(list(self._plans)))
+
+    def finish(self):
+        """Bring every job to its end, all at once."""
+        for key, steps in self._plans.items():
+            self._sim.change(key[1], steps[-1], service=key[0])
+        self._plans.clear()
+
+    def _discovered(self, service):
+        self._born += 1
+        self._begin(service, f"{service}-{self._born}", length=self._chance.randint(2, 4))
+
+    def _begin(self, service, job_id, length):
+        self._sim.add_job(id=job_id, service=service)
+        self._plans[service, job_id] = _steps(service, length, self._chance)
+
+    def _step(self, key):
+        service, job_id = key
+        if service == "panorama" and self._chance.random() < 0.1:
+            self._sim.change(job_id, StatusMessage=f"note {self._chance.random()}")
+            return
+        steps = self._plans[key]
+        self._sim.change(job_id, steps.pop(0), service=service)
+        if not steps:
+            del self._plans[key]
+            self._discovered(service)
+
+
+def _steps(service, length, chance):
+    """States that never come twice, so that each one told can be told apart."""
+    if service == "panorama":
+        last = chance.choice(["SUCCEEDED", "FAILED"])
+        return [{"set": {"Status": state}} for state in (*_numbered(length), last)]
+    known = [{"set": {"LocationCode": "AtAWS"}}, {"set": {"ProgressCode": "InProgress"}}]
+    further = [{"set": {"ProgressCode": state}} for state in _numbered(length - 2)]
+    return [*known, *further, {"set": {"LocationCode": "Returned", "ProgressCode": "Complete"}}]
+
+
+def _numbered(count):
+    return [f"STEP_{number}" for number in range(1, count + 1)]
+
+
+class Harness:
+    """The daemon in its many lives, all on one store."""
+
+    def __init__(self, sim, directory, chance):
+        self.sim = sim
+        self.directory = directory
+        self.store = directory / "state.db"
+        self.kills = []
+        self._chance = chance
+        self._lives = 0
+        named = [[f"{service}-named-{n + 1}" for n in range(NAMED)] for service in SERVICES]
+        self._config = configure(
+            directory,
+            sim,
+            watches=[packages(jobs=named[0]), disks(jobs=named[1])],
+            routes=[
+                {"match": {"kind": "job.discovered"}, "sinks": ["hook"]},
+                {"sinks": ["hook"]},
+            ],
+        )
+
+    @asynccontextmanager
+    async def life(self):
+        self._lives += 1
+        key = f"AKIALIFE{self._lives:04d}"
+        arguments = ("run", "--config", self._config)
+        async with running(*arguments, directory=self.directory, AWS_ACCESS_KEY_ID=key) as program:
+            yield key, program
+
+    async def live_and_die(self):
+        """Start the daemon and kill it at some moment, of four kinds."""
+        async with self.life() as (key, program):
+            kind = self._chance.choice(["any", "after a look", "delivery", "answer", "answer"])
+            with anyio.fail_after(PATIENCE):
+                await getattr(self, f"_{kind.replace(' ', '_')}")(key)
+            assert program.alive, program.err
+            assert await program.kill()
+            self.kills.append(self.sim.clock.now())
+
+    async def _any(self, _key):
+        """Perhaps while it starts."""
+        await anyio.sleep(self._chance.uniform(0.1, 3.0))
+
+    async def _after_a_look(self, key):
+        await self.sim.truth.requests.wait_for(lambda request: request.access_key == key)
+        await anyio.sleep(self._chance.uniform(0.0, 2.0))
+
+    async def _delivery(self, key):
+        """The receiver has just got a request, and not answered yet."""
+        await self._after_a_look(key)
+        now = self.sim.clock.now()
+        await self.sim.truth.received.wait_for(lambda record: record.time > now)
+
+    async def _answer(self, key):
+        """AWS has just answered, and nothing can be durable yet."""
+        await self._after_a_look(key)
+        now, requests = self.sim.clock.now(), self.sim.truth.requests
+        await requests.wait_for(lambda request: request.time > now and request.state is not None)
+
+    def settled(self):
+        """Whether every job's last state is known and everything was delivered."""
+        last = {row.data["job"]["id"]: row.data["current"]["state"] for row in self.rows()}
+        ends = {state.job: state.state for state in self.sim.truth.states}
+        return last == ends and set(ledger.statuses(self.store)) == {"delivered"}
+
+    def rows(self):
+        return ledger.transitions(self.store)
+
+    async def swept_again(self, key):
+        """Wait until this life has seen all listings three times."""
+
+        def sweeps(operation):
+            asked = [r for r in self.sim.truth.requests if r.access_key == key]
+            return sum(request.operation == operation for request in asked)
+
+        await until(lambda: min(map(sweeps, ("ListPackageImportJobs", "ListJobs"))) > 8)
+
+
+@pytest.fixture
+def seed():
+    """Printed, so that a failure can be had again with JOB_MONITOR_TEST_SEED."""
+    chosen = int(os.environ.get("JOB_MONITOR_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"JOB_MONITOR_TEST_SEED={chosen}")  # noqa: T201 -- for whoever reads a failure
+    return chosen
+
+
+@pytest.mark.timeout(600)
+async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(tmp_path, seed):
+    chance = random.Random(seed)
+    scenario = {
+        "seed": seed,
+        "receivers": {"hook": {"secrets": [SECRET], "faults": FAULTS}},
+        "faults": [
+            {"kind": "error", "status": 500, "code": "InternalServerException", "every": 60},
+            {"kind": "slow", "delay": 0.1, "every": 15},
+        ],
+    }
+    async with simulator.running(scenario, directory=tmp_path / "truth") as sim:
+        harness = Harness(sim, tmp_path, chance)
+        world = World(sim, random.Random(seed + 1))
+        world.populate()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(world.turn)
+            while len(harness.kills) < KILLS:
+                await harness.live_and_die()
+            tasks.cancel_scope.cancel()
+        world.finish()
+        async with harness.life() as (_, program):
+            await until(harness.settled, 2 * PATIENCE)
+            assert (await program.stop(SIGTERM))[0] == 0
+        _assert_kept(harness)
+        _assert_enough_happened(harness)
+        await _assert_nothing_comes_again(harness)
+
+
+def _assert_kept(harness):
+    truth, rows = harness.sim.truth, harness.rows()
+    received = list(truth.received)
+    evidence.assert_signed(received)
+    evidence.assert_fits_schema(received)
+    evidence.assert_same_event_behind_each_id(received)
+    evidence.assert_in_order(received)
+    evidence.assert_repeats_are_excused(received, harness.kills)
+    evidence.assert_all_of_the_ledger_was_delivered(received, rows)
+    _assert_true(truth, evidence.delivered(received))
+
+
+def _assert_true(truth, delivered):
+    observed = evidence.surely_observed(truth.requests)
+    told = {events[0]["data"]["job"]["id"]: events for events in delivered.values()}
+    for job, events in told.items():
+        states = truth.of(job)
+        evidence.assert_unbroken(events)
+        evidence.Life(states).assert_told_truly(events)
+        seen = {state.state for state in states if (job, state.number) in observed}
+        assert seen <= {event["data"]["current"]["state"] for event in events}
+
+
+def _assert_enough_happened(harness):
+    received = list(harness.sim.truth.received)
+    lost_acknowledgements = [
+        first for first, _ in evidence.repeats(received) if first.fault == "reset"
+    ]
+    rows = harness.rows()
+    done = {
+        "kills": len(harness.kills),
+        "transitions": len(rows),
+        "changes of state": sum(row.data["kind"] == "job.state_changed" for row in rows),
+        "refused deliveries": sum(not record.accepted for record in received),
+        "lost acknowledgements": len(lost_acknowledgements),
+    }
+    print(done)  # noqa: T201 -- for whoever reads a failure
+    least = {
+        "kills": KILLS,
+        "transitions": 60,
+        "changes of state": 30,
+        "refused deliveries": 5,
+        "lost acknowledgements": 1,
+    }
+    assert all(done[name] >= number for name, number in least.items()), done
+
+
+async def _assert_nothing_comes_again(harness):
+    """A restart without any change tells nothing."""
+    received, transitions = harness.sim.truth.received.count, len(harness.rows())
+    async with harness.life() as (key, program):
+        await harness.swept_again(key)
+        assert (await program.stop(SIGTERM))[0] == 0
+    assert (harness.sim.truth.received.count, len(harness.rows())) == (received, transitions)

@@ -1,0 +1,148 @@
+"""``job-monitor check``: mistakes in a configuration, as its author meets them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.program import ROOT, SECRET, run
+
+pytestmark = pytest.mark.timeout(120)
+
+EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
+SECRETS = re.compile(r"/run/secrets/[a-z-]+")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+async def test_every_example_is_valid(tmp_path, example):
+    """Secrets that an example names are put where it would find them."""
+    text = example.read_text()
+    for secret in SECRETS.findall(text):
+        (tmp_path / Path(secret).name).write_text(SECRET)
+    file = tmp_path / "monitor.yaml"
+    file.write_text(text.replace("/run/secrets/", f"{tmp_path}/"))
+    code, out, err = await run("check", "--config", file, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert "The configuration is valid." in out
+
+
+async def test_a_directory_is_one_configuration(tmp_path):
+    code, out, err = await run("check", "-c", ROOT / "config" / "conf.d", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert "watch camera-packages" in out
+    assert "watch disks" in out
+
+
+async def test_the_file_may_be_named_by_the_environment(tmp_path):
+    file = str(ROOT / "config" / "minimal.yaml")
+    code, out, _ = await run("check", directory=tmp_path, JOB_MONITOR_CONFIG=file)
+    assert code == 0
+    assert "camera-packages" in out
+
+
+async def test_it_prints_json_on_request(tmp_path):
+    file = ROOT / "config" / "minimal.yaml"
+    code, out, _ = await run("check", "-c", file, "--output", "json", directory=tmp_path)
+    told = json.loads(out)
+    assert code == 0
+    assert told["warnings"] == []
+    assert told["configuration"]["watches"][0]["type"] == "panorama.package-import"
+
+
+BROKEN: dict[str, tuple[str, list[tuple[Any, str, str]]]] = {
+    "an unknown key": ("watchs: []\n", [(1, "watchs", "watches")]),
+    "an unknown type": (
+        "watches:\n- name: a\n  type: panorama.package-imports\n  discover: true\n",
+        [(3, "type", "panorama.package-import")],
+    ),
+    "a missing region": (
+        "watches:\n- name: a\n  type: panorama.package-import\n  discover: true\n",
+        [(2, "regions", "us-east-1")],
+    ),
+    "a bad id": (
+        "watches:\n- name: a\n  type: importexport.job\n  jobs: ['not an id!']\n",
+        [(4, "jobs[0]", "look like")],
+    ),
+    "a bad duration": (
+        "watches:\n- {name: a, type: importexport.job, discover: true, interval: soon}\n",
+        [(2, "interval", "30s")],
+    ),
+    "an unknown account": (
+        "watches:\n- {name: a, type: importexport.job, jobs: [E], account: prood}\n",
+        [(2, "account", "known: default")],
+    ),
+    "an unknown sink in a route": (
+        "sinks:\n  audit: {type: log}\nroutes:\n- sinks: [audti]\n",
+        [(4, "routes[0].sinks[0]", "audit")],
+    ),
+    "an unreadable secret": (
+        "sinks:\n  a: {type: webhook, url: https://h.example/,\n   secret_files: [/nonexistent/x]}",
+        [(3, "secret_files[0]", "/nonexistent/x")],
+    ),
+    "plain http": (
+        "sinks:\n  ops:\n    type: webhook\n    url: http://hooks.example.com/x\n",
+        [(4, "sinks.ops.url", "allow_http")],
+    ),
+    "several mistakes": (
+        "log: {level: loud}\nretention: never\nsinks: {ops: {type: webhok}}\n",
+        [(1, "log.level", "info"), (2, "retention", "30s"), (3, "sinks.ops.type", "webhook")],
+    ),
+    "no YAML": ("watches: [\n", [(2, "", "")]),
+    "a tab": ("watches:\n\t- name: a\n", [(2, "", "")]),
+    "no map": ("- a\n- b\n", [(1, "", "watches:")]),
+    "nothing": ("", [(None, "", "empty")]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_each_mistake_is_one_line_with_its_place_and_a_remedy(tmp_path, name):
+    text, mistakes = BROKEN[name]
+    file = tmp_path / "monitor.yaml"
+    file.write_text(text)
+    code, out, err = await run("check", "--config", file, directory=tmp_path)
+    assert (code, out) == (2, ""), err
+    lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == len(mistakes), err
+    for said, (line, path, hint) in zip(lines, mistakes, strict=True):
+        place = f"{file}:{line}: " if line else f"{file}"
+        assert said.startswith(f"error: {place}"), said
+        assert path in said
+        assert hint in said
+        assert re.search(r"\(.+\)$|such as", said), f"no remedy: {said}"
+
+
+async def test_warnings_are_told_beside_mistakes(tmp_path):
+    file = tmp_path / "monitor.yaml"
+    file.write_text("sinks:\n  audit: {type: log}\nroutes:\n- sinks: [audti]\n")
+    code, out, err = await run("check", "--config", file, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["warning", "warning", "error"]
+    assert f"warning: {file}:2: sinks.audit: no route uses this sink" in err
+
+
+async def test_a_file_that_is_not_there_is_named(tmp_path):
+    code, out, err = await run("check", "-c", tmp_path / "no.yaml", directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: {tmp_path}/no.yaml: cannot be read: no such file or directory"
+        " (check the path and its permissions)\n"
+    )
+
+
+async def test_a_mistake_in_the_environment_names_the_variable(tmp_path):
+    file = ROOT / "config" / "minimal.yaml"
+    code, _, err = await run("check", "-c", file, directory=tmp_path, JOB_MONITOR_RETENTION="ever")
+    assert code == 2
+    assert "JOB_MONITOR_RETENTION" in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_many_mistakes_fill_no_more_than_a_screen(tmp_path):
+    file = tmp_path / "monitor.yaml"
+    file.write_text("".join(f"unknown_{number}: 1\n" for number in range(60)))
+    code, _, err = await run("check", "-c", file, directory=tmp_path)
+    assert code == 2
+    assert len(err.splitlines()) <= 24
+    assert "more" in err.splitlines()[-1]

@@ -1,0 +1,194 @@
+"""The command line as a whole: help, ``run`` and ``simulate``, and how each of them fails."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import stat
+import sys
+from contextlib import closing
+from signal import SIGINT, SIGTERM
+
+import pytest
+
+from monitor import __version__, simulator
+from tests.acceptance.program import (
+    ROOT,
+    configure,
+    environment,
+    fetch,
+    run,
+    running,
+    until,
+    webhook,
+)
+
+pytestmark = pytest.mark.timeout(120)
+
+COMMANDS = ("run", "demo", "check", "show", "simulate")
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+async def test_every_command_explains_itself(tmp_path, command):
+    code, out, err = await run(*command, "--help", directory=tmp_path, TERM="dumb")
+    assert (code, err) == (0, "")
+    assert "Usage:" in out
+    assert "\x1b" not in out
+    assert all(name in out for name in ((*COMMANDS, "--version") if not command else ("--help",)))
+
+
+async def test_it_tells_its_version(tmp_path):
+    assert await run("--version", directory=tmp_path) == (0, f"job-monitor {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("rnu",), ("run", "--confg", "x"), ("show",), ("demo", "--duration", "soon")]
+)
+async def test_wrong_usage_is_exit_code_2(tmp_path, arguments):
+    code, out, err = await run(*arguments, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+    assert "Traceback" not in err
+
+
+async def test_run_without_a_configuration_says_what_to_do(tmp_path):
+    code, out, err = await run("run", directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "--config" in err
+    assert "job-monitor demo" in err
+
+
+async def test_a_port_in_use_is_one_line(tmp_path):
+    async with simulator.running() as sim:
+        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            port = taken.getsockname()[1]
+            config = configure(tmp_path, sim, server={"listen": f"127.0.0.1:{port}"})
+            code, out, err = await run("run", "-c", config, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: server.listen: 127.0.0.1:{port}: the port is in use"
+        " (stop what uses it, or choose another port)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("sqlite:///nonexistent/state.db", "/nonexistent"),
+        ("sqlite:///proc/state.db", "/proc/state.db"),
+        ("sqlite:///dev/null/state.db", "/dev/null"),
+    ],
+)
+async def test_a_store_that_cannot_be_made_is_one_line(tmp_path, store, said):
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim, store=store)
+        code, out, err = await run("run", "-c", config, directory=tmp_path)
+    assert code in {2, 74}
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert said in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+async def test_a_store_in_a_directory_without_permission_is_one_line(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim, store=f"sqlite://{closed}/state.db")
+        code, _, err = await run("run", "-c", config, directory=tmp_path)
+    assert code == 74
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_file_that_is_no_database_is_one_line_and_left_alone(tmp_path):
+    (tmp_path / "state.db").write_text("these are my notes " * 100)
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim)
+        code, _, err = await run("run", "-c", config, directory=tmp_path)
+    assert code == 74
+    assert len(err.splitlines()) == 1
+    assert (tmp_path / "state.db").read_text().startswith("these are my notes")
+
+
+async def test_the_log_sink_writes_events_to_standard_output_and_nothing_else(tmp_path):
+    async with simulator.running({"jobs": [{"id": "pkg", "service": "panorama"}]}) as sim:
+        sinks = {"audit": {"type": "log"}, "hook": webhook(sim)}
+        config = configure(tmp_path, sim, sinks=sinks)
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            await until(lambda: program.logged("job.transitioned"))
+            sim.change("pkg", Status="SUCCEEDED")
+            await until(lambda: program.out.endswith("\n"))
+            assert (await program.stop(SIGTERM))[0] == 0
+    (event,) = map(json.loads, program.out.splitlines())
+    assert event["data"]["current"] == {"state": "SUCCEEDED", "phase": "succeeded"}
+
+
+async def test_the_console_format_is_plain_where_nobody_looks(tmp_path):
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim, log={"format": "console"})
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            await until(lambda: "daemon.started" in program.err)
+            await program.stop(SIGTERM)
+    assert "\x1b" not in program.err
+
+
+@pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
+async def test_simulate_serves_and_stops(tmp_path, signal):
+    arguments = ("--listen", "127.0.0.1:0", "--receiver", "127.0.0.1:0")
+    directory = tmp_path / "truth"
+    async with running(
+        "simulate", "--scenario", "steady", *arguments, "--directory", directory, directory=tmp_path
+    ) as program:
+        await program.said("Faults")
+        aws, receiver = re.findall(r"http://127\.0\.0\.1:\d+", program.out)
+        status, _, text = await fetch(f"{aws}/_simulator/health")
+        assert (status, json.loads(text)["scenario"]) == (200, "steady")
+        assert (await fetch(f"{receiver}/hook/x"))[0] == 204
+        code, took = await program.stop(signal)
+    assert (code, program.err) == (0, "")
+    assert took < 10
+    assert "pkg-good" in (directory / "truth.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--scenario", "nonexistent"), "nonexistent"),
+        (("--listen", "here"), "127.0.0.1:4566"),
+        (("--directory", "/proc/truth"), "directory"),
+    ],
+)
+async def test_what_simulate_cannot_do_is_one_line(tmp_path, arguments, said):
+    free = ("--listen", "127.0.0.1:0", "--receiver", "127.0.0.1:0")
+    code, out, err = await run("simulate", *free, *arguments, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert said in err
+
+
+async def test_simulate_on_a_port_in_use_is_one_line(tmp_path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ("--listen", address, "--receiver", "127.0.0.1:0")
+        code, out, err = await run("simulate", *arguments, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_reader_that_leaves_is_no_traceback(tmp_path):
+    """As in ``job-monitor check | head -0``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "monitor", "check", "-c", ROOT / "config" / "minimal.yaml"),
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+        cwd=tmp_path,
+    )
+    os.close(writer)
+    _, err = await process.communicate()
+    assert process.returncode not in {0, 70}
+    assert err == b""
