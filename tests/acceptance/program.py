@@ -104,12 +104,16 @@ class Program:
 
 
 @asynccontextmanager
-async def running(*arguments, directory, cwd=None, **env):
-    """Run ``python -m monitor`` with these arguments; killed at the end, if not over before."""
+async def running(*arguments, directory, cwd=None, prefix=(), **env):
+    """Run ``python -m monitor`` with these arguments; killed at the end, if not over before.
+
+    ``prefix`` is a command that runs it, such as one that takes privileges away.
+    """
     number = next(_NUMBERS)
     out, err = directory / f"{number}.out", directory / f"{number}.err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-m",
             "monitor",
@@ -127,9 +131,9 @@ async def running(*arguments, directory, cwd=None, **env):
         await program.kill()
 
 
-async def run(*arguments, directory, cwd=None, **env):
+async def run(*arguments, directory, cwd=None, prefix=(), **env):
     """Run a command to its end; return the exit code, its output and its errors."""
-    async with running(*arguments, directory=directory, cwd=cwd, **env) as program:
+    async with running(*arguments, directory=directory, cwd=cwd, prefix=prefix, **env) as program:
         code = await program.ended()
         return code, program.out, program.err
 
