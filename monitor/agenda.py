@@ -47,7 +47,7 @@ class Discovery:
     """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
 
     ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
-    the next (0 until the first is done).
+    the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
     """
 
     source: Source
@@ -62,6 +62,7 @@ class Discovery:
     pages: int = 0
     started: float = 0.0
     period: float = 0.0
+    torn: bool = False
 
     def accepts(self, row: Observation) -> bool:
         """Whether the watch wants to follow the job of ``row``."""

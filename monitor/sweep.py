@@ -151,9 +151,14 @@ class Sweeper:
             discovery.tokens.add(token)
             discovery.token = token
             return self._seconds_until(discovery.due + pacing.page_gap(self._inquiry.quota.rate))
-        if token or page.torn:
-            self._log.warning(logs.LISTING_TORN, **self._about(discovery), pages=discovery.pages)
+        self._note_torn(discovery, torn=bool(token) or page.torn)
         return self._rest(discovery)
+
+    def _note_torn(self, discovery: Discovery, *, torn: bool) -> None:
+        """Log a listing that does not end the first time that it does not."""
+        if torn and not discovery.torn:
+            self._log.warning(logs.LISTING_TORN, **self._about(discovery), pages=discovery.pages)
+        discovery.torn = torn
 
     def _rest(self, discovery: Discovery) -> float:
         rate = self._inquiry.quota.rate

@@ -265,6 +265,22 @@ async def test_a_failed_page_is_asked_for_again(tmp_path):
         assert [token for _, token in b.source.pages] == [None, "25", "25", "50"]
 
 
+async def test_after_a_page_that_came_failures_count_anew(tmp_path):
+    async with polling(tmp_path) as b:
+        b.discover()
+        async with running(b.poller):
+            b.source.page_trouble = LookError(LookReason.TRANSIENT, "X")
+            await anyio.sleep(400)
+            b.source.page_trouble = None
+            await anyio.sleep(400)
+            b.source.page_trouble = LookError(LookReason.TRANSIENT, "X")
+            failed = len(b.source.pages)
+            await anyio.sleep(35)
+            first, second, third, *_ = [moment for moment, _ in b.source.pages[failed:]]
+            assert second - first <= 1
+            assert third - second <= 2
+
+
 async def test_a_token_that_is_refused_starts_the_listing_anew(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers |= {f"j-{number}": "FAILED" for number in range(60)}
@@ -288,6 +304,22 @@ async def test_a_token_that_leads_in_a_circle_ends_the_sweep(tmp_path):
             await run_for(b, 29)
         assert [token for _, token in b.source.pages] == [None, "a", "b"]
         assert [line["event"] for line in lines] == ["listing.torn"]
+
+
+async def test_a_listing_that_is_torn_again_and_again_is_logged_once_until_it_was_whole(tmp_path):
+    async with polling(tmp_path) as b:
+        torn = True
+        b.source.listing = lambda _token: Page((), None, torn=torn)
+        b.discover()
+        with capture_logs() as lines:
+            await run_for(b, 100)
+            assert len(lines) == 1
+            torn = False
+            await run_for(b, 40)
+            torn = True
+            await run_for(b, 40)
+        assert [line["event"] for line in lines] == ["listing.torn"] * 2
+        assert len(b.source.pages) >= 5
 
 
 async def test_a_listing_without_end_is_cut(tmp_path, monkeypatch):
@@ -438,7 +470,8 @@ async def test_a_row_does_not_cost_an_overdue_job_its_place_in_line(tmp_path):
         row = observation("RUNNING", of=job("a"))
         b.source.listing = lambda _token: Page((row,), None)
         b.follow(*ids, "a", interval=1.0)
-        b.discover(interval=5.0)
+        for _ in range(4):
+            b.discover(interval=5.0)
         await run_for(b, 600)
         assert len(b.source.asked_for("a")) >= 10
 
