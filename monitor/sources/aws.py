@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 from jmespath.exceptions import JMESPathError
 
+from monitor.aws import failures
+from monitor.aws.clients import Clients, Exchange
 from monitor.errors import LookError, LookReason
 from monitor.model import Job, Observation, Page, SourceKey
-from monitor.sources import aws_errors
 from monitor.sources.answers import AbsentError, MalformedError, Moment, Reader
-from monitor.sources.clients import Clients, Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,10 +111,10 @@ class AwsSource:
         except AbsentError:
             failure = LookError(LookReason.MISSING, "Absent", status=exchange.status)
         except MalformedError as error:
-            failure = aws_errors.malformed(error.code, error.hint, exchange)
+            failure = failures.malformed(error.code, error.hint, exchange)
         except JMESPathError:
-            failure = aws_errors.malformed("BadShape", "a member has another type", exchange)
+            failure = failures.malformed("BadShape", "a member has another type", exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
             now = self._clock.now()
-            failure = aws_errors.failure(error, exchange, operation, self._type, now)
+            failure = failures.failure(error, exchange, operation, self._type.denies, now)
         raise failure

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from monitor.aws import service_models
 from monitor.errors import ConfigurationError, Problem
-from monitor.sources import checking, service_models
+from monitor.sources import checking
 from monitor.sources.declaration import Declaration
 from monitor.sources.expressions import suggestion
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.model import ListShape, MapShape, OperationNotFoundError, Shape, StructureShape
 
+from monitor.aws import service_models
 from monitor.errors import ConfigurationError, Problem
-from monitor.sources import compiling, expressions, service_models
+from monitor.sources import compiling, expressions
 from monitor.sources.expressions import Many, parse, suggestion
 
 if TYPE_CHECKING:

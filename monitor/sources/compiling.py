@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from monitor.aws.failures import normal_code
 from monitor.sources.expressions import parse
-from monitor.sources.job_type import (
-    Describe,
-    Field,
-    JobType,
-    Listing,
-    Paging,
-    Refusal,
-    normal_code,
-)
+from monitor.sources.job_type import Describe, Field, JobType, Listing, Paging, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

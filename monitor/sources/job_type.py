@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from monitor.aws.failures import normal_code
 from monitor.model import Ending, Phase, Severity, Verdict
 
 if TYPE_CHECKING:
@@ -161,6 +162,12 @@ class JobType:
         told = self.errors.get(normal_code(code))
         return told and {name: told.get(name) for name in self.describe.state}
 
+    def denies(self, code: str, answer: Mapping[str, Any]) -> bool:
+        """Whether an error, its ``code`` normalised, says that there is no such job."""
+        return any(
+            one.code == code and (not one.where or one.where(answer)) for one in self.missing
+        )
+
     def judge(self, parts: Mapping[str, str | None], before: Phase | None) -> Verdict | None:
         """Classify a state; ``None`` if a job that was ``before`` cannot have come to it."""
         told = parts.get(self.decisive)
@@ -184,11 +191,6 @@ class JobType:
             return Ending.OPEN
         final = not self.final or any(_holds(condition, parts) for condition in self.final)
         return Ending.FINAL if final else Ending.GRACE
-
-
-def normal_code(code: str) -> str:
-    """Return what is compared of an error code: ``ThrottlingException`` is ``throttling``."""
-    return code.lower().removesuffix("exception")
 
 
 def _holds(condition: Mapping[str, frozenset[str]], parts: Mapping[str, str | None]) -> bool:

@@ -25,6 +25,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from monitor import config, pacing
+from monitor.aws.clients import Clients, Exchange
 from monitor.clock import SystemClock
 from monitor.metrics import Metrics
 from monitor.model import Job, SourceKey
@@ -33,7 +34,6 @@ from monitor.recorder import Recorder
 from monitor.routes import Router
 from monitor.sources import catalogue
 from monitor.sources.aws import AwsSource
-from monitor.sources.clients import Clients, Exchange
 from monitor.stores.sql import open_store
 from monitor.watching import WatchedRegion
 

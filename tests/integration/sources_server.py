@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from monitor.aws import service_models
+from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.model import Job
-from monitor.sources import service_models
 from monitor.sources.aws import AwsSource
 from monitor.sources.catalogue import load_job_types
-from monitor.sources.clients import Clients
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

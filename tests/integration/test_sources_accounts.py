@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import socket
-import sys
 import time
 import traceback
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -18,13 +15,13 @@ import botocore
 import pytest
 from botocore.loaders import Loader
 
+from monitor.aws import service_models
+from monitor.aws.clients import Clients, Exchange
+from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 from monitor.errors import LookError, LookReason
 from monitor.model import SourceKey
-from monitor.sources import service_models
 from monitor.sources.aws import AwsSource
-from monitor.sources.clients import Clients, Exchange
-from monitor.sources.sessions import Session, client_config
 from tests.integration.sources_server import (
     IMPORTEXPORT,
     JOB_TYPES,
@@ -53,42 +50,6 @@ ROLE = "arn:aws:iam::123456789012:role/job-monitor"
 @pytest.fixture(autouse=True)
 def aws_environment(monkeypatch, tmp_path):
     clean_environment(monkeypatch, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory):
-    """The URL of a real moto server."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("moto") / "log"
-    command = (Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port))
-    pid = os.posix_spawn(
-        command[0],
-        [str(part) for part in command],
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_CREAT | os.O_WRONLY, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-    )
-    try:
-        _until_ready(url)
-        yield url
-    finally:
-        os.kill(pid, 15)
-        os.waitpid(pid, 0)
-
-
-def _until_ready(url):
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/data.json", timeout=5).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("moto did not start")
 
 
 def source(name, clients, account="prod", region="us-east-1", **options) -> Source:

@@ -313,7 +313,7 @@ async def test_what_nobody_expected_is_internal_with_a_redacted_traceback(monkey
             await source[PANORAMA].look(job(PANORAMA, "ok"))
 
     assert (caught.value.reason, caught.value.code) == (LookReason.INTERNAL, "KeyError")
-    assert re.search(r"^sources/clients.py:\d+ ask$", caught.value.where, re.MULTILINE)
+    assert re.search(r"^aws/clients.py:\d+ ask$", caught.value.where, re.MULTILINE)
     assert caught.value.where.endswith("\nKeyError")
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from monitor.aws import service_models
 from monitor.errors import ConfigurationError
-from monitor.sources import service_models
-from monitor.sources.catalogue import load_job_type, load_job_types
+from monitor.sources.catalogue import BUILT_IN, load_job_type, load_job_types
 
 MODELS = service_models.loader({})
 DOCS = Path(__file__).parents[3] / "docs" / "job-types.md"
@@ -260,7 +260,7 @@ def test_a_file_that_is_no_declaration_is_told(tmp_path, content, told):
 
 
 def test_a_built_in_name_cannot_be_taken(tmp_path):
-    built_in = Path(service_models.__file__).with_name("job_types") / "importexport.job.yaml"
+    built_in = BUILT_IN / "importexport.job.yaml"
     (tmp_path / "own.yaml").write_text(built_in.read_text())
 
     assert '"importexport.job" exists already (choose another name)' in problems(tmp_path)[0]

@@ -13,9 +13,9 @@ import anyio.to_thread
 from botocore import xform_name
 from botocore.exceptions import NoCredentialsError
 
+from monitor.aws import service_models
+from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
-from monitor.sources import service_models
-from monitor.sources.sessions import Session, client_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

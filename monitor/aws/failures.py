@@ -21,12 +21,13 @@ from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
 from monitor.errors import LookError, LookReason
-from monitor.sources.job_type import JobType, normal_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from monitor.sources.clients import Exchange
+    from monitor.aws.clients import Exchange
+
+    Missing = Callable[[str, Mapping[str, Any]], bool]
 
 _THROTTLE = frozenset({
     "bandwidthlimitexceeded", "ec2throttled", "limitexceeded", "priorrequestnotcomplete",
@@ -34,12 +35,12 @@ _THROTTLE = frozenset({
     "throttled", "throttling", "toomanyrequests", "transactioninprogress",
 })  # fmt: skip
 _AUTH = frozenset({
-    "accessdenied", "authfailure", "expiredtoken", "forbidden", "incompletesignature",
-    "invalidaccesskeyid", "invalidclienttokenid", "invalididentitytoken", "invalidsignature",
-    "invalidtoken", "missingauthenticationtoken", "notauthorized", "optinrequired",
-    "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch", "subscriptionrequired",
-    "tokenrefreshrequired", "unauthorized", "unauthorizedaccess", "unauthorizedoperation",
-    "unrecognizedclient",
+    "accessdenied", "authfailure", "authorizationerror", "expiredtoken", "forbidden",
+    "incompletesignature", "invalidaccesskeyid", "invalidclienttokenid", "invalididentitytoken",
+    "invalidsignature", "invalidtoken", "missingauthenticationtoken", "notauthorized",
+    "optinrequired", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch",
+    "subscriptionrequired", "tokenrefreshrequired", "unauthorized", "unauthorizedaccess",
+    "unauthorizedoperation", "unrecognizedclient",
 })  # fmt: skip
 _UNAVAILABLE = frozenset({"invalidaction", "unknownoperation"})
 _TRANSIENT = frozenset({
@@ -109,16 +110,25 @@ _CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
+def normal_code(code: str) -> str:
+    """Return what is compared of an error code: ``ThrottlingException`` is ``throttling``."""
+    return code.lower().removesuffix("exception")
+
+
 def failure(
-    error: Exception, exchange: Exchange, operation: str, job_type: JobType, now: datetime
+    error: Exception, exchange: Exchange, operation: str, missing: Missing, now: datetime
 ) -> LookError:
-    """Return why a request failed; the error itself may hold secrets and must end here."""
+    """Return why a request failed; the error itself may hold secrets and must end here.
+
+    ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
+    was asked for does not exist.
+    """
     match error:
         case sdk.ClientError() if error.operation_name != operation:
             return _of_credentials(error)
         case sdk.ClientError():
-            code = _code(error.response.get("Error", {}).get("Code"))
-            reason = _reason(code, _status(error, exchange), exchange, error.response, job_type)
+            code = shown_code(error.response.get("Error", {}).get("Code"))
+            reason = _reason(code, _status(error, exchange), exchange, error.response, missing)
             return _answered(reason, code, exchange, now)
         case _ if _is_from_parser(error):
             failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
@@ -149,11 +159,20 @@ def malformed(code: str, hint: str, exchange: Exchange) -> LookError:
 
 
 def _reason(
-    code: str, status: int, exchange: Exchange, answer: Mapping[str, Any], job_type: JobType
+    code: str, status: int, exchange: Exchange, answer: Mapping[str, Any], missing: Missing
 ) -> LookReason:
     normal = normal_code(code)
-    if any(one.code == normal and (not one.where or one.where(answer)) for one in job_type.missing):
+    if missing(normal, answer):
         return LookReason.MISSING
+    if reason := reason_of_code(normal):
+        return reason
+    if code and status == HTTPStatus.NOT_FOUND:
+        return LookReason.MISSING
+    return _of_status(status, exchange)
+
+
+def reason_of_code(normal: str) -> LookReason | None:
+    """Return what a code (as ``normal_code`` gives it) means in every service, if anything."""
     for codes, reason in (
         (_THROTTLE, LookReason.THROTTLE),
         (_AUTH, LookReason.AUTH),
@@ -163,9 +182,7 @@ def _reason(
     ):
         if normal in codes:
             return reason
-    if code and status == HTTPStatus.NOT_FOUND:
-        return LookReason.MISSING
-    return _of_status(status, exchange)
+    return None
 
 
 def _of_status(status: int, exchange: Exchange) -> LookReason:
@@ -181,7 +198,7 @@ def _of_status(status: int, exchange: Exchange) -> LookReason:
 
 def _of_credentials(error: sdk.ClientError) -> LookError:
     """Judge what STS or SSO said when it was asked for credentials; the service was not asked."""
-    code = _code(error.response.get("Error", {}).get("Code"))
+    code = shown_code(error.response.get("Error", {}).get("Code"))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     passing = normal_code(code) in _THROTTLE | _TRANSIENT or (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
@@ -191,7 +208,7 @@ def _of_credentials(error: sdk.ClientError) -> LookError:
         LookReason.TRANSIENT if passing else LookReason.AUTH,
         code or f"HTTP {status}",
         status=status,
-        hint="; ".join(filter(None, (f"from {_code(error.operation_name)}", clock))),
+        hint="; ".join(filter(None, (f"from {shown_code(error.operation_name)}", clock))),
     )
 
 
@@ -250,8 +267,11 @@ def _status(error: sdk.ClientError, exchange: Exchange) -> int:
     return exchange.status or told
 
 
-def _code(value: object) -> str:
-    """Return an error code that is one; the SDK gives the HTTP status where there is none."""
+def shown_code(value: object) -> str:
+    """Return an error code that is one, else nothing.
+
+    The SDK gives the HTTP status where there is none.
+    """
     text = str(value or "")
     return text if _CODE.fullmatch(text) and not text.isdigit() else ""
 

@@ -1,0 +1,1 @@
+"""The way to AWS that sources and sinks share: clients, credentials, service models, failures."""
