@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from monitor import app, configuration
-from monitor.cli import options
+from monitor.cli import options, ways
 from monitor.cli.options import Format
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 def check(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
-    settings = options.load_own(config)
-    found = app.problems(settings, app.job_types(settings))
+    draft = options.read_own(config)
+    settings = draft.settings
+    _, found = app.examine(draft)
     warnings = [problem for problem in found if problem.warning]
     if warnings and len(warnings) < len(found):
         typer.echo(configuration.report(warnings), err=True)
@@ -32,6 +33,7 @@ def check(config: options.Config = None, output: options.Output = Format.TABLE) 
 def _json(settings: Settings, warnings: Sequence[Problem]) -> str:
     told: dict[str, Any] = {
         "configuration": settings.redacted(),
+        "routes": ways.rows(settings),
         "warnings": [str(problem) for problem in warnings],
     }
     return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
@@ -44,7 +46,7 @@ def _table(settings: Settings, warnings: Sequence[Problem]) -> str:
         place = f"account {watch.account}{regions}"
         lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
     lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
-    return "\n".join([*lines, "The configuration is valid."])
+    return "\n".join([*lines, *ways.lines(settings), "The configuration is valid."])
 
 
 def _jobs(watch: Watch) -> str:

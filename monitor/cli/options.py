@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from monitor import configuration
+from monitor import app, configuration
 from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
 
@@ -40,21 +40,37 @@ def load(config: list[Path] | None) -> Settings:
     """Read the configuration that the options or the environment name.
 
     Raises:
-        ConfigurationError: with everything that is wrong in it.
+        ConfigurationError: with every value that cannot be read.
     """
-    named = os.environ.get(CONFIG_VARIABLE)
-    paths = config or ([Path(named)] if named else None)
-    return configuration.load(paths, os.environ)
+    return configuration.load(_paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
     """Read the configuration, of which there must be some.
 
     Raises:
-        ConfigurationError: as ``load``, or nothing at all is configured.
+        ConfigurationError: nothing at all is configured, or values cannot be read; then with
+            everything that is wrong.
     """
-    settings = load(config)
-    if config or settings != Settings():
-        return settings
+    draft = read_own(config)
+    if draft.problems:
+        app.refuse(app.examine(draft)[1])
+    return draft.settings
+
+
+def read_own(config: list[Path] | None) -> configuration.Draft:
+    """Read what can be read of the configuration, of which there must be some.
+
+    Raises:
+        ConfigurationError: nothing at all is configured.
+    """
+    draft = configuration.read(_paths(config), os.environ)
+    if config or draft.problems or draft.settings != Settings():
+        return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
+
+
+def _paths(config: list[Path] | None) -> list[Path] | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    return config or ([Path(named)] if named else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from monitor.config import parse_listen
-from monitor.configuration.findings import Finding, bad_names, unknown, unreadable_secret
+from monitor.configuration.findings import JOB_TYPES, Finding, bad_names, unknown, unreadable_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROLE = re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}")
 _NO_FIPS = re.compile(r"(^|[.-])(fips|dualstack|us-gov-\w+-\d|cn-\w+-\d)([.-]|$)|\.api\.aws$|\.cn$")
-_ALSO_CALLED = frozenset({"sts", "sns"})
+_ALSO_CALLED = frozenset({"sts", "sns", "sqs", "events"})
 _STORES = "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db"
 
 
@@ -36,7 +36,7 @@ def findings(
         yield from _endpoints(("accounts", name, "endpoint_urls"), account, services, fixed)
     for service in settings.quotas:
         if service not in services:
-            yield unknown(("quotas", service), "service", service, services)
+            yield unknown(("quotas", service), "service", service, services, JOB_TYPES)
     yield from _store(settings.store)
     yield from _listen(settings.server.listen)
 
@@ -51,7 +51,8 @@ def _account(path: Path, account: Account) -> Iterator[Finding]:
     if account.external_id_file is not None:
         here = (*path, "external_id_file")
         if account.role_arn is None:
-            yield Finding(here, "is of no use without role_arn", "add role_arn, or remove it")
+            message, remedy = "is of no use without role_arn", "add role_arn, or remove it"
+            yield Finding(here, message, remedy, rests=((*path, "role_arn"),))
         yield from unreadable_secret(here, account.external_id_file)
 
 
@@ -61,7 +62,7 @@ def _endpoints(
     for service, url in account.endpoint_urls.items():
         here = (*path, service)
         if service not in services | _ALSO_CALLED:
-            yield unknown(here, "service", service, services | _ALSO_CALLED)
+            yield unknown(here, "service", service, services | _ALSO_CALLED, JOB_TYPES)
         host = _http_host(url)
         if host is None:
             remedy = "write it as https://HOST or http://HOST:PORT"

@@ -8,18 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monitor.configuration import basics, routes, watches
+from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
+from monitor.configuration.gaps import NO_GAPS, Gaps
 from monitor.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
+    from monitor.configuration.findings import Finding
     from monitor.configuration.watches import JobType
 
 
-def problems(settings: Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
-    """Return every mistake and warning, in the order of the settings; no secret in any."""
+def problems(
+    settings: Settings, job_types: Mapping[str, JobType], gaps: Gaps = NO_GAPS
+) -> list[Problem]:
+    """Return every mistake and warning, in the order of the files; no secret in any.
+
+    What may come of a gap is left out.
+    """
     services = {job_type.service for job_type in job_types.values()}
     fixed = {job_type.service for job_type in job_types.values() if job_type.region}
     found = [
@@ -27,13 +35,14 @@ def problems(settings: Settings, job_types: Mapping[str, JobType]) -> list[Probl
         *watches.findings(settings, job_types),
         *routes.findings(settings, list(job_types)),
     ]
-    return [
-        Problem(
-            settings.place(*finding.path),
-            dotted(finding.path),
-            finding.message,
-            finding.remedy,
-            finding.warning,
-        )
-        for finding in found
-    ]
+    return tidy(_problem(settings, finding) for finding in found if not gaps.hide(finding))
+
+
+def _problem(settings: Settings, finding: Finding) -> Problem:
+    return Problem(
+        settings.place(*finding.path),
+        dotted(finding.path),
+        finding.message,
+        finding.remedy,
+        finding.warning,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ _WORDS = (
         ("must be a map", "write `key: value` pairs"),
     ),
 )
+_ABSENT = frozenset({"missing", "union_tag_not_found"})
 _OTHERWISE = ("has a value that cannot be used", "")
 
 SCREEN = 20
@@ -58,10 +60,10 @@ def report(problems: Sequence[Problem], limit: int = SCREEN) -> str:
 
 
 def tidy(problems: Iterable[Problem]) -> list[Problem]:
-    """Order problems by file and line, and keep the first about each value."""
-    first: dict[tuple[str, str], Problem] = {}
+    """Order problems by file and line, and keep the first mistake and warning of each value."""
+    first: dict[tuple[str, str, bool], Problem] = {}
     for problem in problems:
-        first.setdefault((problem.place, problem.path), problem)
+        first.setdefault((problem.place, problem.path, problem.warning), problem)
     return sorted(first.values(), key=_position)
 
 
@@ -72,13 +74,19 @@ def _position(problem: Problem) -> tuple[bool, str, int]:
     return False, name, int(line)
 
 
-def similar(word: str, known: Iterable[str]) -> str:
-    """Say ``did you mean "…"?``, or nothing if no known name is near."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was most likely meant, if any is near."""
     names = {name.lower(): name for name in known}
     given = shown(word).lower()
     begun = [name for name in names if len(given) >= _TELLING and name.startswith(given)]
     near = begun or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
-    return f'did you mean "{names[near[0]]}"?' if near else ""
+    return names[near[0]] if near else None
+
+
+def similar(word: str, known: Iterable[str]) -> str:
+    """Say ``did you mean "…"?``, or nothing if no known name is near."""
+    near = nearest(word, known)
+    return f'did you mean "{near}"?' if near else ""
 
 
 def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
@@ -89,31 +97,60 @@ def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
     return similar(word, names) or listed
 
 
-def complaints(error: ValidationError, layers: Layers) -> list[Problem]:
-    """Say what pydantic found, where it was written, and how to mend it."""
-    details = error.errors(include_url=False, include_input=False)
-    return [_problem(detail, layers) for detail in details]
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where pydantic found something wrong.
+
+    ``node`` is what was written there, and ``shape`` what may be: of an unknown key, what may
+    stand beside it. ``holder`` is the shape of what holds it.
+    """
+
+    path: Path
+    node: Layers | None
+    shape: Shape
+    holder: Shape
+    kind: str
+
+
+def spots(error: ValidationError, layers: Layers) -> list[Spot]:
+    """Find what is wrong in what was written."""
+    return [_locate(detail, layers) for detail in _details(error)]
+
+
+def complaints(error: ValidationError, layers: Layers, *, whole: bool = True) -> list[Problem]:
+    """Say what pydantic found, where it was written, and how to mend it.
+
+    Unless the settings are ``whole``, what is missing may stand in the part that is not there.
+    """
+    told = [each for each in _details(error) if whole or each["type"] not in _ABSENT]
+    return [_problem(detail, layers) for detail in told]
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)
 
 
 def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
-    path, node, shape = _locate(detail, layers)
-    message, remedy = _words(detail, path, node, shape)
+    spot = _locate(detail, layers)
+    path = spot.path
+    if spot.kind == "union_tag_invalid":
+        path = (*path, "type")
+    message, remedy = _words(detail, spot)
     return Problem(layers.place_of(path), dotted(path), message, remedy)
 
 
-def _locate(detail: ErrorDetails, layers: Layers) -> tuple[Path, Layers | None, Shape]:
+def _locate(detail: ErrorDetails, layers: Layers) -> Spot:
     """Follow pydantic's location, which also names the members of unions it went through."""
     path: Path = ()
     node: Layers | None = layers
-    shape = shapes.ROOT
+    shape = holder = shapes.ROOT
     last = len(detail["loc"]) - 1
     for index, token in enumerate(detail["loc"]):
         child = node.step(token) if node else None
         if child is not None or (index == last and detail["type"] == "missing"):
+            holder = _narrowed(shape, node)
             path, node, shape = (*path, token), child, _under(shape, token, node)
-    if detail["type"] == "union_tag_invalid":
-        return (*path, "type"), node.step("type") if node else None, shape
-    return path, node, shape
+    return Spot(path, node, shape, holder, detail["type"])
 
 
 def _under(shape: Shape, token: str | int, node: Layers | None) -> Shape:
@@ -127,30 +164,36 @@ def _narrowed(shape: Shape, node: Layers | None) -> Shape:
     return shapes.sections(shape, kind.value if kind else None) or shape
 
 
-def _words(detail: ErrorDetails, path: Path, node: Layers | None, shape: Shape) -> tuple[str, str]:
+def _words(detail: ErrorDetails, spot: Spot) -> tuple[str, str]:
     """Return message and remedy; of all types of error these depend on what was written."""
     context: dict[str, Any] = detail.get("ctx", {})
-    match detail["type"]:
+    match spot.kind:
         case "missing":
-            return "is missing", f"add `{shown(str(path[-1]))}: …`"
+            return "is missing", f"add `{shown(str(spot.path[-1]))}: …`"
         case "extra_forbidden":
-            return "unknown key", _unknown_key(str(path[-1]), shape)
+            return "unknown key", _unknown_key(str(spot.path[-1]), spot.shape)
         case "string_type":
-            return "must be text", _quoted(node)
+            return "must be text", _quoted(spot.node)
         case "literal_error" | "union_tag_invalid":
-            return _not_among(node, context)
+            return _not_among(spot, context)
         case "union_tag_not_found":
-            return "has no `type`", f"add `type:` {' or '.join(shapes.kinds(shape))}"
+            return "has no `type`", f"add `type:` {' or '.join(shapes.kinds(spot.shape))}"
         case kind:
             return _fixed_words(kind, context)
 
 
 def _fixed_words(kind: str, context: dict[str, Any]) -> tuple[str, str]:
     if kind == "value_error":
-        return str(context["error"]), ""
+        return _own_words(str(context["error"]))
     if kind in _LIMITS:
         return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}", ""
     return next((words for kinds, words in _WORDS if kind in kinds), _OTHERWISE)
+
+
+def _own_words(text: str) -> tuple[str, str]:
+    """Take ``message (remedy)``, as the settings say it, apart."""
+    message, _, remedy = text.removesuffix(")").partition(" (")
+    return message, remedy
 
 
 @lru_cache(maxsize=256)
@@ -169,7 +212,9 @@ def _quoted(node: Layers | None) -> str:
     return "put it in quotes" if isinstance(value, bool | int | float) else ""
 
 
-def _not_among(node: Layers | None, context: dict[str, Any]) -> tuple[str, str]:
+def _not_among(spot: Spot, context: dict[str, Any]) -> tuple[str, str]:
+    tag = spot.kind == "union_tag_invalid"
+    node = spot.node.step("type") if spot.node and tag else spot.node
     known = re.findall(r"'([^']*)'", str(context.get("expected_tags") or context["expected"]))
     value = node.value if node else None
     if not isinstance(value, str):

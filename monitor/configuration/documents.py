@@ -231,6 +231,7 @@ class _Builder:
             elif key in found:
                 remedy = f"it was first given at {found[key].place}"
                 self._say(event, (*path, key), "is given twice", remedy)
+                found[key] = _both(found[key], node)
             else:
                 found[key] = node
         return inherited | found
@@ -269,6 +270,18 @@ class _Builder:
             message = "is a number to some readers of YAML, and text or another number to others"
             self._say(event, path, message, "put it in quotes if it is text")
         return _resolved(text)
+
+
+def _both(one: Node, two: Node) -> Node:
+    """Join what a key given twice has, so that nothing is missed for it; of single values one."""
+    if isinstance(one.value, dict) and isinstance(two.value, dict):
+        joined = dict(one.value)
+        for key, child in two.value.items():
+            joined[key] = _both(joined[key], child) if key in joined else child
+        return Node(joined, one.place)
+    if isinstance(one.value, list) and isinstance(two.value, list):
+        return Node([*one.value, *two.value], one.place)
+    return one
 
 
 def _resolved(text: str) -> Scalar:

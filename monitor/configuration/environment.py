@@ -43,11 +43,17 @@ class Environment(EnvSettingsSource):
     """
 
     def __init__(self, environ: Mapping[str, str], files: Node) -> None:
-        """Find what every variable sets; indexes and names may be those of ``files``."""
+        """Find what every variable sets; indexes and names may be those of ``files``.
+
+        ``gaps`` are the settings that a variable names but gives no readable value, and
+        ``whole`` tells whether every variable names one.
+        """
         self._environ = environ
         super().__init__(Settings)
         self.tree = Node({})
         self.problems: list[Problem] = []
+        self.gaps: list[Path] = []
+        self.whole = True
         for words in sorted(self.env_vars, key=lambda words: (words.count("__"), words)):
             self._take(words, self.env_vars[words] or "", files)
 
@@ -75,9 +81,11 @@ class Environment(EnvSettingsSource):
         name = f"{self.env_prefix}{words}"
         if path is None:
             self.problems.append(_unknown(self.env_prefix, words))
+            self.whole = False
         elif text:
             value, more = _value(name, text, path, shape)
             self.problems += more
+            self.gaps += [] if value else [path]
             self.tree = _put(layers, path, value) if value else self.tree
 
 

@@ -16,21 +16,37 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ENOUGH = 65536
+JOB_TYPES: tuple[Path, ...] = (("job_types_dir",),)
+"""What it rests on that a job type or its service is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A mistake at ``path``; a ``warning`` may be meant so."""
+    """A mistake at ``path``; a ``warning`` may be meant so.
+
+    ``rests`` are the other values that it would not be one without: unless all are known, it
+    may not be. An empty key in them stands for a name that may be missing.
+    """
 
     path: Path
     message: str
     remedy: str = ""
     warning: bool = False
+    rests: tuple[Path, ...] = ()
 
 
-def unknown(path: Path, what: str, word: str, known: Iterable[str]) -> Finding:
+def unknown(
+    path: Path, what: str, word: str, known: Iterable[str], rests: tuple[Path, ...] = ()
+) -> Finding:
     """Say that ``word`` is no known ``what``, and which may have been meant."""
-    return Finding(path, f'unknown {what} "{shown(word)}"', complaints.one_of(word, known))
+    message = f'unknown {what} "{shown(word)}"'
+    return Finding(path, message, complaints.one_of(word, known), rests=rests)
+
+
+def unknown_name(path: Path, section: str, word: str, known: Iterable[str]) -> Finding:
+    """Say that no ``accounts`` or ``sinks``, as ``section`` is, have the name ``word``."""
+    rests = ((section, word), (section, ""))
+    return unknown(path, section.removesuffix("s"), word, known, rests)
 
 
 def bad_names(path: Path, names: Iterable[str]) -> Iterator[Finding]:
@@ -46,8 +62,10 @@ def bad_name(path: Path, name: str) -> Iterator[Finding]:
         yield Finding(path, "is no usable name", remedy)
 
 
-def bad_globs(path: Path, globs: Sequence[str], known: Sequence[str] = ()) -> Iterator[Finding]:
-    """Refuse globs that are broken, or fit none of the ``known`` values."""
+def bad_globs(
+    path: Path, globs: Sequence[str], known: Sequence[str] = (), rests: tuple[Path, ...] = ()
+) -> Iterator[Finding]:
+    """Refuse globs that are broken, or fit none of the ``known`` values, which are of ``rests``."""
     for index, glob in enumerate(globs):
         here = (*path, index)
         if not glob:
@@ -55,7 +73,8 @@ def bad_globs(path: Path, globs: Sequence[str], known: Sequence[str] = ()) -> It
         elif "[" in re.sub(r"\[!?\]?[^\]]*\]", "", glob):
             yield Finding(here, "has a [ without its ]", "write [[] for the sign itself")
         elif known and not any(fnmatchcase(value, glob) for value in known):
-            yield Finding(here, f'"{shown(glob)}" fits nothing', complaints.one_of(glob, known))
+            message = f'"{shown(glob)}" fits nothing'
+            yield Finding(here, message, complaints.one_of(glob, known), rests=rests)
 
 
 def unreadable_secret(path: Path, name: str) -> Iterator[Finding]:

@@ -7,12 +7,13 @@ are merged, all else is replaced) is followed down to one value at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monitor.configuration import documents
+from monitor.configuration.documents import Node
 
 if TYPE_CHECKING:
-    from monitor.configuration.documents import Node, Path, Scalar
+    from monitor.configuration.documents import Path, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,13 @@ class Layers:
                 break
             found = child
         return found.place
+
+    def plain(self) -> Any:
+        """Return the bare value."""
+        value = self.value
+        if isinstance(value, dict):
+            return {key: child.plain() for key in value if (child := self.step(key))}
+        return documents.plain(Node(value))
 
     def outline(self) -> Layers:
         """Return the same without the values, which may be secrets."""

@@ -1,7 +1,8 @@
-"""Files and environment → settings, or every mistake in them at once."""
+"""Files and environment → settings, as far as they can be read, and every mistake in them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -9,7 +10,9 @@ from pydantic import ValidationError
 from monitor.config import Origin, Settings
 from monitor.configuration import complaints
 from monitor.configuration.environment import Environment
+from monitor.configuration.gaps import NO_GAPS, Gaps
 from monitor.configuration.layers import Layers
+from monitor.configuration.mending import mended
 from monitor.configuration.yaml_files import Files
 from monitor.errors import ConfigurationError
 
@@ -20,6 +23,18 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Settings as far as they can be read, the mistakes in their shape, and what is lost by them.
+
+    Only without ``problems`` do the settings say what was meant.
+    """
+
+    settings: Settings
+    problems: tuple[Problem, ...] = ()
+    gaps: Gaps = NO_GAPS
+
+
 def load(paths: Sequence[Path] | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings from files and directories of files, and from the environment.
 
@@ -28,22 +43,35 @@ def load(paths: Sequence[Path] | None, environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigurationError: with every mistake in the shape of the settings.
     """
+    draft = read(paths, environ)
+    if draft.problems:
+        raise ConfigurationError(draft.problems)
+    return draft.settings
+
+
+def read(paths: Sequence[Path] | None, environ: Mapping[str, str]) -> Draft:
+    """Read the settings as ``load`` does, but keep what is right in them beside the mistakes.
+
+    Of a file that cannot be read, nothing is known. What it may have said counts as neither
+    missing nor wrong.
+    """
     files = Files(paths or ())
-    problems = files.problems
-    if files.whole:
-        environment = Environment(environ, files.tree)
-        settings, more = _settings(environment, files)
-        problems = [*problems, *environment.problems, *more]
-        if settings is not None and not problems:
-            return settings
-    raise ConfigurationError(complaints.tidy(problems))
-
-
-def _settings(environment: Environment, files: Files) -> tuple[Settings | None, list[Problem]]:
+    environment = Environment(environ, files.tree)
     layers = Layers(environment.tree, files.tree)
+    settings, gaps, problems = _settings(environment, files, layers)
+    if files.whole:
+        problems = [*environment.problems, *problems]
+    gaps = replace(gaps.also(*environment.gaps), whole=files.whole and environment.whole)
+    placed = settings.placed(Origin(layers.outline().place_of))
+    return Draft(placed, tuple(complaints.tidy([*files.problems, *problems])), gaps)
+
+
+def _settings(
+    environment: Environment, files: Files, layers: Layers
+) -> tuple[Settings, Gaps, list[Problem]]:
     options: dict[str, Any] = {"_build_sources": ((environment, files), {})}  # the first wins
     try:
-        settings = Settings(**options)
+        return Settings(**options), NO_GAPS, []
     except ValidationError as error:
-        return None, complaints.complaints(error, layers)
-    return settings.placed(Origin(layers.outline().place_of)), []
+        problems = complaints.complaints(error, layers, whole=files.whole)
+    return *mended(layers), problems

@@ -48,7 +48,7 @@ def renewed(document: str) -> str:
 
 def _section(path: str, section: type[Section]) -> Iterator[str]:
     kind = fields(section).get("type") if path.startswith("sinks.") else None
-    suffix = f", `type: {get_args(kind.annotation)[0]}`" if kind else ""
+    suffix = f", `type: {next(iter(get_args(kind.annotation)), 'NAME')}`" if kind else ""
     yield f"### `{path}`{suffix}\n" if path else "### Top level\n"
     if section is not Settings:
         yield f"{_prose(section.__doc__ or '')}\n"

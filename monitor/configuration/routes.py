@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from monitor.config import WebhookSink
-from monitor.configuration.findings import Finding, bad_globs, bad_names, unknown, unreadable_secret
+from monitor.config import AwsSinkSettings, WebhookSink
+from monitor.configuration.findings import (
+    JOB_TYPES,
+    Finding,
+    bad_globs,
+    bad_names,
+    unknown_name,
+    unreadable_secret,
+)
 from monitor.model import Kind, Phase, Severity
+from monitor.route_table import ways
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +32,11 @@ def findings(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
     for name, sink in settings.sinks.items():
         if isinstance(sink, WebhookSink):
             yield from _webhook(("sinks", name), sink)
+        if isinstance(sink, AwsSinkSettings):
+            yield from _account(("sinks", name, "account"), sink.account, settings)
     yield from _routes(settings, job_types)
     yield from _unreachable(settings)
+    yield from _idle(settings)
     yield from _unused(settings)
 
 
@@ -39,12 +51,18 @@ def _webhook(path: Path, sink: WebhookSink) -> Iterator[Finding]:
             yield Finding((*path, "headers", header), "holds a secret", remedy, warning=True)
 
 
+def _account(path: Path, name: str, settings: Settings) -> Iterator[Finding]:
+    known = {"default", *settings.accounts}
+    if name not in known:
+        yield unknown_name(path, "accounts", name, known)
+
+
 def _routes(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
     for index, route in enumerate(settings.routes):
         path = ("routes", index)
         for number, sink in enumerate(route.sinks):
             if sink not in settings.sinks:
-                yield unknown((*path, "sinks", number), "sink", sink, settings.sinks)
+                yield unknown_name((*path, "sinks", number), "sinks", sink, settings.sinks)
         yield from _match((*path, "match"), route.match, settings, job_types)
 
 
@@ -56,8 +74,8 @@ def _match(
     yield from bad_globs((*path, "phase"), match.phase, [phase.value for phase in Phase])
     yield from bad_globs((*path, "state"), match.state)
     yield from bad_globs((*path, "severity"), match.severity, [item.value for item in Severity])
-    yield from bad_globs((*path, "type"), match.type, job_types)
-    yield from bad_globs((*path, "account"), match.account, accounts)
+    yield from bad_globs((*path, "type"), match.type, job_types, JOB_TYPES)
+    yield from bad_globs((*path, "account"), match.account, accounts, (("accounts", ""),))
     yield from bad_globs((*path, "region"), match.region)
     for label, globs in match.labels.items():
         # The empty glob is what fits a watch without the label.
@@ -72,7 +90,8 @@ def _unreachable(settings: Settings) -> Iterator[Finding]:
         if catcher is not None and Kind.DISCOVERED not in route.match.kind:
             message = f"is never reached: routes[{catcher}] takes everything before it"
             remedy = f"move it up, or give routes[{catcher}] continue: true"
-            yield Finding(("routes", index), message, remedy, warning=True)
+            rests = (("routes", catcher), ("routes", index))
+            yield Finding(("routes", index), message, remedy, warning=True, rests=rests)
         if catcher is None and not route.continue_ and _takes_all(route.match):
             catcher = index
 
@@ -82,9 +101,25 @@ def _takes_all(match: Match) -> bool:
     return all(not given or "*" in given for given in [*globs, *match.labels.values()])
 
 
+def _idle(settings: Settings) -> Iterator[Finding]:
+    """Find routes that no event of any watch can take, whatever stands before them."""
+    for index, route in enumerate(settings.routes):
+        alone = [ways(watch, [route], ()) for watch in settings.watches]
+        if alone and not any(way.routes for way in chain.from_iterable(alone)):
+            message = "matches nothing that any watch can tell"
+            here, rests = ("routes", index), (("watches",), ("routes", index))
+            yield Finding(here, message, "correct its match", warning=True, rests=rests)
+
+
 def _unused(settings: Settings) -> Iterator[Finding]:
     used = {sink for route in settings.routes for sink in route.sinks}
     for name in settings.sinks:
         if settings.routes and name not in used:
             remedy = "name it in a route, or remove it"
-            yield Finding(("sinks", name), "no route uses this sink", remedy, warning=True)
+            yield Finding(
+                ("sinks", name),
+                "no route uses this sink",
+                remedy,
+                warning=True,
+                rests=(("routes",),),
+            )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from monitor.config import Discover
 from monitor.configuration.documents import shown
-from monitor.configuration.findings import Finding, bad_globs, bad_name, unknown
+from monitor.configuration.findings import (
+    JOB_TYPES,
+    Finding,
+    bad_globs,
+    bad_name,
+    unknown,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,18 +88,19 @@ class JobType(Protocol):
 def findings(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
     """Check every watch, and what several of them add up to."""
     if not settings.watches:
-        yield Finding(("watches",), "nothing is watched", "add a watch", warning=True)
+        path = ("watches",)
+        yield Finding(path, "nothing is watched", "add a watch", warning=True, rests=(path,))
     for index, watch in enumerate(settings.watches):
-        path = ("watches", index)
-        yield from _named(path, watch, settings)
+        here = ("watches", index)
+        yield from _named(here, watch, settings)
         job_type = job_types.get(watch.type)
         if job_type is None:
-            yield unknown((*path, "type"), "job type", watch.type, job_types)
+            yield unknown((*here, "type"), "job type", watch.type, job_types, JOB_TYPES)
             continue
-        yield from _regions(path, watch, job_type, settings)
-        yield from _jobs(path, watch, job_type)
-        yield from _times(path, watch, job_type)
-        yield from _credentials(path, watch, job_type, settings)
+        yield from _regions(here, watch, job_type, settings)
+        yield from _jobs(here, watch, job_type)
+        yield from _times(here, watch, job_type)
+        yield from _credentials(here, watch, job_type, settings)
     yield from _repeated(settings, job_types)
     yield from _paces(settings, job_types)
 
@@ -101,9 +109,10 @@ def _named(path: Path, watch: Watch, settings: Settings) -> Iterator[Finding]:
     yield from bad_name((*path, "name"), watch.name)
     accounts = {AMBIENT, *settings.accounts}
     if watch.account not in accounts:
-        yield unknown((*path, "account"), "account", watch.account, accounts)
+        yield unknown_name((*path, "account"), "accounts", watch.account, accounts)
     if not watch.jobs and not watch.discover:
-        yield Finding(path, "has neither jobs nor discover", "add jobs: [ID] or discover: true")
+        message, remedy = "has neither jobs nor discover", "add jobs: [ID] or discover: true"
+        yield Finding(path, message, remedy, rests=((*path, "jobs"), (*path, "discover")))
     if isinstance(watch.discover, Discover):
         yield from bad_globs((*path, "discover", "include"), watch.discover.include)
         yield from bad_globs((*path, "discover", "exclude"), watch.discover.exclude)
@@ -118,7 +127,8 @@ def _regions(path: Path, watch: Watch, job_type: JobType, settings: Settings) ->
         return
     if not watch.regions:
         first = next(iter(job_type.regions), "us-east-1")
-        yield Finding((*path, "regions"), "is missing", f"add regions: [{first}]")
+        here = (*path, "regions")
+        yield Finding(here, "is missing", f"add regions: [{first}]", rests=(here,))
     account = settings.accounts.get(watch.account)
     own_endpoint = account is not None and job_type.service in account.endpoint_urls
     for index, region in enumerate(watch.regions):
@@ -128,7 +138,9 @@ def _regions(path: Path, watch: Watch, job_type: JobType, settings: Settings) ->
         elif not _REGION.fullmatch(region):
             yield unknown(here, "region", region, job_type.regions or ["us-east-1"])
         elif job_type.regions and region not in job_type.regions and not own_endpoint:
-            yield unknown(here, f"region of {job_type.service}", region, job_type.regions)
+            rests = ((*path, "account"), ("accounts", watch.account, "endpoint_urls"))
+            what = f"region of {job_type.service}"
+            yield unknown(here, what, region, job_type.regions, rests)
 
 
 def _needless_regions(path: Path, watch: Watch, region: str) -> Iterator[Finding]:
@@ -165,7 +177,8 @@ def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
         yield Finding((*path, "interval"), message, "raise it", warning=True)
     if watch.stuck_after and watch.stuck_after <= interval:
         message = "is no longer than the interval, so that every job looks stuck"
-        yield Finding((*path, "stuck_after"), message, "raise it", warning=True)
+        rests = ((*path, "interval"),)
+        yield Finding((*path, "stuck_after"), message, "raise it", warning=True, rests=rests)
 
 
 def _credentials(
@@ -190,7 +203,8 @@ def _repeated(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[
         first = names.setdefault(watch.name, index)
         if first != index:
             message = f'"{shown(watch.name)}" is also the name of watches[{first}]'
-            yield Finding(("watches", index, "name"), message, "give each watch its own name")
+            here, rests = ("watches", index, "name"), (("watches", first, "name"),)
+            yield Finding(here, message, "give each watch its own name", rests=rests)
         if job_type := job_types.get(watch.type):
             yield from _repeated_jobs(index, watch, job_type, jobs)
 
@@ -208,7 +222,13 @@ def _repeated_jobs(
             owner = min(firsts, default=index)
             where = "twice" if twice else f"by watches[{owner}] too"
             here = ("watches", index, "jobs", number)
-            yield Finding(here, f'"{shown(job)}" is watched {where}', "keep one")
+            rests = () if twice else _same(index) + _same(owner)
+            yield Finding(here, f'"{shown(job)}" is watched {where}', "keep one", rests=rests)
+
+
+def _same(index: int) -> tuple[Path, ...]:
+    """Return what it rests on that a job is that of another watch."""
+    return tuple(("watches", index, key) for key in ("type", "account", "regions"))
 
 
 def _paces(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Finding]:
@@ -226,7 +246,8 @@ def _paces(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Fin
         if needs[key] > rate:
             message = f"{'/'.join(key)} needs at least {needs[key]:.3g} requests a second"
             remedy = f"its quota is {rate:g}: raise the interval or quotas.{key[0]}.rate"
-            yield Finding(("watches", index, "interval"), message, remedy, warning=True)
+            here, rests = ("watches", index, "interval"), (("watches",), ("quotas", key[0]))
+            yield Finding(here, message, remedy, warning=True, rests=rests)
 
 
 def _calls(watch: Watch, job_type: JobType) -> int:

@@ -17,8 +17,7 @@ def told(tmp_path):
     def tell(text):
         path = tmp_path / "a.yaml"
         path.write_text(WATCH + text, "utf-8")
-        settings = configuration.load([path], {})
-        found = app.problems(settings, app.job_types(settings))
+        _, found = app.examine(configuration.read([path], {}))
         return [str(problem).replace(str(path), "F") for problem in found]
 
     return tell
@@ -46,13 +45,46 @@ def test_the_mistakes_of_settings_and_sinks_are_told_at_once_and_none_twice(told
         f"  a: {{type: webhook, url: 'http://10.0.0.1', secret_files: [{missing}]}}\n"
         f"  b: {{type: log, path: /nowhere/x}}"
     )
-    places = [": ".join(line.split(": ")[:2]) for line in lines]
-    assert sorted(places) == [
+    assert [": ".join(line.split(": ")[:2]) for line in lines] == [
         "F:3: server.listen",
         "F:5: sinks.a.secret_files[0]",
         "F:5: sinks.a.url",
         "F:6: sinks.b.path",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("zzz: 1\nsinks: {a: {type: webhook, url: http://h}}", ["zzz", "sinks.a.url"]),
+        ("sinks: {a: {type: webhook, url: http://h, timeout: 5}}", ["a.timeout", "a.url"]),
+        ("sinks: {a: {type: webhook, url: http://h, allow_htp: true}}", ["a.allow_htp"]),
+        ("sinks: {a: {type: webhook, url: http://h, allow_http: maybe}}", ["a.allow_http"]),
+        ("sinks: {a: {type: webhok, url: http://h}, b: {type: log, path: /tmp}}", [
+            "a.type", "b.path"]),
+        ("sinks: {a: {type: log, path: /tmp, timeot: 1s}}", ["a.path", "a.timeot"]),
+    ],
+)  # fmt: skip
+def test_a_sinks_own_mistakes_are_told_beside_those_of_shape_that_cannot_have_made_them(
+    told, text, paths
+):
+    found = sorted(line.split(": ")[1].removeprefix("sinks.") for line in told(text))
+    assert found == sorted(path.removeprefix("sinks.") for path in paths)
+
+
+def test_a_job_type_that_is_wrong_is_told_beside_all_others_and_what_comes_of_it_is_not(
+    told, tmp_path
+):
+    own = tmp_path / "types"
+    own.mkdir()
+    (own / "x.yaml").write_text("name: mine.job\n", "utf-8")
+    lines = told(
+        f"job_types_dir: {own}\nretention: ever\n"
+        "quotas: {mine: {rate: 1}}\nroutes: [{match: {type: [mine.*, importexport.*]}, sinks: [a]}]"
+    )
+    others = [line for line in lines if str(own) not in line]
+    assert len(others) < len(lines)
+    assert [line.split(": ")[1] for line in others] == ["retention", "routes[0].sinks[0]"]
 
 
 def test_a_mistake_in_a_header_is_told_beside_a_warning_of_it(told):

@@ -130,7 +130,11 @@ def test_a_huge_file_is_not_read_whole():
 def test_the_mistakes_of_all_files_are_told_at_once(tmp_path):
     write(tmp_path, a="x: 1\nlog: {level: yes}", b="watches: [{}]", c="y: [")
     told = lines(tmp_path)
-    assert [line.split(":")[0] for line in told] == ["PATH/a.yaml", "PATH/c.yaml"]
+    assert [line.split(": ")[0] for line in told] == [
+        "PATH/a.yaml:1",
+        "PATH/a.yaml:2",
+        "PATH/c.yaml:2",
+    ]
     (tmp_path / "c.yaml").unlink()
     told = lines(tmp_path)
     assert [line.split(": ")[1] for line in told] == [

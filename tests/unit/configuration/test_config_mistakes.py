@@ -23,6 +23,7 @@ def problems(tmp_path, text):
     return [str(problem).replace(str(path), "F") for problem in caught.value.problems]
 
 
+KINDS = shapes.kinds(shapes.step(shapes.step(shapes.ROOT, "sinks"), "a"))
 ODD_NUMBER = (
     "is a number to some readers of YAML, and text or another number to others "
     "(put it in quotes if it is text)"
@@ -39,7 +40,7 @@ MISTAKES = [
      "F:1: watches: must be a list (write it as [a, b], or one item a line after a dash)"),
     ("watches: [a]", "F:1: watches[0]: must be a map (write `key: value` pairs)"),
     ("watches:\n- name: a\n  type: t\n  interval: 30",
-     "F:4: watches[0].interval: is not a duration, such as 30s, 5m, 2h or 3d"),
+     "F:4: watches[0].interval: is not a duration (write 30s, 5m, 2h or 3d)"),
     ("retention: 012", f"F:1: retention: {ODD_NUMBER}"),
     ("server: {store: x}", "F:1: server.store: unknown key (it belongs to the top level)"),
     ("sinks: {a: {type: log, secret_file: [x]}}",
@@ -55,10 +56,10 @@ MISTAKES = [
      'F:1: watches[0].discover.includes: unknown key (did you mean "include"?)'),
     ("accounts: {a: {role: x}}", 'F:1: accounts.a.role: unknown key (did you mean "role_arn"?)'),
     ("accounts: {a: [1]}", "F:1: accounts.a: must be a map (write `key: value` pairs)"),
-    ("sinks: {a: {}}", "F:1: sinks.a: has no `type` (add `type:` log or webhook)"),
+    ("sinks: {a: {}}", f"F:1: sinks.a: has no `type` (add `type:` {' or '.join(KINDS)})"),
     ("sinks: {a: {type: webhok}}",
      'F:1: sinks.a.type: unknown value "webhok" (did you mean "webhook"?)'),
-    ("sinks: {a: {type: 5}}", "F:1: sinks.a.type: must be one of log, webhook"),
+    ("sinks: {a: {type: 5}}", f"F:1: sinks.a.type: must be one of {', '.join(KINDS)}"),
     ("sinks: {a: {type: webhook}}", "F:1: sinks.a.url: is missing (add `url: …`)"),
     ("sinks: {a: {type: log, url: x}}",
      "F:1: sinks.a.url: unknown key (it belongs to sinks.NAME.url)"),

@@ -1,0 +1,83 @@
+"""Settings with mistakes in their shape → what is left of them without those.
+
+So the rest can be checked as well. A wrong value is left out; where something must stand (a
+required key, an item of a list, what belongs to a name) a stand-in is put in, so that indexes
+and names stay what they were. Either is a gap, and so is the key that an unknown one is said
+to mean.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr, ValidationError
+
+from monitor.config import Settings
+from monitor.configuration import complaints, shapes
+from monitor.configuration.gaps import NO_GAPS, Gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitor.configuration.complaints import Spot
+    from monitor.configuration.documents import Path
+    from monitor.configuration.layers import Layers
+    from monitor.configuration.shapes import Shape
+
+_ROUNDS = 8
+"""A wrong value may be left out, then missing, then given a stand-in, in each of two sections."""
+_PLAIN: dict[Any, Any] = {str: "?", SecretStr: "?", bool: False, int: 1, float: 1}
+
+
+def mended(layers: Layers) -> tuple[Settings, Gaps]:
+    """Return what can be read and what can not; of what cannot be mended, nothing at all."""
+    tree: dict[str, Any] = layers.plain()
+    gaps = NO_GAPS
+    for _ in range(_ROUNDS):
+        try:
+            return Settings.model_validate(tree), gaps
+        except ValidationError as error:
+            spots = complaints.spots(error, layers)
+            gaps = gaps.also(*(path for spot in spots for path in _mend(tree, spot)))
+    return Settings(), Gaps(frozenset({()}))
+
+
+def _mend(tree: dict[str, Any], spot: Spot) -> list[Path]:
+    """Take one mistake out of ``tree``; return what is not known for it."""
+    *above, key = spot.path or ("",)
+    holder = _at(tree, above)
+    if not _holds(holder, key):
+        return [()]
+    if spot.kind == "extra_forbidden":
+        holder.pop(key, None)
+        meant = complaints.nearest(str(key), shapes.keys(spot.shape))
+        return [(*above, meant)] if meant and holder.get(meant) is None else []
+    if spot.kind == "missing" or not shapes.sections(spot.holder):
+        holder[key] = _stand_in(spot.shape)
+    else:
+        holder.pop(key, None)
+    return [spot.path]
+
+
+def _at(tree: Any, path: Sequence[str | int]) -> Any:
+    for token in path:
+        if not _holds(tree, token):
+            return None
+        tree = tree.get(token) if isinstance(tree, dict) else tree[token]
+    return tree
+
+
+def _holds(tree: Any, token: str | int) -> bool:
+    """Whether ``token`` may be a key or an index there; if not, the location was misread."""
+    if isinstance(tree, list):
+        return isinstance(token, int) and token < len(tree)
+    return isinstance(tree, dict) and isinstance(token, str)
+
+
+def _stand_in(shape: Shape) -> Any:
+    """Return a value that may stand there, with what is required in it still missing."""
+    if kinds := shapes.kinds(shape):
+        return {"type": kinds[0]}
+    if shapes.is_list(shape):
+        return [_stand_in(shapes.step(shape, 0))]
+    return _PLAIN.get(next(iter(shape), None), {})
