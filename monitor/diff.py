@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from monitor.model import Observation, Verdict
 
-_OWN_SEVERITY = {
+OWN_SEVERITY = {
     Kind.UPDATED: Severity.INFO,
     Kind.MISSING: Severity.WARNING,
     Kind.REAPPEARED: Severity.INFO,
     Kind.STUCK: Severity.WARNING,
     Kind.UNSTUCK: Severity.INFO,
 }
+"""Kinds whose severity does not depend on the state."""
 
 
 def is_stale(before: Snapshot | None, seen: Observation) -> bool:
@@ -157,7 +158,7 @@ def _transition(
         # A wall clock that was set back must not turn the window around.
         after=min(before.looked_at, seen_at) if before else None,
         before=seen_at,
-        severity=_OWN_SEVERITY.get(kind, after.severity),
+        severity=OWN_SEVERITY.get(kind, after.severity),
         reason=after.reason,
         occurred_at=_occurred_at(before, after) if tells_change else None,
         fields=after.fields,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
 from monitor import logs, pacing
+from monitor.condition import WIDESPREAD, Condition
 from monitor.errors import PartialSendError, SendError, SendReason
-from monitor.model import Delivery, DeliveryStatus, Settlement
+from monitor.model import Delivery, DeliveryStatus, Parking, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from anyio.abc import TaskGroup
@@ -23,12 +25,22 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 30.0
 """Seconds: the outbox is read at least so often, whatever the wall clock does meanwhile."""
 
+AHEAD = 200
+"""Deliveries that are read ahead of those under way."""
+
+MOST_UNSETTLED = 500
+"""Deliveries whose outcome may wait to be written; as many are repeated after a crash at worst."""
+
+_TOO_OLD = "older than max_age, while the sink was parked"
+
 
 class Dispatcher:
     """Sends the transitions routed to one sink: at least once, in order per job.
 
     Only the first pending delivery of each job is ever under way, so that one that
-    fails holds back the later ones of its job, and nothing else.
+    fails holds back the later ones of its job, and nothing else. A sink that takes
+    nothing at all gets one attempt at a time, ever more rarely up to once a minute; one
+    that is gone, or refuses everything, is parked until somebody resumes it in the store.
     """
 
     def __init__(
@@ -55,16 +67,26 @@ class Dispatcher:
         self._max_age = timedelta(seconds=max_age)
         self._concurrency = concurrency
         self._log = logs.get(sink=name)
-        self._under_way: dict[int, Delivery] = {}
+        self._condition = Condition(random)
+        self._claimed: dict[int, Delivery] = {}
+        self._ready: deque[Delivery] = deque()
+        self._ahead = max(AHEAD, concurrency * sink.batch_size)
         self._free = concurrency
         self._wake = anyio.Event()
         self._stopping = False
         self._failing = False
-        self.parked = False
-        """Whether the receiver asked for nothing more; a restart tries it again."""
+        self._parking: Parking | None = None
+        self._parking_kept = False
+
+    @property
+    def parked(self) -> bool:
+        """Whether the sink gets nothing until somebody resumes it."""
+        return self._parking is not None
 
     async def run(self) -> None:
         """Send until stopped; then finish the attempts under way."""
+        self._parking = await self._stored_parking()
+        self._parking_kept = self.parked
         async with anyio.create_task_group() as tasks:
             while not self._stopping:
                 await self._pause(await self.start_due(tasks))
@@ -85,27 +107,46 @@ class Dispatcher:
 
     async def start_due(self, tasks: TaskGroup) -> float:
         """Start what is due as far as there is room; return the seconds until there is more."""
-        if self.parked or not self._free:
-            return LONGEST_PAUSE
+        if self.parked:
+            return await self._while_parked()
+        if rest := self._condition.rest(self._clock.monotonic()):
+            return rest
         now = self._clock.now()
-        for batch in self._batches(await self._due(now)):
-            if self._stopping:
-                break
-            self._free -= 1
-            self._under_way.update((delivery.id, delivery) for delivery in batch)
-            tasks.start_soon(self._attempt, batch, name=f"deliver to {self.name}")
-        return await self._until_next(now) if self._free else LONGEST_PAUSE
+        complete = await self._read_ahead(now) if self._wants_more() else False
+        while self._ready and self._room():
+            self._start(tasks)
+        if self._ready or not self._room():
+            return LONGEST_PAUSE
+        return await self._until_next(now) if complete else 0
 
-    async def _due(self, now: datetime) -> list[Delivery]:
-        room = self._free * self._sink.batch_size
+    def _room(self) -> int:
+        """How many attempts may begin."""
+        unsettled = len(self._claimed) - len(self._ready)
+        if self.parked or self._stopping or unsettled >= MOST_UNSETTLED:
+            return 0
+        if self._condition.down:
+            return int(self._free == self._concurrency)
+        return self._free
+
+    def _wants_more(self) -> bool:
+        return len(self._ready) < self._room() * self._sink.batch_size
+
+    async def _read_ahead(self, now: datetime) -> bool:
+        """Claim more of what is due; return whether that is all."""
         # An attempt that ends while the store answers may still look pending in the answer.
-        under_way = set(self._under_way)
-        found = await self._store.due(self.name, now, room + len(under_way))
-        return [delivery for delivery in found if delivery.id not in under_way][:room]
+        claimed = set(self._claimed)
+        limit = self._ahead + len(claimed)
+        found = await self._store.due(self.name, now, limit)
+        new = [delivery for delivery in found if delivery.id not in claimed]
+        self._claimed.update((delivery.id, delivery) for delivery in new)
+        self._ready.extend(new)
+        return len(found) < limit
 
-    def _batches(self, due: Sequence[Delivery]) -> Iterable[Sequence[Delivery]]:
-        size = self._sink.batch_size
-        return (due[start : start + size] for start in range(0, len(due), size))
+    def _start(self, tasks: TaskGroup) -> None:
+        size = 1 if self._condition.down else self._sink.batch_size
+        batch = [self._ready.popleft() for _ in range(min(size, len(self._ready)))]
+        self._free -= 1
+        tasks.start_soon(self._attempt, batch, name=f"deliver to {self.name}")
 
     async def _until_next(self, now: datetime) -> float:
         """Look beyond ``now``: all that was due by then is under way."""
@@ -113,17 +154,40 @@ class Dispatcher:
         return (next_at - now).total_seconds() if next_at else LONGEST_PAUSE
 
     async def _attempt(self, batch: Sequence[Delivery]) -> None:
-        """Send once, settle each delivery by its own outcome, and make room."""
+        """Send once, make room, and settle each delivery by its own outcome."""
         started = self._clock.monotonic()
         failures = await self._send(batch)
         self._metrics.delivery_duration.labels(self.name).observe(self._clock.monotonic() - started)
+        revived = self._condition.refused
+        recovered = self._learn(batch, failures)
+        self._free += 1
+        if self._ready:
+            self._wake.set()
         async with anyio.create_task_group() as tasks:
             for delivery in batch:
                 tasks.start_soon(self._settle, delivery, failures.get(delivery.id))
+        await self._keep_parking(revived)
+        if recovered:
+            await self._store.hasten(self.name)
         for delivery in batch:
-            del self._under_way[delivery.id]
-        self._free += 1
+            del self._claimed[delivery.id]
         self._wake.set()
+
+    def _learn(self, batch: Sequence[Delivery], failures: Mapping[int, SendError]) -> bool:
+        """Draw conclusions on the sink itself; return whether it is back."""
+        recovered = False
+        for delivery in batch:
+            error = failures.get(delivery.id)
+            if error is None:
+                recovered |= self._condition.taken()
+                continue
+            self._condition.failed(delivery, error, self._clock.monotonic())
+            if error.reason.parks:
+                self._park(delivery, error, error.message)
+            elif self._condition.refusing:
+                reason = f"refused {WIDESPREAD} jobs in a row, at last: {error.message}"
+                self._park(delivery, error, reason)
+        return recovered
 
     async def _send(self, batch: Sequence[Delivery]) -> dict[int, SendError]:
         """Return the error of each delivery that was not taken, by its id."""
@@ -164,32 +228,84 @@ class Dispatcher:
     def judge(self, delivery: Delivery, error: SendError | None) -> Settlement:
         """Decide what becomes of a delivery after one attempt.
 
-        A receiver that is gone keeps what it did not take: it may come back.
+        What a parked sink did not take waits for better times.
         """
         now = self._clock.now()
         if error is None:
             return Settlement(delivery, DeliveryStatus.DELIVERED, now)
-        self.parked = self.parked or error.reason.parks
         dies_at = delivery.created_at + self._max_age
-        if not error.reason.retryable or now >= dies_at:
+        if now >= dies_at or not (error.reason.retryable or self.parked):
             return Settlement(delivery, DeliveryStatus.DEAD, now, error=error.message)
         delay = pacing.redelivery_delay(delivery.attempts, error.retry_after, self._random)
         due_at = min(now + timedelta(seconds=delay), dies_at)
         return Settlement(delivery, DeliveryStatus.PENDING, now, due_at, error.message)
 
+    # Parked
+
+    def _park(self, delivery: Delivery, error: SendError, reason: str) -> None:
+        if self._parking is None:
+            self._parking = Parking(self.name, self._clock.now(), reason)
+            self._log.error(logs.SINK_PARKED, **self._facts(delivery, error))
+            self._drop_ready()
+
+    def _drop_ready(self) -> None:
+        """Give back what was read ahead."""
+        while self._ready:
+            del self._claimed[self._ready.popleft().id]
+
+    async def _keep_parking(self, revived: Sequence[Delivery]) -> None:
+        """Write down that the sink is parked; it refused ``revived`` for no fault of theirs.
+
+        Their deaths were asked for before, and so they are written before this.
+        """
+        if self._parking and not self._parking_kept:
+            await self._store.park(self._parking, revived)
+            self._parking_kept = True
+
+    async def _while_parked(self) -> float:
+        """Let what is too old die; notice when somebody has resumed the sink."""
+        if not self._parking_kept:
+            return LONGEST_PAUSE
+        if await self._stored_parking():
+            return 0 if await self._expire() else LONGEST_PAUSE
+        self._drop_ready()  # what was read while it was being parked may stand second in line now
+        self._parking, self._parking_kept = None, False
+        self._condition = Condition(self._random)
+        self._log.info(logs.SINK_RESUMED)
+        return 0
+
+    async def _stored_parking(self) -> Parking | None:
+        return next((one for one in await self._store.parkings() if one.sink == self.name), None)
+
+    async def _expire(self) -> bool:
+        """Give up some of what is too old; return whether there was any."""
+        now = self._clock.now()
+        found = await self._store.due(self.name, now - self._max_age, self._ahead)
+        old = [delivery for delivery in found if delivery.id not in self._claimed]
+        async with anyio.create_task_group() as tasks:
+            for delivery in old:
+                tasks.start_soon(self._give_up, delivery, now)
+        return bool(old)
+
+    async def _give_up(self, delivery: Delivery, now: datetime) -> None:
+        settlement = Settlement(delivery, DeliveryStatus.DEAD, now, error=_TOO_OLD)
+        await self._store.settle(settlement)
+        self._metrics.deliveries.labels(self.name, settlement.status.value).inc()
+        self._log.error(logs.DELIVERY_DEAD, event_id=delivery.event["id"], job=delivery.key)
+
+    # Told
+
     def _count(self, settlement: Settlement, error: SendError | None) -> None:
         outcome = settlement.status.value
         if settlement.status is DeliveryStatus.PENDING and error is not None:
-            outcome = "parked" if error.reason.parks else "retried"
+            outcome = "parked" if self.parked else "retried"
         self._metrics.deliveries.labels(self.name, outcome).inc()
         if settlement.status is DeliveryStatus.DELIVERED:
             latency = (settlement.at - settlement.delivery.created_at).total_seconds()
             self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency))
 
     def _log_failure(self, delivery: Delivery, error: SendError) -> None:
-        if error.reason.parks:
-            self._log.error(logs.SINK_PARKED, **self._facts(delivery, error))
-        elif not self._failing:
+        if not (self._failing or self.parked):
             self._log.warning(logs.DELIVERY_FAILING, **self._facts(delivery, error))
         self._failing = True
 

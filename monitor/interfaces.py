@@ -149,6 +149,18 @@ class Store(Protocol):
         """Write down what became of one attempt."""
         ...
 
+    async def hasten(self, sink: str) -> None:
+        """Let every first-in-line delivery for ``sink`` that waits for its retry fall due."""
+        ...
+
+    async def park(self, parking: model.Parking, revived: Sequence[model.Delivery]) -> None:
+        """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
+        ...
+
+    async def parkings(self) -> Sequence[model.Parking]:
+        """The sinks that are parked, by name."""
+        ...
+
     async def backlog(self) -> Sequence[model.Backlog]:
         """What each sink still has to tell; sinks with nothing at all are absent."""
         ...

@@ -154,6 +154,9 @@ class Metrics:
         self.dead_letters = gauge(
             "dead_letters", "Deliveries given up, which can be replayed.", ("sink",)
         )
+        self.sink_parked = gauge(
+            "sink_parked", "Whether the sink gets nothing until somebody resumes it.", ("sink",)
+        )
         self.deliveries = counter(
             "deliveries_total", "Attempts to deliver a transition.", ("sink", "outcome")
         )
@@ -221,6 +224,7 @@ class Metrics:
         """Let every series of a sink exist before its first delivery."""
         self._sinks.add(sink)
         self._set_backlog(sink, None)
+        self.sink_parked.labels(sink)
         self.delivery_duration.labels(sink)
         self.delivery_latency.labels(sink)
         for outcome in DELIVERY_OUTCOMES:
@@ -236,6 +240,12 @@ class Metrics:
         found = {backlog.sink: backlog for backlog in backlogs}
         for sink in self._sinks | found.keys():
             self._set_backlog(sink, found.get(sink))
+
+    def set_parked(self, sinks: Iterable[str]) -> None:
+        """Show which of the expected sinks are parked."""
+        parked = set(sinks)
+        for sink in self._sinks:
+            self.sink_parked.labels(sink).set(sink in parked)
 
     def record(self, entry: Entry, before: Snapshot | None) -> None:
         """Count what was added to the ledger; ``before`` is the snapshot that it replaced."""

@@ -264,6 +264,15 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Parking:
+    """Why a sink gets nothing until somebody resumes it; ``reason`` holds no secret."""
+
+    sink: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """How much one sink still has to tell, and since when the oldest of it has waited."""
 

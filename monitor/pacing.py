@@ -252,3 +252,11 @@ def redelivery_delay(attempt: int, retry_after: float | None, random: Random) ->
     """
     jittered = full_jitter(attempt, FIRST_RETRY, LAST_RETRY, random)
     return max(jittered, min(retry_after or 0, LAST_RETRY))
+
+
+def probe_delay(probe: int, retry_after: float | None, random: Random) -> float:
+    """Return the seconds until a sink that takes nothing is tried again (``probe`` from 0).
+
+    A receiver's own Retry-After is honoured up to an hour.
+    """
+    return max(slow_probe(probe, 1, 60, random), min(retry_after or 0, LAST_RETRY))

@@ -25,10 +25,13 @@ _MIGRATING = 0x6A6F62_6D6967
 
 
 @asynccontextmanager
-async def opened(url: str, *, exclusive: bool = True) -> AsyncGenerator[database.Database]:
+async def opened(
+    url: str, *, exclusive: bool = True, migrate: bool = True
+) -> AsyncGenerator[database.Database]:
     """Open the database of ``url`` and bring its schema up to date.
 
-    ``exclusive=False`` lets other processes use it as well.
+    ``exclusive=False`` lets other processes use it as well. ``migrate=False`` makes and
+    changes no tables: they must be there, as this version writes them.
 
     Raises:
         ConfigurationError: the URL has none of the forms known.
@@ -36,19 +39,21 @@ async def opened(url: str, *, exclusive: bool = True) -> AsyncGenerator[database
         StoreError: it cannot be reached, read or written.
     """
     async with AsyncExitStack() as stack:
-        opening = _opening(url, exclusive=exclusive)
+        opening = _opening(url, exclusive=exclusive, create=migrate)
         found = await stack.enter_async_context(opening)
         with database.troubles_of(found.name):
             async with found.writer.begin():
-                await found.writer.run_sync(_migrate, found.name)
+                await found.writer.run_sync(_migrate if migrate else _verify, found.name)
         found.check()
         yield found
 
 
-def _opening(url: str, *, exclusive: bool) -> AbstractAsyncContextManager[database.Database]:
+def _opening(
+    url: str, *, exclusive: bool, create: bool
+) -> AbstractAsyncContextManager[database.Database]:
     scheme = url.partition(":")[0]
     if scheme == "sqlite":
-        return sqlite.opened(sqlite.path_of(url), exclusive=exclusive)
+        return sqlite.opened(sqlite.path_of(url), exclusive=exclusive, create=create)
     if scheme == "postgresql":
         return postgresql.opened(url, exclusive=exclusive)
     raise database.misnamed(
@@ -62,10 +67,34 @@ def _migrate(connection: sa.Connection, name: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+    config.set_main_option("script_location", _location())
+    _refuse_newer(connection, name, _steps())
+    command.upgrade(config, "head")
+
+
+def _verify(connection: sa.Connection, name: str) -> None:
+    """Look whether every step was taken."""
+    _refuse_newer(connection, name, _steps())
+    at = MigrationContext.configure(connection).get_current_revision()
+    if at is None:
+        raise errors.StoreError(f"store {name}: there is nothing in it yet (job-monitor run)")
+    if at != _steps().get_current_head():
+        raise errors.StoreError(
+            f"store {name}: written by an older version of job-monitor (start this one's daemon)"
+        )
+
+
+def _refuse_newer(connection: sa.Connection, name: str, steps: ScriptDirectory) -> None:
+    known = {step.revision for step in steps.walk_revisions()}
     if set(MigrationContext.configure(connection).get_current_heads()) - known:
         raise errors.StoreError(
             f"store {name}: written by a newer version of job-monitor (install that one again)"
         )
-    command.upgrade(config, "head")
+
+
+def _steps() -> ScriptDirectory:
+    return ScriptDirectory(str(_MIGRATIONS))
+
+
+def _location() -> str:
+    return str(_MIGRATIONS).replace("%", "%%")

@@ -8,13 +8,17 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.stores import schema
-from monitor.stores.schema import deliveries, jobs, sources, transitions
+from monitor.stores.schema import deliveries, jobs, sink_state, sources, transitions
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 SOURCES = sa.select(sources)
+PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
+    sink_state.c.sink
+)
 
 
 def snapshot(key: str) -> sa.Select[Any]:
@@ -32,6 +36,7 @@ def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
             deliveries.c.attempts,
             deliveries.c.created_at,
             deliveries.c.due_at,
+            deliveries.c.replayed,
             transitions.c.event,
         )
         .join_from(deliveries, transitions)
@@ -97,16 +102,70 @@ def events(after: int, limit: int, key: str | None) -> sa.Select[Any]:
     return statement.where(transitions.c.key == key).order_by(transitions.c.sequence)
 
 
-def listing(sink: str | None, status: model.DeliveryStatus | None, limit: int) -> sa.Select[Any]:
-    """Deliveries as they stand, newest first."""
-    statement = sa.select(
-        *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
-        *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
-        transitions.c.event_id,
-        transitions.c.kind,
-    ).join_from(deliveries, transitions)
+def history(
+    job: str | None, since: datetime | None, kinds: Collection[str] | None, limit: int
+) -> sa.Select[Any]:
+    """Return the newest transitions first; ``job`` is a key or an id."""
+    statement = sa.select(transitions.c.position, transitions.c.event)
+    if job is not None:
+        statement = statement.where(_is_about(transitions, job))
+    if since is not None:
+        statement = statement.where(transitions.c.observed_at >= since)
+    if kinds is not None:
+        statement = statement.where(transitions.c.kind.in_(sorted(kinds)))
+    return statement.order_by(transitions.c.position.desc()).limit(limit)
+
+
+_STANDING = sa.select(
+    *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
+    *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
+    deliveries.c.replayed,
+    transitions.c.event_id,
+    transitions.c.kind,
+).join_from(deliveries, transitions)
+
+
+def listing(
+    sink: str | None, status: model.DeliveryStatus | None, limit: int, job: str | None = None
+) -> sa.Select[Any]:
+    """Deliveries as they stand, newest first; ``job`` is a key or an id."""
+    statement = _STANDING
     if sink is not None:
         statement = statement.where(deliveries.c.sink == sink)
     if status is not None:
         statement = statement.where(schema.status_is(status))
+    if job is not None:
+        statement = statement.where(_is_about(deliveries, job))
     return statement.order_by(deliveries.c.id.desc()).limit(limit)
+
+
+def standing(delivery: int) -> sa.Select[Any]:
+    """One delivery as it stands, with its event."""
+    return _STANDING.add_columns(transitions.c.event).where(deliveries.c.id == delivery)
+
+
+def settled(
+    sink: str,
+    statuses: Collection[model.DeliveryStatus],
+    since: datetime | None,
+    after: int,
+    limit: int,
+) -> sa.Select[Any]:
+    """Deliveries that came to their end, by position later than ``after``, with their events."""
+    statement = (
+        sa.select(deliveries.c.id, deliveries.c.position, deliveries.c.replayed)
+        .add_columns(transitions.c.event)
+        .join_from(deliveries, transitions)
+        .where(deliveries.c.sink == sink, deliveries.c.position > after)
+        .where(sa.or_(*(schema.status_is(status) for status in statuses)))
+    )
+    if since is not None:
+        statement = statement.where(transitions.c.observed_at >= since)
+    return statement.order_by(deliveries.c.position).limit(limit)
+
+
+def _is_about(table: sa.Table, job: str) -> sa.ColumnElement[bool]:
+    """Compare with a whole key, or with the id at the end of one."""
+    end = f"/{job}"
+    start = sa.func.length(table.c.key) - len(end) + 1
+    return sa.or_(table.c.key == job, sa.func.substr(table.c.key, start) == end)

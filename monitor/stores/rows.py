@@ -38,6 +38,7 @@ class StoredDelivery:
     due_at: datetime | None
     settled_at: datetime | None
     last_error: str | None
+    replayed: bool
 
 
 def encode(value: Any) -> str:
@@ -116,16 +117,29 @@ def delivery(row: Row[Any]) -> model.Delivery:
         id=row.id,
         sink=row.sink,
         key=row.key,
-        event=orjson.loads(row.event),
+        event=sent_event(row),
         attempts=row.attempts,
         created_at=row.created_at,
         due_at=row.due_at,
     )
 
 
+def sent_event(row: Row[Any]) -> dict[str, Any]:
+    """Make the CloudEvent as it is sent: a delivery that is replayed says so."""
+    told: dict[str, Any] = orjson.loads(row.event)
+    if row.replayed:
+        told["data"]["replayed"] = True
+    return told
+
+
+def parking(row: Row[Any]) -> model.Parking:
+    """Make the parking of a row of ``sink_state``."""
+    return model.Parking(row.sink, row.parked_at, row.reason)
+
+
 def stored_delivery(row: Row[Any]) -> StoredDelivery:
     """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
-    columns = row._asdict()
+    columns = {name: value for name, value in row._asdict().items() if name != "event"}
     return StoredDelivery(**columns | {"status": model.DeliveryStatus(row.status)})
 
 
@@ -188,6 +202,15 @@ def delivery_row(sink: str, key: str, created_at: datetime) -> dict[str, Any]:
         "status": model.DeliveryStatus.PENDING.value,
         "attempts": 0,
         "created_at": created_at,
+    }
+
+
+def parking_row(parking: model.Parking) -> dict[str, Any]:
+    """Make the row of ``sink_state``."""
+    return {
+        "sink": parking.sink,
+        "parked_at": parking.at,
+        "reason": short_error(parking.reason),
     }
 
 

@@ -117,6 +117,7 @@ deliveries = sa.Table(
     sa.Column("due_at", Moment),
     sa.Column("settled_at", Moment),
     sa.Column("last_error", sa.Text),
+    sa.Column("replayed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("position", "sink", name="deliveries_position_sink"),
     sa.Index(
         "deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST, postgresql_where=_FIRST
@@ -126,7 +127,7 @@ deliveries = sa.Table(
         "deliveries_line",
         "sink",
         "key",
-        "position",
+        "id",
         "created_at",
         "status",
         sqlite_where=_PENDING,
@@ -135,7 +136,16 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     # A number is never given twice, so that a late settlement cannot meet another delivery.
     sqlite_autoincrement=True,
-    comment="due_at is set on the first pending delivery of each (sink, key), and on no other.",
+    comment="A line is a (sink, key), in the order of id; due_at is set on its first pending one.",
+)
+
+sink_state = sa.Table(
+    "sink_state",
+    metadata,
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("parked_at", Moment, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    comment="The sinks that are parked; no row means that nothing is the matter.",
 )
 
 

@@ -9,10 +9,10 @@ import anyio
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import commits, database, engine, reads, rows, schema, writes
+from monitor.stores import commits, database, engine, outbox, reads, rows, schema, writes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from monitor.interfaces import Clock
@@ -27,18 +27,20 @@ async def open_store(
     on_commit: Callable[[float], None] | None = None,
     *,
     exclusive: bool = True,
+    migrate: bool = True,
 ) -> AsyncGenerator[SqlStore]:
     """Open the store of ``url`` and bring its schema up to date.
 
     ``on_commit`` is told the seconds that each commit took. ``exclusive=False`` lets
-    other processes use the same store at the same time.
+    other processes use the same store at the same time. ``migrate=False`` makes and
+    changes no tables: the store must be there, as this version writes it.
 
     Raises:
         ConfigurationError: the URL has none of the forms known.
         StoreLockedError: another process uses it.
         StoreError: it cannot be reached, read or written.
     """
-    async with engine.opened(url, exclusive=exclusive) as opened:
+    async with engine.opened(url, exclusive=exclusive, migrate=migrate) as opened:
         with database.troubles_of(opened.name):
             async with opened.readers.connect() as connection:
                 ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
@@ -125,7 +127,45 @@ class SqlStore:
 
     async def settle(self, settlement: model.Settlement) -> None:
         """Write down what became of one attempt; one that names an error counts as failed."""
-        await self._commits.submit(writes.Settle(settlement))
+        await self._commits.submit(outbox.Settle(settlement))
+
+    async def hasten(self, sink: str) -> None:
+        """Let every first-in-line delivery for ``sink`` that waits for its retry fall due."""
+        await self._commits.submit(outbox.Hasten(sink))
+
+    async def park(self, parking: model.Parking, revived: Sequence[model.Delivery] = ()) -> None:
+        """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
+        await self._commits.submit(outbox.Park(parking, tuple(revived)))
+
+    async def resume(self, sink: str) -> bool:
+        """Park a sink no more, and let what waits fall due; ``False`` if it was not parked."""
+        return bool(await self._commits.submit(outbox.Resume(sink)))
+
+    async def parkings(self) -> Sequence[model.Parking]:
+        """The sinks that are parked, by name."""
+        return [rows.parking(row) for row in await self._read(reads.PARKINGS)]
+
+    async def settled(
+        self,
+        sink: str,
+        statuses: Collection[model.DeliveryStatus],
+        since: datetime | None,
+        after: int = 0,
+    ) -> Sequence[tuple[int, int, dict[str, Any]]]:
+        """(id, position, CloudEvent) of some deliveries at their end, by position.
+
+        All of them are later than the position ``after``; ``since`` is when the change was
+        observed.
+        """
+        found = await self._read(reads.settled(sink, statuses, since, after, writes.MOST_POSITIONS))
+        return [(row.id, row.position, rows.sent_event(row)) for row in found]
+
+    async def replay(self, ids: Sequence[int]) -> int:
+        """Send at most 500 deliveries at their end again, behind what waits; return how many.
+
+        Each gets a new id, and says that it is replayed.
+        """
+        return await self._commits.submit(outbox.Replay(tuple(ids), self._clock.now()))
 
     async def backlog(self) -> Sequence[model.Backlog]:
         """What each sink still has to tell; sinks with nothing at all are absent."""
@@ -159,10 +199,27 @@ class SqlStore:
         sink: str | None = None,
         status: model.DeliveryStatus | None = None,
         limit: int = 100,
+        job: str | None = None,
     ) -> Sequence[rows.StoredDelivery]:
-        """Deliveries as they stand, newest first."""
-        found = await self._read(reads.listing(sink, status, limit))
+        """Deliveries as they stand, newest first; ``job`` is a key or an id."""
+        found = await self._read(reads.listing(sink, status, limit, job))
         return [rows.stored_delivery(row) for row in found]
+
+    async def delivery(self, number: int) -> tuple[rows.StoredDelivery, dict[str, Any]] | None:
+        """One delivery as it stands, and its CloudEvent."""
+        found = await self._read(reads.standing(number))
+        return next(((rows.stored_delivery(row), rows.sent_event(row)) for row in found), None)
+
+    async def history(
+        self,
+        job: str | None = None,
+        since: datetime | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """(position, CloudEvent) of the newest transitions, in order; ``job`` is a key or an id."""
+        found = await self._read(reads.history(job, since, kinds, limit))
+        return [rows.event(row) for row in reversed(found)]
 
     async def ping(self) -> None:
         """Commit something that changes nothing; raise StoreError where that fails."""

@@ -57,12 +57,16 @@ def path_of(url: str) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path, *, exclusive: bool) -> AsyncGenerator[database.Database]:
-    """Open the file, making it if need be (for its owner's eyes alone)."""
+async def opened(
+    path: Path, *, exclusive: bool, create: bool = True
+) -> AsyncGenerator[database.Database]:
+    """Open the file, making it if need be and permitted (for its owner's eyes alone)."""
     name = str(path)
     async with AsyncExitStack() as stack:
         if not path.parent.is_dir():
             raise errors.StoreError(f"store {path}: its directory does not exist (make it first)")
+        if not create:
+            _require(path)
         if exclusive:
             stack.enter_context(_locked(path))
         _make(path)
@@ -129,6 +133,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _require(path: Path) -> None:
+    if not path.exists():
+        raise errors.StoreError(f"store {path}: there is none yet (job-monitor run makes it)")
 
 
 def _make(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import rows, schema
+from monitor.stores import outbox, rows, schema
 from monitor.stores.schema import deliveries, jobs, ledger, sources, transitions
 
 if TYPE_CHECKING:
@@ -40,13 +40,6 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """What became of one attempt."""
-
-    settlement: model.Settlement
-
-
-@dataclass(frozen=True, slots=True)
 class Touch:
     """When jobs or sources, by key, were last looked at."""
 
@@ -65,7 +58,17 @@ class Ping:
     """Nothing but a commit that writes."""
 
 
-Unit = Record | Settle | Touch | Prune | Ping
+Unit = (
+    Record
+    | outbox.Settle
+    | Touch
+    | Prune
+    | outbox.Hasten
+    | outbox.Park
+    | outbox.Resume
+    | outbox.Replay
+    | Ping
+)
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
@@ -76,39 +79,6 @@ _FORGET = sa.delete(transitions).where(
         deliveries.c.position == transitions.c.position,
         schema.status_is(model.DeliveryStatus.PENDING),
     ),
-)
-
-_IS_OPEN = sa.and_(
-    deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
-)
-_SETTLED = {
-    "attempts": deliveries.c.attempts + sa.bindparam("failed", type_=sa.Integer),
-    "last_error": sa.bindparam("error"),
-}
-_RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
-_CLOSE = (
-    sa.update(deliveries)
-    .where(_IS_OPEN)
-    .values(status=sa.bindparam("to"), settled_at=sa.bindparam("at"), due_at=None, **_SETTLED)
-)
-
-_first = deliveries.alias("first")
-_ADVANCE = (
-    sa.update(deliveries)
-    .where(
-        deliveries.c.due_at.is_(None),
-        deliveries.c.id
-        == sa.select(_first.c.id)
-        .where(
-            schema.status_is(model.DeliveryStatus.PENDING, _first),
-            _first.c.sink == sa.bindparam("of_sink"),
-            _first.c.key == sa.bindparam("of_key"),
-        )
-        .order_by(_first.c.position)
-        .limit(1)
-        .scalar_subquery(),
-    )
-    .values(due_at=deliveries.c.created_at)
 )
 
 
@@ -146,25 +116,31 @@ async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]
     position: int = (await connection.execute(_LOCK)).scalar_one()
     records = await _accepted(connection, [unit for unit in units if isinstance(unit, Record)])
     added, delivered = _numbered(records, position)
-    await _many(connection, sa.insert(transitions), added)
-    await _many(connection, sa.insert(deliveries), delivered)
-    settled = [unit.settlement for unit in units if isinstance(unit, Settle)]
-    await _settle(connection, settled)
-    await _advance(connection, delivered, settled)
+    await outbox.many(connection, sa.insert(transitions), added)
+    await outbox.many(connection, sa.insert(deliveries), delivered)
+    settled = [unit.settlement for unit in units if isinstance(unit, outbox.Settle)]
+    await outbox.settle(connection, settled)
+    await outbox.advance(connection, delivered, settled)
     await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
     await connection.execute(_MOVE, {"to": position + len(added)})
     taken = {id(record) for record in records}
-    return [
-        await _prune(connection, unit) if isinstance(unit, Prune) else int(id(unit) in taken)
-        for unit in units
-    ]
+    return [await _written(connection, unit, id(unit) in taken) for unit in units]
 
 
-async def _many(
-    connection: AsyncConnection, statement: sa.Insert | sa.Update, rows: Sequence[Any]
-) -> None:
-    if rows:
-        await connection.execute(statement, rows)
+async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001
+    """Do what comes one by one, and count what was written."""
+    match unit:
+        case Prune():
+            return await _prune(connection, unit)
+        case outbox.Hasten():
+            return await outbox.hasten(connection, unit.sink)
+        case outbox.Park():
+            return await outbox.park(connection, unit)
+        case outbox.Resume():
+            return await outbox.resume(connection, unit.sink)
+        case outbox.Replay():
+            return await outbox.replay(connection, unit)
+    return int(taken)
 
 
 async def _accepted(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
@@ -191,9 +167,9 @@ async def _accepted_in(
         (updates if record.key in stored else inserts).append(record.row)
         stored[record.key] = record.row["sequence"]
         accepted.append(record)
-    await _many(connection, sa.insert(table), inserts)
+    await outbox.many(connection, sa.insert(table), inserts)
     replacement = sa.update(table).where(table.c.key == sa.bindparam("of"))
-    await _many(connection, replacement, [{**row, "of": row["key"]} for row in updates])
+    await outbox.many(connection, replacement, [{**row, "of": row["key"]} for row in updates])
     return accepted
 
 
@@ -223,34 +199,6 @@ def _numbered(
     return added, delivered
 
 
-async def _settle(connection: AsyncConnection, settled: Sequence[model.Settlement]) -> None:
-    retries, closes = [], []
-    for one in settled:
-        row = {
-            "of": one.delivery.id,
-            "failed": int(one.error is not None),
-            "error": rows.short_error(one.error),
-        }
-        if one.status is model.DeliveryStatus.PENDING:
-            retries.append(row | {"due": one.due_at})
-        else:
-            closes.append(row | {"to": one.status.value, "at": one.at})
-    await _many(connection, _RETRY, retries)
-    await _many(connection, _CLOSE, closes)
-
-
-async def _advance(
-    connection: AsyncConnection,
-    delivered: Sequence[Mapping[str, Any]],
-    settled: Sequence[model.Settlement],
-) -> None:
-    """Let the first pending delivery of each line that was written to fall due."""
-    lines = {(row["sink"], row["key"]) for row in delivered}
-    lines |= {(one.delivery.sink, one.delivery.key) for one in settled}
-    places = [{"of_sink": sink, "of_key": key} for sink, key in sorted(lines)]
-    await _many(connection, _ADVANCE, places)
-
-
 async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
     looks = [look for touch in touches for look in touch.looks.items()]
     for table in (jobs, sources):
@@ -258,7 +206,7 @@ async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
         places = [
             {"of": key, "at": at} for key, at in looks if key.startswith("source:") is of_sources
         ]
-        await _many(connection, _look(table), places)
+        await outbox.many(connection, _look(table), places)
 
 
 def _look(table: sa.Table) -> sa.Update:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import reads, writes
+from monitor.stores import outbox, reads
 from monitor.stores.sql import open_store
 from tests.contracts.store_examples import SECOND, T0, SettableClock, delivered, entry, failed
 
@@ -131,7 +131,7 @@ async def test_every_question_is_answered_from_an_index(sqlite_url, name):
 
 async def test_letting_the_next_of_a_line_follow_takes_two_steps_in_indexes(sqlite_url):
     async with open_store(sqlite_url, SettableClock()) as store:
-        plan = await _plan(store, writes._ADVANCE)
+        plan = await _plan(store, outbox.ADVANCE)
     assert "COVERING INDEX deliveries_line (sink=? AND key=?)" in plan
     assert "deliveries USING INTEGER PRIMARY KEY (rowid=?)" in plan
     assert "SCAN" not in plan

@@ -1,0 +1,202 @@
+"""What can be asked of the outbox: settle, park, resume and replay, each in an open transaction.
+
+A line is a (sink, key); its deliveries go out in the order of their ids, and ``due_at`` is set
+on the first pending one alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import rows, schema
+from monitor.stores.schema import deliveries, sink_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of one attempt."""
+
+    settlement: model.Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Hasten:
+    """A sink whose retries need not wait any more."""
+
+    sink: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A sink to park, and deliveries that did not deserve to die."""
+
+    parking: model.Parking
+    revived: tuple[model.Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A sink to park no more."""
+
+    sink: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Deliveries of one sink to send again, unless they are pending."""
+
+    ids: tuple[int, ...]
+    created_at: datetime
+
+
+_IS_OPEN = sa.and_(
+    deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
+)
+_SETTLED = {
+    "attempts": deliveries.c.attempts + sa.bindparam("failed", type_=sa.Integer),
+    "last_error": sa.bindparam("error"),
+}
+_RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
+_CLOSE = (
+    sa.update(deliveries)
+    .where(_IS_OPEN)
+    .values(status=sa.bindparam("to"), settled_at=sa.bindparam("at"), due_at=None, **_SETTLED)
+)
+
+_first = deliveries.alias("first")
+ADVANCE = (
+    sa.update(deliveries)
+    .where(
+        deliveries.c.due_at.is_(None),
+        deliveries.c.id
+        == sa.select(_first.c.id)
+        .where(
+            schema.status_is(model.DeliveryStatus.PENDING, _first),
+            _first.c.sink == sa.bindparam("of_sink"),
+            _first.c.key == sa.bindparam("of_key"),
+        )
+        .order_by(_first.c.id)
+        .limit(1)
+        .scalar_subquery(),
+    )
+    .values(due_at=deliveries.c.created_at)
+)
+
+_REVIVE = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.DEAD))
+    .values(status=model.DeliveryStatus.PENDING.value, settled_at=None)
+)
+# Whoever stood first in a line may have somebody before it now.
+_HALT = (
+    sa.update(deliveries)
+    .where(
+        deliveries.c.sink == sa.bindparam("of_sink"),
+        deliveries.c.key == sa.bindparam("of_key"),
+        schema.status_is(model.DeliveryStatus.PENDING),
+    )
+    .values(due_at=None)
+)
+_REPLAYABLE = (
+    sa.select(deliveries.c.id, deliveries.c.sink, deliveries.c.key, deliveries.c.position)
+    .where(
+        deliveries.c.id.in_(sa.bindparam("ids", expanding=True)),
+        deliveries.c.status != model.DeliveryStatus.PENDING.value,
+    )
+    .order_by(deliveries.c.position)
+)
+_REMOVE = sa.delete(deliveries).where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+async def many(
+    connection: AsyncConnection, statement: sa.Insert | sa.Update, rows: Sequence[Any]
+) -> None:
+    """Execute a statement once for each row, if there are any."""
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement]) -> None:
+    """Write down what became of attempts; what is settled already stays so."""
+    retries, closes = [], []
+    for one in settled:
+        row = {
+            "of": one.delivery.id,
+            "failed": int(one.error is not None),
+            "error": rows.short_error(one.error),
+        }
+        if one.status is model.DeliveryStatus.PENDING:
+            retries.append(row | {"due": one.due_at})
+        else:
+            closes.append(row | {"to": one.status.value, "at": one.at})
+    await many(connection, _RETRY, retries)
+    await many(connection, _CLOSE, closes)
+
+
+async def advance(
+    connection: AsyncConnection,
+    delivered: Sequence[Mapping[str, Any]],
+    settled: Sequence[model.Settlement],
+) -> None:
+    """Let the first pending delivery of each line that was written to fall due."""
+    lines = {(row["sink"], row["key"]) for row in delivered}
+    lines |= {(one.delivery.sink, one.delivery.key) for one in settled}
+    await many(connection, ADVANCE, _places(lines))
+
+
+def _places(lines: set[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"of_sink": sink, "of_key": key} for sink, key in sorted(lines)]
+
+
+async def hasten(connection: AsyncConnection, sink: str) -> int:
+    """Let the first of each line of a sink fall due, whatever it waits for; return how many."""
+    first = sa.and_(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
+    waits = deliveries.c.due_at > deliveries.c.created_at
+    hastened = sa.update(deliveries).where(first, waits).values(due_at=deliveries.c.created_at)
+    return (await connection.execute(hastened)).rowcount
+
+
+async def resume(connection: AsyncConnection, sink: str) -> int:
+    """Park a sink no more, and hasten it; return 0 if it was not parked."""
+    await hasten(connection, sink)
+    gone = sa.delete(sink_state).where(sink_state.c.sink == sink)
+    return (await connection.execute(gone)).rowcount
+
+
+async def park(connection: AsyncConnection, unit: Park) -> int:
+    """Park a sink, and bring the dead of ``unit.revived`` back to their old places; return 1."""
+    row = rows.parking_row(unit.parking)
+    await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
+    await connection.execute(sa.insert(sink_state), row)
+    places = _places({(one.sink, one.key) for one in unit.revived})
+    await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
+    await many(connection, _HALT, places)
+    await many(connection, ADVANCE, places)
+    return 1
+
+
+async def replay(connection: AsyncConnection, unit: Replay) -> int:
+    """Put new deliveries behind what waits; their new ids keep a late settlement away."""
+    found = (await connection.execute(_REPLAYABLE, {"ids": list(unit.ids)})).all()
+    await connection.execute(_REMOVE, {"ids": [row.id for row in found]})
+    again = [
+        {
+            **rows.delivery_row(row.sink, row.key, unit.created_at),
+            "position": row.position,
+            "replayed": True,
+        }
+        for row in found
+    ]
+    await many(connection, sa.insert(deliveries), again)
+    await many(connection, ADVANCE, _places({(row.sink, row.key) for row in found}))
+    return len(found)

@@ -1,0 +1,356 @@
+"""Sending again, parked sinks, and what commands read: over every kind of store."""
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from monitor import replay
+from monitor.errors import StoreError
+from monitor.model import DeliveryStatus, Parking
+from monitor.stores import engine, schema
+from monitor.stores.sql import open_store
+from tests.contracts.store_examples import (
+    SECOND,
+    T0,
+    SettableClock,
+    dead,
+    delivered,
+    entry,
+    failed,
+    job,
+    source_entry,
+)
+
+PENDING, DELIVERED, DEAD = DeliveryStatus
+PARKING = Parking("ops", T0, "410")
+
+
+@pytest.fixture
+def opened(store_url):
+    return lambda **options: open_store(store_url, SettableClock(), **options)
+
+
+async def _only(store, sink="ops"):
+    (first,) = await store.due(sink, T0, 10)
+    return first
+
+
+async def _drain(store, sink="ops"):
+    """Deliver all that is due, in order; return (job, sequence, replayed)."""
+    told = []
+    while found := await store.due(sink, T0, 1):
+        data = found[0].event["data"]
+        told.append((found[0].event["subject"], data["sequence"], data["replayed"]))
+        await store.settle(delivered(found[0]))
+    return told
+
+
+async def _replayed(store, **selected):
+    pages = [page async for page in replay.replay(store, replay.Selection("ops", **selected))]
+    return sum(map(len, pages))
+
+
+async def test_a_dead_delivery_is_sent_again_behind_what_waits(opened):
+    async with opened() as store:
+        for sequence in (1, 2, 3):
+            await store.record(entry(1, sequence))
+        original = await _only(store)
+        await store.settle(dead(original))
+        assert await _replayed(store) == 1
+        again = (await store.due("ops", T0, 10))[0]
+        assert again.event["data"]["sequence"] == 2
+        assert await _drain(store) == [
+            ("job-1", 2, False),
+            ("job-1", 3, False),
+            ("job-1", 1, True),
+        ]
+        (latest, *_) = await store.deliveries(limit=1)
+        assert (latest.event_id, latest.replayed) == (original.event["id"], True)
+        assert latest.id != original.id
+
+
+async def test_a_replayed_job_comes_in_the_order_of_the_ledger_and_new_changes_follow(opened):
+    async with opened() as store:
+        for sequence in (1, 2, 3):
+            await store.record(entry(1, sequence))
+            await store.settle(dead(await _only(store)))
+        (first, *_) = await store.settled("ops", (DEAD,), None)
+        await store.replay([first[0]])
+        await store.settle(dead(await _only(store)))
+        assert await _replayed(store) == 3
+        await store.record(entry(1, 4))
+        assert [number for _, number, _ in await _drain(store)] == [1, 2, 3, 4]
+
+
+async def test_what_was_delivered_is_sent_again_on_request_alone(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.record(entry(2, 1))
+        await _drain(store)
+        assert await _replayed(store) == 0
+        assert await _replayed(store, statuses=(DEAD, DELIVERED)) == 2
+        assert await _drain(store) == [("job-1", 1, True), ("job-2", 1, True)]
+
+
+async def test_what_is_pending_and_other_sinks_are_left_alone(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1, sinks=("ops", "audit")))
+        pending = await _only(store)
+        await store.settle(dead(await _only(store, "audit")))
+        assert await store.replay([pending.id]) == 0
+        assert await _replayed(store, statuses=(DEAD, DELIVERED)) == 0
+        assert [one.status for one in await store.deliveries("audit")] == [DEAD]
+
+
+async def test_a_late_settlement_does_not_meet_the_replayed_delivery(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        original = await _only(store)
+        await store.settle(dead(original))
+        await _replayed(store)
+        await store.settle(delivered(original))
+        assert (await _only(store)).event["data"]["replayed"] is True
+
+
+async def test_matches_and_times_choose_what_is_sent_again(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.record(entry(2, 1))
+        await store.record(source_entry(1))
+        for one in await store.due("ops", T0, 10):
+            await store.settle(dead(one))
+        never = {"match": (("job", ("job-9",)),)}
+        assert await _replayed(store, **never) == 0
+        assert await _replayed(store, since=T0 + SECOND) == 0
+        assert await _replayed(store, match=(("kind", ("source.*",)),)) == 1
+        chosen = (("job", ("job-2", job(3).key)), ("labels.team", ("vis*",)), ("phase", ("run*",)))
+        assert await _replayed(store, since=T0, match=chosen) == 1
+        told = [event for event, _, _ in await _drain(store)]
+        assert told == ["panorama", "job-2"]
+
+
+async def test_a_dry_run_changes_nothing(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.settle(dead(await _only(store)))
+        selection = replay.Selection("ops")
+        pages = [page async for page in replay.replay(store, selection, dry_run=True)]
+        assert [event["subject"] for page in pages for event in page] == ["job-1"]
+        assert await store.due("ops", T0, 10) == []
+
+
+async def test_more_than_a_page_is_sent_again_in_order(opened):
+    async with opened() as store:
+        for sequence in range(1, 604):
+            await store.record(entry(1, sequence, sinks=("ops",)))
+        async with store._database.writer.begin():
+            await store._database.writer.execute(
+                sa.update(schema.deliveries).values(status="dead", due_at=None, settled_at=T0)
+            )
+        assert await _replayed(store) == 603
+        first = await _only(store)
+        assert first.event["data"]["sequence"] == 1
+        rows = await store.deliveries(limit=1000)
+        assert [row.position for row in reversed(rows)] == list(range(1, 604))
+
+
+# --- parked sinks
+
+
+async def test_a_parked_sink_stays_parked_over_a_restart_until_it_is_resumed(opened):
+    async with opened() as store:
+        await store.park(PARKING)
+        await store.park(Parking("audit", T0, "text\nof two lines"))
+    async with opened() as store:
+        parked = await store.parkings()
+        assert parked == [Parking("audit", T0, "text of two lines"), PARKING]
+        assert await store.resume("ops") is True
+        assert await store.resume("ops") is False
+        assert [one.sink for one in await store.parkings()] == ["audit"]
+
+
+async def test_the_last_word_on_a_parked_sink_stands(opened):
+    async with opened() as store:
+        await store.park(PARKING)
+        await store.park(Parking("ops", T0 + SECOND, "403"))
+        assert await store.parkings() == [Parking("ops", T0 + SECOND, "403")]
+
+
+async def test_parking_takes_back_deaths_and_keeps_the_order(opened):
+    async with opened() as store:
+        for sequence in (1, 2, 3):
+            await store.record(entry(1, sequence))
+        lost = []
+        for _ in range(2):
+            lost.append(await _only(store))
+            await store.settle(dead(lost[-1]))
+        await store.settle(failed(await _only(store), T0 + 60 * SECOND))
+        await store.park(PARKING, lost)
+        assert [one.dead for one in await store.backlog()] == [0]
+        assert await _drain(store) == [("job-1", number, False) for number in (1, 2, 3)]
+
+
+async def test_parking_does_not_take_back_what_was_delivered(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        one = await _only(store)
+        await store.settle(delivered(one))
+        await store.park(PARKING, [one])
+        assert [row.status for row in await store.deliveries()] == [DELIVERED]
+
+
+@pytest.mark.parametrize("how", ["resume", "hasten"])
+async def test_what_waits_for_a_retry_need_not_wait_any_more(opened, how):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.record(entry(1, 2))
+        await store.record(entry(2, 1, sinks=("audit",)))
+        for sink in ("ops", "audit"):
+            await store.settle(failed(await _only(store, sink), T0 + 60 * SECOND))
+        await getattr(store, how)("ops")
+        assert [one.attempts for one in await store.due("ops", T0, 10)] == [1]
+        assert await store.due("audit", T0, 10) == []
+
+
+# --- what commands read
+
+
+async def test_the_ledger_is_read_from_its_end(opened):
+    async with opened() as store:
+        for number in (1, 11):
+            for sequence in (1, 2):
+                await store.record(entry(number, sequence))
+        await store.record(source_entry(1))
+
+        async def positions(**chosen):
+            return [position for position, _ in await store.history(**chosen)]
+
+        assert await positions(limit=2) == [4, 5]
+        assert await positions(job="job-1") == [1, 2]
+        assert await positions(job=job(11).key, limit=1) == [4]
+        assert await positions(job="JOB-1") == []
+        assert await positions(kinds=["source.unavailable"]) == [5]
+        assert await positions(since=T0) == [1, 2, 3, 4, 5]
+        assert await positions(since=T0 + SECOND) == []
+
+
+async def test_deliveries_are_listed_by_job_and_shown_with_their_event(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.record(entry(11, 1))
+        (row,) = await store.deliveries(job="job-1")
+        assert row.key == job(1).key
+        assert await store.deliveries(job="b-1") == []
+        standing, event = await store.delivery(row.id)
+        assert standing == row
+        assert event["id"] == row.event_id
+        assert await store.delivery(99) is None
+
+
+# --- beside a daemon, and over versions
+
+
+async def test_a_command_works_beside_the_owner(opened):
+    async with opened() as owner:
+        await owner.record(entry(1, 1))
+        await owner.settle(dead(await _only(owner)))
+        async with opened(exclusive=False, migrate=False) as beside:
+            assert await _replayed(beside) == 1
+        assert (await _only(owner)).event["data"]["replayed"] is True
+
+
+async def test_a_command_makes_no_store(opened, store_url, tmp_path):
+    for _ in range(2):
+        with pytest.raises(StoreError, match="there is n") as caught:
+            async with opened(exclusive=False, migrate=False):
+                pass
+        assert "\n" not in str(caught.value)
+    if store_url.startswith("sqlite"):
+        assert list(tmp_path.iterdir()) == []
+
+
+@asynccontextmanager
+async def _stepped(store_url, monkeypatch, revision):
+    """Open a database with the tables of an older version."""
+
+    def step(connection, _name):
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(engine._MIGRATIONS))
+        command.upgrade(config, revision)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_migrate", step)
+        async with engine.opened(store_url) as found, found.writer.begin():
+            yield found.writer
+
+
+_OLD = """
+    INSERT INTO transitions (position, key, sequence, event_id, kind, observed_at, event)
+    VALUES ({n}, 'k', {n}, 'e{n}', 'job.updated', 0,
+            '{{"id": "e{n}", "data": {{"sequence": {n}}}}}')
+"""
+_OLD_DELIVERY = """
+    INSERT INTO deliveries (position, sink, key, status, attempts, created_at, due_at, settled_at)
+    VALUES ({n}, 'ops', 'k', '{status}', 0, 0, {due}, {settled})
+"""
+
+
+async def test_a_store_of_the_first_version_keeps_what_it_holds(store_url, monkeypatch, opened):
+    rows = [("dead", "NULL", 1), ("pending", 0, "NULL"), ("pending", "NULL", "NULL")]
+    async with _stepped(store_url, monkeypatch, "0001") as writer:
+        for n, (status, due, settled) in enumerate(rows, 1):
+            old = {"n": n, "status": status, "due": due, "settled": settled}
+            await writer.exec_driver_sql(_OLD.format(**old))
+            await writer.exec_driver_sql(_OLD_DELIVERY.format(**old))
+    with pytest.raises(StoreError, match="older version"):
+        async with opened(exclusive=False, migrate=False):
+            pass
+    async with opened() as store:
+        assert await _replayed(store) == 1
+        told = []
+        while found := await store.due("ops", T0, 10):
+            told.append(found[0].event)
+            await store.settle(delivered(found[0]))
+        assert [event["data"]["sequence"] for event in told] == [2, 3, 1]
+        assert await store.parkings() == []
+
+
+async def test_the_tables_are_those_that_the_migrations_make(opened):
+    def differences(connection):
+        inspected = sa.inspect(connection)
+        made = {
+            table: {column["name"] for column in inspected.get_columns(table)}
+            for table in inspected.get_table_names()
+            if table not in {"alembic_version", "sqlite_sequence"}
+        }
+        indexes = {
+            index["name"]: index["column_names"]
+            for table in made
+            for index in inspected.get_indexes(table)
+            if not index.get("unique")
+        }
+        return made, indexes
+
+    async with opened() as store, store._database.readers.connect() as connection:
+        made, indexes = await connection.run_sync(differences)
+    tables = schema.metadata.tables.values()
+    assert made == {table.name: set(table.columns.keys()) for table in tables}
+    assert indexes == {
+        str(index.name): [column.name for column in index.columns]
+        for table in tables
+        for index in table.indexes
+    }
+
+
+async def test_pruning_spares_what_is_sent_again(opened):
+    async with opened() as store:
+        await store.record(entry(1, 1))
+        await store.settle(dead(await _only(store)))
+        await _replayed(store)
+        assert await store.prune(T0 + timedelta(days=60)) == 0
+        await _drain(store)
+        assert await store.prune(T0 + timedelta(days=60)) == 1

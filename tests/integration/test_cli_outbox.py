@@ -1,0 +1,177 @@
+"""The commands on the outbox, as processes of their own, on a store that nobody else uses."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from monitor.model import Parking
+from monitor.stores.sql import open_store
+from tests.acceptance.program import run
+from tests.contracts.store_examples import SettableClock, dead, delivered, entry
+
+pytestmark = pytest.mark.timeout(120)
+
+COMMANDS = (
+    ("deliveries", "list"),
+    ("deliveries", "show", "1"),
+    ("transitions", "list"),
+    ("sinks", "list"),
+    ("sinks", "resume", "ops"),
+    ("replay", "--sink", "ops"),
+)
+SECRET_PATH = "/services/T000/hunter2"
+
+
+@pytest.fixture
+def config(tmp_path):
+    hook = {
+        "type": "webhook",
+        "url": f"http://127.0.0.1:9{SECRET_PATH}",
+        "allow_http": True,
+        "allow_networks": ["127.0.0.0/8"],
+    }
+    file = tmp_path / "monitor.yaml"
+    sinks = {"ops": {"type": "log", "path": str(tmp_path / "ops.log")}, "hook": hook}
+    file.write_text(json.dumps({"store": f"sqlite://{tmp_path}/state.db", "sinks": sinks}))
+    return file
+
+
+@pytest.fixture
+async def filled(tmp_path):
+    """A store with one delivery of each status."""
+    async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
+        for number in (1, 2, 3):
+            await store.record(entry(number))
+        one, two, _ = await store.due("ops", SettableClock().now(), 3)
+        await store.settle(delivered(one))
+        await store.settle(dead(two, error="the receiver said no"))
+        await store.park(Parking("hook", datetime(2026, 3, 1, tzinfo=UTC), "gone\x1b[31m"))
+
+
+async def _json(*arguments, tmp_path, config):
+    code, out, err = await run(
+        *arguments, "-c", config, "--output", "json", directory=tmp_path, TERM="dumb"
+    )
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_no_command_makes_a_store(tmp_path, config, command):
+    before = set(tmp_path.iterdir())
+    code, out, err = await run(*command, "-c", config, directory=tmp_path)
+    assert (code, out) == (74, "")
+    assert (
+        err == f"error: store {tmp_path}/state.db: there is none yet (job-monitor run makes it)\n"
+    )
+    assert {path for path in tmp_path.iterdir() if path.suffix not in {".out", ".err"}} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("deliveries",), ("transitions",), ("sinks",), *COMMANDS, ("send-test", "ops")],
+    ids=" ".join,
+)
+async def test_every_command_explains_itself(tmp_path, command):
+    code, out, err = await run(*command, "--help", directory=tmp_path, TERM="dumb")
+    assert (code, err) == (0, "")
+    assert "Usage:" in out
+
+
+@pytest.mark.usefixtures("filled")
+async def test_deliveries_are_listed_as_they_stand(tmp_path, config):
+    place = {"tmp_path": tmp_path, "config": config}
+    rows = await _json("deliveries", "list", **place)
+    assert [row["status"] for row in rows] == ["pending", "dead", "delivered"]
+    (row,) = await _json("deliveries", "list", "--job", "job-2", "--status", "dead", **place)
+    assert row["error"] == "the receiver said no"
+    code, out, _ = await run("deliveries", "list", "-c", config, directory=tmp_path)
+    assert code == 0
+    assert out.splitlines()[0].split()[:3] == ["ID", "SINK", "STATUS"]
+    assert len(out.splitlines()) == 4
+
+
+@pytest.mark.usefixtures("filled")
+async def test_one_delivery_is_shown_with_its_event(tmp_path, config):
+    code, out, err = await run("deliveries", "show", "2", "-c", config, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert "the receiver said no" in out
+    assert '"specversion": "1.0"' in out
+    code, out, err = await run("deliveries", "show", "99", "-c", config, directory=tmp_path)
+    assert (code, out, err) == (1, "", "error: there is no delivery 99\n")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_transitions_are_listed_in_their_order(tmp_path, config):
+    rows = await _json("transitions", "list", "--limit", "2", tmp_path=tmp_path, config=config)
+    assert [row["position"] for row in rows] == [2, 3]
+    none = ("transitions", "list", "--since", "1h", "--kind", "job.*")
+    code, out, _ = await run(*none, "-c", config, directory=tmp_path)
+    assert (code, out) == (0, "There are no such transitions.\n")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_parked_sink_is_shown_and_resumed(tmp_path, config):
+    rows = {
+        row["sink"]: row for row in await _json("sinks", "list", tmp_path=tmp_path, config=config)
+    }
+    assert (rows["ops"]["status"], rows["ops"]["pending"], rows["ops"]["dead"]) == ("active", 1, 1)
+    assert rows["hook"]["status"] == "parked"
+    code, out, _ = await run("sinks", "list", "-c", config, directory=tmp_path)
+    assert "\x1b" not in out
+    for told in ("hook is resumed.\n", "hook was not parked.\n"):
+        code, out, err = await run("sinks", "resume", "hook", "-c", config, directory=tmp_path)
+        assert (code, out, err) == (0, told, "")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_dry_run_of_a_replay_names_what_would_be_sent(tmp_path, config):
+    dry = ("replay", "--sink", "ops", "--dry-run", "-c", config)
+    code, out, err = await run(*dry, directory=tmp_path)
+    assert (code, err) == (0, "")
+    first, last = out.splitlines()
+    assert "job-2" in first
+    assert last == "1 transition would be sent to ops again."
+    code, out, _ = await run("replay", "--sink", "ops", "-c", config, directory=tmp_path)
+    assert (code, out) == (0, "1 transition will be sent to ops again.\n")
+    again = ("replay", "--sink", "ops", "--delivered", "--since", "2026-01-01", "-c", config)
+    code, out, _ = await run(*again, directory=tmp_path)
+    assert (code, out) == (0, "1 transition will be sent to ops again.\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("replay", "--sink", "opps"),
+        ("replay", "--sink", "ops", "--since", "soon"),
+        ("replay", "--sink", "ops", "--match", "jobs=x"),
+        ("replay", "--sink", "ops", "--delivered"),
+        ("transitions", "list", "--kind", "job.finished"),
+        ("deliveries", "list", "--status", "late"),
+        ("sinks", "resume", "opps"),
+        ("send-test", "opps"),
+    ],
+    ids=" ".join,
+)
+async def test_a_mistake_in_the_arguments_is_exit_code_2(tmp_path, config, wrong):
+    code, out, err = await run(*wrong, "-c", config, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+
+
+async def test_a_test_event_goes_through_the_real_sink(tmp_path, config):
+    told = await _json("send-test", "ops", tmp_path=tmp_path, config=config)
+    assert told["taken"] is True
+    (line,) = (tmp_path / "ops.log").read_text().splitlines()
+    event = json.loads(line)
+    assert event["id"] == told["event_id"]
+    assert event["data"]["job"]["labels"] == {"test": "true"}
+    assert not (tmp_path / "state.db").exists()
+
+
+async def test_a_test_event_that_is_not_taken_is_exit_code_1(tmp_path, config):
+    code, out, err = await run("send-test", "hook", "-c", config, directory=tmp_path)
+    assert (code, err) == (1, "")
+    assert out.startswith("hook did not take the test event: connection: http://127.0.0.1: ")
+    assert "hunter2" not in out
