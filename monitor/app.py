@@ -1,13 +1,13 @@
 """Composition root: settings become objects, and the objects run until told to stop.
 
-Start: store, sinks, AWS clients, HTTP, dispatchers, pollers. Stop: in reverse, each under a
+Start: store, AWS clients, sinks, HTTP, dispatchers, pollers. Stop: in reverse, each under a
 deadline, so that what is under way is finished and all that was seen is written down.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +18,12 @@ import anyio
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__, config, configuration, logs, metrics, pacing, sinks
+from monitor.aws import service_models
+from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
+from monitor.configuration.gaps import NO_GAPS, Gaps
 from monitor.dispatcher import Dispatcher
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Job
@@ -28,19 +32,22 @@ from monitor.recorder import Recorder
 from monitor.routes import Router
 from monitor.sources import catalogue
 from monitor.sources.aws import AwsSource
-from monitor.sources.clients import Clients
 from monitor.stores.sql import open_store
 from monitor.watching import WatchedRegion
 from monitor.web.app import create_app
 from monitor.web.server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from botocore.loaders import Loader
 
     from monitor import model
-    from monitor.interfaces import Clock, Store
+    from monitor.interfaces import Clock, Sink, Store
     from monitor.model import Observation, SourceKey, Verdict
     from monitor.sources.job_type import JobType
+    from monitor.stores.sql import SqlStore
 
 FINISH_WITHIN = 3.0
 """Seconds that looks, and then deliveries, under way get to end when the daemon stops."""
@@ -63,14 +70,15 @@ class Running:
     jobs: int
 
 
-def job_types(settings: config.Settings) -> Mapping[str, JobType]:
-    """Load the job types of the program and of the user.
-
-    Raises:
-        ConfigurationError: a declaration is wrong.
-    """
+def _job_types(
+    settings: config.Settings, models: Loader | None
+) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
+    """Return the job types, and what is wrong with the user's own; if anything, without those."""
     directory = settings.job_types_dir
-    return catalogue.load_job_types(Path(directory) if directory else None)
+    try:
+        return catalogue.load_job_types(Path(directory) if directory else None, models), ()
+    except ConfigurationError as error:
+        return catalogue.load_job_types(None, models), error.problems
 
 
 class SingleLook:
@@ -85,7 +93,9 @@ class SingleLook:
             ConfigurationError: there is no such type or account, no job can have that id, or a
                 region is needed.
         """
-        types = job_types(settings)
+        self._models = service_models.loader()
+        types, wrong = _job_types(settings, self._models)
+        refuse(wrong)
         if region is None and type_ in types and types[type_].region is None:
             message = f"jobs of type {type_} are in many regions"
             refuse([Problem("", "--region", message, "name one, such as --region us-east-1")])
@@ -106,13 +116,33 @@ class SingleLook:
             LookError: AWS told nothing about it.
         """
         clock = SystemClock()
-        async with Clients(self._settings.accounts) as clients:
+        async with Clients(self._settings.accounts, models=self._models) as clients:
             account, region = self._job.account, self._job.region
             source = AwsSource(self._type, account, region, clients, clock)
             seen = await source.look(self._job)
         verdict = self._type.judge(seen.parts, None)
         assert verdict is not None  # noqa: S101 -- nothing was known before
         return seen, verdict
+
+
+def open_ledger(settings: config.Settings) -> AbstractAsyncContextManager[SqlStore]:
+    """Open the store beside a daemon that may be running; makes and migrates nothing."""
+    return open_store(settings.store, SystemClock(), exclusive=False, migrate=False)
+
+
+@asynccontextmanager
+async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]:
+    """Build one sink as the daemon would.
+
+    Raises:
+        ConfigurationError: it cannot be built.
+    """
+    refuse(problem for problem in _of_sinks(settings) if problem.path.startswith(f"sinks.{name}."))
+    async with (
+        Clients(settings.accounts, models=service_models.loader()) as clients,
+        sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,
+    ):
+        yield sink
 
 
 def _asked(problem: Problem) -> Problem:
@@ -123,30 +153,33 @@ def _asked(problem: Problem) -> Problem:
     return replace(problem, place="", path=_ARGUMENTS.get(key.partition("[")[0], key))
 
 
-def problems(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence[Problem]:
-    """Return every mistake and warning that can be seen without asking the network.
+def examine(
+    draft: configuration.Draft, models: Loader | None = None
+) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
+    """Return the job types, and every mistake and warning there is, in the order of the files.
 
-    Blocks on the file system.
+    Service models are read by ``models``. Asks nothing of the network, and blocks on the file
+    system. Where there are mistakes, the user's own job types may be left out.
     """
-    found = configuration.problems(settings, types)
-    known = {problem.path for problem in found if not problem.warning}
-    return (*found, *(each for each in _of_sinks(settings) if each.path not in known))
+    settings, gaps = draft.settings, draft.gaps
+    types, wrong = _job_types(settings, models)
+    if wrong:
+        gaps = gaps.also(("job_types_dir",))
+    found = configuration.problems(settings, types, gaps)
+    return types, tidy([*draft.problems, *wrong, *found, *_of_sinks(settings, gaps)])
 
 
-def _of_sinks(settings: config.Settings) -> Iterator[Problem]:
-    """Yield what the sinks themselves find, as if the settings' own checks had found it."""
+def _of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Problem]:
+    """Yield what the sinks themselves find, as if the settings' own checks had found it.
+
+    Of a sink with gaps in what is its kind's own, nothing: any such key may matter to another.
+    """
     for name, sink in settings.sinks.items():
-        for problem in () if _waits(sink) else sinks.problems(name, sink):
+        own = type(sink).model_fields.keys() - config.SinkSettings.model_fields.keys()
+        doubtful = gaps.doubt([("sinks", name, key) for key in own])
+        for problem in () if doubtful else sinks.problems(name, sink):
             path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
             yield replace(problem, place=settings.place(*path), path=dotted(path))
-
-
-def _waits(sink: config.Sink) -> bool:
-    """Whether to read a sink's files would wait for a writer; such a file is refused anyway."""
-    if isinstance(sink, config.LogSink):
-        return False
-    files = map(Path, (*sink.secret_files, *sink.header_files.values()))
-    return any(file.exists() and not file.is_file() for file in files)
 
 
 def _keys(text: str) -> Iterator[str | int]:
@@ -184,8 +217,8 @@ class Daemon:
             ConfigurationError: with everything that is wrong.
         """
         self._settings = settings
-        self._types = job_types(settings)
-        found = problems(settings, self._types)
+        self._models = service_models.loader()
+        self._types, found = examine(configuration.Draft(settings), self._models)
         refuse(found)
         self._warnings = [problem for problem in found if problem.warning]
         self._listener = announce
@@ -207,8 +240,11 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             store = await self._open_store(stack)
-            await self._open_sinks(stack, store)
-            await self._open_sources(stack, store)
+            clients = await stack.enter_async_context(
+                Clients(self._settings.accounts, models=self._models)
+            )
+            await self._open_sinks(stack, store, clients)
+            await self._open_sources(store, clients)
             url = await self._serve(stack, store)
             self._loaded()
             self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
@@ -234,9 +270,9 @@ class Daemon:
         self._recorder.adopt_sources(await store.sources())
         return store
 
-    async def _open_sinks(self, stack: AsyncExitStack, store: Store) -> None:
+    async def _open_sinks(self, stack: AsyncExitStack, store: Store, clients: Clients) -> None:
         for name, settings in self._settings.sinks.items():
-            sink = await stack.enter_async_context(sinks.open_sink(name, settings))
+            sink = await stack.enter_async_context(sinks.open_sink(name, settings, clients=clients))
             self._metrics.expect_sink(name)
             self._dispatchers[name] = Dispatcher(
                 name,
@@ -250,8 +286,7 @@ class Daemon:
                 concurrency=settings.concurrency,
             )
 
-    async def _open_sources(self, stack: AsyncExitStack, store: Store) -> None:
-        clients = await stack.enter_async_context(Clients(self._settings.accounts))
+    async def _open_sources(self, store: Store, clients: Clients) -> None:
         watched = [
             self._watched(watch, region, clients)
             for watch in self._settings.watches
@@ -345,9 +380,18 @@ class Daemon:
     async def _refresh(self, store: Store) -> None:
         while True:
             self._metrics.last_pass.set(self._clock.now().timestamp() - self.last_pass_age())
-            self._metrics.set_backlogs(await store.backlog())
+            await self._show_outbox(store)
             self._show_jobs()
             await anyio.sleep(REFRESH)
+
+    async def _show_outbox(self, store: Store) -> None:
+        backlogs = await store.backlog()
+        self._metrics.set_backlogs(backlogs)
+        self._metrics.set_parked(parking.sink for parking in await store.parkings())
+        # Another process may have replayed something, or resumed a sink.
+        for backlog in backlogs:
+            if backlog.pending and backlog.sink in self._dispatchers:
+                self._dispatchers[backlog.sink].wake()
 
     def _show_jobs(self) -> None:
         for place, jobs in self._recorder.places().items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from importlib import metadata
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -16,7 +17,9 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     SecretStr,
+    SerializerFunctionWrapHandler,
     Tag,
+    model_serializer,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -37,7 +40,7 @@ def parse_duration(value: Any) -> float:
     """
     text = str(value).strip()
     if not text or _DURATION.sub("", text):
-        raise ValueError("is not a duration, such as 30s, 5m, 2h or 3d")
+        raise ValueError("is not a duration (write 30s, 5m, 2h or 3d)")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
     if not 0 < seconds <= LONGEST:
         raise ValueError("must be more than 0s and at most 3650d")
@@ -198,16 +201,33 @@ class LogSink(SinkSettings):
     """A file to append to; by default standard output."""
 
 
+SecretUrl = Annotated[
+    SecretStr,
+    PlainSerializer(
+        lambda url: clean_text(url.get_secret_value()), return_type=str, when_used="json"
+    ),
+]
+"""A URL whose path may be a secret, so that only scheme and host are ever shown."""
+
+
+class Tls(Section):
+    """How a receiver proves who it is, and the monitor who it is itself."""
+
+    ca_file: str | None = None
+    """Certificates (PEM) of the authorities to trust, instead of the system's."""
+    cert_file: str | None = None
+    """The monitor's own certificate (PEM), with those between it and its authority."""
+    key_file: str | None = None
+    """The key of ``cert_file`` (PEM, not encrypted), unless that file holds it."""
+    server_name: str | None = None
+    """The name that the receiver's certificate must hold, if it is not the URL's host."""
+
+
 class WebhookSink(SinkSettings):
     """An HTTP POST of each CloudEvent, signed after Standard Webhooks."""
 
     type: Literal["webhook"]
-    url: Annotated[
-        SecretStr,
-        PlainSerializer(
-            lambda url: clean_text(url.get_secret_value()), return_type=str, when_used="json"
-        ),
-    ]
+    url: SecretUrl
     """Where to post; its path may be a secret, so only scheme and host are ever shown."""
     secret_files: list[str] = []
     """Files with signing secrets (``whsec_…``); all sign, so that keys can be rotated."""
@@ -222,9 +242,117 @@ class WebhookSink(SinkSettings):
     """Permit plain http."""
     allow_networks: list[str] = []
     """Networks in CIDR form that may be reached although private, loopback or reserved."""
+    template: str | None = None
+    """What to send instead of the event: ``slack``, ``teams``, ``pagerduty``, or the path of a
+    Jinja template."""
+    template_secrets: dict[str, str] = {}
+    """Name → file with a value that the template may use as ``secrets.NAME``."""
+    content_type: str | None = None
+    """By default that of CloudEvents, and ``application/json`` with a template."""
+    tls: Tls = Tls()
+    """Other authorities than the system's, and a client certificate."""
+    proxy: SecretUrl | None = None
+    """An HTTP proxy, such as ``http://proxy.example.com:3128``."""
+    proxy_auth_file: str | None = None
+    """A file with ``user:password`` for the proxy."""
 
 
-Sink = Annotated[LogSink | WebhookSink, Field(discriminator="type")]
+class AwsSinkSettings(SinkSettings):
+    """What every kind of sink in AWS can be told; the region is that of its ARN."""
+
+    account: str = "default"
+    """One of ``accounts``, whose credentials and endpoints are used; by default the ambient."""
+
+
+class SnsSink(AwsSinkSettings):
+    """A message to an SNS topic for each transition, with attributes to filter by."""
+
+    type: Literal["sns"]
+    topic_arn: str
+    """The topic; one whose name ends in ``.fifo`` keeps the order of each job."""
+
+
+class SqsSink(AwsSinkSettings):
+    """A message to an SQS queue for each transition."""
+
+    type: Literal["sqs"]
+    queue_arn: str | None = None
+    """The queue, by its ARN; one whose name ends in ``.fifo`` keeps the order of each job."""
+    queue_url: str | None = None
+    """The queue, by its URL in AWS, instead of its ARN."""
+
+
+class EventBridgeSink(AwsSinkSettings):
+    """An event on an EventBridge event bus for each transition."""
+
+    type: Literal["eventbridge"]
+    event_bus_arn: str
+    """The event bus."""
+
+
+class AppriseSink(SinkSettings):
+    """A notification by Apprise, which knows many services; needs the extra ``apprise``."""
+
+    type: Literal["apprise"]
+    url_files: list[str] = Field(min_length=1)
+    """Files with one Apprise URL each; a URL is a secret."""
+    title: str = "{{ title }}"
+    """A Jinja template of the title."""
+    body: str = (
+        "{% if data.reason %}{{ data.reason }}\n{% endif %}"
+        "{{ account }} · {{ region }} · {{ data.kind }}, seen {{ time }}"
+    )
+    """A Jinja template of the text."""
+
+
+BuiltInSink = Annotated[
+    LogSink | WebhookSink | SnsSink | SqsSink | EventBridgeSink | AppriseSink,
+    Field(discriminator="type"),
+]
+
+PLUGINS = "job_monitor.sinks"
+"""The entry-point group in which installed packages offer further sinks."""
+
+
+class PluginSink(SinkSettings):
+    """A sink of an installed plug-in, which says what else can be set."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """The plug-in's name."""
+
+    @model_serializer(mode="wrap")
+    def _hiding(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Show the names alone of what is the plug-in's: any of it may be a secret."""
+        shown: dict[str, Any] = serialize(self)
+        return shown | dict.fromkeys(self.model_extra or {}, HIDDEN)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Show nothing of what is the plug-in's."""
+        own = type(self).model_fields
+        return [(name, value) for name, value in super().__repr_args__() if name in own]
+
+
+def plugin_names() -> frozenset[str]:
+    """Return the names of the sinks that installed packages offer."""
+    return frozenset(entry.name for entry in metadata.entry_points(group=PLUGINS))
+
+
+def _maker(value: Any) -> str:
+    """Tell whose a sink's settings are; a plug-in cannot take the place of a built-in sink."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    built_in = get_args(get_args(BuiltInSink)[0])
+    known = {name for each in built_in for name in get_args(each.model_fields["type"].annotation)}
+    if isinstance(kind, str) and kind not in known and kind in plugin_names():
+        return "plug-in"
+    return "built-in"
+
+
+Sink = Annotated[
+    Annotated[BuiltInSink, Tag("built-in")] | Annotated[PluginSink, Tag("plug-in")],
+    Discriminator(_maker),
+]
 
 OneOrMany = Annotated[
     list[str], BeforeValidator(lambda value: value if isinstance(value, list) else [value])

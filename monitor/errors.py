@@ -45,6 +45,7 @@ class SendReason(StrEnum):
     REJECTED = "rejected"
     FORBIDDEN_ADDRESS = "forbidden_address"
     GONE = "gone"
+    DENIED = "denied"
     INTERNAL = "internal"
 
     @property
@@ -52,7 +53,8 @@ class SendReason(StrEnum):
         """Whether the same event may be taken later.
 
         A name that leads to a forbidden address may be a passing answer of DNS; an
-        address that is forbidden for good is refused with the configuration.
+        address that is forbidden for good is refused with the configuration. Where
+        credentials or a policy deny it, someone may mend them.
         """
         return self is not SendReason.REJECTED
 

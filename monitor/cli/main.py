@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from monitor import __version__, redaction
-from monitor.cli import check, demo, run, show, simulate
+from monitor.cli import (
+    check,
+    deliveries,
+    demo,
+    render,
+    replay,
+    run,
+    send_test,
+    show,
+    simulate,
+    sinks,
+    transitions,
+)
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
 
@@ -29,7 +41,13 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
+app.command("render")(render.render)
 app.command("show")(show.show)
+app.add_typer(transitions.commands, name="transitions")
+app.add_typer(deliveries.commands, name="deliveries")
+app.add_typer(sinks.commands, name="sinks")
+app.command("replay")(replay.replay)
+app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)
 
 

@@ -2,25 +2,45 @@
 
     log.py (output.py)                              lines of JSON
     webhook.py (endpoint.py, addresses.py,          signed HTTP posts
-                signature.py, reply.py)
+                signature.py, reply.py, tls.py)
+    apprise.py (threads.py)                         notifications by a library
+    plugin.py                                       what installed packages offer
+    sns.py, sqs.py (messages.py), eventbridge.py    requests to AWS
+               (aws_batch.py, aws_target.py,
+                aws_refusals.py, shortening.py)
+    template.py (template_worker.py, wording.py)    bodies of other forms
+    preview.py                                      what would be sent
 
-A new kind of sink has its settings in ``config.Sink`` and its two lines here.
+A new kind of sink has its settings in ``config.Sink`` and its lines here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from monitor import config, errors
-from monitor.sinks import endpoint, log, webhook
+from monitor.sinks import (
+    apprise,
+    aws_target,
+    endpoint,
+    eventbridge,
+    log,
+    plugin,
+    preview,
+    sns,
+    sqs,
+    webhook,
+)
+from monitor.sinks.aws_batch import AwsSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from monitor import interfaces
+    from monitor.aws.clients import Clients
 
 
 def _utc() -> datetime:
@@ -37,14 +57,25 @@ def problems(name: str, settings: config.Sink) -> list[errors.Problem]:
             return log.problems(name, settings)
         case config.WebhookSink():
             return endpoint.problems(name, settings)
+        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
+            return aws_target.problems(name, settings)
+        case config.AppriseSink():
+            return apprise.problems(name, settings)
+        case config.PluginSink():
+            return plugin.problems(name, settings)
     assert_never(settings)
 
 
 @asynccontextmanager
 async def open_sink(
-    name: str, settings: config.Sink, now: Callable[[], datetime] = _utc
+    name: str,
+    settings: config.Sink,
+    now: Callable[[], datetime] = _utc,
+    clients: Clients | None = None,
 ) -> AsyncIterator[interfaces.Sink]:
     """Build a sink, and release what it holds at the end; secrets are read here, once.
+
+    A sink in AWS needs ``clients``, and leaves it to their owner to close them.
 
     Raises:
         ConfigurationError: with all that ``problems`` tells.
@@ -56,5 +87,48 @@ async def open_sink(
             target = await asyncio.to_thread(endpoint.load, name, settings)
             async with webhook.open_webhook(target, now) as sink:
                 yield sink
+        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
+            yield _aws_sink(aws_target.load(name, settings), clients, now)
+        case config.AppriseSink():
+            notification = await asyncio.to_thread(apprise.load, name, settings)
+            async with aclosing(apprise.Apprise(notification)) as sink:
+                yield sink
+        case config.PluginSink():
+            async with plugin.open_plugin(name, settings) as sink:
+                yield sink
         case _:
             assert_never(settings)
+
+
+def previews(
+    name: str, settings: config.Sink, events: Sequence[Mapping[str, Any]]
+) -> list[preview.Preview]:
+    """Return how each event would go out, with every secret hidden; blocks.
+
+    What a plug-in makes of an event is its own affair: shown is what it is given.
+
+    Raises:
+        ConfigurationError: with all that ``problems`` tells.
+    """
+    match settings:
+        case config.LogSink() | config.PluginSink():
+            return preview.of_event(events)
+        case config.WebhookSink():
+            return preview.of_webhook(name, settings, events)
+        case config.AppriseSink():
+            return preview.of_apprise(name, settings, events)
+        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
+            target = aws_target.load(name, settings)
+            return preview.of_aws(_FORMS[target.service](target), events)
+    assert_never(settings)
+
+
+_FORMS = {"sns": sns.form, "sqs": sqs.form, "events": eventbridge.form}
+
+
+def _aws_sink(
+    target: aws_target.Target, clients: Clients | None, now: Callable[[], datetime]
+) -> AwsSink:
+    if clients is None:
+        raise ValueError("a sink in AWS needs clients")
+    return AwsSink(target, _FORMS[target.service](target), clients, now)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yarl import URL
 
-from monitor.errors import ConfigurationError, Problem
-from monitor.sinks import addresses, signature
+from monitor.errors import ConfigurationError
+from monitor.sinks import addresses, signature, template, tls
+from monitor.sinks.reading import Reader
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
     from monitor.config import WebhookSink
+    from monitor.errors import Problem
     from monitor.sinks.addresses import Network
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -25,8 +29,9 @@ _OWN = re.compile(
     r"|expect|accept-encoding",
     re.IGNORECASE,
 )
-_MAX_BYTES = 8190
-"""Of a secret or header file: no server takes a longer header line."""
+_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\t\x20-\x7e]*)?", re.ASCII)
+_REMEDIES = {"pagerduty": "it needs template_secrets: {routing_key: FILE}"}
+_CLOUD_EVENT = "application/cloudevents+json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +46,58 @@ class Endpoint:
     allowed: tuple[Network, ...]
     timeout: float
     """Seconds for one attempt."""
+    content_type: str
+    template: template.Source | None
+    template_secrets: Mapping[str, str] = field(repr=False)
+    context: ssl.SSLContext
+    server_name: str | None
+    proxy: Proxy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What stands between the monitor and the receiver."""
+
+    url: URL
+    credentials: str | None = field(repr=False)
+    """As ``user:password``."""
 
 
 def load(name: str, settings: WebhookSink) -> Endpoint:
     """Read the files that ``settings`` name, and check everything.
 
-    Blocks on the file system.
+    Blocks on the file system, and for a template on the process that tries it.
 
     Raises:
         ConfigurationError: with every problem found.
     """
-    reader = _Reader(f"sinks.{name}")
+    files = Reader(name)
+    reader = _Reader(files)
     allowed = reader.networks(settings.allow_networks)
     url = reader.url(settings, allowed)
     headers = reader.headers(settings)
     keys = reader.keys(settings.secret_files)
-    if reader.problems:
-        raise ConfigurationError(reader.problems)
-    return Endpoint(f"{url.scheme}://{url.host}", url, headers, keys, allowed, settings.timeout)
+    content_type = reader.content_type(settings)
+    secrets = reader.template_secrets(settings)
+    source = reader.template(settings, content_type)
+    proxy = reader.proxy(settings, allowed)
+    context = tls.context(settings.tls, files)
+    if files.problems or context is None:
+        raise ConfigurationError(files.problems)
+    return Endpoint(
+        f"{url.scheme}://{url.host}",
+        url,
+        headers,
+        keys,
+        allowed,
+        settings.timeout,
+        content_type,
+        source,
+        secrets,
+        context,
+        settings.tls.server_name,
+        proxy,
+    )
 
 
 def problems(name: str, settings: WebhookSink) -> list[Problem]:
@@ -71,14 +110,11 @@ def problems(name: str, settings: WebhookSink) -> list[Problem]:
 
 
 class _Reader:
-    """Reads the settings of one sink, and collects what is wrong with them."""
+    """Reads the settings of one webhook."""
 
-    def __init__(self, path: str) -> None:
-        self.problems: list[Problem] = []
-        self._path = path
-
-    def _problem(self, key: str, message: str, remedy: str) -> None:
-        self.problems.append(Problem("", f"{self._path}.{key}", message, remedy))
+    def __init__(self, files: Reader) -> None:
+        self._problem = files.problem
+        self._file = files.file
 
     def networks(self, texts: list[str]) -> tuple[Network, ...]:
         return tuple(
@@ -144,21 +180,55 @@ class _Reader:
             self._problem(key, f"the secret in {path} {error}", remedy)
             return None
 
-    def _file(self, key: str, path: str) -> str | None:
-        """Return the text of a small file without the white space around it."""
+    def content_type(self, settings: WebhookSink) -> str:
+        usual = _CLOUD_EVENT if settings.template is None else "application/json"
+        given = usual if settings.content_type is None else settings.content_type
+        if not _TYPE.fullmatch(given):
+            self._problem("content_type", "is no media type", "write it as application/json")
+        return given
+
+    def template_secrets(self, settings: WebhookSink) -> dict[str, str]:
+        if settings.template_secrets and settings.template is None:
+            self._problem("template_secrets", "are of no use without template", "add template")
+        return {
+            name: value
+            for name, path in settings.template_secrets.items()
+            if (value := self._file(f"template_secrets.{name}", path))
+        }
+
+    def template(self, settings: WebhookSink, content_type: str) -> template.Source | None:
+        if settings.template is None:
+            return None
         try:
-            with Path(path).open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
-            text = data.decode().strip()
-        except OSError as error:
-            self._problem(key, f"cannot read {path}: {error.strerror}", "check its permissions")
+            source = template.read(settings.template, content_type)
+            template.try_out(source, settings.template_secrets)
+        except template.TemplateError as error:
+            where = f"{settings.template}:{error.line}" if error.line else settings.template
+            remedy = _REMEDIES.get(settings.template, "")
+            self._problem("template", f"{where}: {error.message}", remedy)
+            return None
+        return source
+
+    def proxy(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> Proxy | None:
+        if settings.proxy is None:
+            if settings.proxy_auth_file is not None:
+                self._problem("proxy_auth_file", "is of no use without proxy", "add proxy")
+            return None
+        credentials = self._credentials(settings.proxy_auth_file)
+        try:
+            url = _parse(settings.proxy.get_secret_value())
         except ValueError:
-            self._problem(key, f"{path} is no text file in UTF-8", "check the path")
-        else:
-            if text and len(data) <= _MAX_BYTES:
-                return text
-            self._problem(key, f"{path} is {'too long' if text else 'empty'}", "check its content")
-        return None
+            self._problem("proxy", "is no URL", "write it as http://proxy.example.com:3128")
+            return None
+        if fault := _proxy_fault(url, allowed):
+            self._problem("proxy", *fault)
+        return Proxy(url, credentials)
+
+    def _credentials(self, path: str | None) -> str | None:
+        text = self._file("proxy_auth_file", path) if path is not None else None
+        if text and not (":" in text and text.isprintable()):
+            self._problem("proxy_auth_file", f"{path} holds no user:password", "mend its content")
+        return text
 
 
 def _parse(text: str) -> URL:
@@ -182,6 +252,18 @@ def _fault(url: URL, settings: WebhookSink, allowed: tuple[Network, ...]) -> tup
             "is plain http, which anyone on the way can read",
             "use https, or set allow_http: true",
         )
+    return _host_fault(url, allowed)
+
+
+def _proxy_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
+    if "@" in url.raw_authority:
+        return "has a user name or password in it", "put user:password into proxy_auth_file"
+    if url.scheme != "http" or url.raw_path_qs not in {"", "/"}:
+        return "is not the plain address of an HTTP proxy", "write http://proxy.example.com:3128"
+    return _host_fault(url, allowed)
+
+
+def _host_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
     address = addresses.literal(url.raw_host or "")
     if address and (refusal := addresses.refusal(address, allowed)):
         return f"leads to {refusal}", "networks can be opened with allow_networks"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitor.errors import ConfigurationError, PartialSendError, Problem, SendError, SendReason
 from monitor.sinks.encoding import encode
 from monitor.sinks.output import File, Stream
+from monitor.sinks.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from monitor.config import LogSink
     from monitor.sinks.output import Output, Written
@@ -63,7 +62,7 @@ class Log:
         async with self._turn:
             if self._last:
                 await asyncio.wait([self._last])
-            self._last = _in_thread(lambda: self._output.write(lines))
+            self._last = in_thread(lambda: self._output.write(lines), "log-sink")
             return await asyncio.shield(self._last)
 
 
@@ -96,21 +95,3 @@ def _fault(path: Path) -> str | None:
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         return f"{path} may not be written"
     return None
-
-
-def _in_thread(work: Callable[[], Written]) -> asyncio.Future[Written]:
-    """Run ``work`` in a thread of its own.
-
-    Not in a pool: a reader that has stopped reading blocks it for ever, and the end of
-    the process must wait neither for that nor for a place in the pool.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Written] = loop.create_future()
-
-    def run() -> None:
-        written = work()
-        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
-            loop.call_soon_threadsafe(future.set_result, written)
-
-    threading.Thread(target=run, name="log-sink", daemon=True).start()
-    return future

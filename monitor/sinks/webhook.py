@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-import ssl
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -16,12 +15,14 @@ from monitor import __version__
 from monitor.errors import SendError, SendReason
 from monitor.sinks import addresses, reply, signature
 from monitor.sinks.encoding import encode
+from monitor.sinks.template import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
-    from aiohttp.abc import AbstractResolver
+    from aiohttp.abc import AbstractResolver, AbstractStreamWriter
+    from aiohttp.connector import Connection
 
     from monitor.sinks.endpoint import Endpoint
 
@@ -34,6 +35,8 @@ _CAUSES = {
     aiohttp.ClientConnectorCertificateError: "its certificate cannot be trusted",
     aiohttp.ClientConnectorDNSError: "its name cannot be resolved",
     aiohttp.ClientSSLError: "no TLS connection could be made",
+    aiohttp.ClientHttpProxyError: "the proxy refused to connect to it",
+    aiohttp.ClientProxyConnectionError: "the proxy cannot be reached",
     aiohttp.ClientResponseError: "the reply is not proper HTTP",
     aiohttp.ClientPayloadError: "the reply broke off",
 }
@@ -41,6 +44,31 @@ _CAUSES = {
 
 class _ForbiddenAddressError(OSError):
     """The name led to an address that must not be connected to."""
+
+
+class _HastyReplyError(aiohttp.ClientConnectionError):
+    """There was an answer before the question."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """Refuses a connection on which something lies already: it would pass for the reply."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _HastyReplyError
+        return await super().send(conn)
+
+
+class _Body(aiohttp.BytesPayload):
+    """Knows whether all of it has gone out."""
+
+    sent = False
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        await super().write_with_length(writer, content_length)
+        self.sent = True
 
 
 class Webhook:
@@ -56,6 +84,15 @@ class Webhook:
         self._session = session
         self._now = now
         self._secrets = _secrets(target)
+        self._proxy_headers = _proxy_headers(target)
+        self._renderer: Renderer | None = None
+        if target.template:
+            self._renderer = Renderer(target.template, target.template_secrets)
+
+    async def aclose(self) -> None:
+        """End the process that renders, if there is one."""
+        if self._renderer:
+            await self._renderer.aclose()
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Post the one event in ``events``; return once it was answered with a whole 2xx reply.
@@ -64,46 +101,77 @@ class Webhook:
             SendError: anything else happened; without a trace of what went to the receiver.
         """
         (event,) = events
-        body = encode(event)
-        headers = self._headers(event["id"], body)
-        failure = await self._attempt(headers, body)
+        failure = await self._attempt(event)
         if failure is not None:
             raise failure
 
-    async def _attempt(self, headers: dict[str, str], body: bytes) -> SendError | None:
+    async def _attempt(self, event: Mapping[str, Any]) -> SendError | None:
         """Post once; an error is returned, so that none of aiohttp's becomes its context."""
         origin = self._target.origin
         try:
             async with asyncio.timeout(self._target.timeout):
-                answer = await self._post(headers, body)
+                body = await self._body(event)
+                sent = headers(self._target, event["id"], int(self._now().timestamp()), body)
+                await self._check_host()
+                answer = await self._post(sent, body)
         except TimeoutError:
             message = f"{origin} did not answer within {self._target.timeout:g} s"
             return SendError(SendReason.TIMEOUT, message)
         except (aiohttp.ClientError, OSError) as error:
             return _unreachable(origin, error)
-        secrets = (*self._secrets, headers.get("webhook-signature", ""))
+        secrets = (*self._secrets, sent.get("webhook-signature", ""))
         return reply.failure(origin, answer, self._now(), secrets)
 
-    async def _post(self, headers: dict[str, str], body: bytes) -> reply.Reply:
+    async def _body(self, event: Mapping[str, Any]) -> bytes:
+        if self._renderer is None:
+            return encode(event)
+        return (await self._renderer.render(event)).encode(errors="replace")
+
+    async def _check_host(self) -> None:
+        """Refuse a forbidden receiver before a proxy, which knows no such rules, is asked.
+
+        A name that only the proxy can resolve passes.
+        """
+        url = self._target.url
+        if self._target.proxy is None or url.host is None:
+            return
+        loop = asyncio.get_running_loop()
+        with suppress(socket.gaierror):
+            for *_, address in await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM):
+                if refusal := addresses.refusal(str(address[0]), self._target.allowed):
+                    raise _ForbiddenAddressError(refusal)
+
+    async def _post(self, sent: dict[str, str], body: bytes) -> reply.Reply:
+        proxy = self._target.proxy
+        payload = _Body(body)
         async with self._session.post(
-            self._target.url, data=body, headers=headers, allow_redirects=False
+            self._target.url,
+            data=payload,
+            headers=sent,
+            allow_redirects=False,
+            server_hostname=self._target.server_name,
+            proxy=proxy.url if proxy else None,
+            proxy_headers=self._proxy_headers,
         ) as response:
             start = await _read(response.content)
+            if not payload.sent:
+                raise _HastyReplyError
             if not response.content.at_eof():
                 response.close()
             return reply.Reply(response.status, response.headers.get("Retry-After"), start)
 
-    def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
-        seconds = int(self._now().timestamp())
-        own = {
-            "Content-Type": "application/cloudevents+json; charset=utf-8",
-            "Accept-Encoding": "identity",
-            "webhook-id": event_id,
-            "webhook-timestamp": str(seconds),
-        }
-        if self._target.keys:
-            own["webhook-signature"] = signature.sign(self._target.keys, event_id, seconds, body)
-        return {**dict(self._target.headers), **own}
+
+def headers(target: Endpoint, event_id: str, seconds: int, body: bytes) -> dict[str, str]:
+    """Return what goes with ``body`` at this time, in seconds since 1970."""
+    own = {
+        "Content-Type": target.content_type,
+        "Accept-Encoding": "identity",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(seconds),
+    }
+    if target.keys:
+        own["webhook-signature"] = signature.sign(target.keys, event_id, seconds, body)
+    return {**dict(target.headers), **own}
 
 
 @asynccontextmanager
@@ -111,7 +179,6 @@ async def open_webhook(
     target: Endpoint, now: Callable[[], datetime], resolver: AbstractResolver | None = None
 ) -> AsyncIterator[Webhook]:
     """Build a webhook for ``target``, and close its connections at the end."""
-    context = await asyncio.to_thread(ssl.create_default_context)
 
     def guarded(info: aiohttp.AddrInfoType) -> socket.socket:
         """Make the socket for one address: the last step before connecting to it."""
@@ -121,22 +188,26 @@ async def open_webhook(
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(
-        ssl=context,
+        ssl=target.context,
         resolver=resolver or ThreadedResolver(),
         socket_factory=guarded,
         limit=0,
         keepalive_timeout=_IDLE,
     )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"aws-job-monitor/{__version__}"},
-        timeout=aiohttp.ClientTimeout(),
-        auto_decompress=False,
-        trust_env=False,
-        read_bufsize=_REPLY_LIMIT,
-    ) as session:
-        yield Webhook(target, session, now)
+    async with (
+        aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"aws-job-monitor/{__version__}"},
+            timeout=aiohttp.ClientTimeout(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=_REPLY_LIMIT,
+            request_class=_Request,
+        ) as session,
+        aclosing(Webhook(target, session, now)) as sink,
+    ):
+        yield sink
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:
@@ -147,11 +218,21 @@ async def _read(stream: aiohttp.StreamReader) -> bytes:
     return bytes(data)
 
 
+def _proxy_headers(target: Endpoint) -> dict[str, str] | None:
+    """Return what goes to the proxy alone; aiohttp turns it into ``Proxy-Authorization``."""
+    if target.proxy is None or target.proxy.credentials is None:
+        return None
+    encoded = base64.b64encode(target.proxy.credentials.encode()).decode()
+    return {"Authorization": f"Basic {encoded}"}
+
+
 def _secrets(target: Endpoint) -> tuple[str, ...]:
     """All that goes to the receiver, or signs it, and that no message may repeat."""
     url = target.url
     keys = (base64.b64encode(key).decode() for key in target.keys)
-    sent = (value for _, value in target.headers)
+    sent = [*(value for _, value in target.headers), *target.template_secrets.values()]
+    if target.proxy and target.proxy.credentials:
+        sent.append(target.proxy.credentials)
     return tuple(filter(None, (url.raw_path_qs.strip("/"), url.path_qs.strip("/"), *keys, *sent)))
 
 
@@ -165,6 +246,8 @@ def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError
 
 def _cause(error: Exception, cause: Exception) -> str:
     """Name what went wrong in words that hold nothing of the request or the reply."""
+    if isinstance(error, _HastyReplyError):
+        return "it answered before it was asked"
     for kind, text in _CAUSES.items():
         if isinstance(error, kind):
             return text

@@ -1,12 +1,15 @@
 """Receivers that misbehave: no false yes, no late error, no unbounded memory."""
 
 import asyncio
+import gc
 import gzip
 import itertools
 import socket
 import struct
+import threading
 import time
 import tracemalloc
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -51,12 +54,19 @@ def flooding(first, more, pause=0.0):
     return answer
 
 
+async def half_open(writer, _request):
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+    writer.write_eof()
+    await asyncio.sleep(30)
+
+
 async def late(writer, request):
     await asyncio.sleep(DEADLINE * 1.5)
     await replying(200)(writer, request)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
+EMPTY = b"Content-Length: 0\r\n\r\n"
 NO_YES = {
     "a status line that is none": raw(b"HELLO WORLD\r\n\r\n"),
     "a status that is no number": raw(b"HTTP/1.1 2OO OK\r\n\r\n"),
@@ -91,6 +101,18 @@ NO_YES = {
         OK + b"Transfer-Encoding: chunked\r\n\r\n5;", b"a" * 10_000
     ),
     "a header with a zero in it": raw(OK + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n"),
+    "a header name with a space": raw(OK + b"Bad Name: x\r\n" + EMPTY),
+    "a header without a colon": raw(OK + b"BadHeader\r\n" + EMPTY),
+    "a length and chunks at once": raw(
+        OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc"
+    ),
+    "a length with a sign": raw(OK + b"Content-Length: +5\r\n\r\nhello"),
+    "an answer of HTTP/0.9": raw(b"<html>200 OK</html>"),
+    "a version of its own": raw(b"HTTP/9.9 200 OK\r\n" + EMPTY),
+    "a switch of protocols": raw(
+        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", then="stay"
+    ),
+    "half an answer, and an end of sending": half_open,
     "a yes after the deadline": late,
     "silence": raw(then="stay"),
 }
@@ -188,3 +210,133 @@ async def test_an_unknown_name_is_a_connection_failure():
             await sink.send([event()])
     assert caught.value.reason is SendReason.CONNECTION
     assert caught.value.message == "https://nowhere.invalid: its name cannot be resolved"
+
+
+async def test_half_a_connection_is_enough_for_a_whole_yes():
+    async def answer(writer, _request):
+        writer.write(OK + EMPTY)
+        writer.write_eof()
+        await asyncio.sleep(30)
+
+    assert await attempt(answer) is None
+
+
+async def test_a_304_and_a_redirect_to_a_metadata_service_are_refusals():
+    for head in (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 302 Found\r\n"):
+        place = b"Location: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n"
+        error = await attempt(raw(head if b"304" in head else head + place))
+        assert error.reason is SendReason.REJECTED
+
+
+async def test_a_header_that_injects_lines_into_the_message_does_not():
+    error = await attempt(raw(b"HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\na\r\nb: c\x1b["))
+    assert error.message == "http://127.0.0.1 answered 400: a b: c ["
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [
+        OK + EMPTY,
+        (OK + EMPTY) * 50,
+        b"HTTP/1.1 500 No\r\n" + EMPTY,
+    ],
+    ids=["a second yes", "fifty of them", "a no"],
+)
+@pytest.mark.parametrize("head", [OK + EMPTY, b"HTTP/1.1 204 No Content\r\n\r\n"])
+async def test_what_comes_after_an_answer_is_none_to_the_next_request(head, surplus):
+    """Each connection has an answer of 200 in store; the receiver then refuses everything."""
+
+    async def twice(writer, _request):
+        writer.write(head + surplus)
+        await writer.drain()
+
+    async with receiving(twice) as receiver, sinks.open_sink("ops", webhook(receiver.url)) as sink:
+        await sink.send([event(sequence=1)])
+        receiver.answer = replying(400)
+        with pytest.raises(SendError):
+            await sink.send([event(sequence=2)])
+        assert len(receiver.requests) == 2
+        assert receiver.connections == 2
+
+
+async def test_a_late_surplus_on_an_idle_connection_is_no_answer_either():
+    async def later(writer, _request):
+        writer.write(OK + EMPTY)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(OK + EMPTY)
+        await writer.drain()
+
+    async with receiving(later) as receiver, sinks.open_sink("ops", webhook(receiver.url)) as sink:
+        await sink.send([event(sequence=1)])
+        await asyncio.sleep(0.3)
+        receiver.answer = replying(400)
+        with pytest.raises(SendError):
+            await sink.send([event(sequence=2)])
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_an_answer_before_the_request_is_none():
+    """A yes to nothing: the receiver never reads what it is sent."""
+
+    def hasty():
+        connection, _ = server.accept()
+        connection.send(OK + EMPTY)
+        time.sleep(DEADLINE * 2)
+        connection.close()
+
+    server = socket.create_server(("127.0.0.1", 0))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    thread = threading.Thread(target=hasty)
+    thread.start()
+    settings = webhook(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=f"{DEADLINE}s")
+    big = {**event(), "data": "x" * 16 * MEGABYTE}  # more than the system's buffers hold
+    async with sinks.open_sink("ops", settings) as sink:
+        with anyio.fail_after(5), pytest.raises(SendError) as caught:
+            await sink.send([big])
+    assert caught.value.reason in {SendReason.CONNECTION, SendReason.TIMEOUT}
+    await asyncio.to_thread(thread.join)
+    server.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\x15\x03\x01\x00\x02\x02\x28", OK + EMPTY])
+async def test_a_tls_handshake_that_breaks_off_is_a_connection_failure(said):
+    async def serve(reader, writer):
+        await reader.read(100)
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with sinks.open_sink("ops", webhook(url, timeout=f"{DEADLINE}s")) as sink:
+        with anyio.fail_after(5), pytest.raises(SendError) as caught:
+            await sink.send([event()])
+    assert caught.value.reason is SendReason.CONNECTION
+    server.close()
+
+
+async def test_a_tls_handshake_that_never_ends_is_a_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        async with sinks.open_sink("ops", webhook(url, timeout=f"{DEADLINE}s")) as sink:
+            with anyio.fail_after(5), pytest.raises(SendError) as caught:
+                await sink.send([event()])
+    assert caught.value.reason is SendReason.TIMEOUT
+
+
+async def test_memory_stays_flat_over_many_hostile_answers():
+    long = raw(OK + b"\r\n" + b"a" * 200_000)
+    answers = [long, raw(b"\x00" * 200_000), raw(), raw(OK + b"X: y")]
+    async with receiving() as receiver, sinks.open_sink("ops", webhook(receiver.url)) as sink:
+        sizes = []
+        tracemalloc.start()
+        for round_ in range(120):
+            receiver.answer = answers[round_ % len(answers)]
+            with suppress(SendError):
+                await sink.send([event()])
+            receiver.requests.clear()
+            if round_ in {39, 119}:
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert sizes[1] - sizes[0] < MEGABYTE

@@ -44,7 +44,9 @@ def test_each_key_of_an_event_is_documented():
 
 def test_each_setting_of_a_sink_is_documented():
     words = set(re.findall(r"`(\w+)`", (DOCS / "sinks.md").read_text()))
-    assert {*config.LogSink.model_fields, *config.WebhookSink.model_fields} <= words
+    aws = (config.SnsSink, config.SqsSink, config.EventBridgeSink)
+    kinds = (config.LogSink, config.WebhookSink, config.Tls, config.AppriseSink, *aws)
+    assert {name for kind in kinds for name in kind.model_fields} <= words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""Sinks of installed plug-ins, found by the entry-point group ``job_monitor.sinks``.
+
+An entry point names a module, or anything else, that has ``Settings`` (a pydantic model of
+what a user can set) and ``open_sink(name, settings)`` (an asynchronous context manager that
+yields an ``interfaces.Sink``).
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from monitor.config import PLUGINS
+from monitor.errors import ConfigurationError, MonitorError, Problem
+from monitor.redaction import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from pydantic_core import ErrorDetails
+
+    from monitor import config, interfaces
+
+
+@dataclass(frozen=True, slots=True)
+class _Plugin:
+    settings: BaseModel
+    opener: Callable[[str, Any], AbstractAsyncContextManager[interfaces.Sink]]
+
+
+class _BadPluginError(MonitorError):
+    """The package does not keep to the contract."""
+
+
+def problems(name: str, settings: config.PluginSink) -> list[Problem]:
+    """Return what is wrong with a plug-in, or with what was set for it; imports it."""
+    try:
+        _load(name, settings)
+    except ConfigurationError as error:
+        return list(error.problems)
+    return []
+
+
+@asynccontextmanager
+async def open_plugin(name: str, settings: config.PluginSink) -> AsyncIterator[interfaces.Sink]:
+    """Open a plug-in's sink, and close it at the end.
+
+    Raises:
+        ConfigurationError: with all that ``problems`` tells, or the sink cannot be opened.
+    """
+    plugin = _load(name, settings)
+    async with AsyncExitStack() as stack:
+        try:
+            sink = await stack.enter_async_context(plugin.opener(name, plugin.settings))
+            _check(sink)
+        except Exception as error:  # noqa: BLE001 -- another's code
+            message = f"the plug-in cannot open the sink: {_words(error)}"
+            problem = Problem("", f"sinks.{name}.type", message)
+            raise ConfigurationError([problem]) from None
+        yield sink
+
+
+def _load(name: str, settings: config.PluginSink) -> _Plugin:
+    try:
+        model, opener = _parts(settings.type)
+    except Exception as error:  # noqa: BLE001 -- another's code
+        message = f'the plug-in "{settings.type}" cannot be used: {_words(error)}'
+        remedy = "mend or replace the package that offers it"
+        raise ConfigurationError([Problem("", f"sinks.{name}.type", message, remedy)]) from None
+    given = settings.model_extra or {}
+    found = list(_unknown(name, model, given))
+    try:
+        own = model.model_validate(given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        found += [_problem(name, detail) for detail in details]
+    if found:
+        raise ConfigurationError(list({problem.path: problem for problem in found}.values()))
+    return _Plugin(own, opener)
+
+
+def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
+    entries = list(metadata.entry_points(group=PLUGINS, name=kind))
+    if len(entries) != 1:
+        raise _BadPluginError(f"{len(entries)} packages offer it")
+    offered = entries[0].load()
+    model, opener = getattr(offered, "Settings", None), getattr(offered, "open_sink", None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise _BadPluginError("its Settings are no pydantic model")
+    if not callable(opener):
+        raise _BadPluginError("it has no function open_sink")
+    return model, opener
+
+
+def _check(sink: Any) -> None:
+    size = getattr(sink, "batch_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise _BadPluginError("the batch_size of its sink is no number above 0")
+    if not callable(getattr(sink, "send", None)):
+        raise _BadPluginError("its sink has no method send")
+
+
+def _unknown(name: str, model: type[BaseModel], given: dict[str, Any]) -> Iterator[Problem]:
+    """Find misspelt keys, which pydantic would pass over unless a model says otherwise."""
+    if model.model_config.get("extra") == "allow":
+        return
+    aliases = (field.alias for field in model.model_fields.values())
+    known = sorted({*model.model_fields, *filter(None, aliases)})
+    for key in given:
+        if key not in known:
+            remedy = f"known: {', '.join(known)}"
+            yield Problem("", f"sinks.{name}.{key}", "unknown key", remedy)
+
+
+def _problem(name: str, detail: ErrorDetails) -> Problem:
+    key, *rest = map(str, detail["loc"] or ("type",))
+    inside = f" (at {'.'.join(rest)})" if rest else ""
+    return Problem("", f"sinks.{name}.{key}", clean_text(detail["msg"]) + inside)
+
+
+def _words(error: Exception) -> str:
+    """Name an error; what those of others say may hold a secret, but for a missing module."""
+    if isinstance(error, MonitorError | ImportError | AttributeError):
+        return clean_text(f"{error}")
+    return type(error).__name__

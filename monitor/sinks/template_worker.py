@@ -1,0 +1,191 @@
+"""The process that renders templates: run as a file, imports nothing of the monitor.
+
+A template is a program, and inside a process nothing bounds the time and memory that one
+takes. So it runs here, alone, sandboxed, with limits that the operating system keeps.
+
+Standard input and output carry frames: four bytes of length, then JSON. The first frame in is
+``{"name", "source", "format"}`` with a format of json, html or text; each further one holds the
+values for one rendering. The answer to each is ``{"text"}``, or ``{"message", "line"}`` where
+something went wrong. A rendering that takes too long ends the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import resource
+import signal
+import struct
+import sys
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    nodes,
+)
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECONDS = 2.0
+MEMORY = 512 * 1024 * 1024
+LARGEST = 256 * 1024
+"""Bytes of one rendering."""
+
+_LENGTH = struct.Struct("!I")
+_UNSAFE = ("safe", "e", "escape", "forceescape", "urlize", "xmlattr")
+"""Filters whose result counts as escaped, for HTML, which does not make it safe in JSON."""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~])")
+
+
+class _Generator(CodeGenerator):
+    """Leaves constants to be escaped like all values: Jinja itself would escape them for HTML."""
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
+        if isinstance(node, nodes.TemplateData):
+            return super()._output_child_to_const(node, frame, finalize)
+        raise nodes.Impossible
+
+
+class _TooLargeError(Exception):
+    """The rendering is larger than anything should be that is sent."""
+
+
+def environment(form: str) -> ImmutableSandboxedEnvironment:
+    """Return what templates of one format may use, and how their values are escaped."""
+    made = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=form != "text",
+        finalize=_in_json if form == "json" else None,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.code_generator_class = _Generator
+    made.filters |= {"tojson": _tojson, "slack": _slack, "markdown": _markdown, "sha256": _sha256}
+    made.globals.pop("lipsum")
+    if form == "json":
+        for name in _UNSAFE:
+            del made.filters[name]
+    return made
+
+
+def _tojson(value: Any) -> Markup:
+    return Markup(json.dumps(value, ensure_ascii=False))  # noqa: S704 -- JSON needs no escaping
+
+
+def _in_json(value: Any) -> Any:
+    """Write a text as the inside of a JSON string, and any other value as JSON."""
+    if isinstance(value, Markup | Undefined):
+        return value
+    text = _tojson(value)
+    return text[1:-1] if isinstance(value, str) else text
+
+
+def _slack(value: Any) -> str:
+    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown(value: Any) -> str:
+    return _MARKDOWN.sub(r"\\\1", str(value))
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()
+
+
+def render(template: Template, values: dict[str, Any], form: str) -> str:
+    """Render within the limits of size; JSON must come out as such."""
+    parts, size = [], 0
+    for part in template.generate(values):
+        size += len(part.encode(errors="surrogatepass"))
+        if size > LARGEST:
+            raise _TooLargeError
+        parts.append(part)
+    text = "".join(parts)
+    if form == "json":
+        json.loads(text)
+    return text
+
+
+def complaint(error: Exception, name: str) -> dict[str, Any]:
+    """Tell an error without what the values hold."""
+    if isinstance(error, TemplateSyntaxError):
+        return {"message": error.message or "is no template", "line": error.lineno}
+    if isinstance(error, json.JSONDecodeError):
+        where = f"line {error.lineno}, column {error.colno} of what is rendered"
+        return {"message": f"renders no JSON: {error.msg} in {where}", "line": 0}
+    frames = traceback.extract_tb(error.__traceback__)
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename == name), 0)
+    return {"message": _words(error), "line": line}
+
+
+def _words(error: Exception) -> str:
+    match error:
+        case _TooLargeError():
+            return f"renders more than {LARGEST // 1024} KiB"
+        case MemoryError():
+            return "needs too much memory"
+        case UndefinedError() | SecurityError() | TemplateError():
+            return str(error.message or type(error).__name__)
+        case _:
+            return f"fails with {type(error).__name__}"
+
+
+def _read(stream: BinaryIO) -> Any:
+    head = stream.read(_LENGTH.size)
+    return json.loads(stream.read(*_LENGTH.unpack(head))) if head else None
+
+
+def _write(stream: BinaryIO, answer: dict[str, Any]) -> None:
+    data = json.dumps(answer).encode()
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def serve(source: BinaryIO, target: BinaryIO) -> None:
+    """Compile one template and render it until there is nothing more to read."""
+    order = _read(source)
+    name, form = order["name"], order["format"]
+    made = environment(form)
+    compiled: list[Template] = []
+
+    def prepare() -> str:
+        code = made.compile(order["source"], filename=name)
+        compiled.append(Template.from_code(made, code, dict(made.globals)))
+        return ""
+
+    _write(target, _answer(prepare, name))
+    for template in compiled:
+        while (values := _read(source)) is not None:
+            _write(target, _answer(partial(render, template, values, form), name))
+
+
+def _answer(work: Callable[[], str], name: str) -> dict[str, Any]:
+    """Do what may take too long, and so may end this process."""
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        return {"text": work()}
+    except Exception as error:  # noqa: BLE001 -- whatever a template may do
+        return complaint(error, name)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(sys.stdin.buffer, sys.stdout.buffer)

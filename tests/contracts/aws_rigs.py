@@ -1,0 +1,83 @@
+"""Sinks in AWS before a real moto server, with a gate between that can stall and refuse."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from monitor import config, sinks
+from monitor.aws.clients import Clients, Exchange
+from monitor.model import SourceKey
+from tests.contracts.sink_kit import event, receiving, replying, stalling
+from tests.integration.sources_server import MODELS
+from tests.moto_kit import REGION, Aws
+
+DEADLINE = 1.5
+_READY = {"sns": "ListTopics", "sqs": "ListQueues", "events": "ListEventBuses"}
+
+
+def sns(aws):
+    topic = aws.topic()
+    return config.SnsSink, {"topic_arn": topic}, aws.subscribed(topic)
+
+
+def sqs(aws):
+    url, arn = aws.queue()
+    return config.SqsSink, {"queue_arn": arn}, url
+
+
+def eventbridge(aws):
+    bus, url = aws.bus()
+    return config.EventBridgeSink, {"event_bus_arn": bus}, url
+
+
+KINDS = {"sns": sns, "sqs": sqs, "eventbridge": eventbridge}
+
+
+@asynccontextmanager
+async def aws_rig(kind, moto):
+    """Yield a sink and the other side of it, as the rigs of test_sinks.py do."""
+    aws = Aws(moto)
+    section, place, queue = await asyncio.to_thread(KINDS[kind], aws)
+    settings = section(type=kind, timeout=f"{DEADLINE}s", **place)
+
+    async def forward(writer, request):
+        reader, moto_writer = await asyncio.open_connection("127.0.0.1", int(moto.split(":")[2]))
+        head = [request.line, *(f"{name}: {value}" for name, value in request.headers.items())]
+        moto_writer.write("\r\n".join([*head, "connection: close", "", ""]).encode() + request.body)
+        writer.write(await reader.read(-1))
+        writer.transport.close()
+        moto_writer.close()
+
+    async def echo(writer, request):
+        await replying(503, f"{request.line}\n{request.headers}".encode())(writer, request)
+
+    taken: list[Any] = []
+
+    def arrived():
+        bodies = [json.loads(message["Body"]) for message in aws.received(queue)]
+        taken.extend(body.get("detail", body) for body in bodies)
+        return taken
+
+    async with receiving(forward) as gate:
+        url = f"http://127.0.0.1:{gate.port}"
+        account = config.Account(endpoint_urls=dict.fromkeys(_READY, url))
+        async with Clients({"default": account}, models=MODELS) as clients:
+            service = {"eventbridge": "events"}.get(kind, kind)
+            await clients.ask(
+                SourceKey(service, "default", REGION), _READY[service], {}, Exchange()
+            )
+            async with sinks.open_sink("rig", settings, clients=clients) as sink:
+                await sink.send([event()])  # what is slow once is not what is measured
+                assert len(arrived()) == 1
+                taken.clear()
+                yield SimpleNamespace(
+                    sink=sink,
+                    deadline=DEADLINE,
+                    taken=arrived,
+                    stall=lambda: setattr(gate, "answer", stalling),
+                    resume=lambda: setattr(gate, "answer", forward),
+                    refuse=lambda: setattr(gate, "answer", echo),
+                )
+    aws.close()
