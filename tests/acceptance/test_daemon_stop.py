@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from signal import SIGINT, SIGTERM
+from signal import SIGHUP, SIGINT, SIGTERM
 
 import anyio
 import pytest
@@ -49,6 +49,24 @@ async def test_an_idle_daemon_stops_at_once(tmp_path, signal):
     assert took < IN_TIME
     assert [line["event"] for line in program.log][-2:] == ["daemon.stopping", "daemon.stopped"]
     assert program.out == ""
+
+
+async def test_a_log_file_may_be_rotated_with_a_hangup(tmp_path):
+    audit, rotated = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    sinks = {"audit": {"type": "log", "path": str(audit)}}
+    async with simulator.running(_scenario()) as sim:
+        config = configure(tmp_path, sim, sinks=sinks)
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            await _known(tmp_path)
+            sim.change("pkg", Status="FAILED")
+            await until(lambda: audit.exists() and audit.read_text().endswith("\n"))
+            audit.rename(rotated)
+            program.process.send_signal(SIGHUP)
+            sim.change("EX1", ProgressCode="InProgress")
+            await until(lambda: audit.exists() and audit.read_text().endswith("\n"))
+            assert (await program.stop(SIGTERM))[0] == 0
+    told = [json.loads(file.read_text())["subject"] for file in (rotated, audit)]
+    assert told == ["pkg", "EX1"]
 
 
 async def test_it_stops_while_aws_does_not_answer(tmp_path):
