@@ -291,7 +291,9 @@ class Dispatcher:
         settlement = Settlement(delivery, DeliveryStatus.DEAD, now, error=_TOO_OLD)
         await self._store.settle(settlement)
         self._metrics.deliveries.labels(self.name, settlement.status.value).inc()
-        self._log.error(logs.DELIVERY_DEAD, event_id=delivery.event["id"], job=delivery.key)
+        late = SendError(SendReason.TIMEOUT, _TOO_OLD)
+        facts = self._facts(delivery, late) | {"attempts": delivery.attempts}
+        self._log.error(logs.DELIVERY_DEAD, **facts)
 
     # Told
 

@@ -116,11 +116,6 @@ class Quota:
         """Requests per second at present."""
         return self._rate
 
-    @property
-    def full_rate(self) -> float:
-        """Requests per second as configured."""
-        return self._full_rate
-
     def ready_at(self, now: float) -> float:
         """Return when the next request may be made; ``now`` or earlier means at once."""
         self._refill(now)

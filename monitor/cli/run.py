@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import anyio
 
 from monitor import app, logs
@@ -12,10 +10,8 @@ from monitor.cli import options, signals
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
+    signals.prepare()
     settings = options.load_own(config)
-    # Tools that rotate logs send it. A log sink opens its file anew for every write, so there is
-    # nothing to do; but the default would end the daemon.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logs.configure(settings.log.format, settings.log.level)
     anyio.run(_run, app.Daemon(settings))
 

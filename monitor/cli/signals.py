@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,6 +18,17 @@ AT_ONCE, NOT_IN_TIME = 130, 74
 
 LONGEST_STOP = 10.0
 """Seconds after the first signal in which all must have ended: a disk may never answer."""
+
+
+def prepare() -> None:
+    """Behave from the first moment, while nothing is open yet that would have to be closed.
+
+    As the first process of a container there is no default for SIGTERM at all. SIGHUP is
+    what tools send that rotate logs: a log sink opens its file anew for every write, so
+    there is nothing to do, but the default would end the daemon.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def stop_on_signal(

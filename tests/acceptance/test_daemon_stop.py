@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -49,6 +50,21 @@ async def test_an_idle_daemon_stops_at_once(tmp_path, signal):
     assert took < IN_TIME
     assert [line["event"] for line in program.log][-2:] == ["daemon.stopping", "daemon.stopped"]
     assert program.out == ""
+
+
+async def test_a_daemon_that_is_told_to_stop_while_it_still_reads_its_configuration_ends_well(
+    tmp_path,
+):
+    pipe = tmp_path / "job-monitor.yaml"
+    os.mkfifo(pipe)
+    async with running("run", "-c", pipe, directory=tmp_path) as program:
+        # Opening it for writing waits until the program has opened it for reading.
+        writer = await anyio.to_thread.run_sync(os.open, pipe, os.O_WRONLY)
+        code, took = await program.stop(SIGTERM)
+        os.close(writer)
+    assert code == 0
+    assert took < IN_TIME
+    assert program.err == ""
 
 
 async def test_a_log_file_may_be_rotated_with_a_hangup(tmp_path):

@@ -187,7 +187,7 @@ def test_pagerduty_triggers_on_trouble_and_resolves_after_it():
     for event, body in zip(TRIALS, bodies("pagerduty"), strict=True):
         actions.setdefault(event["data"]["kind"], body["event_action"])
         subject = event["data"].get("job") or event["data"]["source"]
-        assert body["dedup_key"] == subject["key"]
+        assert body["dedup_key"] in {subject["key"], event["id"]}
         assert body["routing_key"] == "planted-key"
         assert body["payload"]["severity"] == event["data"]["severity"]
     assert {kind for kind, action in actions.items() if action == "trigger"} == {
@@ -197,6 +197,31 @@ def test_pagerduty_triggers_on_trouble_and_resolves_after_it():
         Kind.SOURCE_UNAVAILABLE,
     }
     assert bodies("pagerduty")[-2]["event_action"] == "resolve"
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "phase", "action", "touches"),
+    [
+        ("job.state_changed", "error", "failed", "trigger", True),
+        ("job.unstuck", "info", "failed", "resolve", False),
+        ("job.updated", "info", "failed", "resolve", False),
+        ("job.updated", "info", "running", "resolve", False),
+        ("job.reappeared", "info", "failed", "resolve", False),
+        ("job.reappeared", "info", "running", "resolve", True),
+        ("job.unstuck", "info", "running", "resolve", True),
+        ("job.state_changed", "info", "succeeded", "resolve", True),
+    ],
+)
+def test_pagerduty_resolves_an_incident_only_when_things_are_better(
+    kind, severity, phase, action, touches
+):
+    data = {**ODD["data"], "kind": kind, "severity": severity}
+    data["current"] = {"state": "any", "phase": phase}
+    source = template.read("pagerduty", "application/json")
+    (text,) = template.attempt(source, [{**ODD, "data": data}], SECRETS)
+    body = json.loads(text)
+    assert body["event_action"] == action
+    assert (body["dedup_key"] == data["job"]["key"]) is touches
 
 
 def test_a_key_that_is_too_long_for_pagerduty_is_hashed():
