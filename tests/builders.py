@@ -27,6 +27,7 @@ from monitor.model import (
 )
 from monitor.recorder import Following
 from monitor.stores.sql import SqlStore, open_store
+from tests.contracts.sink_kit import check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -256,21 +257,38 @@ async def take_all(_events: Sequence[Mapping[str, Any]]) -> None:
     """Behave as a receiver that takes everything."""
 
 
+def _check(events: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        for event in events:
+            check(event)
+    except Exception as error:  # noqa: BLE001 -- whatever the schema or a library says
+        pytest.fail(f"a sink was given what is no event: {error}")
+
+
 class ScriptedSink:
-    """Behaves as it is told; ``attempts`` is what was sent when, ``taken`` what it took."""
+    """Behaves as it is told; ``attempts`` is what was sent when, ``taken`` what it took.
+
+    An event that is none fails the test, past every net for the faults of sinks.
+    ``checks`` can be turned off where something else is measured.
+    """
 
     def __init__(
         self,
         behave: Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]] = take_all,
         batch_size: int = 1,
+        *,
+        checks: bool = True,
     ) -> None:
         self.behave = behave
+        self.checks = checks
         self.batch_size = batch_size
         self.attempts: list[tuple[float, list[Mapping[str, Any]]]] = []
         self.taken: list[Mapping[str, Any]] = []
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
         self.attempts.append((anyio.current_time(), list(events)))
+        if self.checks:
+            _check(events)
         await self.behave(events)
         self.taken.extend(events)
 

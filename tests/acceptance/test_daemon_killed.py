@@ -207,7 +207,7 @@ def _assert_kept(harness):
     truth, rows = harness.sim.truth, harness.rows()
     received = list(truth.received)
     evidence.assert_signed(received)
-    evidence.assert_fits_schema(received)
+    evidence.assert_are_events(received)
     evidence.assert_same_event_behind_each_id(received)
     evidence.assert_in_order(received)
     evidence.assert_repeats_are_excused(received, harness.kills)

@@ -3,13 +3,12 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 from monitor import config, sinks
 from monitor.aws.clients import Clients, Exchange
 from monitor.model import SourceKey
-from tests.contracts.sink_kit import event, receiving, replying, stalling
+from tests.contracts.sink_kit import Outcome, Rig, event, receiving, replying, stalling
 from tests.integration.sources_server import MODELS
 from tests.moto_kit import REGION, Aws
 
@@ -30,6 +29,31 @@ def sqs(aws):
 def eventbridge(aws):
     bus, url = aws.bus()
     return config.EventBridgeSink, {"event_bus_arn": bus}, url
+
+
+def remove_topic(aws, place):
+    aws.ask("sns", "delete_topic", TopicArn=place["topic_arn"])
+
+
+def remove_queue(aws, place):
+    name = place["queue_arn"].rpartition(":")[2]
+    aws.ask(
+        "sqs", "delete_queue", QueueUrl=aws.ask("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    )
+
+
+def remove_bus(aws, place):
+    aws.ask("events", "delete_event_bus", Name=place["event_bus_arn"].rpartition("/")[2])
+
+
+REMOVALS = {"sns": remove_topic, "sqs": remove_queue, "eventbridge": remove_bus}
+
+
+def oversized():
+    """Return an event whose labels, which are never cut, do not fit into a message."""
+    made = event()
+    made["data"]["job"]["labels"] = {"team": "x" * 300_000}
+    return made
 
 
 KINDS = {"sns": sns, "sqs": sqs, "eventbridge": eventbridge}
@@ -72,12 +96,20 @@ async def aws_rig(kind, moto):
                 await sink.send([event()])  # what is slow once is not what is measured
                 assert len(arrived()) == 1
                 taken.clear()
-                yield SimpleNamespace(
+                yield Rig(
                     sink=sink,
                     deadline=DEADLINE,
                     taken=arrived,
                     stall=lambda: setattr(gate, "answer", stalling),
                     resume=lambda: setattr(gate, "answer", forward),
                     refuse=lambda: setattr(gate, "answer", echo),
+                    refusals={
+                        "an error of the service": (
+                            lambda: setattr(gate, "answer", echo),
+                            Outcome.RETRY,
+                        ),
+                        "an event too large even when shortened": (oversized, Outcome.DEAD),
+                        "no such place": (lambda: REMOVALS[kind](aws, place), Outcome.PARK),
+                    },
                 )
     aws.close()

@@ -7,6 +7,7 @@ import resource
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import jsonschema
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from monitor import config, events
+from monitor.interfaces import Sink
 from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, Standing, Transition
 
+PLANTED = ("path-planted-1", "query-planted-2", "header-planted-3", "file-planted-4")
+"""Secrets in the settings of the rigs, none of which may be told."""
 LEDGER = "0f0e0d0c-0b0a-4908-8706-050403020100"
 SEEN = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 SCHEMA = json.loads((Path(events.__file__).parent / "event.schema.json").read_text())
@@ -84,6 +88,44 @@ def check(made):
     parsed = from_structured_event(message)
     assert (parsed.get_id(), parsed.get_type()) == (made["id"], made["type"])
     assert parsed.get_data() == made["data"]
+
+
+class Outcome(StrEnum):
+    """What becomes of a delivery that was not taken."""
+
+    RETRY = "retry"
+    DEAD = "dead"
+    PARK = "park"
+
+    @classmethod
+    def of(cls, reason):
+        """Return it as the dispatcher finds it by a reason."""
+        if reason.parks:
+            return cls.PARK
+        return cls.RETRY if reason.retryable else cls.DEAD
+
+
+@dataclass
+class Rig:
+    """A sink and the other side of it, and what that side rightly cannot show."""
+
+    sink: Sink
+    taken: Any
+    """Returns what arrived, oldest first."""
+    stall: Any
+    resume: Any
+    refuse: Any
+    deadline: float
+    refusals: dict[str, tuple[Any, Outcome]]
+    """Name → what brings a refusal about (it may return the event to send), and its meaning."""
+    form: Any = dict
+    """An event → what of it arrives."""
+    key: str | None = "id"
+    """Where in that form the receiver finds the event's id; ``None``: it is not told."""
+    keeps_repeats: bool = True
+    """Whether an event that comes again shows; otherwise it takes the place of the first."""
+    own_deadline: bool = True
+    """Whether the sink ends an attempt itself; otherwise the dispatcher's deadline does."""
 
 
 @dataclass
@@ -169,6 +211,31 @@ async def receiving(answer=None, ssl=None):
         for task in running:
             task.cancel()
         await asyncio.gather(*running)
+    check_received(receiver.requests)
+
+
+def check_received(requests):
+    """Assert that whatever arrived under the media type of CloudEvents is one event."""
+    for request in requests:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if headers.get("content-type", "").startswith("application/cloudevents+json"):
+            check(json.loads(request.body))
+
+
+def answers(receiver, statuses):
+    """Return the refusals of a rig: HTTP statuses and their meaning."""
+
+    def act(status):
+        return lambda: setattr(receiver, "answer", replying(status, b"no"))
+
+    return {f"status {status}": (act(status), meaning) for status, meaning in statuses.items()}
+
+
+async def warm_up(sink, taken):
+    """Send once: what is slow once is not what is measured."""
+    await sink.send([event()])
+    assert len(taken) == 1
+    taken.clear()
 
 
 def webhook(url, **settings):

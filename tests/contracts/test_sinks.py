@@ -1,171 +1,65 @@
 """What every sink keeps to, over real files, pipes and sockets."""
 
 import asyncio
-import fcntl
 import json
-import os
 import threading
 import time
 import traceback
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
 import anyio
 import pytest
 
 from monitor import config, sinks
 from monitor.errors import PartialSendError, SendError, SendReason
-from monitor.interfaces import Sink
 from monitor.model import Kind
-from monitor.sinks.log import Log
-from monitor.sinks.output import Stream
-from tests.contracts import aws_rigs
-from tests.contracts.sink_kit import (
-    check,
-    event,
-    limited_files,
-    receiving,
-    replying,
-    stalling,
-    webhook,
-)
+from tests.contracts import aws_rigs, foreign_rigs, sink_rigs
+from tests.contracts.foreign_rigs import example_plugin
+from tests.contracts.sink_kit import PLANTED, Outcome, check, event, limited_files
+from tests.contracts.sink_rigs import SECRET, pipe_rig
 from tests.integration.sources_server import SECRET_KEY, clean_environment
 
-TIMEOUT = 0.4
-PLANTED = ("path-planted-1", "query-planted-2", "header-planted-3", "file-planted-4")
-SECRET = "whsec_cGxhbnRlZC1zZWNyZXQtMDEyMzQ1Njc4OWFi"
+__all__ = ["example_plugin"]
 
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise's own
 
-@dataclass
-class Rig:
-    """A sink and the other side of it."""
-
-    sink: Sink
-    taken: Any
-    stall: Any
-    resume: Any
-    refuse: Any
-    deadline: float = TIMEOUT
-
-
-@asynccontextmanager
-async def webhook_rig(tmp_path):
-    (tmp_path / "key").write_text(SECRET)
-    (tmp_path / "header").write_text(f"Bearer {PLANTED[3]}\n")
-
-    async def take(writer, request):
-        taken.append(request.body)
-        await replying()(writer, request)
-
-    async def echo(writer, request):
-        text = f"{request.line}\n{request.headers}".encode()
-        await replying(503, text)(writer, request)
-
-    taken: list[bytes] = []
-    async with receiving(take) as receiver:
-        settings = webhook(
-            f"{receiver.url}/{PLANTED[0]}?key={PLANTED[1]}",
-            secret_files=[str(tmp_path / "key")],
-            headers={"X-Team": PLANTED[2]},
-            header_files={"Authorization": str(tmp_path / "header")},
-            timeout=f"{TIMEOUT}s",
-        )
-        async with sinks.open_sink("rig", settings) as sink:
-            yield Rig(
-                sink,
-                lambda: [json.loads(body) for body in taken],
-                lambda: setattr(receiver, "answer", stalling),
-                lambda: setattr(receiver, "answer", take),
-                lambda: setattr(receiver, "answer", echo),
-            )
-
-
-@asynccontextmanager
-async def file_rig(tmp_path):
-    path = tmp_path / "events.log"
-    kept = tmp_path / "kept.log"
-
-    def stall():
-        if path.exists():
-            path.rename(kept)
-        os.mkfifo(path)
-
-    def resume():
-        if path.is_fifo():
-            release_writer(path)
-        path.unlink(missing_ok=True)
-        if kept.exists():
-            kept.rename(path)
-
-    settings = config.LogSink.model_validate(
-        {"type": "log", "path": str(path), "timeout": f"{TIMEOUT}s"}
-    )
-    async with sinks.open_sink("rig", settings) as sink:
-        yield Rig(
-            sink,
-            lambda: [json.loads(line) for line in path.read_bytes().splitlines()],
-            stall,
-            resume,
-            lambda: path.symlink_to("/dev/full"),
-        )
-    if path.is_fifo():
-        release_writer(path)
-
-
-def release_writer(path):
-    """Let a thread that waits for a reader of ``path`` come to its end."""
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    deadline = time.monotonic() + 5
-    while any(t.name == "log-sink" for t in threading.enumerate()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.close(reader)
-
-
-@asynccontextmanager
-async def pipe_rig(_tmp_path):
-    read, write = os.pipe()
-    size = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-    os.set_blocking(read, False)
-    received = bytearray()
-
-    def drain():
-        while True:
-            try:
-                received.extend(os.read(read, 65536))
-            except BlockingIOError:
-                return
-
-    def stall():
-        os.set_blocking(write, False)
-        os.write(write, b" " * size)
-        os.set_blocking(write, True)
-
-    def taken():
-        drain()
-        return [json.loads(line) for line in bytes(received).splitlines()]
-
-    def refuse():
-        nonlocal read
-        os.close(read)
-        read = -1
-
-    try:
-        yield Rig(Log(Stream("standard output", write), TIMEOUT), taken, stall, drain, refuse)
-    finally:
-        if read >= 0:
-            drain()
-            await asyncio.sleep(0.05)
-            os.close(read)
-        os.close(write)
-
-
-RIGS = {"webhook": webhook_rig, "file": file_rig, "pipe": pipe_rig}
+RIGS = {
+    "webhook": sink_rigs.webhook_rig,
+    "slack": sink_rigs.slack_rig,
+    "file": sink_rigs.file_rig,
+    "pipe": sink_rigs.pipe_rig,
+    "apprise": foreign_rigs.apprise_rig,
+    "directory": foreign_rigs.directory_rig,
+}
+TYPES = {"slack": "webhook", "file": "log", "pipe": "log"}
+"""The sink's type, where the rig is not named after it."""
+MEANINGS = {
+    "webhook": set(Outcome),
+    "slack": set(Outcome),
+    "sns": set(Outcome),
+    "sqs": set(Outcome),
+    "eventbridge": set(Outcome),
+    "file": {Outcome.RETRY},  # whatever a disk or a pipe says may be mended
+    "pipe": {Outcome.RETRY},
+    "apprise": {Outcome.RETRY},  # the library says yes or no, and not why
+    "directory": {Outcome.RETRY},
+}
+"""What a refusal can mean, by rig."""
+UNTOLD = {"apprise"}
+"""Rigs whose receiver is not told the event's id."""
+HURRIED = {"directory"}
+"""Rigs whose sink leaves the deadline to the dispatcher."""
 
 
 @pytest.fixture(params=[*RIGS, *aws_rigs.KINDS])
-def rigged(request, tmp_path, monkeypatch):
-    kind = request.param
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def rigged(kind, request, tmp_path, monkeypatch):
+    if kind == "directory":
+        request.getfixturevalue("example_plugin")
     if kind in RIGS:
         return lambda: RIGS[kind](tmp_path)
     clean_environment(monkeypatch, tmp_path)
@@ -180,9 +74,37 @@ async def _limit():
     yield
     assert time.monotonic() - started < 10
     for thread in threading.enumerate():
-        if thread.name == "log-sink":
+        if thread.name in {"log-sink", "apprise-sink"}:
             thread.join(2)
             assert not thread.is_alive()
+
+
+def reason_of(failure):
+    """Return why; each of a batch's own reasons must be the same."""
+    if isinstance(failure, PartialSendError):
+        (reason,) = {each.reason for each in failure.failures.values()}
+        return reason
+    return failure.reason
+
+
+async def time_out(rig, item):
+    """Send to a receiver that stalls: the sink's deadline or the dispatcher's ends it."""
+    if rig.own_deadline:
+        failure = await failure_of(rig.sink, item)
+        assert failure.reason is SendReason.TIMEOUT
+        assert Outcome.of(failure.reason) is Outcome.RETRY
+        return failure
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(rig.deadline):
+            await rig.sink.send([item])
+    return caught.value
+
+
+def test_every_type_of_sink_has_a_rig():
+    sections = get_args(get_args(config.BuiltInSink)[0])
+    built_in = {get_args(each.model_fields["type"].annotation)[0] for each in sections}
+    rigs = {TYPES.get(name, name) for name in (*RIGS, *aws_rigs.KINDS)}
+    assert rigs == built_in | {"directory"}, "each type needs a rig in RIGS or aws_rigs.KINDS"
 
 
 async def failure_of(sink, *batch):
@@ -191,13 +113,14 @@ async def failure_of(sink, *batch):
     return caught.value
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_event_of_each_kind_arrives_whole(rigged, kind):
+@pytest.mark.parametrize("of", Kind)
+async def test_an_event_of_each_kind_arrives_whole(rigged, of):
     async with rigged() as rig:
-        await rig.sink.send([event(kind)])
+        await rig.sink.send([event(of)])
         (arrived,) = rig.taken()
-        assert arrived == event(kind)
-        check(arrived)
+        assert arrived == rig.form(event(of))
+        if rig.form is dict:
+            check(arrived)
 
 
 async def test_events_arrive_in_the_order_in_which_they_are_sent(rigged):
@@ -206,7 +129,7 @@ async def test_events_arrive_in_the_order_in_which_they_are_sent(rigged):
         for number in range(1, 31):
             sent.append(event(sequence=number))
             await rig.sink.send([sent[-1]])
-            assert rig.taken() == sent
+            assert rig.taken() == [rig.form(item) for item in sent]
 
 
 async def test_a_full_batch_is_taken_at_once(rigged):
@@ -214,31 +137,45 @@ async def test_a_full_batch_is_taken_at_once(rigged):
         size = min(rig.sink.batch_size, 4)  # what a pipe holds that nobody reads
         batch = [event(job_id=f"job-{n}", reason="") for n in range(size)]
         await rig.sink.send(batch)
-        assert rig.taken() == batch
+        assert rig.taken() == [rig.form(item) for item in batch]
 
 
 async def test_the_same_event_is_the_same_on_every_attempt(rigged):
     async with rigged() as rig:
         for _ in range(3):
             await rig.sink.send([event()])
-        assert len({item["id"] for item in rig.taken()}) == 1
-        assert rig.taken() == [event()] * 3
+        assert rig.taken() == [rig.form(event())] * (3 if rig.keeps_repeats else 1)
+
+
+async def test_a_receiver_knows_a_repeat_by_the_id_of_the_event(rigged, kind):
+    async with rigged() as rig:
+        for sequence in (1, 2, 2):
+            await rig.sink.send([event(sequence=sequence)])
+        if kind in UNTOLD:
+            assert rig.key is None
+            assert not [item for item in rig.taken() if event(sequence=1)["id"] in str(item)]
+        else:
+            told = [item[rig.key] for item in rig.taken()]
+            expected = [event(sequence=number)["id"] for number in (1, 2, 2)]
+            assert told == expected[: 3 if rig.keeps_repeats else 2]
 
 
 async def test_concurrent_events_do_not_mix(rigged):
     async with rigged() as rig:
         sent = [event(job_id=f"job-{n}", reason="") for n in range(4)]
         await asyncio.gather(*(rig.sink.send([item]) for item in sent))
-        assert sorted(item["subject"] for item in rig.taken()) == [e["subject"] for e in sent]
+        expected = [rig.form(item) for item in sent]
+        arrived = rig.taken()
+        assert len(arrived) == len(expected)
+        assert all(item in arrived for item in expected)
 
 
-async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged):
+async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged, kind):
     async with rigged() as rig:
+        assert rig.own_deadline is (kind not in HURRIED)
         rig.stall()
         started = time.monotonic()
-        failure = await failure_of(rig.sink, event())
-        assert failure.reason is SendReason.TIMEOUT
-        assert failure.reason.retryable
+        await time_out(rig, event())
         assert rig.deadline * 0.9 < time.monotonic() - started < rig.deadline + 0.4
         rig.resume()
 
@@ -246,13 +183,13 @@ async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged):
 async def test_a_stalled_receiver_does_not_stop_the_event_loop(rigged):
     async with rigged() as rig:
         rig.stall()
-        attempt = asyncio.create_task(failure_of(rig.sink, event()))
+        attempt = asyncio.create_task(time_out(rig, event()))
         gaps = []
         while not attempt.done():
             before = time.monotonic()
             await asyncio.sleep(0.01)
             gaps.append(time.monotonic() - before)
-        assert (await attempt).reason is SendReason.TIMEOUT
+        await attempt
         assert max(gaps) < 0.2
         rig.resume()
 
@@ -261,12 +198,12 @@ async def test_after_a_stall_the_next_attempt_is_taken(rigged):
     async with rigged() as rig:
         rig.stall()
         for _ in range(2):
-            assert (await failure_of(rig.sink, event())).reason is SendReason.TIMEOUT
+            await time_out(rig, event())
         rig.resume()
         with anyio.fail_after(5):
             await rig.sink.send([event()])
         assert rig.taken()
-        assert all(item == event() for item in rig.taken())
+        assert all(item == rig.form(event()) for item in rig.taken())
 
 
 async def test_a_cancelled_attempt_ends_at_once_and_breaks_nothing(rigged):
@@ -282,7 +219,7 @@ async def test_a_cancelled_attempt_ends_at_once_and_breaks_nothing(rigged):
         rig.resume()
         with anyio.fail_after(5):
             await rig.sink.send([event(sequence=2)])
-        assert rig.taken()[-1] == event(sequence=2)
+        assert rig.taken()[-1] == rig.form(event(sequence=2))
 
 
 async def test_a_refusal_is_told_as_one(rigged):
@@ -294,17 +231,30 @@ async def test_a_refusal_is_told_as_one(rigged):
         assert failure.message
 
 
+async def test_a_refusal_is_tried_again_dies_or_parks_as_it_says(rigged, kind):
+    async with rigged() as rig:
+        assert {meaning for _, meaning in rig.refusals.values()} == MEANINGS[kind]
+        for name, (act, meaning) in rig.refusals.items():
+            rig.resume()
+            item = act() or event()
+            with anyio.fail_after(5), pytest.raises((SendError, PartialSendError)) as caught:
+                await rig.sink.send([item])
+            assert Outcome.of(reason_of(caught.value)) is meaning, name
+
+
 async def test_no_error_holds_a_secret(rigged):
     async with rigged() as rig:
         rig.stall()
-        failures = [await failure_of(rig.sink, event())]
+        failures: list[Exception] = [await time_out(rig, event())]
         rig.resume()
         rig.refuse()
         failures.append(await failure_of(rig.sink, event()))
         for failure in failures:
             told = "".join(traceback.format_exception(failure)) + repr(failure) + repr(rig.sink)
             assert not [secret for secret in (*PLANTED, SECRET[6:], SECRET_KEY) if secret in told]
-            assert failure.__context__ is None or failure.__suppress_context__
+            assert (
+                failure.__context__ is None or failure.__suppress_context__ or not rig.own_deadline
+            )
 
 
 async def test_a_batch_of_which_a_part_was_taken_names_the_rest(tmp_path):
