@@ -37,6 +37,7 @@ def findings(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
     yield from _routes(settings, job_types)
     yield from _unreachable(settings)
     yield from _idle(settings)
+    yield from _shadowed(settings)
     yield from _unused(settings)
 
 
@@ -109,6 +110,19 @@ def _idle(settings: Settings) -> Iterator[Finding]:
             message = "matches nothing that any watch can tell"
             here, rests = ("routes", index), (("watches",), ("routes", index))
             yield Finding(here, message, "correct its match", warning=True, rests=rests)
+
+
+def _shadowed(settings: Settings) -> Iterator[Finding]:
+    """Find routes to which the ones before them, none of which takes everything, leave nothing."""
+    blamed = {finding.path for finding in (*_unreachable(settings), *_idle(settings))}
+    every = (ways(watch, settings.routes, ()) for watch in settings.watches)
+    reached = {index for way in chain.from_iterable(every) for index in way.routes}
+    for index in range(len(settings.routes)) if settings.watches else ():
+        if index not in reached and ("routes", index) not in blamed:
+            message = "is never reached: the routes before it take all that it matches"
+            rests = (("watches",), ("routes",))
+            remedy = "move it up, or give them continue: true"
+            yield Finding(("routes", index), message, remedy, warning=True, rests=rests)
 
 
 def _unused(settings: Settings) -> Iterator[Finding]:

@@ -145,6 +145,10 @@ WARNINGS = [
     ({"sinks": {"a": {"type": "log"}},
       "routes": [{"match": {"phase": "*"}, "sinks": ["a"]}, {"sinks": ["a"]}]},
      "routes[1]: is never reached"),
+    (watch() | {"sinks": {"a": {"type": "log"}}, "routes": [
+        {"match": {"phase": "failed"}, "sinks": ["a"]}, {"match": {"phase": "failed"}, "sinks": []},
+        {"sinks": ["a"]}]},
+     "routes[1]: is never reached: the routes before it take all that it matches"),
     ({"sinks": {"a": {"type": "webhook", "url": "https://h", "headers": {"Authorization": "x"}}}},
      "sinks.a.headers.Authorization: holds a secret (move it to header_files)"),
 ]  # fmt: skip
