@@ -168,9 +168,9 @@ class Harness:
 
 @pytest.fixture
 def seed():
-    """Printed, so that a failure can be had again with JOB_MONITOR_TEST_SEED."""
-    chosen = int(os.environ.get("JOB_MONITOR_TEST_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"JOB_MONITOR_TEST_SEED={chosen}")  # noqa: T201 -- for whoever reads a failure
+    """Printed, so that a failure can be had again with TEST_SEED."""
+    chosen = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"TEST_SEED={chosen}")  # noqa: T201 -- for whoever reads a failure
     return chosen
 
 

@@ -44,7 +44,7 @@ SCENARIO = {
 @pytest.fixture(scope="module")
 def aws():
     """The CLI; its absence is a skip on a developer's machine and a failure in CI."""
-    path = os.environ.get("JOB_MONITOR_TEST_AWS_CLI") or shutil.which("aws")
+    path = os.environ.get("TEST_AWS_CLI") or shutil.which("aws")
     lacking = "there is no AWS CLI" if path is None else _lacking(path)
     if lacking:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(lacking)

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from tests.acceptance.program import ROOT, SECRET, run
+from tests.certificates import certificate
 
 pytestmark = pytest.mark.timeout(120)
 
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
-SECRETS = re.compile(r"/run/secrets/[a-z-]+")
+SECRETS = re.compile(r"/run/secrets/[a-z.-]+")
+CONTENTS = {"proxy-auth": "user:password", "matrix-url": "matrixs://user:password@example.com/room"}
+"""What no signing key would do for."""
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -20,7 +23,14 @@ async def test_every_example_is_valid(tmp_path, example):
     """Secrets that an example names are put where it would find them."""
     text = example.read_text()
     for secret in SECRETS.findall(text):
-        (tmp_path / Path(secret).name).write_text(SECRET)
+        path = tmp_path / Path(secret).name
+        if path.suffix:
+            certificate(path, "monitor", days=1)
+        else:
+            path.write_text(CONTENTS.get(path.name, SECRET))
+    if (tmp_path / "monitor.key").exists():
+        # A file made here holds a certificate and its key; both names must lead to one pair.
+        (tmp_path / "monitor.key").write_bytes((tmp_path / "monitor.pem").read_bytes())
     file = tmp_path / "monitor.yaml"
     file.write_text(text.replace("/run/secrets/", f"{tmp_path}/"))
     code, out, err = await run("check", "--config", file, directory=tmp_path)
