@@ -9,8 +9,8 @@ import pytest
 
 from monitor import config, sinks
 from monitor.errors import SendError, SendReason
+from tests.certificates import certificate
 from tests.contracts.sink_kit import event, read_request, receiving, webhook
-from tests.integration.test_webhook_tls import certificate
 
 
 def hook(url="https://h/", **more):
