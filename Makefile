@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test lint check format bench lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,12 +18,13 @@ demo: $(VENV)/.runtime ## Watch simulated jobs; needs no AWS account (ARGS="--du
 test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## Everything that CI checks: style, types, architecture, tests
+lint: $(VENV)/.dev ## Check style, types and architecture
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint test ## Everything that CI checks
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix
