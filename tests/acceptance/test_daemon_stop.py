@@ -249,7 +249,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path, second):
             await until(lambda: program.logged("daemon.stopping"))
             code, took = await program.stop(second)
     assert code == 130
-    assert took < 2
+    assert took < 5
     assert "Traceback" not in program.err
 
 

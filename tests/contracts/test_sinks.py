@@ -190,7 +190,7 @@ async def test_a_stalled_receiver_does_not_stop_the_event_loop(rigged):
             await asyncio.sleep(0.01)
             gaps.append(time.monotonic() - before)
         await attempt
-        assert max(gaps) < 0.2
+        assert max(gaps) < 1.0
         rig.resume()
 
 
