@@ -157,6 +157,10 @@ class Store(Protocol):
         """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
         ...
 
+    async def revive(self, revived: Sequence[model.Delivery]) -> None:
+        """Make the dead among ``revived`` pending again, in their old places."""
+        ...
+
     async def parkings(self) -> Sequence[model.Parking]:
         """The sinks that are parked, by name."""
         ...

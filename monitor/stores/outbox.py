@@ -45,6 +45,13 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
+class Revive:
+    """Deliveries that did not deserve to die."""
+
+    revived: tuple[model.Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """A sink to park no more."""
 
@@ -178,11 +185,17 @@ async def park(connection: AsyncConnection, unit: Park) -> int:
     row = rows.parking_row(unit.parking)
     await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
     await connection.execute(sa.insert(sink_state), row)
-    places = _places({(one.sink, one.key) for one in unit.revived})
-    await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
+    await revive(connection, unit.revived)
+    return 1
+
+
+async def revive(connection: AsyncConnection, revived: Sequence[model.Delivery]) -> int:
+    """Bring the dead among ``revived`` back to their old places; return how many were named."""
+    places = _places({(one.sink, one.key) for one in revived})
+    await many(connection, _REVIVE, [{"of": one.id} for one in revived])
     await many(connection, _HALT, places)
     await many(connection, ADVANCE, places)
-    return 1
+    return len(revived)
 
 
 async def replay(connection: AsyncConnection, unit: Replay) -> int:

@@ -137,6 +137,10 @@ class SqlStore:
         """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
         await self._commits.submit(outbox.Park(parking, tuple(revived)))
 
+    async def revive(self, revived: Sequence[model.Delivery]) -> None:
+        """Make the dead among ``revived`` pending again, in their old places."""
+        await self._commits.submit(outbox.Revive(tuple(revived)))
+
     async def resume(self, sink: str) -> bool:
         """Park a sink no more, and let what waits fall due; ``False`` if it was not parked."""
         return bool(await self._commits.submit(outbox.Resume(sink)))

@@ -65,6 +65,7 @@ Unit = (
     | Prune
     | outbox.Hasten
     | outbox.Park
+    | outbox.Revive
     | outbox.Resume
     | outbox.Replay
     | Ping
@@ -136,6 +137,8 @@ async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:
             return await outbox.hasten(connection, unit.sink)
         case outbox.Park():
             return await outbox.park(connection, unit)
+        case outbox.Revive():
+            return await outbox.revive(connection, unit.revived)
         case outbox.Resume():
             return await outbox.resume(connection, unit.sink)
         case outbox.Replay():
