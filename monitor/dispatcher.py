@@ -301,7 +301,8 @@ class Dispatcher:
         return bool(old)
 
     async def _give_up(self, delivery: Delivery, now: datetime) -> None:
-        settlement = Settlement(delivery, DeliveryStatus.DEAD, now, error=_TOO_OLD)
+        dead = DeliveryStatus.DEAD
+        settlement = Settlement(delivery, dead, now, error=_TOO_OLD, attempted=False)
         await self._store.settle(settlement)
         self._metrics.deliveries.labels(self.name, settlement.status.value).inc()
         late = SendError(SendReason.TIMEOUT, _TOO_OLD)

@@ -70,7 +70,7 @@ _IS_OPEN = sa.and_(
     deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
 )
 _SETTLED = {
-    "attempts": deliveries.c.attempts + sa.bindparam("failed", type_=sa.Integer),
+    "attempts": deliveries.c.attempts + sa.bindparam("made", type_=sa.Integer),
     "last_error": sa.bindparam("error"),
 }
 _RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
@@ -139,7 +139,7 @@ async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement
     for one in settled:
         row = {
             "of": one.delivery.id,
-            "failed": int(one.error is not None),
+            "made": int(one.attempted),
             "error": rows.short_error(one.error),
         }
         if one.status is model.DeliveryStatus.PENDING:

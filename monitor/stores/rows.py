@@ -24,6 +24,7 @@ class StoredDelivery:
     """One delivery as it stands, for people to look at.
 
     ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
+    ``attempts`` counts those of which the end is known, the one that was taken included.
     """
 
     id: int

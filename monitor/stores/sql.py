@@ -126,7 +126,7 @@ class SqlStore:
         return next((row.due_at for row in await self._read(reads.next_due(sink, now))), None)
 
     async def settle(self, settlement: model.Settlement) -> None:
-        """Write down what became of one attempt; one that names an error counts as failed."""
+        """Write down what became of one attempt."""
         await self._commits.submit(outbox.Settle(settlement))
 
     async def hasten(self, sink: str) -> None:

@@ -83,13 +83,18 @@ async def test_every_command_explains_itself(tmp_path, command):
 async def test_deliveries_are_listed_as_they_stand(tmp_path, config):
     place = {"tmp_path": tmp_path, "config": config}
     rows = await _json("deliveries", "list", **place)
-    assert [row["status"] for row in rows] == ["pending", "dead", "delivered"]
+    told = [(row["status"], row["attempts"]) for row in rows]
+    assert told == [("pending", 0), ("dead", 1), ("delivered", 1)]
     (row,) = await _json("deliveries", "list", "--job", "job-2", "--status", "dead", **place)
     assert row["error"] == "the receiver said no"
     code, out, _ = await run("deliveries", "list", "-c", config, directory=tmp_path)
     assert code == 0
-    assert out.splitlines()[0].split()[:3] == ["ID", "SINK", "STATUS"]
-    assert len(out.splitlines()) == 4
+    assert out.splitlines()[0].split()[:4] == ["ID", "SINK", "STATUS", "ATTEMPTS"]
+    assert [line.split()[2:4] for line in out.splitlines()[1:]] == [
+        ["pending", "0"],
+        ["dead", "1"],
+        ["delivered", "1"],
+    ]
 
 
 @pytest.mark.usefixtures("filled")

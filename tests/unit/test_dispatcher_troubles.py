@@ -95,6 +95,7 @@ async def test_what_is_too_old_dies_while_its_sink_is_parked_and_can_be_replayed
             assert await d.statuses() == {"dead": 3}
             sink.behave = failing(GONE, "nobody")
             rows = await d.store.deliveries()
+            assert [row.attempts for row in rows] == [0, 0, 1]
             await d.store.resume("ops")
             await d.store.replay([row.id for row in rows])
             await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
