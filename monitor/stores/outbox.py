@@ -38,16 +38,9 @@ class Hasten:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """A sink to park, and deliveries that did not deserve to die."""
+    """A sink to park, if any, and deliveries that did not deserve to die."""
 
-    parking: model.Parking
-    revived: tuple[model.Delivery, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Revive:
-    """Deliveries that did not deserve to die."""
-
+    parking: model.Parking | None
     revived: tuple[model.Delivery, ...]
 
 
@@ -182,20 +175,15 @@ async def resume(connection: AsyncConnection, sink: str) -> int:
 
 async def park(connection: AsyncConnection, unit: Park) -> int:
     """Park a sink, and bring the dead of ``unit.revived`` back to their old places; return 1."""
-    row = rows.parking_row(unit.parking)
-    await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
-    await connection.execute(sa.insert(sink_state), row)
-    await revive(connection, unit.revived)
-    return 1
-
-
-async def revive(connection: AsyncConnection, revived: Sequence[model.Delivery]) -> int:
-    """Bring the dead among ``revived`` back to their old places; return how many were named."""
-    places = _places({(one.sink, one.key) for one in revived})
-    await many(connection, _REVIVE, [{"of": one.id} for one in revived])
+    if unit.parking is not None:
+        row = rows.parking_row(unit.parking)
+        await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
+        await connection.execute(sa.insert(sink_state), row)
+    places = _places({(one.sink, one.key) for one in unit.revived})
+    await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
     await many(connection, _HALT, places)
     await many(connection, ADVANCE, places)
-    return len(revived)
+    return 1
 
 
 async def replay(connection: AsyncConnection, unit: Replay) -> int:

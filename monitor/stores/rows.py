@@ -42,6 +42,15 @@ class StoredDelivery:
     replayed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where stored jobs are, or, without a type, a source."""
+
+    type: str
+    account: str
+    region: str
+
+
 def encode(value: Any) -> str:
     """Write a JSON value, or a dataclass of them, as text.
 

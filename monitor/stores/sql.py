@@ -139,7 +139,7 @@ class SqlStore:
 
     async def revive(self, revived: Sequence[model.Delivery]) -> None:
         """Make the dead among ``revived`` pending again, in their old places."""
-        await self._commits.submit(outbox.Revive(tuple(revived)))
+        await self._commits.submit(outbox.Park(None, tuple(revived)))
 
     async def resume(self, sink: str) -> bool:
         """Park a sink no more, and let what waits fall due; ``False`` if it was not parked."""
@@ -225,6 +225,15 @@ class SqlStore:
         found = await self._read(reads.history(job, since, kinds, limit))
         return [rows.event(row) for row in reversed(found)]
 
+    async def sinks(self) -> Collection[str]:
+        """The sinks of which something is stored, configured or not; reads every delivery."""
+        return {row.sink for row in await self._read(reads.STORED_SINKS)}
+
+    async def places(self) -> Collection[rows.Place]:
+        """Where the jobs and sources are that are stored; reads every job."""
+        found = await self._read(reads.places())
+        return [rows.Place(row.type, row.account, row.region) for row in found]
+
     async def ping(self) -> None:
         """Commit something that changes nothing; raise StoreError where that fails."""
         await self._commits.submit(writes.Ping())
@@ -241,7 +250,7 @@ class SqlStore:
         self._database.check()
         return written
 
-    async def _read(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
         self._commits.check()
         with database.troubles_of(self._database.name):
             async with self._database.readers.connect() as connection:

@@ -65,7 +65,6 @@ Unit = (
     | Prune
     | outbox.Hasten
     | outbox.Park
-    | outbox.Revive
     | outbox.Resume
     | outbox.Replay
     | Ping
@@ -137,8 +136,6 @@ async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:
             return await outbox.hasten(connection, unit.sink)
         case outbox.Park():
             return await outbox.park(connection, unit)
-        case outbox.Revive():
-            return await outbox.revive(connection, unit.revived)
         case outbox.Resume():
             return await outbox.resume(connection, unit.sink)
         case outbox.Replay():
