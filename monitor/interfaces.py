@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -112,6 +113,19 @@ class Sink(Protocol):
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Tell ``events`` (CloudEvents in JSON form); return only when all were taken."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a plug-in is told of the place that its sink has in the monitor.
+
+    An attempt is broken off after ``timeout`` seconds; at most ``concurrency`` are under way
+    at once.
+    """
+
+    name: str
+    timeout: float
+    concurrency: int
 
 
 class Store(Protocol):

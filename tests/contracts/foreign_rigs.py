@@ -28,6 +28,8 @@ from tests.contracts.sink_kit import (
 
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example_sink"
 DEADLINE = 1.0
+FILES_DEADLINE = 4.0
+"""Seconds: a busy disk may take one."""
 STATUSES = dict.fromkeys((307, 400, 401, 404, 410, 429, 500, 503), Outcome.RETRY)
 """Apprise says yes or no and not why, so whatever it is told is tried again: nothing is dead
 at once, and nothing parks."""
@@ -96,10 +98,7 @@ def example_plugin(tmp_path, monkeypatch):
 
 @asynccontextmanager
 async def directory_rig(tmp_path):
-    """Each event is a file named after its id, so that a repeat takes the place of the first.
-
-    A plug-in is not told its ``timeout``: it is the dispatcher that ends its attempts.
-    """
+    """Each event is a file named after its id, so that a repeat takes the place of the first."""
     place = tmp_path / "told" / "rig"
     pipes = [place / f"{event(sequence=number)['id']}.json" for number in (1, 2)]
     order: dict[str, Any] = {}
@@ -124,6 +123,7 @@ async def directory_rig(tmp_path):
         place.write_text("no directory")
 
     told = {"type": "directory", "path": str(tmp_path / "told"), "token": PLANTED[0]}
+    told["timeout"] = f"{FILES_DEADLINE}s"
     settings: config.Sink = TypeAdapter(config.Sink).validate_python(told)
     assert isinstance(settings, config.PluginSink)
     async with sinks.open_sink("rig", settings) as sink:
@@ -133,10 +133,9 @@ async def directory_rig(tmp_path):
             stall,
             resume,
             refuse,
-            DEADLINE,
+            FILES_DEADLINE,
             {"no directory": (refuse, Outcome.RETRY)},
             keeps_repeats=False,
-            own_deadline=False,
         )
         if place.is_dir():
             resume()

@@ -90,7 +90,7 @@ async def test_a_command_without_its_command_explains_itself(tmp_path, group):
 
 async def test_help_needs_none_of_the_heavy_libraries():
     """They take a second to import, and a mistyped option should be told at once."""
-    heavy = "aiobotocore aiohttp alembic jinja2 prometheus_client pydantic_settings sqlalchemy structlog"
+    heavy = "aiobotocore aiohttp alembic jinja2 prometheus_client pydantic_settings sqlalchemy"
     code = (
         "import sys; from monitor.cli import main; sys.argv[1:] = ['run', '--help']\n"
         "try: main.main()\n"
