@@ -9,6 +9,8 @@ from typing import Any
 import promql_parser
 import yaml
 
+from monitor import config
+
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -40,6 +42,11 @@ def awaited():
     """Metrics that the daemon is still to get: excused until docs/metrics.md lists them."""
     documented = (ROOT / "docs" / "metrics.md").read_text()
     return {name for name in AWAITED if f"`{name}`" not in documented}
+
+
+def one_by_one():
+    """Return the settings that let a daemon show each job by itself, once there are such."""
+    return {"metrics": {"per_job": True}} if "metrics" in config.Settings.model_fields else {}
 
 
 @dataclass(frozen=True, slots=True)

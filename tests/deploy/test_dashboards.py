@@ -3,17 +3,20 @@
 import itertools
 import re
 
+import anyio
 import promql_parser
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.metrics import Metrics
-from monitor.model import SourceKey
+from monitor import simulator
+from tests.acceptance.program import PATIENCE, configure, fetch, running
 from tests.deploy import shipped
 
 OF_PROMETHEUS = {"ALERTS"}
 """Series that Prometheus makes itself."""
+
+SEEN = re.compile(r"^job_monitor_jobs{.+} 1.0$", re.MULTILINE)
 
 each_board = pytest.mark.parametrize("path", shipped.BOARDS, ids=lambda path: path.stem)
 each_question = pytest.mark.parametrize(
@@ -22,18 +25,29 @@ each_question = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def samples():
-    """Every series that a daemon shows from its first moment on: name → labels of each."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, version="1.2.3")
-    metrics.expect_jobs("panorama.package-import", "prod", "us-east-1")
-    metrics.expect_source(SourceKey("panorama", "prod", "us-east-1"), ["List"])
-    metrics.expect_sink("ops")
+def samples(tmp_path_factory):
+    """Every series that a running daemon shows: name → labels of each."""
+    text = anyio.run(_scraped, tmp_path_factory.mktemp("daemon"))
     found: dict[str, list[dict[str, str]]] = {}
-    for family in registry.collect():
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             found.setdefault(sample.name, []).append(sample.labels)
     return found
+
+
+async def _scraped(directory):
+    """Return the metrics of a daemon that has just seen its first job."""
+    jobs = [{"id": "pkg", "service": "panorama"}]
+    async with simulator.running({"jobs": jobs}) as sim:
+        config = configure(directory, sim, **shipped.one_by_one())
+        async with running("run", "-c", config, directory=directory) as program:
+            url = await program.started()
+            with anyio.fail_after(PATIENCE):
+                while True:
+                    status, _, text = await fetch(f"{url}/metrics")
+                    if status == 200 and SEEN.search(text):
+                        return text
+                    await anyio.sleep(0.1)
 
 
 def test_there_are_dashboards_and_rules():

@@ -4,11 +4,12 @@ import math
 import re
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 import pytest
 
-from tests.acceptance.program import PATIENCE, running, until
+from tests.acceptance.program import PATIENCE, configure, disks, packages, running, until
 from tests.deploy import shipped
 from tests.deploy.prometheus_kit import alertmanager, needed, prometheus, receiving
 
@@ -43,13 +44,31 @@ NOT_A_NUMBER = {
 """Questions that may be answered by NaN alone, and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Where a running demo is: its metrics as host and port, its AWS and its receiver as URLs."""
+
+    metrics: str
+    url: str
+    receiver_url: str
+
+
 @asynccontextmanager
 async def demo(directory):
-    """Run the demo; yield where its metrics are, as host and port."""
+    """Run the demo; yield where it is."""
     async with running("demo", "--listen", "127.0.0.1:0", directory=directory) as program:
         await program.said("Ctrl-C")
-        (address,) = re.findall(r"http://(127\.0\.0\.1:\d+)/metrics", program.out)
-        yield address
+        metrics, aws, receiver = re.findall(r"http://(127\.0\.0\.1:\d+)", program.out)
+        yield Demo(metrics, f"http://{aws}", f"http://{receiver}")
+
+
+@asynccontextmanager
+async def beside(directory, shown):
+    """Run a daemon on the demo's AWS that shows each job by itself; yield host and port."""
+    watches = [packages(interval="2s"), disks(interval="2s")]
+    file = configure(directory, shown, watches=watches, **shipped.one_by_one())
+    async with running("run", "-c", file, directory=directory) as program:
+        yield (await program.started()).removeprefix("http://")
 
 
 def _excused(question):
@@ -85,10 +104,14 @@ async def test_every_panel_and_rule_has_an_answer_in_a_real_prometheus(tmp_path)
     asked = shipped.questions()
     must = [question for question in asked if _excused(question) is None]
     assert len(must) > 90
-    async with demo(tmp_path) as address, prometheus(tmp_path, [address]) as asker:
+    async with (
+        demo(tmp_path) as shown,
+        beside(tmp_path, shown) as second,
+        prometheus(tmp_path, [shown.metrics, second]) as asker,
+    ):
         unanswered = await _until_answered(asker, must)
-        (target,) = await asker.targets()
-        assert target["health"] == "up", target["lastError"]
+        targets = await asker.targets()
+        assert [target["health"] for target in targets] == ["up", "up"], targets
         # What is rightly empty is so for its comparison, not for want of what it compares.
         selectors = {
             selector.prettify()
@@ -115,8 +138,8 @@ async def test_a_failed_job_is_told_by_alertmanager(tmp_path):
     async with (
         receiving() as (url, received),
         alertmanager(tmp_path, url) as notifier,
-        demo(tmp_path) as address,
-        prometheus(tmp_path, [address], alertmanager=notifier) as asker,
+        demo(tmp_path) as shown,
+        prometheus(tmp_path, [shown.metrics], alertmanager=notifier) as asker,
     ):
         await until(lambda: _told(received, "JobMonitorJobFailed"))
         firing = await asker.until_seen('ALERTS{alertname="JobMonitorJobFailed"}')
