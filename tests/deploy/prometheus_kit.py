@@ -79,7 +79,7 @@ class Asker:
         assert found["resultType"] == "vector", expr
         return [(each["metric"], float(each["value"][1])) for each in found["result"]]
 
-    async def graph(self, expr, start, end, step=5):
+    async def graph(self, expr, start, end, step=1):
         """Return all values of all series between two Unix times."""
         found = await self._get("query_range", query=expr, start=start, end=end, step=step)
         return [float(value) for each in found["result"] for _, value in each["values"]]
