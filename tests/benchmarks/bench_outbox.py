@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 import looptime
 
+from monitor import logs
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.stores.sql import open_store
@@ -127,6 +128,7 @@ def missed(out, drained, ratio, came, many):
 
 def main(many):
     """Measure, print a table, and return what was missed."""
+    logs.configure("json", "error")
     with tempfile.TemporaryDirectory() as made, outbox_kit.receiver() as pipe:
         directory = Path(made)
         out = _virtually(outbox_kit.outage(directory, many, JOBS))
