@@ -13,7 +13,7 @@ import pytest
 
 from tests import outbox_kit
 
-MANY, JOBS = 2_000, 40
+MANY, JOBS = 2_400, 1_200
 MOST_HELD = 1_000
 """Events in memory at a time, whatever waits: those read ahead, and those not settled yet."""
 
