@@ -27,9 +27,7 @@ from tests.contracts.sink_kit import (
 )
 
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example_sink"
-DEADLINE = 1.0
-FILES_DEADLINE = 4.0
-"""Seconds: a busy disk may take one."""
+DEADLINE = 2.5
 STATUSES = dict.fromkeys((307, 400, 401, 404, 410, 429, 500, 503), Outcome.RETRY)
 """Apprise says yes or no and not why, so whatever it is told is tried again: nothing is dead
 at once, and nothing parks."""
@@ -123,7 +121,7 @@ async def directory_rig(tmp_path):
         place.write_text("no directory")
 
     told = {"type": "directory", "path": str(tmp_path / "told"), "token": PLANTED[0]}
-    told["timeout"] = f"{FILES_DEADLINE}s"
+    told["timeout"] = f"{DEADLINE}s"
     settings: config.Sink = TypeAdapter(config.Sink).validate_python(told)
     assert isinstance(settings, config.PluginSink)
     async with sinks.open_sink("rig", settings) as sink:
@@ -133,7 +131,7 @@ async def directory_rig(tmp_path):
             stall,
             resume,
             refuse,
-            FILES_DEADLINE,
+            DEADLINE,
             {"no directory": (refuse, Outcome.RETRY)},
             keeps_repeats=False,
         )
