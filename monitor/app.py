@@ -6,7 +6,6 @@ deadline, so that what is under way is finished and all that was seen is written
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,6 +25,7 @@ from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
 from monitor.dispatcher import Dispatcher
 from monitor.errors import ConfigurationError, Problem
+from monitor.job_metrics import JobCollector
 from monitor.model import Job
 from monitor.poller import Poller
 from monitor.recorder import Recorder
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Sink, Store
     from monitor.model import Observation, SourceKey, Verdict
     from monitor.sources.job_type import JobType
+    from monitor.standing import FollowedJob
     from monitor.stores.sql import SqlStore
 
 FINISH_WITHIN = 3.0
@@ -227,6 +228,9 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
+        self._registry.register(
+            JobCollector(self._metrics.places, self._followed, settings.metrics, self._clock)
+        )
         self._pollers: dict[str, Poller] = {}
         self._dispatchers: dict[str, Dispatcher] = {}
         self._recorder: Recorder
@@ -268,6 +272,7 @@ class Daemon:
         router = Router(self._settings.routes, tuple(self._settings.sinks))
         self._recorder = Recorder(store, router, self._announce)
         self._recorder.adopt_sources(await store.sources())
+        self._metrics.ledger_id = store.ledger_id
         return store
 
     async def _open_sinks(self, stack: AsyncExitStack, store: Store, clients: Clients) -> None:
@@ -380,8 +385,8 @@ class Daemon:
     async def _refresh(self, store: Store) -> None:
         while True:
             self._metrics.last_pass.set(self._clock.now().timestamp() - self.last_pass_age())
+            self._metrics.owned_quotas.set(len(self._pollers))
             await self._show_outbox(store)
-            self._show_jobs()
             await anyio.sleep(REFRESH)
 
     async def _show_outbox(self, store: Store) -> None:
@@ -393,11 +398,10 @@ class Daemon:
             if backlog.pending and backlog.sink in self._dispatchers:
                 self._dispatchers[backlog.sink].wake()
 
-    def _show_jobs(self) -> None:
-        for place, jobs in self._recorder.places().items():
-            phases = Counter(job.phase for job in jobs)
-            self._metrics.set_jobs(*place, counts=phases)
-            self._metrics.stuck_jobs.labels(*place).set(sum(job.stuck for job in jobs))
+    def _followed(self) -> Iterator[FollowedJob]:
+        """Yield how every job stands; from any thread."""
+        for poller in list(self._pollers.values()):
+            yield from poller.followed()
 
     async def _prune(self, store: Store) -> None:
         while True:
