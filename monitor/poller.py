@@ -10,7 +10,7 @@ import anyio
 from monitor import pacing
 from monitor.agenda import Agenda, Discovery, Tracked
 from monitor.inquiry import Inquiry
-from monitor.look import Looker
+from monitor.look import Looker, interval
 from monitor.standing import FollowedJob, standing
 from monitor.sweep import Sweeper
 
@@ -82,14 +82,8 @@ class Poller:
         """Yield how every job stands, those that are final as well; from any thread."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         for tracked in self._agenda.everyone():
-            yield standing(
-                tracked,
-                self._recorder.snapshot(tracked.job.key),
-                self._looker.interval(tracked),
-                finished=tracked.due == pacing.NEVER,
-                now=now,
-                monotonic=monotonic,
-            )
+            snapshot = self._recorder.snapshot(tracked.job.key)
+            yield standing(tracked, snapshot, interval(tracked, snapshot), now, monotonic)
 
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""

@@ -27,9 +27,7 @@ class WatchedRegion:
         self._interval = watch.interval or interval
         self._source = source
         self._poller = poller
-        self._following = Following(
-            source.job_type, watch.labels, watch.stuck_after, watch.name
-        )
+        self._following = Following(source.job_type, watch.labels, watch.stuck_after, watch.name)
 
     @property
     def job_type(self) -> JobType:
