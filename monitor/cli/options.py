@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from monitor import app, configuration
+from monitor import configuration, examination
 from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
 
@@ -54,7 +54,7 @@ def load_own(config: list[Path] | None) -> Settings:
     """
     draft = read_own(config)
     if draft.problems:
-        app.refuse(app.examine(draft)[1])
+        examination.refuse(examination.examine(draft)[1])
     return draft.settings
 
 

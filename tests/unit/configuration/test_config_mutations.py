@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from monitor import app, configuration
+from monitor import configuration, examination
 from monitor.aws import service_models
 from monitor.configuration.documents import dotted
 from monitor.errors import ConfigurationError
@@ -56,7 +56,7 @@ def told(tmp_path_factory):
             loads = False
         else:
             loads = True
-        _, found = app.examine(configuration.read([path], {}), models)
+        _, found = examination.examine(configuration.read([path], {}), models)
         return found, loads
 
     return tell

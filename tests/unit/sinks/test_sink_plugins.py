@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from monitor import app, configuration, sinks
+from monitor import configuration, examination, sinks
 from monitor.errors import ConfigurationError
 
 GOOD = """
@@ -47,7 +47,7 @@ def plugin(tmp_path, monkeypatch):
 
 
 def told(draft):
-    _, found = app.examine(draft)
+    _, found = examination.examine(draft)
     return [str(each).partition("a.yaml:")[2] for each in found if "sinks.x" in each.path]
 
 

@@ -1,0 +1,80 @@
+"""Everything that can be known of a configuration without asking the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monitor import config, configuration, sinks
+from monitor.configuration.complaints import tidy
+from monitor.configuration.documents import dotted
+from monitor.configuration.gaps import NO_GAPS, Gaps
+from monitor.errors import ConfigurationError
+from monitor.sources import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from botocore.loaders import Loader
+
+    from monitor.errors import Problem
+    from monitor.sources.job_type import JobType
+
+
+def examine(
+    draft: configuration.Draft, models: Loader | None = None
+) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
+    """Return the job types, and every mistake and warning there is, in the order of the files.
+
+    Service models are read by ``models``. Asks nothing of the network, and blocks on the file
+    system. Where there are mistakes, the user's own job types may be left out.
+    """
+    settings, gaps = draft.settings, draft.gaps
+    types, wrong = job_types(settings, models)
+    if wrong:
+        gaps = gaps.also(("job_types_dir",))
+    found = configuration.problems(settings, types, gaps)
+    return types, tidy([*draft.problems, *wrong, *found, *of_sinks(settings, gaps)])
+
+
+def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Problem]:
+    """Yield what the sinks themselves find, as if the settings' own checks had found it.
+
+    Of a sink with gaps in what is its kind's own, nothing: any such key may matter to another.
+    """
+    for name, sink in settings.sinks.items():
+        own = type(sink).model_fields.keys() - config.SinkSettings.model_fields.keys()
+        doubtful = gaps.doubt([("sinks", name, key) for key in own])
+        for problem in () if doubtful else sinks.problems(name, sink):
+            path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
+            yield replace(problem, place=settings.place(*path), path=dotted(path))
+
+
+def _keys(text: str) -> Iterator[str | int]:
+    """Take ``secret_files[0]`` or ``headers.NAME`` apart; a header's name may have dots."""
+    key, dot, name = text.partition(".")
+    key, bracket, index = key.partition("[")
+    yield key
+    if bracket:
+        yield int(index.removesuffix("]"))
+    if dot:
+        yield name
+
+
+def refuse(found: Iterable[Problem]) -> None:
+    """Raise ConfigurationError with those problems ``found`` that are no mere warnings."""
+    mistakes = [problem for problem in found if not problem.warning]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+
+
+def job_types(
+    settings: config.Settings, models: Loader | None
+) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
+    """Return the job types, and what is wrong with the user's own; if anything, without those."""
+    directory = settings.job_types_dir
+    try:
+        return catalogue.load_job_types(Path(directory) if directory else None, models), ()
+    except ConfigurationError as error:
+        return catalogue.load_job_types(None, models), error.problems

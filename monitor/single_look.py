@@ -1,0 +1,74 @@
+"""One look at one job, outside of any watch, for a command that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from monitor import config, configuration, examination
+from monitor.aws import service_models
+from monitor.aws.clients import Clients
+from monitor.clock import SystemClock
+from monitor.errors import Problem
+from monitor.model import Job
+from monitor.sources.aws import AwsSource
+
+if TYPE_CHECKING:
+    from monitor.model import Observation, Verdict
+
+_ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jobs": "ID"}
+"""What a watch's keys are called on the command line."""
+
+
+class SingleLook:
+    """One look at one job, outside of any watch; nothing is recorded or sent."""
+
+    def __init__(
+        self, settings: config.Settings, type_: str, account: str, region: str | None, job_id: str
+    ) -> None:
+        """Choose where to look; ``region`` may be left out for a global endpoint.
+
+        Raises:
+            ConfigurationError: there is no such type or account, no job can have that id, or a
+                region is needed.
+        """
+        self._models = service_models.loader()
+        types, wrong = examination.job_types(settings, self._models)
+        examination.refuse(wrong)
+        if region is None and type_ in types and types[type_].region is None:
+            message = f"jobs of type {type_} are in many regions"
+            examination.refuse(
+                [Problem("", "--region", message, "name one, such as --region us-east-1")]
+            )
+        regions = [region] if region else []
+        asked = config.Watch(
+            name="show", type=type_, account=account, regions=regions, jobs=[job_id]
+        )
+        alone = settings.model_copy(update={"watches": [asked], "sinks": {}, "routes": []})
+        examination.refuse(map(_asked, configuration.problems(alone, types)))
+        self._settings = settings
+        self._type = types[type_]
+        self._job = Job(type_, account, self._type.region or region or "", job_id)
+
+    async def once(self) -> tuple[Observation, Verdict]:
+        """Look at the job and say what its state means.
+
+        Raises:
+            LookError: AWS told nothing about it.
+        """
+        clock = SystemClock()
+        async with Clients(self._settings.accounts, models=self._models) as clients:
+            account, region = self._job.account, self._job.region
+            source = AwsSource(self._type, account, region, clients, clock)
+            seen = await source.look(self._job)
+        verdict = self._type.judge(seen.parts, None)
+        assert verdict is not None  # noqa: S101 -- nothing was known before
+        return seen, verdict
+
+
+def _asked(problem: Problem) -> Problem:
+    """Tell a problem of the one watch of a single look as one of the command's arguments."""
+    head, _, key = problem.path.partition("watches[0].")
+    if head or not key:
+        return problem
+    return replace(problem, place="", path=_ARGUMENTS.get(key.partition("[")[0], key))
