@@ -6,7 +6,6 @@ under a deadline, so that what is under way is finished and all that was seen is
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from monitor import __version__, config, configuration, examination, logs, metri
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.job_metrics import JobCollector
 from monitor.polling import Polling
 from monitor.recorder import Recorder
 from monitor.routes import Router
@@ -136,9 +136,11 @@ class Daemon:
 
     async def _open_store(self, stack: AsyncExitStack) -> SqlStore:
         observe = self._metrics.store_commit_duration.observe
-        return await stack.enter_async_context(
+        store = await stack.enter_async_context(
             open_store(self._settings.store, self._clock, observe)
         )
+        self._metrics.ledger_id = store.ledger_id
+        return store
 
     async def _build(self, store: Store, clients: Clients) -> None:
         router = Router(self._settings.routes, tuple(self._settings.sinks))
@@ -148,6 +150,8 @@ class Daemon:
         opener = partial(sinks.open_sink, clients=clients)
         self._telling = Telling(store, *shared, opener)
         self._polling = Polling(self._recorder, *shared, partial(self._source, clients))
+        followed, own = self._polling.followed, self._settings.metrics
+        self._registry.register(JobCollector(self._metrics.places, followed, own, self._clock))
 
     def _source(
         self, clients: Clients, watch: config.Watch, job_type: JobType, region: str
@@ -191,8 +195,8 @@ class Daemon:
         while True:
             last_pass = self._clock.now().timestamp() - self._polling.last_pass_age()
             self._metrics.last_pass.set(last_pass)
+            self._metrics.owned_quotas.set(sum(1 for _ in self._polling.pollers()))
             await self._show_outbox(store)
-            self._show_jobs()
             await anyio.sleep(REFRESH)
 
     async def _show_outbox(self, store: Store) -> None:
@@ -201,12 +205,6 @@ class Daemon:
         self._metrics.set_parked(parking.sink for parking in await store.parkings())
         # Another process may have replayed something, or resumed a sink.
         self._telling.wake(backlog.sink for backlog in backlogs if backlog.pending)
-
-    def _show_jobs(self) -> None:
-        for place, jobs in self._recorder.places().items():
-            phases = Counter(job.phase for job in jobs)
-            self._metrics.set_jobs(*place, counts=phases)
-            self._metrics.stuck_jobs.labels(*place).set(sum(job.stuck for job in jobs))
 
     async def _prune(self, store: Store) -> None:
         while True:

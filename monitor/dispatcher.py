@@ -11,6 +11,7 @@ import anyio
 from monitor import logs, pacing
 from monitor.condition import WIDESPREAD, Condition
 from monitor.errors import PartialSendError, SendError, SendReason
+from monitor.metrics import exemplar
 from monitor.model import Delivery, DeliveryStatus, Parking, Settlement
 
 if TYPE_CHECKING:
@@ -318,7 +319,8 @@ class Dispatcher:
         self._metrics.deliveries.labels(self.name, outcome).inc()
         if settlement.status is DeliveryStatus.DELIVERED:
             latency = (settlement.at - settlement.delivery.created_at).total_seconds()
-            self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency))
+            told = exemplar(settlement.delivery.event["id"])
+            self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency), told)
 
     def _log_failure(self, delivery: Delivery, error: SendError) -> None:
         if not (self._failing or self.parked):

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from monitor.inquiry import Inquiry
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
+    from monitor.model import Snapshot
     from monitor.recorder import Recorder
 
 NEEDS_A_PERSON = frozenset({LookReason.MISSING, LookReason.CONFIG, LookReason.AUTH})
 """Failures that the log names for each job; the others befall all jobs of a source alike."""
+
+
+def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
+    """Return the seconds between looks; a job that ended may still change, but slowly."""
+    if snapshot is None or not snapshot.phase.terminal:
+        return tracked.interval
+    return max(tracked.interval, tracked.following.job_type.grace_interval)
 
 
 class Looker:
@@ -52,6 +60,7 @@ class Looker:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
         self._count(tracked, await self._recorder.observe(seen, tracked.following))
+        tracked.hear(self._clock)
         self._recovered(tracked)
         return self._next_delay(tracked)
 
@@ -65,18 +74,17 @@ class Looker:
         if self.is_finished(tracked):
             self._agenda.drop(tracked)
             return None
-        interval = self._interval(tracked)
+        pause = interval(tracked, self._recorder.snapshot(tracked.job.key))
         now = self._clock.monotonic()
-        return pacing.next_turn(now, interval, pacing.phase_of(tracked.job.key, interval)) - now
-
-    def _interval(self, tracked: Tracked) -> float:
-        """Return the seconds between looks; a job that ended may still change, but slowly."""
-        snapshot = self._recorder.snapshot(tracked.job.key)
-        ended = snapshot is not None and snapshot.phase.terminal
-        slow = tracked.following.job_type.grace_interval
-        return max(tracked.interval, slow) if ended else tracked.interval
+        return pacing.next_turn(now, pause, pacing.phase_of(tracked.job.key, pause)) - now
 
     async def _failed(self, tracked: Tracked, error: LookError) -> float:
+        delay = await self._retry_delay(tracked, error)
+        if error.reason is LookReason.MISSING:
+            tracked.hear(self._clock, delay)
+        return delay
+
+    async def _retry_delay(self, tracked: Tracked, error: LookError) -> float:
         self._log_failure(tracked, error)
         attempt, tracked.attempts = tracked.attempts, tracked.attempts + 1
         known = self._recorder.snapshot(tracked.job.key) is not None

@@ -10,10 +10,13 @@ import anyio
 from monitor import pacing
 from monitor.agenda import Agenda, Discovery, Tracked
 from monitor.inquiry import Inquiry
-from monitor.look import Looker
+from monitor.look import Looker, interval
+from monitor.standing import FollowedJob, standing
 from monitor.sweep import Sweeper
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anyio.abc import TaskGroup
 
     from monitor import model
@@ -46,6 +49,7 @@ class Poller:
         """``concurrency`` looks at most are under way; each has ``timeout`` seconds."""
         self.key = key
         self._quota = quota
+        self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
@@ -66,9 +70,20 @@ class Poller:
 
     def follow(self, tracked: Tracked) -> None:
         """Look at a job from now on, unless it is looked at already or known to be final."""
-        if self._agenda.get(tracked.job.key) is None and not self._looker.is_finished(tracked):
+        if self._agenda.knows(tracked.job.key):
+            return
+        if self._looker.is_finished(tracked):
+            self._agenda.drop(tracked)
+        else:
             self._agenda.put(tracked, self._clock.monotonic())
             self._wake.set()
+
+    def followed(self) -> Iterator[FollowedJob]:
+        """Yield how every job stands, those that are final as well; from any thread."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        for tracked in self._agenda.everyone():
+            snapshot = self._recorder.snapshot(tracked.job.key)
+            yield standing(tracked, snapshot, interval(tracked, snapshot), now, monotonic)
 
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""
