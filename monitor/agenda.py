@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from monitor.pacing import ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from monitor.config import Discover
     from monitor.errors import LookReason
@@ -40,6 +40,13 @@ class Tracked:
     attempts: int = 0
     denials: int = 0
     failing: LookReason | None = None
+
+    def take_over(self, other: Tracked) -> None:
+        """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
+        self.source = other.source
+        self.following = other.following
+        self.interval = other.interval
+        self.missing_after = other.missing_after
 
 
 @dataclass(slots=True, eq=False)
@@ -122,10 +129,23 @@ class Agenda:
         turn.due = due
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
-    def drop(self, tracked: Tracked) -> None:
-        """Look at a job no more."""
-        self._tracked.pop(tracked.job.key, None)
-        tracked.due = float("inf")
+    def drop(self, turn: Tracked | Discovery) -> None:
+        """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
+        if isinstance(turn, Tracked):
+            self._tracked.pop(turn.job.key, None)
+        else:
+            self._discoveries.pop(turn, None)
+        turn.due = float("inf")
+
+    def holds(self, turn: Tracked | Discovery) -> bool:
+        """Whether ``turn`` was put here and not dropped since."""
+        if isinstance(turn, Tracked):
+            return self._tracked.get(turn.job.key) is turn
+        return turn in self._discoveries
+
+    def tracked(self) -> Sequence[Tracked]:
+        """Return the jobs that are looked at, those under way among them."""
+        return list(self._tracked.values())
 
     def first(self) -> Tracked | Discovery | None:
         """Return the turn that is due first; one that is under way has no turn."""

@@ -65,11 +65,15 @@ class Looker:
         if self.is_finished(tracked):
             self._agenda.drop(tracked)
             return None
-        interval = self._interval(tracked)
-        now = self._clock.monotonic()
-        return pacing.next_turn(now, interval, pacing.phase_of(tracked.job.key, interval)) - now
+        return self.next_turn(tracked) - self._clock.monotonic()
 
-    def _interval(self, tracked: Tracked) -> float:
+    def next_turn(self, tracked: Tracked) -> float:
+        """Return when a job has its next turn, on the monotonic clock."""
+        interval = self.interval(tracked)
+        phase = pacing.phase_of(tracked.job.key, interval)
+        return pacing.next_turn(self._clock.monotonic(), interval, phase)
+
+    def interval(self, tracked: Tracked) -> float:
         """Return the seconds between looks; a job that ended may still change, but slowly."""
         snapshot = self._recorder.snapshot(tracked.job.key)
         ended = snapshot is not None and snapshot.phase.terminal

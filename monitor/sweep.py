@@ -74,7 +74,7 @@ class Sweeper:
 
     async def _take_row(self, discovery: Discovery, row: Observation) -> None:
         tracked = self._agenda.get(row.job.key)
-        if tracked and tracked.busy:
+        if (tracked and tracked.busy) or not self._agenda.holds(discovery):
             return
         match self._recorder.compare(row):
             case RowNews.FIRST if tracked is None and discovery.accepts(row):
@@ -122,6 +122,8 @@ class Sweeper:
         self._put(tracked, tracked.due)
 
     def _put(self, tracked: Tracked, due: float) -> None:
+        if not self._agenda.holds(tracked):
+            return
         if self._looker.is_finished(tracked):
             self._agenda.drop(tracked)
         else:

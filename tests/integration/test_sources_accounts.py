@@ -182,12 +182,13 @@ async def test_one_client_is_shared_by_all_and_closed_at_the_end():
         ):
             for _ in range(20):
                 group.start_soon(source(PANORAMA, clients).look, job(PANORAMA, "ok"))
-        assert len(clients._sessions) == 1
+        assert len(clients._open) == 1
+        assert len(clients._open["prod"].clients) == 1
         with anyio.fail_after(5):
             await asyncio.gather(*server.serving)
 
     assert len(server.requests) == 20
-    assert clients._clients == {}
+    assert clients._open == {}
 
 
 async def test_making_clients_does_not_hold_up_the_loop():
@@ -205,7 +206,8 @@ async def test_making_clients_does_not_hold_up_the_loop():
         group.start_soon(watch)
         for account in ("a", "b"):
             for service in ("panorama", "importexport"):
-                await clients._client(SourceKey(service, account, "us-east-1"))
+                async with clients._client(SourceKey(service, account, "us-east-1")):
+                    pass
         group.cancel_scope.cancel()
 
     assert worst < 0.25
