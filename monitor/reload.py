@@ -27,6 +27,10 @@ SETTLE, STEP = 1000, 200
 LOOK_ROUND = 1000
 """Milliseconds after which it is seen whether other places are to be watched by now."""
 
+REREAD = 10
+"""Rounds after which the files are compared in any case: a network file system tells nothing of
+changes that others make, and polling sees none within one second."""
+
 _STOPPING = Problem("", "", "the monitor is not running any more", "start it")
 
 
@@ -72,7 +76,7 @@ class Reloader:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Do what is asked for beside the body; a reload that is under way at its end breaks off."""
+        """Do what is asked for beside the body; a reload under way at its end breaks off."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._run, name="reload")
@@ -125,7 +129,7 @@ class Files:
         self._seen[part] = self._content(part)
 
     async def watch(self, changed: Callable[[], Awaitable[None]], stop: anyio.Event) -> None:
-        """Await ``changed`` after each change, until ``stop``, within seconds; it calls ``note``."""
+        """Await ``changed``, which calls ``note``, within seconds of a change, until ``stop``."""
         polling = None
         while not stop.is_set():
             places = await anyio.to_thread.run_sync(self._places)
@@ -150,6 +154,7 @@ class Files:
         if not places:
             await _pause(stop)
             return
+        quiet = 0
         async for changes in watchfiles.awatch(
             *places,
             watch_filter=lambda _change, path: _may_matter(Path(path).name),
@@ -161,7 +166,8 @@ class Files:
             force_polling=force_polling,
             recursive=False,
         ):
-            if changes:
+            quiet = 0 if changes else quiet + 1
+            if quiet % REREAD == 0:
                 await self._compare(changed)
             if places != await anyio.to_thread.run_sync(self._places):
                 return
@@ -177,12 +183,12 @@ class Files:
         return contents.digest(sorted(self._present(part)))
 
     def _places(self) -> frozenset[Path]:
-        """Return the directories in which a change may show: of names, links and what they lead to."""
+        """Return the directories in which a change may show: of names, of links, of their ends."""
         names = [path.absolute() for part in self._parts for path in self._present(part)]
         steps = {step for path in names for step in (path, *path.parents) if step.is_symlink()}
-        found = {_directory(path) for path in (*names, *(step.resolve() for step in steps))}
+        ends = {_directory(path) for path in (*names, *(step.resolve() for step in steps))}
         return frozenset(
-            place for place in found | {step.parent for step in steps} if place.is_dir()
+            place for place in ends | {step.parent for step in steps} if place.is_dir()
         )
 
     def _present(self, part: str) -> Iterator[Path]:
@@ -200,7 +206,5 @@ def _directory(path: Path) -> Path:
 
 
 def _may_matter(name: str) -> bool:
-    """Whether a change of this name may be one of the configuration: its file, or a link to it."""
-    return not name.endswith(
-        (".db", ".db-wal", ".db-shm", ".db-journal", ".lock", ".jsonl", ".log")
-    )
+    """Whether a change of this name is worth a look: a store in the same place changes always."""
+    return not name.endswith((".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log"))

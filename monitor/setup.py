@@ -22,7 +22,7 @@ _REMEDY = "restart to change it"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A configuration in which no mistake was found; ``accounts`` tells of the files behind each."""
+    """A configuration without mistakes; ``accounts`` tells of the files behind each account."""
 
     settings: config.Settings
     types: Mapping[str, JobType]

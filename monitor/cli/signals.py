@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from anyio.abc import TaskStatus
 
@@ -50,7 +50,7 @@ async def stop_on_signal(
 
 
 async def reload_on_signal(
-    reload: Callable[[], Awaitable[None]],
+    reload: Callable[[], Coroutine[Any, Any, None]],
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:

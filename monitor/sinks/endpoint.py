@@ -101,7 +101,7 @@ def load(name: str, settings: WebhookSink) -> Endpoint:
 
 
 def files(settings: WebhookSink) -> list[str]:
-    """Name the files that ``load`` reads; a ready template's name is among them and does no harm."""
+    """Name the files that ``load`` reads, and perhaps a ready template, which is none."""
     tls_files = (settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
     single = (*tls_files, settings.proxy_auth_file, settings.template)
     return [
