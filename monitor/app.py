@@ -240,7 +240,7 @@ class Daemon:
         counts = {"watches": len(self.settings.watches), "sinks": len(self.settings.sinks)}
         self._log.info(event, **counts)
         for warning in self._setup.warnings:
-            self._log.warning(event, problem=str(warning))
+            self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
 

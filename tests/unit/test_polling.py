@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle, islice, pairwise
 from random import Random
 
 import anyio
@@ -92,26 +93,34 @@ async def benched(tmp_path):
                 yield bench
 
 
-async def test_a_watch_that_did_not_change_goes_on_as_if_there_had_been_no_reload(tmp_path):
-    asked = []
-    for reloads in (0, 7):
-        directory = tmp_path / str(reloads)
-        directory.mkdir()
-        async with benched(directory) as bench:
-            bench.source.answers = {f"j-{number}": "PENDING" for number in range(60)}
-            began = anyio.current_time()
-            await bench.apply(watch(), quotas={"panorama": {"rate": 4, "burst": 2}})
-            for _ in range(reloads):
-                await anyio.sleep(13.7)
-                await bench.apply(watch(), quotas={"panorama": {"rate": 4, "burst": 2}})
-            await anyio.sleep(began + 300 - anyio.current_time())
-            assert len(bench.sources) == 1
-            looks = [(round(at - began, 3), name) for at, name in bench.source.looks]
-            pages = [(round(at - began, 3), token) for at, token in bench.source.pages]
-            asked.append((looks, pages))
-    assert asked[0] == asked[1]
-    assert len(asked[0][0]) > 60
-    assert {token for _, token in asked[0][1]} == {None, "25", "50"}
+async def reload_often(bench, *watches, **more):
+    """Apply the same configuration again and again, at times that fit no interval."""
+    for _ in range(20):
+        await bench.apply(*watches, **more)
+        await anyio.sleep(13.7)
+
+
+async def test_jobs_of_a_watch_that_did_not_change_keep_their_turns_over_reloads(tmp_path):
+    async with benched(tmp_path) as bench:
+        names = [f"j-{number}" for number in range(10)]
+        bench.source.answers = dict.fromkeys(names, "PENDING")
+        await reload_often(bench, watch(jobs=names))
+        assert len(bench.sources) == 1
+        for name in names:
+            gaps = [after - before for before, after in pairwise(bench.source.asked_for(name))]
+            assert len(gaps) >= 8
+            assert gaps[1:] == pytest.approx([30.0] * len(gaps[1:]), abs=1.0)
+
+
+async def test_a_sweep_of_a_watch_that_did_not_change_goes_on_over_reloads(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {f"j-{number}": "PENDING" for number in range(60)}
+        # Two seconds from page to page, so that many a reload meets a sweep half done.
+        await reload_often(bench, watch(), quotas={"panorama": {"rate": 1, "burst": 1}})
+        tokens = [token for _, token in bench.source.pages]
+        assert len(tokens) >= 24
+        assert tokens == list(islice(cycle([None, "25", "50"]), len(tokens)))
+        assert tokens.count(None) <= 11
 
 
 async def test_a_changed_interval_holds_at_once_for_jobs_already_followed(tmp_path):

@@ -13,7 +13,7 @@ PATIENCE = 60.0
 
 
 class Taking:
-    """What a reload does, held up until it is ``let``; each one takes the ``wanted`` of its begin."""
+    """What a reload does, once it is ``let``: it takes what was ``wanted`` at its begin."""
 
     def __init__(self):
         self.wanted = 0
