@@ -40,7 +40,9 @@ async def _metric(url, name):
     families = text_string_to_metric_families(text)
     samples = (sample for family in families for sample in family.samples)
     return {
-        tuple(sample.labels.values()): sample.value for sample in samples if sample.name == name
+        tuple(sorted(sample.labels.items())): sample.value
+        for sample in samples
+        if sample.name == name
     }
 
 
@@ -70,14 +72,14 @@ async def test_a_hangup_lets_watches_sinks_and_routes_come_change_and_go(tmp_pat
                 routes=[{"match": {"type": "importexport.*"}, "sinks": ["other"]}],
             )
             await _hup(program)
-            await until(lambda: len(ledger.transitions(store)) == 2)
+            await until(lambda: len(ledger.transitions(store)) == 3)
             sim.change("EX1", ProgressCode="InProgress")
             sim.change("pkg", Status="SUCCEEDED")
             await until(lambda: [job for job, _ in _told(sim, "other")] == ["EX1"])
             jobs = await _metric(url, "job_monitor_jobs")
-            assert {labels[0] for labels in jobs} == {"importexport.job"}
+            assert {dict(labels)["type"] for labels in jobs} == {"importexport.job"}
             sinks = await _metric(url, "job_monitor_sink_parked")
-            assert set(sinks) == {("hook",), ("other",)}
+            assert {dict(labels)["sink"] for labels in sinks} == {"hook", "other"}
             (line,) = program.logged("sink.removed")
             assert (line["sink"], line["pending"]) == ("audit", 0)
             # What came back goes on from where it was.

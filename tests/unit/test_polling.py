@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle, islice, pairwise
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -70,8 +71,8 @@ class Bench:
         settings = Settings.model_validate(
             {"watches": watches, "quotas": quotas or {}, "accounts": {"prod": {}}}
         )
-        known = await self.store.snapshots()
-        self.polling.apply(settings, {TYPE.name: kind or Kind()}, known)
+        types: dict[str, Any] = {TYPE.name: kind or Kind()}
+        self.polling.apply(settings, types, await self.store.snapshots())
 
     async def events(self):
         return [event["data"] for _, event in await self.store.transitions(limit=1000)]
