@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import simulator
+from monitor.sources import catalogue
 from tests.acceptance import ledger
 from tests.acceptance.program import (
     SECRET,
@@ -213,3 +214,25 @@ async def test_hangups_at_any_moment_of_start_and_stop_do_no_harm(tmp_path):
                 code, _ = await program.stop(SIGTERM)
     assert code == 0, program.err
     assert hangups > len(program.logged("config.reloaded")) >= 5
+
+
+async def test_a_job_type_that_is_declared_anew_takes_effect_by_itself(tmp_path):
+    types, built_in = tmp_path / "types", catalogue.BUILT_IN / "panorama.package-import.yaml"
+    types.mkdir()
+    text = built_in.read_text().replace("name: panorama.", "name: own.", 1)
+    own = types / "own.yaml"
+    own.write_text(text)
+    async with simulator.running(SCENARIO) as sim:
+        watch = packages(type="own.package-import")
+        config = configure(tmp_path, sim, watches=[watch], job_types_dir=str(types))
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            url = await program.started()
+            await until(lambda: len(ledger.transitions(tmp_path / "state.db")) == 1)
+            assert "running: [PENDING]" in text
+            own.write_text(text.replace("running: [PENDING]", "waiting: [PENDING]"))
+            await until(lambda: len(ledger.transitions(tmp_path / "state.db")) == 2)
+            assert await _metric(url, f"{LAST}_successful") == {(): 1.0}
+            assert (await program.stop(SIGTERM))[0] == 0
+        last = ledger.transitions(tmp_path / "state.db")[-1].data
+    assert (last["kind"], last["sequence"]) == ("job.state_changed", 2)
+    assert (last["previous"]["phase"], last["current"]["phase"]) == ("running", "waiting")

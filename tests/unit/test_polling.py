@@ -271,6 +271,8 @@ async def test_what_failed_is_asked_again_at_once_when_its_account_changed(tmp_p
         bench.source.answers = {"j-1": LookError(reason, "Denied")}
         await bench.apply(watch(jobs=["j-1"]))
         await anyio.sleep(2000)
+        looks = len(bench.source.looks)
+        await until(lambda: len(bench.source.looks) > looks)  # the next one is far away now
         bench.source.answers["j-1"] = "PENDING"
         looks = len(bench.source.looks)
         bench.polling.retry({"another"})
