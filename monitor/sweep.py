@@ -79,6 +79,8 @@ class Sweeper:
         match self._recorder.compare(row):
             case RowNews.FIRST if tracked is None and discovery.accepts(row):
                 await self._first(discovery.track(row.job), row)
+            case RowNews.SAME if tracked and self._is_judged_anew(tracked):
+                self._look_soon(tracked)
             case RowNews.SAME if tracked and _is_whole(row):
                 await self._confirm(discovery, tracked, row)
             case RowNews.DIFFERENT if tracked or discovery.accepts(row):
@@ -136,6 +138,14 @@ class Sweeper:
     def _is_missing(self, tracked: Tracked) -> bool:
         snapshot = self._recorder.snapshot(tracked.job.key)
         return snapshot is not None and snapshot.missing
+
+    def _is_judged_anew(self, tracked: Tracked) -> bool:
+        """Whether the job type has changed since, so that the same state has another phase now."""
+        known = self._recorder.snapshot(tracked.job.key)
+        if known is None:
+            return False
+        verdict = tracked.following.job_type.judge(known.parts, known.phase)
+        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
 
     def _look_soon(self, tracked: Tracked) -> None:
         """Look at a job next; one that is overdue already keeps its place."""

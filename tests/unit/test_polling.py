@@ -14,6 +14,7 @@ from monitor import polling
 from monitor.config import Route, Settings
 from monitor.errors import LookError, LookReason
 from monitor.metrics import Metrics
+from monitor.model import Phase
 from monitor.recorder import Recorder
 from monitor.routes import Router
 from tests.builders import TYPE, VIRTUAL, FakeType, ScriptedSource, VirtualClock, job, ledger, until
@@ -281,3 +282,22 @@ async def test_what_failed_is_asked_again_at_once_when_its_account_changed(tmp_p
         bench.polling.retry({"prod"})
         await anyio.sleep(0.5)
         assert len(bench.source.looks) == looks + 1
+
+
+async def test_a_state_that_a_job_type_classifies_anew_is_told_though_listings_show_the_same(
+    tmp_path,
+):
+    @dataclass(frozen=True)
+    class Other(Kind):
+        def judge(self, parts, before):
+            verdict = super().judge(parts, before)
+            return replace(verdict, phase=Phase.RUNNING)
+
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        await bench.apply(watch(), kind=Other())
+        await anyio.sleep(65)
+        told = [(e["kind"], e["current"]["phase"]) for e in await bench.events()]
+    assert told == [("job.discovered", "waiting"), ("job.state_changed", "running")]
