@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import sqlalchemy as sa
 
 from monitor import model
@@ -238,8 +239,13 @@ class SqlStore:
         return written
 
     async def _read(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """Put one question; whoever is cancelled meanwhile still gets to the end of it.
+
+        Broken off in the middle, it would cost its connection, and the thread behind that.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
         self._commits.check()
-        with database.troubles_of(self._database.name):
+        with database.troubles_of(self._database.name), anyio.CancelScope(shield=True):
             async with self._database.readers.connect() as connection:
                 found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
                 return found
