@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 -- pydantic reads the annotation
+from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from aiohttp import ETag, hdrs, web
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 from monitor.events import timestamp
-from monitor.model import (  # noqa: TC001
+from monitor.model import (
     DeliveryStatus,
     Ending,
     Kind,

@@ -10,11 +10,15 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
+from monitor.web import problems
+from monitor.web.api import Api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
+
+    from monitor.web.api import Parts
 
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""
@@ -125,10 +129,11 @@ def create_app(
     store: Writable,
     configured: Callable[[], bool],
     version: str,
+    api: Parts | None = None,
 ) -> web.Application:
     """Build the application; ``web.server.serving`` puts it on a socket."""
     pages = Pages(registry, health, store, configured, version)
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[problems.middleware])
     app.add_routes(
         [
             web.get("/", pages.index),
@@ -137,13 +142,16 @@ def create_app(
             *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
         ]
     )
+    if api is not None:
+        Api(api, version).add_to(app)
     app.on_response_prepare.append(_harden)
     return app
 
 
 def harden(response: web.StreamResponse) -> None:
-    """Set the headers that every answer carries."""
-    response.headers.update(_HEADERS)
+    """Set the headers that every answer carries; one may say itself how it is cached."""
+    caching = response.headers.get(hdrs.CACHE_CONTROL, _HEADERS[hdrs.CACHE_CONTROL])
+    response.headers.update(_HEADERS | {hdrs.CACHE_CONTROL: caching})
 
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:

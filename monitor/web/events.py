@@ -62,7 +62,7 @@ class Events:
         )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Stream transitions: ``id`` is the position, ``event`` the kind, ``data`` the CloudEvent."""
+        """Stream transitions: `id` is the position, `event` the kind, `data` the CloudEvent."""
         asked = asking.query(EventsQuery, request)
         after = await self._start(request, asked)
         if self._streams >= MOST_STREAMS or self._news.closed:

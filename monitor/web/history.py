@@ -6,6 +6,8 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from monitor.model import DeliveryStatus, Kind
 from monitor.web import answers, asking
 from monitor.web.answers import as_json
@@ -25,7 +27,7 @@ class Filter(Form):
 
     job: Text | None = None
     """The key of a job, or of a source."""
-    kind: list[Text] = []
+    kind: list[Text] = Field(default=[])
     """A kind, or a glob on kinds, such as ``job.*``; may be repeated."""
     since: Since | None = None
     """Observed at this time or later: an age, or a time."""

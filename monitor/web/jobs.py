@@ -54,16 +54,26 @@ class JobsQuery(Form):
     """A job type, or a glob on it, such as ``panorama.*``."""
     account: Text | None = None
     region: Text | None = None
-    phase: list[Phase] = []
+    phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
-    label: list[Annotated[Text, AfterValidator(_label)]] = []
+    label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
     """``NAME:VALUE``; may be repeated, and then each must fit."""
     stuck: bool | None = None
     missing: bool | None = None
     blind: bool | None = None
     sort: Literal[
-        *("key", "-key", "changed_at", "-changed_at", "first_seen_at", "-first_seen_at"),
-        *("state", "-state", "phase", "-phase", "last_look_at", "-last_look_at"),
+        "key",
+        "-key",
+        "changed_at",
+        "-changed_at",
+        "first_seen_at",
+        "-first_seen_at",
+        "last_look_at",
+        "-last_look_at",
+        "state",
+        "-state",
+        "phase",
+        "-phase",
     ] = "key"
     """Ascending, or descending with a dash before it."""
     limit: Limit = 100
@@ -230,11 +240,15 @@ def _named(job: model.Job) -> dict[str, str]:
     }
 
 
+_OF_SNAPSHOT = (
+    *("state", "reason", "ending"),
+    *("first_seen_at", "changed_at", "updated_at", "ended_at"),
+)
+
+
 def _known(snapshot: model.Snapshot | None) -> dict[str, Any]:
-    names = ("state", "reason", "sequence", "ending", "first_seen_at")
-    names += ("changed_at", "updated_at", "ended_at")
     return {
-        **{name: getattr(snapshot, name, None) for name in names},
+        **{name: getattr(snapshot, name, None) for name in _OF_SNAPSHOT},
         "sequence": snapshot.sequence if snapshot else 0,
         "phase": snapshot.phase if snapshot else Phase.UNKNOWN,
         "severity": snapshot.severity if snapshot else Severity.INFO,

@@ -84,28 +84,31 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     try:
         return await handler(request)
-    except RefusedError as refused:
-        return answer(refused)
-    except web.HTTPException as raised:
-        if raised.status < HTTPStatus.BAD_REQUEST:
-            raise
-        return answer(_from_aiohttp(raised))
-    except ConfigurationError as error:
-        errors = of_configuration(error.problems)
-        return answer(RefusedError(422, "the configuration cannot be used", errors=errors))
-    except StoreError:
-        logs.get().exception(logs.REQUEST_FAILED, path=request.path)
-        return answer(RefusedError(503, "the store cannot be used", headers={"Retry-After": "10"}))
-    except Exception:  # noqa: BLE001 -- the net around all handlers
-        logs.get().exception(logs.REQUEST_FAILED, path=request.path)
-        return answer(RefusedError(500, "the monitor failed; its log says more"))
+    except Exception as error:  # noqa: BLE001 -- the net around all handlers
+        return answer(_refusal(request, error))
+
+
+def _refusal(request: web.Request, error: Exception) -> RefusedError:
+    match error:
+        case RefusedError():
+            return error
+        case web.HTTPException():
+            return _from_aiohttp(error)
+        case ConfigurationError():
+            errors = of_configuration(error.problems)
+            return RefusedError(422, "the configuration cannot be used", errors=errors)
+    logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
+    if isinstance(error, StoreError):
+        return RefusedError(503, "the store cannot be used", headers={"Retry-After": "10"})
+    return RefusedError(500, "the monitor failed; its log says more")
 
 
 def _from_aiohttp(raised: web.HTTPException) -> RefusedError:
-    kept = {name: raised.headers[name] for name in (hdrs.ALLOW,) if name in raised.headers}
+    allowed = raised.headers.get(hdrs.ALLOW)
+    kept = {"Allow": allowed} if allowed else {}
     words = {
         HTTPStatus.NOT_FOUND: "there is nothing here",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"only {kept.get(hdrs.ALLOW, 'other methods')} can be used here",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"only {allowed} can be used here",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
     }
     status = HTTPStatus(raised.status)
