@@ -159,7 +159,12 @@ def test_only_the_labels_that_are_named_are_shown():
         "label_team": "vision",
         "label_cost_center": "7",
     }
-    assert found["b"] == PLACE | {"id": "b", "watch": "w", "label_team": "", "label_cost_center": ""}
+    assert found["b"] == PLACE | {
+        "id": "b",
+        "watch": "w",
+        "label_team": "",
+        "label_cost_center": "",
+    }
 
 
 def test_of_too_many_jobs_those_that_ended_and_then_the_quietest_are_cut_and_counted():
