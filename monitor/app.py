@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import ConfigurationError
 from monitor.job_metrics import JobCollector
+from monitor.live import Live
 from monitor.polling import Polling
 from monitor.recorder import Recorder
 from monitor.reload import Reloader
@@ -30,8 +32,12 @@ from monitor.routes import Router
 from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
 from monitor.telling import Telling
+from monitor.web.api import Parts
 from monitor.web.app import create_app
+from monitor.web.auth import Guard
+from monitor.web.news import News
 from monitor.web.server import serving
+from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -110,8 +116,10 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
+        self._news = News()
         self._clients: Clients
         self._store: SqlStore
+        self._live: Live
         self._recorder: Recorder
         self._telling: Telling
         self._polling: Polling
@@ -137,6 +145,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await self._open_store(stack)
             await self._build(stack, store)
+            self._live = Live(self._polling, self._telling, self._clock, self.settings)
             url = await self._serve(stack, store)
             async with self._upkeep(store), self._telling.running():
                 async with self._polling.running():
@@ -180,16 +189,20 @@ class Daemon:
             job_type, watch.account, region, self._clients, self._clock, options=chosen
         )
 
-    async def _serve(self, stack: AsyncExitStack, store: Store) -> str:
+    async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
+        server = self.settings.server
+        web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
         app = create_app(
             registry=self._registry,
             health=self._polling,
             store=store,
             configured=lambda: True,
             version=__version__,
+            api=Parts(self._live, store, self._news, self._reloader.reload),
+            guard=Guard(web_config, [Path(name) for name in server.token_files]),
         )
-        host, _, port = self.settings.server.listen.rpartition(":")
-        return await stack.enter_async_context(serving(app, host, int(port)))
+        host, _, port = server.listen.rpartition(":")
+        return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
     # One configuration after another
 
@@ -203,6 +216,7 @@ class Daemon:
             wanted = await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             await self._take_up(wanted, await self._known(wanted))
         except ConfigurationError as error:
+            self._live.refused = error.problems
             self._metrics.config_last_reload_successful.set(0)
             for problem in error.problems:
                 self._log.error(logs.CONFIG_REFUSED, problem=str(problem))
@@ -237,6 +251,7 @@ class Daemon:
             self._change_habits(before.settings, wanted.settings)
 
     def _change_habits(self, before: config.Settings, after: config.Settings) -> None:
+        self._live.settings = after
         self._shown.settings = after.metrics
         if before.log != after.log:
             logs.configure(after.log.format, after.log.level)
@@ -248,6 +263,7 @@ class Daemon:
         self._log.info(event, **counts)
         for warning in self._setup.warnings:
             self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
+        self._live.loaded_at, self._live.refused = self._clock.now(), ()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
 
@@ -292,6 +308,7 @@ class Daemon:
         for transition, names in zip(entry.transitions, entry.sinks, strict=True):
             self._log_transition(transition)
             self._telling.wake(names)
+            self._news.tell(transition.subject.key)
             if self._listener:
                 self._listener(transition)
 

@@ -137,6 +137,16 @@ class Quota:
         """Requests per second at present."""
         return self._rate
 
+    @property
+    def full_rate(self) -> float:
+        """Requests per second as configured."""
+        return self._full_rate
+
+    def rate_at(self, now: float) -> float:
+        """Return the requests per second, with what has been regained until ``now``."""
+        self._refill(now)
+        return self._rate
+
     def change(self, rate: float, burst: int, now: float) -> None:
         """Have another budget; requests saved up under the old one stay as they are.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from monitor import model
+    from monitor.inquiry import SeenSource
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.recorder import Recorder
@@ -81,10 +82,27 @@ class Poller:
 
     def followed(self) -> Iterator[FollowedJob]:
         """Yield how every job stands, those that are final as well; from any thread."""
-        now, monotonic = self._clock.now(), self._clock.monotonic()
         for tracked in self._agenda.everyone():
-            snapshot = self._recorder.snapshot(tracked.job.key)
-            yield standing(tracked, snapshot, interval(tracked, snapshot), now, monotonic)
+            yield self._standing(tracked)
+
+    def standing_of(self, key: str) -> FollowedJob | None:
+        """Return how one job stands, if it is followed."""
+        tracked = self._agenda.known(key)
+        return self._standing(tracked) if tracked else None
+
+    @property
+    def size(self) -> int:
+        """How many jobs it follows, those that are final as well."""
+        return len(self._agenda.everyone())
+
+    def seen(self) -> SeenSource:
+        """Return how the source itself stands."""
+        return self._inquiry.seen()
+
+    def _standing(self, tracked: Tracked) -> FollowedJob:
+        snapshot = self._recorder.snapshot(tracked.job.key)
+        own = interval(tracked, snapshot)
+        return standing(tracked, snapshot, own, self._clock.now(), self._clock.monotonic())
 
     def follow_as(self, tracked: Tracked) -> None:
         """Look at a job as ``tracked`` says, whether it is looked at already or not.

@@ -113,6 +113,11 @@ class Polling:
         for poller in list(self._pollers.values()):
             yield from poller.followed()
 
+    def standing_of(self, key: str) -> FollowedJob | None:
+        """Return how one job stands, if it is followed."""
+        found = (poller.standing_of(key) for poller in self._pollers.values())
+        return next(filter(None, found), None)
+
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""
         return {each.place for each in self._watched}

@@ -10,14 +10,21 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
+from monitor.web import problems
+from monitor.web.api import Api
+from monitor.web.auth import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from prometheus_client import CollectorRegistry
 
+    from monitor.web.api import Parts
+
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""
+LARGEST_BODY = 64 * 1024
+"""Bytes of a request that are read."""
 PING_WITHIN = 5.0
 """Seconds that the store may take to prove that it can be written."""
 
@@ -125,10 +132,17 @@ def create_app(
     store: Writable,
     configured: Callable[[], bool],
     version: str,
+    api: Parts | None = None,
+    guard: Guard | None = None,
 ) -> web.Application:
-    """Build the application; ``web.server.serving`` puts it on a socket."""
+    """Build the application; ``web.server.serving`` puts it on a socket.
+
+    Without ``api`` there are metrics and probes alone; without ``guard`` nobody may write.
+    """
     pages = Pages(registry, health, store, configured, version)
-    app = web.Application(client_max_size=64 * 1024)
+    guard = guard or Guard()
+    middlewares = [guard.middleware, problems.middleware]
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=middlewares)
     app.add_routes(
         [
             web.get("/", pages.index),
@@ -137,17 +151,20 @@ def create_app(
             *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
         ]
     )
-    app.on_response_prepare.append(_harden)
+    if api is not None:
+        Api(api, guard, version).add_to(app)
+
+    async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
+        harden(response, guard.headers)
+
+    app.on_response_prepare.append(prepare)
     return app
 
 
-def harden(response: web.StreamResponse) -> None:
-    """Set the headers that every answer carries."""
-    response.headers.update(_HEADERS)
-
-
-async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
-    harden(response)
+def harden(response: web.StreamResponse, more: Mapping[str, str] | None = None) -> None:
+    """Set the headers that every answer carries; one may say itself how it is cached."""
+    caching = response.headers.get(hdrs.CACHE_CONTROL, _HEADERS[hdrs.CACHE_CONTROL])
+    response.headers.update(_HEADERS | {hdrs.CACHE_CONTROL: caching} | dict(more or {}))
 
 
 def _form(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
