@@ -23,10 +23,12 @@ PING_WITHIN = 5.0
 
 _HEADERS = {
     hdrs.SERVER: "job-monitor",
-    hdrs.CACHE_CONTROL: "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+}
+_UNLESS_SAID = {
+    hdrs.CACHE_CONTROL: "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 _INDEX = """<!doctype html>
 <html lang="en">
@@ -142,8 +144,10 @@ def create_app(
 
 
 def harden(response: web.StreamResponse) -> None:
-    """Set the headers that every answer carries."""
+    """Set the headers that every answer carries; two of them only where it has none of its own."""
     response.headers.update(_HEADERS)
+    for name, value in _UNLESS_SAID.items():
+        response.headers.setdefault(name, value)
 
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
