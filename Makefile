@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# How many processes share the tests: -n 0 for one, which also shows output as it comes.
+WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint check format bench lock clean
@@ -16,7 +18,7 @@ demo: $(VENV)/.runtime ## Watch simulated jobs; needs no AWS account (ARGS="--du
 	@$(BIN)/job-monitor demo $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and architecture
 	@$(BIN)/ruff check

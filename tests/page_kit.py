@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from monitor import model
 from monitor.model import Ending, Kind, Phase, Severity, SourceKey, Standing
 from monitor.web import asked
-from monitor.web.app import harden
-from monitor.web.page import StatusPage
+from monitor.web.api import Parts
+from monitor.web.app import create_app
+from monitor.web.news import News
 from monitor.web.server import serving
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -134,6 +135,15 @@ class Live:
     def status(self):
         return asked.Status("1.2.3", NOW, NOW, self.refused, 0.5)
 
+    def config(self):
+        return {}
+
+    def wake(self, sink):
+        """Send nothing: there is no dispatcher."""
+
+    def last_pass_age(self):
+        return 0.5
+
 
 def source(service="panorama", **changes):
     values = {
@@ -157,15 +167,18 @@ def sink(name="ops", **changes):
     return asked.Sink(name, "webhook", **values | changes)
 
 
-async def _harden(_request, response):
-    harden(response)
-
-
 @asynccontextmanager
-async def showing(live, ledger, clock=None):
-    """Serve the page of ``live`` and ``ledger``; yield its URL."""
-    app = web.Application()
-    app.on_response_prepare.append(_harden)
-    app.add_routes(StatusPage(live, ledger, clock or FixedClock()).routes())
+async def showing(live, ledger, news=None, clock=None):
+    """Serve the page of ``live`` and ``ledger``, and the API beside it; yield its URL."""
+    registry = CollectorRegistry()
+    parts = Parts(live, ledger, news or News(), clock or FixedClock())
+    app = create_app(
+        registry=registry,
+        health=live,
+        store=ledger,
+        configured=lambda: True,
+        version="1.2.3",
+        api=parts,
+    )
     async with serving(app, "127.0.0.1", 0) as url:
         yield url

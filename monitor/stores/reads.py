@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.stores import schema
-from monitor.stores.schema import deliveries, jobs, sink_state, sources, transitions
+from monitor.stores.schema import deliveries, jobs, ledger, sink_state, sources, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 SOURCES = sa.select(sources)
+POSITION = sa.select(ledger.c.position)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
     sink_state.c.sink
 )
@@ -92,10 +93,23 @@ def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
     )
 
 
-def events(after: int, limit: int, key: str | None) -> sa.Select[Any]:
-    """Transitions by position, of one job or of all."""
+def events(
+    after: int,
+    limit: int,
+    key: str | None = None,
+    kinds: Collection[str] | None = None,
+    since: datetime | None = None,
+    until: int | None = None,
+) -> sa.Select[Any]:
+    """Transitions by position, of one job or of all; ``until`` is the last position."""
     statement = sa.select(transitions.c.position, transitions.c.event)
     statement = statement.where(transitions.c.position > after).limit(limit)
+    if until is not None:
+        statement = statement.where(transitions.c.position <= until)
+    if kinds is not None:
+        statement = statement.where(transitions.c.kind.in_(sorted(kinds)))
+    if since is not None:
+        statement = statement.where(transitions.c.observed_at >= since)
     if key is None:
         return statement.order_by(transitions.c.position)
     # Within a job the sequence is the same order, and there is an index for it.
@@ -112,6 +126,16 @@ def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
         sa.select(transitions.c.position, transitions.c.event)
         .where(sa.or_(sa.false(), *wanted))
         .order_by(transitions.c.position)
+    )
+
+
+def last_of(key: str, kinds: Collection[str]) -> sa.Select[Any]:
+    """Return the last transition of a job that is of one of these kinds."""
+    return (
+        sa.select(transitions.c.position, transitions.c.event)
+        .where(transitions.c.key == key, transitions.c.kind.in_(sorted(kinds)))
+        .order_by(transitions.c.sequence.desc())
+        .limit(1)
     )
 
 
@@ -139,10 +163,16 @@ _STANDING = sa.select(
 
 
 def listing(
-    sink: str | None, status: model.DeliveryStatus | None, limit: int, job: str | None = None
+    sink: str | None,
+    status: model.DeliveryStatus | None,
+    limit: int,
+    job: str | None = None,
+    before: int | None = None,
 ) -> sa.Select[Any]:
-    """Deliveries as they stand, newest first; ``job`` is a key or an id."""
+    """Deliveries as they stand, newest first; ``job`` is a key or an id, ``before`` a number."""
     statement = _STANDING
+    if before is not None:
+        statement = statement.where(deliveries.c.id < before)
     if sink is not None:
         statement = statement.where(deliveries.c.sink == sink)
     if status is not None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import sqlalchemy as sa
 
 from monitor import model
@@ -189,10 +190,32 @@ class SqlStore:
         return forgotten
 
     async def transitions(
-        self, *, after: int = 0, limit: int = 100, key: str | None = None
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        key: str | None = None,
+        kinds: Collection[str] | None = None,
+        since: datetime | None = None,
+        until: int | None = None,
     ) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of transitions later than a position, in order."""
-        return [rows.event(row) for row in await self._read(reads.events(after, limit, key))]
+        """(position, CloudEvent) of transitions later than a position, in order.
+
+        ``since`` is when the change was observed, ``until`` the last position.
+        """
+        asked = reads.events(after, limit, key, kinds, since, until)
+        return [rows.event(row) for row in await self._read(asked)]
+
+    async def position(self) -> int:
+        """The position of the newest transition; 0 if there has been none."""
+        return max((row.position for row in await self._read(reads.POSITION)), default=0)
+
+    async def last_change(self, key: str) -> dict[str, Any] | None:
+        """The CloudEvent with which the present state of a job was told, if it is still there."""
+        kinds = (model.Kind.DISCOVERED, model.Kind.STATE_CHANGED)
+        return next(
+            (rows.event(row)[1] for row in await self._read(reads.last_of(key, kinds))), None
+        )
 
     async def deliveries(
         self,
@@ -200,9 +223,13 @@ class SqlStore:
         status: model.DeliveryStatus | None = None,
         limit: int = 100,
         job: str | None = None,
+        before: int | None = None,
     ) -> Sequence[rows.StoredDelivery]:
-        """Deliveries as they stand, newest first; ``job`` is a key or an id."""
-        found = await self._read(reads.listing(sink, status, limit, job))
+        """Deliveries as they stand, newest first; ``job`` is a key or an id.
+
+        All of them have a lower number than ``before``.
+        """
+        found = await self._read(reads.listing(sink, status, limit, job, before))
         return [rows.stored_delivery(row) for row in found]
 
     async def delivery(self, number: int) -> tuple[rows.StoredDelivery, dict[str, Any]] | None:
@@ -250,8 +277,13 @@ class SqlStore:
         return written
 
     async def _read(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """Put one question; whoever is cancelled meanwhile still gets to the end of it.
+
+        Broken off in the middle, it would cost its connection, and the thread behind that.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
         self._commits.check()
-        with database.troubles_of(self._database.name):
+        with database.troubles_of(self._database.name), anyio.CancelScope(shield=True):
             async with self._database.readers.connect() as connection:
                 found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
                 return found

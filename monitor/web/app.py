@@ -10,11 +10,17 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
+from monitor.web import problems
+from monitor.web.page import StatusPage
+from monitor.web.api import Api
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
+
+    from monitor.web.page import StatusPage
+from monitor.web.api import Parts
 
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""
@@ -127,18 +133,23 @@ def create_app(
     store: Writable,
     configured: Callable[[], bool],
     version: str,
+    api: Parts | None = None,
 ) -> web.Application:
     """Build the application; ``web.server.serving`` puts it on a socket."""
     pages = Pages(registry, health, store, configured, version)
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[problems.middleware])
     app.add_routes(
         [
-            web.get("/", pages.index),
             web.get("/metrics", pages.metrics),
             *(web.get(path, pages.healthy) for path in ("/-/healthy", "/healthz")),
             *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
         ]
     )
+    if api is None:
+        app.router.add_get("/", pages.index)
+    else:
+        Api(api, version).add_to(app)
+        app.add_routes(StatusPage(api.live, api.ledger, api.clock).routes())
     app.on_response_prepare.append(_harden)
     return app
 

@@ -6,7 +6,7 @@ jobs that takes a tenth of a second, for which no look at a job should wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from aiohttp import hdrs, web
@@ -16,9 +16,8 @@ from monitor.web.rendering import Templates
 from monitor.web.static_files import StaticFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from monitor import model
     from monitor.interfaces import Clock
     from monitor.web import asked
 
@@ -39,30 +38,10 @@ TRANSITIONS = 50
 """Transitions that the page of one job shows at most."""
 
 
-class Ledger(Protocol):
-    """What the page reads of the store; raises StoreError."""
-
-    async def backlog(self) -> Sequence[model.Backlog]:
-        """What each sink still has to tell."""
-        ...
-
-    async def parkings(self) -> Sequence[model.Parking]:
-        """The sinks that are parked."""
-        ...
-
-    async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of the transitions of jobs (by key) later than a sequence."""
-        ...
-
-    async def deliveries_of(self, positions: Collection[int]) -> Sequence[Any]:
-        """Return the deliveries of some transitions, as they stand."""
-        ...
-
-
 class StatusPage:
     """The handlers, each a method."""
 
-    def __init__(self, live: asked.Live, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, live: asked.Live, ledger: asked.Ledger, clock: Clock) -> None:
         """Show ``live`` and ``ledger``; nothing is asked of them before a request."""
         self._live = live
         self._ledger = ledger

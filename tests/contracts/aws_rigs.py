@@ -12,7 +12,7 @@ from tests.contracts.sink_kit import Outcome, Rig, event, receiving, replying, s
 from tests.integration.sources_server import MODELS
 from tests.moto_kit import REGION, Aws
 
-DEADLINE = 1.5
+DEADLINE = 2.5
 _READY = {"sns": "ListTopics", "sqs": "ListQueues", "events": "ListEventBuses"}
 
 

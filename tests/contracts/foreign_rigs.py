@@ -27,7 +27,7 @@ from tests.contracts.sink_kit import (
 )
 
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example_sink"
-DEADLINE = 1.0
+DEADLINE = 2.5
 STATUSES = dict.fromkeys((307, 400, 401, 404, 410, 429, 500, 503), Outcome.RETRY)
 """Apprise says yes or no and not why, so whatever it is told is tried again: nothing is dead
 at once, and nothing parks."""

@@ -26,7 +26,7 @@ from tests.contracts.sink_kit import (
     webhook,
 )
 
-TIMEOUT = 0.4
+TIMEOUT = 1.0
 SECRET = "whsec_cGxhbnRlZC1zZWNyZXQtMDEyMzQ1Njc4OWFi"
 
 
@@ -51,7 +51,7 @@ STATUSES = {
 
 def webhook_rig(tmp_path):
     """The event itself is the body."""
-    return _hook(tmp_path, read=lambda request: request.event, form=dict, timeout="400ms")
+    return _hook(tmp_path, read=lambda request: request.event, form=dict, timeout="1s")
 
 
 def slack_rig(tmp_path):
@@ -61,7 +61,7 @@ def slack_rig(tmp_path):
         read=_slack_message,
         form=lambda event: {"webhook-id": event["id"], "text": _slack_text(event)},
         key="webhook-id",
-        timeout="1s",
+        timeout="2500ms",
         template="slack",
     )
 

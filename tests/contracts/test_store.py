@@ -1,3 +1,5 @@
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -522,3 +524,23 @@ async def test_a_store_of_a_newer_version_is_refused(opened):
     with pytest.raises(StoreError, match="newer version"):
         async with opened():
             pass
+
+
+# --- cancelled
+
+
+async def test_a_read_whose_caller_gives_up_costs_no_connection(opened):
+    """Broken off in the middle, it would leave its connection's thread and task behind."""
+    given_up = 0
+    async with opened() as store, anyio.create_task_group() as others:
+        others.start_soon(anyio.sleep_forever)
+        await _together(*(store.backlog() for _ in range(8)))
+        tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+        for number in range(40):
+            with anyio.move_on_after(number / 10_000) as caller:
+                await _together(*(store.backlog() for _ in range(8)))
+            given_up += caller.cancelled_caught
+        assert given_up >= 5
+        assert len(asyncio.all_tasks()) == tasks
+        assert threading.active_count() == threads
+        others.cancel_scope.cancel()

@@ -1,0 +1,67 @@
+"""The HTTP API under ``/api/v1``, composed of its nouns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from monitor.clock import SystemClock
+from monitor.web import openapi
+from monitor.web.answers import as_json
+from monitor.web.endpoints import Endpoint
+from monitor.web.events import Events
+from monitor.web.history import History
+from monitor.web.jobs import Jobs
+from monitor.web.news import News
+from monitor.web.standing import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from monitor.interfaces import Clock
+    from monitor.web.asked import Ledger, Live
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API is made over."""
+
+    live: Live
+    ledger: Ledger
+    news: News = field(default_factory=News)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+class Api:
+    """All endpoints, and their description."""
+
+    def __init__(self, parts: Parts, version: str) -> None:
+        """Answer from ``parts``."""
+        self._news = parts.news
+        own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
+        self._endpoints = (
+            *Jobs(parts.live, parts.ledger, parts.news).endpoints(),
+            *History(parts.ledger).endpoints(),
+            *Events(parts.ledger, parts.news).endpoints(),
+            *Standing(parts.live, parts.ledger).endpoints(),
+            own,
+        )
+        self._document = openapi.document(self._endpoints, version)
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes, and let streams and waiters end when the server stops."""
+        app.add_routes([endpoint.route() for endpoint in self._endpoints])
+        app.on_shutdown.append(self._close)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return all that is offered."""
+        return self._endpoints
+
+    async def describe(self, _request: web.Request) -> web.Response:
+        """Describe this API."""
+        return as_json(self._document)
+
+    async def _close(self, _app: web.Application) -> None:
+        self._news.close()

@@ -1,0 +1,177 @@
+"""What a client may say: query parameters, bodies, cursors."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from monitor.config import parse_duration
+from monitor.web.problems import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from aiohttp import web
+    from multidict import MultiMapping
+
+Item = TypeVar("Item")
+Asked = TypeVar("Asked", bound="Form")
+
+LARGEST = 2**63 - 1
+"""The highest position that a ledger can have."""
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class Form(BaseModel):
+    """What can be asked for; unknown names are refused, as they would be ignored otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _printable(text: str) -> str:
+    if _ODD.search(text):
+        raise ValueError("holds a control character")
+    return text
+
+
+def _moment(value: Any) -> datetime:
+    """Read an age (``2h``) or a time of RFC 3339."""
+    text = str(value)
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        # A plus sign that was not percent-encoded has become a space.
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("is no age, such as 2h, and no time, such as 2026-03-01T12:00:00Z")
+
+
+Text = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
+Limit = Annotated[int, Field(ge=1, le=500)]
+Position = Annotated[int, Field(ge=0, le=LARGEST)]
+Since = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "examples": ["2h", "2026-03-01T12:00:00Z"]}),
+]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "examples": ["60s", "2m"]}),
+]
+
+
+def query(form: type[Asked], request: web.Request) -> Asked:
+    """Read the query parameters; raise RefusedError (400) with every mistake."""
+    return _read(form, _plain(form, request.query), 400)
+
+
+async def body(form: type[Asked], request: web.Request) -> Asked:
+    """Read the JSON body; raise RefusedError (400 if it is no JSON, 422 if it is the wrong one)."""
+    try:
+        value = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise RefusedError(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise RefusedError(422, "the body must be a JSON object")
+    return _read(form, value, 422)
+
+
+def _plain(form: type[Form], given: MultiMapping[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(given):
+        values = given.getall(name)
+        field = form.model_fields.get(name)
+        several = field is not None and get_origin(field.annotation) is list
+        if not several and len(values) > 1:
+            raise _mistaken([{"name": name, "message": "is given more than once"}], 400)
+        found[name] = values if several else values[0]
+    return found
+
+
+def _read(form: type[Asked], value: dict[str, Any], status: int) -> Asked:
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        raise _mistaken([_mistake(form, detail) for detail in error.errors()], status) from None
+
+
+def _mistaken(errors: Sequence[dict[str, str]], status: int) -> RefusedError:
+    first = errors[0]
+    return RefusedError(status, f"{first['name']} {first['message']}", errors=errors)
+
+
+def _mistake(form: type[Form], detail: Any) -> dict[str, str]:
+    name = ".".join(map(str, detail["loc"]))[:100].encode("utf-8", "replace").decode()
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        message = f"is not known here; there are {', '.join(form.model_fields) or 'none'}"
+    return {"name": name, "message": message[:1].lower() + message[1:]}
+
+
+def page(
+    items: Iterable[Item],
+    rank: Callable[[Item], tuple[Any, ...]],
+    *,
+    sort: str,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[Item], str | None]:
+    """Return the items after ``cursor`` in the order ``sort``, and the cursor after them.
+
+    ``rank`` gives JSON values that no two items share. A ``sort`` that begins with a dash
+    is descending. What changes its place between two pages may be seen twice or not at all;
+    what keeps it is seen once.
+
+    Raises:
+        RefusedError: the cursor is none, or is of another order.
+    """
+    down = sort.startswith("-")
+    ranked = sorted(((rank(item), item) for item in items), key=lambda one: one[0], reverse=down)
+    if cursor is not None:
+        last = _after(cursor, sort)
+        try:
+            ranked = [one for one in ranked if (one[0] < last if down else one[0] > last)]
+        except TypeError:
+            raise no_cursor() from None
+    found = ranked[:limit]
+    more = len(ranked) > limit
+    return [item for _, item in found], _cursor(found[-1][0], sort) if more else None
+
+
+def _cursor(last: tuple[Any, ...], sort: str) -> str:
+    return urlsafe_b64encode(orjson.dumps([sort, *last])).decode().rstrip("=")
+
+
+def _after(cursor: str, sort: str) -> tuple[Any, ...]:
+    try:
+        value = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        raise no_cursor() from None
+    if not isinstance(value, list) or value[:1] != [sort]:
+        raise no_cursor()
+    return tuple(value[1:])
+
+
+def no_cursor() -> RefusedError:
+    """Refuse a cursor."""
+    message = "is not one that a page of this listing gave, in this order"
+    return _mistaken([{"name": "cursor", "message": message}], 400)

@@ -1,0 +1,55 @@
+"""What an endpoint is: from it come the route and its description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from monitor.web.answers import unless_known
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from monitor.web.answers import Answer
+    from monitor.web.asking import Form
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+KEY = ":.+"
+"""A job's key takes the rest of a path: its id may hold slashes, percent-encoded or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path, as OpenAPI writes it; the docstring of ``handler`` tells what it is.
+
+    ``ok`` is what status 200 answers: a model, or a content type. ``problems`` maps the further
+    statuses of its own to their meaning. ``writes`` demands credentials.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    ok: type[Answer] | str
+    query: type[Form] | None = None
+    body: type[Form] | None = None
+    status: int = 200
+    problems: Mapping[int, str] = field(default_factory=dict)
+    writes: bool = False
+
+    def route(self) -> web.RouteDef:
+        """Return the route that aiohttp wants."""
+        path = self.path.replace("{key}", "{key" + KEY + "}")
+        if self.method == "GET":
+            return web.get(path, _conditional(self.handler))
+        return web.route(self.method, path, self.handler)
+
+
+def _conditional(handler: Handler) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await handler(request)
+        return unless_known(request, response) if isinstance(response, web.Response) else response
+
+    return answer

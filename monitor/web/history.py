@@ -1,0 +1,128 @@
+"""What was written down: transitions and deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from monitor.model import DeliveryStatus, Kind
+from monitor.web import answers, asking
+from monitor.web.answers import as_json
+from monitor.web.asking import LARGEST, Form, Limit, Position, Since, Text
+from monitor.web.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from monitor.web.asked import Ledger
+
+
+class Filter(Form):
+    """Which transitions."""
+
+    job: Text | None = None
+    """The key of a job, or of a source."""
+    kind: list[Text] = Field(default=[])
+    """A kind, or a glob on kinds, such as ``job.*``; may be repeated."""
+    since: Since | None = None
+    """Observed at this time or later: an age, or a time."""
+
+
+class TransitionsQuery(Filter):
+    """Which transitions, from where."""
+
+    after: Position = 0
+    """Only what stands after this position of the ledger."""
+    limit: Limit = 100
+
+
+class DeliveriesQuery(Form):
+    """Which deliveries."""
+
+    sink: Text | None = None
+    status: DeliveryStatus | None = None
+    job: Text | None = None
+    """A job's key, or its id."""
+    limit: Limit = 100
+    cursor: Text | None = None
+    """The ``next_cursor`` of the page before."""
+
+
+class History:
+    """The handlers, each a method."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Answer from the store."""
+        self._ledger = ledger
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return what is offered."""
+        transitions, deliveries = "/api/v1/transitions", "/api/v1/deliveries"
+        return (
+            Endpoint(
+                *("GET", transitions, self.transitions, answers.Transitions),
+                query=TransitionsQuery,
+            ),
+            Endpoint(
+                *("GET", deliveries, self.deliveries, answers.Deliveries), query=DeliveriesQuery
+            ),
+        )
+
+    async def transitions(self, request: web.Request) -> web.Response:
+        """List transitions in the order of the ledger."""
+        asked = asking.query(TransitionsQuery, request)
+        found, onward = await read(self._ledger, asked, asked.after, asked.limit)
+        items = [answers.Transition(position=at, event=event) for at, event in found]
+        return as_json(answers.Transitions(items=items, next_after=onward))
+
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """List deliveries, the newest first."""
+        asked = asking.query(DeliveriesQuery, request)
+        found = await self._ledger.deliveries(
+            *(asked.sink, asked.status, asked.limit + 1, asked.job), before=_before(asked.cursor)
+        )
+        shown = found[: asked.limit]
+        cursor = str(shown[-1].id) if len(found) > asked.limit else None
+        items = [answers.Delivery(**asdict(one), job=one.key) for one in shown]
+        return as_json(answers.Deliveries(items=items, next_cursor=cursor))
+
+
+async def read(
+    ledger: Ledger, asked: Filter, after: int, limit: int
+) -> tuple[Sequence[tuple[int, dict[str, Any]]], int]:
+    """Return the transitions after a position that fit, and the position to go on from.
+
+    Where few fit, that is the end of what was searched, so that it is searched once.
+    """
+    until = await ledger.position()
+    if asked.kind and not kinds(asked.kind):
+        return [], max(after, until)
+    found = await ledger.transitions(
+        after=after,
+        limit=limit,
+        key=asked.job,
+        kinds=kinds(asked.kind),
+        since=asked.since,
+        until=until,
+    )
+    return found, found[-1][0] if len(found) == limit else max(after, until)
+
+
+def kinds(globs: Sequence[str]) -> Sequence[str] | None:
+    """Return the kinds that globs name; ``None`` for all."""
+    if not globs:
+        return None
+    return [kind.value for kind in Kind if any(fnmatchcase(kind, glob) for glob in globs)]
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > LARGEST:
+        raise asking.no_cursor()
+    return int(cursor)

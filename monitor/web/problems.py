@@ -1,0 +1,115 @@
+"""Errors as RFC 9457 ``application/problem+json``; never a traceback, never a secret."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from monitor import logs
+from monitor.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp.typedefs import Handler
+
+    from monitor.errors import Problem
+
+CONTENT_TYPE = "application/problem+json"
+PLACES = ("/api/", "/-/reload")
+"""Where errors are told so; probes and pages answer plain text."""
+
+
+class RefusedError(Exception):
+    """A request that is not answered as wished: with which status, and why."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """``errors`` names each single mistake; none of all this may hold a secret."""
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers or {}
+        self.errors = tuple(errors)
+
+
+def concerns(request: web.Request) -> bool:
+    """Whether errors of this request are told as problems."""
+    return request.path == "/api" or request.path.startswith(PLACES)
+
+
+def answer(refused: RefusedError) -> web.Response:
+    """Write a problem."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(refused.status).phrase,
+        "status": refused.status,
+        "detail": refused.detail,
+    }
+    if refused.errors:
+        body["errors"] = refused.errors
+    response = web.Response(
+        body=orjson.dumps(body), status=refused.status, content_type=CONTENT_TYPE
+    )
+    response.headers.update(refused.headers)
+    return response
+
+
+def of_configuration(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    """Write each mistake of a configuration as a map."""
+    return [
+        {
+            "place": problem.place,
+            "path": problem.path,
+            "message": problem.message,
+            "remedy": problem.remedy,
+        }
+        for problem in problems
+    ]
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler of the API raises into a problem."""
+    if not concerns(request):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 -- the net around all handlers
+        return answer(_refusal(request, error))
+
+
+def _refusal(request: web.Request, error: Exception) -> RefusedError:
+    match error:
+        case RefusedError():
+            return error
+        case web.HTTPException():
+            return _from_aiohttp(error)
+        case ConfigurationError():
+            errors = of_configuration(error.problems)
+            return RefusedError(422, "the configuration cannot be used", errors=errors)
+    logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
+    if isinstance(error, StoreError):
+        return RefusedError(503, "the store cannot be used", headers={"Retry-After": "10"})
+    return RefusedError(500, "the monitor failed; its log says more")
+
+
+def _from_aiohttp(raised: web.HTTPException) -> RefusedError:
+    allowed = raised.headers.get(hdrs.ALLOW)
+    kept = {"Allow": allowed} if allowed else {}
+    words = {
+        HTTPStatus.NOT_FOUND: "there is nothing here",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"only {allowed} can be used here",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
+    }
+    status = HTTPStatus(raised.status)
+    return RefusedError(raised.status, words.get(status, status.description), headers=kept)

@@ -1,0 +1,180 @@
+"""The HTTP side over a real store on a real socket, with a live state as a test wants it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import anyio
+import orjson
+from prometheus_client import CollectorRegistry
+
+from monitor import model
+from monitor.config import Settings
+from monitor.metrics import Metrics
+from monitor.model import SourceKey
+from monitor.stores.sql import open_store
+from monitor.web import asked
+from monitor.web.api import Parts
+from monitor.web.app import create_app
+from monitor.web.news import News
+from monitor.web.server import serving
+from tests.contracts.store_examples import T0, SettableClock, entry, source_entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from monitor.errors import LookReason
+    from monitor.stores.sql import SqlStore
+
+KEY = "panorama.package-import/prod/us-east-1/job-{}"
+
+
+@dataclass
+class Followed:
+    """A followed job."""
+
+    job: model.Job
+    snapshot: model.Snapshot | None
+    watch: str = "cameras"
+    labels: Mapping[str, str] = field(default_factory=lambda: {"team": "vision"})
+    interval: float = 30.0
+    looked_at: datetime | None = T0
+    next_look_at: datetime | None = T0 + timedelta(seconds=30)
+    failing: LookReason | None = None
+    finished: bool = False
+    stuck: bool = False
+    blind: bool = False
+
+    @property
+    def missing(self) -> bool:
+        return self.snapshot is not None and self.snapshot.missing
+
+
+class Live:
+    """What the daemon knows, as a test says."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.model_validate({"sinks": {"ops": {"type": "log"}}})
+        self.followed: dict[str, Followed] = {}
+        self.seen_sources: list[asked.Source] = []
+        self.refused: Sequence[str] = ()
+        self.woken: list[str] = []
+        self.asked_for = 0
+
+    def follow(self, snapshot: model.Snapshot, **more: Any) -> Followed:
+        one = Followed(snapshot.job, snapshot, **more)
+        self.followed[snapshot.job.key] = one
+        return one
+
+    def jobs(self) -> Iterable[Followed]:
+        return list(self.followed.values())
+
+    def job(self, key: str) -> Followed | None:
+        self.asked_for += 1
+        return self.followed.get(key)
+
+    def sources(self) -> Sequence[asked.Source]:
+        return self.seen_sources
+
+    def sinks(self) -> Sequence[asked.Sink]:
+        return [
+            asked.Sink(name, sink.type, None, None, None)
+            for name, sink in self.settings.sinks.items()
+        ]
+
+    def config(self) -> Mapping[str, Any]:
+        return self.settings.redacted()
+
+    def status(self) -> asked.Status:
+        return asked.Status("1.2.3", T0, T0, self.refused, 0.5)
+
+    def wake(self, sink: str) -> None:
+        self.woken.append(sink)
+
+    def last_pass_age(self) -> float:
+        return 0.5
+
+
+class Site:
+    """A server, its store, and a client of it."""
+
+    def __init__(self, store: SqlStore, live: Live, news: News) -> None:
+        self.store = store
+        self.live = live
+        self.news = news
+        self.url = ""
+        self.session: aiohttp.ClientSession
+
+    async def record(self, number: int = 1, sequence: int = 1, **changed: Any) -> None:
+        """Commit a transition of a job, and tell of it, as the daemon does."""
+        made = entry(number, sequence, **changed)
+        assert await self.store.record(made)
+        assert isinstance(made.snapshot, model.Snapshot)
+        known = self.live.followed.get(made.snapshot.job.key)
+        if known:
+            self.live.followed[made.snapshot.job.key] = replace(
+                known, snapshot=made.snapshot, finished=made.snapshot.phase.terminal
+            )
+        else:
+            self.live.follow(made.snapshot)
+        self.news.tell(made.snapshot.job.key)
+
+    async def record_source(self, sequence: int = 1, **changed: Any) -> None:
+        made = source_entry(sequence, **changed)
+        assert await self.store.record(made)
+        self.news.tell(SourceKey("panorama", "prod", "us-east-1").key)
+
+    async def ask(self, path: str, method: str = "GET", **more: Any) -> tuple[int, Any]:
+        """Return status and what JSON says."""
+        async with self.session.request(method, path, **more) as response:
+            body = await response.read()
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            if response.status == 304 or method == "HEAD":
+                assert body == b""
+                return response.status, None
+            expected = "application/json" if response.ok else "application/problem+json"
+            assert response.content_type == expected, body
+            value = orjson.loads(body)
+            if not response.ok:
+                assert value["status"] == response.status
+                assert value["detail"]
+            return response.status, value
+
+    async def get(self, path: str, **more: Any) -> Any:
+        """Return what JSON says of an answer that must be a good one."""
+        status, value = await self.ask(path, **more)
+        assert status == 200, value
+        return value
+
+
+@asynccontextmanager
+async def open_site(
+    directory: Path, live: Live | None = None, within: float = 60.0, **more: Any
+) -> AsyncIterator[Site]:
+    """Serve the API over a new store; ``more`` goes to ``create_app``."""
+    live, news = live or Live(), News()
+    registry = CollectorRegistry()
+    Metrics(registry, "1.2.3")
+    with anyio.fail_after(within):
+        async with open_store(f"sqlite:///{directory}/state.db", SettableClock()) as store:
+            site = Site(store, live, news)
+            app = create_app(
+                registry=registry,
+                health=live,
+                store=store,
+                configured=lambda: True,
+                version="1.2.3",
+                api=Parts(live, store, news),
+                **more,
+            )
+            async with (
+                serving(app, "127.0.0.1", 0) as site.url,
+                aiohttp.ClientSession(site.url) as site.session,
+            ):
+                yield site
