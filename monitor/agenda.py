@@ -9,14 +9,15 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING
 
-from monitor.pacing import ANSWERS
+from monitor.pacing import ANSWERS, BLIND_AFTER, NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from monitor.config import Discover
     from monitor.errors import LookReason
-    from monitor.interfaces import Source
+    from monitor.interfaces import Clock, Source
     from monitor.model import Job, Observation
     from monitor.recorder import Following
 
@@ -27,7 +28,10 @@ class Tracked:
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
     clock. ``attempts`` counts failed looks in a row, ``denials`` how often in a row AWS
-    said that there is no such job.
+    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are when a
+    look was last answered, in either way; before the first, ``heard_at`` is when the first was
+    due. ``pace`` is the seconds between two looks where they are planned to
+    be more than the interval. After ``blind_after`` intervals unheard the job is blind.
     """
 
     job: Job
@@ -35,11 +39,19 @@ class Tracked:
     following: Following
     interval: float
     missing_after: float
+    blind_after: int = BLIND_AFTER
     due: float = 0.0
     busy: bool = False
     attempts: int = 0
     denials: int = 0
     failing: LookReason | None = None
+    heard_at: float = 0.0
+    looked_at: datetime | None = None
+    pace: float = 0.0
+
+    def hear(self, clock: Clock, pace: float = 0.0) -> None:
+        """Note that a look was answered just now."""
+        self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +106,7 @@ class Agenda:
         self._heap: list[tuple[float, int, Tracked | Discovery]] = []
         self._order = count()
         self._tracked: dict[str, Tracked] = {}
+        self._finished: dict[str, Tracked] = {}
         self._discoveries: dict[Discovery, None] = {}
 
     def __len__(self) -> int:
@@ -109,6 +122,21 @@ class Agenda:
             if discovery.attempts and not discovery.busy:
                 yield discovery
 
+    def everyone(self) -> Sequence[Tracked]:
+        """Return every job, those that are looked at no more as well.
+
+        May be called from another thread: each list is copied in one piece.
+        """
+        return [*list(self._tracked.values()), *list(self._finished.values())]
+
+    def find(self, key: str) -> Tracked | None:
+        """Return the job with ``key``, if it is looked at, or was until it was final."""
+        return self._tracked.get(key) or self._finished.get(key)
+
+    def knows(self, key: str) -> bool:
+        """Whether the job with ``key`` is looked at, or was until it was final."""
+        return key in self._tracked or key in self._finished
+
     def get(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at."""
         return self._tracked.get(key)
@@ -116,16 +144,24 @@ class Agenda:
     def put(self, turn: Tracked | Discovery, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, Tracked):
-            self._tracked[turn.job.key] = turn
+            self._track(turn, due)
         else:
             self._discoveries[turn] = None
         turn.due = due
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
+    def _track(self, tracked: Tracked, due: float) -> None:
+        key = tracked.job.key
+        if key not in self._tracked:
+            self._finished.pop(key, None)
+            tracked.heard_at = due
+        self._tracked[key] = tracked
+
     def drop(self, tracked: Tracked) -> None:
-        """Look at a job no more."""
+        """Look at a job no more: it is final."""
         self._tracked.pop(tracked.job.key, None)
-        tracked.due = float("inf")
+        self._finished[tracked.job.key] = tracked
+        tracked.due = NEVER
 
     def first(self) -> Tracked | Discovery | None:
         """Return the turn that is due first; one that is under way has no turn."""

@@ -6,7 +6,6 @@ under a deadline, so that what is under way is finished and all that was seen is
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,13 +20,17 @@ from monitor import __version__, config, configuration, examination, logs, metri
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.job_metrics import JobCollector
+from monitor.live import Live
 from monitor.polling import Polling
 from monitor.recorder import Recorder
 from monitor.routes import Router
 from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
 from monitor.telling import Telling
+from monitor.web.api import Parts
 from monitor.web.app import create_app
+from monitor.web.news import News
 from monitor.web.server import serving
 
 if TYPE_CHECKING:
@@ -102,6 +105,8 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
+        self._news = News()
+        self._live: Live
         self._recorder: Recorder
         self._telling: Telling
         self._polling: Polling
@@ -119,6 +124,7 @@ class Daemon:
                 Clients(self._settings.accounts, models=self._models)
             )
             await self._build(store, clients)
+            self._live = Live(self._polling, self._telling, self._clock, self._settings)
             url = await self._serve(stack, store)
             async with self._upkeep(store), self._telling.running():
                 await self._telling.begin(self._settings.sinks)
@@ -140,7 +146,7 @@ class Daemon:
             open_store(self._settings.store, self._clock, observe)
         )
 
-    async def _build(self, store: Store, clients: Clients) -> None:
+    async def _build(self, store: SqlStore, clients: Clients) -> None:
         router = Router(self._settings.routes, tuple(self._settings.sinks))
         self._recorder = Recorder(store, router, self._announce)
         self._recorder.adopt_sources(await store.sources())
@@ -148,6 +154,9 @@ class Daemon:
         opener = partial(sinks.open_sink, clients=clients)
         self._telling = Telling(store, *shared, opener)
         self._polling = Polling(self._recorder, *shared, partial(self._source, clients))
+        self._metrics.ledger_id = store.ledger_id
+        followed, places = self._polling.followed, self._metrics.places
+        self._registry.register(JobCollector(places, followed, self._settings.metrics, self._clock))
 
     def _source(
         self, clients: Clients, watch: config.Watch, job_type: JobType, region: str
@@ -155,13 +164,14 @@ class Daemon:
         chosen = frozenset({"include_tracking_number"} if watch.include_tracking_number else ())
         return AwsSource(job_type, watch.account, region, clients, self._clock, options=chosen)
 
-    async def _serve(self, stack: AsyncExitStack, store: Store) -> str:
+    async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
         app = create_app(
             registry=self._registry,
             health=self._polling,
             store=store,
             configured=lambda: True,
             version=__version__,
+            api=Parts(self._live, store, self._news),
         )
         host, _, port = self._settings.server.listen.rpartition(":")
         return await stack.enter_async_context(serving(app, host, int(port)))
@@ -171,6 +181,7 @@ class Daemon:
         self._log.info(logs.CONFIG_LOADED, **counts)
         for warning in self._warnings:
             self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
+        self._live.loaded_at = self._clock.now()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
         self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
@@ -191,8 +202,8 @@ class Daemon:
         while True:
             last_pass = self._clock.now().timestamp() - self._polling.last_pass_age()
             self._metrics.last_pass.set(last_pass)
+            self._metrics.owned_quotas.set(len(list(self._polling.pollers())))
             await self._show_outbox(store)
-            self._show_jobs()
             await anyio.sleep(REFRESH)
 
     async def _show_outbox(self, store: Store) -> None:
@@ -201,12 +212,6 @@ class Daemon:
         self._metrics.set_parked(parking.sink for parking in await store.parkings())
         # Another process may have replayed something, or resumed a sink.
         self._telling.wake(backlog.sink for backlog in backlogs if backlog.pending)
-
-    def _show_jobs(self) -> None:
-        for place, jobs in self._recorder.places().items():
-            phases = Counter(job.phase for job in jobs)
-            self._metrics.set_jobs(*place, counts=phases)
-            self._metrics.stuck_jobs.labels(*place).set(sum(job.stuck for job in jobs))
 
     async def _prune(self, store: Store) -> None:
         while True:
@@ -220,6 +225,7 @@ class Daemon:
         for transition, names in zip(entry.transitions, entry.sinks, strict=True):
             self._log_transition(transition)
             self._telling.wake(names)
+            self._news.tell(transition.subject.key)
             if self._listener:
                 self._listener(transition)
 

@@ -24,12 +24,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.pacing import BLIND_AFTER
 from monitor.redaction import HIDDEN, clean_text
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 LONGEST = 3650 * 86400.0
 """No duration is longer than ten years, so that no sum of times overflows."""
+NEVER = "never"
+"""What is written for a time that does not come."""
 
 
 def parse_duration(value: Any) -> float:
@@ -54,6 +57,19 @@ def format_duration(seconds: float) -> str:
         count, rest = divmod(rest, round(size * 1000))
         parts.append(f"{count}{unit}" if count else "")
     return "".join(parts) or "0s"
+
+
+def parse_limit(value: Any) -> float | None:
+    """Turn a duration into seconds, and ``never`` or nothing into ``None``.
+
+    Raises:
+        ValueError: as ``parse_duration``.
+    """
+    return None if value is None or value == NEVER else parse_duration(value)
+
+
+def _format_limit(seconds: float | None) -> str:
+    return NEVER if seconds is None else format_duration(seconds)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -89,6 +105,13 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str, when_used="json"),
 ]
 """Seconds, written as 30s, 5m, 2h or 3d."""
+
+Limit = Annotated[
+    float | None,
+    BeforeValidator(parse_limit),
+    PlainSerializer(_format_limit, return_type=str, when_used="json"),
+]
+"""Seconds, written as a duration; ``None``, written as never or null, for no limit at all."""
 
 
 class Section(BaseModel):
@@ -150,6 +173,12 @@ Following = Annotated[
 ]
 
 
+StuckAfter = Annotated[
+    Annotated[Limit, Tag("one limit")] | Annotated[dict[str, Limit], Tag("limit of each")],
+    Discriminator(lambda value: "limit of each" if isinstance(value, dict) else "one limit"),
+]
+
+
 class Watch(Section):
     """A request to watch jobs of one type."""
 
@@ -168,10 +197,13 @@ class Watch(Section):
     ``max_age`` choose."""
     interval: Duration | None = None
     """Time between two looks at a job; by default the job type's."""
-    stuck_after: Duration | None = None
-    """Tell when a job's state has not changed for so long."""
+    stuck_after: StuckAfter = None
+    """Tell when a job's state has not changed for so long; or a map of a state, a glob on states,
+    a phase or ``default`` to a duration or ``never``."""
     missing_after: Duration = 3600.0
     """For how long AWS must deny three times that a job exists before it is told."""
+    blind_after_intervals: int = Field(default=BLIND_AFTER, ge=1, le=1000)
+    """Intervals, but at least a minute, without an answer about a job before it counts as blind."""
     final_grace: Duration | None = None
     """For how long an ended job that may still change is looked at; by default the type's."""
     final_interval: Duration | None = None
@@ -409,6 +441,19 @@ class Server(Section):
     """Reserved: TLS and basic auth are not available yet."""
 
 
+class Metrics(Section):
+    """What is counted for each job by itself, beside the totals."""
+
+    per_job: bool = False
+    """Show ``job_info``, ``job_state`` and ``job_last_change_timestamp_seconds``."""
+    max_jobs: int = Field(default=1000, ge=1, le=100_000)
+    """Jobs that are shown so; ``job_series_cut`` counts those beyond."""
+    keep_finished: Duration = 3600.0
+    """For how long a job that ended is still shown so."""
+    job_labels: list[str] = []
+    """Labels of the watches that ``job_info`` carries, such as ``team`` as ``label_team``."""
+
+
 class Log(Section):
     """What the daemon says of itself, on standard error."""
 
@@ -457,6 +502,8 @@ class Settings(BaseSettings, Section):
     """How long delivered history is kept."""
     server: Server = Server()
     """The HTTP side."""
+    metrics: Metrics = Metrics()
+    """What is counted for each job by itself, beside the totals."""
     log: Log = Log()
     """What the daemon says of itself."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from monitor import stuck
 from monitor.model import Change, Kind, Severity, Snapshot, Standing, Transition
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _names(*mappings: Mapping[str, Any]) -> Iterable[str]:
 
 
 def kinds(
-    before: Snapshot | None, after: Snapshot, changed: Sequence[Change], stuck_after: float | None
+    before: Snapshot | None, after: Snapshot, changed: Sequence[Change], stuck_after: stuck.Limits
 ) -> Iterator[Kind]:
     """Name the transitions between two snapshots, in the order in which they are told."""
     if before is None:
@@ -109,11 +110,12 @@ def kinds(
         yield Kind.STUCK
 
 
-def _is_stuck(after: Snapshot, stuck_after: float | None) -> bool:
-    """Whether the state has been seen unchanged for ``stuck_after`` seconds."""
-    if stuck_after is None or after.phase.terminal:
+def _is_stuck(after: Snapshot, stuck_after: stuck.Limits) -> bool:
+    """Whether the state has been seen unchanged for as long as it may be."""
+    limit = stuck.limit(stuck_after, after.state, after.phase)
+    if limit is None or after.phase.terminal:
         return False
-    return after.looked_at - after.changed_at >= timedelta(seconds=stuck_after)
+    return after.looked_at - after.changed_at >= timedelta(seconds=limit)
 
 
 def transitions(

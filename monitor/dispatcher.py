@@ -11,6 +11,7 @@ import anyio
 from monitor import logs, pacing
 from monitor.condition import WIDESPREAD, Condition
 from monitor.errors import PartialSendError, SendError, SendReason
+from monitor.metrics import exemplar
 from monitor.model import Delivery, DeliveryStatus, Parking, Settlement
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class Dispatcher:
         self._failing = False
         self._parking: Parking | None = None
         self._parking_kept = False
+        self.delivered_at: datetime | None = None
+        """When something was last taken, since the start."""
+        self.failure: tuple[datetime, str] | None = None
+        """When something was last not taken, since the start, and why."""
 
     @property
     def parked(self) -> bool:
@@ -302,9 +307,13 @@ class Dispatcher:
         if settlement.status is DeliveryStatus.PENDING and error is not None:
             outcome = "parked" if self.parked else "retried"
         self._metrics.deliveries.labels(self.name, outcome).inc()
+        if error is not None:
+            self.failure = settlement.at, error.message
         if settlement.status is DeliveryStatus.DELIVERED:
+            self.delivered_at = settlement.at
             latency = (settlement.at - settlement.delivery.created_at).total_seconds()
-            self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency))
+            told = exemplar(settlement.delivery.event["id"])
+            self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency), told)
 
     def _log_failure(self, delivery: Delivery, error: SendError) -> None:
         if not (self._failing or self.parked):

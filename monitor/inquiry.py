@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -25,6 +26,24 @@ CALM = 60.0
 
 LONGEST_RETRY_AFTER = 900.0
 """Seconds: a source that asks for more is asked again after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSource:
+    """How a source stands: the last answers that told something, and the last failure.
+
+    ``lost`` is whether it counts as unavailable; ``up`` whether the last question was answered,
+    ``None`` before the first. Rates are in requests per second.
+    """
+
+    key: model.SourceKey
+    lost: bool
+    up: bool | None
+    good_at: datetime | None
+    bad_at: datetime | None
+    trouble: LookError | None
+    rate: float
+    full_rate: float
 
 
 class Inquiry:
@@ -52,6 +71,8 @@ class Inquiry:
         self._last_bad: datetime | None = None
         self._troubled_at: float | None = None
         self._labels = (key.service, key.account, key.region)
+        self._up: bool | None = None
+        self._failure: tuple[datetime, LookError] | None = None
         self._turning = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
@@ -71,6 +92,20 @@ class Inquiry:
         self._count(operation, started, "ok")
         await self._succeeded()
         return answer
+
+    def seen(self) -> SeenSource:
+        """Return how the source stands."""
+        bad_at, trouble = self._failure or (None, None)
+        return SeenSource(
+            key=self.key,
+            lost=self.health.lost,
+            up=self._up,
+            good_at=self._last_good,
+            bad_at=bad_at,
+            trouble=trouble,
+            rate=self.quota.rate_at(self._clock.monotonic()),
+            full_rate=self.quota.full_rate,
+        )
 
     async def _answer(self, operation: str, question: Awaitable[T]) -> T:
         try:
@@ -97,6 +132,7 @@ class Inquiry:
 
     async def _succeeded(self) -> None:
         now = self._clock.now()
+        self._up = True
         self._metrics.source_up.labels(*self._labels).set(1)
         self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
         self._log_calm()
@@ -105,6 +141,7 @@ class Inquiry:
 
     async def _failed(self, error: LookError) -> None:
         answered = error.reason in pacing.ANSWERS
+        self._up, self._failure = answered, (self._clock.now(), error)
         self._metrics.source_up.labels(*self._labels).set(answered)
         if error.reason is LookReason.THROTTLE:
             self._throttled(error)

@@ -52,6 +52,7 @@ class Looker:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
         self._count(tracked, await self._recorder.observe(seen, tracked.following))
+        tracked.hear(self._clock)
         self._recovered(tracked)
         return self._next_delay(tracked)
 
@@ -61,22 +62,28 @@ class Looker:
         grace = tracked.following.job_type.grace
         return snapshot is not None and pacing.is_finished(snapshot, grace, self._clock.now())
 
-    def _next_delay(self, tracked: Tracked) -> float | None:
-        if self.is_finished(tracked):
-            self._agenda.drop(tracked)
-            return None
-        interval = self._interval(tracked)
-        now = self._clock.monotonic()
-        return pacing.next_turn(now, interval, pacing.phase_of(tracked.job.key, interval)) - now
-
-    def _interval(self, tracked: Tracked) -> float:
+    def interval(self, tracked: Tracked) -> float:
         """Return the seconds between looks; a job that ended may still change, but slowly."""
         snapshot = self._recorder.snapshot(tracked.job.key)
         ended = snapshot is not None and snapshot.phase.terminal
         slow = tracked.following.job_type.grace_interval
         return max(tracked.interval, slow) if ended else tracked.interval
 
+    def _next_delay(self, tracked: Tracked) -> float | None:
+        if self.is_finished(tracked):
+            self._agenda.drop(tracked)
+            return None
+        interval = self.interval(tracked)
+        now = self._clock.monotonic()
+        return pacing.next_turn(now, interval, pacing.phase_of(tracked.job.key, interval)) - now
+
     async def _failed(self, tracked: Tracked, error: LookError) -> float:
+        delay = await self._retry_delay(tracked, error)
+        if error.reason is LookReason.MISSING:
+            tracked.hear(self._clock, delay)
+        return delay
+
+    async def _retry_delay(self, tracked: Tracked, error: LookError) -> float:
         self._log_failure(tracked, error)
         attempt, tracked.attempts = tracked.attempts, tracked.attempts + 1
         known = self._recorder.snapshot(tracked.job.key) is not None

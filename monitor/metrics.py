@@ -1,4 +1,4 @@
-"""Every metric of the monitor, on one registry that is handed in.
+"""Every metric but those of the followed jobs, on one registry that is handed in.
 
 ``docs/metrics.md`` lists them with the meaning of each label. No label holds a job
 id, a message, or anything else that grows with use: accounts, regions, types and
@@ -8,6 +8,7 @@ sinks come from the configuration, the rest from the closed sets below.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -15,10 +16,11 @@ import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from monitor.errors import LookReason
+from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, SourceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
@@ -36,6 +38,10 @@ DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
 SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
 
+TRANSITION_ID = "transition_id"
+"""The label of exemplars."""
+_EXEMPLAR = 128
+
 MOST_STATES = 100
 """How many states of one type get a label of their own: parts that are free text may combine."""
 
@@ -52,7 +58,7 @@ _STAY = (
     *(days * _DAY for days in (1, 3, 7, 14, 30)),
 )
 
-_JOBS = ("type", "account", "region")
+JOBS = ("type", "account", "region")
 _SOURCE = ("service", "account", "region")
 
 
@@ -85,12 +91,8 @@ class Metrics:
                 name, text, labels, namespace="job_monitor", registry=registry, buckets=buckets
             )
 
-        self.jobs = gauge("jobs", "Followed jobs.", (*_JOBS, "phase"))
-        self.stuck_jobs = gauge(
-            "stuck_jobs", "Followed jobs whose state has not changed for too long.", _JOBS
-        )
         self.transitions = counter(
-            "transitions_total", "Transitions recorded.", (*_JOBS, "kind", "phase")
+            "transitions_total", "Transitions recorded.", (*JOBS, "kind", "phase")
         )
         self.detection_window = histogram(
             "detection_window_seconds",
@@ -110,7 +112,7 @@ class Metrics:
             ("type",),
         )
         self.polls = counter(
-            "polls_total", "Looks at a job, by what they brought.", (*_JOBS, "mode", "outcome")
+            "polls_total", "Looks at a job, by what they brought.", (*JOBS, "mode", "outcome")
         )
         self.poll_lateness = histogram(
             "poll_lateness_seconds", "How long after its time a look began.", _DELAY
@@ -129,6 +131,7 @@ class Metrics:
             _CALL,
             ("service", "operation"),
         )
+        self.owned_quotas = gauge("owned_quotas", "Quotas whose jobs this process looks at.")
         self.quota_rate = gauge(
             "quota_rate", "Requests per second that a quota permits at present.", _SOURCE
         )
@@ -186,14 +189,17 @@ class Metrics:
             "build", "The version that runs.", namespace="job_monitor", registry=registry
         )
         self.build_info.info({"version": version})
+        self.ledger_id: str | None = None
+        """The identity of the ledger; until it is known, no window has an exemplar."""
+        self.places: set[tuple[str, str, str]] = set()
+        """Type, account and region of every watch."""
         self._states: dict[str, set[str]] = {}
         self._sinks: set[str] = set()
 
     def expect_jobs(self, type_: str, account: str, region: str) -> None:
         """Let every series of a watch exist before its first job is seen."""
         jobs = (type_, account, region)
-        self.set_jobs(*jobs, counts={})
-        self.stuck_jobs.labels(*jobs)
+        self.places.add(jobs)
         for kind in JOB_KINDS:
             for phase in Phase:
                 self.transitions.labels(*jobs, kind, phase)
@@ -230,11 +236,6 @@ class Metrics:
         for outcome in DELIVERY_OUTCOMES:
             self.deliveries.labels(sink, outcome)
 
-    def set_jobs(self, type_: str, account: str, region: str, counts: Mapping[Phase, int]) -> None:
-        """Show how many jobs are in each phase; a phase that is absent has none."""
-        for phase in Phase:
-            self.jobs.labels(type_, account, region, phase).set(counts.get(phase, 0))
-
     def set_backlogs(self, backlogs: Iterable[Backlog]) -> None:
         """Show what each sink still has to tell; an expected sink that is absent has nothing."""
         found = {backlog.sink: backlog for backlog in backlogs}
@@ -263,7 +264,12 @@ class Metrics:
             self.unclassified_states.labels(name).inc()
         if kind is Kind.STATE_CHANGED and transition.after is not None:
             window = (transition.before - transition.after).total_seconds()
-            self.detection_window.labels(name).observe(window)
+            self.detection_window.labels(name).observe(window, self._exemplar(transition))
+
+    def _exemplar(self, transition: Transition) -> dict[str, str] | None:
+        if self.ledger_id is None:
+            return None
+        return exemplar(event_id(self.ledger_id, transition.subject.key, transition.sequence))
 
     def _leave(self, before: Snapshot, at: datetime) -> None:
         known = self._states.setdefault(before.job.type, set())
@@ -278,6 +284,20 @@ class Metrics:
         self.outbox_pending.labels(sink).set(backlog.pending if backlog else 0)
         self.outbox_oldest.labels(sink).set(oldest)
         self.dead_letters.labels(sink).set(backlog.dead if backlog else 0)
+
+
+def exemplar(transition_id: str) -> dict[str, str] | None:
+    """Return the exemplar that names a transition by its event's id.
+
+    OpenMetrics allows 128 characters in all; a name that is longer is left out.
+    """
+    short = len(TRANSITION_ID) + len(transition_id) <= _EXEMPLAR
+    return {TRANSITION_ID: transition_id} if short else None
+
+
+def job_label(label: str) -> str:
+    """Return the name under which a label of a watch stands in ``job_info``."""
+    return f"label_{re.sub('[^a-zA-Z0-9_]', '_', label)}"
 
 
 async def watch_lag(metrics: Metrics, clock: Clock, interval: float = 0.5) -> NoReturn:

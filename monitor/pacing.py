@@ -81,13 +81,34 @@ def sweep_period(interval: float, pages: int, rate: float) -> float:
     return max(interval, pages * page_gap(rate))
 
 
-def patience(interval: float, period: float, jobs: int, rate: float) -> float:
-    """Return the seconds for which a job that a sweep has shown waits for the next sweep.
+def sweep_pace(interval: float, period: float, jobs: int, rate: float) -> float:
+    """Return the seconds between two looks at a job that sweeps show.
 
-    That is half as long again as what passes between two looks at it: its interval, or
-    where half of the quota cannot look at all jobs that often, the period of the sweeps.
+    That is its interval, or where half of the quota cannot look at all jobs that often, the
+    period of the sweeps.
     """
-    return 1.5 * max(interval, min(period, 2 * jobs / rate))
+    return max(interval, min(period, 2 * jobs / rate))
+
+
+def patience(pace: float) -> float:
+    """Return the seconds for which a job that a sweep has shown waits for the next sweep."""
+    return 1.5 * pace
+
+
+BLIND_AFTER = 5
+"""Intervals without an answer about a job after which the monitor is blind to it."""
+SOONEST_BLIND = 60.0
+"""Seconds: nothing is called blind earlier, however short the interval."""
+NEVER = float("inf")
+"""When what is never due is due."""
+
+
+def is_blind(heard_at: float, interval: float, intervals: int, now: float) -> bool:
+    """Whether no look at a job has been answered for so many intervals.
+
+    ``heard_at``, when the last one was, and ``now`` are monotonic, ``interval`` is in seconds.
+    """
+    return now - heard_at > max(SOONEST_BLIND, intervals * interval)
 
 
 class Quota:
@@ -114,6 +135,16 @@ class Quota:
     @property
     def rate(self) -> float:
         """Requests per second at present."""
+        return self._rate
+
+    @property
+    def full_rate(self) -> float:
+        """Requests per second as configured."""
+        return self._full_rate
+
+    def rate_at(self, now: float) -> float:
+        """Return the requests per second, with what has been regained until ``now``."""
+        self._refill(now)
         return self._rate
 
     def ready_at(self, now: float) -> float:

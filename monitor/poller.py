@@ -11,12 +11,16 @@ from monitor import pacing
 from monitor.agenda import Agenda, Discovery, Tracked
 from monitor.inquiry import Inquiry
 from monitor.look import Looker
+from monitor.standing import FollowedJob, standing
 from monitor.sweep import Sweeper
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anyio.abc import TaskGroup
 
     from monitor import model
+    from monitor.inquiry import SeenSource
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.recorder import Recorder
@@ -46,6 +50,7 @@ class Poller:
         """``concurrency`` looks at most are under way; each has ``timeout`` seconds."""
         self.key = key
         self._quota = quota
+        self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
@@ -66,9 +71,42 @@ class Poller:
 
     def follow(self, tracked: Tracked) -> None:
         """Look at a job from now on, unless it is looked at already or known to be final."""
-        if self._agenda.get(tracked.job.key) is None and not self._looker.is_finished(tracked):
+        if self._agenda.knows(tracked.job.key):
+            return
+        if self._looker.is_finished(tracked):
+            self._agenda.drop(tracked)
+        else:
             self._agenda.put(tracked, self._clock.monotonic())
             self._wake.set()
+
+    def followed(self) -> Iterator[FollowedJob]:
+        """Yield how every job stands, those that are final as well; from any thread."""
+        for tracked in self._agenda.everyone():
+            yield self._standing(tracked)
+
+    def standing_of(self, key: str) -> FollowedJob | None:
+        """Return how one job stands, if it is followed."""
+        tracked = self._agenda.find(key)
+        return self._standing(tracked) if tracked else None
+
+    @property
+    def size(self) -> int:
+        """How many jobs it follows, those that are final as well."""
+        return len(self._agenda.everyone())
+
+    def seen(self) -> SeenSource:
+        """Return how the source itself stands."""
+        return self._inquiry.seen()
+
+    def _standing(self, tracked: Tracked) -> FollowedJob:
+        return standing(
+            tracked,
+            self._recorder.snapshot(tracked.job.key),
+            self._looker.interval(tracked),
+            finished=tracked.due == pacing.NEVER,
+            now=self._clock.now(),
+            monotonic=self._clock.monotonic(),
+        )
 
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.recorder import Recorder
     from monitor.sources.job_type import JobType
+    from monitor.standing import FollowedJob
 
 FINISH_WITHIN = 3.0
 """Seconds that looks under way get to end when the daemon stops."""
@@ -84,6 +85,16 @@ class Polling:
     def pollers(self) -> Iterator[Poller]:
         """Go through the pollers that run."""
         yield from self._pollers.values()
+
+    def followed(self) -> Iterator[FollowedJob]:
+        """Yield how every job stands; from any thread."""
+        for poller in list(self._pollers.values()):
+            yield from poller.followed()
+
+    def standing_of(self, key: str) -> FollowedJob | None:
+        """Return how one job stands, if it is followed."""
+        found = (poller.standing_of(key) for poller in self._pollers.values())
+        return next(filter(None, found), None)
 
     def _watch(
         self,

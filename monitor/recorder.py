@@ -11,11 +11,12 @@ from monitor.errors import StoreError
 from monitor.model import Kind, Severity, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from monitor.interfaces import JobType, Store
     from monitor.routes import Router
+    from monitor.stuck import Limits
 
 
 class Outcome(StrEnum):
@@ -37,11 +38,12 @@ class RowNews(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """How the transitions of a job are to be told."""
+    """How the transitions of a job are to be told, and by which watch."""
 
     job_type: JobType
     labels: Mapping[str, str]
-    stuck_after: float | None = None
+    stuck_after: Limits = None
+    watch: str = ""
 
 
 class Recorder:
@@ -81,14 +83,6 @@ class Recorder:
     def size(self) -> int:
         """How many jobs are known."""
         return len(self._snapshots)
-
-    def places(self) -> Mapping[tuple[str, str, str], Sequence[model.Snapshot]]:
-        """Return the known jobs by type, account and region."""
-        found: dict[tuple[str, str, str], list[model.Snapshot]] = {}
-        for snapshot in self._snapshots.values():
-            job = snapshot.job
-            found.setdefault((job.type, job.account, job.region), []).append(snapshot)
-        return found
 
     def is_lost(self, source: model.SourceKey) -> bool:
         """Whether a source was last recorded as unavailable."""

@@ -107,6 +107,7 @@ class Sweeper:
         self._look_soon(tracked)
         tracked.busy = True
         self._count(row, await self._recorder.observe(row, tracked.following))
+        tracked.hear(self._clock)
         tracked.busy = False
         self._put(tracked, tracked.due)
 
@@ -116,9 +117,10 @@ class Sweeper:
         await self._recorder.confirm(row, tracked.following)
         tracked.busy = False
         self._count(row, "unchanged")
+        pace = self._pace(discovery, tracked)
+        tracked.hear(self._clock, pace)
         if not tracked.attempts:
-            rested = self._clock.monotonic() + self._patience(discovery, tracked)
-            tracked.due = max(tracked.due, rested)
+            tracked.due = max(tracked.due, self._clock.monotonic() + pacing.patience(pace))
         self._put(tracked, tracked.due)
 
     def _put(self, tracked: Tracked, due: float) -> None:
@@ -127,9 +129,9 @@ class Sweeper:
         else:
             self._agenda.put(tracked, due)
 
-    def _patience(self, discovery: Discovery, tracked: Tracked) -> float:
+    def _pace(self, discovery: Discovery, tracked: Tracked) -> float:
         rate = self._inquiry.quota.rate
-        return pacing.patience(tracked.interval, discovery.period, len(self._agenda), rate)
+        return pacing.sweep_pace(tracked.interval, discovery.period, len(self._agenda), rate)
 
     def _is_missing(self, tracked: Tracked) -> bool:
         snapshot = self._recorder.snapshot(tracked.job.key)

@@ -27,7 +27,7 @@ class WatchedRegion:
         self._interval = watch.interval or interval
         self._source = source
         self._poller = poller
-        self._following = Following(source.job_type, watch.labels, watch.stuck_after)
+        self._following = Following(source.job_type, watch.labels, watch.stuck_after, watch.name)
 
     @property
     def job_type(self) -> JobType:
@@ -60,5 +60,11 @@ class WatchedRegion:
         return wanted if isinstance(wanted, Discover) else Discover() if wanted else None
 
     def _track(self, job: Job) -> Tracked:
-        missing_after = self._watch.missing_after
-        return Tracked(job, self._source, self._following, self._interval, missing_after)
+        return Tracked(
+            job,
+            self._source,
+            self._following,
+            self._interval,
+            self._watch.missing_after,
+            self._watch.blind_after_intervals,
+        )

@@ -26,6 +26,7 @@ from monitor.model import (
     Verdict,
 )
 from monitor.recorder import Following
+from monitor.standing import FollowedJob
 from monitor.stores.sql import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
@@ -116,8 +117,9 @@ def following(
     job_type: FakeType = TYPE,
     stuck_after: float | None = None,
     labels: Mapping[str, str] | None = None,
+    watch: str = "w",
 ) -> Following:
-    return Following(job_type, labels or {}, stuck_after)
+    return Following(job_type, labels or {}, stuck_after, watch)
 
 
 def observation(
@@ -161,6 +163,23 @@ def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
         "looked_at": START,
     }
     return Snapshot(**values | more)
+
+
+def followed_job(known: Snapshot | None = None, **more: Any) -> FollowedJob:
+    """A job that was just looked at, and stands as ``known``."""
+    values: dict[str, Any] = {
+        "job": known.job if known else job(),
+        "watch": "w",
+        "labels": {},
+        "snapshot": known or snapshot(),
+        "interval": 30.0,
+        "looked_at": START,
+        "next_look_at": at(30),
+        "failing": None,
+        "finished": False,
+        "blind": False,
+    }
+    return FollowedJob(**values | more)
 
 
 @dataclass

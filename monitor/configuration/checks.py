@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitor.configuration import basics, routes, watches
+from monitor.configuration import basics, job_labels, routes, watches
 from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
@@ -34,6 +34,7 @@ def problems(
         *basics.findings(settings, services, fixed),
         *watches.findings(settings, job_types),
         *routes.findings(settings, list(job_types)),
+        *job_labels.findings(settings),
     ]
     return tidy(_problem(settings, finding) for finding in found if not gaps.hide(finding))
 

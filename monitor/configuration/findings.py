@@ -68,13 +68,20 @@ def bad_globs(
     """Refuse globs that are broken, or fit none of the ``known`` values, which are of ``rests``."""
     for index, glob in enumerate(globs):
         here = (*path, index)
-        if not glob:
-            yield Finding(here, "is empty", "write * to match everything")
-        elif "[" in re.sub(r"\[!?\]?[^\]]*\]", "", glob):
-            yield Finding(here, "has a [ without its ]", "write [[] for the sign itself")
+        if broken := broken_glob(here, glob):
+            yield broken
         elif known and not any(fnmatchcase(value, glob) for value in known):
             message = f'"{shown(glob)}" fits nothing'
             yield Finding(here, message, complaints.one_of(glob, known), rests=rests)
+
+
+def broken_glob(path: Path, glob: str) -> Finding | None:
+    """Refuse a glob that is none."""
+    if not glob:
+        return Finding(path, "is empty", "write * to match everything")
+    if "[" in re.sub(r"\[!?\]?[^\]]*\]", "", glob):
+        return Finding(path, "has a [ without its ]", "write [[] for the sign itself")
+    return None
 
 
 def unreadable_secret(path: Path, name: str) -> Iterator[Finding]:

@@ -52,11 +52,16 @@ def _mend(tree: dict[str, Any], spot: Spot) -> list[Path]:
         holder.pop(key, None)
         meant = complaints.nearest(str(key), shapes.keys(spot.shape))
         return [(*above, meant)] if meant and holder.get(meant) is None else []
-    if spot.kind == "missing" or not shapes.sections(spot.holder):
+    if spot.kind == "missing" or not (shapes.sections(spot.holder) or _is_limit(spot)):
         holder[key] = _stand_in(spot.shape)
     else:
         holder.pop(key, None)
     return [spot.path]
+
+
+def _is_limit(spot: Spot) -> bool:
+    """Whether it is a duration under a name, which nothing else refers to."""
+    return shapes.is_free_map(spot.holder) and spot.shape == (float,)
 
 
 def _at(tree: Any, path: Sequence[str | int]) -> Any:

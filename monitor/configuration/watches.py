@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from monitor.config import Discover
+from monitor.configuration import stuck_after
 from monitor.configuration.documents import shown
 from monitor.configuration.findings import (
     JOB_TYPES,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from monitor.config import Settings, Watch
     from monitor.configuration.documents import Path
+    from monitor.model import Phase
 
 AMBIENT = "default"
 """The account that is there without being configured."""
@@ -72,6 +74,11 @@ class JobType(Protocol):
     @property
     def lists_states(self) -> bool:
         """Whether one row of the listing tells the whole state."""
+        ...
+
+    @property
+    def state_globs(self) -> Mapping[str, Phase]:
+        """What its states look like, with ``*`` for a part that may be any text."""
         ...
 
     @property
@@ -175,10 +182,7 @@ def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
     if interval < SHORTEST_INTERVAL:
         message = f"is below {SHORTEST_INTERVAL:g}s, which few quotas allow"
         yield Finding((*path, "interval"), message, "raise it", warning=True)
-    if watch.stuck_after and watch.stuck_after <= interval:
-        message = "is no longer than the interval, so that every job looks stuck"
-        rests = ((*path, "interval"),)
-        yield Finding((*path, "stuck_after"), message, "raise it", warning=True, rests=rests)
+    yield from stuck_after.findings(path, watch.stuck_after, interval, job_type.state_globs)
 
 
 def _credentials(

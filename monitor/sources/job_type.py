@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from monitor.sources.expressions import Expression
 
+UNKNOWN = "Unknown"
+"""What stands for a part of the state that no look has told."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _DEFAULT_SEVERITY = {
     Phase.FAILED: Severity.ERROR,
@@ -132,6 +134,15 @@ class JobType:
         """Whether a row of the listing tells the whole state."""
         return self.listing is not None and self.listing.state.keys() >= self.describe.state.keys()
 
+    @property
+    def state_globs(self) -> Mapping[str, Phase]:
+        """What its states look like, with ``*`` for a part that may be any text."""
+        told = {**self.phases, UNKNOWN: Phase.UNKNOWN}
+        return {
+            "/".join(state if name == self.decisive else "*" for name in self.describe.state): phase
+            for state, phase in told.items()
+        }
+
     def with_grace(self, seconds: float | None, interval: float | None = None) -> JobType:
         """Return this type with another grace, or other looks in it; ``None`` changes nothing."""
         return replace(
@@ -175,7 +186,7 @@ class JobType:
         if before in self.irrevocable and not phase.terminal:
             return None
         return Verdict(
-            state="/".join(parts.get(name) or "Unknown" for name in self.describe.state),
+            state="/".join(parts.get(name) or UNKNOWN for name in self.describe.state),
             phase=phase,
             severity=self._severity(told, phase),
             ending=self._ending(parts, phase),

@@ -72,6 +72,26 @@ def test_a_job_that_is_dropped_is_looked_at_no_more():
     assert len(agenda) == 0
 
 
+def test_a_job_that_is_dropped_is_still_known_until_it_is_looked_at_again():
+    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 1.0)
+    agenda.drop(a)
+    assert set(map(id, agenda.everyone())) == {id(a), id(b)}
+    assert agenda.knows(a.job.key)
+    again = tracked("a")
+    agenda.put(again, 2.0)
+    assert set(map(id, agenda.everyone())) == {id(again), id(b)}
+    assert len(agenda) == 2
+
+
+def test_a_job_counts_as_heard_of_when_it_is_first_due_and_not_whenever_it_is_put():
+    agenda, a = Agenda(), tracked()
+    agenda.put(a, 7.0)
+    agenda.put(a, 37.0)
+    assert a.heard_at == 7.0
+
+
 def test_only_what_its_source_failed_waits_for_the_source():
     agenda = Agenda()
     turns = {name: tracked(name) for name in ("fine", "down", "gone", "wrong", "busy")}

@@ -123,3 +123,30 @@ def test_settings_cannot_be_changed():
 def test_discovery_is_a_flag_or_rules(discover):
     watch = config.Watch.model_validate({"name": "a", "type": "t", "discover": discover})
     assert bool(watch.discover) is bool(discover)
+
+
+@pytest.mark.parametrize(
+    ("written", "limits", "shown"),
+    [
+        ("2h", 7200.0, "2h"),
+        ("never", None, "never"),
+        (None, None, "never"),
+        (
+            {"PENDING": "30m", "AtAWS/*": None, "default": "never"},
+            {"PENDING": 1800.0, "AtAWS/*": None, "default": None},
+            {"PENDING": "30m", "AtAWS/*": "never", "default": "never"},
+        ),
+    ],
+)
+def test_when_a_job_is_stuck_is_one_limit_or_one_for_each_state(written, limits, shown):
+    watch = config.Watch.model_validate({"name": "w", "type": "t", "stuck_after": written})
+    assert watch.stuck_after == limits
+    assert watch.model_dump(mode="json")["stuck_after"] == shown
+
+
+def test_limits_keep_the_order_in_which_they_are_written():
+    keys = ["z*", "a*", "m*"]
+    limits = dict.fromkeys(keys, "1h")
+    watch = config.Watch.model_validate({"name": "w", "type": "t", "stuck_after": limits})
+    assert isinstance(watch.stuck_after, dict)
+    assert list(watch.stuck_after) == keys

@@ -274,3 +274,25 @@ def test_any_history_is_gapless_and_its_windows_are_never_turned_around(looks):
             assert moved is (before.state != state)
             assert known.changed_at == (seen.seen_at if moved else before.changed_at)
     assert known is None or known.looked_at == START + timedelta(seconds=clock)
+
+
+def test_each_state_is_stuck_after_its_own_time():
+    limits = {"PENDING": 10.0, "running": 100.0, "default": None}
+    pending, running = (observation(state, asked=50) for state in ("PENDING", "RUNNING"))
+    assert kinds(looked(snapshot("PENDING"), pending, stuck_after=limits)[1]) == [Kind.STUCK]
+    assert kinds(looked(snapshot("RUNNING"), running, stuck_after=limits)[1]) == []
+    later = observation("RUNNING", asked=100)
+    assert kinds(looked(snapshot("RUNNING"), later, stuck_after=limits)[1]) == [Kind.STUCK]
+    odd = observation("ODD", asked=1e6)
+    assert kinds(looked(snapshot("ODD"), odd, stuck_after=limits)[1]) == []
+
+
+def test_a_stuck_job_that_moves_into_a_state_without_a_limit_is_unstuck_for_good():
+    limits = {"PENDING": 10.0, "RUNNING": None}
+    after, made = looked(
+        snapshot("PENDING", stuck=True), observation("RUNNING", asked=20), stuck_after=limits
+    )
+    assert kinds(made) == [Kind.STATE_CHANGED, Kind.UNSTUCK]
+    after, made = looked(after, observation("RUNNING", asked=1e6), stuck_after=limits)
+    assert kinds(made) == []
+    assert not after.stuck

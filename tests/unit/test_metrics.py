@@ -15,9 +15,15 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor import config, events
 from monitor import metrics as metrics_module
+from monitor.job_metrics import JobCollector
 from monitor.metrics import OTHER, Metrics, watch_lag
 from monitor.model import (
     Backlog,
@@ -32,6 +38,7 @@ from monitor.model import (
     Standing,
     Transition,
 )
+from tests.builders import followed_job
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -56,7 +63,13 @@ def metrics(registry):
     made.expect_jobs(JOB.type, JOB.account, JOB.region)
     made.expect_source(SOURCE, ["DescribePackageImportJob"])
     made.expect_sink("ops")
+    registry.register(the_jobs(made.places))
     return made
+
+
+def the_jobs(places=()):
+    settings = config.Metrics(per_job=True)
+    return JobCollector(places, lambda: [followed_job()], settings, LoopClock())
 
 
 def registered(metrics: Metrics) -> dict[str, MetricWrapperBase]:
@@ -127,8 +140,7 @@ def test_every_metric_exists_at_the_start_with_its_series(registry, metrics):
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("jobs", WATCH | {"phase": "expired"}),
-        ("stuck_jobs", WATCH),
+        ("owned_quotas", {}),
         ("transitions_total", WATCH | {"kind": "job.state_changed", "phase": "failed"}),
         ("transitions_total", WATCH | {"kind": "job.missing", "phase": "running"}),
         (
@@ -185,16 +197,6 @@ def test_a_scrape_costs_no_created_series(registry, metrics):
     assert b"_created" not in generate_latest(registry)
 
 
-def test_a_phase_that_no_job_is_in_any_more_falls_to_zero(registry, metrics):
-    metrics.set_jobs(JOB.type, "prod", "us-east-1", {Phase.RUNNING: 3})
-    metrics.set_jobs(JOB.type, "prod", "us-east-1", {Phase.FAILED: 1})
-    shown = {
-        phase: registry.get_sample_value("job_monitor_jobs", WATCH | {"phase": phase})
-        for phase in Phase
-    }
-    assert shown == dict.fromkeys(Phase, 0) | {Phase.FAILED: 1}
-
-
 def test_a_state_change_is_counted_with_its_window_and_the_time_in_the_old_state(registry, metrics):
     metrics.record(entry(transition()), snapshot())
     labels = WATCH | {"kind": "job.state_changed", "phase": "succeeded"}
@@ -203,6 +205,33 @@ def test_a_state_change_is_counted_with_its_window_and_the_time_in_the_old_state
     assert registry.get_sample_value("job_monitor_detection_window_seconds_sum", window) == 30
     left = window | {"state": "PENDING"}
     assert registry.get_sample_value("job_monitor_time_in_state_seconds_sum", left) == 90
+
+
+def exemplars(registry, name):
+    families = parse_openmetrics(openmetrics.generate_latest(registry).decode())
+    samples = (sample for family in families if family.name == name for sample in family.samples)
+    return [sample.exemplar for sample in samples if sample.exemplar]
+
+
+def test_the_window_of_a_change_leads_to_its_event(registry, metrics):
+    metrics.ledger_id = "7d0b8b1c-1f7f-4d59-8a4e-4d0cb4a6bb6e"
+    metrics.record(entry(transition()), snapshot())
+    (found,) = exemplars(registry, "job_monitor_detection_window_seconds")
+    told = events.cloud_event(transition(), metrics.ledger_id)
+    assert (found.labels, found.value) == ({"transition_id": told["id"]}, 30)
+    assert b"transition_id" not in generate_latest(registry)
+
+
+def test_without_a_ledger_a_window_leads_nowhere(registry, metrics):
+    metrics.record(entry(transition()), snapshot())
+    assert exemplars(registry, "job_monitor_detection_window_seconds") == []
+
+
+@pytest.mark.parametrize(("length", "there"), [(36, True), (115, True), (116, False)])
+def test_an_exemplar_has_at_most_128_characters(registry, metrics, length, there):
+    metrics.delivery_latency.labels("ops").observe(1, metrics_module.exemplar("x" * length))
+    found = exemplars(registry, "job_monitor_delivery_latency_seconds")
+    assert [len(one.labels["transition_id"]) for one in found] == [length] * there
 
 
 def test_only_a_state_change_ends_the_time_in_a_state(registry, metrics):
@@ -304,7 +333,13 @@ def test_the_document_lists_exactly_the_metrics_that_exist(metrics):
         for metric in registered(metrics).values()
     }
     existing["job_monitor_build_info"] = ("info", ("version",))
-    assert documented_metrics() == existing
+    assert documented_metrics() == existing | of_the_jobs()
+
+
+def of_the_jobs():
+    """What a job brings, its optional labels left out; a state set's own label is its name."""
+    samples = [(family.type, family.samples[0]) for family in the_jobs().collect()]
+    return {sample.name: (kind, tuple(sample.labels)) for kind, sample in samples}
 
 
 def test_the_document_lists_every_label_value():

@@ -151,11 +151,26 @@ def test_sweeps_take_at_most_half_of_the_quota():
 
 
 def test_few_jobs_are_looked_at_between_slow_sweeps():
-    assert pacing.patience(30, period=600, jobs=3, rate=2) == 45
+    assert pacing.sweep_pace(30, period=600, jobs=3, rate=2) == 30
+    assert pacing.patience(30) == 45
 
 
 def test_many_jobs_are_left_to_the_sweeps():
-    assert pacing.patience(30, period=60, jobs=1000, rate=2) == 90
+    assert pacing.sweep_pace(30, period=60, jobs=1000, rate=2) == 60
+    assert pacing.patience(60) == 90
+
+
+# Blindness
+
+
+@pytest.mark.parametrize(("now", "blind"), [(100, False), (250, False), (250.1, True)])
+def test_a_job_is_blind_after_so_many_intervals_without_an_answer(now, blind):
+    assert pacing.is_blind(100, interval=30, intervals=5, now=now) is blind
+
+
+@pytest.mark.parametrize(("now", "blind"), [(160, False), (160.1, True)])
+def test_no_job_is_blind_within_a_minute(now, blind):
+    assert pacing.is_blind(100, interval=1, intervals=5, now=now) is blind
 
 
 # Quota

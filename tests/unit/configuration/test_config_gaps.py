@@ -40,6 +40,13 @@ BESIDE = {
         "watches: [{name: d, type: importexport.job, jobs: ['?!'], interval: soon}]",
         ["watches[0].interval", "watches[0].jobs[0]"],
     ),
+    "a wrong limit": (
+        (
+            "watches: [{name: d, type: importexport.job, jobs: ['?!'],"
+            " stuck_after: {waiting: soon, default: 1d}}]"
+        ),
+        ["watches[0].stuck_after.waiting", "watches[0].jobs[0]"],
+    ),
     "a missing name": (
         "watches: [{type: importexport.job, jobs: ['?!'], account: b}]",
         ["watches[0].name", "watches[0].account", "watches[0].jobs[0]"],
@@ -176,6 +183,24 @@ ALONE = {
     "the interval before stuck_after": (
         "watches: [{name: d, type: importexport.job, jobs: [A], interval: soon, stuck_after: 1m}]",
         ["watches[0].interval"],
+    ),
+    "the interval before one of stuck_after": (
+        (
+            "watches: [{name: d, type: importexport.job, jobs: [A], interval: soon,"
+            " stuck_after: {default: 1m}}]"
+        ),
+        ["watches[0].interval"],
+    ),
+    "the type of the states of stuck_after": (
+        "watches: [{name: d, type: 5, jobs: [A], stuck_after: {PENDING: 1h}}]",
+        ["watches[0].type"],
+    ),
+    "the labels of a watch": (
+        (
+            "watches: [{name: d, type: importexport.job, jobs: [A], labels: 5}]\n"
+            "metrics: {job_labels: [team]}"
+        ),
+        ["watches[0].labels"],
     ),
     "the quota of a busy watch": (
         (

@@ -1,0 +1,155 @@
+"""The metrics of the followed jobs: totals, and if wanted each job by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from heapq import nlargest
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    StateSetMetricFamily,
+)
+
+from monitor.metrics import JOBS, job_label
+from monitor.model import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from prometheus_client import Metric
+
+    from monitor import config
+    from monitor.interfaces import Clock
+    from monitor.standing import FollowedJob
+
+Place = tuple[str, str, str]
+"""Type, account and region."""
+
+_JOB = (*JOBS, "id")
+
+
+class JobCollector:
+    """Counts the jobs anew at each scrape, in the thread that renders it.
+
+    Every place in ``places`` has its totals, be there no job at all.
+    """
+
+    def __init__(
+        self,
+        places: Collection[Place],
+        followed: Callable[[], Iterable[FollowedJob]],
+        settings: config.Metrics,
+        clock: Clock,
+    ) -> None:
+        """``followed`` is asked at each scrape, and must bear to be asked from any thread."""
+        self._places = places
+        self._followed = followed
+        self._settings = settings
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        jobs = list(self._followed())
+        yield from _totals(list(self._places), jobs)
+        if self._settings.per_job:
+            yield from self._each(jobs)
+
+    def _each(self, jobs: Sequence[FollowedJob]) -> Iterator[Metric]:
+        """Yield each job by itself; of too many, the quietest are cut."""
+        now = self._clock.now()
+        recent = [job for job in jobs if not self._is_past(job, now)]
+        shown = nlargest(self._settings.max_jobs, recent, key=_liveliness)
+        text = "Jobs that have no series of their own, as there are more than max_jobs."
+        yield GaugeMetricFamily("job_monitor_job_series_cut", text, len(recent) - len(shown))
+        yield self._info(shown)
+        yield _states(shown)
+        yield _last_changes(shown)
+
+    def _is_past(self, job: FollowedJob, now: datetime) -> bool:
+        ended_at = job.snapshot.ended_at if job.snapshot else None
+        keep = timedelta(seconds=self._settings.keep_finished)
+        return ended_at is not None and now - ended_at > keep
+
+    def _info(self, jobs: Sequence[FollowedJob]) -> Metric:
+        text = "A followed job, the watch that follows it, and that watch's labels."
+        wanted = self._settings.job_labels
+        labels = (*_JOB, "watch", *map(job_label, wanted))
+        family = InfoMetricFamily("job_monitor_job", text, labels=labels)
+        for job in jobs:
+            values = (job.labels.get(label, "") for label in wanted)
+            family.add_metric((*_names(job), job.watch, *values), {})
+        return family
+
+
+def _totals(places: Iterable[Place], jobs: Iterable[FollowedJob]) -> Iterator[Metric]:
+    """Yield how many jobs there are at each place, by what is to be said of them."""
+    tally: Counter[tuple[Place, str]] = Counter()
+    for each in jobs:
+        place = (each.job.type, each.job.account, each.job.region)
+        tally.update((place, what) for what in _traits(each))
+    # A watch that is gone may have left jobs that are still followed.
+    everywhere = sorted({*places, *(place for place, _ in tally)})
+    family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
+    for place in everywhere:
+        for phase in Phase:
+            family.add_metric((*place, phase), tally[place, phase])
+    yield family
+    for what, text in _TRAITS.items():
+        family = GaugeMetricFamily(f"job_monitor_{what}_jobs", text, labels=JOBS)
+        for place in everywhere:
+            family.add_metric(place, tally[place, what])
+        yield family
+
+
+_TRAITS = {
+    "stuck": "Followed jobs whose state has not changed for too long.",
+    "missing": "Followed jobs of which AWS says that they do not exist any more.",
+    "blind": "Followed jobs about which AWS has told nothing for too long.",
+}
+
+
+def _traits(job: FollowedJob) -> Iterator[str]:
+    if job.snapshot is not None:
+        yield job.snapshot.phase
+    if job.stuck:
+        yield "stuck"
+    if job.missing:
+        yield "missing"
+    if job.blind:
+        yield "blind"
+
+
+def _liveliness(job: FollowedJob) -> tuple[bool, float]:
+    """Tell by what jobs are preferred: first those that have not ended, then the last changed."""
+    known = job.snapshot
+    if known is None:
+        return True, 0.0
+    return not known.phase.terminal, known.changed_at.timestamp()
+
+
+def _states(jobs: Iterable[FollowedJob]) -> Metric:
+    text = "The phase that a job is in."
+    family = StateSetMetricFamily("job_monitor_job_state", text, labels=_JOB)
+    for job in jobs:
+        if job.snapshot:
+            phase = job.snapshot.phase
+            family.add_metric(_names(job), {each: each is phase for each in Phase})
+    return family
+
+
+def _last_changes(jobs: Iterable[FollowedJob]) -> Metric:
+    text = "When a job was first seen in its present state."
+    name = "job_monitor_job_last_change_timestamp_seconds"
+    family = GaugeMetricFamily(name, text, labels=_JOB)
+    for job in jobs:
+        if job.snapshot:
+            family.add_metric(_names(job), job.snapshot.changed_at.timestamp())
+    return family
+
+
+def _names(job: FollowedJob) -> tuple[str, str, str, str]:
+    return job.job.type, job.job.account, job.job.region, job.job.id

@@ -1,0 +1,82 @@
+"""How the followed jobs stand at one moment: what metrics, page and HTTP API read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from monitor import pacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from monitor.agenda import Tracked
+    from monitor.errors import LookReason
+    from monitor.model import Job, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedJob:
+    """One job of a watch.
+
+    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is in seconds,
+    and what passes between two looks as things stand. ``looked_at`` is when a look at it was
+    last answered, be it that there is no such job; ``None`` if never. ``next_look_at`` is
+    an estimate, ``None`` if there is none: the job is ``finished``. ``failing`` is why the
+    last look brought nothing. A finished job is neither stuck nor blind.
+    """
+
+    job: Job
+    watch: str
+    labels: Mapping[str, str]
+    snapshot: Snapshot | None
+    interval: float
+    looked_at: datetime | None
+    next_look_at: datetime | None
+    failing: LookReason | None
+    finished: bool
+    blind: bool
+
+    @property
+    def stuck(self) -> bool:
+        """Whether its state has not changed for too long."""
+        return self.snapshot is not None and self.snapshot.stuck and not self.finished
+
+    @property
+    def missing(self) -> bool:
+        """Whether AWS has said often enough that it does not exist any more."""
+        return self.snapshot is not None and self.snapshot.missing
+
+
+def standing(
+    tracked: Tracked,
+    snapshot: Snapshot | None,
+    interval: float,
+    *,
+    finished: bool,
+    now: datetime,
+    monotonic: float,
+) -> FollowedJob:
+    """Return how a job stands; ``interval`` is its own, in seconds."""
+    pace = max(interval, tracked.pace)
+    blind = pacing.is_blind(tracked.heard_at, pace, tracked.blind_after, monotonic)
+    following = tracked.following
+    return FollowedJob(
+        job=tracked.job,
+        watch=following.watch,
+        labels=following.labels,
+        snapshot=snapshot,
+        interval=pace,
+        looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
+        next_look_at=None if finished else _moment(tracked.due - monotonic, now),
+        failing=tracked.failing,
+        finished=finished,
+        blind=blind and not finished,
+    )
+
+
+def _moment(seconds: float, now: datetime) -> datetime | None:
+    """Return the moment in so many seconds; what is overdue is due at once."""
+    return now + timedelta(seconds=max(0.0, seconds)) if seconds < pacing.NEVER else None
