@@ -1,0 +1,317 @@
+"""The page in a real browser, over a real ledger, with jobs that a test chooses."""
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import anyio
+import pytest
+from axe_playwright_python.async_playwright import Axe
+
+from monitor import model
+from monitor.model import Phase
+from monitor.stores.sql import open_store
+from monitor.web.news import News
+from monitor.web.page import POLICY
+from tests.browser.chromium import DESKTOP, PHONE, tab
+from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
+
+pytestmark = pytest.mark.timeout(240)
+
+EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
+
+
+class Site:
+    """A page, its ledger, and what makes it live."""
+
+    def __init__(self, url, live, ledger, news):
+        self.url = url
+        self.live = live
+        self.ledger = ledger
+        self.news = news
+
+    async def change(self, before, after):
+        """Let a job change, as the daemon would: first in the ledger, then in what is told."""
+        made = entry(after)
+        assert await self.ledger.record(
+            replace(
+                made,
+                expected=before.snapshot.sequence,
+                transitions=made.transitions[before.snapshot.sequence :],
+                sinks=made.sinks[before.snapshot.sequence :],
+            )
+        )
+        at = self.live.followed.index(before)
+        self.live.followed[at] = after
+        self.news.tell(after.job.key)
+
+
+@asynccontextmanager
+async def site(directory, jobs, **live):
+    """Serve a page of ``jobs``, with their history in a ledger."""
+    state, news = Live(jobs, **live), News()
+    async with open_store(f"sqlite://{directory}/state.db", FixedClock()) as ledger:
+        async with anyio.create_task_group() as tasks:
+            for job in jobs:
+                if job.snapshot:
+                    tasks.start_soon(ledger.record, entry(job))
+        async with showing(state, ledger, news) as url:
+            yield Site(url, state, ledger, news)
+
+
+def mixed():
+    """Jobs in every condition."""
+    return [
+        followed(1, Phase.RUNNING, sequence=3, labels={"team": "vision"}),
+        followed(2, Phase.WAITING, changed=7200, stuck=True, labels={"team": "storage"}),
+        followed(3, Phase.FAILED, sequence=2, reason="The archive has no descriptor."),
+        followed(4, Phase.SUCCEEDED, sequence=4),
+        followed(5, Phase.RUNNING, blind=True, failing="transient"),
+        followed(6, Phase.RUNNING, missing=True),
+        followed(7, Phase.CANCELED, sequence=2),
+        followed(8, Phase.EXPIRED, sequence=2),
+        replace(followed(9), snapshot=None, looked_at=None),
+    ]
+
+
+def trouble():
+    """Sources and sinks with something the matter."""
+    return {
+        "sources": [
+            source(),
+            source("importexport", available=False, up=False, reason="unavailable", rate=0.2),
+        ],
+        "sinks": [sink(), sink("chat", last_error="HTTP 410 Gone", last_error_at=NOW)],
+        "refused": ["job-monitor.yaml:3: watches: unknown key"],
+    }
+
+
+async def test_a_change_appears_without_reloading(tmp_path):
+    before = followed(1)
+    after = followed(1, Phase.FAILED, changed=0, sequence=2, reason="It broke.")
+    async with site(tmp_path, [before]) as here, tab(here.url) as shown:
+        await shown.live()
+        await shown.page.evaluate("window.sameDocument = true")
+        assert "nothing stuck" in await shown.text("#verdict")
+        await here.change(before, after)
+        await shown.until("document.querySelector('.jobs .state').innerText.includes('It broke.')")
+        assert (await shown.text("#verdict")).startswith("1 failed")
+        assert await shown.text(".tile.is-failed .many") == "1"
+        verdict = " ".join((await shown.text("#verdict")).split())
+        assert await shown.text("#said") == verdict == (await shown.page.title()).split(" – ")[0]
+        assert await shown.page.evaluate("window.sameDocument")
+
+
+async def test_a_new_job_appears_at_its_place_and_focus_and_filter_stay(tmp_path):
+    jobs = [followed(1, changed=300), followed(2, changed=200)]
+    async with site(tmp_path, jobs) as here, tab(f"{here.url}/?q=job") as shown:
+        await shown.live()
+        await shown.page.focus(".jobs tr[data-key$='job-1'] a")
+        new = followed(3, changed=1)
+        await here.ledger.record(entry(new))
+        here.live.followed.append(new)
+        here.news.tell(new.job.key)
+        await shown.until("document.querySelectorAll('.jobs tbody tr').length === 3")
+        assert await shown.jobs() == ["job-3", "job-2", "job-1"]
+        assert await shown.page.evaluate("document.activeElement.innerText") == "job-1"
+        assert await shown.page.input_value("[name=q]") == "job"
+
+
+async def test_the_page_says_when_it_is_live_no_more_and_is_again(tmp_path):
+    async with site(tmp_path, [followed(1)]) as here, tab(here.url) as shown:
+        await shown.live()
+        await shown.page.context.set_offline(True)
+        here.news.close()  # what is open ends; nothing new can be opened
+        await shown.page.wait_for_selector("#lost", state="visible")
+        assert "The live connection is lost" in await shown.text("#lost")
+        here.news.closed = False
+        await shown.page.context.set_offline(False)
+        await shown.live()
+        assert await shown.page.is_hidden("#lost")
+        shown.complaints.clear()  # a browser says that it was offline
+
+
+async def test_filters_work_while_typing_and_the_address_can_be_shared(tmp_path):
+    async with site(tmp_path, mixed()) as here:
+        async with tab(here.url) as shown:
+            await shown.page.keyboard.press("/")
+            await shown.page.keyboard.type("descriptor")
+            await shown.until("document.querySelectorAll('.jobs tbody tr').length === 1")
+            assert await shown.jobs() == ["job-3"]
+            address = shown.page.url
+            assert address.endswith("/?q=descriptor")
+        async with tab(address) as shown:
+            assert await shown.jobs() == ["job-3"]
+            await shown.page.click("text=Clear")
+            await shown.until("document.querySelectorAll('.jobs tbody tr').length === 9")
+
+
+async def test_filters_work_without_javascript(tmp_path):
+    wanted = {
+        "phase=failed": {3},
+        "is=stuck": {2},
+        "is=blind": {5},
+        "is=missing": {6},
+        "label=team": {1, 2},
+        "label=team%3Dvision": {1},
+        "type=importexport.job": set(),
+        "type=panorama.package-import&phase=waiting": {2},
+        "q=JOB-4": {4},
+        "phase=nonsense&is=nonsense&page=-3": set(range(1, 10)),
+    }
+    async with site(tmp_path, mixed()) as here, tab(java_script_enabled=False) as shown:
+        for query, numbers in wanted.items():
+            await shown.page.goto(f"{here.url}/?{query}")
+            assert set(await shown.jobs()) == {f"job-{number}" for number in numbers}, query
+
+
+async def test_the_form_filters_without_javascript(tmp_path):
+    async with (
+        site(tmp_path, mixed()) as here,
+        tab(here.url, java_script_enabled=False) as shown,
+    ):
+        await shown.page.select_option("[name=phase]", "expired")
+        await shown.page.click("text=Filter")
+        assert await shown.jobs() == ["job-8"]
+
+
+async def test_what_needs_somebody_stands_first(tmp_path):
+    old = followed(20, Phase.FAILED, changed=3 * 86400, sequence=2)
+    async with site(tmp_path, [*mixed(), old]) as here, tab(here.url) as shown:
+        jobs = await shown.jobs()
+    assert set(jobs[:5]) == {"job-2", "job-3", "job-5", "job-6", "job-8"}
+    assert jobs[-1] == "job-20"
+
+
+async def test_many_jobs_come_in_pages(tmp_path):
+    jobs = [followed(number, changed=number) for number in range(1, 121)]
+    async with site(tmp_path, jobs) as here, tab(here.url) as shown:
+        assert len(await shown.jobs()) == 50
+        assert "1–50 of 120 jobs" in await shown.text(".count")
+        for page in (2, 3):
+            await shown.page.click("[rel=next]")
+            await shown.page.wait_for_url(f"**/?page={page}")
+        assert await shown.jobs() == [f"job-{number}" for number in range(101, 121)]
+        assert shown.page.url.endswith("/?page=3")
+
+
+async def test_stuck_missing_and_blind_are_three_things(tmp_path):
+    async with site(tmp_path, mixed()) as here, tab(here.url) as shown:
+        words = {
+            number: await shown.text(f".jobs tr[data-key$='job-{number}'] .state .chip")
+            for number in (2, 5, 6)
+        }
+        icons = await shown.page.eval_on_selector_all(
+            ".jobs .state .chip use", "all => new Set(all.map(use => use.href.baseVal)).size"
+        )
+    assert words == {2: "stuck", 5: "blind", 6: "missing"}
+    assert icons == 3
+
+
+async def test_a_job_shows_its_transitions_and_who_was_told(tmp_path):
+    job = followed(3, Phase.FAILED, sequence=2, reason="It broke.")
+    async with site(tmp_path, [job]) as here:
+        (due,) = await here.ledger.due("ops", NOW + timedelta(days=1), 10)
+        dead = model.DeliveryStatus.DEAD
+        await here.ledger.settle(model.Settlement(due, dead, NOW, None, "HTTP 400: bad payload"))
+        async with tab(here.url) as shown:
+            await shown.page.click("text=job-3")
+            await shown.page.wait_for_selector("h1.subject")
+            transitions = await shown.page.locator(".transitions > li").all_inner_texts()
+            assert "PENDING → FAILED" in transitions[0]
+            assert "It broke." in transitions[0]
+            assert "pending ops" in transitions[0]
+            assert "HTTP 400: bad payload" in transitions[1]
+            assert "1 failed try" in transitions[1]
+            assert "(30s)" in transitions[0]
+
+
+async def test_a_job_that_nobody_follows_is_not_found(tmp_path):
+    async with site(tmp_path, []) as here, tab() as shown:
+        answer = await shown.page.goto(f"{here.url}/job?key=a/b/c/<b>x</b>")
+        assert answer.status == 404
+        assert "<b>x</b>" in await shown.text("main")
+        shown.complaints.clear()  # the browser reports the status
+
+
+async def test_text_from_aws_is_shown_and_never_run(tmp_path):
+    job = followed(3, Phase.FAILED, sequence=2, reason=EVIL, labels={'"><b>': EVIL})
+    job = replace(job, snapshot=replace(job.snapshot, state=EVIL, fields={EVIL: EVIL}))
+    async with site(tmp_path, [job]) as here, tab(here.url) as shown:
+        await shown.live()
+        assert EVIL[:60] in await shown.text(".jobs .state")
+        assert await shown.page.title() != "pwned"
+        await shown.page.click("text=job-3")
+        await shown.page.click("summary")
+        assert EVIL in await shown.text(".fields")
+        assert EVIL in await shown.text(".transitions > li:first-child .why")
+        assert await shown.page.locator("main script, main img").count() == 0
+
+
+async def test_the_policy_is_strict_and_holds(tmp_path):
+    async with site(tmp_path, mixed(), **trouble()) as here, tab() as shown:
+        answer = await shown.page.goto(here.url)
+        assert answer.headers["content-security-policy"] == POLICY
+        assert "unsafe" not in POLICY
+        await shown.live()
+        assert await shown.page.locator("[style], style, script:not([src])").count() == 0
+        await shown.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'),"
+            "{textContent: 'window.ran = true'}))"
+        )
+        assert await shown.page.evaluate("window.ran") is None
+        assert any("Content Security Policy" in one for one in shown.complaints)
+        shown.complaints.clear()
+
+
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")]
+)
+async def test_everybody_can_use_it(tmp_path, viewport, scheme):
+    async with site(tmp_path, mixed(), **trouble()) as here:
+        await here.ledger.park(model.Parking("chat", NOW, "gone"))
+        async with tab(viewport=viewport, color_scheme=scheme) as shown:
+            for path in ("/", "/job?key=panorama.package-import/prod/us-east-1/job-3"):
+                await shown.page.goto(here.url + path)
+                await shown.live()
+                await _sound(shown)
+                wide = "document.documentElement.scrollWidth - innerWidth"
+                assert await shown.page.evaluate(wide) <= 0
+
+
+async def test_the_dialog_can_be_used_by_everybody(tmp_path):
+    async with site(tmp_path, mixed(), **trouble()) as here:
+        await here.ledger.park(model.Parking("chat", NOW, "gone"))
+        async with tab(here.url) as shown:
+            await shown.page.click("text=Resume")
+            assert await shown.page.evaluate("document.activeElement.id") == "ask-token"
+            await _sound(shown)
+            await shown.page.keyboard.press("Escape")
+            assert await shown.page.evaluate("document.activeElement.dataset.act") == "resume"
+
+
+async def _sound(shown):
+    found = await Axe().run(shown.page)
+    grave = [one for one in found.response["violations"] if one["impact"] in {"serious", "critical"}]
+    told = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in grave]
+    assert told == []
+    assert len(found.response["passes"]) > 10
+
+
+async def test_it_can_be_used_by_keyboard_alone(tmp_path):
+    async with site(tmp_path, mixed(), **trouble()) as here, tab(here.url) as shown:
+        await shown.live()
+        reached = set()
+        for _ in range(80):
+            await shown.page.keyboard.press("Tab")
+            reached.add(
+                await shown.page.evaluate(
+                    "(({tagName, innerText, name, dataset}) =>"
+                    "dataset.act || name || innerText.trim())(document.activeElement)"
+                )
+            )
+        wanted = {"Skip to the jobs", "q", "phase", "label", *(f"job-{n}" for n in range(1, 10))}
+        assert wanted <= reached
+        await shown.page.focus(".jobs tr[data-key$='job-3'] a")
+        await shown.page.keyboard.press("Enter")
+        await shown.page.wait_for_selector("h1.subject")
