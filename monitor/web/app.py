@@ -11,16 +11,15 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
 from monitor.web import problems
-from monitor.web.page import StatusPage
 from monitor.web.api import Api
+from monitor.web.page import StatusPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
 
-    from monitor.web.page import StatusPage
-from monitor.web.api import Parts
+    from monitor.web.api import Parts
 
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""

@@ -27,6 +27,7 @@ _KINDS = {
     Kind.STUCK: "stuck",
     Kind.UNSTUCK: "moving again",
 }
+_CHANGES = frozenset({Kind.DISCOVERED, Kind.STATE_CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,7 @@ class TransitionLine:
     deliveries: tuple[StoredDelivery, ...]
 
 
-def job_line(
-    followed: FollowedJob, events: Sequence[Mapping[str, Any]], now: datetime
-) -> JobLine:
+def job_line(followed: FollowedJob, events: Sequence[Mapping[str, Any]], now: datetime) -> JobLine:
     """Make the line of a job from its last CloudEvents, in order."""
     flags = tuple(flag for flag in selection.FLAGS if getattr(followed, flag))
     changes = [event for event in events if event["data"]["kind"] != Kind.UPDATED]
@@ -103,7 +102,7 @@ def job_line(
         selection.phase_of(followed),
         flags,
         strip.draw(changes, now),
-        _window(events[-1]["data"]["window"]) if events else None,
+        _window(_last_change(events)["data"]["window"]) if events else None,
     )
 
 
@@ -135,13 +134,19 @@ def transition_line(
 def value_text(value: Any) -> str:
     """Write a JSON value for people; text stands without quotes."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     return value if isinstance(value, str) else orjson.dumps(value, default=dict).decode()
 
 
 def shortened(text: str) -> str:
     """Cut text that would make a row too high; the whole of it stands with the job."""
     return text if len(text) <= _SHORT else f"{text[:_SHORT].rstrip()} …"
+
+
+def _last_change(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the event that told the present state; failing that, the last one."""
+    changes = (event for event in reversed(events) if event["data"]["kind"] in _CHANGES)
+    return next(changes, events[-1])
 
 
 def _window(told: Mapping[str, str | None]) -> Window:

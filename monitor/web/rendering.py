@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from monitor.events import timestamp
 from monitor.model import Kind, Phase
@@ -45,6 +46,7 @@ class Templates:
             "clock": wording.clock,
             "rate": wording.rate,
             "shortened": lines.shortened,
+            "breakable": breakable,
             "job_address": job_address,
         }
         self._environment.globals |= {
@@ -55,9 +57,7 @@ class Templates:
         for name in ("page.html", "job.html", "unknown.html"):
             self._environment.get_template(name)
 
-    def index(
-        self, scene: Scene, here: Selection, chosen: Chosen, shown: Sequence[JobLine]
-    ) -> str:
+    def index(self, scene: Scene, here: Selection, chosen: Chosen, shown: Sequence[JobLine]) -> str:
         """Render the page at ``/``."""
         census = verdict.count_jobs(scene.jobs, scene.now)
         return self._render(
@@ -96,6 +96,11 @@ class Templates:
 def job_address(key: str) -> str:
     """Return the address of a job's own page; in the query, as an id may be ``..``."""
     return f"/job?key={quote(key, safe='/')}"
+
+
+def breakable(state: str) -> Markup:
+    """Let a line break behind the slashes of a state."""
+    return Markup("/<wbr>").join(state.split("/"))
 
 
 def _tiles(census: verdict.Census) -> list[tuple[str, int, str]]:

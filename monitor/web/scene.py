@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitor.errors import LookReason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
 class SourceLine:
     """One source: whether it can be seen, and what it may be asked.
 
-    ``condition`` is ``seen``, ``failing`` (the last look brought nothing, which may be chance),
-    ``unseen`` or ``not asked yet``. ``trouble`` and ``hint`` are of the last failure, if there is
-    one since the last success. ``rate`` is what the quota allows at present, ``full_rate`` what is
-    configured, in requests per second.
+    ``condition`` is ``seen``, ``throttled`` or ``failing`` (the last look brought nothing, which
+    may be chance), ``unseen`` or ``not asked yet``. ``trouble`` and ``hint`` are of the last
+    failure, if there is one since the last success. ``rate`` is what the quota allows at
+    present, ``full_rate`` what is configured, in requests per second.
     """
 
     name: str
@@ -105,7 +107,9 @@ def _condition(source: asked.Source) -> str:
         return "unseen"
     if source.up is None:
         return "not asked yet"
-    return "seen" if source.up else "failing"
+    if source.up:
+        return "seen"
+    return "throttled" if source.reason == LookReason.THROTTLE else "failing"
 
 
 def _sink(

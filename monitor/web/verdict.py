@@ -67,9 +67,7 @@ def count_jobs(jobs: Sequence[FollowedJob], now: datetime) -> Census:
     """Count ``jobs``; a failure is recent for a day."""
     since = now - RECENT
     phases = Counter(selection.phase_of(job) for job in jobs)
-    lately = Counter(
-        selection.phase_of(job) for job in jobs if selection.has_failed(job, since)
-    )
+    lately = Counter(selection.phase_of(job) for job in jobs if selection.has_failed(job, since))
     return Census(
         total=len(jobs),
         phases={phase.value: phases[phase] for phase in Phase},
@@ -100,18 +98,24 @@ def _of_jobs(census: Census) -> Part:
 
 
 def _of_sources(sources: Sequence[SourceLine]) -> Part:
-    lost = [source for source in sources if source.condition == "unseen"]
     if not sources:
         return Part("no source is watched", "warn")
-    if len(lost) == len(sources):
+    found = Counter(source.condition for source in sources)
+    if found["unseen"] == len(sources):
         return Part("AWS cannot be seen at all", "bad")
-    if lost:
-        return Part(f"{len(lost)} of {count(len(sources), 'source')} cannot be seen", "bad")
-    if not any(source.condition == "seen" for source in sources):
+    if found["unseen"]:
+        return Part(f"{found['unseen']} of {count(len(sources), 'source')} cannot be seen", "bad")
+    return _of_seen(found, len(sources))
+
+
+def _of_seen(found: Mapping[str, int], many: int) -> Part:
+    """Judge ``many`` sources, none of which is lost, by their conditions."""
+    if found["not asked yet"] == many:
         return Part("AWS has not answered yet", "warn")
-    failing = sum(source.condition == "failing" for source in sources)
-    if failing:
-        return Part(f"looks at {count(failing, 'source')} fail", "warn")
+    if found["failing"]:
+        return Part(f"looks at {count(found['failing'], 'source')} fail", "warn")
+    if found["throttled"]:
+        return Part("AWS is seen, but throttles", "warn")
     return Part("AWS is seen", "good")
 
 

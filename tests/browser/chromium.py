@@ -47,7 +47,7 @@ class Tab:
     async def until(self, expression):
         """Wait until an expression holds in the page, whose policy forbids it to wait itself."""
         with anyio.fail_after(PATIENCE / 1000):
-            while not await self.page.evaluate(expression):
+            while not await self.page.evaluate(expression):  # noqa: ASYNC110 -- in the browser
                 await anyio.sleep(0.05)
 
     async def live(self):

@@ -98,7 +98,8 @@ async def test_a_change_appears_without_reloading(tmp_path):
         assert (await shown.text("#verdict")).startswith("1 failed")
         assert await shown.text(".tile.is-failed .many") == "1"
         verdict = " ".join((await shown.text("#verdict")).split())
-        assert await shown.text("#said") == verdict == (await shown.page.title()).split(" – ")[0]
+        title = await shown.page.title()
+        assert await shown.text("#said") == verdict == title.split(" \N{EN DASH} ")[0]
         assert await shown.page.evaluate("window.sameDocument")
 
 
@@ -187,7 +188,7 @@ async def test_many_jobs_come_in_pages(tmp_path):
     jobs = [followed(number, changed=number) for number in range(1, 121)]
     async with site(tmp_path, jobs) as here, tab(here.url) as shown:
         assert len(await shown.jobs()) == 50
-        assert "1–50 of 120 jobs" in await shown.text(".count")
+        assert "1\N{EN DASH}50 of 120 jobs" in await shown.text(".count")
         for page in (2, 3):
             await shown.page.click("[rel=next]")
             await shown.page.wait_for_url(f"**/?page={page}")
@@ -292,7 +293,9 @@ async def test_the_dialog_can_be_used_by_everybody(tmp_path):
 
 async def _sound(shown):
     found = await Axe().run(shown.page)
-    grave = [one for one in found.response["violations"] if one["impact"] in {"serious", "critical"}]
+    grave = [
+        one for one in found.response["violations"] if one["impact"] in {"serious", "critical"}
+    ]
     told = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in grave]
     assert told == []
     assert len(found.response["passes"]) > 10
