@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -146,7 +147,7 @@ class Live:
 
 
 def source(service="panorama", **changes):
-    values = {
+    values: dict[str, Any] = {
         "source": SourceKey(service, "prod", "us-east-1"),
         "available": True,
         "up": True,

@@ -47,7 +47,7 @@ async def main():
     with tempfile.TemporaryDirectory() as directory:
         async with running("demo", directory=Path(directory)) as demo, chromium() as browser:
             await demo.said("Ctrl-C")
-            url = re.search(r"see them at (\S+)", demo.out)[1]
+            (url,) = re.findall(r"see them at (\S+)", demo.out)
             files = [await take(browser, url, name) for name in PICTURES]
     for file in files:
         size = file.stat().st_size

@@ -185,7 +185,7 @@ def listing(
 def deliveries_of(positions: Collection[int]) -> sa.Select[Any]:
     """Deliveries of some transitions as they stand, by sink."""
     wanted = deliveries.c.position.in_(sorted(positions))
-    return _STANDING.where(wanted).order_by(deliveries.c.sink)
+    return _STANDING.where(wanted).order_by(deliveries.c.sink, deliveries.c.position)
 
 
 def standing(delivery: int) -> sa.Select[Any]:

@@ -6,7 +6,7 @@ jobs that takes a tenth of a second, for which no look at a job should wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 from aiohttp import hdrs, web
@@ -16,10 +16,13 @@ from monitor.web.rendering import Templates
 from monitor.web.static_files import StaticFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from monitor.interfaces import Clock
     from monitor.web import asked
+
+Made = TypeVar("Made")
+Values = TypeVarTuple("Values")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -87,7 +90,9 @@ class StatusPage:
             found.setdefault(event["data"]["job"]["key"], []).append(event)
         return found
 
-    async def _beside(self, make: Any, *values: Any) -> Any:
+    async def _beside(
+        self, make: Callable[[Unpack[Values]], Made], *values: *Values
+    ) -> Made:
         """Do the work in a thread."""
         return await anyio.to_thread.run_sync(make, *values, limiter=self._renderings)
 

@@ -30,7 +30,7 @@ class Tab:
 
     def __init__(self, page):
         self.page = page
-        self.complaints = []
+        self.complaints: list[str] = []
         page.set_default_timeout(PATIENCE)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
