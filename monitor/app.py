@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,10 @@ from monitor.stores.sql import open_store
 from monitor.telling import Telling
 from monitor.web.api import Parts
 from monitor.web.app import create_app
+from monitor.web.auth import Guard
 from monitor.web.news import News
 from monitor.web.server import serving
+from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -165,6 +168,8 @@ class Daemon:
         return AwsSource(job_type, watch.account, region, clients, self._clock, options=chosen)
 
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
+        server = self._settings.server
+        web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
         app = create_app(
             registry=self._registry,
             health=self._polling,
@@ -172,9 +177,10 @@ class Daemon:
             configured=lambda: True,
             version=__version__,
             api=Parts(self._live, store, self._news),
+            guard=Guard(web_config, [Path(name) for name in server.token_files]),
         )
-        host, _, port = self._settings.server.listen.rpartition(":")
-        return await stack.enter_async_context(serving(app, host, int(port)))
+        host, _, port = server.listen.rpartition(":")
+        return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
     def _loaded(self, url: str) -> None:
         counts = {"watches": len(self._settings.watches), "sinks": len(self._settings.sinks)}

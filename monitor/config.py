@@ -433,12 +433,14 @@ class Quota(Section):
 
 
 class Server(Section):
-    """The HTTP side: metrics, health, readiness."""
+    """The HTTP side: page, API, metrics, health, readiness."""
 
     listen: str = "127.0.0.1:9847"
     """Address and port; ``[::1]:9847`` for IPv6."""
-    web_config_file: None = None
-    """Reserved: TLS and basic auth are not available yet."""
+    web_config_file: str | None = None
+    """A ``web-config.yml`` as of the Prometheus exporter toolkit, with TLS and basic auth."""
+    token_files: list[str] = []
+    """Files with one bearer token each, of at least 16 characters; any of them may write."""
 
 
 class Metrics(Section):

@@ -12,6 +12,7 @@ from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
 from monitor.errors import ConfigurationError
 from monitor.sources import catalogue
+from monitor.web import web_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,8 @@ def examine(
     if wrong:
         gaps = gaps.also(("job_types_dir",))
     found = configuration.problems(settings, types, gaps)
-    return types, tidy([*draft.problems, *wrong, *found, *of_sinks(settings, gaps)])
+    more = (*of_sinks(settings, gaps), *of_web_config(settings))
+    return types, tidy([*draft.problems, *wrong, *found, *more])
 
 
 def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Problem]:
@@ -49,6 +51,16 @@ def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Proble
         for problem in () if doubtful else sinks.problems(name, sink):
             path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
             yield replace(problem, place=settings.place(*path), path=dotted(path))
+
+
+def of_web_config(settings: config.Settings) -> Sequence[Problem]:
+    """Return what is wrong with the file that ``server.web_config_file`` names."""
+    if settings.server.web_config_file is None:
+        return ()
+    try:
+        return web_config.read(Path(settings.server.web_config_file)).warnings
+    except ConfigurationError as error:
+        return error.problems
 
 
 def _keys(text: str) -> Iterator[str | int]:

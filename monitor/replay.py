@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.model import DeliveryStatus
 from monitor.routes import fits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
-
-    from monitor.stores.sql import SqlStore
 
 LABEL = "labels."
 KEYS = ("kind", "phase", "state", "severity", "type", "account", "region", "job")
 """What can be matched, beside the labels: ``job`` is a key or an id."""
+
+
+class Outbox(Protocol):
+    """The store, as far as deliveries at their end go."""
+
+    async def settled(
+        self,
+        sink: str,
+        statuses: Collection[DeliveryStatus],
+        since: datetime | None,
+        after: int = 0,
+    ) -> Sequence[tuple[int, int, dict[str, Any]]]:
+        """(id, position, CloudEvent) of some of them, by position, later than ``after``."""
+        ...
+
+    async def replay(self, ids: Sequence[int]) -> int:
+        """Send them again, behind what waits; return how many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +53,7 @@ class Selection:
 
 
 async def replay(
-    store: SqlStore, selection: Selection, *, dry_run: bool = False
+    store: Outbox, selection: Selection, *, dry_run: bool = False
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """Put what is selected into the outbox once more; yield the events, by the page.
 

@@ -169,10 +169,10 @@ def sink(name="ops", **changes):
 
 
 @asynccontextmanager
-async def showing(live, ledger, news=None, clock=None):
+async def showing(live, ledger, news=None, clock=None, guard=None):
     """Serve the page of ``live`` and ``ledger``, and the API beside it; yield its URL."""
     registry = CollectorRegistry()
-    parts = Parts(live, ledger, news or News(), clock or FixedClock())
+    parts = Parts(live, ledger, news or News(), clock=clock or FixedClock())
     app = create_app(
         registry=registry,
         health=live,
@@ -180,6 +180,7 @@ async def showing(live, ledger, news=None, clock=None):
         configured=lambda: True,
         version="1.2.3",
         api=parts,
+        guard=guard,
     )
     async with serving(app, "127.0.0.1", 0) as url:
         yield url

@@ -39,6 +39,8 @@ def findings(
             yield unknown(("quotas", service), "service", service, services, JOB_TYPES)
     yield from _store(settings.store)
     yield from _listen(settings.server.listen)
+    for index, name in enumerate(settings.server.token_files):
+        yield from unreadable_secret(("server", "token_files", index), name)
 
 
 def _account(path: Path, account: Account) -> Iterator[Finding]:

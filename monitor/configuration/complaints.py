@@ -117,21 +117,24 @@ def spots(error: ValidationError, layers: Layers) -> list[Spot]:
     return [_locate(detail, layers) for detail in _details(error)]
 
 
-def complaints(error: ValidationError, layers: Layers, *, whole: bool = True) -> list[Problem]:
+def complaints(
+    error: ValidationError, layers: Layers, *, whole: bool = True, root: Shape = shapes.ROOT
+) -> list[Problem]:
     """Say what pydantic found, where it was written, and how to mend it.
 
     Unless the settings are ``whole``, what is missing may stand in the part that is not there.
+    ``root`` is what ``layers`` should be.
     """
     told = [each for each in _details(error) if whole or each["type"] not in _ABSENT]
-    return [_problem(detail, layers) for detail in told]
+    return [_problem(detail, layers, root) for detail in told]
 
 
 def _details(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_url=False, include_input=False)
 
 
-def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
-    spot = _locate(detail, layers)
+def _problem(detail: ErrorDetails, layers: Layers, root: Shape) -> Problem:
+    spot = _locate(detail, layers, root)
     path = spot.path
     if spot.kind == "union_tag_invalid":
         path = (*path, "type")
@@ -139,11 +142,11 @@ def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
     return Problem(layers.place_of(path), dotted(path), message, remedy)
 
 
-def _locate(detail: ErrorDetails, layers: Layers) -> Spot:
+def _locate(detail: ErrorDetails, layers: Layers, root: Shape = shapes.ROOT) -> Spot:
     """Follow pydantic's location, which also names the members of unions it went through."""
     path: Path = ()
     node: Layers | None = layers
-    shape = holder = shapes.ROOT
+    shape = holder = root
     last = len(detail["loc"]) - 1
     for index, token in enumerate(detail["loc"]):
         child = node.step(token) if node else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from monitor.clock import SystemClock
 from monitor.web import openapi
 from monitor.web.answers import as_json
+from monitor.web.changes import Changes
 from monitor.web.endpoints import Endpoint
 from monitor.web.events import Events
 from monitor.web.history import History
@@ -16,12 +17,13 @@ from monitor.web.news import News
 from monitor.web.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
 
     from monitor.interfaces import Clock
     from monitor.web.asked import Ledger, Live
+    from monitor.web.auth import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,17 @@ class Parts:
     live: Live
     ledger: Ledger
     news: News = field(default_factory=News)
+    reload: Callable[[], Awaitable[None]] | None = None
+    """Takes the configuration anew, or raises ConfigurationError."""
     clock: Clock = field(default_factory=SystemClock)
 
 
 class Api:
     """All endpoints, and their description."""
 
-    def __init__(self, parts: Parts, version: str) -> None:
-        """Answer from ``parts``."""
+    def __init__(self, parts: Parts, guard: Guard, version: str) -> None:
+        """Answer from ``parts``; ``guard`` says who may write."""
+        self._guard = guard
         self._news = parts.news
         own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
         self._endpoints = (
@@ -46,13 +51,14 @@ class Api:
             *History(parts.ledger).endpoints(),
             *Events(parts.ledger, parts.news).endpoints(),
             *Standing(parts.live, parts.ledger).endpoints(),
+            *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
             own,
         )
         self._document = openapi.document(self._endpoints, version)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes, and let streams and waiters end when the server stops."""
-        app.add_routes([endpoint.route() for endpoint in self._endpoints])
+        app.add_routes([endpoint.route(self._guard) for endpoint in self._endpoints])
         app.on_shutdown.append(self._close)
 
     def endpoints(self) -> Sequence[Endpoint]:

@@ -12,10 +12,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from monitor.errors import StoreError
 from monitor.web import problems
 from monitor.web.api import Api
+from monitor.web.auth import Guard
 from monitor.web.page import StatusPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""
+LARGEST_BODY = 64 * 1024
+"""Bytes of a request that are read."""
 PING_WITHIN = 5.0
 """Seconds that the store may take to prove that it can be written."""
 
@@ -133,10 +136,16 @@ def create_app(
     configured: Callable[[], bool],
     version: str,
     api: Parts | None = None,
+    guard: Guard | None = None,
 ) -> web.Application:
-    """Build the application; ``web.server.serving`` puts it on a socket."""
+    """Build the application; ``web.server.serving`` puts it on a socket.
+
+    Without ``api`` there are metrics and probes alone; without ``guard`` nobody may write.
+    """
     pages = Pages(registry, health, store, configured, version)
-    app = web.Application(client_max_size=64 * 1024, middlewares=[problems.middleware])
+    guard = guard or Guard()
+    middlewares = [guard.middleware, problems.middleware]
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=middlewares)
     app.add_routes(
         [
             web.get("/metrics", pages.metrics),
@@ -147,21 +156,22 @@ def create_app(
     if api is None:
         app.router.add_get("/", pages.index)
     else:
-        Api(api, version).add_to(app)
+        Api(api, guard, version).add_to(app)
         app.add_routes(StatusPage(api.live, api.ledger, api.clock).routes())
-    app.on_response_prepare.append(_harden)
+
+    async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
+        harden(response, guard.headers)
+
+    app.on_response_prepare.append(prepare)
     return app
 
 
-def harden(response: web.StreamResponse) -> None:
+def harden(response: web.StreamResponse, more: Mapping[str, str] | None = None) -> None:
     """Set the headers that every answer carries; two of them only where it has none of its own."""
     response.headers.update(_HEADERS)
     for name, value in _UNLESS_SAID.items():
         response.headers.setdefault(name, value)
-
-
-async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
-    harden(response)
+    response.headers.update(more or {})
 
 
 def _form(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

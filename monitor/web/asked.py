@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from monitor.replay import Outbox
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
@@ -170,7 +172,7 @@ class StoredDelivery(Protocol):
     replayed: bool
 
 
-class Ledger(Protocol):
+class Ledger(Outbox, Protocol):
     """The store, as far as the API reads it and writes to it; raises StoreError."""
 
     async def position(self) -> int:
@@ -227,18 +229,4 @@ class Ledger(Protocol):
 
     async def resume(self, sink: str) -> bool:
         """Park a sink no more; ``False`` if it was not parked."""
-        ...
-
-    async def settled(
-        self,
-        sink: str,
-        statuses: Collection[model.DeliveryStatus],
-        since: datetime | None,
-        after: int = 0,
-    ) -> Sequence[tuple[int, int, dict[str, Any]]]:
-        """(id, position, CloudEvent) of deliveries at their end."""
-        ...
-
-    async def replay(self, ids: Sequence[int]) -> int:
-        """Send deliveries at their end again."""
         ...

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from monitor.web.answers import Answer
     from monitor.web.asking import Form
+    from monitor.web.auth import Guard
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,7 +27,7 @@ class Endpoint:
     """One method of one path, as OpenAPI writes it; the docstring of ``handler`` tells what it is.
 
     ``ok`` is what status 200 answers: a model, or a content type. ``problems`` maps the further
-    statuses of its own to their meaning. ``writes`` demands credentials.
+    statuses of its own to their meaning. All but GET writes, and needs credentials.
     """
 
     method: str
@@ -37,19 +38,31 @@ class Endpoint:
     body: type[Form] | None = None
     status: int = 200
     problems: Mapping[int, str] = field(default_factory=dict)
-    writes: bool = False
 
-    def route(self) -> web.RouteDef:
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.method != "GET"
+
+    def route(self, guard: Guard) -> web.RouteDef:
         """Return the route that aiohttp wants."""
         path = self.path.replace("{key}", "{key" + KEY + "}")
         if self.method == "GET":
             return web.get(path, _conditional(self.handler))
-        return web.route(self.method, path, self.handler)
+        return web.route(self.method, path, _guarded(self.handler, guard))
 
 
 def _conditional(handler: Handler) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = await handler(request)
         return unless_known(request, response) if isinstance(response, web.Response) else response
+
+    return answer
+
+
+def _guarded(handler: Handler, guard: Guard) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await guard.admit_writer(request)
+        return await handler(request)
 
     return answer

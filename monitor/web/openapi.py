@@ -26,6 +26,7 @@ _COMMON = {
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     422: "The body is JSON, but not what is needed; `errors` names each mistake.",
+    429: "Too many passwords are to be verified already.",
     503: "The store cannot be used.",
 }
 _DESCRIPTION = """Jobs, transitions, deliveries, sources and sinks of one AWS job monitor.
@@ -135,7 +136,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _statuses(endpoint: Endpoint) -> Iterable[int]:
-    yield from (400, 401, 503)
+    yield from (400, 401, 429, 503)
     if endpoint.writes:
         yield from (403, 413, 415)
     if endpoint.body:

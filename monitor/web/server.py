@@ -6,19 +6,25 @@ import asyncio
 import errno
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from aiohttp import web
 
 from monitor.errors import ConfigurationError, Problem
 from monitor.web.app import harden
+from monitor.web.web_config import RECHECK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Mapping
+
+    from monitor.web.web_config import WebConfigFile
 
 STOP_WITHIN = 3.0
 """Seconds that requests under way get to finish when the server stops."""
+HANDSHAKE_WITHIN = 15.0
+"""Seconds that a client may take to agree on TLS."""
 IDLE_TIMEOUT = 75.0
 """Seconds after which a connection that asks nothing is closed."""
 LINGER = 1.0
@@ -32,11 +38,13 @@ _REMEDIES = {
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+async def serving(
+    app: web.Application, host: str, port: int, web_config: WebConfigFile | None = None
+) -> AsyncIterator[str]:
     """Serve ``app`` and yield the URL that is really bound (port 0: any free one).
 
     ``host`` is a name or an address, IPv6 with or without brackets; empty: every
-    address of the machine.
+    address of the machine. With ``web_config`` new connections follow its changes.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -44,9 +52,11 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=STOP_WITHIN)
     await runner.setup()
     try:
-        listener = await _listen(runner, host.strip("[]"), port)
+        listener = _Listener(runner, web_config)
+        await listener.open(host.strip("[]"), port)
         try:
-            yield _url(listener)
+            async with _following(listener, web_config):
+                yield listener.url
         finally:
             listener.close()
     finally:
@@ -54,8 +64,102 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
             await runner.cleanup()
 
 
+@asynccontextmanager
+async def _following(listener: _Listener, web_config: WebConfigFile | None) -> AsyncIterator[None]:
+    """Look for changes of the file beside the body, whose errors come out as they are."""
+    if web_config is None:
+        yield
+        return
+    task = asyncio.create_task(_follow(listener, web_config), name="follow web_config_file")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+
+
+async def _follow(listener: _Listener, web_config: WebConfigFile) -> None:
+    while True:
+        await anyio.sleep(RECHECK)
+        if await web_config.refresh():
+            await listener.renew()
+
+
+class _Listener:
+    """The listening sockets, and what they do with a new connection."""
+
+    def __init__(self, runner: web.AppRunner, web_config: WebConfigFile | None) -> None:
+        assert runner.server is not None  # noqa: S101  # the runner has been set up
+        self._server = runner.server
+        self._web_config = web_config
+        self._listening: list[asyncio.Server] = []
+        self.url = ""
+
+    async def open(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            listening = await loop.create_server(
+                self._connect, host or None, port, **self._security()
+            )
+        except OSError as error:
+            raise ConfigurationError([_problem(error, f"{host}:{port}")]) from None
+        self._listening = [listening]
+        self.url = _url(listening, secure=self._tls is not None)
+
+    async def renew(self) -> None:
+        """Let new connections have the present certificate; those there are go on.
+
+        The sockets stay the same, so that no connection is refused meanwhile.
+        """
+        if self._tls is None:
+            return
+        loop = asyncio.get_running_loop()
+        before = self._listening
+        self._listening = [
+            await loop.create_server(self._connect, sock=each.dup(), **self._security())
+            for server in before
+            for each in server.sockets
+        ]
+        for server in before:
+            server.close()
+
+    def close(self) -> None:
+        for server in self._listening:
+            server.close()
+
+    @property
+    def _tls(self) -> ssl.SSLContext | None:
+        return self._web_config.loaded.tls if self._web_config else None
+
+    def _security(self) -> dict[str, Any]:
+        return {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_WITHIN} if self._tls else {}
+
+    def _connect(self) -> _Connection:
+        return _Connection(
+            self._server,
+            sans=self._web_config.loaded.sans if self._web_config else frozenset(),
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT,
+            lingering_time=LINGER,
+        )
+
+
 class _Connection(web.RequestHandler):
     """One connection, which keeps quiet about itself and about what clients do wrong."""
+
+    __slots__ = ("_sans",)
+
+    def __init__(self, server: web.Server, *, sans: frozenset[str], **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._sans = sans
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Go on, unless the client's certificate is none of those that may come in."""
+        super().connection_made(transport)
+        if self._sans and not self._sans & _names(transport.get_extra_info("peercert")):
+            self.force_close()
 
     def handle_error(
         self,
@@ -74,26 +178,6 @@ class _Connection(web.RequestHandler):
         return response
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    server = runner.server
-    assert server is not None  # noqa: S101  # the runner has been set up
-
-    def connect() -> _Connection:
-        return _Connection(
-            server,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # None is how to have none
-            keepalive_timeout=IDLE_TIMEOUT,
-            lingering_time=LINGER,
-        )
-
-    try:
-        return await loop.create_server(connect, host or None, port)
-    except OSError as error:
-        raise ConfigurationError([_problem(error, f"{host}:{port}")]) from None
-
-
 def _problem(error: OSError, address: str) -> Problem:
     if isinstance(error, socket.gaierror):
         why, remedy = "no address is known for this name", "use an address such as 127.0.0.1"
@@ -102,6 +186,12 @@ def _problem(error: OSError, address: str) -> Problem:
     return Problem("", "server.listen", f"{address}: {why}", remedy)
 
 
-def _url(listener: asyncio.Server) -> str:
+def _names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the names in a certificate: DNS names, addresses, emails and URIs."""
+    return frozenset(value for _, value in (certificate or {}).get("subjectAltName", ()))
+
+
+def _url(listener: asyncio.Server, *, secure: bool) -> str:
     host, port = listener.sockets[0].getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -11,6 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from monitor import model
 from monitor.model import Phase
 from monitor.stores.sql import open_store
+from monitor.web.auth import Guard
 from monitor.web.news import News
 from monitor.web.page import POLICY
 from tests.browser.chromium import DESKTOP, PHONE, tab
@@ -47,7 +48,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(directory, jobs, **live):
+async def site(directory, jobs, *, guard=None, **live):
     """Serve a page of ``jobs``, with their history in a ledger."""
     state, news = Live(jobs, **live), News()
     async with open_store(f"sqlite://{directory}/state.db", FixedClock()) as ledger:
@@ -55,7 +56,7 @@ async def site(directory, jobs, **live):
             for job in jobs:
                 if job.snapshot:
                     tasks.start_soon(ledger.record, entry(job))
-        async with showing(state, ledger, news) as url:
+        async with showing(state, ledger, news, guard=guard) as url:
             yield Site(url, state, ledger, news)
 
 
@@ -289,6 +290,67 @@ async def test_the_dialog_can_be_used_by_everybody(tmp_path):
             await _sound(shown)
             await shown.page.keyboard.press("Escape")
             assert await shown.page.evaluate("document.activeElement.dataset.act") == "resume"
+
+
+TOKEN = "a-token-of-more-than-16-characters"
+
+
+@asynccontextmanager
+async def guarded(directory, **live):
+    """A page whose ledger has one dead delivery, to be written to with a token."""
+    file = directory / "token"
+    file.write_text(TOKEN)
+    guard = Guard(token_files=[file])
+    async with site(directory, [followed(1)], guard=guard, **live) as here:
+        (due,) = await here.ledger.due("ops", NOW + timedelta(days=1), 10)
+        dead = model.DeliveryStatus.DEAD
+        await here.ledger.settle(model.Settlement(due, dead, NOW, None, "HTTP 400"))
+        yield here
+
+
+async def _ask(shown, button, token):
+    """Press a button of the page, and confirm with a token; return what came of it."""
+    await shown.page.click(f"button:text-matches('^{button}')")
+    await shown.page.fill("#ask-token", token)
+    await shown.page.keyboard.press("Enter")
+    await shown.page.wait_for_selector("#ask-outcome.is-good, #ask-outcome.is-bad")
+    return await shown.text("#ask-outcome")
+
+
+async def test_the_dead_are_replayed_with_a_token_and_not_without(tmp_path):
+    async with guarded(tmp_path) as here, tab(here.url) as shown:
+        await shown.live()
+        for wrong in ("", "a-wrong-token-of-some-length"):
+            assert (await _ask(shown, "Replay", wrong)).startswith("Refused: credentials are")
+            assert len(await here.ledger.deliveries(status=model.DeliveryStatus.DEAD)) == 1
+            await shown.page.keyboard.press("Escape")
+        shown.complaints.clear()  # the browser reports the statuses
+        assert await _ask(shown, "Replay", TOKEN) == "1 delivery will be sent again."
+        (again,) = await here.ledger.deliveries()
+        assert (again.status, again.replayed) == (model.DeliveryStatus.PENDING, True)
+        await shown.until("document.querySelector('[data-act=replay]').disabled")
+        await shown.page.click("#ask-close")
+        assert await shown.page.evaluate("sessionStorage.getItem('job-monitor-token')") == TOKEN
+
+
+async def test_a_parked_sink_is_resumed_with_a_token(tmp_path):
+    async with guarded(tmp_path) as here:
+        await here.ledger.park(model.Parking("ops", NOW, "the receiver answered 410 Gone"))
+        async with tab(here.url) as shown:
+            await shown.live()
+            assert "ops is parked" in await shown.text("#verdict")
+            assert await _ask(shown, "Resume", TOKEN) == "It is resumed."
+            assert await here.ledger.parkings() == []
+            await shown.until("!document.getElementById('verdict').innerText.includes('parked')")
+
+
+async def test_where_nobody_may_write_the_page_says_what_to_configure(tmp_path):
+    async with site(tmp_path, []) as here:
+        await here.ledger.park(model.Parking("ops", NOW, "gone"))
+        async with tab(here.url) as shown:
+            assert "server.token_files" in await _ask(shown, "Resume", "x")
+            shown.complaints.clear()  # the browser reports the status
+        assert len(await here.ledger.parkings()) == 1
 
 
 async def _sound(shown):

@@ -9,15 +9,15 @@ const ACTS = {
     title: (sink) => `Replay to ${sink}`,
     what: (sink) => `Every dead delivery of ${sink} is sent again, in order and marked as replayed.`,
     button: "Replay",
-    request: (sink) => ["/api/v1/replay", { sink, status: ["dead"] }],
-    done: (answer) => `${answer.count} deliveries will be sent again.`,
+    request: (sink) => ["/api/v1/replay", { sink }],
+    done: ({ count }) => `${count} ${count === 1 ? "delivery" : "deliveries"} will be sent again.`,
   },
   resume: {
     title: (sink) => `Resume ${sink}`,
     what: (sink) => `${sink} is parked no more, and is sent what has waited for it.`,
     button: "Resume",
     request: (sink) => [`/api/v1/sinks/${encodeURIComponent(sink)}/resume`, {}],
-    done: () => "It is resumed.",
+    done: ({ resumed }) => (resumed ? "It is resumed." : "It was not parked any more."),
   },
 };
 

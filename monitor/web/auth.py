@@ -1,0 +1,214 @@
+"""Who may read and who may write."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from base64 import b64decode
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import bcrypt
+from aiohttp import hdrs, web
+
+from monitor import contents
+from monitor.web import problems
+from monitor.web.problems import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from aiohttp.typedefs import Handler
+
+    from monitor.web.web_config import WebConfigFile
+
+SHORTEST_TOKEN = 16
+"""Characters; shorter ones can be guessed, and count as none."""
+MOST_KNOWN = 128
+"""Verified passwords that are remembered, so that a scrape does not cost a tenth of a second."""
+MOST_WAITING = 32
+"""Passwords that may wait to be verified, one after the other; the next must come again."""
+_ENOUGH = 65536
+_LONGEST_PASSWORD = 72
+"""Bytes that bcrypt looks at."""
+
+
+class Passwords:
+    """Verifies passwords against bcrypt hashes, one at a time, in a thread."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self._secret = os.urandom(32)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._turn = anyio.CapacityLimiter(1)
+
+    async def verify(self, users: Mapping[str, str], name: str, password: bytes) -> bool:
+        """Whether ``password`` is that of ``name``; costs the same for a name that is unknown.
+
+        Raises:
+            RefusedError: too many wait already.
+        """
+        stored = users.get(name)
+        # Whoever guesses names must not tell them apart by the time that the answer takes.
+        against = stored or max(users.values(), key=lambda each: each[4:6])
+        known = self._mark(name, against, password)
+        if stored and known in self._known:
+            self._known.move_to_end(known)
+            return True
+        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
+            raise RefusedError(429, "too many passwords to verify", headers={"Retry-After": "5"})
+        fits = await anyio.to_thread.run_sync(_fits, password, against, limiter=self._turn)
+        if stored is None or not fits:
+            return False
+        self._known[known] = None
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return True
+
+    def _mark(self, name: str, stored: str, password: bytes) -> bytes:
+        """What is remembered of a verified password: worthless outside of this process."""
+        text = f"{len(name)}:{name}:{stored}:".encode(errors="surrogateescape") + password
+        return hmac.digest(self._secret, text, "sha256")
+
+
+def _fits(password: bytes, stored: str) -> bool:
+    try:
+        return bcrypt.checkpw(password[:_LONGEST_PASSWORD], stored.encode())
+    except ValueError:
+        return False
+
+
+class Tokens:
+    """The bearer tokens of some files, read again when one of them changes."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Read nothing yet."""
+        self._files = files
+        self._seen: bytes | None = None
+        self._digests: tuple[bytes, ...] = ()
+
+    async def verify(self, token: bytes) -> bool:
+        """Whether it is one of them; takes as long for a wrong one."""
+        if not self._files:
+            return False
+        await anyio.to_thread.run_sync(self._refresh)
+        given = hashlib.sha256(token).digest()
+        return sum(hmac.compare_digest(given, each) for each in self._digests) > 0
+
+    def _refresh(self) -> None:
+        seen = contents.digest(self._files)
+        if seen != self._seen:
+            self._digests = tuple(hashlib.sha256(each).digest() for each in _tokens(self._files))
+            self._seen = seen
+
+
+def _tokens(files: Iterable[Path]) -> Iterable[bytes]:
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                token = file.read(_ENOUGH).strip()
+        except OSError:
+            continue
+        if len(token) >= SHORTEST_TOKEN:
+            yield token
+
+
+class Guard:
+    """Lets in who may come in."""
+
+    def __init__(
+        self, web_config: WebConfigFile | None = None, token_files: Sequence[Path] = ()
+    ) -> None:
+        """Without either, everybody may read and nobody write."""
+        self._web_config = web_config
+        self._passwords = Passwords()
+        self._tokens = Tokens(token_files)
+        self._has_tokens = bool(token_files)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that every answer is to carry."""
+        return self._web_config.loaded.headers if self._web_config else {}
+
+    @property
+    def _users(self) -> Mapping[str, str]:
+        return self._web_config.loaded.users if self._web_config else {}
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Where there are users, answer nothing at all to anybody else."""
+        if self._users:
+            try:
+                await self._identify(request)
+            except RefusedError as refused:
+                if problems.concerns(request):
+                    return problems.answer(refused)
+                return web.Response(
+                    status=refused.status, text=f"{refused.detail}\n", headers=refused.headers
+                )
+        return await handler(request)
+
+    async def admit_writer(self, request: web.Request) -> None:
+        """Raise RefusedError unless this request may change something."""
+        if not (self._users or self._has_tokens):
+            raise RefusedError(
+                403,
+                "writing is not configured: name a file with a token in server.token_files, or one "
+                "with basic_auth_users in server.web_config_file",
+            )
+        await self._identify(request)
+        _refuse_foreign(request)
+        _refuse_other_types(request)
+
+    async def _identify(self, request: web.Request) -> None:
+        scheme, _, rest = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        given = rest.strip().encode(errors="surrogateescape")
+        match scheme.lower():
+            case "bearer":
+                admitted = await self._tokens.verify(given)
+            case "basic" if self._users:
+                name, password = _basic(given)
+                admitted = await self._passwords.verify(self._users, name, password)
+            case _:
+                admitted = False
+        if not admitted:
+            why = "credentials are wrong" if scheme else "credentials are needed"
+            raise RefusedError(401, why, headers={hdrs.WWW_AUTHENTICATE: self._challenge})
+
+    @property
+    def _challenge(self) -> str:
+        """A browser asks its user for a password only where there is one."""
+        realm = 'realm="job-monitor"'
+        return f'Basic {realm}, charset="UTF-8"' if self._users else f"Bearer {realm}"
+
+
+def _basic(given: bytes) -> tuple[str, bytes]:
+    try:
+        name, _, password = b64decode(given, validate=True).partition(b":")
+    except ValueError:
+        return "", b""
+    return name.decode(errors="surrogateescape"), password
+
+
+def _refuse_foreign(request: web.Request) -> None:
+    """Refuse what a page of another site makes a browser send, with its user's credentials."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get(hdrs.ORIGIN)
+    if site is not None:
+        foreign = site not in {"same-origin", "none"}
+    else:  # an old browser, or none at all
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    if foreign:
+        raise RefusedError(403, "the request comes from a page of another site")
+
+
+def _refuse_other_types(request: web.Request) -> None:
+    """Refuse bodies that are no JSON: a form of any site could send those."""
+    has_type = hdrs.CONTENT_TYPE in request.headers
+    if (has_type or request.body_exists) and request.content_type != "application/json":
+        raise RefusedError(415, "the body must be JSON, with Content-Type: application/json")

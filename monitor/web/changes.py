@@ -1,0 +1,128 @@
+"""What may be asked for: sending again, resuming a sink, a new look at the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from monitor import replay as replaying
+from monitor.model import DeliveryStatus
+from monitor.web import answers, asking
+from monitor.web.answers import as_json
+from monitor.web.asking import Form, Since, Text
+from monitor.web.endpoints import Endpoint
+from monitor.web.problems import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Self
+
+    from aiohttp import web
+
+    from monitor.web.asked import Ledger, Live
+
+MOST_SHOWN = 1000
+
+
+def _key(text: str) -> str:
+    if text in replaying.KEYS or text.startswith(replaying.LABEL):
+        return text
+    raise ValueError(f"must be one of {', '.join(replaying.KEYS)} or labels.NAME")
+
+
+Globs = Annotated[
+    list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+
+
+class Replay(Form):
+    """Which deliveries of a sink are sent again."""
+
+    sink: Text
+    """A configured sink."""
+    since: Since | None = None
+    """Observed at this time or later: an age, or a time."""
+    match: dict[Annotated[str, AfterValidator(_key)], Globs] = Field(default={})
+    """Kind, phase, state, severity, type, account, region, job or labels.NAME → globs, of which one
+    must fit for every key."""
+    delivered: bool = False
+    """Also what the sink has taken; needs ``since``."""
+    dry_run: bool = False
+    """Only say what would be sent."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.delivered and self.since is None:
+            raise ValueError("delivered needs since")
+        return self
+
+    def selection(self) -> replaying.Selection:
+        """Return it as the outbox understands it."""
+        dead, taken = DeliveryStatus.DEAD, DeliveryStatus.DELIVERED
+        return replaying.Selection(
+            sink=self.sink,
+            statuses=(dead, taken) if self.delivered else (dead,),
+            since=self.since,
+            match=tuple((key, tuple(globs)) for key, globs in self.match.items()),
+        )
+
+
+class Changes:
+    """The handlers, each a method."""
+
+    def __init__(
+        self, live: Live, ledger: Ledger, reload: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        """``reload`` takes the configuration anew; without it that cannot be asked for."""
+        self._live = live
+        self._ledger = ledger
+        self._reload = reload
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return what is offered."""
+        resume, unknown = "/api/v1/sinks/{name}/resume", {404: "There is no such sink."}
+        refused = {422: "The configuration is refused, and the old one goes on."}
+        reload = Endpoint("POST", "/-/reload", self.reload, answers.Reloaded, problems=refused)
+        return (
+            Endpoint("POST", "/api/v1/replay", self.replay, answers.Replayed, body=Replay),
+            Endpoint("POST", resume, self.resume, answers.Resumed, problems=unknown),
+            *((reload,) if self._reload else ()),
+        )
+
+    async def replay(self, request: web.Request) -> web.Response:
+        """Send dead, or taken, deliveries of a sink again, in order, behind what waits."""
+        asked = await asking.body(Replay, request)
+        self._require(asked.sink, 422)
+        count = 0
+        first: list[str] = []
+        pages = replaying.replay(self._ledger, asked.selection(), dry_run=asked.dry_run)
+        async for page in pages:
+            count += len(page)
+            first += [event["id"] for event in page[: MOST_SHOWN - len(first)]]
+        self._live.wake(asked.sink)
+        told = answers.Replayed(
+            sink=asked.sink, count=count, dry_run=asked.dry_run, event_ids=first
+        )
+        return as_json(told)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Let a parked sink be sent to again, what waits first."""
+        name = request.match_info["name"]
+        self._require(name, 404)
+        resumed = await self._ledger.resume(name)
+        self._live.wake(name)
+        return as_json(answers.Resumed(resumed=resumed))
+
+    async def reload(self, _request: web.Request) -> web.Response:
+        """Read the configuration again, and let it take effect; all of it or nothing."""
+        assert self._reload is not None  # noqa: S101 -- only then there is a route
+        await self._reload()
+        return as_json(answers.Reloaded(reloaded=True))
+
+    def _require(self, sink: str, status: int) -> None:
+        known = [one.name for one in self._live.sinks()]
+        if sink not in known:
+            message = f"is none of the sinks: {', '.join(known) or 'there are none'}"
+            errors = [{"name": "sink", "message": message}]
+            raise RefusedError(status, f"sink {message}", errors=errors)

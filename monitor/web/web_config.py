@@ -1,0 +1,234 @@
+"""Reads the web configuration file, and reads it again when it, or what it names, changes."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+from pydantic import ValidationError
+
+from monitor import contents, logs
+from monitor.configuration import complaints, documents
+from monitor.configuration.layers import Layers
+from monitor.errors import ConfigurationError, Problem
+from monitor.web.web_config_form import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from monitor.configuration.documents import Node
+
+LARGEST = 1024 * 1024
+"""Bytes of the file."""
+RECHECK = 2.0
+"""Seconds between two comparisons of the files with what was last read of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file says; ``files`` are those that it rests on, itself first.
+
+    ``tls`` is ``None`` for plain HTTP. With ``sans``, a client's certificate must hold one.
+    """
+
+    files: tuple[Path, ...]
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+    sans: frozenset[str] = frozenset()
+    warnings: tuple[Problem, ...] = ()
+
+
+def read(path: Path) -> Loaded:
+    """Read the file; blocks.
+
+    Raises:
+        ConfigurationError: with everything that is wrong, or cannot be done here.
+    """
+    node = _parsed(path)
+    try:
+        form = WebConfig.model_validate(documents.plain(node))
+    except ValidationError as error:
+        found = complaints.complaints(error, Layers(None, node), root=(WebConfig,))
+        raise ConfigurationError(complaints.tidy(found)) from None
+    tls = form.tls_server_config
+    return Loaded(
+        files=(path, *(_files(tls, path.parent).values() if tls else ())),
+        users=form.basic_auth_users,
+        headers=form.http_server_config.headers,
+        tls=_context(tls, path.parent, node) if tls else None,
+        sans=frozenset(tls.client_allowed_sans) if tls else frozenset(),
+        warnings=tuple(_warnings(form, node)),
+    )
+
+
+def _parsed(path: Path) -> Node:
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is not text in UTF-8").lower()
+        _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
+    node, found = documents.parse(text, lambda line: f"{path}:{line}")
+    if node is None or found:
+        raise ConfigurationError(complaints.tidy(found))
+    if not isinstance(node.value, dict):
+        # A file that is just being written is empty too: that must not open the doors.
+        remedy = "begin with tls_server_config: or basic_auth_users:"
+        _refuse(node.place, "", "must be a map of keys to values", remedy)
+    return node
+
+
+def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
+    raise ConfigurationError([Problem(place, path, message, remedy)])
+
+
+def _warnings(form: WebConfig, node: Node) -> Sequence[Problem]:
+    if "http2" not in form.http_server_config.model_fields_set or not form.http_server_config.http2:
+        return ()
+    place = documents.place_of(node, ("http_server_config", "http2"))
+    message, remedy = "HTTP/1.1 is spoken all the same", "write false, or leave it out"
+    return (Problem(place, "http_server_config.http2", message, remedy, warning=True),)
+
+
+# TLS
+
+
+def _files(tls: TlsServer, directory: Path) -> dict[str, Path]:
+    named = {
+        "cert_file": tls.cert_file,
+        "key_file": tls.key_file,
+        "client_ca_file": tls.client_ca_file,
+    }
+    return {key: directory / name for key, name in named.items() if name}
+
+
+def _context(tls: TlsServer, directory: Path, node: Node) -> ssl.SSLContext:
+    files = _files(tls, directory)
+    problems = [*_disagreements(tls), *_unreadable(files)]
+    if not problems:
+        try:
+            return _made(tls, files)
+        except _UnusableError as error:
+            problems = [(error.key, error.message, error.remedy)]
+    at = ("tls_server_config",)
+    raise ConfigurationError(
+        [
+            Problem(documents.place_of(node, (*at, key)), f"{at[0]}.{key}", message, remedy)
+            for key, message, remedy in problems
+        ]
+    )
+
+
+class _UnusableError(Exception):
+    def __init__(self, key: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.key, self.message, self.remedy = key, message, remedy
+
+
+def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
+    found = []
+    anyone = tls.client_auth_type == "NoClientCert"
+    checks = {"client_ca_file": tls.client_ca_file, "client_allowed_sans": tls.client_allowed_sans}
+    for key in (key for key, value in checks.items() if anyone and value):
+        remedy = "add client_auth_type: RequireAndVerifyClientCert"
+        found.append((key, "is of no use without client_auth_type", remedy))
+    if not anyone and not tls.client_ca_file:
+        found.append(("client_auth_type", "needs client_ca_file", "add it"))
+    if VERSIONS[tls.min_version] > VERSIONS[tls.max_version]:
+        found.append(("min_version", "is above max_version", "lower it"))
+    if tls.cipher_suites and not any(CIPHERS[name] for name in tls.cipher_suites):
+        found.append(("cipher_suites", "names suites of TLS 1.3 only", "leave it out"))
+    return found
+
+
+def _unreadable(files: Mapping[str, Path]) -> list[tuple[str, str, str]]:
+    found = []
+    for key, path in files.items():
+        try:
+            with path.open("rb") as file:
+                file.read(1)
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or "not a path").lower()
+            words = f'"{documents.shown(str(path))}" cannot be read: {reason}'
+            found.append((key, words, "let the daemon's user read it"))
+    return found
+
+
+def _made(tls: TlsServer, files: Mapping[str, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = VERSIONS[tls.min_version]
+    context.maximum_version = VERSIONS[tls.max_version]
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if suites := [CIPHERS[name] for name in tls.cipher_suites if CIPHERS[name]]:
+        context.set_ciphers(":".join(suites))
+    for curve in tls.curve_preferences:
+        context.set_ecdh_curve(CURVES[curve])
+    _load(context, files)
+    context.verify_mode = CLIENTS[tls.client_auth_type]
+    return context
+
+
+def _load(context: ssl.SSLContext, files: Mapping[str, Path]) -> None:
+    try:
+        # With no password at hand, an encrypted key would be asked for on the terminal.
+        context.load_cert_chain(files["cert_file"], files["key_file"], password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = str(getattr(error, "reason", None) or "not PEM").replace("_", " ").lower()
+        message = f"and key_file are no certificate and its key ({reason})"
+        remedy = "both must be PEM, belong together, and the key not be encrypted"
+        raise _UnusableError("cert_file", message, remedy) from None
+    if "client_ca_file" in files:
+        try:
+            context.load_verify_locations(files["client_ca_file"])
+        except (ssl.SSLError, OSError):
+            words = ("client_ca_file", "holds no certificates", "they must be PEM")
+            raise _UnusableError(*words) from None
+
+
+# Over time
+
+
+class WebConfigFile:
+    """The file as it was last when it could be used."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it; blocks.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
+        self._path = path
+        self._log = logs.get()
+        self.loaded = read(path)
+        self._seen = contents.digest(self.loaded.files)
+
+    async def refresh(self) -> bool:
+        """Read it again if anything of it has changed; return whether it is another one now.
+
+        One that cannot be used leaves the old one in effect, and is told once.
+        """
+        return await anyio.to_thread.run_sync(self._refresh)
+
+    def _refresh(self) -> bool:
+        seen = contents.digest(self.loaded.files)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        try:
+            new = read(self._path)
+            if (new.tls is None) is not (self.loaded.tls is None):
+                message = "TLS cannot be turned on or off while running"
+                _refuse(str(self._path), "tls_server_config", message, "restart the monitor")
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self._log.error(logs.WEB_CONFIG_REFUSED, problem=str(problem))
+            return False
+        self.loaded, self._seen = new, contents.digest(new.files)
+        self._log.info(logs.WEB_CONFIG_LOADED, users=len(new.users))
+        return True
