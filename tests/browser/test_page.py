@@ -210,6 +210,20 @@ async def test_stuck_missing_and_blind_are_three_things(tmp_path):
     assert icons == 3
 
 
+async def test_banners_tell_a_refused_reload_and_a_source_that_cannot_be_seen(tmp_path):
+    async with site(tmp_path, mixed(), **trouble()) as here, tab(here.url) as shown:
+        await shown.live()
+        refused, unseen = await shown.page.locator("[data-live=head] .banner").all_inner_texts()
+        assert "The last reload was refused" in refused
+        assert "job-monitor.yaml:3: watches: unknown key" in refused
+        assert unseen.startswith("importexport/prod/us-east-1 cannot be seen.")
+        assert "1 of 2 sources cannot be seen" in await shown.text("#verdict")
+        here.live.refused, here.live.seen = (), [source()]
+        here.news.tell("anything")
+        await shown.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await shown.until("!document.querySelector('[data-live=head] .banner')")
+
+
 async def test_a_job_shows_its_transitions_and_who_was_told(tmp_path):
     job = followed(3, Phase.FAILED, sequence=2, reason="It broke.")
     async with site(tmp_path, [job]) as here:
