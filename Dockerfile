@@ -1,11 +1,14 @@
 # syntax=docker/dockerfile:1
 ARG PYTHON_IMAGE=python:3.13-slim
+# "full" adds the optional extras, such as apprise; each is a file in requirements/.
+ARG REQUIREMENTS=runtime
 
 FROM ${PYTHON_IMAGE} AS build
+ARG REQUIREMENTS
 WORKDIR /src
-COPY requirements/runtime.txt requirements/
+COPY requirements/${REQUIREMENTS}.txt requirements/
 RUN python3 -m venv /opt/job-monitor \
- && /opt/job-monitor/bin/python -m pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+ && /opt/job-monitor/bin/python -m pip install --no-cache-dir --require-hashes -r "requirements/${REQUIREMENTS}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY monitor monitor
 RUN /opt/job-monitor/bin/python -m pip install --no-cache-dir --no-deps . \

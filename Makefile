@@ -40,9 +40,13 @@ screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew
 
 lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv
-	@for set in runtime dev; do \
-	  extra=$$([ $$set = dev ] && echo "--group dev"); \
-	  $(BIN)/uv pip compile pyproject.toml $$extra --extra postgresql --python-version 3.11 \
+	@for set in runtime dev full; do \
+	  case $$set in \
+	    runtime) parts="--extra postgresql" ;; \
+	    dev) parts="--group dev --extra postgresql" ;; \
+	    full) parts="--all-extras --constraint requirements/runtime.txt --constraint requirements/dev.txt" ;; \
+	  esac; \
+	  $(BIN)/uv pip compile pyproject.toml $$parts --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 	    --upgrade --output-file requirements/$$set.txt || exit 1; \
 	done

@@ -145,9 +145,11 @@ class Daemon:
 
     async def _open_store(self, stack: AsyncExitStack) -> SqlStore:
         observe = self._metrics.store_commit_duration.observe
-        return await stack.enter_async_context(
+        store = await stack.enter_async_context(
             open_store(self._settings.store, self._clock, observe)
         )
+        self._metrics.ledger_id = store.ledger_id
+        return store
 
     async def _build(self, store: SqlStore, clients: Clients) -> None:
         router = Router(self._settings.routes, tuple(self._settings.sinks))
@@ -157,9 +159,8 @@ class Daemon:
         opener = partial(sinks.open_sink, clients=clients)
         self._telling = Telling(store, *shared, opener)
         self._polling = Polling(self._recorder, *shared, partial(self._source, clients))
-        self._metrics.ledger_id = store.ledger_id
-        followed, places = self._polling.followed, self._metrics.places
-        self._registry.register(JobCollector(places, followed, self._settings.metrics, self._clock))
+        followed, own = self._polling.followed, self._settings.metrics
+        self._registry.register(JobCollector(self._metrics.places, followed, own, self._clock))
 
     def _source(
         self, clients: Clients, watch: config.Watch, job_type: JobType, region: str
@@ -208,7 +209,7 @@ class Daemon:
         while True:
             last_pass = self._clock.now().timestamp() - self._polling.last_pass_age()
             self._metrics.last_pass.set(last_pass)
-            self._metrics.owned_quotas.set(len(list(self._polling.pollers())))
+            self._metrics.owned_quotas.set(sum(1 for _ in self._polling.pollers()))
             await self._show_outbox(store)
             await anyio.sleep(REFRESH)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from monitor import pacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from monitor.errors import SendError
     from monitor.interfaces import Random
@@ -32,6 +32,7 @@ class Condition:
         """Begin well."""
         self._random = random
         self._failed: set[str] = set()
+        self._refusing: set[str] = set()
         self._refused: dict[int, Delivery] = {}
         self._probes = 0
         self._rest_until = 0.0
@@ -44,12 +45,18 @@ class Condition:
     @property
     def refusing(self) -> bool:
         """Whether the sink refuses whatever it is sent."""
-        return len({delivery.key for delivery in self._refused.values()}) >= WIDESPREAD
+        return len(self._refusing) >= WIDESPREAD
 
-    @property
-    def refused(self) -> Sequence[Delivery]:
-        """What was refused since something was last taken."""
-        return tuple(self._refused.values())
+    def take_back(self, under_way: Collection[str]) -> Sequence[Delivery]:
+        """Hand out, once, what was refused since something was last taken.
+
+        Not that of the jobs (by key) of which a later event is ``under_way``: if that one
+        is taken, an earlier one must not come after it.
+        """
+        back = [delivery for delivery in self._refused.values() if delivery.key not in under_way]
+        for delivery in back:
+            del self._refused[delivery.id]
+        return back
 
     def rest(self, now: float) -> float:
         """Return the seconds for which nothing should be tried; ``now`` is monotonic."""
@@ -59,16 +66,27 @@ class Condition:
         """Note that an event was taken; return whether the sink was down before."""
         was_down = self.down
         self._failed.clear()
+        self._refusing.clear()
         self._refused.clear()
         self._probes, self._rest_until = 0, 0.0
         return was_down
 
+    def overtaken(self, key: str) -> None:
+        """Note that an event of a job may have arrived: what it was refused before stays so."""
+        gone = [number for number, one in self._refused.items() if one.key == key]
+        for number in gone:
+            del self._refused[number]
+
     def failed(self, delivery: Delivery, error: SendError, now: float) -> None:
         """Note that an event was not taken; ``now`` is monotonic."""
+        if error.reason.uncertain:
+            self.overtaken(delivery.key)
         if error.reason.retryable:
             self._fail(delivery.key, error.retry_after, now)
             return
         self._failed.clear()  # who refuses is there
+        if len(self._refusing) < WIDESPREAD:
+            self._refusing.add(delivery.key)
         if len(self._refused) == _REMEMBERED:
             del self._refused[next(iter(self._refused))]
         self._refused[delivery.id] = delivery

@@ -163,7 +163,6 @@ class Dispatcher:
         started = self._clock.monotonic()
         failures = await self._send(batch)
         self._metrics.delivery_duration.labels(self.name).observe(self._clock.monotonic() - started)
-        revived = self._condition.refused
         recovered = self._learn(batch, failures)
         self._free += 1
         if self._ready:
@@ -171,9 +170,9 @@ class Dispatcher:
         async with anyio.create_task_group() as tasks:
             for delivery in batch:
                 tasks.start_soon(self._settle, delivery, failures.get(delivery.id))
-        await self._keep_parking(revived)
         if recovered:
             await self._store.hasten(self.name)
+        await self._keep_parking(batch)
         for delivery in batch:
             del self._claimed[delivery.id]
         self._wake.set()
@@ -183,6 +182,9 @@ class Dispatcher:
         recovered = False
         for delivery in batch:
             error = failures.get(delivery.id)
+            if error is None and self.parked:
+                self._condition.overtaken(delivery.key)
+                continue
             if error is None:
                 recovered |= self._condition.taken()
                 continue
@@ -258,14 +260,23 @@ class Dispatcher:
         while self._ready:
             del self._claimed[self._ready.popleft().id]
 
-    async def _keep_parking(self, revived: Sequence[Delivery]) -> None:
-        """Write down that the sink is parked; it refused ``revived`` for no fault of theirs.
+    async def _keep_parking(self, ended: Sequence[Delivery]) -> None:
+        """Write down that the sink is parked, and take back what it refused for no fault of theirs.
 
-        Their deaths were asked for before, and so they are written before this.
+        Their deaths were asked for before, and so they are written before this. A death that
+        something later of its job may overtake, which is under way, is not taken back before
+        that one has ``ended``: order comes first, and a crash meanwhile leaves it dead.
         """
-        if self._parking and not self._parking_kept:
+        if self._parking is None:
+            return
+        self._drop_ready()
+        under_way = {one.key for one in self._claimed.values()} - {one.key for one in ended}
+        revived = self._condition.take_back(under_way)
+        if not self._parking_kept:
             await self._store.park(self._parking, revived)
             self._parking_kept = True
+        elif revived:
+            await self._store.revive(revived)
 
     async def _while_parked(self) -> float:
         """Let what is too old die; notice when somebody has resumed the sink."""
@@ -273,6 +284,8 @@ class Dispatcher:
             return LONGEST_PAUSE
         if await self._stored_parking():
             return 0 if await self._expire() else LONGEST_PAUSE
+        if len(self._claimed) > len(self._ready):
+            return LONGEST_PAUSE  # until the last attempt from before has ended
         self._drop_ready()  # what was read while it was being parked may stand second in line now
         self._parking, self._parking_kept = None, False
         self._condition = Condition(self._random)
@@ -293,7 +306,8 @@ class Dispatcher:
         return bool(old)
 
     async def _give_up(self, delivery: Delivery, now: datetime) -> None:
-        settlement = Settlement(delivery, DeliveryStatus.DEAD, now, error=_TOO_OLD)
+        dead = DeliveryStatus.DEAD
+        settlement = Settlement(delivery, dead, now, error=_TOO_OLD, attempted=False)
         await self._store.settle(settlement)
         self._metrics.deliveries.labels(self.name, settlement.status.value).inc()
         late = SendError(SendReason.TIMEOUT, _TOO_OLD)

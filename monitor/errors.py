@@ -63,6 +63,16 @@ class SendReason(StrEnum):
         """Whether the receiver asked for nothing more to be sent."""
         return self is SendReason.GONE
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether the receiver may have taken the event all the same."""
+        return self in {
+            SendReason.TIMEOUT,
+            SendReason.CONNECTION,
+            SendReason.SERVER_ERROR,
+            SendReason.INTERNAL,
+        }
+
 
 class MonitorError(Exception):
     """Base of all errors of the monitor."""

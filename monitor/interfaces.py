@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -114,6 +115,19 @@ class Sink(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a plug-in is told of the place that its sink has in the monitor.
+
+    An attempt is broken off after ``timeout`` seconds; at most ``concurrency`` are under way
+    at once.
+    """
+
+    name: str
+    timeout: float
+    concurrency: int
+
+
 class Store(Protocol):
     """The durable memory; raises StoreError when it cannot be trusted any more."""
 
@@ -155,6 +169,10 @@ class Store(Protocol):
 
     async def park(self, parking: model.Parking, revived: Sequence[model.Delivery]) -> None:
         """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
+        ...
+
+    async def revive(self, revived: Sequence[model.Delivery]) -> None:
+        """Make the dead among ``revived`` pending again, in their old places."""
         ...
 
     async def parkings(self) -> Sequence[model.Parking]:

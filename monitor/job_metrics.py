@@ -53,10 +53,11 @@ class JobCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        jobs = list(self._followed())
+        # Kept only where it is needed: so many new objects at once wake the garbage collector.
+        jobs = list(self._followed()) if self._settings.per_job else self._followed()
         yield from _totals(list(self._places), jobs)
         if self._settings.per_job:
-            yield from self._each(jobs)
+            yield from self._each(list(jobs))
 
     def _each(self, jobs: Sequence[FollowedJob]) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the quietest are cut."""
@@ -89,8 +90,10 @@ def _totals(places: Iterable[Place], jobs: Iterable[FollowedJob]) -> Iterator[Me
     """Yield how many jobs there are at each place, by what is to be said of them."""
     tally: Counter[tuple[Place, str]] = Counter()
     for each in jobs:
-        place = (each.job.type, each.job.account, each.job.region)
-        tally.update((place, what) for what in _traits(each))
+        job = each.job
+        place = (job.type, job.account, job.region)
+        for what in _traits(each):
+            tally[place, what] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from monitor.inquiry import Inquiry
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
+    from monitor.model import Snapshot
     from monitor.recorder import Recorder
 
 NEEDS_A_PERSON = frozenset({LookReason.MISSING, LookReason.CONFIG, LookReason.AUTH})
 """Failures that the log names for each job; the others befall all jobs of a source alike."""
+
+
+def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
+    """Return the seconds between looks; a job that ended may still change, but slowly."""
+    if snapshot is None or not snapshot.phase.terminal:
+        return tracked.interval
+    return max(tracked.interval, tracked.following.job_type.grace_interval)
 
 
 class Looker:
@@ -62,20 +70,13 @@ class Looker:
         grace = tracked.following.job_type.grace
         return snapshot is not None and pacing.is_finished(snapshot, grace, self._clock.now())
 
-    def interval(self, tracked: Tracked) -> float:
-        """Return the seconds between looks; a job that ended may still change, but slowly."""
-        snapshot = self._recorder.snapshot(tracked.job.key)
-        ended = snapshot is not None and snapshot.phase.terminal
-        slow = tracked.following.job_type.grace_interval
-        return max(tracked.interval, slow) if ended else tracked.interval
-
     def _next_delay(self, tracked: Tracked) -> float | None:
         if self.is_finished(tracked):
             self._agenda.drop(tracked)
             return None
-        interval = self.interval(tracked)
+        pause = interval(tracked, self._recorder.snapshot(tracked.job.key))
         now = self._clock.monotonic()
-        return pacing.next_turn(now, interval, pacing.phase_of(tracked.job.key, interval)) - now
+        return pacing.next_turn(now, pause, pacing.phase_of(tracked.job.key, pause)) - now
 
     async def _failed(self, tracked: Tracked, error: LookError) -> float:
         delay = await self._retry_delay(tracked, error)

@@ -228,7 +228,7 @@ class Delivery:
 
     ``event`` is the CloudEvent as it will be sent; ``key`` is the key of the job
     (or source) it is about, within which order is kept. ``attempts`` counts
-    the tries that have failed so far.
+    the attempts so far, all of which failed.
     """
 
     id: int
@@ -253,7 +253,7 @@ class Settlement:
     """What became of one attempt to deliver.
 
     ``due_at`` is set where the delivery stays pending. ``error`` is a short text
-    without secrets.
+    without secrets. What is given up without having been tried is not ``attempted``.
     """
 
     delivery: Delivery
@@ -261,6 +261,7 @@ class Settlement:
     at: datetime
     due_at: datetime | None = None
     error: str | None = None
+    attempted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

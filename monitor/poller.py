@@ -10,7 +10,7 @@ import anyio
 from monitor import pacing
 from monitor.agenda import Agenda, Discovery, Tracked
 from monitor.inquiry import Inquiry
-from monitor.look import Looker
+from monitor.look import Looker, interval
 from monitor.standing import FollowedJob, standing
 from monitor.sweep import Sweeper
 
@@ -99,14 +99,9 @@ class Poller:
         return self._inquiry.seen()
 
     def _standing(self, tracked: Tracked) -> FollowedJob:
-        return standing(
-            tracked,
-            self._recorder.snapshot(tracked.job.key),
-            self._looker.interval(tracked),
-            finished=tracked.due == pacing.NEVER,
-            now=self._clock.now(),
-            monotonic=self._clock.monotonic(),
-        )
+        snapshot = self._recorder.snapshot(tracked.job.key)
+        own = interval(tracked, snapshot)
+        return standing(tracked, snapshot, own, self._clock.now(), self._clock.monotonic())
 
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""

@@ -87,7 +87,7 @@ class Polling:
         yield from self._pollers.values()
 
     def followed(self) -> Iterator[FollowedJob]:
-        """Yield how every job stands; from any thread."""
+        """Yield how every job of every watch stands; from any thread."""
         for poller in list(self._pollers.values()):
             yield from poller.followed()
 

@@ -23,9 +23,9 @@ class FollowedJob:
 
     ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is in seconds,
     and what passes between two looks as things stand. ``looked_at`` is when a look at it was
-    last answered, be it that there is no such job; ``None`` if never. ``next_look_at`` is
-    an estimate, ``None`` if there is none: the job is ``finished``. ``failing`` is why the
-    last look brought nothing. A finished job is neither stuck nor blind.
+    last answered, be it that there is no such job; ``None`` if never. ``next_look_at`` is an
+    estimate (now, if it is overdue); ``None`` if there is none, as the job is ``finished``.
+    ``failing`` is why the last look brought nothing. A finished job is neither stuck nor blind.
     """
 
     job: Job
@@ -54,13 +54,14 @@ def standing(
     tracked: Tracked,
     snapshot: Snapshot | None,
     interval: float,
-    *,
-    finished: bool,
     now: datetime,
     monotonic: float,
 ) -> FollowedJob:
     """Return how a job stands; ``interval`` is its own, in seconds."""
     pace = max(interval, tracked.pace)
+    # Once read: a scrape reads while the loop may bring the job to its end.
+    due = tracked.due
+    finished = due == pacing.NEVER
     blind = pacing.is_blind(tracked.heard_at, pace, tracked.blind_after, monotonic)
     following = tracked.following
     return FollowedJob(
@@ -70,13 +71,8 @@ def standing(
         snapshot=snapshot,
         interval=pace,
         looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
-        next_look_at=None if finished else _moment(tracked.due - monotonic, now),
+        next_look_at=None if finished else now + timedelta(seconds=max(0.0, due - monotonic)),
         failing=tracked.failing,
         finished=finished,
         blind=blind and not finished,
     )
-
-
-def _moment(seconds: float, now: datetime) -> datetime | None:
-    """Return the moment in so many seconds; what is overdue is due at once."""
-    return now + timedelta(seconds=max(0.0, seconds)) if seconds < pacing.NEVER else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import concurrent.futures
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -31,6 +32,7 @@ from monitor.stores.sql import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -312,35 +314,44 @@ class ScriptedSink:
         self.taken.extend(events)
 
 
-@contextmanager
-def _held() -> Iterator[None]:
-    """Let virtual time wait for a thread, which it cannot see by itself."""
-    loop = asyncio.get_running_loop()
-    thread = loop.create_future()
-    waited_for: set[Any] = getattr(loop, "_LoopTimeEventLoop__sync_futures", set())
-    waited_for.add(thread)
-    try:
-        yield
-    finally:
-        thread.set_result(None)
+class _OneByOne(SimpleQueue[Any]):
+    """The work for the thread of an SQLite connection: whoever gives it waits for it.
+
+    The loop stands still meanwhile, and virtual time with it; the answer comes in the loop's
+    next round. So one random seed makes one world, however fast the machine is.
+    """
+
+    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
+        future, function = item
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def work() -> Any:
+            try:
+                answer.set_result(function())
+            except BaseException as error:  # noqa: BLE001 -- it is raised where it is awaited
+                answer.set_exception(error)
+                return None
+            return answer.result()
+
+        super().put_nowait((None, work))
+        concurrent.futures.wait([answer])
+        if future:
+            future.get_loop().call_soon(_settle, future, answer)
 
 
-def _holding(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def hold(*args: Any, **kwargs: Any) -> Any:
-        with _held():
-            return await method(*args, **kwargs)
-
-    return hold
+def _settle(future: asyncio.Future[Any], answer: concurrent.futures.Future[Any]) -> None:
+    if future.done():
+        return
+    if error := answer.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(answer.result())
 
 
 @asynccontextmanager
 async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore]:
     """A real SQLite store; while its threads work, virtual time stands still."""
-    connection = aiosqlite.core.Connection
-    methods: dict[str, Any] = {
-        name: _holding(getattr(connection, name)) for name in ("_execute", "_connect", "close")
-    }
-    with patch.multiple(connection, **methods):
+    with patch.object(aiosqlite.core, "SimpleQueue", _OneByOne):
         async with open_store(f"sqlite://{directory}/state.db", clock) as store:
             yield store
 

@@ -1,16 +1,52 @@
 """What every test needs."""
 
 import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from tests import moto_kit
+from monitor import events, simulator
+from tests import made, moto_kit
+from tests.contracts.sink_kit import check_received
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_stray_event_loop():
     """Say that there is no loop yet: asked for one by a plug-in, asyncio would make and leak it."""
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def made_events(monkeypatch):
+    """Check every event that the test made, here or in its processes, when it is over."""
+    with tempfile.TemporaryDirectory(prefix="made-events-") as directory:
+        kept = made.MadeEvents(Path(directory))
+        kept.directory.chmod(0o777)  # some processes run as somebody else
+        monkeypatch.setattr(events, "cloud_event", kept.keeping(events.cloud_event))
+        monkeypatch.setenv(made.KEPT, directory)
+        monkeypatch.setenv("PYTHONPATH", made.search_path())
+        yield kept
+        kept.check()
+
+
+@pytest.fixture(autouse=True)
+def received_events(monkeypatch):
+    """Check what the receivers of all simulators got, when the test is over."""
+    logs = []
+    running = simulator.running
+
+    @asynccontextmanager
+    async def noted(*args, **settings):
+        async with running(*args, **settings) as sim:
+            logs.append(sim.truth.received)
+            yield sim
+
+    monkeypatch.setattr(simulator, "running", noted)
+    yield
+    for received in logs:
+        check_received(received)
 
 
 @pytest.fixture(scope="session")

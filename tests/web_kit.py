@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from aiohttp import web
+
     from monitor.errors import LookReason
     from monitor.stores.sql import SqlStore
+    from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
 
@@ -109,6 +112,7 @@ class Site:
         self.live = live
         self.news = news
         self.url = ""
+        self.app: web.Application
         self.session: aiohttp.ClientSession
 
     async def record(self, number: int = 1, sequence: int = 1, **changed: Any) -> None:
@@ -155,26 +159,31 @@ class Site:
 
 @asynccontextmanager
 async def open_site(
-    directory: Path, live: Live | None = None, within: float = 60.0, **more: Any
+    directory: Path,
+    live: Live | None = None,
+    within: float = 60.0,
+    web_config: WebConfigFile | None = None,
+    parts: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> AsyncIterator[Site]:
-    """Serve the API over a new store; ``more`` goes to ``create_app``."""
+    """Serve the API over a new store; ``parts`` goes to it, ``more`` to ``create_app``."""
     live, news = live or Live(), News()
     registry = CollectorRegistry()
     Metrics(registry, "1.2.3")
     with anyio.fail_after(within):
         async with open_store(f"sqlite:///{directory}/state.db", SettableClock()) as store:
             site = Site(store, live, news)
-            app = create_app(
+            app = site.app = create_app(
                 registry=registry,
                 health=live,
                 store=store,
                 configured=lambda: True,
                 version="1.2.3",
-                api=Parts(live, store, news),
+                api=Parts(live, store, news, **parts or {}),
                 **more,
             )
             async with (
-                serving(app, "127.0.0.1", 0) as site.url,
+                serving(app, "127.0.0.1", 0, web_config) as site.url,
                 aiohttp.ClientSession(site.url) as site.session,
             ):
                 yield site

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from monitor import configuration, examination
-from monitor.cli import options, ways
+from monitor.cli import late, options, ways
 from monitor.cli.options import Format
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ def check(config: options.Config = None, output: options.Output = Format.TABLE) 
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
     draft = options.read_own(config)
     settings = draft.settings
-    _, found = examination.examine(draft)
+    _, found = late.examination.examine(draft)
     warnings = [problem for problem in found if problem.warning]
     if warnings and len(warnings) < len(found):
-        typer.echo(configuration.report(warnings), err=True)
-    examination.refuse(found)
+        typer.echo(late.configuration.report(warnings), err=True)
+    late.examination.refuse(found)
     typer.echo(_json(settings, warnings) if output is Format.JSON else _table(settings, warnings))
 
 

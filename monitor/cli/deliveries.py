@@ -9,8 +9,7 @@ import anyio
 import orjson
 import typer
 
-from monitor import app
-from monitor.cli import options, selecting, tables
+from monitor.cli import late, options, selecting, tables
 from monitor.cli.options import Format
 from monitor.model import DeliveryStatus  # noqa: TC001 -- typer reads the annotation
 
@@ -43,7 +42,9 @@ def list_(
 async def _list(
     settings: Settings, sink: str | None, status: DeliveryStatus | None, limit: int, job: str | None
 ) -> Sequence[StoredDelivery]:
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
+        if sink is not None:
+            await selecting.require_known_sink(settings, store, sink)
         return await store.deliveries(sink, status, limit, job)
 
 
@@ -87,5 +88,5 @@ def show(
 
 
 async def _show(settings: Settings, number: int) -> tuple[StoredDelivery, Mapping[str, Any]] | None:
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
         return await store.delivery(number)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from monitor import app, config, logs, simulator
-from monitor.cli import signals
+from monitor.cli import late, selecting, signals
 from monitor.cli.lines import transition_line
 from monitor.cli.simulate import load
 
@@ -35,7 +34,7 @@ def demo(
 ) -> None:
     """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
     seconds = _seconds(duration)
-    logs.configure("console", "warning")
+    late.logs.configure("console", "warning")
     _shield_environment()
     with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
         anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
@@ -43,9 +42,9 @@ def demo(
 
 def _seconds(duration: str | None) -> float | None:
     try:
-        return config.parse_duration(duration) if duration else None
+        return late.config.parse_duration(duration) if duration else None
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--duration") from None
+        raise selecting.mistake("--duration", str(error)) from None
 
 
 def _shield_environment() -> None:
@@ -66,15 +65,15 @@ def _shield_environment() -> None:
 
 
 async def _demo(
-    scenario: simulator.Scenario, directory: Path, listen: str, seconds: float | None
+    scenario: late.simulator.Scenario, directory: Path, listen: str, seconds: float | None
 ) -> None:
     stop = anyio.Event()
-    async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
+    async with late.simulator.running(scenario) as running, anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)
         tasks.start_soon(_stop_after, seconds, stop)
         shown = Shown(running)
         settings = _settings(running, directory, listen)
-        await app.Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
+        await late.app.Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
     shown.summary()
 
@@ -85,11 +84,13 @@ async def _stop_after(seconds: float | None, stop: anyio.Event) -> None:
         stop.set()
 
 
-def _settings(running: simulator.Simulator, directory: Path, listen: str) -> config.Settings:
+def _settings(
+    running: late.simulator.Simulator, directory: Path, listen: str
+) -> late.config.Settings:
     secret = directory / "webhook-secret"
     secret.write_text(SECRET)
     endpoints = {"panorama": running.url, "importexport": running.url}
-    return config.Settings.model_validate(
+    return late.config.Settings.model_validate(
         {
             "accounts": {"demo": {"endpoint_urls": endpoints}},
             "watches": [
@@ -135,12 +136,12 @@ def _settings(running: simulator.Simulator, directory: Path, listen: str) -> con
 class Shown:
     """What the demo prints."""
 
-    def __init__(self, running: simulator.Simulator) -> None:
+    def __init__(self, running: late.simulator.Simulator) -> None:
         """Tell of this simulation."""
         self._simulator = running
         self._transitions = 0
 
-    def addresses(self, running: app.Running) -> None:
+    def addresses(self, running: late.app.Running) -> None:
         """Print where to look."""
         typer.echo(f"Watching simulated AWS jobs; see them at {running.url}/")
         typer.echo(f"Metrics at {running.url}/metrics")

@@ -74,7 +74,9 @@ def main() -> None:
 def _outcome() -> int:
     code = 0
     try:
-        app()
+        code = app(standalone_mode=False) or 0
+    except* typer.TyperException as group:
+        code = _tell_usage(group)
     except* ConfigurationError as group:
         code = _tell(group, USAGE)
     except* StoreLockedError as group:
@@ -91,6 +93,26 @@ def _outcome() -> int:
         typer.echo(f"error: a fault of job-monitor itself:\n{redaction.describe(group)}", err=True)
         code = SOFTWARE
     return code
+
+
+def _tell_usage(group: BaseExceptionGroup[typer.TyperException]) -> int:
+    for error in leaves(group):
+        # It is empty where help was printed instead.
+        if text := " ".join(error.format_message().split()):
+            typer.echo(f"error: {_usage(text, error)}", err=True)
+    return USAGE
+
+
+def _usage(text: str, error: typer.TyperException) -> str:
+    """Say what is wrong with the command line, and where to read on."""
+    text, _, near = text.removesuffix(".").partition(" (Possible options: ")
+    near = near.removesuffix(")")
+    text = f"{text[0].lower()}{text[1:]}".replace("option: ", "option ").replace(
+        "Value error, ", ""
+    )
+    context = getattr(error, "ctx", None)
+    remedy = f"try: {context.command_path if context else app.info.name} --help"
+    return f"{text} (did you mean {near}? {remedy})" if near else f"{text} ({remedy})"
 
 
 def _tell(group: BaseExceptionGroup[MonitorError], code: int) -> int:

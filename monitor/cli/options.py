@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor import configuration, examination
-from monitor.config import Settings
+from monitor.cli import late
 from monitor.errors import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+    from monitor.configuration import Draft
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -42,7 +45,7 @@ def load(config: list[Path] | None) -> Settings:
     Raises:
         ConfigurationError: with every value that cannot be read.
     """
-    return configuration.load(_paths(config), os.environ)
+    return late.configuration.load(_paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
@@ -54,18 +57,18 @@ def load_own(config: list[Path] | None) -> Settings:
     """
     draft = read_own(config)
     if draft.problems:
-        examination.refuse(examination.examine(draft)[1])
+        late.examination.refuse(late.examination.examine(draft)[1])
     return draft.settings
 
 
-def read_own(config: list[Path] | None) -> configuration.Draft:
+def read_own(config: list[Path] | None) -> Draft:
     """Read what can be read of the configuration, of which there must be some.
 
     Raises:
         ConfigurationError: nothing at all is configured.
     """
-    draft = configuration.read(_paths(config), os.environ)
-    if config or draft.problems or draft.settings != Settings():
+    draft = late.configuration.read(_paths(config), os.environ)
+    if config or draft.problems or draft.settings != late.config.Settings():
         return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from monitor import examples, sinks
-from monitor.cli import options
+from monitor import examples
+from monitor.cli import late, options, selecting
 from monitor.cli.options import Format
-from monitor.configuration.complaints import one_of
-from monitor.errors import ConfigurationError, Problem
 from monitor.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monitor.config import Settings, Sink
     from monitor.sinks.preview import Preview
 
 
@@ -34,25 +31,19 @@ def render(
 
     Secrets are shown as ***.
     """
-    settings = _sink(options.load_own(config), sink)
+    settings = options.load_own(config)
+    selecting.require_sink(settings, sink, "--sink")
     kinds = [_kind(each) for each in kind or Kind]
-    previews = sinks.previews(sink, settings, [examples.event(each) for each in kinds])
+    events = [examples.event(each) for each in kinds]
+    previews = late.sinks.previews(sink, settings.sinks[sink], events)
     typer.echo(_json(kinds, previews) if output is Format.JSON else _text(kinds, previews))
-
-
-def _sink(settings: Settings, name: str) -> Sink:
-    if name in settings.sinks:
-        return settings.sinks[name]
-    message = f'unknown sink "{name}"'
-    raise ConfigurationError([Problem("", "--sink", message, one_of(name, settings.sinks))])
 
 
 def _kind(text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        message = f'unknown kind "{text}"'
-        raise ConfigurationError([Problem("", "--kind", message, one_of(text, Kind))]) from None
+        raise selecting.unknown("--kind", "kind", text, Kind) from None
 
 
 def _json(kinds: Sequence[Kind], previews: Sequence[Preview]) -> str:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor import app
 from monitor import replay as replaying
-from monitor.cli import options, selecting, tables
+from monitor.cli import late, options, selecting, tables
 from monitor.cli.options import Format
 from monitor.model import DeliveryStatus
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
+    from monitor.stores.sql import SqlStore
 
 _MOST_SHOWN = 1000
 
@@ -41,11 +41,11 @@ def replay(
 ) -> None:
     """Send dead deliveries again, in order, behind what waits; a daemon does the sending."""
     if delivered and since is None:
-        raise typer.BadParameter("needs --since", param_hint="--delivered")
+        raise selecting.mistake("--delivered", "is without --since", "add --since 2h or the like")
     settings = options.load_own(config)
     dead, taken = DeliveryStatus.DEAD, DeliveryStatus.DELIVERED
     selection = replaying.Selection(
-        sink=selecting.require_sink(settings, sink),
+        sink=sink,
         statuses=(dead, taken) if delivered else (dead,),
         since=selecting.moment(since),
         match=selecting.matches(match or ()),
@@ -60,6 +60,19 @@ def replay(
     typer.echo(f"{count} transition{'' if count == 1 else 's'} {verb} sent to {sink} again.")
 
 
+async def _check(
+    settings: Settings,
+    selection: replaying.Selection,
+    store: SqlStore,
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    await selecting.require_known_sink(settings, store, selection.sink)
+    if selection.sink not in settings.sinks and not dry_run:
+        message = f'"{selection.sink}" is configured no more, so nothing would send to it'
+        raise selecting.mistake("--sink", message, "configure it again, or ask with --dry-run")
+    await selecting.require_places(selection.match, settings, store)
+
+
 async def _replay(
     settings: Settings,
     selection: replaying.Selection,
@@ -68,7 +81,8 @@ async def _replay(
     """Return how many were chosen, and the first of them."""
     count = 0
     first: list[dict[str, Any]] = []
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
+        await _check(settings, selection, store, dry_run)
         async for page in replaying.replay(store, selection, dry_run=dry_run):
             count += len(page)
             first += [_row(event) for event in page[: _MOST_SHOWN - len(first)]]

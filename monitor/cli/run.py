@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import anyio
 
-from monitor import app, logs
-from monitor.cli import options, signals
+from monitor.cli import late, options, signals
 
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
     signals.prepare()
     settings = options.load_own(config)
-    logs.configure(settings.log.format, settings.log.level)
-    anyio.run(_run, app.Daemon(settings))
+    late.logs.configure(settings.log.format, settings.log.level)
+    anyio.run(_run, late.app.Daemon(settings))
 
 
-async def _run(daemon: app.Daemon) -> None:
+async def _run(daemon: late.app.Daemon) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)

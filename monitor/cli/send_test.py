@@ -11,8 +11,8 @@ import anyio
 import orjson
 import typer
 
-from monitor import app, events, examples
-from monitor.cli import options, selecting
+from monitor import events, examples
+from monitor.cli import late, options, selecting
 from monitor.cli.options import Format
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Kind
@@ -72,7 +72,7 @@ def _event() -> dict[str, Any]:
 
 async def _send(settings: Settings, name: str, event: Mapping[str, Any]) -> SendError | None:
     timeout = settings.sinks[name].timeout
-    async with app.open_sink(settings, name) as sink:
+    async with late.app.open_sink(settings, name) as sink:
         try:
             with anyio.fail_after(timeout):
                 await sink.send([event])

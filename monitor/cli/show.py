@@ -8,8 +8,8 @@ import anyio
 import orjson
 import typer
 
-from monitor import events, single_look
-from monitor.cli import options
+from monitor import events
+from monitor.cli import late, options
 from monitor.cli.options import Format
 from monitor.errors import LookError, LookReason
 
@@ -30,7 +30,7 @@ def show(
 ) -> None:
     """Look once at one job and print what AWS says; records and sends nothing."""
     settings = options.load(config)
-    look = single_look.SingleLook(settings, type_, account, region, job_id)
+    look = late.single_look.SingleLook(settings, type_, account, region, job_id)
     try:
         seen, verdict = anyio.run(look.once)
     except LookError as error:

@@ -8,8 +8,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from monitor import simulator
-from monitor.cli import signals
+from monitor.cli import late, signals
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, Problem
 
@@ -40,22 +39,22 @@ def simulate(
         raise ConfigurationError(told) from None
 
 
-def load(name: str) -> simulator.Scenario:
+def load(name: str) -> late.simulator.Scenario:
     """Read a built-in scenario by its name, or one from a file.
 
     Raises:
         ConfigurationError: there is none such, or it is wrong.
     """
-    built_in = simulator.SCENARIOS / f"{name}.yaml"
+    built_in = late.simulator.SCENARIOS / f"{name}.yaml"
     try:
-        return simulator.Scenario.load(built_in if built_in.is_file() else Path(name))
-    except simulator.ScenarioError as error:
+        return late.simulator.Scenario.load(built_in if built_in.is_file() else Path(name))
+    except late.simulator.ScenarioError as error:
         problems = [Problem("", "", line) for line in str(error).splitlines()]
         raise ConfigurationError(problems) from None
 
 
 async def _simulate(
-    scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
+    scenario: late.simulator.Scenario, listen: str, receiver: str, directory: Path | None
 ) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
@@ -66,9 +65,9 @@ async def _simulate(
 
 
 async def _serve(
-    scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
+    scenario: late.simulator.Scenario, listen: str, receiver: str, directory: Path | None
 ) -> None:
-    await simulator.serve_forever(
+    await late.simulator.serve_forever(
         scenario,
         listen=listen,
         receiver=receiver,

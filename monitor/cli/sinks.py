@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor import app
-from monitor.cli import options, selecting, tables
+from monitor.cli import late, options, selecting, tables
 from monitor.cli.options import Format
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def list_(config: options.Config = None, output: options.Output = Format.TABLE) 
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
         backlogs = {each.sink: each for each in await store.backlog()}
         parked = {each.sink: each for each in await store.parkings()}
     names = dict.fromkeys((*settings.sinks, *sorted(backlogs.keys() | parked.keys())))
@@ -63,5 +62,5 @@ def resume(
 
 
 async def _resume(settings: Settings, name: str) -> bool:
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
         return await store.resume(name)

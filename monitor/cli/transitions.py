@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor import app
-from monitor.cli import options, selecting, tables
+from monitor.cli import late, options, selecting, tables
 from monitor.cli.options import Format
 from monitor.model import Kind
 
@@ -47,8 +46,7 @@ def _kinds(glob: str | None) -> Collection[str] | None:
         return None
     found = [kind.value for kind in Kind if fnmatchcase(kind.value, glob)]
     if not found:
-        known = ", ".join(kind.value for kind in Kind)
-        raise typer.BadParameter(f"fits no kind; there are {known}", param_hint="--kind")
+        raise selecting.unknown("--kind", "kind", glob, Kind)
     return found
 
 
@@ -59,7 +57,7 @@ async def _list(
     kinds: Collection[str] | None,
     limit: int,
 ) -> Sequence[tuple[int, Mapping[str, Any]]]:
-    async with app.open_ledger(settings) as store:
+    async with late.app.open_ledger(settings) as store:
         return await store.history(job, since, kinds, limit)
 
 

@@ -11,8 +11,8 @@
 """
 
 from monitor.configuration.checks import problems
-from monitor.configuration.complaints import report
+from monitor.configuration.complaints import report, similar
 from monitor.configuration.loading import Draft, load, read
 from monitor.configuration.yaml_files import files
 
-__all__ = ["Draft", "files", "load", "problems", "read", "report"]
+__all__ = ["Draft", "files", "load", "problems", "read", "report", "similar"]

@@ -2,7 +2,8 @@
 
 ``JOB_MONITOR_SERVER__LISTEN`` is ``server.listen``; ``JOB_MONITOR_WATCHES__0__INTERVAL``
 is the interval of the first watch; lists and maps are written as YAML or JSON. An empty
-variable counts as not set.
+variable counts as not set. What a plug-in's sink can be told is known to the plug-in alone:
+there, any key may be set, and a text that begins with a bracket is a list or a map.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_settings import EnvSettingsSource
 
-from monitor.config import Settings
+from monitor.config import PluginSink, Settings, plugin_names
 from monitor.configuration import complaints, documents, shapes
 from monitor.configuration.documents import Node, Path, dotted, shown
 from monitor.configuration.layers import Layers
@@ -54,7 +55,7 @@ class Environment(EnvSettingsSource):
         self.problems: list[Problem] = []
         self.gaps: list[Path] = []
         self.whole = True
-        for words in sorted(self.env_vars, key=lambda words: (words.count("__"), words)):
+        for words in sorted(self.env_vars, key=_order):
             self._take(words, self.env_vars[words] or "", files)
 
     def __call__(self) -> dict[str, Any]:
@@ -89,6 +90,11 @@ class Environment(EnvSettingsSource):
             self.tree = _put(layers, path, value) if value else self.tree
 
 
+def _order(words: str) -> tuple[int, bool, str]:
+    """Put what holds others before them, and a ``type`` before what it decides on."""
+    return words.count("__"), not words.upper().endswith("__TYPE"), words
+
+
 def _injected(words: str, text: str) -> bool:
     """Whether Kubernetes set the variable, for this Service or one whose name begins so."""
     if _SERVICE.fullmatch(words):
@@ -102,6 +108,8 @@ def _target(words: list[str], layers: Layers) -> tuple[Path | None, Shape]:
     node: Layers | None = layers
     shape = shapes.ROOT
     for word in words:
+        if _is_plugin(node, shape):
+            shape = (PluginSink,) if word.lower() in shapes.keys((PluginSink,)) else shapes.UNKNOWN
         token = _token(word, node, shape)
         shape = shapes.step(shape, token) if token is not None else ()
         if token is None or not shape:
@@ -117,10 +125,17 @@ def _token(word: str, node: Layers | None, shape: Shape) -> str | int | None:
     if shapes.is_list(shape):
         length = len(value) if isinstance(value, list) else 0
         return int(word) if re.fullmatch(r"[0-9]{1,6}", word) and int(word) <= length else None
-    if shapes.is_free_map(shape):
+    if shapes.is_free_map(shape) or shapes.is_unknown(shape):
         known = value if isinstance(value, dict) else {}
         return next((key for key in known if _folded(key) == _folded(word)), _own(word))
     return word.lower()
+
+
+def _is_plugin(node: Layers | None, shape: Shape) -> bool:
+    """Whether it is a sink whose settings a plug-in knows, and not this program."""
+    written = node.step("type") if node and PluginSink in shape else None
+    kind = written.value if written else None
+    return isinstance(kind, str) and kind not in shapes.kinds(shape) and kind in plugin_names()
 
 
 def _folded(key: str) -> str:
@@ -136,7 +151,9 @@ def _value(name: str, text: str, path: Path, shape: Shape) -> tuple[Node | None,
     place = f"environment {name}"
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         return None, [Problem(place, dotted(path), "is not text in UTF-8")]
-    if shapes.is_plain(shape):
+    # A plug-in makes of a text what it needs, but no list and no map.
+    structured = shapes.is_unknown(shape) and text.lstrip().startswith(("[", "{"))
+    if shapes.is_plain(shape) and not structured:
         return Node(text, place), []
     return documents.parse(text, lambda _line: place, path)
 

@@ -17,6 +17,8 @@ Shape = tuple[Any, ...]
 """The types that a value may have, unions and annotations taken apart."""
 
 ROOT: Shape = (Settings,)
+UNKNOWN: Shape = (Any,)
+"""What only a plug-in knows."""
 
 
 def shape_of(annotation: Any) -> Shape:
@@ -72,7 +74,12 @@ def _step(member: Any, token: str | int) -> Shape:
     if isinstance(member, type) and issubclass(member, Section) and isinstance(token, str):
         field = fields(member).get(token)
         return shape_of(field.annotation) if field else ()
-    return ()
+    return UNKNOWN if member is Any else ()
+
+
+def is_unknown(shape: Shape) -> bool:
+    """Whether only a plug-in knows what it is."""
+    return shape == UNKNOWN
 
 
 def is_free_map(shape: Shape) -> bool:

@@ -182,7 +182,8 @@ def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
     if interval < SHORTEST_INTERVAL:
         message = f"is below {SHORTEST_INTERVAL:g}s, which few quotas allow"
         yield Finding((*path, "interval"), message, "raise it", warning=True)
-    yield from stuck_after.findings(path, watch.stuck_after, interval, job_type.state_globs)
+    if watch.stuck_after is not None:
+        yield from stuck_after.findings(path, watch.stuck_after, interval, job_type.state_globs)
 
 
 def _credentials(

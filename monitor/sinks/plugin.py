@@ -1,8 +1,8 @@
 """Sinks of installed plug-ins, found by the entry-point group ``job_monitor.sinks``.
 
 An entry point names a module, or anything else, that has ``Settings`` (a pydantic model of
-what a user can set) and ``open_sink(name, settings)`` (an asynchronous context manager that
-yields an ``interfaces.Sink``).
+what a user can set) and ``open_sink(context, settings)`` (an asynchronous context manager that
+takes an ``interfaces.SinkContext`` and yields an ``interfaces.Sink``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from monitor import interfaces
 from monitor.config import PLUGINS
 from monitor.errors import ConfigurationError, MonitorError, Problem
 from monitor.redaction import clean_text
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from monitor import config, interfaces
+    from monitor import config
 
 
 @dataclass(frozen=True, slots=True)
 class _Plugin:
     settings: BaseModel
-    opener: Callable[[str, Any], AbstractAsyncContextManager[interfaces.Sink]]
+    opener: Callable[[interfaces.SinkContext, Any], AbstractAsyncContextManager[interfaces.Sink]]
 
 
 class _BadPluginError(MonitorError):
@@ -54,9 +55,10 @@ async def open_plugin(name: str, settings: config.PluginSink) -> AsyncIterator[i
         ConfigurationError: with all that ``problems`` tells, or the sink cannot be opened.
     """
     plugin = _load(name, settings)
+    context = interfaces.SinkContext(name, settings.timeout, settings.concurrency)
     async with AsyncExitStack() as stack:
         try:
-            sink = await stack.enter_async_context(plugin.opener(name, plugin.settings))
+            sink = await stack.enter_async_context(plugin.opener(context, plugin.settings))
             _check(sink)
         except Exception as error:  # noqa: BLE001 -- another's code
             message = f"the plug-in cannot open the sink: {_words(error)}"

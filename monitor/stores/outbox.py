@@ -38,9 +38,9 @@ class Hasten:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """A sink to park, and deliveries that did not deserve to die."""
+    """A sink to park, if any, and deliveries that did not deserve to die."""
 
-    parking: model.Parking
+    parking: model.Parking | None
     revived: tuple[model.Delivery, ...]
 
 
@@ -63,7 +63,7 @@ _IS_OPEN = sa.and_(
     deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
 )
 _SETTLED = {
-    "attempts": deliveries.c.attempts + sa.bindparam("failed", type_=sa.Integer),
+    "attempts": deliveries.c.attempts + sa.bindparam("made", type_=sa.Integer),
     "last_error": sa.bindparam("error"),
 }
 _RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
@@ -132,7 +132,7 @@ async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement
     for one in settled:
         row = {
             "of": one.delivery.id,
-            "failed": int(one.error is not None),
+            "made": int(one.attempted),
             "error": rows.short_error(one.error),
         }
         if one.status is model.DeliveryStatus.PENDING:
@@ -175,9 +175,10 @@ async def resume(connection: AsyncConnection, sink: str) -> int:
 
 async def park(connection: AsyncConnection, unit: Park) -> int:
     """Park a sink, and bring the dead of ``unit.revived`` back to their old places; return 1."""
-    row = rows.parking_row(unit.parking)
-    await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
-    await connection.execute(sa.insert(sink_state), row)
+    if unit.parking is not None:
+        row = rows.parking_row(unit.parking)
+        await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
+        await connection.execute(sa.insert(sink_state), row)
     places = _places({(one.sink, one.key) for one in unit.revived})
     await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
     await many(connection, _HALT, places)

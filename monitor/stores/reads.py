@@ -193,6 +193,18 @@ def standing(delivery: int) -> sa.Select[Any]:
     return _STANDING.add_columns(transitions.c.event).where(deliveries.c.id == delivery)
 
 
+STORED_SINKS = sa.union(sa.select(deliveries.c.sink), sa.select(sink_state.c.sink))
+
+
+def places() -> sa.CompoundSelect[Any]:
+    """Where the known jobs and sources are; a source has no type."""
+    none = sa.literal("").label("type")
+    return sa.union(
+        sa.select(jobs.c.type, jobs.c.account, jobs.c.region),
+        sa.select(none, sources.c.account, sources.c.region),
+    )
+
+
 def settled(
     sink: str,
     statuses: Collection[model.DeliveryStatus],

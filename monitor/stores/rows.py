@@ -24,6 +24,7 @@ class StoredDelivery:
     """One delivery as it stands, for people to look at.
 
     ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
+    ``attempts`` counts those of which the end is known, the one that was taken included.
     """
 
     id: int
@@ -39,6 +40,15 @@ class StoredDelivery:
     settled_at: datetime | None
     last_error: str | None
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where stored jobs are, or, without a type, a source."""
+
+    type: str
+    account: str
+    region: str
 
 
 def encode(value: Any) -> str:

@@ -127,7 +127,7 @@ class SqlStore:
         return next((row.due_at for row in await self._read(reads.next_due(sink, now))), None)
 
     async def settle(self, settlement: model.Settlement) -> None:
-        """Write down what became of one attempt; one that names an error counts as failed."""
+        """Write down what became of one attempt."""
         await self._commits.submit(outbox.Settle(settlement))
 
     async def hasten(self, sink: str) -> None:
@@ -137,6 +137,10 @@ class SqlStore:
     async def park(self, parking: model.Parking, revived: Sequence[model.Delivery] = ()) -> None:
         """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
         await self._commits.submit(outbox.Park(parking, tuple(revived)))
+
+    async def revive(self, revived: Sequence[model.Delivery]) -> None:
+        """Make the dead among ``revived`` pending again, in their old places."""
+        await self._commits.submit(outbox.Park(None, tuple(revived)))
 
     async def resume(self, sink: str) -> bool:
         """Park a sink no more, and let what waits fall due; ``False`` if it was not parked."""
@@ -260,6 +264,15 @@ class SqlStore:
         found = await self._read(reads.deliveries_of(positions))
         return [rows.stored_delivery(row) for row in found]
 
+    async def sinks(self) -> Collection[str]:
+        """The sinks of which something is stored, configured or not; reads every delivery."""
+        return {row.sink for row in await self._read(reads.STORED_SINKS)}
+
+    async def places(self) -> Collection[rows.Place]:
+        """Where the jobs and sources are that are stored; reads every job."""
+        found = await self._read(reads.places())
+        return [rows.Place(row.type, row.account, row.region) for row in found]
+
     async def ping(self) -> None:
         """Commit something that changes nothing; raise StoreError where that fails."""
         await self._commits.submit(writes.Ping())
@@ -276,7 +289,7 @@ class SqlStore:
         self._database.check()
         return written
 
-    async def _read(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
         """Put one question; whoever is cancelled meanwhile still gets to the end of it.
 
         Broken off in the middle, it would cost its connection, and the thread behind that.
@@ -286,4 +299,4 @@ class SqlStore:
         with database.troubles_of(self._database.name), anyio.CancelScope(shield=True):
             async with self._database.readers.connect() as connection:
                 found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
-                return found
+        return found

@@ -138,6 +138,16 @@ class Transitions(Answer):
     """What to give as ``after`` for what comes next, now or later."""
 
 
+class StreamedEvent(Answer):
+    """A transition in the stream; ``data`` is the CloudEvent as JSON."""
+
+    id: str
+    """The position in the ledger."""
+    event: str
+    """The kind."""
+    data: str
+
+
 class Delivery(Answer):
     """One transition on its way to one sink."""
 

@@ -34,6 +34,7 @@ MOST_KNOWN = 128
 MOST_WAITING = 32
 """Passwords that may wait to be verified, one after the other; the next must come again."""
 _ENOUGH = 65536
+_OF_FORMS = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 _LONGEST_PASSWORD = 72
 """Bytes that bcrypt looks at."""
 
@@ -208,7 +209,7 @@ def _refuse_foreign(request: web.Request) -> None:
 
 
 def _refuse_other_types(request: web.Request) -> None:
-    """Refuse bodies that are no JSON: a form of any site could send those."""
-    has_type = hdrs.CONTENT_TYPE in request.headers
-    if (has_type or request.body_exists) and request.content_type != "application/json":
+    """Refuse bodies that are no JSON, and what a form of any site could send."""
+    form = request.content_type in _OF_FORMS and hdrs.CONTENT_TYPE in request.headers
+    if form or (request.body_exists and request.content_type != "application/json"):
         raise RefusedError(415, "the body must be JSON, with Content-Type: application/json")

@@ -26,17 +26,17 @@ KEY = ":.+"
 class Endpoint:
     """One method of one path, as OpenAPI writes it; the docstring of ``handler`` tells what it is.
 
-    ``ok`` is what status 200 answers: a model, or a content type. ``problems`` maps the further
-    statuses of its own to their meaning. All but GET writes, and needs credentials.
+    ``ok`` is what status 200 answers, as JSON or as events of a stream. ``problems`` maps the
+    further statuses of its own to their meaning. All but GET writes, and needs credentials.
     """
 
     method: str
     path: str
     handler: Handler
-    ok: type[Answer] | str
+    ok: type[Answer]
     query: type[Form] | None = None
     body: type[Form] | None = None
-    status: int = 200
+    streams: bool = False
     problems: Mapping[int, str] = field(default_factory=dict)
 
     @property

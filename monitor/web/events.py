@@ -8,7 +8,7 @@ import anyio
 import orjson
 from aiohttp import hdrs, web
 
-from monitor.web import asking, history
+from monitor.web import answers, asking, history
 from monitor.web.asking import LARGEST, Position
 from monitor.web.endpoints import Endpoint
 from monitor.web.history import Filter
@@ -30,6 +30,8 @@ WRITE_WITHIN = 60.0
 """Seconds that a client may take for that; then it is left."""
 MOST_STREAMS = 100
 """Streams at once; the next is asked to come again."""
+LONGEST = 3600.0
+"""Seconds after which a stream ends, to be resumed by who may still read."""
 RETRY = 2000
 """Milliseconds after which a browser asks again."""
 
@@ -57,7 +59,10 @@ class Events:
         path = "/api/v1/events"
         return (
             Endpoint(
-                *("GET", path, self.stream, "text/event-stream"), query=EventsQuery, problems=busy
+                *("GET", path, self.stream, answers.StreamedEvent),
+                streams=True,
+                query=EventsQuery,
+                problems=busy,
             ),
         )
 
@@ -74,7 +79,8 @@ class Events:
         try:
             await response.prepare(request)
             if request.method != hdrs.METH_HEAD:
-                await self._tell(response, asked, after)
+                with anyio.move_on_after(LONGEST):
+                    await self._tell(response, asked, after)
         except (ConnectionError, TimeoutError):
             pass  # the client went away, or takes nothing: it may resume
         finally:

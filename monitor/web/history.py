@@ -39,16 +39,20 @@ class TransitionsQuery(Filter):
     after: Position = 0
     """Only what stands after this position of the ledger."""
     limit: Limit = 100
+    """The most transitions in one answer."""
 
 
 class DeliveriesQuery(Form):
     """Which deliveries."""
 
     sink: Text | None = None
+    """The name of a sink."""
     status: DeliveryStatus | None = None
+    """How they stand."""
     job: Text | None = None
     """A job's key, or its id."""
     limit: Limit = 100
+    """The most deliveries on a page."""
     cursor: Text | None = None
     """The ``next_cursor`` of the page before."""
 

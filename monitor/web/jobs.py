@@ -53,14 +53,19 @@ class JobsQuery(Form):
     type: Text | None = None
     """A job type, or a glob on it, such as ``panorama.*``."""
     account: Text | None = None
+    """The name of an account."""
     region: Text | None = None
+    """An AWS region."""
     phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
     label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
     """``NAME:VALUE``; may be repeated, and then each must fit."""
     stuck: bool | None = None
+    """Those whose state has not changed for too long, or the others."""
     missing: bool | None = None
+    """Those that AWS says do not exist any more, or the others."""
     blind: bool | None = None
+    """Those of which nothing has been heard for too long, or the others."""
     sort: Literal[
         "key",
         "-key",
@@ -77,6 +82,7 @@ class JobsQuery(Form):
     ] = "key"
     """Ascending, or descending with a dash before it."""
     limit: Limit = 100
+    """The most jobs on a page."""
     cursor: Text | None = None
     """The ``next_cursor`` of the page before, asked for with the same ``sort``."""
 
@@ -163,7 +169,7 @@ class Jobs:
     async def _wait(self, key: str, asked: WaitQuery) -> tuple[bool, dict[str, Any]]:
         found = await self._facts(key)
         after = found["sequence"] if asked.after is None else asked.after
-        with anyio.move_on_after(asked.timeout):
+        with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
             while not _is_done(found, asked.wait_for, after) and not self._news.closed:
                 changed = self._news.of(key)
                 found = await self._facts(key)

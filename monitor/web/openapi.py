@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 
     from monitor.web.endpoints import Endpoint, Handler
 
+_UNREADABLE = 400
 _COMMON = {
-    400: "The request is malformed; `errors` names each parameter.",
+    400: "A parameter is wrong: `errors` names each. As text: the request is no HTTP, or its "
+    "head is longer than 8 KiB.",
     401: "Credentials are missing or wrong.",
     403: "Writing is not configured, or the request comes from another site.",
     404: "There is nothing of that name.",
@@ -59,7 +60,7 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
 
 def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     taken = [(model, "validation") for one in endpoints for model in (one.query, one.body) if model]
-    given = [(one.ok, "serialization") for one in endpoints if not isinstance(one.ok, str)]
+    given = [(one.ok, "serialization") for one in endpoints]
     models: Any = dict.fromkeys([*taken, *given, (Problem, "serialization")])
     _, found = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = found["$defs"]
@@ -123,14 +124,17 @@ def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    found = {str(endpoint.status): _success(endpoint)}
-    if endpoint.method == "GET" and not isinstance(endpoint.ok, str):
+    kind = "text/event-stream" if endpoint.streams else "application/json"
+    found = {"200": {"description": "OK", "content": _content(endpoint.ok, kind)}}
+    if not (endpoint.writes or endpoint.streams):
         found["304"] = {"description": "It is as `If-None-Match` says."}
     own = dict(endpoint.problems)
     for status in _statuses(endpoint):
         own.setdefault(status, _COMMON[status])
     for status, words in sorted(own.items()):
-        content = {problems.CONTENT_TYPE: _content(Problem)["application/json"]}
+        content = _content(Problem, problems.CONTENT_TYPE)
+        if status == _UNREADABLE:
+            content["text/plain"] = {"schema": {"type": "string"}}
         found[str(status)] = {"description": words, "content": content}
     return found
 
@@ -143,15 +147,8 @@ def _statuses(endpoint: Endpoint) -> Iterable[int]:
         yield 422
 
 
-def _success(endpoint: Endpoint) -> dict[str, Any]:
-    words = HTTPStatus(endpoint.status).phrase
-    if isinstance(endpoint.ok, str):
-        return {"description": words, "content": {endpoint.ok: {"schema": {"type": "string"}}}}
-    return {"description": words, "content": _content(endpoint.ok)}
-
-
-def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _content(model: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
+    return {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
 class Document(Answer):

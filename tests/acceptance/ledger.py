@@ -35,7 +35,7 @@ def transitions(file):
 
 
 def deliveries(file):
-    """(key, sequence, sink) → (status, failed attempts)."""
+    """(key, sequence, sink) → (status, attempts)."""
     if not _made(file):
         return {}
     found = _select(

@@ -13,6 +13,8 @@ from pathlib import Path
 import aiohttp
 import anyio
 
+from tests.made import search_path
+
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_YWNjZXB0YW5jZS10ZXN0cy1vZi1hLW1vbml0b3I="
 FAST = {"rate": 200, "burst": 200}
@@ -34,7 +36,7 @@ def environment(**changes):
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": search_path(ROOT),
         "PYTHONPYCACHEPREFIX": str(_BYTECODE),
     }
     merged = {**kept, **own, **changes}

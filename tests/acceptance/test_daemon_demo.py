@@ -20,12 +20,13 @@ CHANGE = re.compile(r"\S+ -> \S+")
 ESCAPE = "\x1b["
 
 
-async def test_the_demo_shows_transitions_and_ends_by_itself(tmp_path):
+async def test_the_demo_shows_transitions_and_ends_by_itself(tmp_path, made_events):
     async with running("demo", "--duration", "12s", directory=tmp_path) as program:
         code = await program.ended()
     assert (code, program.err) == (0, "")
     assert len(LINE.findall(program.out)) >= 3
     assert len(CHANGE.findall(program.out)) >= 3
+    assert made_events.check() == len(LINE.findall(program.out))
     assert re.search(r"^\d+ transitions; \d+ webhooks sent$", program.out, re.MULTILINE)
     assert ESCAPE not in program.out
 

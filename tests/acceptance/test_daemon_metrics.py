@@ -7,10 +7,9 @@ from signal import SIGTERM
 
 import anyio
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import simulator
-from tests.acceptance import ledger
+from tests.acceptance import ledger, scrape
 from tests.acceptance.program import PATIENCE, SECRET, configure, fetch, running, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,17 +24,8 @@ SCENARIO = {
 }
 
 
-async def _samples(url, wanted):
-    """The samples of one metric: labels without the constant ones → value."""
-    status, _, text = await fetch(f"{url}/metrics")
-    assert status == 200
-    families = text_string_to_metric_families(text)
-    samples = (sample for family in families for sample in family.samples)
-    return [(sample.labels, sample.value) for sample in samples if sample.name == wanted]
-
-
 async def _up(url):
-    samples = await _samples(url, "job_monitor_source_up")
+    samples = await scrape.samples(url, "job_monitor_source_up")
     return {labels["service"]: value for labels, value in samples}
 
 
@@ -62,8 +52,8 @@ async def test_the_counters_agree_with_the_ledger(tmp_path):
             sim.change("pkg", Status="SUCCEEDED")
             sim.change("EX1", LocationCode="AtAWS")
             await until(lambda: ledger.statuses(store) == ["delivered"] * 2)
-            counted = await _samples(url, "job_monitor_transitions_total")
-            sent = dict(_by_outcome(await _samples(url, "job_monitor_deliveries_total")))
+            counted = await scrape.samples(url, "job_monitor_transitions_total")
+            sent = dict(_by_outcome(await scrape.samples(url, "job_monitor_deliveries_total")))
             assert (await program.stop(SIGTERM))[0] == 0
     assert {key: n for key, n in _by_kind(counted).items() if n} == _by_ledger(store)
     assert sent == {"delivered": 2, "retried": 1, "dead": 0, "parked": 0}
@@ -92,8 +82,8 @@ async def test_the_gauges_follow_the_store(tmp_path):
             sim.change("pkg", Status="FAILED")
 
             async def shown():
-                dead = await _samples(url, "job_monitor_dead_letters")
-                jobs = await _samples(url, "job_monitor_jobs")
+                dead = await scrape.samples(url, "job_monitor_dead_letters")
+                jobs = await scrape.samples(url, "job_monitor_jobs")
                 failed = [n for labels, n in jobs if labels["phase"] == "failed" and n]
                 return dead == [({"sink": "hook"}, 1.0)] and failed == [1.0]
 

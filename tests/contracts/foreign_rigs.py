@@ -96,10 +96,7 @@ def example_plugin(tmp_path, monkeypatch):
 
 @asynccontextmanager
 async def directory_rig(tmp_path):
-    """Each event is a file named after its id, so that a repeat takes the place of the first.
-
-    A plug-in is not told its ``timeout``: it is the dispatcher that ends its attempts.
-    """
+    """Each event is a file named after its id, so that a repeat takes the place of the first."""
     place = tmp_path / "told" / "rig"
     pipes = [place / f"{event(sequence=number)['id']}.json" for number in (1, 2)]
     order: dict[str, Any] = {}
@@ -124,6 +121,7 @@ async def directory_rig(tmp_path):
         place.write_text("no directory")
 
     told = {"type": "directory", "path": str(tmp_path / "told"), "token": PLANTED[0]}
+    told["timeout"] = f"{DEADLINE}s"
     settings: config.Sink = TypeAdapter(config.Sink).validate_python(told)
     assert isinstance(settings, config.PluginSink)
     async with sinks.open_sink("rig", settings) as sink:
@@ -136,7 +134,6 @@ async def directory_rig(tmp_path):
             DEADLINE,
             {"no directory": (refuse, Outcome.RETRY)},
             keeps_repeats=False,
-            own_deadline=False,
         )
         if place.is_dir():
             resume()

@@ -124,8 +124,6 @@ class Rig:
     """Where in that form the receiver finds the event's id; ``None``: it is not told."""
     keeps_repeats: bool = True
     """Whether an event that comes again shows; otherwise it takes the place of the first."""
-    own_deadline: bool = True
-    """Whether the sink ends an attempt itself; otherwise the dispatcher's deadline does."""
 
 
 @dataclass

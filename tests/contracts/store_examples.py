@@ -82,7 +82,14 @@ def entry(number=1, sequence=1, sinks=("ops",), **changed):
 
 def source_entry(sequence=1, sinks=("ops",), *, available=False):
     state = source(sequence, available=available)
-    made = replace(transition(state.source, sequence), kind=model.Kind.SOURCE_UNAVAILABLE)
+    lost, found = (model.Standing(name, "") for name in ("unavailable", "available"))
+    made = replace(
+        transition(state.source, sequence),
+        kind=model.Kind.SOURCE_RECOVERED if available else model.Kind.SOURCE_UNAVAILABLE,
+        previous=lost if available else found,
+        current=found if available else lost,
+        labels={},
+    )
     return model.Entry(state, sequence - 1, (made,), (tuple(sinks),))
 
 

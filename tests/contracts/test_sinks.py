@@ -47,8 +47,6 @@ MEANINGS = {
 """What a refusal can mean, by rig."""
 UNTOLD = {"apprise"}
 """Rigs whose receiver is not told the event's id."""
-HURRIED = {"directory"}
-"""Rigs whose sink leaves the deadline to the dispatcher."""
 
 
 @pytest.fixture(params=[*RIGS, *aws_rigs.KINDS])
@@ -88,16 +86,11 @@ def reason_of(failure):
 
 
 async def time_out(rig, item):
-    """Send to a receiver that stalls: the sink's deadline or the dispatcher's ends it."""
-    if rig.own_deadline:
-        failure = await failure_of(rig.sink, item)
-        assert failure.reason is SendReason.TIMEOUT
-        assert Outcome.of(failure.reason) is Outcome.RETRY
-        return failure
-    with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(rig.deadline):
-            await rig.sink.send([item])
-    return caught.value
+    """Send to a receiver that stalls: the sink's own deadline ends it."""
+    failure = await failure_of(rig.sink, item)
+    assert failure.reason is SendReason.TIMEOUT
+    assert Outcome.of(failure.reason) is Outcome.RETRY
+    return failure
 
 
 def test_every_type_of_sink_has_a_rig():
@@ -170,9 +163,8 @@ async def test_concurrent_events_do_not_mix(rigged):
         assert all(item in arrived for item in expected)
 
 
-async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged, kind):
+async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged):
     async with rigged() as rig:
-        assert rig.own_deadline is (kind not in HURRIED)
         rig.stall()
         started = time.monotonic()
         await time_out(rig, event())
@@ -252,9 +244,7 @@ async def test_no_error_holds_a_secret(rigged):
         for failure in failures:
             told = "".join(traceback.format_exception(failure)) + repr(failure) + repr(rig.sink)
             assert not [secret for secret in (*PLANTED, SECRET[6:], SECRET_KEY) if secret in told]
-            assert (
-                failure.__context__ is None or failure.__suppress_context__ or not rig.own_deadline
-            )
+            assert failure.__context__ is None or failure.__suppress_context__
 
 
 async def test_a_batch_of_which_a_part_was_taken_names_the_rest(tmp_path):

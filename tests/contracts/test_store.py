@@ -316,15 +316,24 @@ async def test_a_failed_delivery_falls_due_again_at_its_time(opened):
         assert (again.attempts, again.due_at, again.created_at) == (1, T0 + SECOND, T0)
 
 
-async def test_only_failures_count_as_attempts(opened):
+async def test_every_attempt_counts_whatever_came_of_it(opened):
+    async with opened() as store:
+        for sequence in (1, 2):
+            await store.record(entry(1, sequence))
+        await store.settle(failed(await _only(store), T0))
+        assert (await _only(store)).attempts == 1
+        await store.settle(delivered(await _only(store)))
+        await store.settle(delivered(await _only(store)))
+        assert [row.attempts for row in await store.deliveries()] == [1, 2]
+
+
+async def test_a_death_without_an_attempt_counts_none(opened):
     async with opened() as store:
         await store.record(entry())
-        waiting = model.Settlement(await _only(store), PENDING, T0, T0)
-        await store.settle(waiting)
-        assert (await _only(store)).attempts == 0
-        await store.settle(dead(await _only(store), error="no\x00 \n" + "x" * 1000))
+        old = dead(await _only(store), error="no\x00 \n" + "x" * 1000)
+        await store.settle(replace(old, attempted=False))
         (row,) = await store.deliveries()
-        assert (row.status, row.attempts, row.settled_at, row.due_at) == (DEAD, 1, T0, None)
+        assert (row.status, row.attempts, row.settled_at, row.due_at) == (DEAD, 0, T0, None)
         assert len(row.last_error) == 200
         assert row.last_error.startswith("no\N{REPLACEMENT CHARACTER} x")
 
@@ -337,7 +346,7 @@ async def test_what_is_settled_stays_settled(opened):
         await store.settle(failed(delivery, T0))
         await store.settle(dead(delivery, T0 + SECOND))
         (row,) = await store.deliveries()
-        assert (row.status, row.settled_at, row.attempts) == (DELIVERED, T0, 0)
+        assert (row.status, row.settled_at, row.attempts) == (DELIVERED, T0, 1)
         assert await store.due("ops", T0, 10) == []
 
 

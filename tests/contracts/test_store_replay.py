@@ -194,6 +194,20 @@ async def test_parking_takes_back_deaths_and_keeps_the_order(opened):
         assert await _drain(store) == [("job-1", number, False) for number in (1, 2, 3)]
 
 
+async def test_the_dead_can_be_taken_back_without_parking(opened):
+    async with opened() as store:
+        for sequence in (1, 2):
+            await store.record(entry(1, sequence))
+        lost = await _only(store)
+        await store.settle(dead(lost))
+        await store.settle(failed(await _only(store), T0))
+        await store.revive([lost])
+        assert await store.parkings() == []
+        assert await _drain(store) == [("job-1", number, False) for number in (1, 2)]
+        await store.revive([lost])
+        assert await _drain(store) == []
+
+
 async def test_parking_does_not_take_back_what_was_delivered(opened):
     async with opened() as store:
         await store.record(entry(1, 1))

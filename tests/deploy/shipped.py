@@ -9,8 +9,6 @@ from typing import Any
 import promql_parser
 import yaml
 
-from monitor import config
-
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -27,26 +25,10 @@ VALUES = {
     "sink": ".+",
 }
 
-AWAITED = {
-    "job_monitor_blind_jobs",
-    "job_monitor_missing_jobs",
-    "job_monitor_owned_quotas",
-    "job_monitor_job_info",
-    "job_monitor_job_state",
-    "job_monitor_job_last_change_timestamp_seconds",
-    "job_monitor_job_series_cut",
-}
-
-
-def awaited():
-    """Metrics that the daemon is still to get: excused until docs/metrics.md lists them."""
-    documented = (ROOT / "docs" / "metrics.md").read_text()
-    return {name for name in AWAITED if f"`{name}`" not in documented}
-
 
 def one_by_one():
-    """Return the settings that let a daemon show each job by itself, once there are such."""
-    return {"metrics": {"per_job": True}} if "metrics" in config.Settings.model_fields else {}
+    """Return the settings that let a daemon show each job by itself."""
+    return {"metrics": {"per_job": True}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,6 @@ async def beside(directory, shown):
 
 def _excused(question):
     """Why a question need not be answered; None if it must be."""
-    awaited = question.metrics & shipped.awaited()
-    if awaited:
-        return f"the daemon does not have {', '.join(awaited)} yet"
     return next((why for place, why in RIGHTLY_EMPTY.items() if place in question.place), None)
 
 
@@ -121,7 +118,7 @@ async def test_every_panel_and_rule_has_an_answer_in_a_real_prometheus(tmp_path)
         selectors = {
             selector.prettify()
             for question in asked
-            if question not in must and not question.metrics & shipped.awaited()
+            if question not in must
             for selector in question.selectors
             if selector.name != "ALERTS"
         }

@@ -19,6 +19,7 @@ from monitor.model import Ending, Entry, Kind, Phase, Severity, Snapshot
 from monitor.stores.sql import open_store
 from tests.contracts.sink_kit import check, event, transition
 from tests.integration.sources_server import MODELS, clean_environment
+from tests.moto_faults import failing_at_first
 from tests.moto_kit import Aws
 
 SERVICES = ("sns", "sqs", "events", "sts")
@@ -195,6 +196,33 @@ async def test_through_the_outbox_every_event_arrives_in_the_order_of_its_job(aw
     assert all(order == list(range(1, changes + 1)) for order in arrived.values())
 
 
+@pytest.mark.timeout(240)
+async def test_throttled_and_partly_failing_batches_arrive_whole_and_in_order(aws, tmp_path):
+    topic = aws.topic(fifo=True)
+    queue = aws.subscribed(topic)
+    jobs, changes = 12, 4
+
+    async with (
+        failing_at_first(aws.url, 12) as (url, done),
+        open_store(f"sqlite://{tmp_path}/state.db", SystemClock()) as store,
+        opened(sns(topic), url) as sink,
+    ):
+        await fill(store, jobs, changes)
+        await drain(store, sink)
+        attempts = [each.attempts for each in await store.deliveries(limit=1000)]
+
+    assert done["throttled"] >= 2
+    assert done["torn"] >= 2
+    assert len(attempts) == jobs * changes
+    assert max(attempts) > 1
+    arrived = defaultdict(list)
+    for message in aws.received(queue):
+        body = json.loads(message["Body"])
+        arrived[body["subject"]].append(body["data"]["sequence"])
+    assert len(arrived) == jobs
+    assert all(order == list(range(1, changes + 1)) for order in arrived.values())
+
+
 async def fill(store, jobs, changes):
     """Record ``changes`` transitions of each of ``jobs``, all for the sink."""
     for number in range(jobs):
@@ -236,7 +264,7 @@ async def drain(store, sink):
         max_age=3600,
         concurrency=4,
     )
-    with anyio.fail_after(60):
+    with anyio.fail_after(180):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dispatcher.run)
             while any(each.pending for each in await store.backlog()):  # noqa: ASYNC110

@@ -43,13 +43,66 @@ async def test_it_tells_its_version(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("rnu",), ("run", "--confg", "x"), ("show",), ("demo", "--duration", "soon")]
+    ("arguments", "said"),
+    [
+        ("rnu", "no such command 'rnu'. Did you mean 'run'? (try: PROG --help)"),
+        ("--foo", "no such option --foo (try: PROG --help)"),
+        ("run --foo", "no such option --foo (try: PROG run --help)"),
+        ("run --confg x", "no such option --confg (did you mean --config? try: PROG run --help)"),
+        ("run --config", "option '--config' requires an argument (try: job-monitor --help)"),
+        ("run this", "got unexpected extra argument(s) (this) (try: PROG run --help)"),
+        ("show", "missing argument 'TYPE' (try: PROG show --help)"),
+        ("replay", "missing option '--sink' (try: PROG replay --help)"),
+        (
+            "deliveries lst",
+            "no such command 'lst'. Did you mean 'list'? (try: PROG deliveries --help)",
+        ),
+        (
+            "deliveries list --status late",
+            (
+                "invalid value for '--status': 'late' is not one of 'pending', 'delivered', 'dead'"
+                " (try: PROG deliveries list --help)"
+            ),
+        ),
+        ("demo --duration soon", "--duration: is not a duration (write 30s, 5m, 2h or 3d)"),
+    ],
 )
-async def test_wrong_usage_is_exit_code_2(tmp_path, arguments):
-    code, out, err = await run(*arguments, directory=tmp_path)
+async def test_wrong_usage_is_one_line_with_a_remedy_and_exit_code_2(tmp_path, arguments, said):
+    code, out, err = await run(*arguments.split(), directory=tmp_path)
     assert (code, out) == (2, "")
-    assert "Usage:" in err
-    assert "Traceback" not in err
+    assert err == f"error: {said}\n".replace("PROG", "python -m monitor")
+
+
+@pytest.mark.parametrize("given", ["--n\x1b[31mo", "--no\nline", "\x1b[31mno", "--limit=\x1b[31m"])
+async def test_wrong_usage_is_repeated_without_control_characters(tmp_path, given):
+    code, out, err = await run("transitions", "list", given, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("group", [(), ("deliveries",), ("sinks",), ("transitions",)])
+async def test_a_command_without_its_command_explains_itself(tmp_path, group):
+    code, out, err = await run(*group, directory=tmp_path, TERM="dumb")
+    assert (code, err) == (2, "")
+    assert out.count("Usage:") == 1
+
+
+async def test_help_needs_none_of_the_heavy_libraries():
+    """They take a second to import, and a mistyped option should be told at once."""
+    heavy = "aiobotocore aiohttp alembic jinja2 prometheus_client pydantic_settings sqlalchemy"
+    code = (
+        "import sys; from monitor.cli import main; sys.argv[1:] = ['run', '--help']\n"
+        "try: main.main()\n"
+        f"finally: print([name for name in {heavy.split()} if name in sys.modules])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment()
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert "--config" in out.decode()
+    assert out.decode().splitlines()[-1] == "[]"
 
 
 async def test_run_without_a_configuration_says_what_to_do(tmp_path):

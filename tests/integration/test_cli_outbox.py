@@ -49,6 +49,15 @@ async def filled(tmp_path):
         await store.park(Parking("hook", datetime(2026, 3, 1, tzinfo=UTC), "gone\x1b[31m"))
 
 
+@pytest.fixture
+async def older(tmp_path, filled):
+    """The same with one dead delivery for a sink that is configured no more."""
+    async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
+        await store.record(entry(4, sinks=("old",)))
+        (one,) = await store.due("old", SettableClock().now(), 1)
+        await store.settle(dead(one))
+
+
 async def _json(*arguments, tmp_path, config):
     code, out, err = await run(
         *arguments, "-c", config, "--output", "json", directory=tmp_path, TERM="dumb"
@@ -83,13 +92,18 @@ async def test_every_command_explains_itself(tmp_path, command):
 async def test_deliveries_are_listed_as_they_stand(tmp_path, config):
     place = {"tmp_path": tmp_path, "config": config}
     rows = await _json("deliveries", "list", **place)
-    assert [row["status"] for row in rows] == ["pending", "dead", "delivered"]
+    told = [(row["status"], row["attempts"]) for row in rows]
+    assert told == [("pending", 0), ("dead", 1), ("delivered", 1)]
     (row,) = await _json("deliveries", "list", "--job", "job-2", "--status", "dead", **place)
     assert row["error"] == "the receiver said no"
     code, out, _ = await run("deliveries", "list", "-c", config, directory=tmp_path)
     assert code == 0
-    assert out.splitlines()[0].split()[:3] == ["ID", "SINK", "STATUS"]
-    assert len(out.splitlines()) == 4
+    assert out.splitlines()[0].split()[:4] == ["ID", "SINK", "STATUS", "ATTEMPTS"]
+    assert [line.split()[2:4] for line in out.splitlines()[1:]] == [
+        ["pending", "0"],
+        ["dead", "1"],
+        ["delivered", "1"],
+    ]
 
 
 @pytest.mark.usefixtures("filled")
@@ -141,23 +155,93 @@ async def test_a_dry_run_of_a_replay_names_what_would_be_sent(tmp_path, config):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        ("replay", "--sink", "opps"),
-        ("replay", "--sink", "ops", "--since", "soon"),
-        ("replay", "--sink", "ops", "--match", "jobs=x"),
-        ("replay", "--sink", "ops", "--delivered"),
-        ("transitions", "list", "--kind", "job.finished"),
-        ("deliveries", "list", "--status", "late"),
-        ("sinks", "resume", "opps"),
-        ("send-test", "opps"),
+        (
+            "replay --sink opps",
+            '--sink: unknown sink "opps" (did you mean "ops"? known: hook, ops)',
+        ),
+        (
+            "replay --sink ops --since soon",
+            (
+                "--since: is neither an age nor a time"
+                " (write an age, such as 2h, or a time, such as 2026-03-01T12:00:00Z)"
+            ),
+        ),
+        ("replay --sink ops --match jobs=x", '--match: unknown key "jobs" (did you mean "job"? '),
+        ("replay --sink ops --match kind", "--match: kind is without a value (write kind=GLOB)"),
+        (
+            "replay --sink ops --match phase=failed,faild",
+            '--match: unknown phase "faild" (did you mean "failed"? known: canceled, expired,',
+        ),
+        ("replay --sink ops --match kind=x.*", '--match: unknown kind "x.*" (known: job.'),
+        (
+            "replay --sink ops --match severity=bad",
+            '--match: unknown severity "bad" (known: error,',
+        ),
+        (
+            "replay --sink ops --match type=panorama.package-imprt",
+            (
+                '--match: unknown type "panorama.package-imprt"'
+                ' (did you mean "panorama.package-import"? known: panorama.package-import)'
+            ),
+        ),
+        (
+            "replay --sink ops --match account=prd --dry-run",
+            '--match: unknown account "prd" (did you mean "prod"? known: default, prod)',
+        ),
+        (
+            "replay --sink ops --match region=us-east1",
+            '--match: unknown region "us-east1" (did you mean "us-east-1"? known: us-east-1)',
+        ),
+        (
+            "replay --sink ops --delivered",
+            "--delivered: is without --since (add --since 2h or the like)",
+        ),
+        ("replay --sink old", '--sink: "old" is configured no more, so nothing would send to it'),
+        (
+            "deliveries list --sink opps",
+            '--sink: unknown sink "opps" (did you mean "ops"? known: hook, old, ops)',
+        ),
+        (
+            "transitions list --kind job.stat_changed",
+            '--kind: unknown kind "job.stat_changed" (did you mean "job.state_changed"? known: ',
+        ),
+        ("sinks resume opps", 'unknown sink "opps" (did you mean "ops"? known: hook, ops)'),
+        ("send-test opps", 'unknown sink "opps" (did you mean "ops"? known: hook, ops)'),
     ],
-    ids=" ".join,
 )
-async def test_a_mistake_in_the_arguments_is_exit_code_2(tmp_path, config, wrong):
-    code, out, err = await run(*wrong, "-c", config, directory=tmp_path)
+@pytest.mark.usefixtures("older")
+async def test_a_name_that_nothing_has_is_an_error_that_names_the_known_ones(
+    tmp_path, config, wrong, said
+):
+    known = said.replace("known: hook, ops", "known: hook, old, ops") if "replay" in wrong else said
+    code, out, err = await run(*wrong.split(), "-c", config, directory=tmp_path)
     assert (code, out) == (2, "")
-    assert "Traceback" not in err
+    assert err.startswith(f"error: {known}")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("older")
+async def test_a_sink_that_is_configured_no_more_can_still_be_asked_for(tmp_path, config):
+    (row,) = await _json("deliveries", "list", "--sink", "old", tmp_path=tmp_path, config=config)
+    assert row["sink"] == "old"
+    dry = ("replay", "--sink", "old", "--dry-run")
+    assert (await _json(*dry, tmp_path=tmp_path, config=config))["count"] == 1
+
+
+@pytest.mark.usefixtures("older")
+async def test_names_that_the_store_alone_knows_are_known(tmp_path, config):
+    """No watch is configured."""
+    for match in (
+        "type=panorama.*",
+        "account=prod",
+        "region=us-*",
+        "phase=running",
+        "account=,prod",
+    ):
+        dry = ("replay", "--sink", "ops", "--dry-run", "--match", match)
+        assert (await _json(*dry, tmp_path=tmp_path, config=config))["count"] == 1
 
 
 async def test_a_test_event_goes_through_the_real_sink(tmp_path, config):

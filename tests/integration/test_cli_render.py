@@ -91,10 +91,10 @@ def test_other_sinks_are_shown_in_their_own_form(render, sink, text):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sink", "hok"], '--sink: unknown sink "hok" (did you mean "hook"?)'),
+        (["--sink", "hok"], '--sink: unknown sink "hok" (did you mean "hook"? known: '),
         (
             ["--sink", "hook", "--kind", "job.stack"],
-            '--kind: unknown kind "job.stack" (did you mean "job.stuck"?)',
+            '--kind: unknown kind "job.stack" (did you mean "job.stuck"? known: ',
         ),
         (["--sink", "bad"], "bad.j2:2: 'nope' is undefined"),
     ],

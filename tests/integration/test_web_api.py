@@ -252,7 +252,17 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
     async with open_site(tmp_path) as site:
         site.live.seen_sources = [
             asked.Source(
-                PANORAMA, False, False, T0, T0, "auth", "ExpiredToken", "renew it", 0.51234, 2.0, 7
+                source=PANORAMA,
+                available=False,
+                up=False,
+                last_success_at=T0,
+                last_failure_at=T0,
+                reason="auth",
+                code="ExpiredToken",
+                hint="renew it",
+                rate=0.51234,
+                configured_rate=2.0,
+                jobs=7,
             )
         ]
         (source,) = (await site.get("/api/v1/sources"))["items"]

@@ -12,6 +12,7 @@ from monitor.events import TYPE_PREFIX
 from monitor.model import Phase
 from monitor.web import events as web_events
 from monitor.web import jobs as web_jobs
+from tests.builders import until
 from tests.contracts.store_examples import snapshot
 from tests.web_kit import KEY, open_site
 
@@ -97,16 +98,16 @@ async def test_a_long_history_is_streamed_without_gap_or_repeat(tmp_path, monkey
 
 
 async def test_a_stream_is_filtered_as_transitions_are(tmp_path):
-    async with open_site(tmp_path) as site:
-        async with (
-            streaming(site, f"?after=0&job={KEY.format(2)}") as of_job,
-            streaming(site, "?after=0&kind=source.*") as of_sources,
-        ):
-            for number in (1, 2, 3):
-                await site.record(number)
-            await site.record_source()
-            assert (await of_job.event())[0] == 2
-            assert (await of_sources.event())[0] == 4
+    async with (
+        open_site(tmp_path) as site,
+        streaming(site, f"?after=0&job={KEY.format(2)}") as of_job,
+        streaming(site, "?after=0&kind=source.*") as of_sources,
+    ):
+        for number in (1, 2, 3):
+            await site.record(number)
+        await site.record_source()
+        assert (await of_job.event())[0] == 2
+        assert (await of_sources.event())[0] == 4
 
 
 async def test_a_quiet_stream_shows_that_it_lives_and_moves_its_reader_on(tmp_path, monkeypatch):
@@ -149,11 +150,10 @@ async def test_more_streams_than_can_be_served_are_asked_to_come_again(tmp_path,
     monkeypatch.setattr(web_events, "MOST_STREAMS", 2)
     monkeypatch.setattr(web_events, "HEARTBEAT", 0.1)
     async with open_site(tmp_path) as site:
-        async with streaming(site), streaming(site):
-            async with site.session.get(EVENTS) as refused:
-                assert refused.status == 503
-                assert refused.headers["Retry-After"] == "10"
-                assert refused.content_type == "application/problem+json"
+        async with streaming(site), streaming(site), site.session.get(EVENTS) as refused:
+            assert refused.status == 503
+            assert refused.headers["Retry-After"] == "10"
+            assert refused.content_type == "application/problem+json"
         while True:  # those that are gone are noticed by the next heartbeat
             async with site.session.get(EVENTS) as response:
                 if response.status == 200:
@@ -182,8 +182,7 @@ async def test_streams_and_waiters_end_when_the_server_stops(tmp_path):
         path = f"{site.url}/api/v1/jobs/{KEY.format(1)}/wait?timeout=10m"
         waiting = asyncio.create_task(site.ask(path))
         async with site.session.get(EVENTS) as response:
-            while not site.news._of:
-                await anyio.sleep(0.01)
+            await until(lambda: site.news._of)
             before = anyio.current_time()
             site.news.close()
             assert await response.read() == b"retry: 2000\n\n"
@@ -205,8 +204,7 @@ def wait_path(query="", number=1):
 
 
 async def until_waiting(site):
-    while not site.news._of:
-        await anyio.sleep(0.01)
+    await until(lambda: site.news._of)
 
 
 async def test_a_job_that_has_ended_is_answered_at_once(tmp_path):
@@ -253,8 +251,7 @@ async def test_a_hundred_waiters_are_answered_by_one_transition(tmp_path):
     async with open_site(tmp_path) as site:
         await site.record(1)
         waiting = [asyncio.create_task(site.get(wait_path("?timeout=10m"))) for _ in range(100)]
-        while site.live.asked_for < 200:  # each asks twice before it waits
-            await anyio.sleep(0.01)
+        await until(lambda: site.live.asked_for == 200)  # each asks twice before it waits
         for number in range(2, 20):
             await site.record(number)
         assert site.live.asked_for == 200  # other jobs wake nobody

@@ -30,7 +30,7 @@ def test_one_job_that_fails_over_and_over_says_nothing_of_the_sink(condition):
     assert not condition.down
     assert not condition.refusing
     assert condition.rest(0) == 0
-    assert len(condition.refused) <= 500
+    assert len(condition.take_back(())) <= 500
 
 
 def test_different_jobs_that_fail_in_a_row_do(condition):
@@ -50,7 +50,26 @@ def test_anything_taken_ends_the_row(condition):
     assert not condition.down
     condition.failed(delivery(9), NO, 0)
     assert not condition.refusing
-    assert [one.id for one in condition.refused] == [9]
+    assert [one.id for one in condition.take_back(())] == [9]
+
+
+def test_what_was_refused_is_handed_out_once_and_not_while_a_later_one_is_under_way(condition):
+    for number in range(WIDESPREAD):
+        condition.failed(delivery(number), NO, 0)
+    assert [one.id for one in condition.take_back({"job-2"})] == [0, 1, 3, 4]
+    assert [one.id for one in condition.take_back(())] == [2]
+    assert condition.take_back(()) == []
+    assert condition.refusing
+
+
+@pytest.mark.parametrize("reason", SendReason)
+def test_what_a_later_event_may_have_overtaken_is_not_handed_out(condition, reason):
+    condition.failed(delivery(1, "a"), NO, 0)
+    condition.failed(delivery(2, "b"), NO, 0)
+    condition.failed(delivery(3, "a"), SendError(reason, "no"), 0)
+    back = {one.id for one in condition.take_back(())}
+    assert 2 in back
+    assert (1 in back) is not reason.uncertain
 
 
 def test_rests_grow_to_a_minute_and_end_with_the_first_event_taken(condition):

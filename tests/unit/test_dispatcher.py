@@ -614,3 +614,5 @@ async def test_a_judgement_is_bounded_by_the_age(tmp_path):
         judged = dispatcher.judge(delivery, slow)
         assert judged.status is DeliveryStatus.PENDING
         assert judged.due_at == delivery.created_at + timedelta(seconds=10)
+        await anyio.sleep(1)
+        assert dispatcher.judge(delivery, slow).status is DeliveryStatus.DEAD

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from monitor.condition import WIDESPREAD
 from monitor.dispatcher import LONGEST_PAUSE
-from monitor.errors import SendError, SendReason
+from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Parking
 from tests.builders import VIRTUAL, ScriptedSink, running, until
 from tests.unit.test_dispatcher import DAY, DOWN, HOUR, about, delivering, failing
@@ -95,6 +95,7 @@ async def test_what_is_too_old_dies_while_its_sink_is_parked_and_can_be_replayed
             assert await d.statuses() == {"dead": 3}
             sink.behave = failing(GONE, "nobody")
             rows = await d.store.deliveries()
+            assert [row.attempts for row in rows] == [0, 0, 1]
             await d.store.resume("ops")
             await d.store.replay([row.id for row in rows])
             await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
@@ -153,4 +154,116 @@ async def test_a_crash_at_any_point_of_the_trouble_loses_nothing(tmp_path, error
         told = {about(event) for event in sink.taken}
         dead = (await d.statuses())["dead"]
         assert len(told) + dead == 24
-        assert not dead
+        # Where fewer than five were refused before the crash, nothing said that it is the sink.
+        assert not dead or error is NO
+
+
+class Overtaking:
+    """Refuses everybody; the second event of job ``a`` is under way for 5 s, and ends as told."""
+
+    def __init__(self, d, outcome=None):
+        self.outcome = outcome
+        self.mended = False
+        self.sink = ScriptedSink(self._behave)
+        self.dispatcher = d.dispatcher(self.sink)
+
+    async def _behave(self, events):
+        if self.mended:
+            return
+        if about(events[0]) != ("a", "FAILED"):
+            raise NO
+        await anyio.sleep(5)
+        if self.outcome:
+            raise self.outcome
+
+    def told(self, job_id="a"):
+        """Name the states of a job in the order in which they were taken."""
+        return [about(event)[1] for event in self.sink.taken if event["subject"] == job_id]
+
+
+async def _park(d, rig):
+    """Have the sink parked for other jobs while the second event of job ``a`` is under way."""
+    await d.change("a", "PENDING", "FAILED")
+    await until(lambda: len(rig.sink.attempts) == 2, within=1)
+    await _jobs(d, WIDESPREAD - 1)
+    await until(lambda: rig.dispatcher.parked, within=1)
+
+
+async def _parked_and_resumed(d, rig, *, after):
+    async with running(rig.dispatcher):
+        await _park(d, rig)
+        await anyio.sleep(after)
+        rig.mended = True
+        await d.store.resume("ops")
+        await until(lambda: not rig.dispatcher.parked, within=2 * LONGEST_PAUSE)
+        await anyio.sleep(HOUR)
+
+
+@pytest.mark.parametrize("after", [0.5, 60])
+async def test_what_was_refused_is_not_sent_after_a_later_one_that_was_taken(tmp_path, after):
+    async with delivering(tmp_path) as d:
+        rig = Overtaking(d)
+        await _parked_and_resumed(d, rig, after=after)
+        assert rig.told() == ["FAILED"]
+        assert await d.statuses() == {"delivered": WIDESPREAD, "dead": 1}
+        assert d.measured("delivered") == WIDESPREAD
+
+
+@pytest.mark.parametrize("after", [0.5, 60])
+async def test_what_was_refused_is_taken_back_where_a_later_one_was_refused_too(tmp_path, after):
+    async with delivering(tmp_path) as d:
+        rig = Overtaking(d, NO)
+        await _parked_and_resumed(d, rig, after=after)
+        assert rig.told() == ["PENDING", "FAILED"]
+        assert await d.statuses() == {"delivered": WIDESPREAD + 1}
+
+
+@pytest.mark.parametrize("reason", [reason for reason in SendReason if reason.uncertain])
+async def test_what_was_refused_is_not_sent_after_one_that_may_have_arrived(tmp_path, reason):
+    async with delivering(tmp_path) as d:
+        rig = Overtaking(d, SendError(reason, "no answer"))
+        await _parked_and_resumed(d, rig, after=60)
+        assert rig.told() == ["FAILED"]
+        assert await d.statuses() == {"delivered": WIDESPREAD, "dead": 1}
+
+
+async def test_a_batch_may_park_its_sink_and_be_taken_in_part(tmp_path):
+    async with delivering(tmp_path) as d:
+
+        async def partly(events):
+            refused = {e["id"]: NO for e in events if about(e) != ("a", "FAILED")}
+            if refused and not mended:
+                await anyio.sleep(1)
+                raise PartialSendError(refused)
+
+        mended = False
+        sink = ScriptedSink(partly, batch_size=10)
+        dispatcher = d.dispatcher(sink, concurrency=1)
+        async with running(dispatcher):
+            await d.change("a", "PENDING")
+            await until(lambda: sink.attempts, within=1)
+            await _jobs(d, WIDESPREAD)
+            await d.change("a", "FAILED")
+            await until(lambda: dispatcher.parked, within=5)
+            assert [about(events[-1]) for _, events in sink.attempts][1] == ("a", "FAILED")
+            mended = True
+            await anyio.sleep(1)
+            assert await d.store.resume("ops")
+            await until(lambda: len(sink.taken) == WIDESPREAD, within=2 * LONGEST_PAUSE)
+            await anyio.sleep(HOUR)
+        assert len(sink.taken) == WIDESPREAD
+        assert await d.statuses() == {"delivered": WIDESPREAD + 1, "dead": 1}
+
+
+async def test_a_resume_stands_though_an_attempt_is_under_way(tmp_path):
+    async with delivering(tmp_path) as d:
+        rig = Overtaking(d, NO)
+        async with running(rig.dispatcher):
+            await _park(d, rig)
+            await anyio.sleep(0.5)
+            rig.mended = True
+            assert await d.store.resume("ops")
+            await anyio.sleep(30)
+            assert await d.store.parkings() == []
+            await until(lambda: len(rig.told()) == 2, within=HOUR)
+        assert rig.told() == ["PENDING", "FAILED"]

@@ -49,16 +49,14 @@ class Clock:
 
 
 class Scrape:
-    """A registry with the collector alone; ``jobs`` are followed at ``places``."""
+    """A registry with the collector alone, for one place and these ``jobs``."""
 
-    def __init__(self, jobs=(), places=((job().type, "prod", "us-east-1"),), now=0.0, **settings):
+    def __init__(self, jobs=(), now=0.0, **settings):
         self.registry = CollectorRegistry()
         self.jobs = list(jobs)
-        self.registry.register(
-            JobCollector(
-                places, lambda: self.jobs, config.Metrics.model_validate(settings), Clock(now)
-            )
-        )
+        places = [(PLACE["type"], PLACE["account"], PLACE["region"])]
+        given = config.Metrics.model_validate(settings)
+        self.registry.register(JobCollector(places, lambda: self.jobs, given, Clock(now)))
 
     def value(self, name, **labels):
         return self.registry.get_sample_value(f"job_monitor_{name}", labels)
@@ -159,7 +157,12 @@ def test_only_the_labels_that_are_named_are_shown():
         "label_team": "vision",
         "label_cost_center": "7",
     }
-    assert found["b"] == PLACE | {"id": "b", "watch": "w", "label_team": "", "label_cost_center": ""}
+    assert found["b"] == PLACE | {
+        "id": "b",
+        "watch": "w",
+        "label_team": "",
+        "label_cost_center": "",
+    }
 
 
 def test_of_too_many_jobs_those_that_ended_and_then_the_quietest_are_cut_and_counted():

@@ -6,6 +6,7 @@ import pytest
 
 from monitor import configuration, examination, sinks
 from monitor.errors import ConfigurationError
+from monitor.interfaces import SinkContext
 
 GOOD = """
 from contextlib import asynccontextmanager
@@ -21,8 +22,10 @@ class Sink:
         pass
 
 @asynccontextmanager
-async def open_sink(name, settings):
-    yield Sink()
+async def open_sink(context, settings):
+    sink = Sink()
+    sink.context = context
+    yield sink
 """
 
 
@@ -44,6 +47,10 @@ def plugin(tmp_path, monkeypatch):
 
     yield install
     sys.modules.pop("odd_plugin", None)
+
+
+def mistakes(draft):
+    return [str(each) for each in examination.examine(draft)[1] if not each.warning]
 
 
 def told(draft):
@@ -87,7 +94,7 @@ def test_what_is_set_for_a_plug_in_is_checked_by_it(plugin, settings, lines):
     [
         ("batch_size = 1", "batch_size = 0", "the batch_size of its sink is no number above 0"),
         ("async def send", "async def sent", "its sink has no method send"),
-        ("yield Sink()", "raise OSError('planted'); yield", "OSError"),
+        ("yield sink", "raise OSError('planted'); yield", "OSError"),
     ],
 )
 async def test_a_sink_that_is_none_is_told_when_it_is_opened(plugin, old, new, message):
@@ -100,9 +107,50 @@ async def test_a_sink_that_is_none_is_told_when_it_is_opened(plugin, old, new, m
     assert str(problem) == f"sinks.x.type: the plug-in cannot open the sink: {message}"
 
 
-async def test_a_good_plug_in_is_opened(plugin):
-    async with sinks.open_sink("x", plugin(GOOD).settings.sinks["x"]) as sink:
+async def test_a_good_plug_in_is_opened_and_told_what_it_needs(plugin):
+    settings = plugin(GOOD, "    timeout: 3s\n    concurrency: 7\n").settings.sinks["x"]
+    async with sinks.open_sink("x", settings) as sink:
         await sink.send([{}])
+        assert vars(sink)["context"] == SinkContext(name="x", timeout=3.0, concurrency=7)
+
+
+def test_a_variable_sets_one_key_of_a_plug_in(plugin, tmp_path):
+    plugin(GOOD, "    nested: {a: 1, b-c: 2}\n")
+    variables = {
+        "X__Size": "7",
+        "X__NESTED__B_C": "3",
+        "X__nested__New": "4",
+        "X__TIMEOUT": "3s",
+        "MINE__TYPE": "odd",
+        "MINE__NESTED": "{z: 5}",
+    }
+    environ = {f"JOB_MONITOR_SINKS__{name}": text for name, text in variables.items()}
+    draft = configuration.read([tmp_path / "a.yaml"], environ)
+    assert mistakes(draft) == []
+    mine, given = draft.settings.sinks["mine"], draft.settings.sinks["x"]
+    assert mine.model_extra == {"nested": {"z": 5}}
+    assert given.model_extra == {"Size": "7", "nested": {"a": 1, "b-c": "3", "New": "4"}}
+    assert given.timeout == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("X__SISE", "1", "sinks.x.sise: unknown key (known: Size, nested, size)"),
+        ("X__SIZE", "big", "sinks.x.size: "),
+        ("X__NESTED", "[", "sinks.x.nested: "),
+        ("Y__SIZE", "1", "names no setting"),
+    ],
+)
+def test_a_mistake_in_a_variable_of_a_plug_in_names_the_variable(
+    plugin, tmp_path, variable, text, message
+):
+    plugin(GOOD.replace(', alias="Size"', "") if text == "big" else GOOD)
+    (tmp_path / "a.yaml").write_text("sinks: {x: {type: odd}, y: {type: log}}")
+    name = f"JOB_MONITOR_SINKS__{variable}"
+    (line,) = mistakes(configuration.read([tmp_path / "a.yaml"], {name: text}))
+    assert line.startswith(f"environment {name}: {message}")
+    assert "big" not in line
 
 
 def test_two_packages_may_not_offer_one_name(plugin, tmp_path):

@@ -1,0 +1,118 @@
+"""What the benchmarks share: a simulator in a process of its own, and the whole path of a look."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import asynccontextmanager, contextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import yaml
+from prometheus_client import CollectorRegistry
+
+from monitor import config, pacing
+from monitor.metrics import Metrics
+from monitor.model import Job, SourceKey
+from monitor.poller import Poller
+from monitor.recorder import Recorder
+from monitor.routes import Router
+from monitor.sources import catalogue
+from monitor.sources.aws import AwsSource
+from monitor.watching import WatchedRegion
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from monitor.aws.clients import Clients
+    from monitor.clock import SystemClock
+    from monitor.stores.sql import SqlStore
+
+TOGETHER = 16
+KEY = SourceKey("panorama", "bench", "us-east-1")
+IDS = [f"job-{number}" for number in range(200)]
+
+
+@contextmanager
+def simulated(directory: Path) -> Iterator[str]:
+    """Run a simulator of jobs that never change; yield its URL. Credentials are set for it."""
+    os.environ.update(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY="bench")
+    scenario = directory / "scenario.yaml"
+    jobs = [{"id": name, "service": "panorama"} for name in IDS]
+    scenario.write_text(yaml.safe_dump({"keep": 10, "jobs": jobs}))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "monitor", "simulate", "--scenario", str(scenario)]
+    process = subprocess.Popen(
+        [*command, "--listen", address, "--receiver", "127.0.0.1:0"], stdout=subprocess.DEVNULL
+    )
+    try:
+        _await_health(f"http://{address}")
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await_health(url: str) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/_simulator/health", timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit("the simulator did not start")
+
+
+def account(url: str) -> config.Account:
+    """The settings of an account that is the simulator's."""
+    return config.Account(endpoint_urls={"panorama": url})
+
+
+class Polling:
+    """A poller with a quota that never holds it back, over the SDK and a real store."""
+
+    def __init__(self, store: SqlStore, clients: Clients, clock: SystemClock) -> None:
+        self.metrics = Metrics(CollectorRegistry(), "bench")
+        recorder = Recorder(store, Router((), ()), lambda _entry, _before: None)
+        quota = pacing.Quota(1e6, 1000, clock.monotonic())
+        self.poller = Poller(
+            KEY, quota, recorder, self.metrics, clock, Random(1), concurrency=TOGETHER
+        )
+        self.job_type = catalogue.load_job_types(None)["panorama.package-import"]
+        self.source = AwsSource(self.job_type, KEY.account, KEY.region, clients, clock)
+
+    async def begin(self) -> None:
+        """Do once what is slow once, and follow all jobs."""
+        await self.source.look(Job(self.job_type.name, KEY.account, KEY.region, IDS[0]))
+        watch = config.Watch.model_validate(
+            {"name": "bench", "type": self.job_type.name, "account": KEY.account, "jobs": IDS}
+        )
+        WatchedRegion(watch, KEY.region, 0.02, self.source, self.poller).begin()
+
+    @property
+    def looks(self) -> float:
+        """How many looks were answered."""
+        labels = (KEY.service, "DescribePackageImportJob", KEY.account, KEY.region, "ok")
+        return float(self.metrics.aws_requests.labels(*labels)._value.get())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Poll beside the body."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.poller.run)
+            yield
+            self.poller.stop()
+
+    async def rate(self, seconds: float) -> float:
+        """Return looks per second over so many seconds; it must be running."""
+        before, started = self.looks, time.perf_counter()
+        await anyio.sleep(seconds)
+        return (self.looks - before) / (time.perf_counter() - started)
