@@ -90,9 +90,7 @@ class StatusPage:
             found.setdefault(event["data"]["job"]["key"], []).append(event)
         return found
 
-    async def _beside(
-        self, make: Callable[[Unpack[Values]], Made], *values: *Values
-    ) -> Made:
+    async def _beside(self, make: Callable[[Unpack[Values]], Made], *values: *Values) -> Made:
         """Do the work in a thread."""
         return await anyio.to_thread.run_sync(make, *values, limiter=self._renderings)
 

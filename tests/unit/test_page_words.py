@@ -180,6 +180,7 @@ def test_a_job_shows_the_window_of_its_last_change_of_state_not_of_being_stuck()
     stuck = {**told[-1], "data": {**told[-1]["data"], "kind": "job.stuck", "window": {
         "after": None, "before": "2026-03-01T11:59:59.000Z"}}}  # fmt: skip
     line = lines.job_line(followed(1, changed=500, sequence=3, stuck=True), [*told, stuck], NOW)
+    assert line.window is not None
     assert line.window.before == NOW - timedelta(seconds=500)
     assert line.window.seconds == 30
     assert line.flags == ("stuck",)
