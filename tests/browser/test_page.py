@@ -21,6 +21,9 @@ pytestmark = pytest.mark.timeout(240)
 
 EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
 
+NO_ROUNDS = "() => { for (let timer = setInterval(() => {}); timer; timer--) clearInterval(timer) }"
+"""Ends what the page does from time to time, so that events alone move it."""
+
 
 class Site:
     """A page, its ledger, and what makes it live."""
@@ -93,6 +96,7 @@ async def test_a_change_appears_without_reloading(tmp_path):
     async with site(tmp_path, [before]) as here, tab(here.url) as shown:
         await shown.live()
         await shown.page.evaluate("window.sameDocument = true")
+        await shown.page.evaluate(NO_ROUNDS)
         assert "nothing stuck" in await shown.text("#verdict")
         await here.change(before, after)
         await shown.until("document.querySelector('.jobs .state').innerText.includes('It broke.')")
@@ -115,6 +119,10 @@ async def test_a_new_job_appears_at_its_place_and_focus_and_filter_stay(tmp_path
         here.news.tell(new.job.key)
         await shown.until("document.querySelectorAll('.jobs tbody tr').length === 3")
         assert await shown.jobs() == ["job-3", "job-2", "job-1"]
+        assert await shown.page.evaluate("document.activeElement.innerText") == "job-1"
+        await here.change(jobs[0], followed(1, Phase.FAILED, changed=0, sequence=2))
+        await shown.until("document.querySelector('.jobs tbody tr.is-failed:first-child')")
+        assert await shown.jobs() == ["job-1", "job-3", "job-2"]
         assert await shown.page.evaluate("document.activeElement.innerText") == "job-1"
         assert await shown.page.input_value("[name=q]") == "job"
 
