@@ -432,6 +432,10 @@ class Quota(Section):
     """Requests that may be made at once after a pause."""
 
 
+SHORTEST_TOKEN = 16
+"""Characters; a shorter bearer token lets nobody in."""
+
+
 class Server(Section):
     """The HTTP side: page, API, metrics, health, readiness."""
 

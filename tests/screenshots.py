@@ -13,7 +13,7 @@ from tests.browser.chromium import chromium
 IMAGES = ROOT / "docs" / "images"
 LARGEST = 300_000
 """Bytes that a picture may have."""
-WIDE, NARROW = {"width": 1280, "height": 920}, {"width": 360, "height": 780}
+WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 360, "height": 780}
 PICTURES = {
     "page-light": (WIDE, "light"),
     "page-dark": (WIDE, "dark"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from monitor.config import parse_listen
+from monitor.config import SHORTEST_TOKEN, parse_listen
 from monitor.configuration.findings import JOB_TYPES, Finding, bad_names, unknown, unreadable_secret
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def findings(
     yield from _store(settings.store)
     yield from _listen(settings.server.listen)
     for index, name in enumerate(settings.server.token_files):
-        yield from unreadable_secret(("server", "token_files", index), name)
+        yield from _token(("server", "token_files", index), name)
 
 
 def _account(path: Path, account: Account) -> Iterator[Finding]:
@@ -108,3 +109,11 @@ def _listen(address: str) -> Iterator[Finding]:
     except ValueError as error:
         remedy = "write 127.0.0.1:9847, or [::1]:9847 for IPv6"
         yield Finding(("server", "listen"), str(error), remedy)
+
+
+def _token(path: Path, name: str) -> Iterator[Finding]:
+    unreadable = list(unreadable_secret(path, name))
+    yield from unreadable
+    if not unreadable and len(FilePath(name).read_bytes().strip()) < SHORTEST_TOKEN:
+        message = f"holds a token of less than {SHORTEST_TOKEN} characters, which can be guessed"
+        yield Finding(path, message, "make one: openssl rand -hex 32")

@@ -16,6 +16,7 @@ import bcrypt
 from aiohttp import hdrs, web
 
 from monitor import contents
+from monitor.config import SHORTEST_TOKEN
 from monitor.web import problems
 from monitor.web.problems import RefusedError
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from monitor.web.web_config import WebConfigFile
 
-SHORTEST_TOKEN = 16
-"""Characters; shorter ones can be guessed, and count as none."""
 MOST_KNOWN = 128
 """Verified passwords that are remembered, so that a scrape does not cost a tenth of a second."""
 MOST_WAITING = 32

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from monitor.web import answers, jobs
+from monitor.web import answers, job_facts
 from monitor.web.answers import as_json
 from monitor.web.endpoints import Endpoint
 
@@ -55,7 +55,7 @@ class Standing:
     async def status(self, _request: web.Request) -> web.Response:
         """Show how the daemon stands."""
         status = self._live.status()
-        totals = await anyio.to_thread.run_sync(lambda: jobs.totals([*self._live.jobs()]))
+        totals = await anyio.to_thread.run_sync(lambda: job_facts.totals([*self._live.jobs()]))
         return as_json(
             answers.Status(
                 version=status.version,

@@ -344,9 +344,9 @@ async def test_a_failure_of_the_store_is_told_without_its_details(tmp_path, capl
         assert "c4nAry" not in str(problem)
 
 
-async def test_a_failure_of_our_own_is_told_without_its_details(tmp_path):
+async def test_a_failure_of_our_own_is_told_without_its_details(tmp_path, monkeypatch):
     async with open_site(tmp_path) as site:
-        site.live.jobs = lambda: [None]
+        monkeypatch.setattr(site.live, "jobs", lambda: [None])
         status, problem = await site.ask("/api/v1/jobs")
         assert status == 500
         assert "NoneType" not in str(problem)

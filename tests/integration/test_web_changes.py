@@ -1,6 +1,7 @@
 """Who may change something over HTTP, and what then happens."""
 
 import base64
+from typing import Any
 
 import bcrypt
 import pytest
@@ -60,8 +61,8 @@ async def test_only_the_right_token_writes(tmp_path):
             async with site.session.post(RESUME, headers=wrong) as answer:
                 assert answer.status == 401
                 assert answer.headers["WWW-Authenticate"] == 'Bearer realm="job-monitor"'
-        for wrong in (basic("a", TOKEN), {"Authorization": f"Basic {TOKEN}"}):
-            assert (await site.ask(RESUME, "POST", headers=wrong))[0] == 401
+        for other in (basic("a", TOKEN), {"Authorization": f"Basic {TOKEN}"}):
+            assert (await site.ask(RESUME, "POST", headers=other))[0] == 401
         assert await site.ask(RESUME, "POST", headers=BEARER) == (200, {"resumed": False})
 
 
@@ -108,10 +109,10 @@ async def test_a_body_that_is_no_json_is_refused(tmp_path):
             answer = await site.ask(REPLAY, "POST", headers=headers, data=b'{"sink": "ops"}')
             assert answer[0] == 415
             assert (await site.ask(RESUME, "POST", headers=headers, data=b""))[0] == 415
-        kind = {**BEARER, "Content-Type": "application/json"}
+        declared = {**BEARER, "Content-Type": "application/json"}
         for body, expected in [(b"{", 400), (b"", 400), (b"[]", 422), (b"\xff", 400)]:
-            assert (await site.ask(REPLAY, "POST", headers=kind, data=body))[0] == expected
-        answer = await site.ask(REPLAY, "POST", headers=kind, data=b" " * 65 * 1024)
+            assert (await site.ask(REPLAY, "POST", headers=declared, data=body))[0] == expected
+        answer = await site.ask(REPLAY, "POST", headers=declared, data=b" " * 65 * 1024)
         assert answer[0] == 413
 
 
@@ -121,8 +122,14 @@ async def test_a_body_that_is_no_json_is_refused(tmp_path):
 async def test_where_there_are_users_nobody_else_gets_anything(tmp_path):
     guard = Guard(users_file(tmp_path, ann="correct horse"), [token_file(tmp_path)])
     async with open_site(tmp_path, guard=guard) as site:
+        wrongs: list[dict[str, str]] = [
+            {},
+            basic("ann", "wrong"),
+            basic("eve", "correct horse"),
+            basic("", ""),
+        ]
         for path in ("/", "/metrics", "/-/healthy", "/-/ready", "/nothing", "/api/v1/jobs"):
-            for wrong in ({}, basic("ann", "wrong"), basic("eve", "correct horse"), basic("", "")):
+            for wrong in wrongs:
                 async with site.session.get(path, headers=wrong) as answer:
                     assert answer.status == 401, path
                     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -139,16 +146,21 @@ async def test_where_there_are_users_nobody_else_gets_anything(tmp_path):
 
 
 async def test_a_verified_password_is_not_computed_again(tmp_path, monkeypatch):
-    computed = []
+    computed: list[bytes] = []
     check = bcrypt.checkpw
-    monkeypatch.setattr(bcrypt, "checkpw", lambda *given: computed.append(1) or check(*given))
+
+    def counted(password, stored):
+        computed.append(password)
+        return check(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
     guard = Guard(users_file(tmp_path, ann="correct horse"))
     async with open_site(tmp_path, guard=guard) as site:
         for _ in range(5):
             await site.get("/api/v1/jobs", headers=basic("ann", "correct horse"))
         assert len(computed) == 1
-        for wrong in (basic("ann", "wrong"), basic("ann", "wrong"), basic("eve", "x")):
-            assert (await site.ask("/api/v1/jobs", headers=wrong))[0] == 401
+        for guess in (basic("ann", "wrong"), basic("ann", "wrong"), basic("eve", "x")):
+            assert (await site.ask("/api/v1/jobs", headers=guess))[0] == 401
         assert len(computed) == 4  # a guess costs as much for a name that is unknown
 
 
@@ -212,14 +224,15 @@ async def test_dead_deliveries_are_sent_again_when_asked_for(tmp_path):
 async def test_what_is_sent_again_is_chosen_as_by_the_command(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         await prepared(site)
-        for body, count in [
+        wishes: list[tuple[dict[str, Any], int]] = [
             ({"match": {"job": "job-1"}}, 1),
             ({"match": {"job": [KEY.format(1), "job-2"], "labels.team": ["vis*"]}}, 2),
             ({"match": {"phase": "failed"}}, 0),
             ({"since": "2026-03-01T12:00:00Z"}, 2),
             ({"since": "1s"}, 0),
             ({"since": "2026-03-01T12:00:00Z", "delivered": True}, 3),
-        ]:
+        ]
+        for body, count in wishes:
             assert (await replayed(site, dry_run=True, **body))[1]["count"] == count, body
 
 
@@ -251,7 +264,7 @@ async def test_a_parked_sink_is_resumed(tmp_path):
 
 
 async def test_the_configuration_is_reloaded_or_every_mistake_told(tmp_path):
-    problems = []
+    problems: list[Problem] = []
 
     async def reload():
         if problems:

@@ -270,14 +270,23 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
         assert site.url.endswith(f":{before[1]}")
 
 
+class Log:
+    """Keeps the events that were logged."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def error(self, event, **_facts):
+        self.told.append(event)
+
+    info = error
+
+
 async def test_a_broken_change_keeps_what_there_was_and_is_told_once(tmp_path, monkeypatch):
-    told = []
+    told: list[str] = []
     path = with_certificate(tmp_path, more=f"basic_auth_users: {{ann: {HASH}}}\n")
     web_config = WebConfigFile(path)
-    monkeypatch.setattr(
-        web_config, "_log", type("Log", (), {"error": lambda _, event, **more: told.append(event)})
-    )
-    web_config._log = web_config._log()
+    monkeypatch.setattr(web_config, "_log", Log(told))
     good = path.read_text()
     for broken in ("", "tls_server_config: {}", f"basic_auth_users: {{ann: {HASH}}}\n"):
         path.write_text(broken)
@@ -295,8 +304,8 @@ async def test_a_broken_change_keeps_what_there_was_and_is_told_once(tmp_path, m
     path.write_text(good)
     assert await web_config.refresh() is False
     certificate(tmp_path / "one.pem", "monitor.test", 8)
-    web_config._log = logs.get()
     assert await web_config.refresh() is True
+    assert told[-1] == logs.WEB_CONFIG_LOADED
 
 
 async def test_users_that_are_added_or_removed_count_without_a_restart(tmp_path, monkeypatch):

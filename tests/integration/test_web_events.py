@@ -133,7 +133,7 @@ async def test_what_another_process_commits_is_streamed_with_the_next_heartbeat(
 ):
     monkeypatch.setattr(web_events, "HEARTBEAT", 0.2)
     async with open_site(tmp_path) as site, streaming(site) as stream:
-        site.news.tell = lambda _key: None
+        monkeypatch.setattr(site.news, "tell", lambda _key: None)
         await site.record(1)
         assert (await stream.event())[0] == 1
 

@@ -8,7 +8,13 @@ from monitor.configuration import reference, shapes
 from monitor.sources.catalogue import load_job_types
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = sorted(path for path in (ROOT / "config").iterdir() if not path.name.startswith("."))
+OTHERS = {"web.yaml"}
+"""What is an example of another file than the configuration."""
+EXAMPLES = sorted(
+    path
+    for path in (ROOT / "config").iterdir()
+    if not path.name.startswith(".") and path.name not in OTHERS
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +26,8 @@ def copied(example, target):
     """Copy an example, with its secrets' directory replaced by one that exists."""
     secrets = target / "secrets"
     secrets.mkdir()
-    for name in ("external-id", "hook", "hook-authorization"):
-        (secrets / name).write_text("whsec_c2VjcmV0", "utf-8")
+    for name in ("external-id", "hook", "hook-authorization", "api-token"):
+        (secrets / name).write_text("whsec_c2VjcmV0c2VjcmV0", "utf-8")
     for file in configuration.files([example]):
         text = file.read_text("utf-8").replace("/run/secrets", str(secrets))
         (target / file.name).write_text(text, "utf-8")
