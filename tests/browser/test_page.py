@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import anyio
+import bcrypt
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
@@ -14,6 +15,7 @@ from monitor.stores.sql import open_store
 from monitor.web.auth import Guard
 from monitor.web.news import News
 from monitor.web.page import POLICY
+from monitor.web.web_config import WebConfigFile
 from tests.browser.chromium import DESKTOP, PHONE, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
 
@@ -364,6 +366,21 @@ async def test_a_parked_sink_is_resumed_with_a_token(tmp_path):
             assert await _ask(shown, "Resume", TOKEN) == "It is resumed."
             assert await here.ledger.parkings() == []
             await shown.until("!document.getElementById('verdict').innerText.includes('parked')")
+
+
+async def test_who_has_signed_in_needs_no_token(tmp_path):
+    hashed = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
+    file = tmp_path / "web.yml"
+    file.write_text(f"basic_auth_users:\n  ann: {hashed}\n")
+    ann = {"username": "ann", "password": "open sesame"}
+    async with site(tmp_path, [followed(1)], guard=Guard(WebConfigFile(file))) as here:
+        await here.ledger.park(model.Parking("ops", NOW, "gone"))
+        async with tab(here.url, http_credentials=ann) as shown:
+            await shown.live()
+            assert await shown.jobs() == ["job-1"]
+            assert await _ask(shown, "Resume", "") == "It is resumed."
+        async with tab() as shown:
+            assert (await shown.page.request.get(here.url)).status == 401
 
 
 async def test_where_nobody_may_write_the_page_says_what_to_configure(tmp_path):
