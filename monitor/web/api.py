@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from monitor.clock import SystemClock
 from monitor.web import openapi
 from monitor.web.answers import as_json
 from monitor.web.changes import Changes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from monitor.interfaces import Clock
     from monitor.web.asked import Ledger, Live
     from monitor.web.auth import Guard
 
@@ -33,6 +35,7 @@ class Parts:
     news: News = field(default_factory=News)
     reload: Callable[[], Awaitable[None]] | None = None
     """Takes the configuration anew, or raises ConfigurationError."""
+    clock: Clock = field(default_factory=SystemClock)
 
 
 class Api:
