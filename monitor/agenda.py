@@ -53,6 +53,14 @@ class Tracked:
         """Note that a look was answered just now."""
         self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
 
+    def take_over(self, other: Tracked) -> None:
+        """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
+        self.source = other.source
+        self.following = other.following
+        self.interval = other.interval
+        self.missing_after = other.missing_after
+        self.blind_after = other.blind_after
+
 
 @dataclass(slots=True, eq=False)
 class Discovery:
@@ -129,13 +137,9 @@ class Agenda:
         """
         return [*list(self._tracked.values()), *list(self._finished.values())]
 
-    def find(self, key: str) -> Tracked | None:
+    def known(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at, or was until it was final."""
         return self._tracked.get(key) or self._finished.get(key)
-
-    def knows(self, key: str) -> bool:
-        """Whether the job with ``key`` is looked at, or was until it was final."""
-        return key in self._tracked or key in self._finished
 
     def get(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at."""
@@ -157,11 +161,25 @@ class Agenda:
             tracked.heard_at = due
         self._tracked[key] = tracked
 
-    def drop(self, tracked: Tracked) -> None:
-        """Look at a job no more: it is final."""
-        self._tracked.pop(tracked.job.key, None)
+    def finish(self, tracked: Tracked) -> None:
+        """Look at a job no more: it is final, and still counted."""
+        self.drop(tracked)
         self._finished[tracked.job.key] = tracked
-        tracked.due = NEVER
+
+    def drop(self, turn: Tracked | Discovery) -> None:
+        """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
+        if isinstance(turn, Tracked):
+            self._tracked.pop(turn.job.key, None)
+            self._finished.pop(turn.job.key, None)
+        else:
+            self._discoveries.pop(turn, None)
+        turn.due = NEVER
+
+    def holds(self, turn: Tracked | Discovery) -> bool:
+        """Whether ``turn`` was put here and not dropped since."""
+        if isinstance(turn, Tracked):
+            return self._tracked.get(turn.job.key) is turn
+        return turn in self._discoveries
 
     def first(self) -> Tracked | Discovery | None:
         """Return the turn that is due first; one that is under way has no turn."""

@@ -15,16 +15,19 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, config, configuration, examination, logs, metrics, sinks
+from monitor import __version__, config, examination, logs, metrics, setup, sinks
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.errors import ConfigurationError
 from monitor.job_metrics import JobCollector
 from monitor.live import Live
 from monitor.polling import Polling
 from monitor.recorder import Recorder
+from monitor.reload import Reloader
 from monitor.routes import Router
 from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
@@ -37,11 +40,12 @@ from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
     from monitor.interfaces import Clock, Sink, Store
+    from monitor.setup import Setup
     from monitor.sources.job_type import JobType
     from monitor.stores.sql import SqlStore
 
@@ -88,20 +92,24 @@ class Daemon:
         self,
         settings: config.Settings,
         *,
+        load: Callable[[], config.Settings] | None = None,
         announce: Callable[[model.Transition], None] | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
         """``announce`` is told each transition once it is durable.
 
+        ``load`` reads the settings again for a reload, or raises ConfigurationError; it may
+        block. Without it they stay as they are.
+
         Raises:
             ConfigurationError: with everything that is wrong.
         """
-        self._settings = settings
+        self._load = load or (lambda: settings)
         self._models = service_models.loader()
-        self._types, found = examination.examine(configuration.Draft(settings), self._models)
-        examination.refuse(found)
-        self._warnings = [problem for problem in found if problem.warning]
+        self._setup = setup.prepare(settings, self._models)
+        self._reloader = Reloader(self._take_again)
+        self._retention_changed = anyio.Event()
         self._listener = announce
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311 -- jitter, no secret
@@ -109,10 +117,23 @@ class Daemon:
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
         self._news = News()
+        self._clients: Clients
+        self._store: SqlStore
         self._live: Live
         self._recorder: Recorder
         self._telling: Telling
         self._polling: Polling
+        self._shown: JobCollector
+
+    @property
+    def reloader(self) -> Reloader:
+        """What reads the configuration again when asked, and knows what was wrong with it."""
+        return self._reloader
+
+    @property
+    def settings(self) -> config.Settings:
+        """The settings that are in effect."""
+        return self._setup.settings
 
     async def run(self, stop: anyio.Event, ready: Callable[[Running], None] | None = None) -> None:
         """Run until ``stop`` is set; then end within ten seconds, and lose nothing.
@@ -123,21 +144,19 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             store = await self._open_store(stack)
-            clients = await stack.enter_async_context(
-                Clients(self._settings.accounts, models=self._models)
-            )
-            await self._build(store, clients)
-            self._live = Live(self._polling, self._telling, self._clock, self._settings)
+            await self._build(stack, store)
+            self._live = Live(self._polling, self._telling, self._clock, self.settings)
             url = await self._serve(stack, store)
             async with self._upkeep(store), self._telling.running():
-                await self._telling.begin(self._settings.sinks)
                 async with self._polling.running():
-                    self._polling.begin(self._settings, self._types, await store.snapshots())
-                    self._loaded(url)
+                    await self._take_up(self._setup, await store.snapshots())
+                    self._loaded(logs.CONFIG_LOADED)
+                    self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     if ready:
                         ready(Running(url, self._recorder.size))
-                    await stop.wait()
-                    self._log.info(logs.DAEMON_STOPPING)
+                    async with self._reloader.running():
+                        await stop.wait()
+                        self._log.info(logs.DAEMON_STOPPING)
                 await self._recorder.rest()
         self._log.info(logs.DAEMON_STOPPED)
 
@@ -146,30 +165,32 @@ class Daemon:
     async def _open_store(self, stack: AsyncExitStack) -> SqlStore:
         observe = self._metrics.store_commit_duration.observe
         store = await stack.enter_async_context(
-            open_store(self._settings.store, self._clock, observe)
+            open_store(self.settings.store, self._clock, observe)
         )
         self._metrics.ledger_id = store.ledger_id
         return store
 
-    async def _build(self, store: SqlStore, clients: Clients) -> None:
-        router = Router(self._settings.routes, tuple(self._settings.sinks))
-        self._recorder = Recorder(store, router, self._announce)
+    async def _build(self, stack: AsyncExitStack, store: SqlStore) -> None:
+        self._store = store
+        made = Clients(self.settings.accounts, contents=self._setup.accounts, models=self._models)
+        self._clients = await stack.enter_async_context(made)
+        self._recorder = Recorder(store, _router(self.settings), self._announce)
         self._recorder.adopt_sources(await store.sources())
         shared = (self._metrics, self._clock, self._random)
-        opener = partial(sinks.open_sink, clients=clients)
-        self._telling = Telling(store, *shared, opener)
-        self._polling = Polling(self._recorder, *shared, partial(self._source, clients))
-        followed, own = self._polling.followed, self._settings.metrics
-        self._registry.register(JobCollector(self._metrics.places, followed, own, self._clock))
+        self._telling = Telling(store, *shared, partial(sinks.open_sink, clients=made))
+        self._polling = Polling(self._recorder, *shared, self._source)
+        followed, own = self._polling.followed, self.settings.metrics
+        self._shown = JobCollector(self._metrics.places, followed, own, self._clock)
+        self._registry.register(self._shown)
 
-    def _source(
-        self, clients: Clients, watch: config.Watch, job_type: JobType, region: str
-    ) -> AwsSource:
+    def _source(self, watch: config.Watch, job_type: JobType, region: str) -> AwsSource:
         chosen = frozenset({"include_tracking_number"} if watch.include_tracking_number else ())
-        return AwsSource(job_type, watch.account, region, clients, self._clock, options=chosen)
+        return AwsSource(
+            job_type, watch.account, region, self._clients, self._clock, options=chosen
+        )
 
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
-        server = self._settings.server
+        server = self.settings.server
         web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
         app = create_app(
             registry=self._registry,
@@ -177,21 +198,74 @@ class Daemon:
             store=store,
             configured=lambda: True,
             version=__version__,
-            api=Parts(self._live, store, self._news),
+            api=Parts(self._live, store, self._news, self._reloader.reload),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
         )
         host, _, port = server.listen.rpartition(":")
         return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
-    def _loaded(self, url: str) -> None:
-        counts = {"watches": len(self._settings.watches), "sinks": len(self._settings.sinks)}
-        self._log.info(logs.CONFIG_LOADED, **counts)
-        for warning in self._warnings:
+    # One configuration after another
+
+    async def _take_again(self) -> None:
+        """Read the configuration again and let it take effect, or leave all as it is.
+
+        Raises:
+            ConfigurationError: it is refused.
+        """
+        try:
+            wanted = await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+            await self._take_up(wanted, await self._known(wanted))
+        except ConfigurationError as error:
+            self._live.refused = error.problems
+            self._metrics.config_last_reload_successful.set(0)
+            for problem in error.problems:
+                self._log.error(logs.CONFIG_REFUSED, problem=str(problem))
+            raise
+        self._loaded(logs.CONFIG_RELOADED)
+        await self._clients.close_idle()
+
+    def _read(self) -> Setup:
+        wanted = setup.prepare(self._load(), self._models)
+        examination.refuse(setup.lasting(self.settings, wanted.settings))
+        return wanted
+
+    async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:
+        """Return the jobs of the store, if ``wanted`` may take up some that were not followed."""
+        before = self._setup
+        if (wanted.settings.watches, wanted.types) == (before.settings.watches, before.types):
+            return ()
+        await self._recorder.rest()
+        return await self._store.snapshots()
+
+    async def _take_up(self, wanted: Setup, known: Sequence[model.Snapshot]) -> None:
+        """Put ``wanted`` in place of what there is; whatever can fail does so before that."""
+        async with self._telling.changing(wanted.sinks) as place_sinks:
+            # From here on nothing fails and nothing waits, so that no look, commit or
+            # delivery comes between the parts of two configurations.
+            before, self._setup = self._setup, wanted
+            place_sinks()
+            self._recorder.route(_router(wanted.settings))
+            changed = self._clients.replace(wanted.settings.accounts, wanted.accounts)
+            self._polling.apply(wanted.settings, wanted.types, known)
+            self._polling.retry(changed)
+            self._change_habits(before.settings, wanted.settings)
+
+    def _change_habits(self, before: config.Settings, after: config.Settings) -> None:
+        self._live.settings = after
+        self._shown.settings = after.metrics
+        if before.log != after.log:
+            logs.configure(after.log.format, after.log.level)
+        if before.retention != after.retention:
+            self._retention_changed.set()
+
+    def _loaded(self, event: str) -> None:
+        counts = {"watches": len(self.settings.watches), "sinks": len(self.settings.sinks)}
+        self._log.info(event, **counts)
+        for warning in self._setup.warnings:
             self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
-        self._live.loaded_at = self._clock.now()
+        self._live.loaded_at, self._live.refused = self._clock.now(), ()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
-        self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
 
     # Upkeep
 
@@ -222,8 +296,10 @@ class Daemon:
 
     async def _prune(self, store: Store) -> None:
         while True:
-            await store.prune(self._clock.now() - timedelta(seconds=self._settings.retention))
-            await anyio.sleep(PRUNE)
+            await store.prune(self._clock.now() - timedelta(seconds=self.settings.retention))
+            with anyio.move_on_after(PRUNE):
+                await self._retention_changed.wait()
+            self._retention_changed = anyio.Event()
 
     # After each commit
 
@@ -247,3 +323,7 @@ class Daemon:
             phase=transition.current.phase,
             sequence=transition.sequence,
         )
+
+
+def _router(settings: config.Settings) -> Router:
+    return Router(settings.routes, tuple(settings.sinks))

@@ -48,22 +48,23 @@ class JobCollector:
         """``followed`` is asked at each scrape, and must bear to be asked from any thread."""
         self._places = places
         self._followed = followed
-        self._settings = settings
+        self.settings = settings
+        """How much is shown; whoever puts others here has them from the next scrape on."""
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
         # Kept only where it is needed: so many new objects at once wake the garbage collector.
-        jobs = list(self._followed()) if self._settings.per_job else self._followed()
+        jobs = list(self._followed()) if self.settings.per_job else self._followed()
         yield from _totals(list(self._places), jobs)
-        if self._settings.per_job:
+        if self.settings.per_job:
             yield from self._each(list(jobs))
 
     def _each(self, jobs: Sequence[FollowedJob]) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the quietest are cut."""
         now = self._clock.now()
         recent = [job for job in jobs if not self._is_past(job, now)]
-        shown = nlargest(self._settings.max_jobs, recent, key=_liveliness)
+        shown = nlargest(self.settings.max_jobs, recent, key=_liveliness)
         text = "Jobs that have no series of their own, as there are more than max_jobs."
         yield GaugeMetricFamily("job_monitor_job_series_cut", text, len(recent) - len(shown))
         yield self._info(shown)
@@ -72,12 +73,12 @@ class JobCollector:
 
     def _is_past(self, job: FollowedJob, now: datetime) -> bool:
         ended_at = job.snapshot.ended_at if job.snapshot else None
-        keep = timedelta(seconds=self._settings.keep_finished)
+        keep = timedelta(seconds=self.settings.keep_finished)
         return ended_at is not None and now - ended_at > keep
 
     def _info(self, jobs: Sequence[FollowedJob]) -> Metric:
         text = "A followed job, the watch that follows it, and that watch's labels."
-        wanted = self._settings.job_labels
+        wanted = self.settings.job_labels
         labels = (*_JOB, "watch", *map(job_label, wanted))
         family = InfoMetricFamily("job_monitor_job", text, labels=labels)
         for job in jobs:

@@ -72,11 +72,19 @@ class Looker:
 
     def _next_delay(self, tracked: Tracked) -> float | None:
         if self.is_finished(tracked):
-            self._agenda.drop(tracked)
+            self._agenda.finish(tracked)
             return None
-        pause = interval(tracked, self._recorder.snapshot(tracked.job.key))
-        now = self._clock.monotonic()
-        return pacing.next_turn(now, pause, pacing.phase_of(tracked.job.key, pause)) - now
+        return self.next_turn(tracked) - self._clock.monotonic()
+
+    def next_turn(self, tracked: Tracked) -> float:
+        """Return when a job has its next turn, on the monotonic clock."""
+        pause = self.interval(tracked)
+        phase = pacing.phase_of(tracked.job.key, pause)
+        return pacing.next_turn(self._clock.monotonic(), pause, phase)
+
+    def interval(self, tracked: Tracked) -> float:
+        """Return the seconds between looks at a job, as it stands."""
+        return interval(tracked, self._recorder.snapshot(tracked.job.key))
 
     async def _failed(self, tracked: Tracked, error: LookError) -> float:
         delay = await self._retry_delay(tracked, error)

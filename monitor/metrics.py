@@ -195,6 +195,7 @@ class Metrics:
         """Type, account and region of every watch."""
         self._states: dict[str, set[str]] = {}
         self._sinks: set[str] = set()
+        self._backlogs: set[str] = set()
 
     def expect_jobs(self, type_: str, account: str, region: str) -> None:
         """Let every series of a watch exist before its first job is seen."""
@@ -219,6 +220,10 @@ class Metrics:
         self.source_last_success.labels(*labels).set(math.nan)
         for kind in SOURCE_KINDS:
             self.transitions.labels(*labels, kind, "")
+        self.expect_operations(source, operations)
+
+    def expect_operations(self, source: SourceKey, operations: Iterable[str]) -> None:
+        """Let every series of a source's operations exist before they are asked for."""
         for operation in operations:
             self.aws_request_duration.labels(source.service, operation)
             for outcome in REQUEST_OUTCOMES:
@@ -228,7 +233,10 @@ class Metrics:
 
     def expect_sink(self, sink: str) -> None:
         """Let every series of a sink exist before its first delivery."""
+        if sink in self._sinks:
+            return
         self._sinks.add(sink)
+        self._backlogs.add(sink)
         self._set_backlog(sink, None)
         self.sink_parked.labels(sink)
         self.delivery_duration.labels(sink)
@@ -236,11 +244,38 @@ class Metrics:
         for outcome in DELIVERY_OUTCOMES:
             self.deliveries.labels(sink, outcome)
 
+    def forget_jobs(self, type_: str, account: str, region: str) -> None:
+        """Let the series of a watch end that is no more."""
+        self.places.discard((type_, account, region))
+        place = dict(zip(JOBS, (type_, account, region), strict=True))
+        for metric in (self.transitions, self.polls):
+            metric.remove_by_labels(place)
+
+    def forget_source(self, source: SourceKey) -> None:
+        """Let the series of a source end that is asked no more."""
+        labels = (source.service, source.account, source.region)
+        for metric in (self.quota_rate, self.quota_wait, self.source_up, self.source_last_success):
+            metric.remove(*labels)
+        self.aws_requests.remove_by_labels(dict(zip(_SOURCE, labels, strict=True)))
+        self.transitions.remove_by_labels(dict(zip(JOBS, labels, strict=True)))
+
+    def forget_sink(self, sink: str) -> None:
+        """Let the series of a sink end that is no more; what it left undelivered is still shown."""
+        self._sinks.discard(sink)
+        for metric in (self.sink_parked, self.delivery_duration, self.delivery_latency):
+            metric.remove(sink)
+        self.deliveries.remove_by_labels({"sink": sink})
+
     def set_backlogs(self, backlogs: Iterable[Backlog]) -> None:
         """Show what each sink still has to tell; an expected sink that is absent has nothing."""
         found = {backlog.sink: backlog for backlog in backlogs}
-        for sink in self._sinks | found.keys():
+        shown = self._sinks | found.keys()
+        for sink in shown:
             self._set_backlog(sink, found.get(sink))
+        for sink in self._backlogs - shown:
+            for gauge in (self.outbox_pending, self.outbox_oldest, self.dead_letters):
+                gauge.remove(sink)
+        self._backlogs = shown
 
     def set_parked(self, sinks: Iterable[str]) -> None:
         """Show which of the expected sinks are parked."""

@@ -147,6 +147,17 @@ class Quota:
         self._refill(now)
         return self._rate
 
+    def change(self, rate: float, burst: int, now: float) -> None:
+        """Have another budget; requests saved up under the old one stay as they are.
+
+        A rate that was lowered by throttling stays where it is, and recovers to the new one.
+        """
+        self._refill(now)
+        whole = self._rate >= self._full_rate
+        self._rate = rate if whole else min(self._rate, rate)
+        self._full_rate, self._burst = rate, burst
+        self._tokens = min(self._tokens, float(burst))
+
     def ready_at(self, now: float) -> float:
         """Return when the next request may be made; ``now`` or earlier means at once."""
         self._refill(now)

@@ -15,7 +15,7 @@ from monitor.standing import FollowedJob, standing
 from monitor.sweep import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -49,6 +49,7 @@ class Poller:
     ) -> None:
         """``concurrency`` looks at most are under way; each has ``timeout`` seconds."""
         self.key = key
+        self._labels = (key.service, key.account, key.region)
         self._quota = quota
         self._recorder = recorder
         self._metrics = metrics
@@ -71,10 +72,10 @@ class Poller:
 
     def follow(self, tracked: Tracked) -> None:
         """Look at a job from now on, unless it is looked at already or known to be final."""
-        if self._agenda.knows(tracked.job.key):
+        if self._agenda.known(tracked.job.key):
             return
         if self._looker.is_finished(tracked):
-            self._agenda.drop(tracked)
+            self._agenda.finish(tracked)
         else:
             self._agenda.put(tracked, self._clock.monotonic())
             self._wake.set()
@@ -86,7 +87,7 @@ class Poller:
 
     def standing_of(self, key: str) -> FollowedJob | None:
         """Return how one job stands, if it is followed."""
-        tracked = self._agenda.find(key)
+        tracked = self._agenda.known(key)
         return self._standing(tracked) if tracked else None
 
     @property
@@ -103,9 +104,58 @@ class Poller:
         own = interval(tracked, snapshot)
         return standing(tracked, snapshot, own, self._clock.now(), self._clock.monotonic())
 
+    def follow_as(self, tracked: Tracked) -> None:
+        """Look at a job as ``tracked`` says, whether it is looked at already or not.
+
+        One that is keeps its turn, unless another interval brings an earlier one.
+        """
+        known = self._agenda.known(tracked.job.key)
+        if known is None:
+            self.follow(tracked)
+            return
+        before = self._looker.interval(known)
+        known.take_over(tracked)
+        if not self._agenda.holds(known):
+            self._resume(known)
+            return
+        other = self._looker.interval(known) != before
+        if other and not (known.busy or known.attempts):
+            self._agenda.put(known, min(known.due, self._looker.next_turn(known)))
+            self._wake.set()
+
+    def _resume(self, ended: Tracked) -> None:
+        """Look again at a job that had ended, if it is to be looked at for longer now."""
+        if not self._looker.is_finished(ended):
+            self._agenda.put(ended, self._clock.monotonic())
+            self._wake.set()
+
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""
         self._agenda.put(discovery, self._clock.monotonic())
+        self._wake.set()
+
+    def drop(self, turn: Tracked | Discovery) -> None:
+        """Look no more; a look under way is recorded, and is the last."""
+        self._agenda.drop(turn)
+
+    def follows(self, job: model.Job) -> bool:
+        """Whether a job is looked at, or was until it was final."""
+        return self._agenda.known(job.key) is not None
+
+    def tracked(self) -> Sequence[Tracked]:
+        """Return the jobs that are looked at, or were until they were final."""
+        return self._agenda.everyone()
+
+    def limit(self, rate: float, burst: int) -> None:
+        """Have another budget from now on: requests per second, and at once after a pause."""
+        self._quota.change(rate, burst, self._clock.monotonic())
+        self._metrics.quota_rate.labels(*self._labels).set(self._quota.rate)
+        self._wake.set()
+
+    def retry(self) -> None:
+        """Ask again, as the quota permits, for all that failed: the cause may be gone."""
+        self._probed_at = -math.inf
+        self._hasten()
         self._wake.set()
 
     async def run(self) -> None:
@@ -163,8 +213,7 @@ class Poller:
     def _observe_lateness(self, now: float, due: float) -> None:
         self._metrics.poll_lateness.observe(now - due)
         if self._held_since is not None:
-            labels = (self.key.service, self.key.account, self.key.region)
-            self._metrics.quota_wait.labels(*labels).inc(now - self._held_since)
+            self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
             self._held_since = None
 
     async def _work(self, turn: Tracked | Discovery) -> None:
@@ -180,13 +229,16 @@ class Poller:
     def _put(self, turn: Tracked | Discovery, delay: float | None) -> None:
         """Give ``turn`` its next time, if it has one; a delay below 0 keeps its place in line."""
         turn.busy = False
-        if delay is not None:
+        if delay is not None and self._agenda.holds(turn):
             self._agenda.put(turn, self._clock.monotonic() + delay)
 
     def _note_health(self) -> None:
         """Ask again, as the quota permits, for all that failed while the source was away."""
         was_lost, self._was_lost = self._was_lost, self._inquiry.health.lost
         if was_lost and not self._was_lost:
-            now = self._clock.monotonic()
-            for turn in [turn for turn in self._agenda.failing() if turn.due > now]:
-                self._agenda.put(turn, now)
+            self._hasten()
+
+    def _hasten(self) -> None:
+        now = self._clock.monotonic()
+        for turn in [turn for turn in self._agenda.failing() if turn.due > now]:
+            self._agenda.put(turn, now)

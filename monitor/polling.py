@@ -10,10 +10,10 @@ import anyio
 from monitor import pacing
 from monitor.model import SourceKey
 from monitor.poller import Poller
-from monitor.watching import WatchedRegion
+from monitor.watching import Owners, WatchedRegion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FINISH_WITHIN = 3.0
 """Seconds that looks under way get to end when the daemon stops."""
+
+Place = tuple[str, str, str]
+"""Type, account and region of jobs."""
 
 
 class Polling:
@@ -46,7 +49,9 @@ class Polling:
         self._random = random
         self._source_of = source_of
         self._watched: list[WatchedRegion] = []
+        self._owners = Owners(())
         self._pollers: dict[str, Poller] = {}
+        self._budgets: dict[str, tuple[float, int]] = {}
         self._tasks: TaskGroup
 
     @asynccontextmanager
@@ -58,24 +63,41 @@ class Polling:
                 poller.stop()
             self._tasks.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
 
-    def begin(
+    def apply(
         self,
         settings: config.Settings,
         types: Mapping[str, JobType],
-        known: Iterable[model.Snapshot],
+        known: Iterable[model.Snapshot] = (),
     ) -> None:
-        """Watch what ``settings`` ask for, going on with those ``known`` jobs that they want."""
+        """Watch what ``settings`` ask for, and nothing else, from now on.
+
+        Of what was watched before, all that stays the same goes on undisturbed: each job
+        keeps its turn, each listing its page, each look under way its end. A job belongs
+        to the first watch that wants it. ``known`` are jobs of the store, to go on with.
+        """
+        before = {each.key: each for each in self._watched}
+        self._budgets = _budgets(settings, types)
         self._watched = [
-            self._watch(watch, region, types[watch.type], settings.quotas)
+            self._watch(before.get((watch.name, region)), watch, region, _type_of(watch, types))
             for watch in settings.watches
             for region in _regions(watch, types[watch.type])
         ]
-        for snapshot in known:
-            self._adopt(snapshot)
+        self._owners = Owners(self._watched)
+        for each in set(before.values()).difference(self._watched):
+            each.end()
+        self._hand_over()
+        self._adopt(known)
         for each in self._watched:
-            each.begin()
+            if before.get(each.key) is not each:
+                each.begin()
+        self._spend()
+        self._forget(before.values())
+
+    def retry(self, accounts: Collection[str]) -> None:
+        """Ask again for all that failed in these accounts, which have changed."""
         for poller in self._pollers.values():
-            self._tasks.start_soon(poller.run, name=f"poll {poller.key.key}")
+            if poller.key.account in accounts:
+                poller.retry()
 
     def last_pass_age(self) -> float:
         """Return the seconds since the slowest poller last went through what is due."""
@@ -96,39 +118,101 @@ class Polling:
         found = (poller.standing_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
 
+    def places(self) -> set[Place]:
+        """Return the types, accounts and regions that are watched."""
+        return {each.place for each in self._watched}
+
+    # What is watched
+
     def _watch(
-        self,
-        watch: config.Watch,
-        region: str,
-        declared: JobType,
-        quotas: Mapping[str, config.Quota],
+        self, before: WatchedRegion | None, watch: config.Watch, region: str, job_type: JobType
     ) -> WatchedRegion:
-        job_type = declared.with_grace(watch.final_grace, watch.final_interval)
+        """Return ``before`` if that is the same, or else what is to take its place."""
+        if before is not None and before.is_of(watch, job_type):
+            return before
         source = self._source_of(watch, job_type, region)
-        key = SourceKey(job_type.service, watch.account, region)
-        self._metrics.expect_jobs(watch.type, watch.account, region)
+        poller = self._poller(SourceKey(job_type.service, watch.account, region))
         operations = (job_type.describe_operation, job_type.list_operation)
-        self._metrics.expect_source(key, filter(None, operations))
-        poller = self._poller(key, job_type, quotas.get(key.service))
+        self._metrics.expect_operations(poller.key, filter(None, operations))
         return WatchedRegion(watch, region, job_type.interval, source, poller)
 
-    def _poller(self, key: model.SourceKey, job_type: JobType, own: config.Quota | None) -> Poller:
-        """Return the one poller of a quota."""
+    def _hand_over(self) -> None:
+        """Give each job that is followed to the watch that it belongs to now, if there is one."""
+        self._recorder.keep_only(self._owners.want)
+        for poller in self._pollers.values():
+            for tracked in poller.tracked():
+                owner = self._owners.of(tracked.job)
+                if owner is None or owner.poller is not poller:
+                    poller.drop(tracked)
+                elif not owner.follows(tracked):
+                    owner.follow(tracked.job)
+        for snapshot in self._recorder.snapshots():
+            self._follow(snapshot.job)
+
+    def _adopt(self, known: Iterable[model.Snapshot]) -> None:
+        """Go on with jobs of the store, where what is known here is not newer."""
+        for snapshot in known:
+            known_here = self._recorder.snapshot(snapshot.job.key) is not None
+            if not known_here and self._owners.want(snapshot.job):
+                self._recorder.adopt(snapshot)
+                self._follow(snapshot.job)
+
+    def _follow(self, job: model.Job) -> None:
+        owner = self._owners.of(job)
+        if owner is not None and not owner.poller.follows(job):
+            owner.follow(job)
+
+    # The pollers
+
+    def _poller(self, key: model.SourceKey) -> Poller:
+        """Return the one poller of a quota; a new one begins to run."""
         if key.key not in self._pollers:
-            rate, burst = (own.rate, own.burst) if own else (job_type.rate, job_type.burst)
+            rate, burst = self._budgets[key.service]
             quota = pacing.Quota(rate, burst, self._clock.monotonic())
-            self._pollers[key.key] = Poller(
-                key, quota, self._recorder, self._metrics, self._clock, self._random
-            )
+            self._metrics.expect_source(key)
+            poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
+            self._pollers[key.key] = poller
+            self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
         return self._pollers[key.key]
 
-    def _adopt(self, snapshot: model.Snapshot) -> None:
-        """Go on with a job of the store, if a watch still wants it."""
-        mine = next((each for each in self._watched if each.wants(snapshot.job)), None)
-        if mine is not None:
-            self._recorder.adopt(snapshot)
-            mine.follow(snapshot.job)
+    async def _poll(self, poller: Poller) -> None:
+        await poller.run()
+        if poller.key.key not in self._pollers:
+            self._metrics.forget_source(poller.key)
+
+    def _spend(self) -> None:
+        """Let each poller have its budget, and none run that has nothing to do."""
+        needed = {each.poller for each in self._watched}
+        for poller in list(self._pollers.values()):
+            if poller in needed:
+                poller.limit(*self._budgets[poller.key.service])
+            else:
+                del self._pollers[poller.key.key]
+                poller.stop()
+
+    def _forget(self, before: Collection[WatchedRegion]) -> None:
+        """Let the series of places end that are watched no more, and others begin."""
+        was, now = {each.place for each in before}, self.places()
+        for place in now - was:
+            self._metrics.expect_jobs(*place)
+        for place in was - now:
+            self._metrics.forget_jobs(*place)
 
 
-def _regions(watch: config.Watch, job_type: JobType) -> Sequence[str]:
+def _type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
+    return types[watch.type].with_grace(watch.final_grace, watch.final_interval)
+
+
+def _regions(watch: config.Watch, job_type: JobType) -> list[str]:
     return [job_type.region] if job_type.region else watch.regions
+
+
+def _budgets(
+    settings: config.Settings, types: Mapping[str, JobType]
+) -> dict[str, tuple[float, int]]:
+    """Return rate and burst by service: as configured, or else those of the first watch's type."""
+    found: dict[str, tuple[float, int]] = {}
+    for watch in settings.watches:
+        job_type = types[watch.type]
+        found.setdefault(job_type.service, (job_type.rate, job_type.burst))
+    return found | {name: (quota.rate, quota.burst) for name, quota in settings.quotas.items()}

@@ -11,7 +11,7 @@ from monitor.errors import StoreError
 from monitor.model import Kind, Severity, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from monitor.interfaces import JobType, Store
@@ -66,6 +66,25 @@ class Recorder:
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
         self._looks: dict[str, datetime] = {}
+        self._wanted: Callable[[model.Job], bool] = lambda _job: True
+
+    def route(self, router: Router) -> None:
+        """Address by ``router`` all that is recorded from now on."""
+        self._router = router
+
+    def keep_only(self, wanted: Callable[[model.Job], bool]) -> None:
+        """Know only the jobs that are ``wanted``, from now on; the store keeps the others too.
+
+        What a look under way still sees of another job is recorded, but not kept here.
+        """
+        self._wanted = wanted
+        self._snapshots = {
+            key: known for key, known in self._snapshots.items() if wanted(known.job)
+        }
+
+    def snapshots(self) -> Sequence[model.Snapshot]:
+        """Return the known jobs."""
+        return list(self._snapshots.values())
 
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Go on from what the store knows of a job."""
@@ -91,8 +110,8 @@ class Recorder:
 
     async def observe(self, seen: model.Observation, following: Following) -> Outcome:
         """Record one look; returns after its transitions, if any, are durable."""
+        before = self._snapshots.get(seen.job.key)
         while True:
-            before = self._snapshots.get(seen.job.key)
             after = self._after(before, seen, following.job_type)
             if after is None:
                 return Outcome.STALE
@@ -103,7 +122,8 @@ class Recorder:
             if await self._commit(entry, before):
                 return Outcome.CHANGED
             # What the other writer saw later than this must not be undone.
-            if seen.asked_at < (await self._reload(seen.job.key)).looked_at:
+            before = await self._reload(seen.job.key)
+            if seen.asked_at < before.looked_at:
                 return Outcome.STALE
 
     async def deny(self, job: model.Job, at: datetime, following: Following) -> bool:
@@ -237,7 +257,8 @@ class Recorder:
         self._looks[snapshot.job.key] = snapshot.looked_at
 
     def _keep(self, snapshot: model.Snapshot) -> None:
-        self._snapshots[snapshot.job.key] = snapshot
+        if self._wanted(snapshot.job):
+            self._snapshots[snapshot.job.key] = snapshot
 
 
 def _source_transition(

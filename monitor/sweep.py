@@ -74,11 +74,13 @@ class Sweeper:
 
     async def _take_row(self, discovery: Discovery, row: Observation) -> None:
         tracked = self._agenda.get(row.job.key)
-        if tracked and tracked.busy:
+        if (tracked and tracked.busy) or not self._agenda.holds(discovery):
             return
         match self._recorder.compare(row):
             case RowNews.FIRST if tracked is None and discovery.accepts(row):
                 await self._first(discovery.track(row.job), row)
+            case RowNews.SAME if tracked and self._is_judged_anew(tracked):
+                self._look_soon(tracked)
             case RowNews.SAME if tracked and _is_whole(row):
                 await self._confirm(discovery, tracked, row)
             case RowNews.DIFFERENT if tracked or discovery.accepts(row):
@@ -124,8 +126,10 @@ class Sweeper:
         self._put(tracked, tracked.due)
 
     def _put(self, tracked: Tracked, due: float) -> None:
+        if not self._agenda.holds(tracked):
+            return
         if self._looker.is_finished(tracked):
-            self._agenda.drop(tracked)
+            self._agenda.finish(tracked)
         else:
             self._agenda.put(tracked, due)
 
@@ -136,6 +140,14 @@ class Sweeper:
     def _is_missing(self, tracked: Tracked) -> bool:
         snapshot = self._recorder.snapshot(tracked.job.key)
         return snapshot is not None and snapshot.missing
+
+    def _is_judged_anew(self, tracked: Tracked) -> bool:
+        """Whether the job type has changed since, so that the same state has another phase now."""
+        known = self._recorder.snapshot(tracked.job.key)
+        if known is None:
+            return False
+        verdict = tracked.following.job_type.judge(known.parts, known.phase)
+        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
 
     def _look_soon(self, tracked: Tracked) -> None:
         """Look at a job next; one that is overdue already keeps its place."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
     from aiobotocore.client import AioBaseClient
@@ -35,6 +35,22 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Connections:
+    """The session and the clients of one account, and how many requests they are under way with."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.lock = anyio.Lock()
+        self.session: Session | None = None
+        self.clients: dict[SourceKey, AioBaseClient] = {}
+        self.stack = AsyncExitStack()
+        self.users = 0
+
+    async def aclose(self) -> None:
+        self.clients.clear()
+        await self.stack.aclose()
+
+
 class Clients:
     """Makes each client once, off the event loop as far as it blocks, and closes all at the end.
 
@@ -45,19 +61,22 @@ class Clients:
         self,
         accounts: Mapping[str, Account],
         *,
+        contents: Mapping[str, bytes] | None = None,
         models: Loader | None = None,
         connect_timeout: float = 5.0,
         read_timeout: float = 20.0,
         connections: int = 16,
     ) -> None:
-        """An account that is not among ``accounts`` has the ambient credentials."""
+        """An account that is not among ``accounts`` has the ambient credentials.
+
+        ``contents`` tells for each whether the files behind it are the same as before.
+        """
         self._accounts = accounts
+        self._contents: Mapping[str, bytes] = contents or {}
         self._models = models or service_models.loader()
         self._config = client_config(connect_timeout, read_timeout, connections)
-        self._stack = AsyncExitStack()
-        self._locks: dict[str, anyio.Lock] = {}
-        self._sessions: dict[str, Session] = {}
-        self._clients: dict[SourceKey, AioBaseClient] = {}
+        self._open: dict[str, _Connections] = {}
+        self._replaced: set[_Connections] = set()
         self._exchange: ContextVar[Exchange] = ContextVar("exchange")
 
     async def __aenter__(self) -> Self:
@@ -72,8 +91,36 @@ class Clients:
         traceback: TracebackType | None,
     ) -> None:
         """Close every connection."""
-        self._clients.clear()
-        await self._stack.aclose()
+        async with AsyncExitStack() as stack:
+            for connections in (*self._open.values(), *self._replaced):
+                stack.push_async_callback(connections.aclose)
+            self._open.clear()
+            self._replaced.clear()
+
+    def replace(
+        self, accounts: Mapping[str, Account], contents: Mapping[str, bytes]
+    ) -> frozenset[str]:
+        """Have other accounts from now on; return the names of those that differ.
+
+        Theirs alone are new clients. The old ones are closed by the last request that they
+        are under way with, or else by ``close_idle``.
+        """
+        before = self._accounts, self._contents
+        self._accounts, self._contents = accounts, contents
+        names = {*before[0], *accounts, *self._open}
+        changed = frozenset(name for name in names if self._standing(name) != _of(name, *before))
+        for name in changed & self._open.keys():
+            self._replaced.add(self._open.pop(name))
+        return changed
+
+    async def close_idle(self) -> None:
+        """Close what was replaced and is not in use."""
+        for connections in [one for one in self._replaced if not one.users]:
+            self._replaced.discard(connections)
+            await connections.aclose()
+
+    def _standing(self, name: str) -> tuple[Account, bytes]:
+        return _of(name, self._accounts, self._contents)
 
     async def ask(
         self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: Exchange
@@ -83,24 +130,40 @@ class Clients:
         Raises whatever the SDK raises; ``exchange`` then holds what is known of the
         reply. There is no deadline here, and nothing is ever tried twice.
         """
-        client = await self._client(source)
         reset = self._exchange.set(exchange)
         try:
-            answer: Mapping[str, Any] = await getattr(client, xform_name(operation))(**params)
+            async with self._client(source) as client:
+                answer: Mapping[str, Any] = await getattr(client, xform_name(operation))(**params)
         finally:
             self._exchange.reset(reset)
         return answer
 
-    async def _client(self, source: SourceKey) -> AioBaseClient:
-        if source not in self._clients:
-            async with self._locks.setdefault(source.account, anyio.Lock()):
-                if source not in self._clients:
-                    self._clients[source] = await self._made(source)
-        return self._clients[source]
+    @asynccontextmanager
+    async def _client(self, source: SourceKey) -> AsyncIterator[AioBaseClient]:
+        """Lend a client, which is not closed meanwhile, even if its account changes."""
+        connections = self._connections(source.account)
+        connections.users += 1
+        try:
+            if source not in connections.clients:
+                async with connections.lock:
+                    if source not in connections.clients:
+                        connections.clients[source] = await self._made(source, connections)
+            yield connections.clients[source]
+        finally:
+            connections.users -= 1
+            if connections in self._replaced:
+                with anyio.CancelScope(shield=True):
+                    await self.close_idle()
 
-    async def _made(self, source: SourceKey) -> AioBaseClient:
+    def _connections(self, name: str) -> _Connections:
+        if name not in self._open:
+            account, _ = self._standing(name)
+            self._open[name] = _Connections(account)
+        return self._open[name]
+
+    async def _made(self, source: SourceKey, connections: _Connections) -> AioBaseClient:
         """Make a client; one without credentials is not kept, as they may come later."""
-        session = await self._session(source)
+        session = await self._session(source, connections)
         await anyio.to_thread.run_sync(service_models.warm_up, self._models, source.service)
         context = session.create_client(
             source.service,
@@ -111,17 +174,16 @@ class Clients:
             client = await stack.enter_async_context(context)
             if await session.get_credentials() is None:
                 raise NoCredentialsError
-            self._stack.push_async_exit(stack.pop_all())
+            connections.stack.push_async_exit(stack.pop_all())
         client.meta.events.register("before-parse", self._note)
         return client
 
-    async def _session(self, source: SourceKey) -> Session:
-        name = source.account
-        if name not in self._sessions:
-            account = self._accounts.get(name, Account())
+    async def _session(self, source: SourceKey, connections: _Connections) -> Session:
+        if connections.session is None:
+            account = connections.account
             make = partial(Session, account, self._models, self._config, source.region)
-            self._sessions[name] = await anyio.to_thread.run_sync(make)
-        return self._sessions[name]
+            connections.session = await anyio.to_thread.run_sync(make)
+        return connections.session
 
     def _note(self, response_dict: Mapping[str, Any], **_: Any) -> None:
         """Keep status and headers: the SDK loses them where it cannot read the body."""
@@ -129,3 +191,10 @@ class Clients:
         if exchange is not None:
             exchange.status = response_dict["status_code"]
             exchange.headers = response_dict["headers"]
+
+
+def _of(
+    name: str, accounts: Mapping[str, Account], contents: Mapping[str, bytes]
+) -> tuple[Account, bytes]:
+    """Return all that the connections of an account depend on."""
+    return accounts.get(name, Account()), contents.get(name, b"")

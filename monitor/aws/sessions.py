@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,23 @@ from aiobotocore.session import AioSession
 from monitor import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiobotocore.session import ClientCreatorContext
     from aiohttp import ClientResponse, ClientSession
     from botocore.loaders import Loader
 
     from monitor.config import Account
+
+
+def files(account: Account, environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Name the files that a session of ``account`` is made from, whether they exist or not."""
+    named = (
+        environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
+        environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        *filter(None, [account.external_id_file]),
+    )
+    return [Path(os.path.expanduser(name)) for name in named]  # noqa: PTH111 -- fails on no user
 
 
 class Direct:

@@ -45,7 +45,7 @@ def load(config: list[Path] | None) -> Settings:
     Raises:
         ConfigurationError: with every value that cannot be read.
     """
-    return late.configuration.load(_paths(config), os.environ)
+    return late.configuration.load(paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
@@ -67,13 +67,14 @@ def read_own(config: list[Path] | None) -> Draft:
     Raises:
         ConfigurationError: nothing at all is configured.
     """
-    draft = late.configuration.read(_paths(config), os.environ)
+    draft = late.configuration.read(paths(config), os.environ)
     if config or draft.problems or draft.settings != late.config.Settings():
         return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
 
 
-def _paths(config: list[Path] | None) -> list[Path] | None:
+def paths(config: list[Path] | None) -> list[Path] | None:
+    """Return the files and directories that the options or the environment name, if any."""
     named = os.environ.get(CONFIG_VARIABLE)
     return config or ([Path(named)] if named else None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from anyio.abc import TaskStatus
 
 AT_ONCE, NOT_IN_TIME = 130, 74
@@ -23,9 +25,8 @@ LONGEST_STOP = 10.0
 def prepare() -> None:
     """Behave from the first moment, while nothing is open yet that would have to be closed.
 
-    As the first process of a container there is no default for SIGTERM at all. SIGHUP is
-    what tools send that rotate logs: a log sink opens its file anew for every write, so
-    there is nothing to do, but the default would end the daemon.
+    As the first process of a container there is no default for SIGTERM at all. SIGHUP
+    would end the daemon by default; while it starts there is nothing to reload.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -46,6 +47,26 @@ async def stop_on_signal(
                     os._exit(AT_ONCE)
                 stop.set()
                 tasks.start_soon(_end_anyway)
+
+
+async def reload_on_signal(
+    reload: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Await ``reload`` at each SIGHUP, until cancelled; ones that come meanwhile share the next.
+
+    Tools that rotate logs send it too, which does no harm: a log sink opens its file anew
+    for every write.
+    """
+    try:
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                async for _ in signals:
+                    tasks.start_soon(reload)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def _end_anyway() -> None:

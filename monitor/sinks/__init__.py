@@ -66,6 +66,23 @@ def problems(name: str, settings: config.Sink) -> list[errors.Problem]:
     assert_never(settings)
 
 
+def files(settings: config.Sink) -> list[str]:
+    """Name the files that are read when a sink is opened.
+
+    Of a plug-in's settings, those count whose key ends in ``_file`` or ``_files``.
+    """
+    match settings:
+        case config.WebhookSink():
+            return endpoint.files(settings)
+        case config.AppriseSink():
+            return list(settings.url_files)
+        case config.PluginSink():
+            return plugin.files(settings)
+        case config.LogSink() | config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
+            return []
+    assert_never(settings)
+
+
 @asynccontextmanager
 async def open_sink(
     name: str,

@@ -100,6 +100,18 @@ def load(name: str, settings: WebhookSink) -> Endpoint:
     )
 
 
+def files(settings: WebhookSink) -> list[str]:
+    """Name the files that ``load`` reads, and perhaps a ready template, which is none."""
+    tls_files = (settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
+    single = (*tls_files, settings.proxy_auth_file, settings.template)
+    return [
+        *settings.secret_files,
+        *settings.header_files.values(),
+        *settings.template_secrets.values(),
+        *filter(None, single),
+    ]
+
+
 def problems(name: str, settings: WebhookSink) -> list[Problem]:
     """Return what is wrong with ``settings``; no text repeats a secret."""
     try:

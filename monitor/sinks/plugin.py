@@ -47,6 +47,16 @@ def problems(name: str, settings: config.PluginSink) -> list[Problem]:
     return []
 
 
+def files(settings: config.PluginSink) -> list[str]:
+    """Name the files that a plug-in's settings seem to name."""
+    found: list[str] = []
+    for key, value in (settings.model_extra or {}).items():
+        if key.endswith(("_file", "_files")):
+            values = value if isinstance(value, list) else [value]
+            found.extend(name for name in values if isinstance(name, str))
+    return found
+
+
 @asynccontextmanager
 async def open_plugin(name: str, settings: config.PluginSink) -> AsyncIterator[interfaces.Sink]:
     """Open a plug-in's sink, and close it at the end.

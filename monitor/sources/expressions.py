@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled JMESPath expression."""
+    """A compiled JMESPath expression; one of the same text is the same."""
 
     text: str
-    read: Callable[[Any], Any]
+    read: Callable[[Any], Any] = field(compare=False)
 
     def __call__(self, data: Any) -> Any:
         """Read ``data``; raises JMESPathError where a function meets a wrong type."""

@@ -135,3 +135,15 @@ def surely_observed(requests):
         if request.status == 200 and request.state is not None:
             looks[request.access_key, request.job].append(request.state)
     return {(job, number) for (_, job), seen in looks.items() for number in seen[:-1]}
+
+
+def assert_true(truth, delivered):
+    """What was told of each job is true, unbroken, and all that was surely observed."""
+    observed = surely_observed(truth.requests)
+    told = {events[0]["data"]["job"]["id"]: events for events in delivered.values()}
+    for job, events in told.items():
+        states = truth.of(job)
+        assert_unbroken(events)
+        Life(states).assert_told_truly(events)
+        seen = {state.state for state in states if (job, state.number) in observed}
+        assert seen <= {event["data"]["current"]["state"] for event in events}

@@ -176,18 +176,17 @@ async def test_one_client_is_shared_by_all_and_closed_at_the_end():
     async with raw_server() as server:
         server.answer = OK[PANORAMA]
         account = Account(endpoint_urls={"panorama": server.url})
-        async with (
-            Clients({"prod": account}, models=MODELS) as clients,
-            anyio.create_task_group() as group,
-        ):
-            for _ in range(20):
-                group.start_soon(source(PANORAMA, clients).look, job(PANORAMA, "ok"))
-        assert len(clients._sessions) == 1
+        async with Clients({"prod": account}, models=MODELS) as clients:
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(source(PANORAMA, clients).look, job(PANORAMA, "ok"))
+            (made,) = clients._open.values()
+            assert len(made.clients) == 1
         with anyio.fail_after(5):
             await asyncio.gather(*server.serving)
 
     assert len(server.requests) == 20
-    assert clients._clients == {}
+    assert clients._open == {}
 
 
 async def test_making_clients_does_not_hold_up_the_loop():
@@ -205,7 +204,8 @@ async def test_making_clients_does_not_hold_up_the_loop():
         group.start_soon(watch)
         for account in ("a", "b"):
             for service in ("panorama", "importexport"):
-                await clients._client(SourceKey(service, account, "us-east-1"))
+                async with clients._client(SourceKey(service, account, "us-east-1")):
+                    pass
         group.cancel_scope.cancel()
 
     assert worst < 0.25
@@ -248,6 +248,62 @@ async def test_credentials_that_come_later_are_found(monkeypatch):
             await source(PANORAMA, clients).look(job(PANORAMA, "ok"))
 
     assert (caught.value.reason, caught.value.code) == (LookReason.AUTH, "NoCredentialsError")
+
+
+async def test_an_account_that_changes_gets_new_clients_and_leaves_those_of_others_alone():
+    async with raw_server() as old, raw_server() as new, raw_server() as other:
+        for server in (old, new, other):
+            server.answer = OK[PANORAMA]
+
+        def account(server):
+            return Account(endpoint_urls={"panorama": server.url})
+
+        before = {"prod": account(old), "test": account(other)}
+        async with Clients(before, models=MODELS) as clients:
+            for name in before:
+                await source(PANORAMA, clients, name).look(job(PANORAMA, "ok"))
+            kept = clients._open["test"]
+            assert clients.replace({**before, "prod": account(new)}, {}) == {"prod"}
+            await clients.close_idle()
+            with anyio.fail_after(30):
+                await asyncio.gather(*old.serving)
+            for name in before:
+                await source(PANORAMA, clients, name).look(job(PANORAMA, "ok"))
+            assert clients._open["test"] is kept
+
+    assert [len(server.requests) for server in (old, new, other)] == [1, 1, 2]
+
+
+async def test_a_request_under_way_ends_before_the_clients_of_its_old_account_close():
+    began, answer = anyio.Event(), anyio.Event()
+
+    async def answer_late(writer):
+        began.set()
+        await answer.wait()
+        writer.write(OK[PANORAMA])
+        await writer.drain()
+
+    async with raw_server() as server, anyio.create_task_group() as group:
+        server.answer = answer_late
+        account = Account(endpoint_urls={"panorama": server.url})
+        async with Clients({"prod": account}, models=MODELS) as clients:
+            seen = []
+
+            async def look_once():
+                seen.append(await source(PANORAMA, clients).look(job(PANORAMA, "ok")))
+
+            group.start_soon(look_once)
+            with anyio.fail_after(30):
+                await began.wait()
+                clients.replace({"prod": account}, {"prod": b"another file"})
+                await clients.close_idle()
+                assert clients._open == {}
+                assert server.serving
+                answer.set()
+                while not seen:  # noqa: ASYNC110 -- the look is another task
+                    await anyio.sleep(0.01)
+                await asyncio.gather(*server.serving)
+            assert not clients._replaced
 
 
 async def test_an_assumed_role_signs_with_the_credentials_of_sts(moto, tmp_path):

@@ -72,17 +72,28 @@ def test_a_job_that_is_dropped_is_looked_at_no_more():
     assert len(agenda) == 0
 
 
-def test_a_job_that_is_dropped_is_still_known_until_it_is_looked_at_again():
+def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
     agenda, a, b = Agenda(), tracked("a"), tracked("b")
     agenda.put(a, 1.0)
     agenda.put(b, 1.0)
-    agenda.drop(a)
+    agenda.finish(a)
     assert set(map(id, agenda.everyone())) == {id(a), id(b)}
-    assert agenda.knows(a.job.key)
+    assert agenda.known(a.job.key) is a
     again = tracked("a")
     agenda.put(again, 2.0)
     assert set(map(id, agenda.everyone())) == {id(again), id(b)}
     assert len(agenda) == 2
+
+
+def test_a_job_that_is_dropped_is_forgotten_whether_it_has_ended_or_not():
+    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 1.0)
+    agenda.finish(a)
+    agenda.drop(a)
+    agenda.drop(b)
+    assert not agenda.everyone()
+    assert agenda.first() is None
 
 
 def test_a_job_counts_as_heard_of_when_it_is_first_due_and_not_whenever_it_is_put():

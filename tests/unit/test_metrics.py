@@ -67,9 +67,12 @@ def metrics(registry):
     return made
 
 
-def the_jobs(places=()):
+FOLLOWED = (followed_job(),)
+
+
+def the_jobs(places=(), followed=FOLLOWED):
     settings = config.Metrics(per_job=True)
-    return JobCollector(places, lambda: [followed_job()], settings, LoopClock())
+    return JobCollector(places, lambda: followed, settings, LoopClock())
 
 
 def registered(metrics: Metrics) -> dict[str, MetricWrapperBase]:
@@ -393,3 +396,22 @@ def test_promtool_finds_nothing_to_complain_of(registry, metrics):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_what_is_watched_no_more_leaves_no_series_behind():
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, version="1.2.3")
+    metrics.expect_jobs(JOB.type, JOB.account, JOB.region)
+    metrics.expect_source(SOURCE, ["DescribePackageImportJob"])
+    metrics.expect_sink("ops")
+    registry.register(the_jobs(metrics.places, followed=()))
+    others = Job("importexport.job", "prod", "us-east-1", "EX1")
+    metrics.expect_jobs(others.type, others.account, others.region)
+    metrics.forget_jobs(JOB.type, JOB.account, JOB.region)
+    metrics.forget_source(SOURCE)
+    metrics.forget_sink("ops")
+    metrics.set_backlogs([])
+    left = [sample.labels for metric in registry.collect() for sample in metric.samples]
+    assert not any(labels.items() >= PLACE.items() for labels in left)
+    assert {labels["type"] for labels in left if "account" in labels} == {others.type}
+    assert not any("sink" in labels for labels in left)

@@ -315,3 +315,26 @@ def test_a_source_can_be_lost_again():
 
 def test_real_randomness_fits():
     assert 0 <= pacing.full_jitter(3, 1, 300, Random(1)) <= 8
+
+
+def test_another_budget_gives_away_no_requests_that_were_not_saved_up():
+    quota = Quota(1, 1, 0.0)
+    spend(quota, 0, 10)
+    quota.change(1, 50, 10.0)
+    assert 9 <= len(spend(quota, 10, 10)) <= 11
+
+
+def test_a_smaller_budget_takes_back_what_was_saved_up():
+    quota = Quota(10, 50, 0.0)
+    quota.change(1, 1, 5.0)
+    assert 9 <= len(spend(quota, 5, 10)) <= 11
+
+
+@pytest.mark.parametrize(("rate", "then"), [(100, 4), (2, 2)])
+def test_a_rate_that_throttling_lowered_recovers_from_there_to_the_new_one(rate, then):
+    quota = Quota(8, 5, 0.0)
+    assert quota.throttled(0.0, None)
+    quota.change(rate, 5, 0.0)
+    assert quota.rate == then
+    quota.ready_at(1000.0)
+    assert quota.rate == rate

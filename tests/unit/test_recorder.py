@@ -351,3 +351,20 @@ async def test_every_job_that_was_seen_is_known(tmp_path):
         await b.see("RUNNING")
         await b.see("FAILED", of=replace(job("j-2"), region="eu-west-1"))
         assert b.recorder.size == 2
+
+
+async def test_a_late_look_at_a_job_that_nobody_wants_any_more_is_recorded_and_not_kept(tmp_path):
+    async with bench(tmp_path) as b:
+        await b.recorder.observe(observation("PENDING", asked=0), following())
+        b.recorder.keep_only(lambda _job: False)
+        assert b.recorder.size == 0
+        late = observation("RUNNING", asked=10)
+        with anyio.fail_after(60):
+            assert await b.recorder.observe(late, following()) is Outcome.CHANGED
+            again = observation("RUNNING", asked=20)
+            assert await b.recorder.observe(again, following()) is Outcome.UNCHANGED
+            old = observation("PENDING", asked=5)
+            assert await b.recorder.observe(old, following()) is Outcome.STALE
+        assert b.recorder.size == 0
+        rows = await b.store.transitions(limit=10)
+        assert sorted(event["data"]["sequence"] for _, event in rows) == [1, 2]

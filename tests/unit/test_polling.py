@@ -1,0 +1,308 @@
+"""Watches come, change and go while the pollers run; in virtual time, on a real store."""
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import cycle, islice, pairwise
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor import polling
+from monitor.config import Metrics as MetricsSettings
+from monitor.config import Route, Settings
+from monitor.errors import LookError, LookReason
+from monitor.job_metrics import JobCollector
+from monitor.metrics import Metrics
+from monitor.model import Phase
+from monitor.recorder import Recorder
+from monitor.routes import Router
+from tests.builders import TYPE, VIRTUAL, FakeType, ScriptedSource, VirtualClock, job, ledger, until
+
+pytestmark = VIRTUAL
+ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
+PLACE = {"type": TYPE.name, "account": "prod", "region": "us-east-1"}
+
+
+@dataclass(frozen=True)
+class Kind(FakeType):
+    """A job type as the catalogue has it."""
+
+    region: str | None = None
+    interval: float = 30.0
+    rate: float = 100.0
+    burst: int = 100
+
+    def with_grace(self, seconds, interval=None):
+        return replace(
+            self, grace=seconds or self.grace, grace_interval=interval or self.grace_interval
+        )
+
+
+def watch(name="all", **more):
+    plain = {"name": name, "type": TYPE.name, "account": "prod", "regions": ["us-east-1"], **more}
+    return {"discover": "jobs" not in more, **plain}
+
+
+class Bench:
+    """Everything but the sinks; what is asked of any source stands in ``source``."""
+
+    def __init__(self, store, clock):
+        self.store = store
+        self.registry = CollectorRegistry()
+        self.source = ScriptedSource(clock)
+        self.sources = []
+        self.recorder = Recorder(store, Router(ROUTES, ["ops"]), lambda _entry, _before: None)
+        metrics = Metrics(self.registry, "0")
+        self.polling = polling.Polling(self.recorder, metrics, clock, Random(7), self._source)
+        self.registry.register(
+            JobCollector(metrics.places, self.polling.followed, MetricsSettings(), clock)
+        )
+        self._clock = clock
+
+    def _source(self, _watch, job_type, _region):
+        made = ScriptedSource(self._clock, job_type)
+        made.answers, made.looks, made.pages = (
+            self.source.answers,
+            self.source.looks,
+            self.source.pages,
+        )
+        made.latency, made.page_size = self.source.latency, self.source.page_size
+        self.sources.append(made)
+        return made
+
+    async def apply(self, *watches, kind=None, quotas=None):
+        settings = Settings.model_validate(
+            {"watches": watches, "quotas": quotas or {}, "accounts": {"prod": {}}}
+        )
+        types: dict[str, Any] = {TYPE.name: kind or Kind()}
+        self.polling.apply(settings, types, await self.store.snapshots())
+
+    async def events(self):
+        return [event["data"] for _, event in await self.store.transitions(limit=1000)]
+
+    async def kinds(self):
+        return [data["kind"] for data in await self.events()]
+
+    def series(self, name, **labels):
+        return self.registry.get_sample_value(f"job_monitor_{name}", labels)
+
+
+@asynccontextmanager
+async def benched(tmp_path):
+    clock = VirtualClock()
+    async with ledger(tmp_path, clock) as store:
+        bench = Bench(store, clock)
+        with anyio.fail_after(100_000):
+            async with bench.polling.running():
+                yield bench
+
+
+async def reload_often(bench, *watches, **more):
+    """Apply the same configuration again and again, at times that fit no interval."""
+    for _ in range(20):
+        await bench.apply(*watches, **more)
+        await anyio.sleep(13.7)
+
+
+async def test_jobs_of_a_watch_that_did_not_change_keep_their_turns_over_reloads(tmp_path):
+    async with benched(tmp_path) as bench:
+        names = [f"j-{number}" for number in range(10)]
+        bench.source.answers = dict.fromkeys(names, "PENDING")
+        await reload_often(bench, watch(jobs=names))
+        assert len(bench.sources) == 1
+        for name in names:
+            gaps = [after - before for before, after in pairwise(bench.source.asked_for(name))]
+            assert len(gaps) >= 8
+            assert gaps[1:] == pytest.approx([30.0] * len(gaps[1:]), abs=1.0)
+
+
+async def test_a_sweep_of_a_watch_that_did_not_change_goes_on_over_reloads(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {f"j-{number}": "PENDING" for number in range(60)}
+        # Two seconds from page to page, so that many a reload meets a sweep half done.
+        await reload_often(bench, watch(), quotas={"panorama": {"rate": 1, "burst": 1}})
+        tokens = [token for _, token in bench.source.pages]
+        assert len(tokens) >= 24
+        assert tokens == list(islice(cycle([None, "25", "50"]), len(tokens)))
+        assert tokens.count(None) <= 11
+
+
+async def test_a_changed_interval_holds_at_once_for_jobs_already_followed(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch(jobs=["j-1"], interval="1h"))
+        await until(bench.source.looks.__len__)
+        before = len(bench.source.looks)
+        await bench.apply(watch(jobs=["j-1"], interval="10s"))
+        await anyio.sleep(101)
+        assert 9 <= len(bench.source.looks) - before <= 11
+        assert await bench.kinds() == ["job.discovered"]
+
+
+async def test_changed_labels_and_stuck_after_hold_for_jobs_already_followed(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch(labels={"team": "a"}))
+        await anyio.sleep(65)
+        await bench.apply(watch(labels={"team": "b"}, stuck_after="1m"))
+        await anyio.sleep(65)
+        bench.source.answers["j-1"] = "SUCCEEDED"
+        await anyio.sleep(65)
+        told = [(e["sequence"], e["kind"], e["job"]["labels"]) for e in await bench.events()]
+    assert told == [
+        (1, "job.discovered", {"team": "a"}),
+        (2, "job.stuck", {"team": "b"}),
+        (3, "job.state_changed", {"team": "b"}),
+        (4, "job.unstuck", {"team": "b"}),
+    ]
+
+
+async def test_a_removed_watch_is_neither_looked_at_nor_counted(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        assert bench.series("jobs", **PLACE, phase="waiting") is not None
+        source = {"service": "panorama", "account": "prod", "region": "us-east-1"}
+        assert bench.series("source_up", **source) == 1
+        await bench.apply()
+        await anyio.sleep(10)
+        asked = len(bench.source.looks), len(bench.source.pages)
+        await anyio.sleep(1000)
+        assert (len(bench.source.looks), len(bench.source.pages)) == asked
+        assert bench.recorder.size == 0
+        assert list(bench.polling.pollers()) == []
+        assert bench.polling.last_pass_age() == 0
+        for name in ("jobs", "stuck_jobs", "transitions", "polls", "source_up", "quota_rate"):
+            (found,) = (m for m in bench.registry.collect() if m.name == f"job_monitor_{name}")
+            assert found.samples == []
+
+
+async def test_a_look_under_way_when_its_watch_goes_is_recorded_and_is_the_last(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING", "j-2": "PENDING"}
+        bench.source.latency = 5.0
+        await bench.apply(watch("one", jobs=["j-1"]), watch("two", jobs=["j-2"]))
+        await anyio.sleep(70)
+        looked = len(bench.source.asked_for("j-1"))
+        await until(lambda: len(bench.source.asked_for("j-1")) > looked)
+        bench.source.answers["j-1"] = "RUNNING"
+        await bench.apply(watch("two", jobs=["j-2"]))
+        await anyio.sleep(200)
+        assert len(bench.source.asked_for("j-1")) == looked + 1
+        assert bench.recorder.snapshot(job("j-1").key) is None
+        assert [known.job.id for known in bench.recorder.snapshots()] == ["j-2"]
+        last = (await bench.events())[-1]
+        assert (last["job"]["id"], last["current"]["state"]) == ("j-1", "RUNNING")
+
+
+async def test_a_sweep_under_way_when_its_watch_goes_brings_no_job_back(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {f"j-{number}": "PENDING" for number in range(5)}
+        await bench.apply(watch(), watch("named", jobs=["j-0"]))
+        bench.sources[0].page_latency = 5.0
+        await until(bench.source.pages.__len__)
+        await bench.apply(watch("named", jobs=["j-0"]))
+        await anyio.sleep(200)
+        assert {name for _, name in bench.source.looks} == {"j-0"}
+        assert [known.job.id for known in bench.recorder.snapshots()] == ["j-0"]
+
+
+async def test_a_watch_that_comes_back_goes_on_from_the_store(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        await bench.apply()
+        await anyio.sleep(65)
+        bench.source.answers["j-1"] = "SUCCEEDED"
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        told = [(data["sequence"], data["kind"]) for data in await bench.events()]
+        assert told == [(1, "job.discovered"), (2, "job.state_changed")]
+        assert bench.recorder.size == 1
+
+
+async def test_a_job_passes_to_another_watch_that_wants_it_without_a_look_too_many(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        named, other = watch("named", jobs=["j-1"], labels={"of": "named"}), watch("all")
+        await bench.apply(named, other)
+        await anyio.sleep(65)
+        looks = len(bench.source.looks)
+        await bench.apply(other)
+        await anyio.sleep(1)
+        assert len(bench.source.looks) <= looks + 1
+        bench.source.answers["j-1"] = "FAILED"
+        await anyio.sleep(65)
+        last = (await bench.events())[-1]
+    assert (last["kind"], last["sequence"], last["job"]["labels"]) == ("job.state_changed", 2, {})
+
+
+async def test_another_budget_brings_no_burst_of_requests(tmp_path):
+    async with benched(tmp_path) as bench:
+        names = [f"j-{number}" for number in range(300)]
+        bench.source.answers = dict.fromkeys(names, "PENDING")
+        await bench.apply(watch(jobs=names), quotas={"panorama": {"rate": 1, "burst": 1}})
+        await anyio.sleep(20)
+        before = len(bench.source.looks)
+        await bench.apply(watch(jobs=names), quotas={"panorama": {"rate": 2, "burst": 100}})
+        await anyio.sleep(10)
+        assert 19 <= len(bench.source.looks) - before <= 22
+        place = {"service": "panorama", "account": "prod", "region": "us-east-1"}
+        assert bench.series("quota_rate", **place) == 2
+
+
+async def test_a_job_type_that_changed_holds_for_jobs_already_followed(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING", "j-2": "SUCCEEDED"}
+        wanted = watch(jobs=["j-1", "j-2"])
+        await bench.apply(wanted)
+        await anyio.sleep(65)
+        looks, sources = len(bench.source.looks), len(bench.sources)
+        await bench.apply(wanted, kind=Kind(grace=7200.0, interval=5.0))
+        assert len(bench.sources) == sources + 1
+        await anyio.sleep(65)
+        assert {name for _, name in bench.source.looks[looks:]} == {"j-1"}
+        assert 12 <= len(bench.source.looks) - looks <= 15
+        assert await bench.kinds() == ["job.discovered"] * 2
+
+
+@pytest.mark.parametrize("reason", [LookReason.AUTH, LookReason.UNAVAILABLE])
+async def test_what_failed_is_asked_again_at_once_when_its_account_changed(tmp_path, reason):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": LookError(reason, "Denied")}
+        await bench.apply(watch(jobs=["j-1"]))
+        await anyio.sleep(2000)
+        looks = len(bench.source.looks)
+        await until(lambda: len(bench.source.looks) > looks)  # the next one is far away now
+        bench.source.answers["j-1"] = "PENDING"
+        looks = len(bench.source.looks)
+        bench.polling.retry({"another"})
+        await anyio.sleep(0.5)
+        assert len(bench.source.looks) == looks
+        bench.polling.retry({"prod"})
+        await anyio.sleep(0.5)
+        assert len(bench.source.looks) == looks + 1
+
+
+async def test_a_state_that_a_job_type_classifies_anew_is_told_though_listings_show_the_same(
+    tmp_path,
+):
+    @dataclass(frozen=True)
+    class Other(Kind):
+        def judge(self, parts, before):
+            verdict = super().judge(parts, before)
+            return verdict and replace(verdict, phase=Phase.RUNNING)
+
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        await bench.apply(watch(), kind=Other())
+        await anyio.sleep(65)
+        told = [(e["kind"], e["current"]["phase"]) for e in await bench.events()]
+    assert told == [("job.discovered", "waiting"), ("job.state_changed", "running")]
