@@ -24,7 +24,7 @@ HEARTBEAT = 15.0
 """Seconds of quiet after which a stream shows that it lives."""
 PACE = 0.1
 """Seconds between two readings of the store by one stream, so that many commits are one reading."""
-PAGE = 200
+PAGE = 50
 """Events that are read, and written, at once."""
 WRITE_WITHIN = 60.0
 """Seconds that a client may take for that; then it is left."""

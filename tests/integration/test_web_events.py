@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import orjson
@@ -13,10 +14,16 @@ from monitor.model import Phase
 from monitor.web import events as web_events
 from monitor.web import jobs as web_jobs
 from tests.builders import until
-from tests.contracts.store_examples import snapshot
+from tests.contracts.store_examples import entry, snapshot
 from tests.web_kit import KEY, open_site
 
 EVENTS = "/api/v1/events"
+
+
+@pytest.fixture(autouse=True)
+def _no_heartbeat_helps(monkeypatch):
+    """Let a stream that has missed some news never come to know of it."""
+    monkeypatch.setattr(web_events, "HEARTBEAT", 1000.0)
 
 
 class Stream:
@@ -161,19 +168,39 @@ async def test_more_streams_than_can_be_served_are_asked_to_come_again(tmp_path,
             await anyio.sleep(0.05)
 
 
-async def test_a_client_that_reads_nothing_keeps_nobody_waiting(tmp_path, monkeypatch):
-    monkeypatch.setattr(web_events, "WRITE_WITHIN", 1.0)
+async def test_a_client_that_reads_nothing_keeps_nobody_waiting_and_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(web_events, "WRITE_WITHIN", 0.5)
+    monkeypatch.setattr(web_events, "MOST_STREAMS", 2)
     async with open_site(tmp_path) as site:
         host, port = site.url.removeprefix("http://").split(":")
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             slow.connect((host, int(port)))
             slow.send(b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
-            async with streaming(site) as stream:
-                big = {"x": "y" * 50_000}
-                for number in range(1, 101):
-                    await site.record(number, fields=big)
-                assert await stream.positions(100) == list(range(1, 101))
+            async with streaming(site) as stream, anyio.create_task_group() as tasks:
+                await comes(site, 503)  # both streams are open
+                tasks.start_soon(record_many, site, 300)
+                assert await stream.positions(300) == list(range(1, 301))
+                await comes(site, 200)  # the slow one is left, though it is still there
+
+
+async def record_many(site, count):
+    """Commit large transitions."""
+    fields = {"Description": "y" * 50_000}
+    for number in range(1, count + 1):
+        made = entry(number)
+        large = replace(made, transitions=(replace(made.transitions[0], fields=fields),))
+        assert await site.store.record(large)
+        site.news.tell(made.snapshot.job.key)
+
+
+async def comes(site, status):
+    """Wait until one more stream is answered so."""
+    while True:
+        async with site.session.get(EVENTS) as response:
+            if response.status == status:
+                return
+        await anyio.sleep(0.05)
 
 
 async def test_streams_and_waiters_end_when_the_server_stops(tmp_path):
