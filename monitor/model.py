@@ -274,6 +274,15 @@ class Parking:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedWatch:
+    """A watch that was added at run time; ``settings`` is as it would be written."""
+
+    name: str
+    settings: Mapping[str, Any]
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """How much one sink still has to tell, and since when the oldest of it has waited."""
 

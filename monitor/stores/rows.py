@@ -147,6 +147,20 @@ def parking(row: Row[Any]) -> model.Parking:
     return model.Parking(row.sink, row.parked_at, row.reason)
 
 
+def added_watch(row: Row[Any]) -> model.AddedWatch:
+    """Make the watch of a row of ``watches``."""
+    return model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at)
+
+
+def watch_row(watch: model.AddedWatch) -> dict[str, Any]:
+    """Make the row of ``watches``."""
+    return {
+        "name": watch.name,
+        "settings": _text(encode(watch.settings)),
+        "added_at": watch.added_at,
+    }
+
+
 def stored_delivery(row: Row[Any]) -> StoredDelivery:
     """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
     columns = {name: value for name, value in row._asdict().items() if name != "event"}

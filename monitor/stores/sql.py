@@ -150,6 +150,18 @@ class SqlStore:
         """The sinks that are parked, by name."""
         return [rows.parking(row) for row in await self._read(reads.PARKINGS)]
 
+    async def watches(self) -> Sequence[model.AddedWatch]:
+        """The watches that were added at run time, in the order in which they were."""
+        return [rows.added_watch(row) for row in await self._read(reads.WATCHES)]
+
+    async def add_watch(self, watch: model.AddedWatch) -> bool:
+        """Remember a watch; ``False`` if there is one of its name."""
+        return bool(await self._commits.submit(writes.AddWatch(watch)))
+
+    async def remove_watch(self, name: str) -> bool:
+        """Forget a watch; ``False`` if there was none of that name."""
+        return bool(await self._commits.submit(writes.RemoveWatch(name)))
+
     async def settled(
         self,
         sink: str,

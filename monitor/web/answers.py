@@ -255,6 +255,27 @@ class Config(Answer):
     model_config = ConfigDict(extra="allow")
 
 
+class FollowedWatch(Answer):
+    """A watch, as it is written."""
+
+    name: str
+    added_at: Moment | None
+    """When it was added at run time; null if it is of the configuration."""
+    watch: dict[str, Any]
+
+
+class FollowedWatches(Answer):
+    """All watches: those of the configuration first."""
+
+    items: list[FollowedWatch]
+
+
+class Removed(Answer):
+    """A watch is removed."""
+
+    removed: bool
+
+
 class Resumed(Answer):
     """Whether a sink was parked before."""
 

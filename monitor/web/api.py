@@ -14,12 +14,14 @@ from monitor.web.history import History
 from monitor.web.jobs import Jobs
 from monitor.web.news import News
 from monitor.web.standing import Standing
+from monitor.web.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
 
+    from monitor.web import asked
     from monitor.web.asked import Ledger, Live
     from monitor.web.auth import Guard
 
@@ -33,6 +35,7 @@ class Parts:
     news: News = field(default_factory=News)
     reload: Callable[[], Awaitable[None]] | None = None
     """Takes the configuration anew, or raises ConfigurationError."""
+    watches: asked.Watches | None = None
 
 
 class Api:
@@ -49,6 +52,7 @@ class Api:
             *Events(parts.ledger, parts.news).endpoints(),
             *Standing(parts.live, parts.ledger).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
+            *(Watches(parts.watches).endpoints() if parts.watches else ()),
             own,
         )
         self._document = openapi.document(self._endpoints, version)

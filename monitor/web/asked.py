@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor import model
+    from monitor.config import Watch
     from monitor.errors import LookReason
 
 
@@ -151,6 +152,26 @@ class Live(Protocol):
 
     def wake(self, sink: str) -> None:
         """Let a sink look at what it has to send."""
+        ...
+
+
+class Watches(Protocol):
+    """What is watched, and what may be added to it."""
+
+    def own(self) -> Sequence[Watch]:
+        """Return the watches of the configuration."""
+        ...
+
+    async def all(self) -> Sequence[model.AddedWatch]:
+        """Return those that were added at run time, in that order."""
+        ...
+
+    async def add(self, value: Mapping[str, Any], /) -> model.AddedWatch | None:
+        """Add one; ``None`` if its name is taken. Raises ConfigurationError."""
+        ...
+
+    async def remove(self, name: str, /) -> bool:
+        """Remove what was added; ``False`` if there is none. Raises ConfigurationError."""
         ...
 
 
