@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench lock clean
+.PHONY: help demo test lint check format bench screenshots lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ format: $(VENV)/.dev ## Format the code
 
 bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
 	@for script in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+
+screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew (needs chromium)
+	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
 lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv

@@ -26,7 +26,7 @@ def demo(
         str | None, typer.Option(help="Stop after this time, such as 60s; by default at Ctrl-C.")
     ] = None,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where metrics and health are served.")
+        str, typer.Option(metavar="HOST:PORT", help="Where the page and the metrics are served.")
     ] = "127.0.0.1:0",
     scenario: Annotated[
         str, typer.Option(help="A scenario file, or a built-in one: demo, steady, chaos.")
@@ -101,6 +101,7 @@ def _settings(
                     "regions": ["us-east-1"],
                     "discover": True,
                     "interval": "2s",
+                    "labels": {"team": "vision"},
                 },
                 {
                     "name": "disks",
@@ -109,6 +110,8 @@ def _settings(
                     "discover": True,
                     "interval": "2s",
                     "final_interval": "4s",
+                    "stuck_after": "40s",
+                    "labels": {"team": "storage"},
                 },
             ],
             "quotas": {
@@ -140,7 +143,8 @@ class Shown:
 
     def addresses(self, running: late.app.Running) -> None:
         """Print where to look."""
-        typer.echo(f"Watching simulated AWS jobs; metrics at {running.url}/metrics")
+        typer.echo(f"Watching simulated AWS jobs; see them at {running.url}/")
+        typer.echo(f"Metrics at {running.url}/metrics")
         typer.echo(f"AWS stand-in {self._simulator.url} (try the AWS CLI with --endpoint-url)")
         typer.echo(f"Webhooks are received at {self._simulator.receiver_url}/hook/demo")
         typer.echo("Ctrl-C ends it.\n")

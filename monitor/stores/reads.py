@@ -19,7 +19,7 @@ from monitor.stores.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
@@ -127,6 +127,19 @@ def events(
     return statement.where(transitions.c.key == key).order_by(transitions.c.sequence)
 
 
+def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
+    """Transitions of jobs (by key) later than a sequence of each, in order."""
+    wanted = (
+        sa.and_(transitions.c.key == key, transitions.c.sequence > sequence)
+        for key, sequence in sequences.items()
+    )
+    return (
+        sa.select(transitions.c.position, transitions.c.event)
+        .where(sa.or_(sa.false(), *wanted))
+        .order_by(transitions.c.position)
+    )
+
+
 def last_of(key: str, kinds: Collection[str]) -> sa.Select[Any]:
     """Return the last transition of a job that is of one of these kinds."""
     return (
@@ -178,6 +191,12 @@ def listing(
     if job is not None:
         statement = statement.where(_is_about(deliveries, job))
     return statement.order_by(deliveries.c.id.desc()).limit(limit)
+
+
+def deliveries_of(positions: Collection[int]) -> sa.Select[Any]:
+    """Deliveries of some transitions as they stand, by sink."""
+    wanted = deliveries.c.position.in_(sorted(positions))
+    return _STANDING.where(wanted).order_by(deliveries.c.sink, deliveries.c.position)
 
 
 def standing(delivery: int) -> sa.Select[Any]:

@@ -264,6 +264,18 @@ class SqlStore:
         found = await self._read(reads.history(job, since, kinds, limit))
         return [rows.event(row) for row in reversed(found)]
 
+    async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
+        """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence.
+
+        They stand in order; ``sequences`` maps the key of each job to its sequence.
+        """
+        return [rows.event(row) for row in await self._read(reads.later(sequences))]
+
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[rows.StoredDelivery]:
+        """Return the deliveries of at most 500 transitions as they stand, by sink."""
+        found = await self._read(reads.deliveries_of(positions))
+        return [rows.stored_delivery(row) for row in found]
+
     async def sinks(self) -> Collection[str]:
         """The sinks of which something is stored, configured or not; reads every delivery."""
         return {row.sink for row in await self._read(reads.STORED_SINKS)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from monitor.clock import SystemClock
 from monitor.web import openapi
 from monitor.web.answers import as_json
 from monitor.web.changes import Changes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from monitor.interfaces import Clock
     from monitor.web import asked
     from monitor.web.asked import Ledger, Live
     from monitor.web.auth import Guard
@@ -36,6 +38,7 @@ class Parts:
     reload: Callable[[], Awaitable[None]] | None = None
     """Takes the configuration anew, or raises ConfigurationError."""
     watches: asked.Watches | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
 
 class Api:

@@ -13,6 +13,7 @@ from monitor.errors import StoreError
 from monitor.web import problems
 from monitor.web.api import Api
 from monitor.web.auth import Guard
+from monitor.web.page import StatusPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,10 +31,12 @@ PING_WITHIN = 5.0
 
 _HEADERS = {
     hdrs.SERVER: "job-monitor",
-    hdrs.CACHE_CONTROL: "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+}
+_UNLESS_SAID = {
+    hdrs.CACHE_CONTROL: "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 _INDEX = """<!doctype html>
 <html lang="en">
@@ -145,14 +148,16 @@ def create_app(
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=middlewares)
     app.add_routes(
         [
-            web.get("/", pages.index),
             web.get("/metrics", pages.metrics),
             *(web.get(path, pages.healthy) for path in ("/-/healthy", "/healthz")),
             *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
         ]
     )
-    if api is not None:
+    if api is None:
+        app.router.add_get("/", pages.index)
+    else:
         Api(api, guard, version).add_to(app)
+        app.add_routes(StatusPage(api.live, api.ledger, api.clock).routes())
 
     async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
         harden(response, guard.headers)
@@ -162,9 +167,11 @@ def create_app(
 
 
 def harden(response: web.StreamResponse, more: Mapping[str, str] | None = None) -> None:
-    """Set the headers that every answer carries; one may say itself how it is cached."""
-    caching = response.headers.get(hdrs.CACHE_CONTROL, _HEADERS[hdrs.CACHE_CONTROL])
-    response.headers.update(_HEADERS | {hdrs.CACHE_CONTROL: caching} | dict(more or {}))
+    """Set the headers that every answer carries; two of them only where it has none of its own."""
+    response.headers.update(_HEADERS)
+    for name, value in _UNLESS_SAID.items():
+        response.headers.setdefault(name, value)
+    response.headers.update(more or {})
 
 
 def _form(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

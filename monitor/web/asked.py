@@ -224,6 +224,14 @@ class Ledger(Outbox, Protocol):
         """Deliveries as they stand, newest first."""
         ...
 
+    async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
+        """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence."""
+        ...
+
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[Any]:
+        """Return the deliveries of at most 500 transitions as they stand, by sink."""
+        ...
+
     async def snapshot(self, key: str) -> model.Snapshot | None:
         """One job by its key."""
         ...

@@ -34,7 +34,8 @@ async def test_the_demo_shows_transitions_and_ends_by_itself(tmp_path, made_even
 async def test_its_addresses_answer_and_ctrl_c_ends_it_well(tmp_path):
     async with running("demo", directory=tmp_path) as program:
         await program.said("Ctrl-C")
-        metrics, aws, receiver = re.findall(r"http://127\.0\.0\.1:\d+\S*", program.out)
+        page, metrics, aws, receiver = re.findall(r"http://127\.0\.0\.1:\d+\S*", program.out)
+        assert "<h1" in (await fetch(page))[2]
         assert "job_monitor_build_info" in (await fetch(metrics))[2]
         assert (await fetch(f"{aws}/_simulator/health"))[0] == 200
         assert (await fetch(receiver))[0] == 204

@@ -535,6 +535,30 @@ async def test_a_store_of_a_newer_version_is_refused(opened):
             pass
 
 
+async def test_the_last_transitions_of_several_jobs_are_read_at_once(opened):
+    async with opened() as store:
+        for number, sequence in ((1, 1), (2, 1), (1, 2), (3, 1), (1, 3)):
+            await store.record(entry(number, sequence))
+        found = await store.later({job(1).key: 1, job(2).key: 0, "unknown": 0})
+        told = [(at, event["subject"], event["data"]["sequence"]) for at, event in found]
+        assert told == [(2, "job-2", 1), (3, "job-1", 2), (5, "job-1", 3)]
+        assert await store.later({}) == []
+
+
+async def test_the_deliveries_of_some_transitions_are_read_at_once(opened):
+    async with opened() as store:
+        for number in (1, 2, 3):
+            await store.record(entry(number, sinks=("ops", "audit")))
+        found = await store.deliveries_of([1, 3])
+        assert [(one.sink, one.position) for one in found] == [
+            ("audit", 1),
+            ("audit", 3),
+            ("ops", 1),
+            ("ops", 3),
+        ]
+        assert await store.deliveries_of([]) == []
+
+
 # --- cancelled
 
 

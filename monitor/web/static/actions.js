@@ -1,0 +1,85 @@
+// Replay and resume: asks for a token, does it, and says what came of it.
+
+import { refreshSoon } from "./refresh.js";
+
+const TOKEN = "job-monitor-token";
+
+const ACTS = {
+  replay: {
+    title: (sink) => `Replay to ${sink}`,
+    what: (sink) => `Every dead delivery of ${sink} is sent again, in order and marked as replayed.`,
+    button: "Replay",
+    request: (sink) => ["/api/v1/replay", { sink }],
+    done: ({ count }) => `${count} ${count === 1 ? "delivery" : "deliveries"} will be sent again.`,
+  },
+  resume: {
+    title: (sink) => `Resume ${sink}`,
+    what: (sink) => `${sink} is parked no more, and is sent what has waited for it.`,
+    button: "Resume",
+    request: (sink) => [`/api/v1/sinks/${encodeURIComponent(sink)}/resume`, {}],
+    done: ({ resumed }) => (resumed ? "It is resumed." : "It was not parked any more."),
+  },
+};
+
+export function actions() {
+  const dialog = document.getElementById("ask");
+  if (!dialog) return;
+  let wanted = null;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-act]");
+    if (!button) return;
+    wanted = { act: ACTS[button.dataset.act], sink: button.dataset.sink };
+    open(wanted);
+  });
+  document.getElementById("ask-close").addEventListener("click", () => dialog.close());
+  document.getElementById("ask-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    perform(wanted);
+  });
+}
+
+function open({ act, sink }) {
+  text("ask-title", act.title(sink));
+  text("ask-what", act.what(sink));
+  text("ask-do", act.button);
+  outcome("", "");
+  document.getElementById("ask-token").value = sessionStorage.getItem(TOKEN) ?? "";
+  document.getElementById("ask-do").disabled = false;
+  document.getElementById("ask").showModal();
+}
+
+async function perform({ act, sink }) {
+  const [address, body] = act.request(sink);
+  const token = document.getElementById("ask-token").value.trim();
+  const button = document.getElementById("ask-do");
+  const headers = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  button.disabled = true;
+  outcome("", "Asking …");
+  try {
+    const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(body) });
+    const told = await answer.json().catch(() => ({}));
+    if (answer.ok) {
+      if (token) sessionStorage.setItem(TOKEN, token);
+      outcome("good", act.done(told));
+    } else {
+      if (answer.status === 401) sessionStorage.removeItem(TOKEN);
+      outcome("bad", `Refused: ${told.detail ?? told.title ?? `status ${answer.status}`}`);
+      button.disabled = false;
+    }
+  } catch {
+    outcome("bad", "The monitor did not answer.");
+    button.disabled = false;
+  }
+  refreshSoon();
+}
+
+function outcome(level, words) {
+  const shown = document.getElementById("ask-outcome");
+  shown.className = level ? `outcome is-${level}` : "outcome";
+  shown.textContent = words;
+}
+
+function text(id, words) {
+  document.getElementById(id).textContent = words;
+}

@@ -1,0 +1,20 @@
+// The page works without this; with it, it is live.
+
+import { actions } from "./actions.js";
+import { filter } from "./filter.js";
+import { listen } from "./live.js";
+import { refreshSoon } from "./refresh.js";
+import { setClock, tick } from "./ticking.js";
+
+const SECOND = 1000;
+// Deliveries, looks and quotas change without an event.
+const ROUND = 10 * SECOND;
+
+setClock(document.body.dataset.now);
+tick();
+setInterval(tick, SECOND);
+setInterval(() => document.hidden || refreshSoon(), ROUND);
+document.addEventListener("visibilitychange", () => document.hidden || refreshSoon());
+filter();
+actions();
+listen();

@@ -1,0 +1,186 @@
+"""A page over jobs that a test chooses: a real ledger and a real server, no daemon."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from monitor import model
+from monitor.model import Ending, Kind, Phase, Severity, SourceKey, Standing
+from monitor.web import asked
+from monitor.web.api import Parts
+from monitor.web.app import create_app
+from monitor.web.news import News
+from monitor.web.server import serving
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+STATES = {
+    Phase.WAITING: "PENDING",
+    Phase.RUNNING: "RUNNING",
+    Phase.SUCCEEDED: "SUCCEEDED",
+    Phase.FAILED: "FAILED",
+    Phase.CANCELED: "CANCELED",
+    Phase.EXPIRED: "EXPIRED",
+    Phase.UNKNOWN: "ODD",
+}
+
+
+class FixedClock:
+    """Wall time that stands still, and a real monotonic one."""
+
+    def now(self):
+        return NOW
+
+    def monotonic(self):
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A followed job, as the daemon would show it."""
+
+    job: model.Job
+    snapshot: model.Snapshot | None
+    watch: str = "packages"
+    labels: dict[str, str] = field(default_factory=dict)
+    interval: float = 30.0
+    looked_at: datetime | None = NOW - timedelta(seconds=12)
+    next_look_at: datetime | None = NOW + timedelta(seconds=18)
+    failing: str | None = None
+    finished: bool = False
+    stuck: bool = False
+    missing: bool = False
+    blind: bool = False
+
+
+def followed(number, phase=Phase.RUNNING, *, changed=60.0, reason=None, sequence=1, **more):
+    """A job that has stood in ``phase`` for ``changed`` seconds."""
+    job = model.Job("panorama.package-import", "prod", "us-east-1", f"job-{number}")
+    snapshot = model.Snapshot(
+        job=job,
+        parts={"Status": STATES[phase]},
+        state=STATES[phase],
+        phase=phase,
+        severity=Severity.ERROR if phase is Phase.FAILED else Severity.INFO,
+        ending=Ending.FINAL if phase.terminal else Ending.OPEN,
+        fields={"JobType": "NODE_PACKAGE_VERSION", "Count": 3},
+        reason=reason,
+        updated_at=None,
+        sequence=sequence,
+        first_seen_at=NOW - timedelta(seconds=changed + 600),
+        changed_at=NOW - timedelta(seconds=changed),
+        looked_at=NOW - timedelta(seconds=12),
+        stuck=more.get("stuck", False),
+        missing=more.get("missing", False),
+    )
+    return Followed(job, snapshot, finished=more.pop("finished", phase.terminal), **more)
+
+
+def entry(one, sinks=("ops",)):
+    """The whole history of a followed job, as one addition to the ledger."""
+    snapshot = one.snapshot
+    befores = [
+        snapshot.changed_at - timedelta(seconds=100 * back)
+        for back in reversed(range(snapshot.sequence))
+    ]
+    transitions = tuple(
+        model.Transition(
+            subject=one.job,
+            service="panorama",
+            sequence=number,
+            kind=Kind.STATE_CHANGED if number > 1 else Kind.DISCOVERED,
+            previous=Standing("PENDING", "waiting") if number > 1 else None,
+            current=Standing(snapshot.state, snapshot.phase.value)
+            if number == snapshot.sequence
+            else Standing("PENDING", "waiting"),
+            changes=(model.Change("Status", "PENDING", snapshot.state),) if number > 1 else (),
+            after=before - timedelta(seconds=30) if number > 1 else None,
+            before=before,
+            severity=snapshot.severity,
+            reason=snapshot.reason,
+            occurred_at=None,
+            fields=dict(snapshot.fields),
+            labels=dict(one.labels),
+        )
+        for number, before in enumerate(befores, 1)
+    )
+    return model.Entry(snapshot, 0, transitions, (tuple(sinks),) * len(transitions))
+
+
+class Live:
+    """What a daemon would know."""
+
+    def __init__(self, jobs=(), sources=None, sinks=None, refused=()):
+        self.followed = list(jobs)
+        self.seen = [source()] if sources is None else sources
+        self.told = [sink()] if sinks is None else sinks
+        self.refused = refused
+
+    def jobs(self):
+        return iter(self.followed)
+
+    def job(self, key):
+        return next((each for each in self.followed if each.job.key == key), None)
+
+    def sources(self):
+        return self.seen
+
+    def sinks(self):
+        return self.told
+
+    def status(self):
+        return asked.Status("1.2.3", NOW, NOW, self.refused, 0.5)
+
+    def config(self):
+        return {}
+
+    def wake(self, sink):
+        """Send nothing: there is no dispatcher."""
+
+    def last_pass_age(self):
+        return 0.5
+
+
+def source(service="panorama", **changes):
+    values: dict[str, Any] = {
+        "source": SourceKey(service, "prod", "us-east-1"),
+        "available": True,
+        "up": True,
+        "last_success_at": NOW - timedelta(seconds=3),
+        "last_failure_at": None,
+        "reason": None,
+        "code": None,
+        "hint": None,
+        "rate": 2.0,
+        "configured_rate": 2.0,
+        "jobs": 3,
+    }
+    return asked.Source(**values | changes)
+
+
+def sink(name="ops", **changes):
+    values = {"last_delivered_at": NOW, "last_error_at": None, "last_error": None}
+    return asked.Sink(name, "webhook", **values | changes)
+
+
+@asynccontextmanager
+async def showing(live, ledger, news=None, clock=None, guard=None):
+    """Serve the page of ``live`` and ``ledger``, and the API beside it; yield its URL."""
+    registry = CollectorRegistry()
+    parts = Parts(live, ledger, news or News(), clock=clock or FixedClock())
+    app = create_app(
+        registry=registry,
+        health=live,
+        store=ledger,
+        configured=lambda: True,
+        version="1.2.3",
+        api=parts,
+        guard=guard,
+    )
+    async with serving(app, "127.0.0.1", 0) as url:
+        yield url
