@@ -249,6 +249,29 @@ class DeliveryStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """One delivery as it stands, for people to look at.
+
+    ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
+    ``attempts`` counts those of which the end is known, the one that was taken included.
+    """
+
+    id: int
+    position: int
+    sink: str
+    key: str
+    event_id: str
+    kind: str
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    settled_at: datetime | None
+    last_error: str | None
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of one attempt to deliver.
 

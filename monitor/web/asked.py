@@ -175,24 +175,6 @@ class Watches(Protocol):
         ...
 
 
-class StoredDelivery(Protocol):
-    """One delivery as it stands in the ledger."""
-
-    id: int
-    position: int
-    sink: str
-    key: str
-    event_id: str
-    kind: str
-    status: model.DeliveryStatus
-    attempts: int
-    created_at: datetime
-    due_at: datetime | None
-    settled_at: datetime | None
-    last_error: str | None
-    replayed: bool
-
-
 class Ledger(Outbox, Protocol):
     """The store, as far as the API reads it and writes to it; raises StoreError."""
 
@@ -220,7 +202,7 @@ class Ledger(Outbox, Protocol):
         limit: int = 100,
         job: str | None = None,
         before: int | None = None,
-    ) -> Sequence[Any]:
+    ) -> Sequence[model.StoredDelivery]:
         """Deliveries as they stand, newest first."""
         ...
 
@@ -228,7 +210,7 @@ class Ledger(Outbox, Protocol):
         """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence."""
         ...
 
-    async def deliveries_of(self, positions: Collection[int]) -> Sequence[Any]:
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
         """Return the deliveries of at most 500 transitions as they stand, by sink."""
         ...
 
