@@ -217,8 +217,10 @@ class Source(Answer):
     last_failure_code: str | None
     last_failure_hint: str | None
     rate: float
-    """Requests per second at present; throttling lowers it."""
+    """Requests per second that the quota permits at present; throttling lowers it."""
     configured_rate: float
+    request_rate: float
+    """Requests per second that were made within the last minute."""
     jobs: int
     """How many jobs are followed through it."""
 

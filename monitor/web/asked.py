@@ -85,7 +85,8 @@ class Source:
     """How one source stands; rates are in requests per second.
 
     ``available`` is what the ledger says, ``up`` what the last look brought (``None``
-    before the first). ``reason``, ``code`` and ``hint`` are of the last failure.
+    before the first). ``reason``, ``code`` and ``hint`` are of the last failure. ``rate`` is what
+    the quota permits at present, ``request_rate`` what was asked within the last minute.
     """
 
     source: model.SourceKey
@@ -98,6 +99,7 @@ class Source:
     hint: str | None
     rate: float
     configured_rate: float
+    request_rate: float
     jobs: int
 
 
