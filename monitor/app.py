@@ -19,6 +19,7 @@ import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__, config, examination, logs, metrics, setup, sinks
+from monitor.added import AddedWatches, together
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
@@ -40,7 +41,7 @@ from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
@@ -107,7 +108,9 @@ class Daemon:
         """
         self._load = load or (lambda: settings)
         self._models = service_models.loader()
+        self._configured = settings
         self._setup = setup.prepare(settings, self._models)
+        self._changing = anyio.Lock()
         self._reloader = Reloader(self._take_again)
         self._retention_changed = anyio.Event()
         self._listener = announce
@@ -149,7 +152,7 @@ class Daemon:
             url = await self._serve(stack, store)
             async with self._upkeep(store), self._telling.running():
                 async with self._polling.running():
-                    await self._take_up(self._setup, await store.snapshots())
+                    await self._take_up(await self._begun(store), await store.snapshots())
                     self._loaded(logs.CONFIG_LOADED)
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     if ready:
@@ -198,13 +201,49 @@ class Daemon:
             store=store,
             configured=lambda: True,
             version=__version__,
-            api=Parts(self._live, store, self._news, self._reloader.reload),
+            api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
         )
         host, _, port = server.listen.rpartition(":")
         return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
+    def _added(self, store: SqlStore) -> AddedWatches:
+        return AddedWatches(
+            store, self._clock, lambda: self._configured, self._take_kept, lambda: self._changing
+        )
+
     # One configuration after another
+
+    async def _begun(self, store: SqlStore) -> Setup:
+        """Return the configuration to begin with: with all added watches that it still allows."""
+        fitting: list[model.AddedWatch] = []
+        found = self._setup
+        for each in await store.watches():
+            try:
+                found = await self._prepared(self._configured, [*fitting, each])
+                fitting.append(each)
+            except ConfigurationError as error:
+                for problem in error.problems:
+                    self._log.error(logs.WATCH_SKIPPED, watch=each.name, problem=str(problem))
+        return found
+
+    async def _prepared(
+        self, configured: config.Settings, added: Sequence[model.AddedWatch]
+    ) -> Setup:
+        whole = together(configured, added)
+        return await anyio.to_thread.run_sync(setup.prepare, whole, self._models)
+
+    async def _take_kept(
+        self, settings: config.Settings, keep: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Let other watches take effect, once they are kept.
+
+        Raises:
+            ConfigurationError: they cannot be used, and all but what ``keep`` did is as before.
+        """
+        wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
+        await keep()
+        await self._take_up(wanted, await self._known(wanted))
 
     async def _take_again(self) -> None:
         """Read the configuration again and let it take effect, or leave all as it is.
@@ -213,8 +252,12 @@ class Daemon:
             ConfigurationError: it is refused.
         """
         try:
-            wanted = await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True)
-            await self._take_up(wanted, await self._known(wanted))
+            async with self._changing:
+                added = await self._store.watches()
+                read = partial(self._read, added)
+                configured, wanted = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+                await self._take_up(wanted, await self._known(wanted))
+                self._configured = configured
         except ConfigurationError as error:
             self._live.refused = error.problems
             self._metrics.config_last_reload_successful.set(0)
@@ -224,10 +267,11 @@ class Daemon:
         self._loaded(logs.CONFIG_RELOADED)
         await self._clients.close_idle()
 
-    def _read(self) -> Setup:
-        wanted = setup.prepare(self._load(), self._models)
+    def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, Setup]:
+        configured = self._load()
+        wanted = setup.prepare(together(configured, added), self._models)
         examination.refuse(setup.lasting(self.settings, wanted.settings))
-        return wanted
+        return configured, wanted
 
     async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:
         """Return the jobs of the store, if ``wanted`` may take up some that were not followed."""

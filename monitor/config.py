@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     Tag,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -103,6 +104,7 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
 ]
 """Seconds, written as 30s, 5m, 2h or 3d."""
 
@@ -110,6 +112,7 @@ Limit = Annotated[
     float | None,
     BeforeValidator(parse_limit),
     PlainSerializer(_format_limit, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^(never|({_DURATION.pattern})+)$"}),
 ]
 """Seconds, written as a duration; ``None``, written as never or null, for no limit at all."""
 

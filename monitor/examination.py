@@ -57,10 +57,20 @@ def of_web_config(settings: config.Settings) -> Sequence[Problem]:
     """Return what is wrong with the file that ``server.web_config_file`` names."""
     if settings.server.web_config_file is None:
         return ()
+    path = Path(settings.server.web_config_file)
     try:
-        return web_config.read(Path(settings.server.web_config_file)).warnings
+        return web_config.read(path).warnings
     except ConfigurationError as error:
-        return error.problems
+        return [_named(problem, path, settings) for problem in error.problems]
+
+
+def _named(problem: Problem, path: Path, settings: config.Settings) -> Problem:
+    """Tell of a whole file where it was named; it has no line of its own."""
+    if problem.place != str(path):
+        return problem
+    key = ("server", "web_config_file")
+    message = f"{path} {problem.message}"
+    return replace(problem, place=settings.place(*key), path=dotted(key), message=message)
 
 
 def _keys(text: str) -> Iterator[str | int]:

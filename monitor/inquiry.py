@@ -33,7 +33,8 @@ class SeenSource:
     """How a source stands: the last answers that told something, and the last failure.
 
     ``lost`` is whether it counts as unavailable; ``up`` whether the last question was answered,
-    ``None`` before the first. Rates are in requests per second.
+    ``None`` before the first. Rates are in requests per second: what the quota permits now, what
+    it permits at most, and what was asked within the last minute.
     """
 
     key: model.SourceKey
@@ -44,6 +45,7 @@ class SeenSource:
     trouble: LookError | None
     rate: float
     full_rate: float
+    request_rate: float
 
 
 class Inquiry:
@@ -72,6 +74,7 @@ class Inquiry:
         self._troubled_at: float | None = None
         self._labels = (key.service, key.account, key.region)
         self._up: bool | None = None
+        self._asked = pacing.Tally(clock.monotonic())
         self._failure: tuple[datetime, LookError] | None = None
         self._turning = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
@@ -83,6 +86,7 @@ class Inquiry:
             LookError: in every case in which there is no proper answer.
         """
         started = self._clock.monotonic()
+        self._asked.add(started)
         try:
             answer = await self._answer(operation, question)
         except LookError as error:
@@ -105,6 +109,7 @@ class Inquiry:
             trouble=trouble,
             rate=self.quota.rate_at(self._clock.monotonic()),
             full_rate=self.quota.full_rate,
+            request_rate=self._asked.rate(self._clock.monotonic()),
         )
 
     async def _answer(self, operation: str, question: Awaitable[T]) -> T:

@@ -87,6 +87,7 @@ def _source(seen: SeenSource, jobs: int) -> asked.Source:
         hint=trouble.hint if trouble else None,
         rate=seen.rate,
         configured_rate=seen.full_rate,
+        request_rate=seen.request_rate,
         jobs=jobs,
     )
 

@@ -249,6 +249,29 @@ class DeliveryStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    """One delivery as it stands, for people to look at.
+
+    ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
+    ``attempts`` counts those of which the end is known, the one that was taken included.
+    """
+
+    id: int
+    position: int
+    sink: str
+    key: str
+    event_id: str
+    kind: str
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    settled_at: datetime | None
+    last_error: str | None
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of one attempt to deliver.
 
@@ -271,6 +294,15 @@ class Parking:
     sink: str
     at: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddedWatch:
+    """A watch that was added at run time; ``settings`` is as it would be written."""
+
+    name: str
+    settings: Mapping[str, Any]
+    added_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

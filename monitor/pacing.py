@@ -5,6 +5,7 @@ Nothing here reads a clock or waits: times come in as seconds of a monotonic clo
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -187,6 +188,29 @@ class Quota:
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
         regained = elapsed * self._full_rate * self._RECOVERY
         self._rate = min(self._full_rate, self._rate + regained)
+
+
+class Tally:
+    """Counts what happens, and tells how often it happened a second within the last minute."""
+
+    _SLOT, _SLOTS = 5.0, 12
+
+    def __init__(self, now: float) -> None:
+        """Begin to count."""
+        self._begun = now
+        self._slots: deque[tuple[int, int]] = deque(maxlen=self._SLOTS)
+
+    def add(self, now: float) -> None:
+        """Count one."""
+        slot = int(now // self._SLOT)
+        before = self._slots.pop()[1] if self._slots and self._slots[-1][0] == slot else 0
+        self._slots.append((slot, before + 1))
+
+    def rate(self, now: float) -> float:
+        """Return how many there were a second; over less than a minute, if it has not lasted."""
+        oldest = int(now // self._SLOT) - self._SLOTS + 1
+        counted = sum(count for slot, count in self._slots if slot >= oldest)
+        return counted / max(self._SLOT, now - max(self._begun, oldest * self._SLOT))
 
 
 ANSWERS = frozenset({LookReason.MISSING, LookReason.CONFIG})

@@ -158,6 +158,7 @@ def source(service="panorama", **changes):
         "hint": None,
         "rate": 2.0,
         "configured_rate": 2.0,
+        "request_rate": 0.5,
         "jobs": 3,
     }
     return asked.Source(**values | changes)

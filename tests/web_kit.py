@@ -179,7 +179,7 @@ async def open_site(
                 store=store,
                 configured=lambda: True,
                 version="1.2.3",
-                api=Parts(live, store, news, **parts or {}),
+                api=Parts(live, store, news, **_parts(parts or {}, site)),
                 **more,
             )
             async with (
@@ -187,3 +187,8 @@ async def open_site(
                 aiohttp.ClientSession(site.url) as site.session,
             ):
                 yield site
+
+
+def _parts(parts: Mapping[str, Any], site: Site) -> dict[str, Any]:
+    """Make those that are made over the site itself."""
+    return {name: part(site) if name == "watches" else part for name, part in parts.items()}

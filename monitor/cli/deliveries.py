@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from monitor.config import Settings
-    from monitor.stores.rows import StoredDelivery
+    from monitor.model import StoredDelivery
 
 commands = typer.Typer(
     help="Look at deliveries: one transition on its way to one sink.", no_args_is_help=True

@@ -8,7 +8,15 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.stores import schema
-from monitor.stores.schema import deliveries, jobs, ledger, sink_state, sources, transitions
+from monitor.stores.schema import (
+    deliveries,
+    jobs,
+    ledger,
+    sink_state,
+    sources,
+    transitions,
+    watches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,6 +28,9 @@ POSITION = sa.select(ledger.c.position)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
     sink_state.c.sink
 )
+
+
+WATCHES = sa.select(watches).order_by(watches.c.added_at, watches.c.name)
 
 
 def snapshot(key: str) -> sa.Select[Any]:

@@ -20,29 +20,6 @@ _LONGEST_ERROR = 200
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDelivery:
-    """One delivery as it stands, for people to look at.
-
-    ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
-    ``attempts`` counts those of which the end is known, the one that was taken included.
-    """
-
-    id: int
-    position: int
-    sink: str
-    key: str
-    event_id: str
-    kind: str
-    status: model.DeliveryStatus
-    attempts: int
-    created_at: datetime
-    due_at: datetime | None
-    settled_at: datetime | None
-    last_error: str | None
-    replayed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where stored jobs are, or, without a type, a source."""
 
@@ -147,10 +124,24 @@ def parking(row: Row[Any]) -> model.Parking:
     return model.Parking(row.sink, row.parked_at, row.reason)
 
 
-def stored_delivery(row: Row[Any]) -> StoredDelivery:
+def added_watch(row: Row[Any]) -> model.AddedWatch:
+    """Make the watch of a row of ``watches``."""
+    return model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at)
+
+
+def watch_row(watch: model.AddedWatch) -> dict[str, Any]:
+    """Make the row of ``watches``."""
+    return {
+        "name": watch.name,
+        "settings": _text(encode(watch.settings)),
+        "added_at": watch.added_at,
+    }
+
+
+def stored_delivery(row: Row[Any]) -> model.StoredDelivery:
     """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
     columns = {name: value for name, value in row._asdict().items() if name != "event"}
-    return StoredDelivery(**columns | {"status": model.DeliveryStatus(row.status)})
+    return model.StoredDelivery(**columns | {"status": model.DeliveryStatus(row.status)})
 
 
 def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:

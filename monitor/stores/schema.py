@@ -148,6 +148,15 @@ sink_state = sa.Table(
     comment="The sinks that are parked; no row means that nothing is the matter.",
 )
 
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("added_at", Moment, nullable=False),
+    comment="The watches that were added at run time, as they would be written.",
+)
+
 
 def status_is(status: DeliveryStatus, table: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:
     """Compare with a literal: with a parameter, the partial indexes would go unused."""

@@ -150,6 +150,18 @@ class SqlStore:
         """The sinks that are parked, by name."""
         return [rows.parking(row) for row in await self._read(reads.PARKINGS)]
 
+    async def watches(self) -> Sequence[model.AddedWatch]:
+        """The watches that were added at run time, in the order in which they were."""
+        return [rows.added_watch(row) for row in await self._read(reads.WATCHES)]
+
+    async def add_watch(self, watch: model.AddedWatch) -> bool:
+        """Remember a watch; ``False`` if there is one of its name."""
+        return bool(await self._commits.submit(writes.AddWatch(watch)))
+
+    async def remove_watch(self, name: str) -> bool:
+        """Forget a watch; ``False`` if there was none of that name."""
+        return bool(await self._commits.submit(writes.RemoveWatch(name)))
+
     async def settled(
         self,
         sink: str,
@@ -228,7 +240,7 @@ class SqlStore:
         limit: int = 100,
         job: str | None = None,
         before: int | None = None,
-    ) -> Sequence[rows.StoredDelivery]:
+    ) -> Sequence[model.StoredDelivery]:
         """Deliveries as they stand, newest first; ``job`` is a key or an id.
 
         All of them have a lower number than ``before``.
@@ -236,7 +248,7 @@ class SqlStore:
         found = await self._read(reads.listing(sink, status, limit, job, before))
         return [rows.stored_delivery(row) for row in found]
 
-    async def delivery(self, number: int) -> tuple[rows.StoredDelivery, dict[str, Any]] | None:
+    async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
         """One delivery as it stands, and its CloudEvent."""
         found = await self._read(reads.standing(number))
         return next(((rows.stored_delivery(row), rows.sent_event(row)) for row in found), None)
@@ -259,7 +271,7 @@ class SqlStore:
         """
         return [rows.event(row) for row in await self._read(reads.later(sequences))]
 
-    async def deliveries_of(self, positions: Collection[int]) -> Sequence[rows.StoredDelivery]:
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
         """Return the deliveries of at most 500 transitions as they stand, by sink."""
         found = await self._read(reads.deliveries_of(positions))
         return [rows.stored_delivery(row) for row in found]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.stores import outbox, rows, schema
-from monitor.stores.schema import deliveries, jobs, ledger, sources, transitions
+from monitor.stores.schema import deliveries, jobs, ledger, sources, transitions, watches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,20 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
+class AddWatch:
+    """A watch to add, unless there is one of its name."""
+
+    watch: model.AddedWatch
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWatch:
+    """A watch to remove."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Nothing but a commit that writes."""
 
@@ -67,6 +81,8 @@ Unit = (
     | outbox.Park
     | outbox.Resume
     | outbox.Replay
+    | AddWatch
+    | RemoveWatch
     | Ping
 )
 
@@ -127,7 +143,7 @@ async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]
     return [await _written(connection, unit, id(unit) in taken) for unit in units]
 
 
-async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001
+async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001, PLR0911
     """Do what comes one by one, and count what was written."""
     match unit:
         case Prune():
@@ -140,6 +156,11 @@ async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:
             return await outbox.resume(connection, unit.sink)
         case outbox.Replay():
             return await outbox.replay(connection, unit)
+        case AddWatch():
+            return await _add_watch(connection, unit.watch)
+        case RemoveWatch():
+            gone = sa.delete(watches).where(watches.c.name == unit.name)
+            return (await connection.execute(gone)).rowcount
     return int(taken)
 
 
@@ -220,3 +241,12 @@ def _look(table: sa.Table) -> sa.Update:
 
 async def _prune(connection: AsyncConnection, unit: Prune) -> int:
     return (await connection.execute(_FORGET, {"positions": list(unit.positions)})).rowcount
+
+
+async def _add_watch(connection: AsyncConnection, watch: model.AddedWatch) -> int:
+    row = rows.watch_row(watch)
+    known = sa.select(watches.c.name).where(watches.c.name == row["name"])
+    if (await connection.execute(known)).first():
+        return 0
+    await connection.execute(sa.insert(watches), row)
+    return 1

@@ -217,8 +217,10 @@ class Source(Answer):
     last_failure_code: str | None
     last_failure_hint: str | None
     rate: float
-    """Requests per second at present; throttling lowers it."""
+    """Requests per second that the quota permits at present; throttling lowers it."""
     configured_rate: float
+    request_rate: float
+    """Requests per second that were made within the last minute."""
     jobs: int
     """How many jobs are followed through it."""
 
@@ -253,6 +255,27 @@ class Config(Answer):
     """The configuration as it is written, with its defaults; durations too."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class FollowedWatch(Answer):
+    """A watch, as it is written."""
+
+    name: str
+    added_at: Moment | None
+    """When it was added at run time; null if it is of the configuration."""
+    watch: dict[str, Any]
+
+
+class FollowedWatches(Answer):
+    """All watches: those of the configuration first."""
+
+    items: list[FollowedWatch]
+
+
+class Removed(Answer):
+    """A watch is removed."""
+
+    removed: bool
 
 
 class Resumed(Answer):

@@ -15,6 +15,7 @@ from monitor.web.history import History
 from monitor.web.jobs import Jobs
 from monitor.web.news import News
 from monitor.web.standing import Standing
+from monitor.web.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor.interfaces import Clock
+    from monitor.web import asked
     from monitor.web.asked import Ledger, Live
     from monitor.web.auth import Guard
 
@@ -35,6 +37,7 @@ class Parts:
     news: News = field(default_factory=News)
     reload: Callable[[], Awaitable[None]] | None = None
     """Takes the configuration anew, or raises ConfigurationError."""
+    watches: asked.Watches | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -52,6 +55,7 @@ class Api:
             *Events(parts.ledger, parts.news).endpoints(),
             *Standing(parts.live, parts.ledger).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
+            *(Watches(parts.watches).endpoints() if parts.watches else ()),
             own,
         )
         self._document = openapi.document(self._endpoints, version)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor import model
+    from monitor.config import Watch
     from monitor.errors import LookReason
 
 
@@ -84,7 +85,8 @@ class Source:
     """How one source stands; rates are in requests per second.
 
     ``available`` is what the ledger says, ``up`` what the last look brought (``None``
-    before the first). ``reason``, ``code`` and ``hint`` are of the last failure.
+    before the first). ``reason``, ``code`` and ``hint`` are of the last failure. ``rate`` is what
+    the quota permits at present, ``request_rate`` what was asked within the last minute.
     """
 
     source: model.SourceKey
@@ -97,6 +99,7 @@ class Source:
     hint: str | None
     rate: float
     configured_rate: float
+    request_rate: float
     jobs: int
 
 
@@ -154,22 +157,24 @@ class Live(Protocol):
         ...
 
 
-class StoredDelivery(Protocol):
-    """One delivery as it stands in the ledger."""
+class Watches(Protocol):
+    """What is watched, and what may be added to it."""
 
-    id: int
-    position: int
-    sink: str
-    key: str
-    event_id: str
-    kind: str
-    status: model.DeliveryStatus
-    attempts: int
-    created_at: datetime
-    due_at: datetime | None
-    settled_at: datetime | None
-    last_error: str | None
-    replayed: bool
+    def own(self) -> Sequence[Watch]:
+        """Return the watches of the configuration."""
+        ...
+
+    async def all(self) -> Sequence[model.AddedWatch]:
+        """Return those that were added at run time, in that order."""
+        ...
+
+    async def add(self, value: Mapping[str, Any], /) -> model.AddedWatch | None:
+        """Add one; ``None`` if its name is taken. Raises ConfigurationError."""
+        ...
+
+    async def remove(self, name: str, /) -> bool:
+        """Remove what was added; ``False`` if there is none. Raises ConfigurationError."""
+        ...
 
 
 class Ledger(Outbox, Protocol):
@@ -199,7 +204,7 @@ class Ledger(Outbox, Protocol):
         limit: int = 100,
         job: str | None = None,
         before: int | None = None,
-    ) -> Sequence[Any]:
+    ) -> Sequence[model.StoredDelivery]:
         """Deliveries as they stand, newest first."""
         ...
 
@@ -207,7 +212,7 @@ class Ledger(Outbox, Protocol):
         """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence."""
         ...
 
-    async def deliveries_of(self, positions: Collection[int]) -> Sequence[Any]:
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
         """Return the deliveries of at most 500 transitions as they stand, by sink."""
         ...
 

@@ -86,13 +86,18 @@ def query(form: type[Asked], request: web.Request) -> Asked:
 
 async def body(form: type[Asked], request: web.Request) -> Asked:
     """Read the JSON body; raise RefusedError (400 if it is no JSON, 422 if it is the wrong one)."""
+    return _read(form, await json(request), 422)
+
+
+async def json(request: web.Request) -> dict[str, Any]:
+    """Read a body that is a JSON object; raise RefusedError (400 or 422) if it is none."""
     try:
         value = orjson.loads(await request.read())
     except orjson.JSONDecodeError:
         raise RefusedError(400, "the body is not JSON") from None
     if not isinstance(value, dict):
         raise RefusedError(422, "the body must be a JSON object")
-    return _read(form, value, 422)
+    return value
 
 
 def _plain(form: type[Form], given: MultiMapping[str]) -> dict[str, Any]:

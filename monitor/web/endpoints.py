@@ -12,6 +12,8 @@ from monitor.web.answers import unless_known
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from pydantic import BaseModel
+
     from monitor.web.answers import Answer
     from monitor.web.asking import Form
     from monitor.web.auth import Guard
@@ -26,7 +28,7 @@ KEY = ":.+"
 class Endpoint:
     """One method of one path, as OpenAPI writes it; the docstring of ``handler`` tells what it is.
 
-    ``ok`` is what status 200 answers, as JSON or as events of a stream. ``problems`` maps the
+    ``ok`` is what ``status`` answers, as JSON or as events of a stream. ``problems`` maps the
     further statuses of its own to their meaning. All but GET writes, and needs credentials.
     """
 
@@ -35,7 +37,8 @@ class Endpoint:
     handler: Handler
     ok: type[Answer]
     query: type[Form] | None = None
-    body: type[Form] | None = None
+    body: type[BaseModel] | None = None
+    status: int = 200
     streams: bool = False
     problems: Mapping[int, str] = field(default_factory=dict)
 

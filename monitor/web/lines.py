@@ -14,7 +14,8 @@ from monitor.web import selection, strip
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from monitor.web.asked import FollowedJob, StoredDelivery
+    from monitor.model import StoredDelivery
+    from monitor.web.asked import FollowedJob
     from monitor.web.strip import Segment
 
 _SHORT = 120

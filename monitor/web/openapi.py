@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
@@ -125,7 +126,8 @@ def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     kind = "text/event-stream" if endpoint.streams else "application/json"
-    found = {"200": {"description": "OK", "content": _content(endpoint.ok, kind)}}
+    words = HTTPStatus(endpoint.status).phrase
+    found = {str(endpoint.status): {"description": words, "content": _content(endpoint.ok, kind)}}
     if not (endpoint.writes or endpoint.streams):
         found["304"] = {"description": "It is as `If-None-Match` says."}
     own = dict(endpoint.problems)

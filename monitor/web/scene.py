@@ -22,7 +22,8 @@ class SourceLine:
     ``condition`` is ``seen``, ``throttled`` or ``failing`` (the last look brought nothing, which
     may be chance), ``unseen`` or ``not asked yet``. ``trouble`` and ``hint`` are of the last
     failure, if there is one since the last success. ``rate`` is what the quota allows at
-    present, ``full_rate`` what is configured, in requests per second.
+    present, ``full_rate`` what is configured, ``request_rate`` what was asked within the last
+    minute, in requests per second.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SourceLine:
     hint: str
     rate: float
     full_rate: float
+    request_rate: float
     jobs: int
 
 
@@ -98,6 +100,7 @@ def _source(source: asked.Source) -> SourceLine:
         hint=(source.hint or "") if failing else "",
         rate=source.rate,
         full_rate=source.configured_rate,
+        request_rate=source.request_rate,
         jobs=source.jobs,
     )
 

@@ -84,6 +84,7 @@ def _source(one: Source) -> answers.Source:
         last_failure_hint=one.hint,
         rate=round(one.rate, 3),
         configured_rate=one.configured_rate,
+        request_rate=round(one.request_rate, 3),
         jobs=one.jobs,
     )
 

@@ -51,6 +51,7 @@ async def test_the_api_of_a_running_daemon_tells_what_it_sees(tmp_path):
                 assert all(one["up"] and one["last_success_at"] for one in sources)
                 assert [one["jobs"] for one in sources] == [1, 1]
                 assert sources[1]["configured_rate"] == 200
+                assert 0 < sources[1]["request_rate"] < 200
                 while (await get("/sinks"))["items"][0]["last_delivered_at"] is None:  # noqa: ASYNC110
                     await anyio.sleep(0.1)
                 status = await get("/status")

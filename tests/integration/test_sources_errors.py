@@ -308,7 +308,7 @@ async def test_what_nobody_expected_is_internal_with_a_redacted_traceback(monkey
         async def broken(*_args):
             raise KeyError(BODY)
 
-        monkeypatch.setattr(clients, "_client", broken)
+        monkeypatch.setattr(clients, "_made", broken)
         with pytest.raises(LookError) as caught:
             await source[PANORAMA].look(job(PANORAMA, "ok"))
 

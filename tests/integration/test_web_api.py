@@ -262,6 +262,7 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
                 hint="renew it",
                 rate=0.51234,
                 configured_rate=2.0,
+                request_rate=0.25049,
                 jobs=7,
             )
         ]
@@ -269,6 +270,7 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
         assert (source["available"], source["up"], source["jobs"]) == (False, False, 7)
         assert (source["last_failure"], source["last_failure_hint"]) == ("auth", "renew it")
         assert (source["rate"], source["configured_rate"]) == (0.512, 2.0)
+        assert source["request_rate"] == 0.25
 
 
 async def test_the_configuration_is_shown_without_secrets(tmp_path):

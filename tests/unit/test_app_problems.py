@@ -23,6 +23,11 @@ def told(tmp_path):
     return tell
 
 
+def test_a_web_config_file_that_is_not_there_is_told_where_it_is_named(told):
+    (line,) = told("server:\n  web_config_file: /nowhere/web.yml")
+    assert line.startswith("F:3: server.web_config_file: /nowhere/web.yml cannot be read: no such")
+
+
 @pytest.mark.parametrize(
     ("text", "start"),
     [

@@ -338,3 +338,24 @@ def test_a_rate_that_throttling_lowered_recovers_from_there_to_the_new_one(rate,
     assert quota.rate == then
     quota.ready_at(1000.0)
     assert quota.rate == rate
+
+
+# Tally
+
+
+def test_a_tally_tells_how_often_something_happened_within_the_last_minute():
+    tally = pacing.Tally(1000.0)
+    assert tally.rate(1000.0) == 0
+    for second in range(120):
+        tally.add(1000.0 + second)
+        tally.add(1000.0 + second)
+    assert tally.rate(1119.0) == pytest.approx(2, rel=0.1)
+    assert 0 < tally.rate(1150.0) < 1.2
+    assert tally.rate(1119.0 + 61) == 0
+
+
+def test_a_tally_that_has_just_begun_does_not_spread_one_event_over_a_minute():
+    tally = pacing.Tally(1000.0)
+    for second in range(10):
+        tally.add(1000.0 + second)
+    assert tally.rate(1010.0) == pytest.approx(1)

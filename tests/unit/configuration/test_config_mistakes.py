@@ -97,8 +97,6 @@ MISTAKES = [
     ("log: {level: warn}", 'F:1: log.level: unknown value "warn" (did you mean "warning"?)'),
     ("log: {level: [a]}", "F:1: log.level: must be one of debug, info, warning, error"),
     ("log: debug", "F:1: log: must be a map (write `key: value` pairs)"),
-    ("server: {web_config_file: x}",
-     "F:1: server.web_config_file: is not available yet (leave it out)"),
     ("store: {a: b}", "F:1: store: must be text"),
 ]  # fmt: skip
 
