@@ -121,12 +121,13 @@ def test_the_guide_ends_with_a_webhook_told_and_an_alert_firing(tmp_path):
     assert "PENDING -> SUCCEEDED" in output
     assert "The configuration is valid." in output
     taken = [each for each in received(project) if each["accepted"]]
-    (told,) = [
+    told, *again = [
         event
         for each in taken
         if each["name"] == "ops"
         if (event := json.loads(each["body"]))["subject"] == "my-import"
     ]
+    assert all(each["id"] == told["id"] for each in again)
     assert told["data"]["current"] == {"state": "FAILED", "phase": "failed"}
     assert told["data"]["reason"] == "The model archive has no descriptor."
     alerts = [json.loads(each["body"]) for each in taken if each["name"] == "alerts"]

@@ -49,7 +49,7 @@ def build(directory, umask=0o022):
 def script(name, *arguments):
     """Return what a script of the release prints."""
     command = [sys.executable, str(RELEASE / name), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def only(directory, pattern):
