@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench screenshots lock clean
+.PHONY: help demo test lint check format bench screenshots lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,15 @@ lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	    --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 	    --upgrade --output-file requirements/$$set.txt || exit 1; \
 	done
+
+notices: $(VENV)/.dev ## Write the licences of the runtime requirements anew
+	@$(BIN)/python release/notices.py > THIRD-PARTY-NOTICES.new
+	@mv THIRD-PARTY-NOTICES.new THIRD-PARTY-NOTICES
+
+release: $(VENV)/.dev ## Build what is released of the last commit, into dist/
+	@rm -rf dist
+	@$(BIN)/python release/build.py dist
+	@cat dist/SHA256SUMS
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

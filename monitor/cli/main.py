@@ -21,6 +21,7 @@ from monitor.cli import (
     simulate,
     sinks,
     transitions,
+    version,
 )
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
@@ -49,6 +50,7 @@ app.add_typer(sinks.commands, name="sinks")
 app.command("replay")(replay.replay)
 app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)
+app.command("version")(version.version)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 -- the form of a typer callback

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import re
 import socket
 import stat
@@ -26,7 +27,7 @@ from tests.acceptance.program import (
 
 pytestmark = pytest.mark.timeout(120)
 
-COMMANDS = ("run", "demo", "check", "show", "simulate")
+COMMANDS = ("run", "demo", "check", "show", "simulate", "version")
 
 
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
@@ -40,6 +41,26 @@ async def test_every_command_explains_itself(tmp_path, command):
 
 async def test_it_tells_its_version(tmp_path):
     assert await run("--version", directory=tmp_path) == (0, f"job-monitor {__version__}\n", "")
+
+
+async def test_it_tells_what_it_runs_on(tmp_path):
+    code, out, err = await run("version", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"job-monitor {__version__}\n")
+    code, out, err = await run("version", "--output", "json", directory=tmp_path)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["version"] == __version__
+    assert told["python"] == platform.python_version()
+    assert set(told) == {"version", "python", "implementation", "platform"}
+
+
+async def test_the_version_is_told_without_the_heavy_parts(tmp_path):
+    code, _, err = await run("version", directory=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
+    assert code == 0
+    assert "monitor.cli.version" in imported
+    assert imported.isdisjoint({"aiobotocore", "aiohttp", "alembic", "sqlalchemy"})
 
 
 @pytest.mark.parametrize(
