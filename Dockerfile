@@ -7,6 +7,7 @@ FROM ${PYTHON_IMAGE} AS build
 ARG REQUIREMENTS
 WORKDIR /src
 COPY requirements/${REQUIREMENTS}.txt requirements/
+# Compiled here, as nothing can be written later: a start takes half as long with it.
 RUN python3 -m venv /opt/job-monitor \
  && /opt/job-monitor/bin/python -m pip install --no-cache-dir --require-hashes -r "requirements/${REQUIREMENTS}.txt"
 COPY pyproject.toml README.md LICENSE ./
@@ -16,18 +17,27 @@ RUN /opt/job-monitor/bin/python -m pip install --no-cache-dir --no-deps . \
  && install -d -o 65532 -g 65532 -m 0750 /state
 
 FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+# Where the source of this build is to be found, if anywhere.
+ARG SOURCE=
 LABEL org.opencontainers.image.title="AWS job monitor" \
+      org.opencontainers.image.description="Watches long-running AWS jobs and tells people and programs when they change." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/job-monitor /opt/job-monitor
 COPY --from=build --chown=65532:65532 /state /var/lib/job-monitor
 ENV PATH=/opt/job-monitor/bin:$PATH \
+    HOME=/var/lib/job-monitor \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    JOB_MONITOR_CONFIG=/etc/job-monitor \
     JOB_MONITOR_SERVER__LISTEN=0.0.0.0:9847
 USER 65532:65532
 WORKDIR /var/lib/job-monitor
 VOLUME /var/lib/job-monitor
 EXPOSE 9847
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD ["job-monitor", "health"]
 ENTRYPOINT ["job-monitor"]
 CMD ["run", "--config", "/etc/job-monitor"]

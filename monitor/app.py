@@ -32,6 +32,7 @@ from monitor.reload import Reloader
 from monitor.routes import Router
 from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
+from monitor.supervisor import Supervisor
 from monitor.telling import Telling
 from monitor.web.api import Parts
 from monitor.web.app import create_app
@@ -97,11 +98,12 @@ class Daemon:
         announce: Callable[[model.Transition], None] | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """``announce`` is told each transition once it is durable.
 
         ``load`` reads the settings again for a reload, or raises ConfigurationError; it may
-        block. Without it they stay as they are.
+        block. Without it they stay as they are. ``supervisor`` is told how the daemon stands.
 
         Raises:
             ConfigurationError: with everything that is wrong.
@@ -116,6 +118,7 @@ class Daemon:
         self._listener = announce
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311 -- jitter, no secret
+        self._supervisor = supervisor or Supervisor({})
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
@@ -155,10 +158,12 @@ class Daemon:
                     await self._take_up(await self._begun(store), await store.snapshots())
                     self._loaded(logs.CONFIG_LOADED)
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
+                    self._supervisor.ready()
                     if ready:
                         ready(Running(url, self._recorder.size))
                     async with self._reloader.running():
                         await stop.wait()
+                        self._supervisor.stopping()
                         self._log.info(logs.DAEMON_STOPPING)
                 await self._recorder.rest()
         self._log.info(logs.DAEMON_STOPPED)
@@ -251,6 +256,7 @@ class Daemon:
         Raises:
             ConfigurationError: it is refused.
         """
+        self._supervisor.reloading()
         try:
             async with self._changing:
                 added = await self._store.watches()
@@ -264,6 +270,8 @@ class Daemon:
             for problem in error.problems:
                 self._log.error(logs.CONFIG_REFUSED, problem=str(problem))
             raise
+        finally:
+            self._supervisor.ready()
         self._loaded(logs.CONFIG_RELOADED)
         await self._clients.close_idle()
 
@@ -318,6 +326,8 @@ class Daemon:
         """Keep metrics fresh and history short beside the body."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(metrics.watch_lag, self._metrics, self._clock, name="watch lag")
+            feed = self._supervisor.feed
+            tasks.start_soon(feed, self._polling.last_pass_age, name="feed the watchdog")
             tasks.start_soon(self._refresh, store, name="refresh metrics")
             tasks.start_soon(self._prune, store, name="prune history")
             yield

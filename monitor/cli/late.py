@@ -14,11 +14,13 @@ __all__ = [
     "config",
     "configuration",
     "examination",
+    "health",
     "logs",
     "reload",
     "simulator",
     "single_look",
     "sinks",
+    "supervisor",
 ]
 
 if TYPE_CHECKING:
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
         config,
         configuration,
         examination,
+        health,
         logs,
         reload,
         simulator,
         single_look,
         sinks,
+        supervisor,
     )
 else:
 

@@ -13,6 +13,7 @@ from monitor.cli import (
     check,
     deliveries,
     demo,
+    health,
     render,
     replay,
     run,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
+app.command("health")(health.health)
 app.command("render")(render.render)
 app.command("show")(show.show)
 app.add_typer(transitions.commands, name="transitions")

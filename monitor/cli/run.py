@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ def run(config: options.Config = None) -> None:
     own = Own(config)
     settings = own.load()
     late.logs.configure(settings.log.format, settings.log.level)
-    anyio.run(_run, late.app.Daemon(settings, load=own.load), own.files)
+    supervisor = late.supervisor.Supervisor(os.environ)
+    daemon = late.app.Daemon(settings, load=own.load, supervisor=supervisor)
+    anyio.run(_run, daemon, own.files)
 
 
 async def _run(daemon: late.app.Daemon, files: late.reload.Files) -> None:

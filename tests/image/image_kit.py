@@ -1,0 +1,196 @@
+"""The container image: built with buildah, run with podman and runc, and its base with Debian's."""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.acceptance.program import PATIENCE, until
+
+ROOT = Path(__file__).parents[2]
+PLACE = ROOT / ".image"
+"""Where base image and images are kept from one run to the next; git ignores it."""
+BASE = "localhost/job-monitor-base:bookworm"
+STARTED = re.compile(r'^\{.*"daemon\.started".*\}$', re.MULTILINE)
+CONFINED = (
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--memory=128m",
+    "--memory-swap=128m",
+)
+_PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
+_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+# What lets pip reach its index from inside the build as it does from outside.
+_MOUNTED = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/xdg/pip")
+_SETTINGS = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+def needed():
+    """Skip where a program is not installed; in CI that is a failure."""
+    lacking = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if lacking:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {lacking}")
+
+
+def _environment():
+    settings = PLACE / "containers.conf"
+    if not settings.exists():
+        settings.write_text(_SETTINGS)
+    return {**os.environ, "CONTAINERS_CONF": str(settings)}
+
+
+def _command(program, *arguments):
+    stores = ("--root", PLACE / "root", "--runroot", PLACE / "run", "--storage-driver", "vfs")
+    return [program, *map(str, stores), *map(str, arguments)]
+
+
+def call(program, *arguments, check=True):
+    """Run buildah or podman to its end."""
+    done = subprocess.run(
+        _command(program, *arguments),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=_environment(),
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+@contextmanager
+def _alone():
+    """Let no two processes build at a time."""
+    PLACE.mkdir(exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build():
+    """Build the image, unless there is one of the same sources; return its name."""
+    needed()
+    name = f"localhost/job-monitor:{_digest()}"
+    with _alone():
+        if call("podman", "image", "exists", name, check=False).returncode:
+            _make_base()
+            mounts = [f"--volume={path}:{path}:ro" for path in _MOUNTED if Path(path).exists()]
+            kind = ("--isolation=chroot", "--network=host", "--pull-never", "--format=docker")
+            call("buildah", "bud", *kind, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}", "-t", name)
+    return name
+
+
+def _digest():
+    digest = hashlib.sha256()
+    for path in sorted(_sources()):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _sources():
+    yield from (ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml"))
+    yield ROOT / "requirements" / "runtime.txt"
+    for path in (ROOT / "monitor").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path
+
+
+def _make_base():
+    if call("podman", "image", "exists", BASE, check=False).returncode == 0:
+        return
+    archive, part = PLACE / "base.tar", PLACE / "part.tar"
+    if not archive.exists():
+        options = ("--variant=minbase", f"--include={_PACKAGES}")
+        command = ["mmdebstrap", *options, "bookworm", str(part)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        part.rename(archive)
+    call("podman", "import", archive, BASE)
+
+
+def inspected(image):
+    """Return what an image says of itself."""
+    return json.loads(call("podman", "image", "inspect", image).stdout)[0]
+
+
+class Container:
+    """One container that runs."""
+
+    def __init__(self, name, process, out, err):
+        self.name = name
+        self.process = process
+        self._out, self._err = out, err
+
+    @property
+    def out(self):
+        return self._out.read_text()
+
+    @property
+    def err(self):
+        return self._err.read_text()
+
+    @property
+    def alive(self):
+        return self.process.returncode is None
+
+    async def started(self):
+        """Wait until the daemon in it says that it runs."""
+        await until(lambda: STARTED.search(self.err) or not self.alive)
+        assert STARTED.search(self.err), self.err
+
+    async def execute(self, *arguments):
+        """Run a command inside; return the exit code and its output."""
+        command = ("exec", self.name, *arguments)
+        done = await anyio.to_thread.run_sync(lambda: call("podman", *command, check=False))
+        return done.returncode, done.stdout
+
+    async def stop(self, signal):
+        """Send a signal to the first process inside; return the container's exit code."""
+        await anyio.to_thread.run_sync(
+            lambda: call("podman", "kill", "--signal", signal, self.name)
+        )
+        with anyio.fail_after(PATIENCE):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running(image, *arguments, directory, options=(), name):
+    """Run a container; it is killed and removed at the end, if it has not ended before.
+
+    ``options`` are those of ``podman run``.
+    """
+    out, err = directory / f"{name}.out", directory / f"{name}.err"
+    command = _command("podman", "run", "--rm", "--name", name, *options, image, *arguments)
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=_environment(),
+        )
+    try:
+        yield Container(name, process, out, err)
+    finally:
+        # Waited for in a thread, as a cancelled test must clean up as well.
+        call("podman", "rm", "--force", "--time=0", "--ignore", name, check=False)
+        with anyio.CancelScope(shield=True):
+            await process.wait()
