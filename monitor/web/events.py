@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from monitor.web import answers, asking, history
-from monitor.web.asking import Position
+from monitor.web.asking import Position  # noqa: TC001 -- pydantic reads the annotation
 from monitor.web.endpoints import Endpoint
 from monitor.web.history import Filter
 from monitor.web.problems import RefusedError
