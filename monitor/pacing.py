@@ -143,9 +143,11 @@ class Quota:
         return self._full_rate
 
     def rate_at(self, now: float) -> float:
-        """Return the requests per second, with what has been regained until ``now``."""
-        self._refill(now)
-        return self._rate
+        """Return the requests per second, with what has been regained until ``now``.
+
+        Changes nothing, so that any thread may ask.
+        """
+        return self._regained(max(0.0, now - self._refilled_at))
 
     def change(self, rate: float, burst: int, now: float) -> None:
         """Have another budget; requests saved up under the old one stay as they are.
@@ -185,8 +187,11 @@ class Quota:
         elapsed = max(0.0, now - self._refilled_at)
         self._refilled_at = now
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
+        self._rate = self._regained(elapsed)
+
+    def _regained(self, elapsed: float) -> float:
         regained = elapsed * self._full_rate * self._RECOVERY
-        self._rate = min(self._full_rate, self._rate + regained)
+        return min(self._full_rate, self._rate + regained)
 
 
 ANSWERS = frozenset({LookReason.MISSING, LookReason.CONFIG})

@@ -338,3 +338,14 @@ def test_a_rate_that_throttling_lowered_recovers_from_there_to_the_new_one(rate,
     assert quota.rate == then
     quota.ready_at(1000.0)
     assert quota.rate == rate
+
+
+def test_asking_for_the_rate_spends_and_gives_nothing():
+    """Pages ask in a thread of their own, while the loop takes."""
+    quota = Quota(2, 5, 0.0)
+    spend(quota, 0, 10)
+    quota.throttled(10.0, None)
+    before = dict(vars(quota))
+    assert quota.rate_at(15.0) == pytest.approx(1.2)
+    assert quota.rate_at(9999.0) == 2
+    assert vars(quota) == before

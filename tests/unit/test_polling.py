@@ -263,6 +263,17 @@ async def test_a_job_passes_to_another_watch_that_wants_it_without_a_look_too_ma
     assert (last["kind"], last["sequence"], last["job"]["labels"]) == ("job.state_changed", 2, {})
 
 
+async def test_a_page_that_goes_through_the_pollers_bears_a_reload_in_between(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        regions = ["us-east-1", "eu-west-1", "eu-north-1"]
+        await bench.apply(watch(regions=regions))
+        going = bench.polling.pollers()
+        first = next(going)
+        await bench.apply(watch(regions=regions[:1]))
+        assert {first, *going} > set(bench.polling.pollers())
+
+
 async def test_another_budget_brings_no_burst_of_requests(tmp_path):
     async with benched(tmp_path) as bench:
         names = [f"j-{number}" for number in range(300)]
