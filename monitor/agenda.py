@@ -114,7 +114,7 @@ class Agenda:
         self._heap: list[tuple[float, int, Tracked | Discovery]] = []
         self._order = count()
         self._tracked: dict[str, Tracked] = {}
-        self._finished: dict[str, Tracked] = {}
+        self._everyone: dict[str, Tracked] = {}
         self._discoveries: dict[Discovery, None] = {}
 
     def __len__(self) -> int:
@@ -133,13 +133,13 @@ class Agenda:
     def everyone(self) -> Sequence[Tracked]:
         """Return every job, those that are looked at no more as well.
 
-        May be called from another thread: each list is copied in one piece.
+        May be called from another thread: they are copied in one piece.
         """
-        return [*list(self._tracked.values()), *list(self._finished.values())]
+        return list(self._everyone.values())
 
     def known(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at, or was until it was final."""
-        return self._tracked.get(key) or self._finished.get(key)
+        return self._everyone.get(key)
 
     def get(self, key: str) -> Tracked | None:
         """Return the job with ``key``, if it is looked at."""
@@ -157,20 +157,21 @@ class Agenda:
     def _track(self, tracked: Tracked, due: float) -> None:
         key = tracked.job.key
         if key not in self._tracked:
-            self._finished.pop(key, None)
             tracked.heard_at = due
-        self._tracked[key] = tracked
+        self._tracked[key] = self._everyone[key] = tracked
 
     def finish(self, tracked: Tracked) -> None:
         """Look at a job no more: it is final, and still counted."""
-        self.drop(tracked)
-        self._finished[tracked.job.key] = tracked
+        # It stands in the list all the while, and once: a scrape may come between two steps.
+        self._everyone[tracked.job.key] = tracked
+        self._tracked.pop(tracked.job.key, None)
+        tracked.due = NEVER
 
     def drop(self, turn: Tracked | Discovery) -> None:
         """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
         if isinstance(turn, Tracked):
             self._tracked.pop(turn.job.key, None)
-            self._finished.pop(turn.job.key, None)
+            self._everyone.pop(turn.job.key, None)
         else:
             self._discoveries.pop(turn, None)
         turn.due = NEVER

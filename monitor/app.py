@@ -204,7 +204,7 @@ class Daemon:
             registry=self._registry,
             health=self._polling,
             store=store,
-            configured=lambda: True,
+            configured=lambda: self._live.loaded_at is not None,
             version=__version__,
             api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),

@@ -51,7 +51,7 @@ class Looker:
     async def look_once(self, tracked: Tracked) -> float | None:
         """Ask for one job and record the answer; return the seconds until the next look.
 
-        ``None`` says that there is none: the job is final.
+        ``None`` says that there is none: the job is final, or was dropped meanwhile.
         """
         operation = tracked.following.job_type.describe_operation
         try:
@@ -71,6 +71,8 @@ class Looker:
         return snapshot is not None and pacing.is_finished(snapshot, grace, self._clock.now())
 
     def _next_delay(self, tracked: Tracked) -> float | None:
+        if not self._agenda.holds(tracked):
+            return None  # dropped meanwhile; another may follow the same job by now
         if self.is_finished(tracked):
             self._agenda.finish(tracked)
             return None

@@ -144,9 +144,11 @@ class Quota:
         return self._full_rate
 
     def rate_at(self, now: float) -> float:
-        """Return the requests per second, with what has been regained until ``now``."""
-        self._refill(now)
-        return self._rate
+        """Return the requests per second, with what has been regained until ``now``.
+
+        Changes nothing, so that any thread may ask.
+        """
+        return self._regained(max(0.0, now - self._refilled_at))
 
     def change(self, rate: float, burst: int, now: float) -> None:
         """Have another budget; requests saved up under the old one stay as they are.
@@ -186,8 +188,11 @@ class Quota:
         elapsed = max(0.0, now - self._refilled_at)
         self._refilled_at = now
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
+        self._rate = self._regained(elapsed)
+
+    def _regained(self, elapsed: float) -> float:
         regained = elapsed * self._full_rate * self._RECOVERY
-        self._rate = min(self._full_rate, self._rate + regained)
+        return min(self._full_rate, self._rate + regained)
 
 
 class Tally:
@@ -207,9 +212,12 @@ class Tally:
         self._slots.append((slot, before + 1))
 
     def rate(self, now: float) -> float:
-        """Return how many there were a second; over less than a minute, if it has not lasted."""
+        """Return how many there were a second; over less than a minute, if it has not lasted.
+
+        May be called from another thread: the slots are copied in one piece.
+        """
         oldest = int(now // self._SLOT) - self._SLOTS + 1
-        counted = sum(count for slot, count in self._slots if slot >= oldest)
+        counted = sum(count for slot, count in list(self._slots) if slot >= oldest)
         return counted / max(self._SLOT, now - max(self._begun, oldest * self._SLOT))
 
 

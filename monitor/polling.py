@@ -105,8 +105,8 @@ class Polling:
         return max((now - poller.last_pass for poller in self.pollers()), default=0.0)
 
     def pollers(self) -> Iterator[Poller]:
-        """Go through the pollers that run."""
-        yield from self._pollers.values()
+        """Go through the pollers that run; from any thread."""
+        yield from list(self._pollers.values())
 
     def followed(self) -> Iterator[FollowedJob]:
         """Yield how every job of every watch stands; from any thread."""

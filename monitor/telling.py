@@ -102,8 +102,8 @@ class Telling:
                 post.decided.set()
 
     def dispatchers(self) -> Iterator[Dispatcher]:
-        """Go through the dispatchers of the present sinks."""
-        for post in self._posts.values():
+        """Go through the dispatchers of the present sinks; from any thread."""
+        for post in list(self._posts.values()):
             yield post.dispatcher
 
     def wake(self, names: Iterable[str]) -> None:

@@ -32,6 +32,7 @@ Asked = TypeVar("Asked", bound="Form")
 
 LARGEST = 2**63 - 1
 """The highest position that a ledger can have."""
+_DIGITS = len(str(LARGEST))
 _ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -77,6 +78,11 @@ Seconds = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "examples": ["60s", "2m"]}),
 ]
+
+
+def is_position(text: str) -> bool:
+    """Whether ``text`` is a position of a ledger; a number too long for ``int`` is none."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= LARGEST
 
 
 def query(form: type[Asked], request: web.Request) -> Asked:

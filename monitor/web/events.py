@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from monitor.web import answers, asking, history
-from monitor.web.asking import LARGEST, Position
+from monitor.web.asking import Position  # noqa: TC001 -- pydantic reads the annotation
 from monitor.web.endpoints import Endpoint
 from monitor.web.history import Filter
 from monitor.web.problems import RefusedError
@@ -90,7 +90,7 @@ class Events:
     async def _start(self, request: web.Request, asked: EventsQuery) -> int:
         last = request.headers.get("Last-Event-ID")
         if last is not None:
-            if not (last.isascii() and last.isdigit()) or int(last) > LARGEST:
+            if not asking.is_position(last):
                 raise RefusedError(400, "Last-Event-ID is no position of the ledger")
             return int(last)
         return await self._ledger.position() if asked.after is None else asked.after

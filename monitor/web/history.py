@@ -11,7 +11,7 @@ from pydantic import Field
 from monitor.model import DeliveryStatus, Kind
 from monitor.web import answers, asking
 from monitor.web.answers import as_json
-from monitor.web.asking import LARGEST, Form, Limit, Position, Since, Text
+from monitor.web.asking import Form, Limit, Position, Since, Text
 from monitor.web.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -127,6 +127,6 @@ def kinds(globs: Sequence[str]) -> Sequence[str] | None:
 def _before(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > LARGEST:
+    if not asking.is_position(cursor):
         raise asking.no_cursor()
     return int(cursor)

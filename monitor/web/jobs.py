@@ -41,8 +41,7 @@ class WaitQuery(Form):
     timeout: Annotated[Seconds, AfterValidator(_known_wait)] = 60.0
     """At most 10 minutes."""
     wait_for: Literal["final", "change"] = Field(default="final", alias="for")
-    """``final``: it has ended and is looked at no more; ``change``: it has a transition later
-    than ``after``."""
+    """``final``: it has ended; ``change``: it has a transition later than ``after``."""
     after: Position | None = None
     """The ``sequence`` last known; by default that of the moment of asking."""
 
@@ -139,4 +138,4 @@ class Jobs:
 def _is_done(found: Mapping[str, Any], wanted: str, after: int) -> bool:
     if wanted == "change":
         return bool(found["sequence"] > after)
-    return bool(found["finished"] or found["phase"].terminal)
+    return bool(found["phase"].terminal)

@@ -93,3 +93,26 @@ async def test_liveness_stays_green_when_aws_is_down(tmp_path, monkeypatch, faul
         for _ in range(20):
             assert (await fetch(f"{url}/-/healthy"))[0] == 200
             await anyio.sleep(0.05)
+
+
+async def test_it_is_ready_once_its_configuration_has_taken_effect_and_not_before(
+    tmp_path, monkeypatch
+):
+    serve, take_up, seen = Daemon._serve, Daemon._take_up, []
+
+    async def serving(self, *parts):
+        seen.append(await serve(self, *parts))
+        return seen[0]
+
+    async def taking_up(self, *parts):
+        seen.append((await fetch(f"{seen[0]}/-/ready"))[0])
+        await take_up(self, *parts)
+
+    monkeypatch.setattr(Daemon, "_serve", serving)
+    monkeypatch.setattr(Daemon, "_take_up", taking_up)
+    async with (
+        simulator.running(JOBS) as sim,
+        daemon(tmp_path, sim, SystemClock(), monkeypatch) as url,
+    ):
+        assert seen == [url, 503]
+        assert (await fetch(f"{url}/-/ready"))[0] == 200

@@ -165,6 +165,17 @@ async def test_a_job_that_no_watch_follows_any_more_is_still_shown(tmp_path):
         assert await keys(site) == []
 
 
+async def test_a_job_that_no_watch_follows_any_more_has_not_ended_by_that(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record(1, state="RUNNING")
+        del site.live.followed[KEY.format(1)]
+        waited = await site.get(f"/api/v1/jobs/{KEY.format(1)}/wait?timeout=100ms")
+        assert (waited["done"], waited["job"]["state"]) == (False, "RUNNING")
+        await site.record(1, 2, phase=Phase.SUCCEEDED)
+        del site.live.followed[KEY.format(1)]
+        assert (await site.get(f"/api/v1/jobs/{KEY.format(1)}/wait"))["done"] is True
+
+
 @pytest.mark.parametrize(
     "key", ["x", KEY.format(9), "a/b/c/d/e", "%00", "a/%00", "%ff", "%ED%A0%80"]
 )
@@ -318,7 +329,7 @@ async def test_a_change_changes_the_etag(tmp_path):
         await site.record(1)
         async with site.session.get("/api/v1/jobs") as response:
             headers = {"If-None-Match": response.headers["ETag"]}
-        await site.record(1, 2, state="DONE")
+        await site.record(1, 2, phase=Phase.SUCCEEDED)
         status, value = await site.ask("/api/v1/jobs", headers=headers)
         assert (status, value["items"][0]["state"]) == (200, "DONE")
 

@@ -1,12 +1,16 @@
 """What one poller has to look at, and when."""
 
+import sys
+
 import pytest
 
+from monitor import agenda as agenda_module
 from monitor.agenda import Agenda, Discovery, Tracked, includes
 from monitor.config import Discover
 from monitor.errors import LookReason
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 
+PLACE = agenda_module.__file__
 SOURCE = ScriptedSource(VirtualClock())
 
 
@@ -83,6 +87,26 @@ def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
     agenda.put(again, 2.0)
     assert set(map(id, agenda.everyone())) == {id(again), id(b)}
     assert len(agenda) == 2
+
+
+def test_a_job_is_in_the_list_just_once_at_every_step_of_its_end_and_its_return():
+    """A scrape may come between any two steps, in another thread."""
+    agenda, a, again = Agenda(), tracked("a"), tracked("a")
+    agenda.put(a, 1.0)
+    seen = []
+
+    def scrape(*_):
+        seen.append([one.job.id for one in agenda.everyone()])
+        return scrape
+
+    for step in (lambda: agenda.finish(a), lambda: agenda.put(again, 2.0)):
+        sys.settrace(lambda frame, *_: scrape if frame.f_code.co_filename == PLACE else None)
+        try:
+            step()
+        finally:
+            sys.settrace(None)
+    assert len(seen) > 10
+    assert all(ids == ["a"] for ids in seen)
 
 
 def test_a_job_that_is_dropped_is_forgotten_whether_it_has_ended_or_not():

@@ -359,3 +359,14 @@ def test_a_tally_that_has_just_begun_does_not_spread_one_event_over_a_minute():
     for second in range(10):
         tally.add(1000.0 + second)
     assert tally.rate(1010.0) == pytest.approx(1)
+
+
+def test_asking_for_the_rate_spends_and_gives_nothing():
+    """Pages ask in a thread of their own, while the loop takes."""
+    quota = Quota(2, 5, 0.0)
+    spend(quota, 0, 10)
+    quota.throttled(10.0, None)
+    before = dict(vars(quota))
+    assert quota.rate_at(15.0) == pytest.approx(1.2)
+    assert quota.rate_at(9999.0) == 2
+    assert vars(quota) == before

@@ -199,6 +199,27 @@ async def test_a_look_under_way_when_its_watch_goes_is_recorded_and_is_the_last(
         assert (last["job"]["id"], last["current"]["state"]) == ("j-1", "RUNNING")
 
 
+async def test_a_look_under_way_while_its_watch_goes_and_comes_ends_nothing_of_the_new_one(
+    tmp_path,
+):
+    """By the grace of the old watch the job is over; by that of the new one it is not."""
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "RETURNING", "j-2": "PENDING"}
+        bench.source.latency = 40.0
+        other = watch("other", jobs=["j-2"])
+        grace = {"jobs": ["j-1"], "final_interval": "30s"}
+        await bench.apply(watch("one", **grace, final_grace="100s"), other)
+        await until(lambda: len(bench.source.asked_for("j-1")) == 3)
+        await bench.apply(other)
+        await anyio.sleep(1)
+        await bench.apply(watch("two", **grace, final_grace="1d"), other)
+        await anyio.sleep(1000)
+        followed = bench.polling.standing_of(job("j-1").key)
+        assert followed is not None
+        assert (followed.watch, followed.finished) == ("two", False)
+        assert len(bench.source.asked_for("j-1")) > 8
+
+
 async def test_a_sweep_under_way_when_its_watch_goes_brings_no_job_back(tmp_path):
     async with benched(tmp_path) as bench:
         bench.source.answers = {f"j-{number}": "PENDING" for number in range(5)}
@@ -240,6 +261,17 @@ async def test_a_job_passes_to_another_watch_that_wants_it_without_a_look_too_ma
         await anyio.sleep(65)
         last = (await bench.events())[-1]
     assert (last["kind"], last["sequence"], last["job"]["labels"]) == ("job.state_changed", 2, {})
+
+
+async def test_a_page_that_goes_through_the_pollers_bears_a_reload_in_between(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING"}
+        regions = ["us-east-1", "eu-west-1", "eu-north-1"]
+        await bench.apply(watch(regions=regions))
+        going = bench.polling.pollers()
+        first = next(going)
+        await bench.apply(watch(regions=regions[:1]))
+        assert {first, *going} > set(bench.polling.pollers())
 
 
 async def test_another_budget_brings_no_burst_of_requests(tmp_path):
