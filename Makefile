@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench screenshots lock notices release clean
+.PHONY: help demo test lint check format bench screenshots manifests lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
 
 screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew (needs chromium)
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
+
+manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests anew
+	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests
 
 lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,27 @@
+"""Do one thing with a chart by Helm's own library; run by the Python that it is installed for.
+
+Reads ``[what, chart, arguments]`` as JSON, and writes the result or ``{"error": text}``.
+"""
+
+import json
+import sys
+
+import helm_python  # type: ignore[import-not-found]  # not of this environment
+
+
+def _do(what, chart, arguments):
+    if what == "lint":
+        return helm_python.lint(chart, arguments)
+    if what == "package":
+        return helm_python.package(chart, destination=arguments)
+    with helm_python.Chart.load(chart) as loaded:
+        if what == "render":
+            return loaded.render(arguments, name="job-monitor", namespace="job-monitor")
+        return {"files": [each["name"] for each in loaded.files], "metadata": loaded.metadata}
+
+
+try:
+    answer = _do(*json.load(sys.stdin))
+except helm_python.HelmError as error:
+    answer = {"error": str(error)}
+json.dump(answer, sys.stdout)

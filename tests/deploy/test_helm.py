@@ -1,0 +1,279 @@
+"""The chart of ``deploy/helm``, by Helm's own library, against checkers and the manifests."""
+
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import monitor
+from monitor import configuration
+from monitor.sources.catalogue import load_job_types
+from tests.deploy import manifests as generated
+from tests.deploy import shipped, tools
+
+CHART = shipped.ROOT / "deploy" / "helm" / "job-monitor"
+KUSTOMIZE = shipped.ROOT / "deploy" / "kubernetes"
+CHILD = Path(__file__).parent / "helm_child.py"
+ROLE = "arn:aws:iam::111122223333:role/job-monitor"
+OBSERVED = {
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True},
+    "dashboards": {"enabled": True},
+    "networkPolicy": {"ingressNamespaces": ["monitoring"]},
+}
+SETS: dict[str, Any] = {
+    "defaults": {},
+    "irsa": {"irsa": {"roleArn": ROLE}, "image": {"digest": "sha256:" + 64 * "0"}},
+    "observed": OBSERVED,
+    "postgresql": {
+        "persistence": {"enabled": False},
+        "podIdentity": {"enabled": True},
+        "env": [{"name": "PGPASSFILE", "value": "/run/secrets/database/pgpass"}],
+        "secrets": [{"name": "database"}],
+        "networkPolicy": {"extraEgress": [{"ports": [{"port": 5432, "protocol": "TCP"}]}]},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "podAnnotations": {"example.com/team": "vision"},
+    },
+    "tls": {
+        "probes": {
+            "scheme": "HTTPS",
+            "httpHeaders": [{"name": "Authorization", "value": "Basic eA=="}],
+        },
+        "serviceMonitor": {"enabled": True, "tlsConfig": {"insecureSkipVerify": True}},
+    },
+}
+
+each_set = pytest.mark.parametrize("name", SETS)
+
+
+def helm(what, arguments, chart=CHART):
+    question = json.dumps([what, str(chart), arguments])
+    result = tools.run(tools.tool("python"), CHILD, text=question)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def rendered(values):
+    """Return what the chart makes, as one stream of YAML without the notes."""
+    answer = helm("render", values)
+    assert "error" not in answer, answer
+    files = [text for path, text in sorted(answer.items()) if not path.endswith(".txt")]
+    return "\n---\n".join(files)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {name: rendered(values) for name, values in SETS.items()}
+
+
+@each_set
+def test_lint_finds_nothing(name):
+    report = helm("lint", SETS[name])
+    assert report["total_charts_linted"] == 1
+    assert report["errors"] == []
+    assert {each["error"] for each in report["messages"]} <= {"icon is recommended"}
+
+
+@each_set
+def test_it_is_valid_for_the_three_newest_versions(made, name, tmp_path):
+    assert tools.invalid(made[name], tmp_path / "all.yaml") == ""
+
+
+@each_set
+def test_checkov_finds_nothing_that_is_not_explained(made, name, tmp_path):
+    failed, skipped = tools.insecure(made[name], tmp_path / "all.yaml")
+    excuses = tools.excuses(made[name])
+    assert failed == set()
+    assert skipped == len(excuses)
+    assert all(re.fullmatch(r"CKV\w+=.{30,}", each, re.DOTALL) for each in excuses)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"replicas": 2}, "replicas"),
+        ({"image": {"tag": "latest"}}, "tag"),
+        ({"image": {"digest": "sha256:0"}}, "digest"),
+        ({"irsa": {"roleArn": "job-monitor"}}, "roleArn"),
+        ({"service": {"port": "http"}}, "port"),
+        ({"secrets": [{"key": "x"}]}, "secrets"),
+        ({"persistence": {"size": "much"}}, "size"),
+        ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),
+        ({"networkPolicy": {"enable": True}}, "networkPolicy"),
+        ({"probes": {"scheme": "http"}}, "scheme"),
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_a_mistake(wrong, told):
+    assert told in helm("render", wrong)["error"]
+
+
+def test_a_service_account_that_is_not_made_must_be_named():
+    answer = helm("render", {"serviceAccount": {"create": False}})
+    assert "serviceAccount.name is needed" in answer["error"]
+
+
+def test_schema_and_readme_know_every_value():
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    assert set(schema["properties"]) - {"global"} == set(values)
+    told = set(re.findall(r"`([\w.]+)`", (CHART / "README.md").read_text("utf-8")))
+    for key, value in values.items():
+        below = schema["properties"][key].get("properties", {})
+        if not below or key == "resources":
+            assert key in told
+            continue
+        assert set(value) == set(below)
+        assert {f"{key}.{each}" for each in value} <= told
+
+
+def test_chart_and_program_are_of_one_version():
+    told = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
+    assert {told["version"], told["appVersion"]} == {monitor.__version__}
+
+
+def test_the_configuration_of_the_defaults_is_one_without_mistake(made, tmp_path):
+    for file, text in found(made, "defaults", "ConfigMap")["data"].items():
+        (tmp_path / file).write_text(text, "utf-8")
+    settings = configuration.load([tmp_path], {})
+    assert configuration.problems(settings, load_job_types(None)) == []
+    assert settings.watches
+
+
+def test_chart_and_kustomize_make_the_same(made):
+    base = tools.manifests(tools.kustomized(KUSTOMIZE / "base"))
+    ours = tools.manifests(made["defaults"])
+    theirs = {key: each for key, each in ours.items() if key[0] != "Pod"}  # without the test
+    assert theirs.keys() == base.keys()
+    for key in base:
+        if key[0] != "ConfigMap":
+            assert bare(theirs[key]) == bare(base[key])
+    mine, its = (each["ConfigMap", "job-monitor"]["data"] for each in (theirs, base))
+    assert {name: yaml.safe_load(text) for name, text in mine.items()} == {
+        name: yaml.safe_load(text) for name, text in its.items()
+    }
+
+
+def test_the_same_holds_beside_the_prometheus_operator(made):
+    overlay = tools.manifests(tools.kustomized(KUSTOMIZE / "overlays" / "prometheus-operator"))
+    ours = tools.manifests(made["observed"])
+    for kind in ("NetworkPolicy", "ServiceMonitor", "PrometheusRule"):
+        key = (kind, "job-monitor")
+        assert ours[key]["spec"] == overlay[key]["spec"]
+    assert boards(ours) == boards(overlay)
+
+
+def test_a_difference_between_the_two_would_be_seen(made):
+    base = tools.manifests(tools.kustomized(KUSTOMIZE / "base"))
+    other = rendered({"probes": {"scheme": "HTTPS"}})
+    key = ("StatefulSet", "job-monitor")
+    assert bare(tools.manifests(other)[key]) != bare(base[key])
+
+
+def test_irsa_and_a_digest_are_where_they_belong(made):
+    annotations = found(made, "irsa", "ServiceAccount")["metadata"]["annotations"]
+    assert annotations["eks.amazonaws.com/role-arn"] == ROLE
+    assert container(found(made, "irsa", "StatefulSet"))["image"].endswith(f"@sha256:{64 * '0'}")
+
+
+def test_pod_identity_opens_the_way_to_its_agent_and_to_nothing_else(made):
+    def reached(name):
+        rules = found(made, name, "NetworkPolicy")["spec"]["egress"]
+        return [
+            (to["ipBlock"]["cidr"], rule["ports"])
+            for rule in rules
+            for to in rule.get("to", [])
+            if "ipBlock" in to
+        ]
+
+    more = [each for each in reached("postgresql") if each not in reached("defaults")]
+    assert {cidr for cidr, _ in more} == {"169.254.170.23/32", "fd00:ec2::23/128"}
+    assert all(ports == [{"port": 80, "protocol": "TCP"}] for _, ports in more)
+
+
+def test_without_persistence_nothing_is_claimed(made):
+    spec = found(made, "postgresql", "StatefulSet")["spec"]
+    assert "volumeClaimTemplates" not in spec
+    assert {"name": "state", "emptyDir": {}} in spec["template"]["spec"]["volumes"]
+
+
+def test_probes_and_scrapes_follow_a_web_configuration_file(made):
+    inside = container(found(made, "tls", "StatefulSet"))
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert inside[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert inside[probe]["httpGet"]["httpHeaders"] == SETS["tls"]["probes"]["httpHeaders"]
+    [endpoint] = found(made, "tls", "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+
+
+def test_rules_and_dashboards_are_the_files_themselves(made):
+    rule = found(made, "observed", "PrometheusRule")
+    assert rule["spec"]["groups"] == generated.groups()
+    shown = boards(tools.manifests(made["observed"]))
+    assert shown == {path.name: path.read_text("utf-8") for path in shipped.BOARDS}
+
+
+def test_the_package_holds_the_files_behind_the_links(tmp_path):
+    archive = helm("package", str(tmp_path))
+    with tarfile.open(archive) as opened:
+        packed = {each.name: each for each in opened}
+        assert not any(each.issym() for each in packed.values())
+        for path in (*shipped.RULES, *shipped.BOARDS):
+            [name] = [each for each in packed if each.endswith(f"/{path.name}")]
+            content = opened.extractfile(name)
+            assert content is not None
+            assert content.read() == path.read_bytes()
+    assert helm("render", OBSERVED, chart=archive) == helm("render", OBSERVED)
+
+
+def test_the_test_of_the_release_asks_the_service_whether_it_is_ready(made):
+    pod = found(made, "defaults", "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    [one] = pod["spec"]["containers"]
+    service = found(made, "defaults", "Service")
+    port = service["spec"]["ports"][0]["port"]
+    assert one["args"][1:] == [f"http://{service['metadata']['name']}:{port}/-/ready", "[]"]
+    compile(one["args"][0], "the test", "exec")
+    assert pod["metadata"]["labels"].items() & service["spec"]["selector"].items() != (
+        service["spec"]["selector"].items()
+    )  # so that the Service does not lead to it
+
+
+def found(made, name, kind):
+    [one] = [each for (of, _), each in tools.manifests(made[name]).items() if of == kind]
+    return one
+
+
+def boards(objects):
+    held = [each for each in objects.values() if each["kind"] == "ConfigMap"]
+    return {
+        name: text
+        for each in held
+        if each["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for name, text in each["data"].items()
+    }
+
+
+def container(stateful_set):
+    [one] = stateful_set["spec"]["template"]["spec"]["containers"]
+    return one
+
+
+def bare(thing):
+    """Return an object without the labels that Helm adds to say whose it is."""
+    kept = json.loads(json.dumps(thing))
+    kept["metadata"]["labels"] = {
+        key: value
+        for key, value in kept["metadata"].get("labels", {}).items()
+        if key in {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
+    }
+    for claim in kept.get("spec", {}).get("volumeClaimTemplates", []):
+        # Kustomize spells out the kind, and labels the claim.
+        claim["metadata"].pop("labels", None)
+        claim.pop("apiVersion", None)
+        claim.pop("kind", None)
+    return kept

@@ -1,0 +1,130 @@
+"""The policies of ``deploy/iam`` against parliament, and against what the monitor really asks."""
+
+import json
+import re
+from typing import get_args
+
+import pytest
+
+from monitor import config
+from monitor.sources.catalogue import load_job_types
+from tests.deploy import shipped, tools
+
+IAM = shipped.ROOT / "deploy" / "iam"
+POLICIES = sorted(path for path in IAM.glob("*.json") if not path.name.startswith("trust-"))
+TRUSTS = sorted(IAM.glob("trust-*.json"))
+# PublishBatch and SendMessageBatch are permitted by the action of the single message.
+SINK_ACTIONS = {
+    "sns": {"sns:Publish"},
+    "sqs": {"sqs:SendMessage"},
+    "eventbridge": {"events:PutEvents"},
+}
+# A trust policy is about the role that it stands on, and so names no resource. parliament knows no
+# provider of EKS, only those of SAML and of the public identity services.
+OF_EVERY_TRUST = "Statement contains neither Resource nor NotResource"
+NOT_KNOWN = "UNKNOWN_FEDERATION_SOURCE"
+
+each_policy = pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+each_trust = pytest.mark.parametrize("path", TRUSTS, ids=lambda path: path.stem)
+
+
+def statements(path):
+    return json.loads(path.read_text("utf-8"))["Statement"]
+
+
+def actions(path):
+    return {each for statement in statements(path) for each in listed(statement["Action"])}
+
+
+def listed(value):
+    return [value] if isinstance(value, str) else value
+
+
+def findings(text):
+    """Return what parliament finds; its exit code does not always tell."""
+    result = tools.run(tools.tool("parliament"), "--json", text=text)
+    assert result.stderr == ""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@each_policy
+def test_parliament_finds_nothing_in_a_policy(path):
+    assert findings(path.read_text("utf-8")) == []
+
+
+@each_trust
+def test_parliament_finds_in_a_trust_policy_only_what_is_so_by_nature(path):
+    found = findings(path.read_text("utf-8"))
+    odd = [each for each in found if each["issue"] != NOT_KNOWN]
+    assert {each["detail"] for each in odd} == {OF_EVERY_TRUST}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "issue"),
+    [
+        ("panorama:ListPackageImportJobs", "panorama:ListPackageImports", "UNKNOWN_ACTION"),
+        ('"Effect": "Allow"', '"Effect": "Permit"', "MALFORMED"),
+    ],
+)
+def test_parliament_finds_a_mistake(right, wrong, issue):
+    text = (IAM / "watch-panorama.json").read_text("utf-8")
+    assert right in text
+    assert issue in {each["issue"] for each in findings(text.replace(right, wrong, 1))}
+
+
+def test_each_service_gets_the_operations_of_its_job_types_and_no_other():
+    needed: dict[str, set[str]] = {}
+    for kind in load_job_types(None).values():
+        operations = {kind.describe_operation, kind.list_operation} - {None}
+        of_service = needed.setdefault(kind.service, set())
+        of_service.update(f"{kind.service}:{operation}" for operation in operations)
+    given = {path.stem.removeprefix("watch-"): actions(path) for path in IAM.glob("watch-*.json")}
+    assert given == needed
+    assert len(given) >= 2
+
+
+def test_each_kind_of_sink_in_aws_has_a_policy():
+    sinks = get_args(get_args(config.BuiltInSink)[0])
+    kinds = {
+        get_args(each.model_fields["type"].annotation)[0]
+        for each in sinks
+        if issubclass(each, config.AwsSinkSettings)
+    }
+    assert {kind: actions(IAM / f"sink-{kind}.json") for kind in kinds} == SINK_ACTIONS
+
+
+@each_policy
+def test_a_policy_has_no_wildcard_but_where_the_service_offers_nothing_narrower(path):
+    for statement in statements(path):
+        assert not any("*" in action for action in listed(statement["Action"]))
+        wide = path.name.startswith("watch-")
+        assert ("*" in "".join(listed(statement["Resource"]))) == wide
+
+
+@each_trust
+def test_whoever_takes_a_role_is_named(path):
+    assert "*" not in path.read_text("utf-8")
+    assert "Condition" in statements(path)[0]
+
+
+@pytest.mark.parametrize("name", ["trust-irsa.json", "trust-pod-identity.json"])
+def test_a_pod_is_trusted_by_namespace_and_service_account(name):
+    [statement] = statements(IAM / name)
+    asked = "\n".join(statement["Condition"]["StringEquals"].values())
+    assert re.search(r"^(system:serviceaccount:job-monitor:)?job-monitor$", asked, re.MULTILINE)
+    assert set(statement["Condition"]) == {"StringEquals"}
+
+
+def test_the_readme_names_every_policy_with_its_actions():
+    rows = re.findall(r"^\| \[(\S+)\]\(\1\) \| .* \| (.*) \|$", readme(), re.MULTILINE)
+    told = {name: set(re.findall(r"`([^`]+)`", cell)) for name, cell in rows}
+    assert told == {path.name: actions(path) for path in POLICIES}
+    assert all(f"]({path.name})" in readme() for path in TRUSTS)
+
+
+def test_the_readme_says_that_import_export_takes_no_temporary_credentials():
+    assert "does not take temporary credentials of STS" in readme()
+
+
+def readme():
+    return (IAM / "README.md").read_text("utf-8")

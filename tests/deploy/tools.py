@@ -1,0 +1,104 @@
+"""The checkers of what ``deploy/`` ships; .ci/run installs them into a virtual environment."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy import shipped
+
+TIMEOUT = 110
+
+
+def lacking(what):
+    """Skip for want of a tool; in CI, where every tool must be there, fail."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{what}; .ci/run installs it")
+
+
+def tool(name):
+    """Return the path of one of the tools."""
+    path = _folder() / name
+    if not path.exists():
+        lacking(f"there is no {name}")
+    return path
+
+
+def _folder():
+    return Path(os.environ.get("TEST_DEPLOY_TOOLS") or shipped.ROOT / ".venv-deploy") / "bin"
+
+
+def run(*command, text=""):
+    """Run a tool to its end, whatever it says of what it was given."""
+    return subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+
+
+def kustomized(folder):
+    """Return what ``kubectl kustomize`` makes of a folder, as text."""
+    path = shutil.which("kubectl") or tool("kubectl")
+    result = run(path, "kustomize", folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""  # it warns of fields that go
+    return result.stdout
+
+
+def manifests(text):
+    """Return what stands in a stream of YAML by (kind, name)."""
+    loaded = [each for each in yaml.safe_load_all(text) if each]
+    found = {(each["kind"], each["metadata"]["name"]): each for each in loaded}
+    assert len(found) == len(loaded)
+    return found
+
+
+def without_custom(text):
+    """Leave out what the Prometheus operator defines: no checker has a schema of it."""
+    plain = [each for each in manifests(text).values() if "coreos" not in each["apiVersion"]]
+    return yaml.safe_dump_all(plain)
+
+
+def newest_versions(count=3):
+    """Return the newest versions of Kubernetes that the checker knows."""
+    asked = "from kubernetes_validate import utils; print(*utils.all_versions())"
+    result = run(tool("python"), "-c", asked)
+    assert result.returncode == 0, result.stderr
+    known = {tuple(map(int, each.split(".")[:2])) for each in result.stdout.split()}
+    return [".".join(map(str, each)) for each in sorted(known)[-count:]]
+
+
+def invalid(text, path):
+    """Return what kubernetes-validate says against the manifests; ``path`` is where to put them."""
+    path.write_text(without_custom(text), "utf-8")
+    objects, said = len(manifests(path.read_text("utf-8"))), []
+    for version in newest_versions():
+        result = run(tool("kubernetes-validate"), "--strict", "-k", version, path)
+        told = result.stdout + result.stderr
+        if result.returncode or told.count(" passed for ") != objects:
+            said.append(told)
+    return "".join(said)
+
+
+def insecure(text, path):
+    """Return the checks of checkov that fail, and how many are skipped by annotation."""
+    path.write_text(text, "utf-8")
+    options = ("--skip-download", "--quiet", "--compact", "--framework", "kubernetes")
+    result = run(tool("checkov"), *options, "--output", "json", "--file", path)
+    assert result.stdout, result.stderr
+    report = json.loads(result.stdout)
+    assert report["summary"]["passed"] > 50, report
+    failed = {each["check_id"] for each in report["results"]["failed_checks"]}
+    return failed, report["summary"]["skipped"]
+
+
+def excuses(text):
+    """Return the annotations that tell checkov why a check is passed over."""
+    return [
+        value
+        for each in manifests(text).values()
+        for key, value in each["metadata"].get("annotations", {}).items()
+        if key.startswith("checkov.io/skip")
+    ]
