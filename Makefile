@@ -33,7 +33,9 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format
 
 bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
-	@for script in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+	@missed=0; for script in tests/benchmarks/bench_*.py; do \
+	  PYTHONPATH=. $(BIN)/python $$script || missed=1; \
+	done; exit $$missed
 
 screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew (needs chromium)
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py

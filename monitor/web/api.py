@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import anyio
+
 from monitor.clock import SystemClock
 from monitor.web import openapi
 from monitor.web.answers import as_json
@@ -48,12 +50,14 @@ class Api:
         """Answer from ``parts``; ``guard`` says who may write."""
         self._guard = guard
         self._news = parts.news
+        # One at a time: whoever asks for all of ten thousand jobs shares the core with the loops.
+        counting = anyio.CapacityLimiter(1)
         own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
         self._endpoints = (
-            *Jobs(parts.live, parts.ledger, parts.news).endpoints(),
+            *Jobs(parts.live, parts.ledger, parts.news, counting).endpoints(),
             *History(parts.ledger).endpoints(),
             *Events(parts.ledger, parts.news).endpoints(),
-            *Standing(parts.live, parts.ledger).endpoints(),
+            *Standing(parts.live, parts.ledger, counting).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
             *(Watches(parts.watches).endpoints() if parts.watches else ()),
             own,

@@ -49,8 +49,11 @@ class WaitQuery(Form):
 class Jobs:
     """The handlers, each a method."""
 
-    def __init__(self, live: Live, ledger: Ledger, news: News) -> None:
-        """Answer from these."""
+    def __init__(
+        self, live: Live, ledger: Ledger, news: News, counting: anyio.CapacityLimiter
+    ) -> None:
+        """Answer from these; ``counting`` limits how many go through all jobs at once."""
+        self._counting = counting
         self._live = live
         self._ledger = ledger
         self._news = news
@@ -74,7 +77,7 @@ class Jobs:
         """List the followed jobs."""
         asked = asking.query(JobsQuery, request)
         # Ten thousand jobs take a tenth of a second, for which nothing else should wait.
-        return await anyio.to_thread.run_sync(self._page, asked)
+        return await anyio.to_thread.run_sync(self._page, asked, limiter=self._counting)
 
     def _page(self, asked: JobsQuery) -> web.Response:
         fitting = [job for job in self._live.jobs() if fits(job, asked)]

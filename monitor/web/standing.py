@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Standing:
     """The handlers, each a method."""
 
-    def __init__(self, live: Live, ledger: Ledger) -> None:
-        """Answer from these."""
+    def __init__(self, live: Live, ledger: Ledger, counting: anyio.CapacityLimiter) -> None:
+        """Answer from these; ``counting`` limits how many go through all jobs at once."""
+        self._counting = counting
         self._live = live
         self._ledger = ledger
 
@@ -55,7 +56,9 @@ class Standing:
     async def status(self, _request: web.Request) -> web.Response:
         """Show how the daemon stands."""
         status = self._live.status()
-        totals = await anyio.to_thread.run_sync(lambda: job_facts.totals([*self._live.jobs()]))
+        totals = await anyio.to_thread.run_sync(
+            lambda: job_facts.totals([*self._live.jobs()]), limiter=self._counting
+        )
         return as_json(
             answers.Status(
                 version=status.version,

@@ -1,9 +1,11 @@
 """The read side of the HTTP API on a real socket, over a real store."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
+import anyio
 import orjson
 import pytest
 
@@ -329,7 +331,7 @@ async def test_a_change_changes_the_etag(tmp_path):
         await site.record(1)
         async with site.session.get("/api/v1/jobs") as response:
             headers = {"If-None-Match": response.headers["ETag"]}
-        await site.record(1, 2, phase=Phase.SUCCEEDED)
+        await site.record(1, 2, state="DONE", phase=Phase.SUCCEEDED)
         status, value = await site.ask("/api/v1/jobs", headers=headers)
         assert (status, value["items"][0]["state"]) == (200, "DONE")
 
@@ -363,3 +365,23 @@ async def test_a_failure_of_our_own_is_told_without_its_details(tmp_path, monkey
         status, problem = await site.ask("/api/v1/jobs")
         assert status == 500
         assert "NoneType" not in str(problem)
+
+
+async def test_those_who_ask_for_all_jobs_go_through_them_one_at_a_time(tmp_path, monkeypatch):
+    inside, most, calls = [], [], []
+
+    def slowly():
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        calls.append(1)
+        return []
+
+    async with open_site(tmp_path) as site:
+        monkeypatch.setattr(site.live, "jobs", slowly)
+        async with anyio.create_task_group() as tasks:
+            for path in ("/api/v1/jobs", "/api/v1/status") * 5:
+                tasks.start_soon(site.get, path)
+    assert len(calls) == 10
+    assert max(most) == 1
