@@ -40,14 +40,18 @@ _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
 
+REVISION = "0003"
+"""The newest step in ``migrations/``, after which a database has these tables."""
+
+# One row: who this ledger is, and the last position given to a transition.
 ledger = sa.Table(
     "ledger",
     metadata,
     sa.Column("ledger_id", sa.Text, primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
-    comment="One row: who this ledger is, and the last position given to a transition.",
 )
 
+# The last snapshot of each job; looked_at is newer than the one inside it.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -63,7 +67,6 @@ jobs = sa.Table(
     sa.Column("first_seen_at", Moment, nullable=False),
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("looked_at", Moment, nullable=False),
-    comment="The last snapshot of each job; looked_at is newer than the one inside it.",
 )
 
 sources = sa.Table(
@@ -79,6 +82,7 @@ sources = sa.Table(
     sa.Column("looked_at", Moment, nullable=False),
 )
 
+# Append-only; positions rise without gaps in the order of the commits.
 transitions = sa.Table(
     "transitions",
     metadata,
@@ -92,13 +96,13 @@ transitions = sa.Table(
     sa.UniqueConstraint("key", "sequence", name="transitions_key_sequence"),
     sa.UniqueConstraint("event_id", name="transitions_event_id"),
     sa.Index("transitions_observed_at", "observed_at"),
-    comment="Append-only; positions rise without gaps in the order of the commits.",
 )
 
 _PENDING = sa.text("status = 'pending'")
 _FIRST = sa.text("due_at IS NOT NULL")
 _DEAD = sa.text("status = 'dead'")
 
+# A line is a (sink, key), in the order of id; due_at is set on its first pending one.
 deliveries = sa.Table(
     "deliveries",
     metadata,
@@ -136,25 +140,24 @@ deliveries = sa.Table(
     sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     # A number is never given twice, so that a late settlement cannot meet another delivery.
     sqlite_autoincrement=True,
-    comment="A line is a (sink, key), in the order of id; due_at is set on its first pending one.",
 )
 
+# The sinks that are parked; no row means that nothing is the matter.
 sink_state = sa.Table(
     "sink_state",
     metadata,
     sa.Column("sink", sa.Text, primary_key=True),
     sa.Column("parked_at", Moment, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    comment="The sinks that are parked; no row means that nothing is the matter.",
 )
 
+# The watches that were added at run time, as they would be written.
 watches = sa.Table(
     "watches",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("settings", sa.Text, nullable=False),
     sa.Column("added_at", Moment, nullable=False),
-    comment="The watches that were added at run time, as they would be written.",
 )
 
 

@@ -1,5 +1,7 @@
 """Sending again, parked sinks, and what commands read: over every kind of store."""
 
+import asyncio
+import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -7,11 +9,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from monitor import replay
 from monitor.errors import StoreError
 from monitor.model import DeliveryStatus, Parking
-from monitor.stores import engine, schema
+from monitor.stores import engine, revision, schema
 from monitor.stores.sql import open_store
 from tests.contracts.store_examples import (
     SECOND,
@@ -288,16 +291,16 @@ async def test_a_command_makes_no_store(opened, store_url, tmp_path):
 
 
 @asynccontextmanager
-async def _stepped(store_url, monkeypatch, revision):
+async def _stepped(store_url, monkeypatch, to):
     """Open a database with the tables of an older version."""
 
     def step(connection, _name):
         config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(engine._MIGRATIONS))
-        command.upgrade(config, revision)
+        config.set_main_option("script_location", str(revision.MIGRATIONS))
+        command.upgrade(config, to)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_migrate", step)
+        patched.setattr(revision, "reach", step)
         async with engine.opened(store_url) as found, found.writer.begin():
             yield found.writer
 
@@ -333,31 +336,88 @@ async def test_a_store_of_the_first_version_keeps_what_it_holds(store_url, monke
         assert await store.parkings() == []
 
 
-async def test_the_tables_are_those_that_the_migrations_make(opened):
-    def differences(connection):
-        inspected = sa.inspect(connection)
-        made = {
-            table: {column["name"] for column in inspected.get_columns(table)}
-            for table in inspected.get_table_names()
-            if table not in {"alembic_version", "sqlite_sequence"}
-        }
-        indexes = {
-            index["name"]: index["column_names"]
-            for table in made
-            for index in inspected.get_indexes(table)
-            if not index.get("unique")
-        }
-        return made, indexes
+def _tables(connection):
+    """All that a database tells of its tables, but for those of Alembic and SQLite themselves."""
+    inspected = sa.inspect(connection)
+    names = set(inspected.get_table_names()) - {"alembic_version", "sqlite_sequence"}
+    return {name: _table(inspected, name) for name in names}
 
-    async with opened() as store, store._database.readers.connect() as connection:
-        made, indexes = await connection.run_sync(differences)
-    tables = schema.metadata.tables.values()
-    assert made == {table.name: set(table.columns.keys()) for table in tables}
-    assert indexes == {
-        str(index.name): [column.name for column in index.columns]
-        for table in tables
-        for index in table.indexes
+
+def _table(inspected, name):
+    comments = inspected.dialect.supports_comments
+    return {
+        "columns": _plain(inspected.get_columns(name)),
+        "key": inspected.get_pk_constraint(name),
+        "foreign keys": _plain(inspected.get_foreign_keys(name)),
+        "unique": _plain(inspected.get_unique_constraints(name)),
+        "indexes": _plain(inspected.get_indexes(name)),
+        "options": inspected.get_table_options(name),
+        "comment": inspected.get_table_comment(name) if comments else None,
     }
+
+
+def _plain(found):
+    """Types and conditions as text, in the order of the names."""
+    return sorted(({key: _text(value) for key, value in one.items()} for one in found), key=str)
+
+
+def _text(value):
+    if isinstance(value, dict):
+        return {key: str(each) for key, each in value.items()}
+    return str(value)
+
+
+async def _read(opened):
+    async with opened() as store, store._database.readers.connect() as connection:
+        tables = await connection.run_sync(_tables)
+        if connection.dialect.name == "sqlite":
+            text = "SELECT sql FROM sqlite_master WHERE name = 'deliveries'"
+            tables["numbered"] = "AUTOINCREMENT" in await connection.scalar(sa.text(text))
+        return tables
+
+
+async def _drop_all(opened):
+    async with opened() as store, store._database.writer.begin():
+        await store._database.writer.run_sync(schema.metadata.drop_all)
+        await store._database.writer.exec_driver_sql("DROP TABLE alembic_version")
+
+
+async def test_a_new_store_has_the_tables_that_the_migrations_make(store_url, monkeypatch, opened):
+    new = await _read(opened)
+    await _drop_all(opened)
+    async with _stepped(store_url, monkeypatch, "0001"):
+        pass
+    stepped = await _read(opened)
+    assert set(schema.metadata.tables) <= set(new)
+    assert len(new["deliveries"]["indexes"]) >= 3
+    assert new.get("numbered", True)
+    assert new == stepped
+
+
+def test_the_revision_of_the_tables_is_that_of_the_last_migration():
+    assert ScriptDirectory(str(revision.MIGRATIONS)).get_heads() == [schema.REVISION]
+
+
+async def test_the_steps_are_imported_only_where_there_are_some_to_take(store_url):
+    """Alembic would take a tenth of the daemon's memory for as long as it runs."""
+    code = (
+        "import asyncio, sys\n"
+        "from monitor.clock import SystemClock\n"
+        "from monitor.stores.sql import open_store\n"
+        "async def main():\n"
+        "    for migrate in (True, True, False):\n"
+        "        async with open_store(sys.argv[1], SystemClock(), migrate=migrate) as store:\n"
+        "            print(store.ledger_id)\n"
+        "asyncio.run(main())\n"
+        "print(any(name.startswith(('alembic', 'mako')) for name in sys.modules))\n"
+    )
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, store_url, stdout=asyncio.subprocess.PIPE
+    )
+    *ledgers, imported = (await done.communicate())[0].decode().split()
+    assert len(ledgers) == 3
+    assert len(set(ledgers)) == 1
+    assert imported == "False"
 
 
 async def test_pruning_spares_what_is_sent_again(opened):

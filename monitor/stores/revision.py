@@ -1,0 +1,94 @@
+"""Which revision of the tables a database has, and how it comes to the one of this version.
+
+A new database gets the tables of ``schema.py`` at once, as Alembic's own manual advises; one of an
+older version takes the steps in ``migrations/``. Only those need Alembic, so it is imported only
+then: it would take a tenth of the daemon's memory for as long as it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from monitor import errors
+from monitor.stores import schema
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+_MIGRATING = 0x6A6F62_6D6967
+"""The number of PostgreSQL's advisory lock under which the schema changes."""
+_mark = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Where Alembic keeps the revision, in its own form."""
+
+
+def reach(connection: sa.Connection, name: str) -> None:
+    """Make the tables, or take the steps that are missing, inside the present transaction.
+
+    Raises:
+        StoreError: a newer version wrote the database; ``name`` is how the message calls it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
+    found = _revision(connection)
+    if found is None:
+        _make(connection)
+    elif found != schema.REVISION:
+        _step(connection, name, found)
+
+
+def verify(connection: sa.Connection, name: str) -> None:
+    """Look whether the tables are those of this version; change nothing.
+
+    Raises:
+        StoreError: they are not; ``name`` is how the message calls the database.
+    """
+    found = _revision(connection)
+    if found is None:
+        raise errors.StoreError(f"store {name}: there is nothing in it yet (job-monitor run)")
+    if found != schema.REVISION:
+        _refuse_newer(found, name)
+        raise errors.StoreError(
+            f"store {name}: written by an older version of job-monitor (start this one's daemon)"
+        )
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(_mark.name):
+        return None
+    found: str | None = connection.scalar(sa.select(_mark.c.version_num))
+    return found
+
+
+def _make(connection: sa.Connection) -> None:
+    """Make every table; one that is there already is another program's, and an error."""
+    schema.metadata.create_all(connection, checkfirst=False)
+    _mark.create(connection)
+    connection.execute(_mark.insert().values(version_num=schema.REVISION))
+    identity = {"ledger_id": str(uuid4()), "position": 0}
+    connection.execute(schema.ledger.insert().values(identity))
+
+
+def _step(connection: sa.Connection, name: str, found: str) -> None:
+    from alembic import command  # noqa: PLC0415 -- see above
+    from alembic.config import Config  # noqa: PLC0415 -- see above
+
+    _refuse_newer(found, name)
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(found: str, name: str) -> None:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 -- see above
+
+    steps = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    if found not in {step.revision for step in steps}:
+        raise errors.StoreError(
+            f"store {name}: written by a newer version of job-monitor (install that one again)"
+        )
