@@ -25,8 +25,8 @@ CONFINED = (
     "--read-only",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--memory=192m",
-    "--memory-swap=192m",
+    "--memory=128m",
+    "--memory-swap=128m",
 )
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
