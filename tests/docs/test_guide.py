@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.program import environment
+from tests.checkout import checkout
 from tests.deploy.prometheus_kit import needed
 from tests.docs import pages
 
@@ -27,16 +27,7 @@ KEEP = "curl -fsS http://127.0.0.1:4566/_simulator/received > received.json\n"
 
 def copy(directory):
     """Copy the project as it would be checked out, with an environment as ``make`` sets it up."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=pages.ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (pages.ROOT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(pages.ROOT / name, directory / name)
+    checkout(directory)
     # The commands themselves run without a network.
     made = ["make", "--silent", "demo", "ARGS=--help", f"PYTHON={sys.executable}"]
     subprocess.run(made, cwd=directory, env=bare(directory), capture_output=True, check=True)
