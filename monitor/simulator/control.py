@@ -17,6 +17,8 @@ from monitor.simulator.truth import Log, Truth
 from monitor.simulator.world import World
 
 PREFIX = "/_simulator"
+HEALTHY = "/-/healthy"
+"""Where a health check asks, as it does everywhere; no path of AWS."""
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -49,6 +51,7 @@ class Control:
         """Return what to serve."""
         truth = self._simulation.truth
         return [
+            web.get(HEALTHY, _healthy),
             web.get(f"{PREFIX}/health", _json(self._health)),
             web.get(f"{PREFIX}/truth", _json(_lines(truth.states))),
             web.get(f"{PREFIX}/requests", _json(_lines(truth.requests))),
@@ -143,6 +146,10 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("the body is no JSON object")  # noqa: TRY004 - the caller's mistake
     return body
+
+
+async def _healthy(_request: web.Request) -> web.Response:
+    return web.Response(text="healthy\n")
 
 
 async def _unknown(request: web.Request) -> None:

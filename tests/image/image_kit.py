@@ -30,6 +30,7 @@ CONFINED = (
 )
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+_BUILDING = ("--isolation=chroot", "--network=host", "--pull-never", "--format=docker")
 # What lets pip reach its index from inside the build as it does from outside.
 _MOUNTED = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/xdg/pip")
 _SETTINGS = """\
@@ -93,8 +94,8 @@ def build():
         if call("podman", "image", "exists", name, check=False).returncode:
             _make_base()
             mounts = [f"--volume={path}:{path}:ro" for path in _MOUNTED if Path(path).exists()]
-            kind = ("--isolation=chroot", "--network=host", "--pull-never", "--format=docker")
-            call("buildah", "bud", *kind, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}", "-t", name)
+            options = (*_BUILDING, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}")
+            call("buildah", "bud", *options, "-t", name)
     return name
 
 
@@ -124,6 +125,37 @@ def _make_base():
         assert done.returncode == 0, done.stderr
         part.rename(archive)
     call("podman", "import", archive, BASE)
+
+
+def build_beside(name, lines):
+    """Build an image of the base and some lines of a Dockerfile, unless there is one."""
+    with _alone():
+        if call("podman", "image", "exists", name, check=False).returncode:
+            _make_base()
+            context = PLACE / "beside"
+            context.mkdir(exist_ok=True)
+            (context / "Dockerfile").write_text("\n".join([f"FROM {BASE}", *lines, ""]))
+            call("buildah", "bud", *_BUILDING, "-t", name, context)
+    return name
+
+
+@contextmanager
+def answering_as_docker(directory):
+    """Let podman answer as Docker's own daemon would; yield the address, for ``DOCKER_HOST``."""
+    address = f"unix://{directory}/podman.sock"
+    with (directory / "podman.log").open("wb") as log:
+        process = subprocess.Popen(
+            _command("podman", "system", "service", "--time=0", address),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+        )
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def inspected(image):

@@ -40,6 +40,15 @@ async def test_a_daemon_is_healthy_while_it_runs_and_not_after(tmp_path):
     assert gone == (1, "", "cannot be asked: connection refused\n")
 
 
+async def test_the_simulator_answers_the_same_question_even_while_its_aws_is_down(tmp_path):
+    outage = {"kind": "error", "status": 503, "code": "ServiceUnavailable"}
+    async with simulator.running({**JOBS, "faults": [outage]}) as sim:
+        told = await run("health", "--url", sim.url, directory=tmp_path)
+        requests = sim.truth.requests.count
+    assert told == (0, "healthy\n", "")
+    assert requests == 0
+
+
 async def test_one_that_listens_everywhere_is_asked_on_loopback(tmp_path):
     async with daemon(tmp_path, host="0.0.0.0") as (config, _):
         assert (await run("health", "-c", config, directory=tmp_path))[0] == 0
