@@ -14,6 +14,7 @@ from monitor.cli import (
     deliveries,
     demo,
     health,
+    iam_policy,
     render,
     replay,
     run,
@@ -44,6 +45,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("health")(health.health)
+app.command("iam-policy")(iam_policy.iam_policy)
 app.command("render")(render.render)
 app.command("show")(show.show)
 app.add_typer(transitions.commands, name="transitions")

@@ -45,10 +45,7 @@ class Systemd:
         """Run a command to its end; return what it printed."""
         done = self.attempt(*command, cwd=cwd, seconds=seconds)
         if done.returncode:
-            journal = (
-                self.attempt("journalctl", "--no-pager", "--lines=40").stdout
-                + self.log.read_text()[-3000:]
-            )
+            journal = self.attempt("journalctl", "--no-pager", "--lines=40").stdout
             pytest.fail(f"{command}\n{done.stdout}{done.stderr}\n{journal}")
         return done.stdout
 

@@ -8,6 +8,7 @@ import pytest
 
 from monitor import config
 from monitor.sources.catalogue import load_job_types
+from tests.acceptance.program import run
 from tests.deploy import shipped, tools
 
 IAM = shipped.ROOT / "deploy" / "iam"
@@ -128,3 +129,130 @@ def test_the_readme_says_that_import_export_takes_no_temporary_credentials():
 
 def readme():
     return (IAM / "README.md").read_text("utf-8")
+
+
+# --- what the command iam-policy makes of a configuration
+
+EXAMPLES = sorted(path for path in (shipped.ROOT / "config").glob("*.yaml") if path.stem != "web")
+
+
+async def made(directory, *arguments):
+    code, out, err = await run("iam-policy", *arguments, directory=directory)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+async def test_parliament_finds_nothing_in_what_is_made_of_an_example(path, tmp_path):
+    policies = await made(tmp_path, "--config", path)
+    assert policies
+    for policy in policies.values():
+        assert policy["Statement"]
+        assert findings(json.dumps(policy)) == []
+
+
+async def test_each_identity_is_allowed_what_is_asked_with_it_and_no_more(tmp_path):
+    policies = await made(tmp_path, "--config", shipped.ROOT / "config" / "full.yaml")
+    role = "arn:aws:iam::123456789012:role/job-monitor"
+    assert {name: permitted(policy) for name, policy in policies.items()} == {
+        "ambient": {
+            ("importexport:GetStatus", "*"),
+            ("importexport:ListJobs", "*"),
+            ("sqs:SendMessage", "arn:aws:sqs:us-east-1:123456789012:jobs"),
+            ("sqs:SendMessage", "arn:aws:sqs:us-east-1:123456789012:jobs.fifo"),
+            ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/jobs"),
+            ("sts:AssumeRole", role),
+        },
+        role: {
+            ("panorama:DescribePackageImportJob", "*"),
+            ("panorama:ListPackageImportJobs", "*"),
+            ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:jobs"),
+        },
+    }
+    alone = await made(
+        tmp_path, "--config", shipped.ROOT / "config" / "full.yaml", "--for", "ambient"
+    )
+    assert alone == policies["ambient"]
+
+
+def permitted(policy):
+    return {
+        (action, resource)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+
+
+async def test_a_queue_by_its_url_and_a_role_taken_by_a_profile(tmp_path):
+    role = "arn:aws-cn:iam::111122223333:role/tell"
+    file = tmp_path / "own.yaml"
+    settings = {
+        "accounts": {"china": {"profile": "base", "role_arn": role}},
+        "sinks": {
+            "queue": {
+                "type": "sqs",
+                "account": "china",
+                "queue_url": "https://sqs.cn-north-1.amazonaws.com.cn/111122223333/jobs",
+            }
+        },
+    }
+    file.write_text(json.dumps(settings))
+    policies = await made(tmp_path, "--config", file)
+    assert {name: permitted(policy) for name, policy in policies.items()} == {
+        "profile base": {("sts:AssumeRole", role)},
+        role: {("sqs:SendMessage", "arn:aws-cn:sqs:cn-north-1:111122223333:jobs")},
+    }
+
+
+async def test_a_job_type_of_ones_own_goes_by_the_name_that_iam_has_for_its_service(tmp_path):
+    types = tmp_path / "types"
+    types.mkdir()
+    (types / "execution.yaml").write_text(EXECUTION)
+    watch = {"name": "w", "type": "states.execution", "regions": ["us-east-1"], "jobs": [ARN]}
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps({"job_types_dir": str(types), "watches": [watch]}))
+    policies = await made(tmp_path, "--config", file)
+    assert permitted(policies["ambient"]) == {("states:DescribeExecution", "*")}
+
+
+ARN = "arn:aws:states:us-east-1:111122223333:execution:machine:one"
+EXECUTION = """
+name: states.execution
+service: stepfunctions
+description: Step Functions execution
+interval: 1m
+id: {pattern: "[a-zA-Z0-9:_-]+", max_length: 256, path: executionArn}
+describe: {operation: DescribeExecution, params: {executionArn: "{id}"}}
+missing: [ExecutionDoesNotExist]
+state: status
+phases:
+  running: [RUNNING, PENDING_REDRIVE]
+  succeeded: [SUCCEEDED]
+  failed: [FAILED, TIMED_OUT]
+  canceled: [ABORTED]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "panorama.package"}, 'watches[0].type: unknown job type "panorama.package"'),
+        ({"account": "prd"}, 'watches[0].account: unknown account "prd" (known: default)'),
+    ],
+)
+async def test_what_it_cannot_know_is_a_mistake(tmp_path, change, message):
+    watch = {"name": "w", "type": "panorama.package-import", "regions": ["us-east-1"]}
+    file = tmp_path / "own.yaml"
+    file.write_text(json.dumps({"watches": [{**watch, "discover": True, **change}]}))
+    code, out, err = await run("iam-policy", "--config", file, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+async def test_an_identity_that_asks_for_nothing_is_told_with_those_that_do(tmp_path):
+    minimal = shipped.ROOT / "config" / "minimal.yaml"
+    arguments = ("iam-policy", "--config", minimal, "--for", "profile x")
+    code, out, err = await run(*arguments, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert "ambient" in err

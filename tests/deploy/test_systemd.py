@@ -57,7 +57,9 @@ def _runs(systemd):
     assert systemd.shown(UNIT, "NRestarts") == "0"
     assert '"daemon.started"' in systemd.logged(UNIT)
     status = systemd.inside(f"/proc/{systemd.shown(UNIT, 'MainPID')}/status").read_text()
-    (user,) = set(re.search(r"Uid:\s+(.+)", status)[1].split())
+    ids = re.search(r"Uid:\s+(.+)", status)
+    assert ids
+    (user,) = set(ids[1].split())
     assert int(user) >= 61184  # of those that are given for as long as a service runs
     assert re.search(r"NoNewPrivs:\s+1", status)
     assert re.search(r"CapBnd:\s+0+\n", status)

@@ -1,0 +1,34 @@
+"""``job-monitor iam-policy``: what this configuration must be allowed in AWS, and no more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from monitor.cli import late, options, selecting, tables
+
+_NEEDED = (".type", ".account")
+
+
+def iam_policy(
+    config: options.Config = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="IDENTITY",
+            help="Print the policy of one alone: ambient, 'profile NAME', or the ARN of a role.",
+        ),
+    ] = None,
+) -> None:
+    """Print the least-privilege IAM policy of each identity that the daemon is in AWS, as JSON."""
+    settings = options.load_own(config)
+    types, wrong = late.examination.job_types(settings, None)
+    found = late.configuration.problems(settings, types)
+    # Nothing else matters here, such as secrets, which are where the daemon will run.
+    late.examination.refuse([*wrong, *(one for one in found if one.path.endswith(_NEEDED))])
+    policies = late.permissions.policies(settings, types)
+    if identity is not None and identity not in policies:
+        raise selecting.unknown("--for", "identity", identity, policies)
+    tables.show_json(policies if identity is None else policies[identity])
