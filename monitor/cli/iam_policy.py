@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli import late, options, selecting, tables
-
-_NEEDED = (".type", ".account")
+from monitor.cli import late, options, selecting, tables, watched
 
 
 def iam_policy(
@@ -23,11 +21,8 @@ def iam_policy(
     ] = None,
 ) -> None:
     """Print the least-privilege IAM policy of each identity that the daemon is in AWS, as JSON."""
-    settings = options.load_own(config)
-    types, wrong = late.examination.job_types(settings, None)
-    found = late.configuration.problems(settings, types)
     # Nothing else matters here, such as secrets, which are where the daemon will run.
-    late.examination.refuse([*wrong, *(one for one in found if one.path.endswith(_NEEDED))])
+    settings, types = watched.read(config, ".type", ".account")
     policies = late.permissions.policies(settings, types)
     if identity is not None and identity not in policies:
         raise selecting.unknown("--for", "identity", identity, policies)

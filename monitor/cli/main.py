@@ -13,6 +13,7 @@ from monitor.cli import (
     check,
     deliveries,
     demo,
+    doctor,
     health,
     iam_policy,
     render,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
 app.command("health")(health.health)
 app.command("iam-policy")(iam_policy.iam_policy)
 app.command("render")(render.render)

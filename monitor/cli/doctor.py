@@ -1,0 +1,26 @@
+"""``job-monitor doctor``: whether AWS lets this configuration see what it watches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import anyio
+import typer
+
+from monitor.cli import late, options, tables, watched
+from monitor.cli.options import Format
+
+
+def doctor(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+    """Ask AWS once for each account, region and operation that the watches use, and say what came.
+
+    Records and sends nothing; exit code 1 if any call failed.
+    """
+    settings, types = watched.read(config, "watches", "accounts")
+    findings = anyio.run(late.diagnosis.examine, settings, types)
+    tables.show([asdict(each) for each in findings], output, "There is nothing to ask: no watches.")
+    failed = [each for each in findings if each.outcome is late.diagnosis.Outcome.FAILED]
+    if failed:
+        if output is Format.TABLE:
+            typer.echo("what must be allowed: job-monitor iam-policy", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,131 @@
+"""``job-monitor doctor``: one call of each kind, and what it says of each."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from monitor import simulator
+from tests.acceptance.program import configure, disks, packages, run
+
+pytestmark = pytest.mark.timeout(120)
+
+JOBS = [
+    {"id": "pkg", "service": "panorama"},
+    {"id": "EX1", "service": "importexport"},
+]
+
+
+async def _doctor(directory, sim, *arguments, watches, **changes):
+    config = configure(directory, sim, watches=watches, **changes)
+    return await run("doctor", "-c", config, *arguments, directory=directory)
+
+
+async def _findings(directory, sim, *, watches, code=0):
+    found, out, err = await _doctor(directory, sim, "--output=json", watches=watches)
+    assert (found, err) == (code, "")
+    rows = json.loads(out)
+    return {
+        (row["region"], row["operation"]): (row["outcome"], row["said"].partition(" (")[0])
+        for row in rows
+    }
+
+
+async def test_it_asks_once_for_each_account_region_and_operation(tmp_path):
+    watches = [
+        packages(regions=["us-east-1", "eu-west-1"]),
+        packages(name="more", regions=["us-east-1"]),
+        disks(),
+    ]
+    async with simulator.running({"jobs": JOBS}) as sim:
+        findings = await _findings(tmp_path, sim, watches=watches)
+        asked = Counter((each.region, each.operation) for each in sim.truth.requests)
+        received = sim.truth.received.count
+    assert findings == {
+        ("us-east-1", "ListPackageImportJobs"): ("ok", "1 job"),
+        ("us-east-1", "DescribePackageImportJob"): ("ok", "saw job pkg"),
+        ("eu-west-1", "ListPackageImportJobs"): ("ok", "0 jobs"),
+        ("eu-west-1", "DescribePackageImportJob"): (
+            "ok",
+            "AWS says that an invented job is not there",
+        ),
+        ("us-east-1", "ListJobs"): ("ok", "1 job"),
+        ("us-east-1", "GetStatus"): ("ok", "saw job EX1"),
+    }
+    assert asked == dict.fromkeys(findings, 1)
+    assert received == 0
+    assert [path.name for path in tmp_path.glob("state.db*")] == []
+
+
+async def test_what_is_denied_fails_and_the_rest_is_asked_all_the_same(tmp_path):
+    faults = [{"kind": "denied", "match": {"operation": "List*"}}]
+    async with simulator.running({"jobs": JOBS, "faults": faults}) as sim:
+        watches = [packages(discover=False, jobs=["pkg"]), disks()]
+        findings = await _findings(tmp_path, sim, watches=watches, code=1)
+        assert findings == {
+            ("us-east-1", "ListPackageImportJobs"): ("failed", "denied"),
+            ("us-east-1", "DescribePackageImportJob"): ("ok", "saw job pkg"),
+            ("us-east-1", "ListJobs"): ("failed", "denied"),
+            ("us-east-1", "GetStatus"): ("ok", "AWS says that an invented job is not there"),
+        }
+        code, out, err = await _doctor(tmp_path, sim, watches=watches)
+    assert code == 1
+    assert err == "what must be allowed: job-monitor iam-policy\n"
+    head, *rows = out.splitlines()
+    assert head.split() == ["ACCOUNT", "REGION", "OPERATION", "OUTCOME", "SAID", "SECONDS"]
+    assert len(rows) == 4
+    assert "denied (AccessDenied" in out
+
+
+async def test_a_job_that_the_watch_names_and_aws_does_not_know_fails(tmp_path):
+    async with simulator.running({"jobs": JOBS}) as sim:
+        watches = [packages(discover=False, jobs=["other"])]
+        findings = await _findings(tmp_path, sim, watches=watches, code=1)
+    assert findings["us-east-1", "DescribePackageImportJob"] == (
+        "failed",
+        "AWS knows no job of this name",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "said", "code"),
+    [
+        ({"kind": "throttle", "rate": 0.001}, "unclear", "throttled just now", 0),
+        ({"kind": "expired_credentials"}, "failed", "denied", 1),
+        ({"kind": "reset"}, "failed", "no answer", 1),
+        ({"kind": "malformed"}, "failed", "not to be read", 1),
+        ({"kind": "error", "status": 400, "code": "SomethingElse"}, "failed", "refused", 1),
+    ],
+)
+async def test_each_failure_has_its_word(tmp_path, fault, outcome, said, code):
+    rule = {**fault, "match": {"operation": "Describe*"}}
+    # The bucket lets the first request through.
+    more = {"times": 5} if fault["kind"] != "throttle" else {"burst": 1}
+    async with simulator.running({"jobs": JOBS, "faults": [{**rule, **more}]}) as sim:
+        watches = [packages(discover=False, jobs=["pkg"])]
+        if fault["kind"] == "throttle":
+            await _findings(tmp_path, sim, watches=watches)
+        findings = await _findings(tmp_path, sim, watches=watches, code=code)
+    assert findings["us-east-1", "DescribePackageImportJob"] == (outcome, said)
+
+
+async def test_a_mistake_in_a_watch_is_told_and_nothing_is_asked(tmp_path):
+    async with simulator.running({"jobs": JOBS}) as sim:
+        code, out, err = await _doctor(tmp_path, sim, watches=[packages(account="sin")])
+        assert sim.truth.requests.count == 0
+    assert (code, out) == (2, "")
+    assert 'unknown account "sin" (did you mean "sim"?)' in err
+
+
+async def test_a_secret_of_a_sink_that_is_not_here_does_not_matter(tmp_path):
+    hook = {"type": "webhook", "url": "https://hooks.example.com", "secret_files": ["/nowhere"]}
+    async with simulator.running({"jobs": JOBS}) as sim:
+        code, out, err = await _doctor(tmp_path, sim, watches=[disks()], sinks={"hook": hook})
+    assert (code, err) == (0, "")
+    assert "saw job EX1" in out
+
+
+async def test_without_watches_there_is_nothing_to_ask(tmp_path):
+    async with simulator.running({"jobs": []}) as sim:
+        code, out, err = await _doctor(tmp_path, sim, watches=[])
+    assert (code, out, err) == (0, "There is nothing to ask: no watches.\n", "")
