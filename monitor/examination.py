@@ -100,3 +100,12 @@ def job_types(
         return catalogue.load_job_types(Path(directory) if directory else None, models), ()
     except ConfigurationError as error:
         return catalogue.load_job_types(None, models), error.problems
+
+
+def job_type(file: Path) -> JobType:
+    """Return the job type that a file declares.
+
+    Raises:
+        ConfigurationError: with every mistake in it.
+    """
+    return catalogue.load_job_type(file)

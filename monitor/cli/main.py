@@ -24,6 +24,7 @@ from monitor.cli import (
     simulate,
     sinks,
     transitions,
+    types,
     version,
 )
 from monitor.cli.groups import leaves
@@ -53,6 +54,7 @@ app.command("show")(show.show)
 app.add_typer(transitions.commands, name="transitions")
 app.add_typer(deliveries.commands, name="deliveries")
 app.add_typer(sinks.commands, name="sinks")
+app.add_typer(types.commands, name="types")
 app.command("replay")(replay.replay)
 app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)

@@ -96,7 +96,9 @@ def _read(path: Path, place: str) -> Any:
         mark = error.problem_mark
         place = f"{place}:{mark.line + 1}" if mark else place
         problem = Problem(place, "", f"not YAML: {error.problem or error.context}")
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        problem = Problem(place, "", f"cannot be read: {error.strerror}")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         problem = Problem(place, "", f"cannot be read: {type(error).__name__}")
     raise ConfigurationError([problem])
 
