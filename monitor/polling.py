@@ -76,7 +76,7 @@ class Polling:
         to the first watch that wants it. ``known`` are jobs of the store, to go on with.
         """
         before = {each.key: each for each in self._watched}
-        self._budgets = _budgets(settings, types)
+        self._budgets = budgets(settings, types)
         self._watched = [
             self._watch(before.get((watch.name, region)), watch, region, _type_of(watch, types))
             for watch in settings.watches
@@ -207,7 +207,7 @@ def _regions(watch: config.Watch, job_type: JobType) -> list[str]:
     return [job_type.region] if job_type.region else watch.regions
 
 
-def _budgets(
+def budgets(
     settings: config.Settings, types: Mapping[str, JobType]
 ) -> dict[str, tuple[float, int]]:
     """Return rate and burst by service: as configured, or else those of the first watch's type."""

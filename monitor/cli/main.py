@@ -16,6 +16,7 @@ from monitor.cli import (
     doctor,
     health,
     iam_policy,
+    plan,
     render,
     replay,
     run,
@@ -49,6 +50,7 @@ app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("health")(health.health)
 app.command("iam-policy")(iam_policy.iam_policy)
+app.command("plan")(plan.plan)
 app.command("render")(render.render)
 app.command("show")(show.show)
 app.add_typer(transitions.commands, name="transitions")

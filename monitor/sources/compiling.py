@@ -81,6 +81,7 @@ def _listing(form: ListForm | None, secrets: tuple[Expression, ...]) -> Listing 
     return Listing(
         operation=form.operation,
         params={**form.params, **size},
+        page_size=form.page_size.value if form.page_size else None,
         items=parse(form.items),
         id=parse(form.id),
         state=_all(form.state),

@@ -71,10 +71,11 @@ class Paging:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How jobs are listed, and how a row is read."""
+    """How jobs are listed, with ``page_size`` of them a page if set, and how a row is read."""
 
     operation: str
     params: Mapping[str, Any]
+    page_size: int | None
     items: Expression
     id: Expression
     state: Mapping[str, Expression]

@@ -1,0 +1,129 @@
+"""``job-monitor plan``: what it reckons, against what the daemon then really does."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import anyio
+import pytest
+
+from monitor import simulator
+from tests.acceptance import ledger
+from tests.acceptance.program import configure, disks, packages, run, running, until
+
+pytestmark = pytest.mark.timeout(240)
+
+DAY = 86400
+WINDOW = 12.0
+"""Seconds over which requests are counted."""
+PANORAMA, IMPORT = "panorama", "importexport"
+
+
+async def planned(directory, config, *arguments):
+    code, out, err = await run("plan", "-c", config, "-o", "json", *arguments, directory=directory)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+async def counted(directory, config, sim, jobs):
+    """Return the requests per second of each operation, once all jobs are known."""
+    async with running("run", "-c", config, directory=directory) as program:
+        await program.started()
+        await until(lambda: len(ledger.transitions(directory / "state.db")) == jobs)
+        await anyio.sleep(3)
+        before = sim.truth.requests.count
+        await anyio.sleep(WINDOW)
+        found = list(sim.truth.requests)[before:]
+    return {name: many / WINDOW for name, many in Counter(each.operation for each in found).items()}
+
+
+def named(kind, count):
+    return [f"job-{number}" for number in range(count)], [
+        {"id": f"job-{number}", "service": kind} for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "changes", "quota", "every"),
+    [
+        # Three pages a second show the states of all.
+        (PANORAMA, 60, {"discover": True, "interval": "1s"}, 40, 1.0),
+        # Half of the quota for pages: they are gone through in two seconds, not in one.
+        (PANORAMA, 100, {"discover": True, "interval": "1s"}, 4, 2.0),
+        (PANORAMA, 12, {"discover": False, "interval": "2s"}, 40, 2.0),
+        # Thirty jobs with ten requests a second.
+        (PANORAMA, 30, {"discover": False, "interval": "1s"}, 10, 3.0),
+        # A listing without states, so that each job is looked at as well.
+        (IMPORT, 10, {"discover": True, "interval": "1s"}, 40, 1.0),
+    ],
+)
+async def test_the_daemon_does_what_was_planned(tmp_path, kind, count, changes, quota, every):
+    ids, jobs = named(kind, count)
+    watch = {PANORAMA: packages, IMPORT: disks}[kind](**changes)
+    if not changes["discover"]:
+        watch["jobs"] = ids
+    async with simulator.running({"jobs": jobs}) as sim:
+        budget = {"rate": quota, "burst": 2}
+        config = configure(
+            tmp_path, sim, watches=[watch], sinks={}, quotas={PANORAMA: budget, IMPORT: budget}
+        )
+        (plan,) = (await planned(tmp_path, config, "--jobs", count))["watches"]
+        found = await counted(tmp_path, config, sim, count)
+    assert plan["jobs"] == count
+    assert plan["seconds_between_looks"] == pytest.approx(every, rel=0.02)
+    assert plan["mean_delay_seconds"] == pytest.approx(every / 2, rel=0.02)
+    lists, describes = plan["list_calls_per_day"] / DAY, plan["describe_calls_per_day"] / DAY
+    assert lists + describes > 0
+    listed = sum(rate for name, rate in found.items() if name.startswith("List"))
+    assert listed == pytest.approx(lists, rel=0.25, abs=0.1)
+    assert sum(found.values()) - listed == pytest.approx(describes, rel=0.25, abs=0.1)
+
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "full.yaml"
+
+
+async def test_the_table_tells_what_is_wanted_of_each_quota(tmp_path):
+    code, out, err = await run("plan", "-c", EXAMPLE, directory=tmp_path)
+    assert (code, err) == (0, "")
+    watches, quotas = (part.splitlines() for part in out.split("\n\n"))
+    assert watches[1].split() == (
+        ["camera-packages", "prod", "us-east-1", "100", "11520", "0", "30.0", "15.0", "30.0"]
+    )
+    assert quotas[1].split() == ["panorama", "prod", "us-east-1", "2.0", "0.1333", "6.7"]
+
+
+async def test_looks_that_the_quota_delays_are_warned_of(tmp_path):
+    code, out, err = await run("plan", "-c", EXAMPLE, "--jobs", "2000", directory=tmp_path)
+    assert code == 0
+    assert "133.3" in out
+    assert err == (
+        "warning: camera-packages in prod/us-east-1: a look at each job every 80 s instead of"
+        " every 30 s, as the quota permits no more\n"
+    )
+
+
+async def test_jobs_of_one_quota_are_late_together(tmp_path):
+    """Ten a second are asked of five, by watches with different intervals."""
+    ids, _ = named(PANORAMA, 10)
+    watches = [
+        packages(name="quick", discover=False, jobs=ids[:5], interval="1s"),
+        packages(name="slow", discover=False, jobs=ids[5:], interval="1s", regions=["eu-west-1"]),
+        packages(name="too", discover=False, jobs=ids[5:], interval="2s"),
+    ]
+    async with simulator.running({"jobs": []}) as sim:
+        quotas = {PANORAMA: {"rate": 5, "burst": 2}}
+        config = configure(tmp_path, sim, watches=watches, sinks={}, quotas=quotas)
+        plan = await planned(tmp_path, config)
+    every = {one["watch"]: one["seconds_between_looks"] for one in plan["watches"]}
+    assert every["slow"] == 1.0
+    assert every["too"] - every["quick"] == pytest.approx(1.0)
+    assert 5 / every["quick"] + 5 / every["too"] == pytest.approx(5, rel=0.01)
+    wanted = {one["region"]: one["percent_of_quota"] for one in plan["quotas"]}
+    assert wanted == {"us-east-1": 150.0, "eu-west-1": 100.0}
+
+
+async def test_without_watches_there_is_nothing_to_plan(tmp_path):
+    async with simulator.running({"jobs": []}) as sim:
+        config = configure(tmp_path, sim, watches=[])
+        code, out, err = await run("plan", "-c", config, directory=tmp_path)
+    assert (code, out, err) == (0, "There is nothing to plan: no watches.\n", "")
