@@ -1,6 +1,7 @@
 """Do one thing with a chart by Helm's own library; run by the Python that it is installed for.
 
-Reads ``[what, chart, arguments]`` as JSON, and writes the result or ``{"error": text}``.
+Reads ``[what, chart, arguments, name, namespace]`` as JSON, and writes the result or
+``{"error": text}``.
 """
 
 import json
@@ -9,14 +10,19 @@ import sys
 import helm_python  # type: ignore[import-not-found]  # not of this environment
 
 
-def _do(what, chart, arguments):
+def _do(what, chart, arguments, name, namespace):
     if what == "lint":
         return helm_python.lint(chart, arguments)
+    if what == "install":
+        nowhere = {"storage_driver": "memory", "kube_apiserver": "http://127.0.0.1:1"}
+        with helm_python.Config(**nowhere) as config:
+            place = {"name": name, "namespace": namespace}
+            return config.install(chart, values=arguments, dry_run="client", **place)
     if what == "package":
         return helm_python.package(chart, destination=arguments)
     with helm_python.Chart.load(chart) as loaded:
         if what == "render":
-            return loaded.render(arguments, name="job-monitor", namespace="job-monitor")
+            return loaded.render(arguments, name=name, namespace=namespace)
         return {"files": [each["name"] for each in loaded.files], "metadata": loaded.metadata}
 
 

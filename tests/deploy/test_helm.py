@@ -3,7 +3,6 @@
 import json
 import re
 import tarfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from monitor import configuration
 from monitor.sources.catalogue import load_job_types
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
+from tests.deploy.charts import CHART, helm, rendered
 
-CHART = shipped.ROOT / "deploy" / "helm" / "job-monitor"
 KUSTOMIZE = shipped.ROOT / "deploy" / "kubernetes"
-CHILD = Path(__file__).parent / "helm_child.py"
 ROLE = "arn:aws:iam::111122223333:role/job-monitor"
 OBSERVED = {
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -48,21 +46,6 @@ SETS: dict[str, Any] = {
 }
 
 each_set = pytest.mark.parametrize("name", SETS)
-
-
-def helm(what, arguments, chart=CHART):
-    question = json.dumps([what, str(chart), arguments])
-    result = tools.run(tools.tool("python"), CHILD, text=question)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def rendered(values):
-    """Return what the chart makes, as one stream of YAML without the notes."""
-    answer = helm("render", values)
-    assert "error" not in answer, answer
-    files = [text for path, text in sorted(answer.items()) if not path.endswith(".txt")]
-    return "\n---\n".join(files)
 
 
 @pytest.fixture(scope="module")

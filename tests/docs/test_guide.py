@@ -12,13 +12,13 @@ import pytest
 from tests.acceptance.program import environment
 from tests.checkout import checkout
 from tests.deploy.prometheus_kit import needed
-from tests.docs import pages
+from tests.docs import docker_kit, pages
 
 pytestmark = pytest.mark.timeout(900)
 
 GUIDE = pages.ROOT / "docs" / "getting-started.md"
-RUN = {pages.name(GUIDE)}
-"""The documents whose ``sh run`` blocks a test below runs."""
+RUN = {pages.name(GUIDE), *docker_kit.PAGES}
+"""The documents whose ``sh run`` blocks a test below, or of test_containers.py, runs."""
 PATIENCE = 400.0
 """Seconds for all commands of a guide."""
 KEEP = "curl -fsS http://127.0.0.1:4566/_simulator/received > received.json\n"

@@ -33,7 +33,7 @@ _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 _BUILDING = ("--isolation=chroot", "--network=host", "--pull-never", "--format=docker")
 # What lets pip reach its index from inside the build as it does from outside.
 _MOUNTED = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/xdg/pip")
-_SETTINGS = """\
+SETTINGS = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
@@ -53,7 +53,7 @@ def needed():
 def _environment():
     settings = PLACE / "containers.conf"
     if not settings.exists():
-        settings.write_text(_SETTINGS)
+        settings.write_text(SETTINGS)
     return {**os.environ, "CONTAINERS_CONF": str(settings)}
 
 
@@ -86,21 +86,21 @@ def _alone():
         yield
 
 
-def build():
-    """Build the image, unless there is one of the same sources; return its name."""
+def build(*arguments):
+    """Build the image, unless there is one of the same sources and arguments; return its name."""
     needed()
-    name = f"localhost/job-monitor:{_digest()}"
+    name = f"localhost/job-monitor:{_digest(arguments)}"
     with _alone():
         if call("podman", "image", "exists", name, check=False).returncode:
             _make_base()
             mounts = [f"--volume={path}:{path}:ro" for path in _MOUNTED if Path(path).exists()]
-            options = (*_BUILDING, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}")
+            options = (*_BUILDING, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}", *arguments)
             call("buildah", "bud", *options, "-t", name)
     return name
 
 
-def _digest():
-    digest = hashlib.sha256()
+def _digest(arguments):
+    digest = hashlib.sha256("\0".join(arguments).encode())
     for path in sorted(_sources()):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -108,7 +108,7 @@ def _digest():
 
 def _sources():
     yield from (ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml"))
-    yield ROOT / "requirements" / "runtime.txt"
+    yield from (ROOT / "requirements").glob("*.txt")
     for path in (ROOT / "monitor").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path

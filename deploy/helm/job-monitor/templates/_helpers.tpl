@@ -67,10 +67,10 @@ readOnlyRootFilesystem: true
 
 {{- define "job-monitor.excuses" -}}
 {{- if not .Values.image.digest }}
-checkov.io/skip1: CKV_K8S_43=The digest is that of the registry that you keep the image in
+checkov.io/skip1: CKV_K8S_43=The digest is that of the registry you keep it in
 {{- end }}
 {{- if ne .Values.image.pullPolicy "Always" }}
-checkov.io/skip2: CKV_K8S_15=A tag names one version for ever, and a restart needs no registry
+checkov.io/skip2: CKV_K8S_15=A tag is one version; a restart needs no registry
 {{- end }}
 {{- end -}}
 

@@ -1,0 +1,155 @@
+"""The commands of the documents for a cluster, given as they stand to what stands in for one."""
+
+import os
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from monitor import configuration
+from monitor.sources.catalogue import load_job_types
+from tests.checkout import checkout
+from tests.deploy import tools
+from tests.docs import cluster_kit, pages
+
+PAGE = pages.ROOT / "docs" / "kubernetes.md"
+KUSTOMIZE = pages.ROOT / "deploy" / "kubernetes" / "README.md"
+HELM, APPLY, SECRET = (block.text for block in pages.command_blocks(PAGE.read_text()))
+INLINE = r"`((?:kubectl|helm)\s[^`]+)`"
+SECRETS = "/run/secrets/job-monitor"
+
+
+class Folder:
+    """A copy of the project in which commands are given, and what then would be in the cluster."""
+
+    def __init__(self, directory):
+        self.place = directory / "project"
+        checkout(self.place)
+        self._programs = directory / "programs"
+        self._programs.mkdir()
+        self._kept = directory / "cluster.yaml"
+        cluster_kit.install(self._programs)
+
+    def give(self, text):
+        """Run commands; return the exit code and what was said."""
+        own = {
+            "PATH": f"{self._programs}{os.pathsep}{os.environ['PATH']}",
+            "CLUSTER_KIT_PROGRAMS": str(self._programs),
+            cluster_kit.KEPT: str(self._kept),
+            "KUBECONFIG": os.devnull,
+        }
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.place,
+            env={**os.environ, **own},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    @property
+    def objects(self):
+        """Return what Kubernetes would be sent, by kind and name."""
+        found = [each for each in cluster_kit.kept(self._kept) if each["kind"] != "Release"]
+        return tools.manifests(yaml.safe_dump_all(found))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tools.tool("python")
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def installed(folder):
+    """Return a folder in which the values of the page are installed by its commands."""
+    [values] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (folder.place / "values.yaml").write_text(values)
+    code, said = folder.give(HELM)
+    assert code == 0, said
+    return folder, said
+
+
+def test_the_values_of_the_page_are_installed_by_helm(installed, tmp_path):
+    folder, _ = installed
+    assert tools.invalid(yaml.safe_dump_all(folder.objects.values()), tmp_path / "all.yaml") == ""
+    account = folder.objects["ServiceAccount", "job-monitor"]
+    role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+    assert role == "arn:aws:iam::111122223333:role/job-monitor"
+    assert container(folder)["image"].startswith("111122223333.dkr.ecr.us-east-1.amazonaws.com/")
+
+
+def test_secret_values_and_mounts_of_the_page_fit_together(installed, tmp_path):
+    folder, _ = installed
+    (folder.place / "hook").write_text("whsec_c2VjcmV0c2VjcmV0c2VjcmV0")
+    code, said = folder.give(SECRET)
+    assert code == 0, said
+    [name] = [name for kind, name in folder.objects if kind == "Secret"]
+    spec = folder.objects["StatefulSet", "job-monitor"]["spec"]["template"]["spec"]
+    [volume] = [each for each in spec["volumes"] if "secret" in each]
+    assert volume["secret"]["secretName"] == name
+    [mount] = [m for m in container(folder)["volumeMounts"] if m["name"] == volume["name"]]
+    assert mount["mountPath"] == SECRETS
+    # As the pod would find it.
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for key in folder.objects["Secret", name]["data"]:
+        (secrets / key).write_bytes((folder.place / key).read_bytes())
+    [(file, text)] = folder.objects["ConfigMap", "job-monitor"]["data"].items()
+    (tmp_path / file).write_text(text.replace(SECRETS, str(secrets)))
+    settings = configuration.load([tmp_path / file], {})
+    assert configuration.problems(settings, load_job_types(None)) == []
+    assert set(settings.sinks) == {"ops", "audit"}
+
+
+def test_the_commands_for_an_overlay_are_understood_and_find_what_they_name(folder, tmp_path):
+    code, said = folder.give(APPLY)
+    assert code == 0, said
+    assert tools.invalid(yaml.safe_dump_all(folder.objects.values()), tmp_path / "all.yaml") == ""
+    assert ("Namespace", "job-monitor") in folder.objects
+    [restart] = re.findall(INLINE, PAGE.read_text())
+    [apply] = re.findall(INLINE, KUSTOMIZE.read_text())
+    for command in (restart, apply):
+        code, said = folder.give(command)
+        assert code == 0, said
+
+
+def test_the_commands_in_the_notes_of_the_release_find_what_they_name(installed):
+    folder, said = installed
+    commands = re.findall(r"^  ((?:kubectl|helm) .+)$", said, re.MULTILINE)
+    assert len(commands) == 3
+    code, said = folder.give("\n".join(commands))
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("kubectl --namespace job-monitor rollout statuss statefulset/job-monitor", "not known"),
+        ("kubectl --namespace job-monitor rollout status statefulset/monitor", "there is no"),
+        ("kubectl --namespace default rollout status statefulset/job-monitor", "there is no"),
+        ("kubectl apply --kustomise deploy/kubernetes/overlays/eks", "not known"),
+        ("kubectl apply --kustomize deploy/kubernetes/overlays/gke", "not a valid directory"),
+        ("helm --namespace job-monitor test monitor", "no release"),
+        (
+            "kubectl --namespace job-monitor port-forward service/job-monitor 9847:80",
+            "no port",
+        ),
+        ("kubectl --namespace job-monitor rollout status statefulset/job-monitor --x", "not known"),
+        ("helm upgrade --install a deploy/helm --namespace a --values values.yaml", "Chart.yaml"),
+        ("helm upgrade job-monitor deploy/helm/job-monitor --namespace a", "required"),
+    ],
+)
+def test_a_mistake_in_a_command_is_noticed(installed, wrong, told):
+    folder, _ = installed
+    code, said = folder.give(wrong)
+    assert code != 0
+    assert told in said
+
+
+def container(folder):
+    spec = folder.objects["StatefulSet", "job-monitor"]["spec"]["template"]["spec"]
+    [one] = spec["containers"]
+    return one
