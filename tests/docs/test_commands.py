@@ -103,11 +103,12 @@ def told(sim):
 
 
 async def test_the_commands_of_the_readme(tmp_path):
-    check, policy, doctor, run, *rest = commands("README.md", "send-test")
-    show, test, dead, replay = rest
+    check, plan, policy, doctor, *rest = commands("README.md", "send-test")
+    run, show, test, dead, replay = rest
     assert run == "job-monitor run --config job-monitor.yaml"
     async with watching(tmp_path, REFUSING) as (sim, shell, daemon):
         assert "The configuration is valid." in await shell.give(check)
+        assert "describe" in (await shell.give(plan)).lower()
         assert "panorama:ListPackageImportJobs" in await shell.give(policy)
         assert "ok" in await shell.give(doctor)
         assert "EX1ID" in await shell.give(show)

@@ -2,12 +2,14 @@
 
 import asyncio
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -57,8 +59,24 @@ def _environment():
     return {**os.environ, "CONTAINERS_CONF": str(settings)}
 
 
+@functools.cache
+def driver():
+    """Return how podman stores: ``vfs`` works anywhere, but copies all files for each container."""
+    PLACE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PLACE) as place:
+        mount = "mkdir l u w m && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m"
+        command = ["unshare", "--mount", "sh", "-c", mount]
+        done = subprocess.run(command, cwd=place, capture_output=True, check=False)
+    return "vfs" if done.returncode else "overlay"
+
+
+def images():
+    """Return where the images are kept."""
+    return PLACE / f"root-{driver()}"
+
+
 def _command(program, *arguments):
-    stores = ("--root", PLACE / "root", "--runroot", PLACE / "run", "--storage-driver", "vfs")
+    stores = ("--root", images(), "--runroot", PLACE / "run", "--storage-driver", driver())
     return [program, *map(str, stores), *map(str, arguments)]
 
 

@@ -84,9 +84,9 @@ class Node:
     def command(self):
         """Return what runs podman on the node, with volumes and names of its own but our images."""
         stores = ("--root", self._directory / "root", "--runroot", self._directory / "run")
-        images = f"--storage-opt=vfs.imagestore={image_kit.PLACE / 'root'}"
+        images = f"--storage-opt={image_kit.driver()}.imagestore={image_kit.images()}"
         settings = f"CONTAINERS_CONF={self._directory / 'containers.conf'}"
-        podman = ("podman", *stores, "--storage-driver=vfs", images)
+        podman = ("podman", *stores, f"--storage-driver={image_kit.driver()}", images)
         return self._entered("env", settings, *podman)
 
     def podman(self, *arguments, check=True):
