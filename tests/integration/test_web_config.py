@@ -1,8 +1,10 @@
 """The web configuration file: what it may hold, TLS on real sockets, and changes of it."""
 
+import asyncio
 import errno
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager
@@ -18,6 +20,7 @@ from monitor.errors import ConfigurationError
 from monitor.web import server as web_server
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile, read
+from tests.builders import until
 from tests.certificates import certificate
 from tests.web_kit import open_site
 
@@ -280,7 +283,7 @@ class Log:
     def error(self, event, **_facts):
         self.told.append(event)
 
-    info = error
+    info = exception = error
 
 
 async def test_a_broken_change_keeps_what_there_was_and_is_told_once(tmp_path, monkeypatch):
@@ -384,6 +387,54 @@ async def test_a_lack_of_descriptors_is_not_taken_for_a_fault_of_the_files(tmp_p
         with pytest.raises(ConfigurationError, match="too many open files"):
             read(path)
     assert await web_config.refresh() is True
+
+
+def open_descriptors():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.mark.parametrize("fails", ["dup", "create_server"])
+async def test_a_listener_that_cannot_be_renewed_goes_on_and_is_renewed_later(
+    tmp_path, monkeypatch, fails
+):
+    told: list[str] = []
+    monkeypatch.setattr(logs, "get", lambda: Log(told))
+    path = with_certificate(tmp_path)
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        old = trusting(tmp_path, "one")
+        assert await status(site.url, old) == 200
+        descriptors = open_descriptors()
+        with monkeypatch.context() as patched:
+            owner = socket.socket if fails == "dup" else type(asyncio.get_running_loop())
+            patched.setattr(owner, fails, no_descriptors)
+            certificate(tmp_path / "one.pem", "monitor.test", 8)
+            await until(lambda: logs.WEB_CONFIG_FAILING in told)
+            await anyio.sleep(0.2)  # some more attempts
+            assert await status(site.url, old) == 200
+            assert open_descriptors() <= descriptors
+        await comes(site.url, trusting(tmp_path, "one"), 200)
+        await until(lambda: logs.WEB_CONFIG_RECOVERED in told)
+    expected = [logs.WEB_CONFIG_LOADED, logs.WEB_CONFIG_FAILING, logs.WEB_CONFIG_RECOVERED]
+    assert told == expected
+
+
+async def test_a_file_that_cannot_be_read_anew_for_now_is_read_anew_later(tmp_path, monkeypatch):
+    path = with_certificate(tmp_path)
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        old = trusting(tmp_path, "one")
+        failed = 0
+
+        def refused(*_args):
+            nonlocal failed
+            failed += 1
+            no_descriptors()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "memfd_create", refused)
+            certificate(tmp_path / "one.pem", "monitor.test", 8)
+            await until(lambda: failed >= 3)
+            assert await status(site.url, old) == 200
+        await comes(site.url, trusting(tmp_path, "one"), 200)
 
 
 def no_descriptors(*_args, **_more):
