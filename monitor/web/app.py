@@ -162,7 +162,7 @@ def create_app(
     async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
         harden(response, guard.headers)
 
-    app.on_response_prepare.append(prepare)
+    app.on_response_prepare.extend([prepare, problems.note_begun])
     return app
 
 

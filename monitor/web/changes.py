@@ -82,7 +82,10 @@ class Changes:
     def endpoints(self) -> Sequence[Endpoint]:
         """Return what is offered."""
         resume, unknown = "/api/v1/sinks/{name}/resume", {404: "There is no such sink."}
-        refused = {422: "The configuration is refused, and the old one goes on."}
+        refused = {
+            422: "The configuration is refused, and the old one goes on.",
+            503: "The monitor is stopping, or the store cannot be used.",
+        }
         reload = Endpoint("POST", "/-/reload", self.reload, answers.Reloaded, problems=refused)
         return (
             Endpoint("POST", "/api/v1/replay", self.replay, answers.Replayed, body=Replay),

@@ -3,11 +3,17 @@
 import base64
 from typing import Any
 
+import aiohttp
+import anyio
 import bcrypt
 import pytest
 
 from monitor import model
+from monitor.app import Daemon
+from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
+from monitor.recorder import Recorder
+from monitor.reload import Reloader
 from monitor.web import auth as web_auth
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile
@@ -286,6 +292,74 @@ async def test_the_configuration_is_reloaded_or_every_mistake_told(tmp_path):
             "remedy": "did you mean x?",
         }
         assert (await site.ask(path))[0] == 405
+
+
+async def test_a_monitor_that_is_stopping_is_unavailable_and_blames_no_configuration(tmp_path):
+    async def take():
+        await anyio.sleep_forever()
+
+    reloader = Reloader(take)
+    found = []
+    async with open_site(
+        tmp_path, parts={"reload": reloader.reload}, **with_token(tmp_path)
+    ) as site:
+
+        async def ask():
+            found.append(await site.ask("/-/reload", "POST", headers=BEARER))
+
+        async with anyio.create_task_group() as tasks:
+            async with reloader.running():
+                tasks.start_soon(ask)  # a reload under way breaks off
+                await anyio.sleep(0.1)
+            await ask()
+        assert len(found) == 2
+        for status, problem in found:
+            assert (status, problem["title"]) == (503, "Service Unavailable")
+            assert "stopping" in problem["detail"]
+            assert "errors" not in problem
+        described = (await site.get("/api/v1/openapi.json"))["paths"]["/-/reload"]["post"]
+        assert "stopping" in described["responses"]["503"]["description"]
+
+
+async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watches(
+    tmp_path, monkeypatch
+):
+    """What is asked when the pollers have ended, and the server has not."""
+    settings = Settings.model_validate(
+        {
+            "store": f"sqlite:///{tmp_path}/state.db",
+            "server": {"listen": "127.0.0.1:0", "token_files": [str(token_file(tmp_path))]},
+            "accounts": {"prod": {}},
+        }
+    )
+    daemon, stop = Daemon(settings), anyio.Event()
+    rest = Recorder.rest
+    found: list[tuple[int, str]] = []
+    urls: list[str] = []
+    watch = {"name": "more", "type": "importexport.job", "account": "prod", "jobs": ["EX1ID"]}
+
+    async def ask(session, method, path, **more):
+        async with session.request(method, path, headers=BEARER, **more) as response:
+            found.append((response.status, (await response.json(content_type=None))["detail"]))
+
+    async def ask_all(recorder):
+        async with aiohttp.ClientSession(urls[0]) as session:
+            await ask(session, "POST", "/-/reload")
+            await ask(session, "POST", "/api/v1/watches", json=watch)
+            await ask(session, "DELETE", "/api/v1/watches/more")
+        assert await daemon._store.watches() == []
+        await rest(recorder)
+
+    def ready(running):
+        urls.append(running.url)
+        stop.set()
+
+    monkeypatch.setattr(Recorder, "rest", ask_all)
+    with anyio.fail_after(30):
+        await daemon.run(stop, ready)
+    assert found == [(503, "the monitor is stopping")] * 2 + [
+        (404, "no watch of that name was added")
+    ]
 
 
 async def test_what_cannot_be_reloaded_is_not_offered(tmp_path):
