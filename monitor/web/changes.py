@@ -31,8 +31,12 @@ def _key(text: str) -> str:
     raise ValueError(f"must be one of {', '.join(replaying.KEYS)} or labels.NAME")
 
 
+# Longer than those of a query: a glob may spell the whole key of a job.
+_Glob = Annotated[Text, Field(max_length=512)]
 Globs = Annotated[
-    list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    list[_Glob],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(max_length=32),
 ]
 
 

@@ -1,6 +1,7 @@
 """Who may change something over HTTP, and what then happens."""
 
 import base64
+import fnmatch
 from typing import Any
 
 import aiohttp
@@ -259,6 +260,25 @@ async def test_a_wish_that_makes_no_sense_is_refused_by_name(tmp_path, body, nam
         status, problem = await site.ask(REPLAY, "POST", headers=BEARER, json=body)
         assert status == 422
         assert [each["name"] for each in problem["errors"]] == [name]
+
+
+async def test_globs_of_a_replay_are_bounded_and_not_kept(tmp_path):
+    async with open_site(tmp_path, **with_token(tmp_path)) as site:
+        await prepared(site)
+
+        async def replay(*globs):
+            status, answer = await replayed(site, match={"state": globs}, dry_run=True)
+            return status, answer.get("detail") or answer["count"]
+
+        kept = fnmatch._compile_pattern.cache_info().currsize  # type: ignore[attr-defined]
+        assert await replay(*(f"*{number}" for number in range(32))) == (200, 0)
+        assert await replay("x", "*") == (200, 2)
+        assert fnmatch._compile_pattern.cache_info().currsize == kept  # type: ignore[attr-defined]
+        for globs in (["*" * 513], ["x"] * 33):
+            status, detail = await replay(*globs)
+            assert status == 422
+            assert "match.state" in detail
+            assert "at most" in detail
 
 
 async def test_a_parked_sink_is_resumed(tmp_path):
