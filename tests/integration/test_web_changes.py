@@ -172,6 +172,32 @@ async def test_a_verified_password_is_not_computed_again(tmp_path, monkeypatch):
         assert computed == [60] * 4
 
 
+async def test_a_wrong_guess_costs_the_same_whichever_name_it_is_for(tmp_path, monkeypatch):
+    """Names of hashes that cost little, or more, and one that nobody has."""
+    hashes = {
+        name: bcrypt.hashpw(b"correct horse", bcrypt.gensalt(cost)).decode()
+        for name, cost in {"ann": 4, "bob": 5, "cyd": 7}.items()
+    }
+    path = tmp_path / "web.yml"
+    path.write_text("basic_auth_users:\n" + "".join(f"  {n}: {h}\n" for n, h in hashes.items()))
+    rounds: list[int] = []
+    check = bcrypt.checkpw
+
+    def counted(password, stored):
+        rounds.append(2 ** int(stored[4:6]))
+        return check(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    async with open_site(tmp_path, guard=Guard(WebConfigFile(path))) as site:
+        for name in ("ann", "bob", "cyd", "eve", ""):
+            rounds.clear()
+            guess = basic(name, "wrong")
+            assert (await site.ask("/api/v1/jobs", headers=guess))[0] == 401
+            assert sum(rounds) == 2**7, name
+        for name in hashes:
+            await site.get("/api/v1/jobs", headers=basic(name, "correct horse"))
+
+
 async def test_a_password_that_was_taken_away_counts_no_more(tmp_path):
     web_config = users_file(tmp_path, ann="correct horse")
     async with open_site(tmp_path, guard=Guard(web_config)) as site:
