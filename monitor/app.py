@@ -205,6 +205,7 @@ class Daemon:
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
         server = self.settings.server
         web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
+        host, _, port = server.listen.rpartition(":")
         app = create_app(
             registry=self._registry,
             health=self._polling,
@@ -213,8 +214,8 @@ class Daemon:
             version=__version__,
             api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
+            hosts=[*server.hosts, host] if server.hosts else (),
         )
-        host, _, port = server.listen.rpartition(":")
         return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
     def _added(self, store: SqlStore) -> AddedWatches:
