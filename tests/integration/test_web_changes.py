@@ -15,6 +15,7 @@ from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
 from monitor.recorder import Recorder
 from monitor.reload import Reloader
+from monitor.stores.sql import SqlStore
 from monitor.web import auth as web_auth
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile
@@ -367,22 +368,51 @@ async def test_a_monitor_that_is_stopping_is_unavailable_and_blames_no_configura
         assert "stopping" in described["responses"]["503"]["description"]
 
 
+DISKS = {"type": "importexport.job", "account": "prod", "jobs": ["EX1ID"]}
+
+
+def stoppable(directory):
+    settings = {
+        "store": f"sqlite:///{directory}/state.db",
+        "server": {"listen": "127.0.0.1:0", "token_files": [str(token_file(directory))]},
+        "accounts": {"prod": {}},
+    }
+    return Daemon(Settings.model_validate(settings))
+
+
+async def test_a_watch_that_is_being_added_when_the_daemon_stops_is_added(tmp_path, monkeypatch):
+    daemon, stop, watch = stoppable(tmp_path), anyio.Event(), {"name": "more", **DISKS}
+    statuses: list[int] = []
+    add = SqlStore.add_watch
+
+    async def added_slowly(store, made):
+        stop.set()
+        await anyio.sleep(0.5)
+        await add(store, made)
+
+    monkeypatch.setattr(SqlStore, "add_watch", added_slowly)
+
+    async def ask(url):
+        async with (
+            aiohttp.ClientSession(url) as session,
+            session.post("/api/v1/watches", headers=BEARER, json=watch) as response,
+        ):
+            statuses.append(response.status)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            await daemon.run(stop, lambda running: tasks.start_soon(ask, running.url))
+    assert statuses == [201]
+
+
 async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watches(
     tmp_path, monkeypatch
 ):
     """What is asked when the pollers have ended, and the server has not."""
-    settings = Settings.model_validate(
-        {
-            "store": f"sqlite:///{tmp_path}/state.db",
-            "server": {"listen": "127.0.0.1:0", "token_files": [str(token_file(tmp_path))]},
-            "accounts": {"prod": {}},
-        }
-    )
-    daemon, stop = Daemon(settings), anyio.Event()
+    daemon, stop = stoppable(tmp_path), anyio.Event()
     rest = Recorder.rest
     found: list[tuple[int, str]] = []
     urls: list[str] = []
-    watch = {"name": "more", "type": "importexport.job", "account": "prod", "jobs": ["EX1ID"]}
 
     async def ask(session, method, path, **more):
         async with session.request(method, path, headers=BEARER, **more) as response:
@@ -391,7 +421,7 @@ async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watch
     async def ask_all(recorder):
         async with aiohttp.ClientSession(urls[0]) as session:
             await ask(session, "POST", "/-/reload")
-            await ask(session, "POST", "/api/v1/watches", json=watch)
+            await ask(session, "POST", "/api/v1/watches", json={"name": "more", **DISKS})
             await ask(session, "DELETE", "/api/v1/watches/more")
         assert await daemon._store.watches() == []
         await rest(recorder)
