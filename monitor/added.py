@@ -111,6 +111,7 @@ class AddedWatches:
 
         Raises:
             ConfigurationError: with everything that is wrong with it.
+            StoppingError: the monitor ends.
         """
         watch = read(value)
         made = model.AddedWatch(watch.name, dict(value), self._clock.now())
@@ -140,6 +141,7 @@ class AddedWatches:
 
         Raises:
             ConfigurationError: the configuration cannot be used without it, for other reasons.
+            StoppingError: the monitor ends.
         """
         async with self._alone():
             added = await self._store.watches()

@@ -23,7 +23,7 @@ from monitor.added import AddedWatches, together
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, StoppingError
 from monitor.job_metrics import JobCollector
 from monitor.live import Live
 from monitor.polling import Polling
@@ -56,6 +56,10 @@ REFRESH = 2.0
 
 PRUNE = 3600.0
 """Seconds between two rounds of forgetting old history."""
+
+
+CHANGE_WITHIN = 2.0
+"""Seconds that a change of the watches may take to end when the daemon stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ class Daemon:
                         await stop.wait()
                         self._supervisor.stopping()
                         self._log.info(logs.DAEMON_STOPPING)
+                    await self._changed()
                 await self._recorder.rest()
         self._log.info(logs.DAEMON_STOPPED)
 
@@ -200,6 +205,7 @@ class Daemon:
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
         server = self.settings.server
         web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
+        host, _, port = server.listen.rpartition(":")
         app = create_app(
             registry=self._registry,
             health=self._polling,
@@ -208,8 +214,8 @@ class Daemon:
             version=__version__,
             api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
+            hosts=[*server.hosts, host] if server.hosts else (),
         )
-        host, _, port = server.listen.rpartition(":")
         return await stack.enter_async_context(serving(app, host, int(port), web_config))
 
     def _added(self, store: SqlStore) -> AddedWatches:
@@ -245,8 +251,11 @@ class Daemon:
 
         Raises:
             ConfigurationError: they cannot be used, and all but what ``keep`` did is as before.
+            StoppingError: the daemon ends; nothing is kept.
         """
         wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
+        if self._reloader.over:
+            raise StoppingError
         await keep()
         await self._take_up(wanted, await self._known(wanted))
 
@@ -318,6 +327,12 @@ class Daemon:
         self._live.loaded_at, self._live.refused = self._clock.now(), ()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
+
+    async def _changed(self) -> None:
+        """Wait for a change of the watches that began before the end, as no later one can."""
+        with anyio.move_on_after(CHANGE_WITHIN):
+            async with self._changing:
+                pass
 
     # Upkeep
 

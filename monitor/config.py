@@ -448,6 +448,9 @@ class Server(Section):
     """A ``web-config.yml`` as of the Prometheus exporter toolkit, with TLS and basic auth."""
     token_files: list[str] = []
     """Files with one bearer token each, of at least 16 characters; any of them may write."""
+    hosts: list[str] = []
+    """Names that the monitor may be called by, beside ``localhost``, addresses and the name in
+    ``listen``; others are answered with 421. With none here, every name is answered."""
 
 
 class Metrics(Section):

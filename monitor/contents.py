@@ -25,6 +25,45 @@ def digest(paths: Iterable[str | Path]) -> bytes:
     return found.digest()
 
 
+class Reading:
+    """What was read of some files, to be told from what is in them later.
+
+    It is the very bytes that were used that are compared, so that a file that changes while it
+    is read, or right after, differs from them. Only digests are kept of these.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been read yet."""
+        self._seen: dict[Path, bytes | None] = {}
+
+    def of(self, path: Path) -> bytes:
+        """Return what is in a file, up to LARGEST; blocks.
+
+        Raises:
+            OSError, ValueError: it cannot be read, which is remembered as well.
+        """
+        self._seen[path] = None
+        content = _read(path)
+        self._seen[path] = blake2b(content).digest()
+        return content
+
+    def is_current(self) -> bool:
+        """Whether all files are as they were read; blocks, and raises nothing."""
+        return all(_digest_of(path) == seen for path, seen in self._seen.items())
+
+
+def _digest_of(path: Path) -> bytes | None:
+    try:
+        return blake2b(_read(path)).digest()
+    except (OSError, ValueError):
+        return None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(LARGEST)
+
+
 def _content(path: Path) -> bytes:
     """Return the content; only a regular file is opened, as a pipe would wait for a writer."""
     try:

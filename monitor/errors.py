@@ -2,6 +2,7 @@
 
 MonitorError
 ├── ConfigurationError   the user's mistake; a list of problems; exit 2
+├── StoppingError        nothing is taken any more; the next start will
 ├── LookError            one look at AWS told nothing about a job
 ├── SendError            one attempt to tell a sink failed
 │   └── PartialSendError some events of a batch failed
@@ -105,6 +106,10 @@ class ConfigurationError(MonitorError):
         """Keep every problem found, in the order of the files."""
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+class StoppingError(MonitorError):
+    """The monitor is stopping."""
 
 
 class LookError(MonitorError):

@@ -128,5 +128,4 @@ class Looker:
         tracked.failing = error.reason
 
     def _count(self, tracked: Tracked, outcome: str) -> None:
-        job = tracked.job
-        self._metrics.polls.labels(job.type, job.account, job.region, "describe", outcome).inc()
+        self._metrics.count_poll(tracked.job, "describe", outcome)

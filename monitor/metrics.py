@@ -192,7 +192,7 @@ class Metrics:
         self.ledger_id: str | None = None
         """The identity of the ledger; until it is known, no window has an exemplar."""
         self.places: set[tuple[str, str, str]] = set()
-        """Type, account and region of every watch."""
+        """Type, account and region of every watch; jobs of other places have no series there."""
         self._states: dict[str, set[str]] = {}
         self._sinks: set[str] = set()
         self._backlogs: set[str] = set()
@@ -283,6 +283,15 @@ class Metrics:
         for sink in self._sinks:
             self.sink_parked.labels(sink).set(sink in parked)
 
+    def count_poll(self, job: Job, mode: str, outcome: str) -> None:
+        """Count a look at a job."""
+        if self._is_watched(job):
+            self.polls.labels(job.type, job.account, job.region, mode, outcome).inc()
+
+    def _is_watched(self, job: Job) -> bool:
+        """Whether a watch follows jobs there: a look may end when the series of its watch have."""
+        return (job.type, job.account, job.region) in self.places
+
     def record(self, entry: Entry, before: Snapshot | None) -> None:
         """Count what was added to the ledger; ``before`` is the snapshot that it replaced."""
         for transition in entry.transitions:
@@ -294,7 +303,8 @@ class Metrics:
         about, kind, phase = transition.subject, transition.kind, transition.current.phase
         # A source has no type: its service stands there, and its phase is empty.
         name = about.type if isinstance(about, Job) else about.service
-        self.transitions.labels(name, about.account, about.region, kind, phase).inc()
+        if not isinstance(about, Job) or self._is_watched(about):
+            self.transitions.labels(name, about.account, about.region, kind, phase).inc()
         if kind in {Kind.STATE_CHANGED, Kind.DISCOVERED} and phase == Phase.UNKNOWN:
             self.unclassified_states.labels(name).inc()
         if kind is Kind.STATE_CHANGED and transition.after is not None:

@@ -16,10 +16,12 @@ import anyio.to_thread
 import watchfiles
 
 from monitor import contents
-from monitor.errors import ConfigurationError, Problem
+from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from monitor.errors import Problem
 
 SETTLE, STEP = 1000, 200
 """Milliseconds: a burst of changes is waited for at most so long, and ends after such a pause."""
@@ -31,8 +33,6 @@ REREAD = 10
 """Rounds after which the files are compared in any case: a network file system tells nothing of
 changes that others make, and polling sees none within one second."""
 
-_STOPPING = Problem("", "", "the monitor is not running any more", "start it")
-
 
 @dataclass(slots=True, eq=False)
 class _Round:
@@ -40,6 +40,7 @@ class _Round:
 
     done: anyio.Event = field(default_factory=anyio.Event)
     problems: Sequence[Problem] = ()
+    broken_off: bool = False
 
 
 class Reloader:
@@ -54,7 +55,8 @@ class Reloader:
         self._take = take
         self._next = _Round()
         self._asked = anyio.Event()
-        self._over = False
+        self.over = False
+        """Whether nothing is taken any more."""
         self.problems: Sequence[Problem] = ()
         """What was wrong with the last configuration that was read; nothing if it was taken."""
 
@@ -64,13 +66,16 @@ class Reloader:
         Before the monitor has started, it waits for that.
 
         Raises:
-            ConfigurationError: it was refused, and all is as before; or the monitor has ended.
+            ConfigurationError: it was refused, and all is as before.
+            StoppingError: the monitor ends, or has ended.
         """
-        if self._over:
-            raise ConfigurationError([_STOPPING])
+        if self.over:
+            raise StoppingError
         mine = self._next
         self._asked.set()
         await mine.done.wait()
+        if mine.broken_off:
+            raise StoppingError
         if mine.problems:
             raise ConfigurationError(mine.problems)
 
@@ -83,8 +88,8 @@ class Reloader:
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            self._over = True
-            self._end(self._next, [_STOPPING])
+            self.over = True
+            _break_off(self._next)
 
     async def _run(self) -> None:
         while True:
@@ -93,9 +98,10 @@ class Reloader:
             try:
                 self.problems = await self._outcome()
             except BaseException:
-                self._end(present, [_STOPPING])
+                _break_off(present)
                 raise
-            self._end(present, self.problems)
+            present.problems = self.problems
+            present.done.set()
 
     async def _outcome(self) -> Sequence[Problem]:
         try:
@@ -104,9 +110,10 @@ class Reloader:
             return error.problems
         return ()
 
-    def _end(self, one: _Round, problems: Sequence[Problem]) -> None:
-        one.problems = problems
-        one.done.set()
+
+def _break_off(one: _Round) -> None:
+    one.broken_off = True
+    one.done.set()
 
 
 class Files:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.model import DeliveryStatus
-from monitor.routes import fits
+from monitor.routes import matcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
 LABEL = "labels."
@@ -47,9 +47,10 @@ class Selection:
     since: datetime | None = None
     match: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    def takes(self, event: Mapping[str, Any]) -> bool:
-        """Whether every key of ``match`` fits the event."""
-        return all(any(fits(globs, v) for v in _values(event, key)) for key, globs in self.match)
+    def chooser(self) -> Callable[[Mapping[str, Any]], bool]:
+        """Return what tells whether every key of ``match`` fits an event."""
+        wanted = [(key, matcher(globs)) for key, globs in self.match]
+        return lambda event: all(any(map(fits, _values(event, key))) for key, fits in wanted)
 
 
 async def replay(
@@ -60,10 +61,10 @@ async def replay(
     Within a job they come in the order of the ledger, behind what waits already. A
     ``dry_run`` changes nothing.
     """
-    after = 0
+    after, takes = 0, selection.chooser()
     while page := await store.settled(selection.sink, selection.statuses, selection.since, after):
         after = page[-1][1]
-        chosen = {number: event for number, _, event in page if selection.takes(event)}
+        chosen = {number: event for number, _, event in page if takes(event)}
         if chosen and not dry_run:
             await store.replay(tuple(chosen))
         yield tuple(chosen.values())

@@ -7,13 +7,14 @@ names ``job.discovered``: it is not a change.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import fnmatchcase, translate
 from typing import TYPE_CHECKING
 
 from monitor.model import Job, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from monitor.config import Match, Route
     from monitor.model import Transition
@@ -62,3 +63,12 @@ def matches(match: Match, transition: Transition) -> bool:
 def fits(globs: Sequence[str], value: str) -> bool:
     """Whether one of ``globs`` matches ``value``; no globs match everything."""
     return not globs or any(fnmatchcase(value, glob) for glob in globs)
+
+
+def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Return ``fits`` of globs that come from outside, and are many: none of them is kept.
+
+    ``fnmatch`` would keep 32768 in its cache for as long as the process lives.
+    """
+    patterns = [re.compile(translate(glob)) for glob in globs]
+    return lambda value: not patterns or any(each.match(value) for each in patterns)

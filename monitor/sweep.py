@@ -202,8 +202,7 @@ class Sweeper:
         }
 
     def _count(self, row: Observation, outcome: str) -> None:
-        job = row.job
-        self._metrics.polls.labels(job.type, job.account, job.region, "sweep", outcome).inc()
+        self._metrics.count_poll(row.job, "sweep", outcome)
 
 
 def _rewind(discovery: Discovery) -> None:

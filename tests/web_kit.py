@@ -157,6 +157,16 @@ class Site:
         return value
 
 
+class Log:
+    """Keeps what was logged as an error: the events, and the paths that they are about."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+
+    def error(self, event: str, *, path: str, exc_info: Exception) -> None:
+        self.errors.append((event, path))
+
+
 @asynccontextmanager
 async def open_site(
     directory: Path,

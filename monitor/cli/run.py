@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor.cli import late, options, signals
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def run(config: options.Config = None) -> None:
 
 async def _run(daemon: late.app.Daemon, files: late.reload.Files) -> None:
     async def reload_quietly() -> None:
-        with suppress(ConfigurationError):  # the daemon has logged it
+        with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
             await daemon.reloader.reload()
 
     stop = anyio.Event()

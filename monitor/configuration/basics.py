@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from monitor.configuration.documents import Path
 
 _ROLE = re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}")
 _NO_FIPS = re.compile(r"(^|[.-])(fips|dualstack|us-gov-\w+-\d|cn-\w+-\d)([.-]|$)|\.api\.aws$|\.cn$")
 _ALSO_CALLED = frozenset({"sts", "sns", "sqs", "events"})
@@ -42,6 +43,10 @@ def findings(
     yield from _listen(settings.server.listen)
     for index, name in enumerate(settings.server.token_files):
         yield from _token(("server", "token_files", index), name)
+    for index, name in enumerate(settings.server.hosts):
+        if not _HOST.fullmatch(name):
+            remedy = "write it without scheme and port, such as monitor.example.com"
+            yield Finding(("server", "hosts", index), "is no name of a host", remedy)
 
 
 def _account(path: Path, account: Account) -> Iterator[Finding]:

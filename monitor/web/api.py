@@ -38,7 +38,7 @@ class Parts:
     ledger: Ledger
     news: News = field(default_factory=News)
     reload: Callable[[], Awaitable[None]] | None = None
-    """Takes the configuration anew, or raises ConfigurationError."""
+    """Takes the configuration anew, or raises ConfigurationError or StoppingError."""
     watches: asked.Watches | None = None
     clock: Clock = field(default_factory=SystemClock)
 

@@ -13,10 +13,11 @@ from monitor.errors import StoreError
 from monitor.web import problems
 from monitor.web.api import Api
 from monitor.web.auth import Guard
+from monitor.web.hosts import Hosts
 from monitor.web.page import StatusPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -137,14 +138,16 @@ def create_app(
     version: str,
     api: Parts | None = None,
     guard: Guard | None = None,
+    hosts: Iterable[str] = (),
 ) -> web.Application:
     """Build the application; ``web.server.serving`` puts it on a socket.
 
     Without ``api`` there are metrics and probes alone; without ``guard`` nobody may write.
+    ``hosts`` are the names that are answered; without any, all are.
     """
     pages = Pages(registry, health, store, configured, version)
     guard = guard or Guard()
-    middlewares = [guard.middleware, problems.middleware]
+    middlewares = [Hosts(hosts).middleware, guard.middleware, problems.middleware]
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=middlewares)
     app.add_routes(
         [
@@ -162,7 +165,7 @@ def create_app(
     async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
         harden(response, guard.headers)
 
-    app.on_response_prepare.append(prepare)
+    app.on_response_prepare.extend([prepare, problems.note_begun])
     return app
 
 

@@ -169,11 +169,11 @@ class Watches(Protocol):
         ...
 
     async def add(self, value: Mapping[str, Any], /) -> model.AddedWatch | None:
-        """Add one; ``None`` if its name is taken. Raises ConfigurationError."""
+        """Add one; ``None`` if its name is taken. Raises ConfigurationError or StoppingError."""
         ...
 
     async def remove(self, name: str, /) -> bool:
-        """Remove what was added; ``False`` if there is none. Raises ConfigurationError."""
+        """Remove what was added; ``False`` if there is none. Raises as ``add`` does."""
         ...
 
 

@@ -66,6 +66,8 @@ def _moment(value: Any) -> datetime:
 
 
 Text = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
+Glob = Annotated[str, Field(max_length=256), AfterValidator(_printable)]
+"""Longer than any type or kind; what it costs to match one grows with its length."""
 Limit = Annotated[int, Field(ge=1, le=500)]
 Position = Annotated[int, Field(ge=0, le=LARGEST)]
 Since = Annotated[

@@ -31,8 +31,12 @@ def _key(text: str) -> str:
     raise ValueError(f"must be one of {', '.join(replaying.KEYS)} or labels.NAME")
 
 
+# Longer than those of a query: a glob may spell the whole key of a job.
+_Glob = Annotated[Text, Field(max_length=512)]
 Globs = Annotated[
-    list[Text], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    list[_Glob],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(max_length=32),
 ]
 
 
@@ -82,7 +86,10 @@ class Changes:
     def endpoints(self) -> Sequence[Endpoint]:
         """Return what is offered."""
         resume, unknown = "/api/v1/sinks/{name}/resume", {404: "There is no such sink."}
-        refused = {422: "The configuration is refused, and the old one goes on."}
+        refused = {
+            422: "The configuration is refused, and the old one goes on.",
+            503: "The monitor is stopping, or the store cannot be used.",
+        }
         reload = Endpoint("POST", "/-/reload", self.reload, answers.Reloaded, problems=refused)
         return (
             Endpoint("POST", "/api/v1/replay", self.replay, answers.Replayed, body=Replay),

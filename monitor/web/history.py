@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from monitor.model import DeliveryStatus, Kind
+from monitor.routes import matcher
 from monitor.web import answers, asking
 from monitor.web.answers import as_json
-from monitor.web.asking import Form, Limit, Position, Since, Text
+from monitor.web.asking import Form, Glob, Limit, Position, Since, Text
 from monitor.web.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ class Filter(Form):
 
     job: Text | None = None
     """The key of a job, or of a source."""
-    kind: list[Text] = Field(default=[])
+    kind: list[Glob] = Field(default=[], max_length=32)
     """A kind, or a glob on kinds, such as ``job.*``; may be repeated."""
     since: Since | None = None
     """Observed at this time or later: an age, or a time."""
+
+    @cached_property
+    def kinds(self) -> Sequence[str] | None:
+        """The kinds that are meant; ``None`` for all. A stream asks for them ten times a second."""
+        fits = matcher(self.kind)
+        return [kind.value for kind in Kind if fits(kind)] if self.kind else None
 
 
 class TransitionsQuery(Filter):
@@ -104,24 +111,17 @@ async def read(
     Where few fit, that is the end of what was searched, so that it is searched once.
     """
     until = await ledger.position()
-    if asked.kind and not kinds(asked.kind):
+    if asked.kinds is not None and not asked.kinds:
         return [], max(after, until)
     found = await ledger.transitions(
         after=after,
         limit=limit,
         key=asked.job,
-        kinds=kinds(asked.kind),
+        kinds=asked.kinds,
         since=asked.since,
         until=until,
     )
     return found, found[-1][0] if len(found) == limit else max(after, until)
-
-
-def kinds(globs: Sequence[str]) -> Sequence[str] | None:
-    """Return the kinds that globs name; ``None`` for all."""
-    if not globs:
-        return None
-    return [kind.value for kind in Kind if any(fnmatchcase(kind, glob) for glob in globs)]
 
 
 def _before(cursor: str | None) -> int | None:

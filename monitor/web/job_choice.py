@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from monitor.events import timestamp
 from monitor.model import Phase  # noqa: TC001 -- pydantic reads the annotation
-from monitor.web.asking import Form, Limit, Text
+from monitor.routes import matcher
+from monitor.web.asking import Form, Glob, Limit, Text
 from monitor.web.job_facts import phase
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class JobsQuery(Form):
 
     q: Text | None = None
     """Text that is in the key, the state, the reason or a label, whatever its case."""
-    type: Text | None = None
+    type: Glob | None = None
     """A job type, or a glob on it, such as ``panorama.*``."""
     account: Text | None = None
     """The name of an account."""
@@ -66,12 +67,17 @@ class JobsQuery(Form):
     cursor: Text | None = None
     """The ``next_cursor`` of the page before, asked for with the same ``sort``."""
 
+    @cached_property
+    def takes_type(self) -> Callable[[str], bool]:
+        """Whether ``type`` takes a job type; many jobs share one, which is matched once."""
+        return cache(matcher([] if self.type is None else [self.type]))
+
 
 def fits(one: FollowedJob, asked: JobsQuery) -> bool:
     """Whether every filter that is given takes a job."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
     return (
-        (asked.type is None or fnmatchcase(one.job.type, asked.type))
+        asked.takes_type(one.job.type)
         and asked.account in {None, one.job.account}
         and asked.region in {None, one.job.region}
         and (not asked.phase or phase(one) in asked.phase)

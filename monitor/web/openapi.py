@@ -27,6 +27,7 @@ _COMMON = {
     404: "There is nothing of that name.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
+    421: "The request calls the monitor by a name that is not in `server.hosts`.",
     422: "The body is JSON, but not what is needed; `errors` names each mistake.",
     429: "Too many passwords are to be verified already.",
     503: "The store cannot be used.",
@@ -142,7 +143,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _statuses(endpoint: Endpoint) -> Iterable[int]:
-    yield from (400, 401, 429, 503)
+    yield from (400, 401, 421, 429, 503)
     if endpoint.writes:
         yield from (403, 413, 415)
     if endpoint.body:

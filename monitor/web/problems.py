@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from monitor import logs
-from monitor.errors import ConfigurationError, StoreError
+from monitor.errors import ConfigurationError, StoppingError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/problem+json"
 PLACES = ("/api/", "/-/reload")
 """Where errors are told so; probes and pages answer plain text."""
+
+
+_BEGUN = web.RequestKey("begun", web.StreamResponse)
+"""The answer whose head is on its way."""
 
 
 class RefusedError(Exception):
@@ -79,13 +83,33 @@ def of_configuration(problems: Sequence[Problem]) -> list[dict[str, str]]:
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what a handler of the API raises into a problem."""
-    if not concerns(request):
-        return await handler(request)
+    """Turn what a handler of the API raises into a problem.
+
+    Whatever is raised behind the head of an answer, of the API or not, is told by breaking off.
+    """
     try:
         return await handler(request)
-    except Exception as error:  # noqa: BLE001 -- the net around all handlers
+    except Exception as error:
+        if begun := request.get(_BEGUN):
+            return _broken_off(request, begun, error)
+        if not concerns(request):
+            raise
         return answer(_refusal(request, error))
+
+
+async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
+    """Note that an answer begins, after which there can be no other; a signal of aiohttp."""
+    request[_BEGUN] = response
+
+
+def _broken_off(
+    request: web.Request, begun: web.StreamResponse, error: Exception
+) -> web.StreamResponse:
+    """End the connection without the end of the answer, so that nobody takes it for whole."""
+    logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+    return begun
 
 
 def _refusal(request: web.Request, error: Exception) -> RefusedError:
@@ -97,6 +121,8 @@ def _refusal(request: web.Request, error: Exception) -> RefusedError:
         case ConfigurationError():
             errors = of_configuration(error.problems)
             return RefusedError(422, "the configuration cannot be used", errors=errors)
+        case StoppingError():
+            return RefusedError(503, "the monitor is stopping", headers={"Retry-After": "10"})
     logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
     if isinstance(error, StoreError):
         return RefusedError(503, "the store cannot be used", headers={"Retry-After": "10"})

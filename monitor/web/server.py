@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from aiohttp import web
 
+from monitor import logs
 from monitor.errors import ConfigurationError, Problem
 from monitor.web.app import harden
 from monitor.web.web_config import RECHECK
@@ -80,10 +81,26 @@ async def _following(listener: _Listener, web_config: WebConfigFile | None) -> A
 
 
 async def _follow(listener: _Listener, web_config: WebConfigFile) -> None:
+    """Let each change take effect; what cannot be done now is tried again, for as long as it takes.
+
+    The lack of a descriptor or a thread passes, and would otherwise end in an outdated certificate.
+    """
+    log = logs.get()
+    behind = failing = False
     while True:
         await anyio.sleep(RECHECK)
-        if await web_config.refresh():
-            await listener.renew()
+        try:
+            behind = await web_config.refresh() or behind
+            if behind:
+                await listener.renew()
+        except Exception:  # the loop's net: nobody awaits this task
+            if not failing:
+                log.exception(logs.WEB_CONFIG_FAILING)
+            failing = True
+            continue
+        if failing:
+            log.info(logs.WEB_CONFIG_RECOVERED)
+        behind = failing = False
 
 
 class _Listener:
@@ -111,18 +128,30 @@ class _Listener:
         """Let new connections have the present certificate; those there are go on.
 
         The sockets stay the same, so that no connection is refused meanwhile.
+
+        Raises:
+            OSError: it cannot be done now, and all is as before.
         """
         if self._tls is None:
             return
-        loop = asyncio.get_running_loop()
         before = self._listening
-        self._listening = [
-            await loop.create_server(self._connect, sock=each.dup(), **self._security())
-            for server in before
-            for each in server.sockets
-        ]
+        with ExitStack() as undo:
+            new = [
+                await self._listen_too(each, undo) for server in before for each in server.sockets
+            ]
+            undo.pop_all()
+        self._listening = new
         for server in before:
             server.close()
+
+    async def _listen_too(self, bound: socket.socket, undo: ExitStack) -> asyncio.Server:
+        """Listen once more where ``bound`` does; ``undo`` learns how to end that."""
+        loop = asyncio.get_running_loop()
+        own = bound.dup()
+        undo.callback(own.close)
+        server = await loop.create_server(self._connect, sock=own, **self._security())
+        undo.callback(server.close)
+        return server
 
     def close(self) -> None:
         for server in self._listening:

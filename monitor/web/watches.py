@@ -31,12 +31,13 @@ class Watches:
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Return what is offered."""
-        taken = {409: "There is a watch of that name already."}
+        stopping = {503: "The monitor is stopping, or the store cannot be used."}
+        taken = {409: "There is a watch of that name already."} | stopping
         gone = {
             404: "There is no such watch.",
             409: "It is of the configuration.",
             422: "The configuration cannot be used any more; nothing is changed.",
-        }
+        } | stopping
         one, added = f"{PATH}/{{name}}", answers.FollowedWatch
         return (
             Endpoint("GET", PATH, self.list, answers.FollowedWatches),

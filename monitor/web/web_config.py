@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,7 +18,7 @@ from monitor.errors import ConfigurationError, Problem
 from monitor.web.web_config_form import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from monitor.configuration.documents import Node
@@ -48,7 +50,25 @@ def read(path: Path) -> Loaded:
     Raises:
         ConfigurationError: with everything that is wrong, or cannot be done here.
     """
-    node = _parsed(path)
+    return _first(path, contents.Reading())
+
+
+def _first(path: Path, reading: contents.Reading) -> Loaded:
+    """Read the file where there is no later try."""
+    try:
+        return _read(path, reading)
+    except OSError as error:
+        _refuse(str(path), "", f"cannot be used: {_reason(error)}", "see what the system lacks")
+
+
+def _read(path: Path, reading: contents.Reading) -> Loaded:
+    """Read the file, and note in ``reading`` what was read.
+
+    Raises:
+        ConfigurationError: with everything that is wrong with it, or cannot be done here.
+        OSError: the system cannot do it now, which says nothing of the files.
+    """
+    node = _parsed(path, reading)
     try:
         form = WebConfig.model_validate(documents.plain(node))
     except ValidationError as error:
@@ -59,18 +79,20 @@ def read(path: Path) -> Loaded:
         files=(path, *(_files(tls, path.parent).values() if tls else ())),
         users=form.basic_auth_users,
         headers=form.http_server_config.headers,
-        tls=_context(tls, path.parent, node) if tls else None,
+        tls=_context(tls, path.parent, node, reading) if tls else None,
         sans=frozenset(tls.client_allowed_sans) if tls else frozenset(),
         warnings=tuple(_warnings(form, node)),
     )
 
 
-def _parsed(path: Path) -> Node:
+def _parsed(path: Path, reading: contents.Reading) -> Node:
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST).decode("utf-8")
+        content = reading.of(path)
+        if len(content) > LARGEST:
+            _refuse(str(path), "", "is larger than 1 MiB", "name a web configuration file")
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = (getattr(error, "strerror", None) or "it is not text in UTF-8").lower()
+        reason = _reason(error) or "it is not text in UTF-8"
         _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
     node, found = documents.parse(text, lambda line: f"{path}:{line}")
     if node is None or found:
@@ -80,6 +102,10 @@ def _parsed(path: Path) -> Node:
         remedy = "begin with tls_server_config: or basic_auth_users:"
         _refuse(node.place, "", "must be a map of keys to values", remedy)
     return node
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or "").lower()
 
 
 def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
@@ -106,12 +132,14 @@ def _files(tls: TlsServer, directory: Path) -> dict[str, Path]:
     return {key: directory / name for key, name in named.items() if name}
 
 
-def _context(tls: TlsServer, directory: Path, node: Node) -> ssl.SSLContext:
-    files = _files(tls, directory)
-    problems = [*_disagreements(tls), *_unreadable(files)]
+def _context(
+    tls: TlsServer, directory: Path, node: Node, reading: contents.Reading
+) -> ssl.SSLContext:
+    found, unreadable = _held(_files(tls, directory), reading)
+    problems = [*_disagreements(tls), *unreadable]
     if not problems:
         try:
-            return _made(tls, files)
+            return _made(tls, found)
         except _UnusableError as error:
             problems = [(error.key, error.message, error.remedy)]
     at = ("tls_server_config",)
@@ -145,20 +173,23 @@ def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
     return found
 
 
-def _unreadable(files: Mapping[str, Path]) -> list[tuple[str, str, str]]:
-    found = []
+def _held(
+    files: Mapping[str, Path], reading: contents.Reading
+) -> tuple[dict[str, bytes], list[tuple[str, str, str]]]:
+    """Return what the files hold by their keys, and what is wrong with the others."""
+    read: dict[Path, bytes] = {}  # one file may hold both certificate and key: it is read once
+    found, problems = {}, []
     for key, path in files.items():
         try:
-            with path.open("rb") as file:
-                file.read(1)
+            found[key] = read[path] = read[path] if path in read else reading.of(path)
         except (OSError, ValueError) as error:
-            reason = (getattr(error, "strerror", None) or "not a path").lower()
+            reason = _reason(error) or "not a path"
             words = f'"{documents.shown(str(path))}" cannot be read: {reason}'
-            found.append((key, words, "let the daemon's user read it"))
-    return found
+            problems.append((key, words, "let the daemon's user read it"))
+    return found, problems
 
 
-def _made(tls: TlsServer, files: Mapping[str, Path]) -> ssl.SSLContext:
+def _made(tls: TlsServer, found: Mapping[str, bytes]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[tls.min_version]
     context.maximum_version = VERSIONS[tls.max_version]
@@ -169,26 +200,40 @@ def _made(tls: TlsServer, files: Mapping[str, Path]) -> ssl.SSLContext:
         context.set_ciphers(":".join(suites))
     for curve in tls.curve_preferences:
         context.set_ecdh_curve(CURVES[curve])
-    _load(context, files)
+    _load(context, found)
     context.verify_mode = CLIENTS[tls.client_auth_type]
     return context
 
 
-def _load(context: ssl.SSLContext, files: Mapping[str, Path]) -> None:
-    try:
-        # With no password at hand, an encrypted key would be asked for on the terminal.
-        context.load_cert_chain(files["cert_file"], files["key_file"], password=lambda: "")
-    except (ssl.SSLError, OSError, ValueError) as error:
-        reason = str(getattr(error, "reason", None) or "not PEM").replace("_", " ").lower()
-        message = f"and key_file are no certificate and its key ({reason})"
-        remedy = "both must be PEM, belong together, and the key not be encrypted"
-        raise _UnusableError("cert_file", message, remedy) from None
-    if "client_ca_file" in files:
+def _load(context: ssl.SSLContext, found: Mapping[str, bytes]) -> None:
+    with _as_file(found["cert_file"]) as cert, _as_file(found["key_file"]) as key:
         try:
-            context.load_verify_locations(files["client_ca_file"])
-        except (ssl.SSLError, OSError):
-            words = ("client_ca_file", "holds no certificates", "they must be PEM")
-            raise _UnusableError(*words) from None
+            # With no password at hand, an encrypted key would be asked for on the terminal.
+            context.load_cert_chain(cert, key, password=lambda: "")
+        except (ssl.SSLError, ValueError) as error:
+            reason = str(getattr(error, "reason", None) or "not PEM").replace("_", " ").lower()
+            message = f"and key_file are no certificate and its key ({reason})"
+            remedy = "both must be PEM, belong together, and the key not be encrypted"
+            raise _UnusableError("cert_file", message, remedy) from None
+    if "client_ca_file" in found:
+        with _as_file(found["client_ca_file"]) as authorities:
+            try:
+                context.load_verify_locations(authorities)
+            except ssl.SSLError:
+                words = ("client_ca_file", "holds no certificates", "they must be PEM")
+                raise _UnusableError(*words) from None
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Give bytes a name, as OpenSSL loads files alone; they stay in memory.
+
+    From their own names the files would be read once more, and might be others by now.
+    """
+    descriptor = os.memfd_create("pem")
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 -- it has no path yet
+        file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
 
 
 # Over time
@@ -205,30 +250,33 @@ class WebConfigFile:
         """
         self._path = path
         self._log = logs.get()
-        self.loaded = read(path)
-        self._seen = contents.digest(self.loaded.files)
+        self._reading = contents.Reading()
+        self.loaded = _first(path, self._reading)
 
     async def refresh(self) -> bool:
         """Read it again if anything of it has changed; return whether it is another one now.
 
         One that cannot be used leaves the old one in effect, and is told once.
+
+        Raises:
+            OSError: the system cannot do it now; all is as before, and to be tried again.
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
     def _refresh(self) -> bool:
-        seen = contents.digest(self.loaded.files)
-        if seen == self._seen:
+        if self._reading.is_current():
             return False
-        self._seen = seen
+        reading = contents.Reading()
         try:
-            new = read(self._path)
+            new = _read(self._path, reading)
             if (new.tls is None) is not (self.loaded.tls is None):
                 message = "TLS cannot be turned on or off while running"
                 _refuse(str(self._path), "tls_server_config", message, "restart the monitor")
         except ConfigurationError as error:
+            self._reading = reading
             for problem in error.problems:
                 self._log.error(logs.WEB_CONFIG_REFUSED, problem=str(problem))
             return False
-        self.loaded, self._seen = new, contents.digest(new.files)
+        self.loaded, self._reading = new, reading
         self._log.info(logs.WEB_CONFIG_LOADED, users=len(new.users))
         return True

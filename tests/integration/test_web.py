@@ -26,6 +26,7 @@ from monitor.model import SourceKey
 from monitor.web import app as web_app
 from monitor.web import server as web_server
 from monitor.web.server import serving
+from tests.web_kit import Log
 
 PATHS = ["/", "/metrics", "/-/healthy", "/healthz", "/-/ready", "/readyz"]
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -299,6 +300,31 @@ async def test_a_failure_of_our_own_shows_nothing_outside(daemon, caplog):
     assert "c4nAry" not in text
     assert "Traceback" not in text
     assert "Error handling request" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/half", "/api/v1/half"])
+@pytest.mark.parametrize("length", [None, 100])
+async def test_an_answer_that_fails_after_its_head_breaks_off_and_is_logged(
+    daemon, monkeypatch, path, length
+):
+    log = Log()
+    monkeypatch.setattr(logs, "get", lambda: log)
+
+    async def half(request):
+        response = web.StreamResponse()
+        response.content_length = length
+        await response.prepare(request)
+        await response.write(b"half")
+        raise web.HTTPConflict if length else KeyError("c4nAry")
+
+    app = daemon.app()
+    app.router.add_get(path, half)
+    async with serving(app, "127.0.0.1", 0) as url:
+        with anyio.fail_after(10):
+            reply = await raw(url, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert reply.count(b"HTTP/1.1") == 1
+    assert reply.endswith(b"\r\n\r\nhalf" if length else b"\r\n\r\n4\r\nhalf\r\n")
+    assert log.errors == [(logs.REQUEST_FAILED, path)]
 
 
 async def test_a_large_body_is_not_read(daemon):

@@ -1,5 +1,6 @@
 """The read side of the HTTP API on a real socket, over a real store."""
 
+import fnmatch
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -106,6 +107,10 @@ async def test_pages_of_jobs_show_each_one_once(tmp_path, sort):
         ("jobs?phase=bad", "phase.0"),
         ("jobs?phase=failed&phase=bad", "phase.1"),
         ("jobs?label=team", "label.0"),
+        (f"jobs?type={'*a' * 128}*", "type"),
+        (f"transitions?kind=job.*&kind={'*' * 257}", "kind.1"),
+        ("transitions?" + "&".join(["kind=job.*"] * 33), "kind"),
+        (f"events?kind={'[' * 257}", "kind.0"),
         ("jobs?stuck=perhaps", "stuck"),
         ("jobs?sort=size", "sort"),
         ("jobs?state=x", "state"),
@@ -365,6 +370,68 @@ async def test_a_failure_of_our_own_is_told_without_its_details(tmp_path, monkey
         status, problem = await site.ask("/api/v1/jobs")
         assert status == 500
         assert "NoneType" not in str(problem)
+
+
+HOSTILE = [
+    "*a" * 128,
+    "*?" * 128,
+    "[" * 256,
+    "[!b]*" * 51,
+    f"*{'[ab]' * 63}c",
+    f"*{'a' * 254}b",
+    f"{'*' * 255}b",
+]
+
+
+@pytest.mark.parametrize("glob", HOSTILE)
+async def test_a_hostile_glob_of_the_length_that_is_permitted_delays_nobody(tmp_path, glob):
+    async with open_site(tmp_path) as site:
+        for number in range(2000):
+            one = snapshot(number)
+            site.live.follow(replace(one, job=replace(one.job, type="a" * 200, id=str(number))))
+        late: list[float] = []
+
+        async def watch():
+            while True:
+                before = time.monotonic()
+                await anyio.sleep(0.01)
+                late.append(time.monotonic() - before)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            asked = {"limit": "1"}
+            found = await site.get("/api/v1/jobs", params={"type": glob, **asked})
+            await site.get("/api/v1/transitions", params={"kind": [glob] * 9, **asked})
+            await anyio.sleep(0.05)  # the watcher tells of the last delay too
+            tasks.cancel_scope.cancel()
+        assert found["total"] == (2000 if fnmatch.fnmatchcase("a" * 200, glob) else 0)
+        assert max(late) < 1.0
+
+
+async def test_globs_that_are_asked_for_are_not_kept(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record(1)
+        kept = fnmatch._compile_pattern.cache_info().currsize  # type: ignore[attr-defined]
+        for number in range(20):
+            found = await site.get(f"/api/v1/jobs?type=*{number}")
+            assert found["total"] == 0
+            await site.get(f"/api/v1/transitions?kind=*{number}")
+        assert (await site.get("/api/v1/jobs?type=*import"))["total"] == 1
+        assert fnmatch._compile_pattern.cache_info().currsize == kept  # type: ignore[attr-defined]
+
+
+async def test_the_description_says_how_long_a_glob_may_be(tmp_path):
+    async with open_site(tmp_path) as site:
+        paths = (await site.get("/api/v1/openapi.json"))["paths"]
+
+        def schema(path, name):
+            parameters = paths[path]["get"]["parameters"]
+            return next(each["schema"] for each in parameters if each["name"] == name)
+
+        assert schema("/api/v1/jobs", "type")["maxLength"] == 256
+        for path in ("/api/v1/transitions", "/api/v1/events"):
+            assert schema(path, "kind")["maxItems"] == 32
+            assert schema(path, "kind")["items"]["maxLength"] == 256
 
 
 async def test_those_who_ask_for_all_jobs_go_through_them_one_at_a_time(tmp_path, monkeypatch):

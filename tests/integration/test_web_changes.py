@@ -1,13 +1,21 @@
 """Who may change something over HTTP, and what then happens."""
 
 import base64
+import fnmatch
 from typing import Any
 
+import aiohttp
+import anyio
 import bcrypt
 import pytest
 
 from monitor import model
+from monitor.app import Daemon
+from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
+from monitor.recorder import Recorder
+from monitor.reload import Reloader
+from monitor.stores.sql import SqlStore
 from monitor.web import auth as web_auth
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile
@@ -165,6 +173,32 @@ async def test_a_verified_password_is_not_computed_again(tmp_path, monkeypatch):
         assert computed == [60] * 4
 
 
+async def test_a_wrong_guess_costs_the_same_whichever_name_it_is_for(tmp_path, monkeypatch):
+    """Names of hashes that cost little, or more, and one that nobody has."""
+    hashes = {
+        name: bcrypt.hashpw(b"correct horse", bcrypt.gensalt(cost)).decode()
+        for name, cost in {"ann": 4, "bob": 5, "cyd": 7}.items()
+    }
+    path = tmp_path / "web.yml"
+    path.write_text("basic_auth_users:\n" + "".join(f"  {n}: {h}\n" for n, h in hashes.items()))
+    rounds: list[int] = []
+    check = bcrypt.checkpw
+
+    def counted(password, stored):
+        rounds.append(2 ** int(stored[4:6]))
+        return check(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    async with open_site(tmp_path, guard=Guard(WebConfigFile(path))) as site:
+        for name in ("ann", "bob", "cyd", "eve", ""):
+            rounds.clear()
+            guess = basic(name, "wrong")
+            assert (await site.ask("/api/v1/jobs", headers=guess))[0] == 401
+            assert sum(rounds) == 2**7, name
+        for name in hashes:
+            await site.get("/api/v1/jobs", headers=basic(name, "correct horse"))
+
+
 async def test_a_password_that_was_taken_away_counts_no_more(tmp_path):
     web_config = users_file(tmp_path, ann="correct horse")
     async with open_site(tmp_path, guard=Guard(web_config)) as site:
@@ -255,6 +289,25 @@ async def test_a_wish_that_makes_no_sense_is_refused_by_name(tmp_path, body, nam
         assert [each["name"] for each in problem["errors"]] == [name]
 
 
+async def test_globs_of_a_replay_are_bounded_and_not_kept(tmp_path):
+    async with open_site(tmp_path, **with_token(tmp_path)) as site:
+        await prepared(site)
+
+        async def replay(*globs):
+            status, answer = await replayed(site, match={"state": globs}, dry_run=True)
+            return status, answer.get("detail") or answer["count"]
+
+        kept = fnmatch._compile_pattern.cache_info().currsize  # type: ignore[attr-defined]
+        assert await replay(*(f"*{number}" for number in range(32))) == (200, 0)
+        assert await replay("x", "*") == (200, 2)
+        assert fnmatch._compile_pattern.cache_info().currsize == kept  # type: ignore[attr-defined]
+        for globs in (["*" * 513], ["x"] * 33):
+            status, detail = await replay(*globs)
+            assert status == 422
+            assert "match.state" in detail
+            assert "at most" in detail
+
+
 async def test_a_parked_sink_is_resumed(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         await site.store.park(model.Parking("ops", T0, "410 Gone"))
@@ -286,6 +339,103 @@ async def test_the_configuration_is_reloaded_or_every_mistake_told(tmp_path):
             "remedy": "did you mean x?",
         }
         assert (await site.ask(path))[0] == 405
+
+
+async def test_a_monitor_that_is_stopping_is_unavailable_and_blames_no_configuration(tmp_path):
+    async def take():
+        await anyio.sleep_forever()
+
+    reloader = Reloader(take)
+    found = []
+    async with open_site(
+        tmp_path, parts={"reload": reloader.reload}, **with_token(tmp_path)
+    ) as site:
+
+        async def ask():
+            found.append(await site.ask("/-/reload", "POST", headers=BEARER))
+
+        async with anyio.create_task_group() as tasks:
+            async with reloader.running():
+                tasks.start_soon(ask)  # a reload under way breaks off
+                await anyio.sleep(0.1)
+            await ask()
+        assert len(found) == 2
+        for status, problem in found:
+            assert (status, problem["title"]) == (503, "Service Unavailable")
+            assert "stopping" in problem["detail"]
+            assert "errors" not in problem
+        described = (await site.get("/api/v1/openapi.json"))["paths"]["/-/reload"]["post"]
+        assert "stopping" in described["responses"]["503"]["description"]
+
+
+DISKS = {"type": "importexport.job", "account": "prod", "jobs": ["EX1ID"]}
+
+
+def stoppable(directory):
+    settings = {
+        "store": f"sqlite:///{directory}/state.db",
+        "server": {"listen": "127.0.0.1:0", "token_files": [str(token_file(directory))]},
+        "accounts": {"prod": {}},
+    }
+    return Daemon(Settings.model_validate(settings))
+
+
+async def test_a_watch_that_is_being_added_when_the_daemon_stops_is_added(tmp_path, monkeypatch):
+    daemon, stop, watch = stoppable(tmp_path), anyio.Event(), {"name": "more", **DISKS}
+    statuses: list[int] = []
+    add = SqlStore.add_watch
+
+    async def added_slowly(store, made):
+        stop.set()
+        await anyio.sleep(0.5)
+        await add(store, made)
+
+    monkeypatch.setattr(SqlStore, "add_watch", added_slowly)
+
+    async def ask(url):
+        async with (
+            aiohttp.ClientSession(url) as session,
+            session.post("/api/v1/watches", headers=BEARER, json=watch) as response,
+        ):
+            statuses.append(response.status)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            await daemon.run(stop, lambda running: tasks.start_soon(ask, running.url))
+    assert statuses == [201]
+
+
+async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watches(
+    tmp_path, monkeypatch
+):
+    """What is asked when the pollers have ended, and the server has not."""
+    daemon, stop = stoppable(tmp_path), anyio.Event()
+    rest = Recorder.rest
+    found: list[tuple[int, str]] = []
+    urls: list[str] = []
+
+    async def ask(session, method, path, **more):
+        async with session.request(method, path, headers=BEARER, **more) as response:
+            found.append((response.status, (await response.json(content_type=None))["detail"]))
+
+    async def ask_all(recorder):
+        async with aiohttp.ClientSession(urls[0]) as session:
+            await ask(session, "POST", "/-/reload")
+            await ask(session, "POST", "/api/v1/watches", json={"name": "more", **DISKS})
+            await ask(session, "DELETE", "/api/v1/watches/more")
+        assert await daemon._store.watches() == []
+        await rest(recorder)
+
+    def ready(running):
+        urls.append(running.url)
+        stop.set()
+
+    monkeypatch.setattr(Recorder, "rest", ask_all)
+    with anyio.fail_after(30):
+        await daemon.run(stop, ready)
+    assert found == [(503, "the monitor is stopping")] * 2 + [
+        (404, "no watch of that name was added")
+    ]
 
 
 async def test_what_cannot_be_reloaded_is_not_offered(tmp_path):

@@ -1,7 +1,10 @@
 """The web configuration file: what it may hold, TLS on real sockets, and changes of it."""
 
+import asyncio
+import errno
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager
@@ -17,6 +20,7 @@ from monitor.errors import ConfigurationError
 from monitor.web import server as web_server
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile, read
+from tests.builders import until
 from tests.certificates import certificate
 from tests.web_kit import open_site
 
@@ -279,7 +283,7 @@ class Log:
     def error(self, event, **_facts):
         self.told.append(event)
 
-    info = error
+    info = exception = error
 
 
 async def test_a_broken_change_keeps_what_there_was_and_is_told_once(tmp_path, monkeypatch):
@@ -306,6 +310,141 @@ async def test_a_broken_change_keeps_what_there_was_and_is_told_once(tmp_path, m
     certificate(tmp_path / "one.pem", "monitor.test", 8)
     assert await web_config.refresh() is True
     assert told[-1] == logs.WEB_CONFIG_LOADED
+
+
+def meanwhile(monkeypatch, before=None, after=None):
+    """Let something happen right before, or after, the next time that a certificate is loaded."""
+    load, todo = ssl.SSLContext.load_cert_chain, [before, after]
+
+    def loaded(context, *args, **more):
+        first, then = todo
+        todo[:] = None, None
+        if first:
+            first()
+        load(context, *args, **more)
+        if then:
+            then()
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", loaded)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_certificate_that_changes_while_it_is_read_is_not_missed(
+    tmp_path, monkeypatch, moment
+):
+    path = with_certificate(tmp_path)
+    other = (tmp_path / "one.pem").read_bytes()
+    certificate(tmp_path / "one.pem", "monitor.test", 8)
+    meanwhile(monkeypatch, **{moment: lambda: (tmp_path / "one.pem").write_bytes(other)})
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        await comes(site.url, trusting(tmp_path, "one"), 200)
+
+
+async def test_what_is_compared_later_is_what_was_loaded(tmp_path, monkeypatch):
+    path = with_certificate(tmp_path)
+    right = (tmp_path / "one.pem").read_bytes()
+    certificate(tmp_path / "other.pem", "monitor.test", 9)
+    meanwhile(
+        monkeypatch,
+        before=lambda: shutil.copy(tmp_path / "other.pem", tmp_path / "one.pem"),
+        after=lambda: (tmp_path / "one.pem").write_bytes(right),
+    )
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        assert await status(site.url, trusting(tmp_path, "one")) == 200
+
+
+async def test_a_web_configuration_that_changes_while_it_is_read_is_not_missed(
+    tmp_path, monkeypatch
+):
+    path = with_certificate(tmp_path)
+    text = f"{path.read_text()}basic_auth_users: {{ann: {HASH}}}\n"
+    meanwhile(monkeypatch, after=lambda: path.write_text(text))
+    web_config = WebConfigFile(path)
+    assert await web_config.refresh() is True
+    assert list(web_config.loaded.users) == ["ann"]
+    assert await web_config.refresh() is False
+
+
+async def test_a_certificate_that_comes_after_the_change_that_names_it_is_taken(tmp_path):
+    path = with_certificate(tmp_path)
+    web_config = WebConfigFile(path)
+    path.write_text(path.read_text().replace("one.pem", "two.pem"))
+    assert await web_config.refresh() is False
+    assert await web_config.refresh() is False
+    certificate(tmp_path / "two.pem", "monitor.test", 9)
+    assert await web_config.refresh() is True
+    assert web_config.loaded.files[1] == tmp_path / "two.pem"
+
+
+async def test_a_lack_of_descriptors_is_not_taken_for_a_fault_of_the_files(tmp_path, monkeypatch):
+    path = with_certificate(tmp_path)
+    web_config = WebConfigFile(path)
+    certificate(tmp_path / "one.pem", "monitor.test", 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "memfd_create", no_descriptors)
+        with pytest.raises(OSError, match="Too many open files"):
+            await web_config.refresh()
+        with pytest.raises(ConfigurationError, match="too many open files"):
+            read(path)
+    assert await web_config.refresh() is True
+
+
+def open_descriptors():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+@pytest.mark.parametrize("fails", ["dup", "create_server"])
+async def test_a_listener_that_cannot_be_renewed_goes_on_and_is_renewed_later(
+    tmp_path, monkeypatch, fails
+):
+    told: list[str] = []
+    monkeypatch.setattr(logs, "get", lambda: Log(told))
+    path = with_certificate(tmp_path)
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        old = trusting(tmp_path, "one")
+        assert await status(site.url, old) == 200
+        descriptors = open_descriptors()
+        with monkeypatch.context() as patched:
+            owner = socket.socket if fails == "dup" else type(asyncio.get_running_loop())
+            patched.setattr(owner, fails, no_descriptors)
+            certificate(tmp_path / "one.pem", "monitor.test", 8)
+            await until(lambda: logs.WEB_CONFIG_FAILING in told)
+            await anyio.sleep(0.2)  # some more attempts
+            assert await status(site.url, old) == 200
+            assert open_descriptors() <= descriptors
+        await comes(site.url, trusting(tmp_path, "one"), 200)
+        await until(lambda: logs.WEB_CONFIG_RECOVERED in told)
+    expected = [logs.WEB_CONFIG_LOADED, logs.WEB_CONFIG_FAILING, logs.WEB_CONFIG_RECOVERED]
+    assert told == expected
+
+
+async def test_a_file_that_cannot_be_read_anew_for_now_is_read_anew_later(tmp_path, monkeypatch):
+    path = with_certificate(tmp_path)
+    async with secure_site(tmp_path, path, monkeypatch) as site:
+        old = trusting(tmp_path, "one")
+        failed = 0
+
+        def refused(*_args):
+            nonlocal failed
+            failed += 1
+            no_descriptors()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "memfd_create", refused)
+            certificate(tmp_path / "one.pem", "monitor.test", 8)
+            await until(lambda: failed >= 3)
+            assert await status(site.url, old) == 200
+        await comes(site.url, trusting(tmp_path, "one"), 200)
+
+
+def no_descriptors(*_args, **_more):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_cut(tmp_path):
+    path = written(tmp_path, f"basic_auth_users: {{ann: {HASH}}}\n{'#' * 1024 * 1024}")
+    with pytest.raises(ConfigurationError, match="is larger than 1 MiB"):
+        read(path)
 
 
 async def test_users_that_are_added_or_removed_count_without_a_restart(tmp_path, monkeypatch):

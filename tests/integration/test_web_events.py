@@ -5,17 +5,22 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import aiohttp
 import anyio
 import orjson
 import pytest
 
+from monitor import logs
+from monitor.errors import StoreError
 from monitor.events import TYPE_PREFIX
 from monitor.model import Phase
 from monitor.web import events as web_events
+from monitor.web import history
 from monitor.web import jobs as web_jobs
+from monitor.web.problems import RefusedError
 from tests.builders import until
 from tests.contracts.store_examples import entry, snapshot
-from tests.web_kit import KEY, open_site
+from tests.web_kit import KEY, Log, open_site
 
 EVENTS = "/api/v1/events"
 
@@ -216,6 +221,38 @@ async def test_streams_and_waiters_end_when_the_server_stops(tmp_path):
             status, value = await waiting
             assert (status, value["done"]) == (200, False)
             assert anyio.current_time() - before < 30
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("secret"), StoreError("secret"), RefusedError(409, "secret")]
+)
+async def test_a_stream_that_fails_breaks_off_and_is_not_answered_twice(
+    tmp_path, monkeypatch, error
+):
+    log = Log()
+    monkeypatch.setattr(logs, "get", lambda: log)
+    async with open_site(tmp_path) as site:
+        await site.record(1)
+        rest: list[bytes] = []
+
+        async def fails(*_args):
+            raise error
+
+        async def read_on(content):
+            while True:
+                rest.append(await content.read(1000))
+
+        async with streaming(site) as stream:
+            assert await stream.content.readline() == b"retry: 2000\n"
+            monkeypatch.setattr(history, "read", fails)
+            await site.record(2)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await read_on(stream.content)
+        assert b"".join(rest) == b"\n"
+        assert log.errors == [(logs.REQUEST_FAILED, EVENTS)]
+        monkeypatch.undo()
+        async with streaming(site, "?after=0") as stream:
+            assert await stream.positions(2) == [1, 2]
 
 
 async def test_a_head_of_the_stream_ends_at_once(tmp_path):

@@ -415,3 +415,23 @@ def test_what_is_watched_no_more_leaves_no_series_behind():
     assert not any(labels.items() >= PLACE.items() for labels in left)
     assert {labels["type"] for labels in left if "account" in labels} == {others.type}
     assert not any("sink" in labels for labels in left)
+
+
+def test_a_look_that_outlives_its_watch_brings_no_series_back(registry, metrics):
+    def looks():
+        labels = WATCH | {"mode": "describe", "outcome": "changed"}
+        return registry.get_sample_value("job_monitor_polls_total", labels)
+
+    metrics.count_poll(JOB, "describe", "changed")
+    assert looks() == 1
+    metrics.forget_jobs(JOB.type, JOB.account, JOB.region)
+    metrics.count_poll(JOB, "describe", "changed")
+    metrics.record(entry(transition(), transition(phase="unknown")), snapshot())
+    for metric in (metrics.polls, metrics.transitions):
+        labels = [sample.labels for family in metric.collect() for sample in family.samples]
+        assert not any(each.items() >= WATCH.items() for each in labels)
+    window = {"type": JOB.type}
+    assert registry.get_sample_value("job_monitor_detection_window_seconds_sum", window) == 60
+    metrics.expect_jobs(JOB.type, JOB.account, JOB.region)
+    metrics.count_poll(JOB, "describe", "changed")
+    assert looks() == 1

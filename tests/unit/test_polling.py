@@ -54,8 +54,8 @@ class Bench:
         self.registry = CollectorRegistry()
         self.source = ScriptedSource(clock)
         self.sources = []
-        self.recorder = Recorder(store, Router(ROUTES, ["ops"]), lambda _entry, _before: None)
         metrics = Metrics(self.registry, "0")
+        self.recorder = Recorder(store, Router(ROUTES, ["ops"]), metrics.record)
         self.polling = polling.Polling(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
             JobCollector(metrics.places, self.polling.followed, MetricsSettings(), clock)
@@ -197,6 +197,26 @@ async def test_a_look_under_way_when_its_watch_goes_is_recorded_and_is_the_last(
         assert [known.job.id for known in bench.recorder.snapshots()] == ["j-2"]
         last = (await bench.events())[-1]
         assert (last["job"]["id"], last["current"]["state"]) == ("j-1", "RUNNING")
+
+
+@pytest.mark.parametrize(("answer", "others"), [("RUNNING", 0), ("RUNNING", 1), (None, 0)])
+async def test_a_look_under_way_when_its_watch_goes_brings_no_series_back(tmp_path, answer, others):
+    kept = [{**watch("other", jobs=["j-9"]), "regions": ["eu-west-1"]}] * others
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "PENDING", "j-9": "PENDING"}
+        bench.source.latency = 5.0
+        await bench.apply(watch("one", jobs=["j-1"]), *kept)
+        await anyio.sleep(70)
+        looked = len(bench.source.asked_for("j-1"))
+        await until(lambda: len(bench.source.asked_for("j-1")) > looked)
+        bench.source.answers["j-1"] = answer or LookError(LookReason.TRANSIENT, "x")
+        await bench.apply(*kept)
+        await anyio.sleep(200)
+        if answer:
+            assert (await bench.events())[-1]["current"]["state"] == answer
+        found = [sample for each in bench.registry.collect() for sample in each.samples]
+        regions = {sample.labels["region"] for sample in found if "region" in sample.labels}
+        assert regions == {"eu-west-1"} if others else not regions
 
 
 async def test_a_look_under_way_while_its_watch_goes_and_comes_ends_nothing_of_the_new_one(

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from monitor.errors import ConfigurationError, Problem
+from monitor.errors import ConfigurationError, Problem, StoppingError
 from monitor.reload import Files, Reloader
 
 PATIENCE = 60.0
@@ -77,7 +77,7 @@ async def test_a_request_before_the_start_waits_for_it_and_one_at_the_end_is_ref
     async def ask():
         try:
             await reloader.reload()
-        except ConfigurationError as error:
+        except StoppingError as error:
             refused.append(error)
 
     with anyio.fail_after(PATIENCE):
