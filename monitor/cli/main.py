@@ -14,6 +14,7 @@ from monitor.cli import (
     deliveries,
     demo,
     health,
+    jobs,
     render,
     replay,
     run,
@@ -23,6 +24,7 @@ from monitor.cli import (
     sinks,
     transitions,
     version,
+    wait,
 )
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
@@ -46,6 +48,8 @@ app.command("check")(check.check)
 app.command("health")(health.health)
 app.command("render")(render.render)
 app.command("show")(show.show)
+app.command("wait")(wait.wait)
+app.add_typer(jobs.commands, name="jobs")
 app.add_typer(transitions.commands, name="transitions")
 app.add_typer(deliveries.commands, name="deliveries")
 app.add_typer(sinks.commands, name="sinks")
