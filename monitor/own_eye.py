@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from monitor import config
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, JobType, Random
     from monitor.model import Observation
-    from monitor.sources.job_type import JobType
+    from monitor.sources import job_type
     from monitor.waiting import Sight
 
 LAST_LOOK = 2.0
@@ -115,9 +115,11 @@ class OwnEye:
         return replace(sight, next_look_at=due, interval=self._interval), pause
 
 
-def quota(job_type: JobType, configured: Mapping[str, config.Quota], clock: Clock) -> pacing.Quota:
+def quota(
+    of: job_type.JobType, configured: Mapping[str, config.Quota], clock: Clock
+) -> pacing.Quota:
     """Return the budget of requests: as configured for the service, or else the type's own."""
-    own = configured.get(job_type.service, job_type)
+    own = configured.get(of.service, of)
     return pacing.Quota(own.rate, own.burst, clock.monotonic())
 
 

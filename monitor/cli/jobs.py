@@ -139,7 +139,8 @@ def list_(  # noqa: PLR0913 -- each is an option
 ) -> None:
     """List jobs by key: from the store beside a daemon, or from a daemon with --server.
 
-    The store holds every job that AWS has ever shown; a daemon tells of those that it follows.
+    The store holds every job that AWS has ever shown; a daemon tells of those
+    that it follows.
     """
     choice = _Choice(type_, account, region, phase or [], label or [], query)
     asked = late.known_jobs.query(choice.told())

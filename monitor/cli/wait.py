@@ -49,10 +49,13 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 ) -> None:
     """Block until a job has ended; its outcome is the exit code.
 
-    0: it has succeeded; 1: it has failed, expired or was canceled; 3: the timeout has passed;
-    4: it cannot be seen. Looks at AWS itself, or through a daemon that watches the job: then
-    any number of waiters costs no further look. Without --timeout, a job that was never seen is
-    given up after 5 minutes.
+    Exit code 0: it has succeeded; 1: it has failed, expired or was canceled;
+    3: the timeout has passed; 4: it cannot be seen.
+
+    Looks at AWS itself, or with --server through a daemon that watches the
+    job: then any number of waiters costs no further look.
+
+    Without --timeout, a job that was never seen is given up after 5 minutes.
     """
     seconds = selecting.duration("--timeout", timeout)
     pause = selecting.duration("--interval", interval)
