@@ -229,6 +229,16 @@ async def test_while_a_daemon_starts_it_need_not_know_its_jobs(known):
     assert "http://monitor is still starting" in [sight.trouble for sight in shown]
 
 
+async def test_a_daemon_may_begin_to_follow_its_jobs_between_two_questions():
+    class Beginning(Daemon):
+        async def has_begun(self):
+            self.change(state="SUCCEEDED", phase="succeeded")
+            return await super().has_begun()
+
+    outcome, _ = await wait(Beginning(), longest=3600)
+    assert outcome.end is End.SUCCEEDED
+
+
 async def test_a_job_that_is_watched_no_more_is_not_waited_for():
     daemon = Daemon(told())
     outcome, _ = await during(daemon, (10, lambda: daemon.change(watch=None, sequence=2)))

@@ -125,8 +125,9 @@ async def test_once_seen_it_is_a_timeout_even_if_nothing_is_seen_at_last():
     assert outcome.sight.trouble == str(FLAKY)
 
 
-async def test_the_pause_that_aws_asks_for_is_kept():
-    slow_down = LookError(LookReason.THROTTLE, "ThrottlingException", retry_after=77)
+@pytest.mark.parametrize("reason", [LookReason.THROTTLE, LookReason.TRANSIENT])
+async def test_the_pause_that_aws_asks_for_is_kept(reason):
+    slow_down = LookError(reason, "ServiceUnavailable", retry_after=77)
     waiter = Waiter(slow_down, "SUCCEEDED")
     assert (await waiter.wait()).end is End.SUCCEEDED
     assert waiter.looks[1] >= 77
@@ -138,7 +139,8 @@ async def test_throttling_slows_down_all_that_follows():
     await waiter.wait()
     gaps = [b - a for a, b in zip(waiter.looks, waiter.looks[1:], strict=False)]
     assert min(gaps) >= 1
-    assert max(gaps) >= 4
+    # Between these two there was no failure, and thus no backoff; only the rate holds them apart.
+    assert gaps[-1] > 1.5
 
 
 async def test_without_a_timeout_a_job_that_is_never_seen_is_given_up():
