@@ -23,7 +23,7 @@ LONG_POLL = 55.0
 """Seconds for which one question waits: many a proxy ends it after a minute."""
 SHORT_POLL = 5.0
 """Seconds between two questions about a job that AWS has not shown yet: why may change."""
-LONGEST_RETRY = 30.0
+LONGEST_RETRY = 10.0
 """Seconds between two questions to a daemon that does not answer: restarts are short."""
 _AT_ONCE = frozenset({LookReason.AUTH, LookReason.CONFIG})
 _LASTING = frozenset({LookReason.MISSING, LookReason.UNAVAILABLE})

@@ -280,7 +280,7 @@ async def test_any_number_of_waiters_costs_no_request_to_aws(tmp_path):
         waiters: list[Program] = []
 
         async def wait():
-            arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "120s")
+            arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "200s")
             async with running(*arguments, directory=tmp_path) as waiter:
                 waiters.append(waiter)
                 told.append((await waiter.ended(), waiter.out))
@@ -308,7 +308,7 @@ async def _requests_within(sim, seconds):
 
 async def test_a_daemon_that_is_killed_and_started_again_is_survived(tmp_path):
     async with simulator.running(jobs()) as sim, daemon(tmp_path, sim) as (program, url, config):
-        arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "120s")
+        arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "200s")
         async with running(*arguments, directory=tmp_path) as waiter:
             await until(lambda: "PENDING (running)" in waiter.err)
             assert await program.kill()
@@ -328,7 +328,7 @@ async def test_a_daemon_that_is_yet_to_start_is_waited_for(tmp_path):
     async with simulator.running(jobs(Status="SUCCEEDED")) as sim:
         url = f"http://127.0.0.1:{(port := free_port())}"
         config = configure(tmp_path, sim, server={"listen": f"127.0.0.1:{port}"})
-        arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "120s")
+        arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "200s")
         async with running(*arguments, directory=tmp_path) as waiter:
             await until(lambda: "cannot be asked: connection refused" in waiter.err)
             async with running("run", "-c", config, directory=tmp_path):
