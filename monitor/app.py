@@ -75,6 +75,18 @@ def open_ledger(settings: config.Settings) -> AbstractAsyncContextManager[SqlSto
     return open_store(settings.store, SystemClock(), exclusive=False, migrate=False)
 
 
+def with_added(settings: config.Settings, added: Sequence[model.AddedWatch]) -> config.Settings:
+    """Return the settings with the watches that were added at run time, of which none may fit."""
+    fitting: list[model.AddedWatch] = []
+    for each in added:
+        try:
+            together(settings, [each])
+        except ConfigurationError:
+            continue  # of an earlier version; a daemon leaves it out too
+        fitting.append(each)
+    return together(settings, fitting)
+
+
 @asynccontextmanager
 async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]:
     """Build one sink as the daemon would.

@@ -4,6 +4,8 @@ MonitorError
 ├── ConfigurationError   the user's mistake; a list of problems; exit 2
 ├── StoppingError        nothing is taken any more; the next start will
 ├── LookError            one look at AWS told nothing about a job
+├── UnseenError          who waits for a job cannot see it, and more waiting would not help
+├── DaemonError          another process's daemon did not answer as asked; exit 69
 ├── SendError            one attempt to tell a sink failed
 │   └── PartialSendError some events of a batch failed
 └── StoreError           the store cannot be used; fatal; exit 74
@@ -141,6 +143,32 @@ class LookError(MonitorError):
         self.retry_after = retry_after
         self.hint = hint
         self.where = where
+
+
+class UnseenError(MonitorError):
+    """The job that is waited for cannot be seen, and waiting on would not mend that."""
+
+
+class DaemonError(MonitorError):
+    """A daemon did not answer what it was asked over its HTTP API.
+
+    ``passing`` says that it may answer later, ``status`` what it answered with, if it did.
+    The message holds no secret; ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        passing: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Say what came instead of an answer."""
+        super().__init__(message)
+        self.passing = passing
+        self.status = status
+        self.retry_after = retry_after
 
 
 class SendError(MonitorError):

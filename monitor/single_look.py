@@ -1,8 +1,10 @@
-"""One look at one job, outside of any watch, for a command that shows it."""
+"""Looks at one job, outside of any watch, for a command that shows it or waits for it."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from monitor import config, configuration, examination
@@ -14,7 +16,10 @@ from monitor.model import Job
 from monitor.sources.aws import AwsSource
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from monitor.model import Observation, Verdict
+    from monitor.sources.job_type import JobType
 
 _ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jobs": "ID"}
 """What a watch's keys are called on the command line."""
@@ -50,20 +55,35 @@ class SingleLook:
         self._type = types[type_]
         self._job = Job(type_, account, self._type.region or region or "", job_id)
 
+    @property
+    def job(self) -> Job:
+        """Which job is looked at."""
+        return self._job
+
+    @property
+    def job_type(self) -> JobType:
+        """The type of the job."""
+        return self._type
+
     async def once(self) -> tuple[Observation, Verdict]:
         """Look at the job and say what its state means.
 
         Raises:
             LookError: AWS told nothing about it.
         """
-        clock = SystemClock()
-        async with Clients(self._settings.accounts, models=self._models) as clients:
-            account, region = self._job.account, self._job.region
-            source = AwsSource(self._type, account, region, clients, clock)
-            seen = await source.look(self._job)
+        async with self.opened() as look:
+            seen = await look()
         verdict = self._type.judge(seen.parts, None)
         assert verdict is not None  # noqa: S101 -- nothing was known before
         return seen, verdict
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Callable[[], Awaitable[Observation]]]:
+        """Yield what looks once, as often as it is called; it raises LookError alone."""
+        async with Clients(self._settings.accounts, models=self._models) as clients:
+            account, region = self._job.account, self._job.region
+            source = AwsSource(self._type, account, region, clients, SystemClock())
+            yield partial(source.look, self._job)
 
 
 def _asked(problem: Problem) -> Problem:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from monitor.poller import Poller
 
 
+def discovers(watch: Watch, job_id: str) -> bool:
+    """Whether the watch follows a job of that id, once AWS lists it."""
+    discover = _discover(watch)
+    return discover is not None and includes(discover, job_id)
+
+
+def _discover(watch: Watch) -> Discover | None:
+    wanted = watch.discover
+    return wanted if isinstance(wanted, Discover) else Discover() if wanted else None
+
+
 class WatchedRegion:
     """Gives a poller the jobs of one watch in one region."""
 
@@ -58,8 +69,7 @@ class WatchedRegion:
         watch = self._watch
         if (job.type, job.account, job.region) != (watch.type, watch.account, self._region):
             return False
-        discover = self._discover
-        return job.id in self._named or (discover is not None and includes(discover, job.id))
+        return job.id in self._named or discovers(watch, job.id)
 
     def follow(self, job: Job) -> None:
         """Look at ``job`` from now on, and as this watch says."""
@@ -73,7 +83,7 @@ class WatchedRegion:
         """Look at the jobs that the watch names, and sweep the listing if it discovers more."""
         for job_id in self._watch.jobs:
             self.poller.follow(self._track(Job(*self.place, job_id)))
-        discover = self._discover
+        discover = _discover(self._watch)
         if discover is not None:
             self._discovery = Discovery(self._source, discover, self._interval, self._track)
             self.poller.discover(self._discovery)
@@ -82,11 +92,6 @@ class WatchedRegion:
         """Sweep no more; the jobs are another's to take over, or to drop."""
         if self._discovery is not None:
             self.poller.drop(self._discovery)
-
-    @property
-    def _discover(self) -> Discover | None:
-        wanted = self._watch.discover
-        return wanted if isinstance(wanted, Discover) else Discover() if wanted else None
 
     def _track(self, job: Job) -> Tracked:
         return Tracked(

@@ -33,18 +33,11 @@ def demo(
     ] = "demo",
 ) -> None:
     """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
-    seconds = _seconds(duration)
+    seconds = selecting.duration("--duration", duration)
     late.logs.configure("console", "warning")
     _shield_environment()
     with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
         anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
-
-
-def _seconds(duration: str | None) -> float | None:
-    try:
-        return late.config.parse_duration(duration) if duration else None
-    except ValueError as error:
-        raise selecting.mistake("--duration", str(error)) from None
 
 
 def _shield_environment() -> None:

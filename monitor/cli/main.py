@@ -16,6 +16,7 @@ from monitor.cli import (
     doctor,
     health,
     iam_policy,
+    jobs,
     plan,
     render,
     replay,
@@ -27,6 +28,7 @@ from monitor.cli import (
     transitions,
     types,
     version,
+    wait,
 )
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
@@ -53,6 +55,8 @@ app.command("iam-policy")(iam_policy.iam_policy)
 app.command("plan")(plan.plan)
 app.command("render")(render.render)
 app.command("show")(show.show)
+app.command("wait")(wait.wait)
+app.add_typer(jobs.commands, name="jobs")
 app.add_typer(transitions.commands, name="transitions")
 app.add_typer(deliveries.commands, name="deliveries")
 app.add_typer(sinks.commands, name="sinks")

@@ -56,6 +56,18 @@ def moment(value: str | None) -> datetime | None:
         raise mistake("--since", "is neither an age nor a time", remedy) from None
 
 
+def duration(option: str, value: str | None) -> float | None:
+    """Read a duration (``2h``) in seconds.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return None if value is None else late.config.parse_duration(value)
+    except ValueError as error:
+        raise mistake(option, str(error)) from None
+
+
 def matches(given: Iterable[str]) -> Matches:
     """Read ``key=glob`` or ``key=glob,glob``.
 
@@ -97,7 +109,9 @@ async def require_places(found: Matches, settings: Settings, store: SqlStore) ->
             require_fitting(key, globs, known[key] | {getattr(place, key) for place in stored})
 
 
-def require_fitting(key: str, globs: Iterable[str], known: Collection[str]) -> None:
+def require_fitting(
+    key: str, globs: Iterable[str], known: Collection[str], option: str = "--match"
+) -> None:
     """Require that each glob fits something; the empty one fits what has no such thing.
 
     Raises:
@@ -105,7 +119,7 @@ def require_fitting(key: str, globs: Iterable[str], known: Collection[str]) -> N
     """
     for glob in globs:
         if glob and not any(fits((glob,), name) for name in known):
-            raise unknown("--match", key, glob, known)
+            raise unknown(option, key, glob, known)
 
 
 def require_sink(settings: Settings, name: str, option: str = "") -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
-import orjson
 import typer
 
-from monitor import events
-from monitor.cli import late, options
+from monitor.cli import late, options, tables
 from monitor.cli.options import Format
 from monitor.errors import LookError, LookReason
 
@@ -36,8 +34,7 @@ def show(
     except LookError as error:
         typer.echo(f"error: {job_id}: {error}", err=True)
         raise typer.Exit(_EXIT_CODES.get(error.reason, _NOT_SEEN)) from None
-    told = _told(seen, verdict)
-    typer.echo(_json(told) if output is Format.JSON else _table(told))
+    tables.show_one(_told(seen, verdict), output)
 
 
 def _told(seen: Observation, verdict: Verdict) -> dict[str, Any]:
@@ -47,20 +44,8 @@ def _told(seen: Observation, verdict: Verdict) -> dict[str, Any]:
         "phase": verdict.phase.value,
         "severity": verdict.severity.value,
         "ending": verdict.ending.value,
-        "seen_at": events.timestamp(seen.seen_at),
-        "updated_at": events.timestamp(seen.updated_at) if seen.updated_at else None,
+        "seen_at": seen.seen_at,
+        "updated_at": seen.updated_at,
         "reason": seen.reason,
         "fields": dict(seen.fields),
     }
-
-
-def _json(told: dict[str, Any]) -> str:
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
-
-
-def _table(told: dict[str, Any]) -> str:
-    rows = {**{name: value for name, value in told.items() if name != "fields"}, **told["fields"]}
-    width = max(map(len, rows))
-    return "\n".join(
-        f"{name:<{width}}  {value}" for name, value in rows.items() if value is not None
-    )

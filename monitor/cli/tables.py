@@ -25,6 +25,18 @@ def show(rows: Sequence[Mapping[str, Any]], output: Format, empty: str) -> None:
         typer.echo(empty)
 
 
+def show_one(facts: Mapping[str, Any], output: Format) -> None:
+    """Print one thing; in a table its ``fields`` stand below, and what is not known is left out."""
+    if output is Format.JSON:
+        show_json(facts)
+        return
+    rows = {**{name: value for name, value in facts.items() if name != "fields"}, **facts["fields"]}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        if value is not None:
+            typer.echo(f"{name:<{width}}  {text(value)}")
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON; times as events have them."""
     option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME

@@ -43,10 +43,12 @@ class Shell:
         self._directory = directory
         self._config = directory / "job-monitor.yaml"
         self._config.write_text(settings(directory, sim))
-        program = directory / "bin" / "job-monitor"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m monitor "$@"\n')
-        program.chmod(0o755)
+        (directory / "bin").mkdir()
+        monitor = f'exec {shlex.quote(sys.executable)} -m monitor "$@"'
+        for name, does in (("job-monitor", monitor), ("next-step", "echo the next step")):
+            program = directory / "bin" / name
+            program.write_text(f"#!/bin/sh\n{does}\n")
+            program.chmod(0o755)
 
     async def give(self, line):
         """Run a line to its end; return what it printed."""
@@ -104,7 +106,7 @@ def told(sim):
 
 async def test_the_commands_of_the_readme(tmp_path):
     check, plan, policy, doctor, *rest = commands("README.md", "send-test")
-    run, show, test, dead, replay = rest
+    run, show, wait, jobs, test, dead, replay = rest
     assert run == "job-monitor run --config job-monitor.yaml"
     async with watching(tmp_path, REFUSING) as (sim, shell, daemon):
         assert "The configuration is valid." in await shell.give(check)
@@ -112,8 +114,11 @@ async def test_the_commands_of_the_readme(tmp_path):
         assert "panorama:ListPackageImportJobs" in await shell.give(policy)
         assert "ok" in await shell.give(doctor)
         assert "EX1ID" in await shell.give(show)
+        sim.change("EX1ID", ProgressCode="Complete")
+        assert (await shell.give(wait)).endswith("the next step\n")
         sim.change("one", Status="FAILED")
         await until(lambda: daemon.logged("delivery.dead"))
+        assert " failed " in await shell.give(jobs)
         assert "/one" in await shell.give(dead)
         sim.receiver.behave("ops", TAKING)
         await shell.give(test)

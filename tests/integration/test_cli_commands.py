@@ -27,7 +27,7 @@ from tests.acceptance.program import (
 
 pytestmark = pytest.mark.timeout(120)
 
-COMMANDS = ("run", "demo", "check", "show", "simulate", "version")
+COMMANDS = ("run", "demo", "check", "show", "wait", "jobs", "simulate", "version")
 
 
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])

@@ -1,0 +1,74 @@
+"""The jobs of a store, told as a daemon tells of the jobs that it follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from monitor.errors import ConfigurationError, Problem
+from monitor.standing import FollowedJob
+from monitor.watching import discovers
+from monitor.web.job_choice import JobsQuery, fits
+from monitor.web.job_facts import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from monitor import config, model
+
+__all__ = ["JobsQuery", "chosen", "facts", "known_jobs", "query"]
+
+_OPTIONS = {"q": "--query"}
+
+
+def query(given: Mapping[str, Any]) -> JobsQuery:
+    """Read what is asked for by options of the command line.
+
+    Raises:
+        ConfigurationError: a value makes no sense.
+    """
+    try:
+        return JobsQuery.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+    name, message = str(wrong["loc"][0]), str(wrong["msg"]).removeprefix("Value error, ")
+    option = _OPTIONS.get(name, f"--{name}")
+    raise ConfigurationError([Problem("", option, message[:1].lower() + message[1:])])
+
+
+def known_jobs(
+    snapshots: Iterable[model.Snapshot], watches: Sequence[config.Watch]
+) -> Iterator[FollowedJob]:
+    """Yield each job with the watch that follows it, named by an empty text if none does any more.
+
+    Only a daemon that runs knows when it looks again and whether it can; here that stays empty.
+    """
+    for snapshot in snapshots:
+        watch = next((each for each in watches if _wants(each, snapshot.job)), None)
+        yield FollowedJob(
+            job=snapshot.job,
+            watch=watch.name if watch else "",
+            labels=watch.labels if watch else {},
+            snapshot=snapshot,
+            interval=0.0,
+            looked_at=snapshot.looked_at,
+            next_look_at=None,
+            failing=None,
+            finished=False,
+            blind=False,
+        )
+
+
+def _wants(watch: config.Watch, job: model.Job) -> bool:
+    """Whether the watch follows ``job``; one without regions is of a type that has but one."""
+    return (
+        (watch.type, watch.account) == (job.type, job.account)
+        and (not watch.regions or job.region in watch.regions)
+        and (job.id in watch.jobs or discovers(watch, job.id))
+    )
+
+
+def chosen(jobs: Iterable[FollowedJob], asked: JobsQuery) -> Sequence[FollowedJob]:
+    """Return those that fit, by key, as the API would."""
+    return sorted((job for job in jobs if fits(job, asked)), key=lambda job: job.job.key)
