@@ -43,8 +43,15 @@ def test_a_mistake_in_the_file_is_noticed(tmp_path):
 
 def test_a_linter_of_compose_files_finds_only_what_is_excused():
     result = tools.run(tools.tool("compose-lint"), "--format=json", compose_kit.FILE)
-    found = json.loads(result.stdout)
-    assert {each["rule_id"] for each in found["findings"]} == EXCUSED.keys(), result.stdout
+    found = json.loads(result.stdout)["findings"]
+    broken = {each["rule_id"] for each in found if not about_the_checkout(each)}
+    assert broken == EXCUSED.keys(), result.stdout
+
+
+def about_the_checkout(finding):
+    """Whether it is about where this copy of the project happens to lie, such as below /root."""
+    own = f"'{shipped.ROOT}/deploy/"
+    return finding["rule_id"] == "CL-0013" and own in finding["message"]
 
 
 @each_service

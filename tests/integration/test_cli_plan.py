@@ -14,7 +14,7 @@ from tests.acceptance.program import configure, disks, packages, run, running, u
 pytestmark = pytest.mark.timeout(240)
 
 DAY = 86400
-WINDOW = 12.0
+WINDOW = 8.0
 """Seconds over which requests are counted."""
 PANORAMA, IMPORT = "panorama", "importexport"
 
@@ -46,11 +46,8 @@ def named(kind, count):
 @pytest.mark.parametrize(
     ("kind", "count", "changes", "quota", "every"),
     [
-        # Three pages a second show the states of all.
-        (PANORAMA, 60, {"discover": True, "interval": "1s"}, 40, 1.0),
-        # Half of the quota for pages: they are gone through in two seconds, not in one.
-        (PANORAMA, 100, {"discover": True, "interval": "1s"}, 4, 2.0),
-        (PANORAMA, 12, {"discover": False, "interval": "2s"}, 40, 2.0),
+        # Half of the quota for pages: they are gone through in a second, not in half of one.
+        (PANORAMA, 75, {"discover": True, "interval": "500ms"}, 6, 1.0),
         # Thirty jobs with ten requests a second.
         (PANORAMA, 30, {"discover": False, "interval": "1s"}, 10, 3.0),
         # A listing without states, so that each job is looked at as well.
