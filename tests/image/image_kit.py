@@ -76,8 +76,14 @@ def images():
 
 
 def _command(program, *arguments):
-    stores = ("--root", images(), "--runroot", PLACE / "run", "--storage-driver", driver())
+    stores = ("--root", images(), "--runroot", PLACE / "run", *storing())
     return [program, *map(str, stores), *map(str, arguments)]
+
+
+def storing():
+    """Return the options that say so, and leave no mount behind that keeps a folder busy."""
+    more = ["--storage-opt=overlay.skip_mount_home=true"] if driver() == "overlay" else []
+    return [f"--storage-driver={driver()}", *more]
 
 
 def call(program, *arguments, check=True):

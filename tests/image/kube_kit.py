@@ -86,7 +86,7 @@ class Node:
         stores = ("--root", self._directory / "root", "--runroot", self._directory / "run")
         images = f"--storage-opt={image_kit.driver()}.imagestore={image_kit.images()}"
         settings = f"CONTAINERS_CONF={self._directory / 'containers.conf'}"
-        podman = ("podman", *stores, f"--storage-driver={image_kit.driver()}", images)
+        podman = ("podman", *stores, *image_kit.storing(), images)
         return self._entered("env", settings, *podman)
 
     def podman(self, *arguments, check=True):
