@@ -119,6 +119,8 @@ class DaemonEye:
         if self._key is None:
             return await self._resolve()
         longest = SHORT_POLL if before.state is None else LONG_POLL
+        if self._attempts:
+            longest = 0.0  # that it answers again is news as well
         return await self._client.wait(self._key, self._sequence, max(0.001, min(longest, left)))
 
     async def _resolve(self) -> Job | None:
