@@ -296,8 +296,9 @@ async def test_any_number_of_waiters_costs_no_request_to_aws(tmp_path):
     assert [code for code, _ in told] == [0] * 20
     assert all("SUCCEEDED" in out for _, out in told)
     assert quiet >= 6
-    # At the edges of both times one turn of each loop may fall on either side.
-    assert abs(busy - quiet) <= 3
+    # At the edges of both times one turn of each loop may fall on either side; and where twenty
+    # processes have the processors, there may be fewer.
+    assert busy - quiet <= 3
 
 
 async def _requests_within(sim, seconds):
