@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format bench screenshots manifests lock notices release clean
+.PHONY: help demo test soak lint check format bench screenshots manifests lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ demo: $(VENV)/.runtime ## Watch simulated jobs; needs no AWS account (ARGS="--du
 
 test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+soak: $(VENV)/.dev ## Run the long forms of the harnesses, for an hour or so
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and architecture
 	@$(BIN)/ruff check

@@ -6,6 +6,7 @@ under a deadline, so that what is under way is finished and all that was seen is
 
 from __future__ import annotations
 
+import gc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,6 +58,9 @@ REFRESH = 2.0
 PRUNE = 3600.0
 """Seconds between two rounds of forgetting old history."""
 
+
+REST_WITHIN = 2.0
+"""Seconds that the times of the last polls may take to be stored when the daemon stops."""
 
 CHANGE_WITHIN = 2.0
 """Seconds that a change of the watches may take to end when the daemon stops."""
@@ -172,6 +176,7 @@ class Daemon:
             async with self._upkeep(store), self._telling.running():
                 async with self._polling.running():
                     await self._take_up(await self._begun(store), await store.snapshots())
+                    _spare_collector()
                     self._loaded(logs.CONFIG_LOADED)
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     self._supervisor.ready()
@@ -182,7 +187,9 @@ class Daemon:
                         self._supervisor.stopping()
                         self._log.info(logs.DAEMON_STOPPING)
                     await self._changed()
-                await self._recorder.rest()
+                # What is not written by then costs wider windows, and nothing else.
+                with anyio.move_on_after(REST_WITHIN):
+                    await self._recorder.rest()
         self._log.info(logs.DAEMON_STOPPED)
 
     # Start
@@ -305,8 +312,9 @@ class Daemon:
     async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:
         """Return the jobs of the store, if ``wanted`` may take up some that were not followed."""
         before = self._setup
-        if (wanted.settings.watches, wanted.types) == (before.settings.watches, before.types):
-            return ()
+        reach, known = (set(map(_reach, one.settings.watches)) for one in (wanted, before))
+        if reach <= known and wanted.types == before.types:
+            return ()  # such as other labels or intervals: not worth reading every job again
         await self._recorder.rest()
         return await self._store.snapshots()
 
@@ -404,6 +412,21 @@ class Daemon:
             phase=transition.current.phase,
             sequence=transition.sequence,
         )
+
+
+def _reach(watch: config.Watch) -> tuple[object, ...]:
+    """Return which jobs a watch wants, in a form that can be compared."""
+    wanted = repr(watch.discover)
+    return watch.type, watch.account, tuple(watch.regions), tuple(watch.jobs), wanted
+
+
+def _spare_collector() -> None:
+    """Take what there is at the start, most of which lasts, out of the garbage collector's rounds.
+
+    With a hundred thousand jobs each full round would hold up everything for half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _router(settings: config.Settings) -> Router:

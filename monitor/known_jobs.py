@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
 from monitor.standing import FollowedJob
-from monitor.watching import discovers
+from monitor.watching import Claims
 from monitor.web.job_choice import JobsQuery, fits
 from monitor.web.job_facts import facts
 
@@ -44,29 +44,37 @@ def known_jobs(
 
     Only a daemon that runs knows when it looks again and whether it can; here that stays empty.
     """
+    claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
+    for order, watch in enumerate(watches):
+        # One without regions is of a type that has but one.
+        for region in watch.regions or ("",):
+            place = (watch.type, watch.account, region)
+            claims.setdefault(place, Claims()).add(order, watch, watch)
     for snapshot in snapshots:
-        watch = next((each for each in watches if _wants(each, snapshot.job)), None)
+        owner = _first(claims, snapshot.job)
         yield FollowedJob(
             job=snapshot.job,
-            watch=watch.name if watch else "",
-            labels=watch.labels if watch else {},
+            watch=owner.name if owner else "",
+            labels=owner.labels if owner else {},
             snapshot=snapshot,
             interval=0.0,
             looked_at=snapshot.looked_at,
-            next_look_at=None,
+            at=snapshot.looked_at,
+            next_in=None,
             failing=None,
             finished=False,
             blind=False,
         )
 
 
-def _wants(watch: config.Watch, job: model.Job) -> bool:
-    """Whether the watch follows ``job``; one without regions is of a type that has but one."""
-    return (
-        (watch.type, watch.account) == (job.type, job.account)
-        and (not watch.regions or job.region in watch.regions)
-        and (job.id in watch.jobs or discovers(watch, job.id))
-    )
+def _first(
+    claims: Mapping[tuple[str, str, str], Claims[config.Watch]], job: model.Job
+) -> config.Watch | None:
+    """Return the first watch that follows ``job``."""
+    places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
+    found = (place.first(job.id) for place in places if place)
+    wanting = min(filter(None, found), key=lambda one: one[0], default=None)
+    return wanting[1] if wanting else None
 
 
 def chosen(jobs: Iterable[FollowedJob], asked: JobsQuery) -> Sequence[FollowedJob]:

@@ -137,28 +137,36 @@ class Polling:
         return WatchedRegion(watch, region, job_type.interval, source, poller)
 
     def _hand_over(self) -> None:
-        """Give each job that is followed to the watch that it belongs to now, if there is one."""
+        """Give each job that is followed to the watch that it belongs to now, if there is one.
+
+        Nothing may come between, so each job is looked up once: a hundred thousand of them
+        must not hold up the loop for long.
+        """
         self._recorder.keep_only(self._owners.want)
+        kept: set[str] = set()
         for poller in self._pollers.values():
             for tracked in poller.tracked():
                 owner = self._owners.of(tracked.job)
                 if owner is None or owner.poller is not poller:
                     poller.drop(tracked)
-                elif not owner.follows(tracked):
+                    continue
+                kept.add(tracked.job.key)
+                if not owner.follows(tracked):
                     owner.follow(tracked.job)
         for snapshot in self._recorder.snapshots():
-            self._follow(snapshot.job)
+            if snapshot.job.key not in kept:
+                self._follow(snapshot.job, self._owners.of(snapshot.job))
 
     def _adopt(self, known: Iterable[model.Snapshot]) -> None:
         """Go on with jobs of the store, where what is known here is not newer."""
         for snapshot in known:
-            known_here = self._recorder.snapshot(snapshot.job.key) is not None
-            if not known_here and self._owners.want(snapshot.job):
+            owner = self._owners.of(snapshot.job)
+            if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
                 self._recorder.adopt(snapshot)
-                self._follow(snapshot.job)
+                self._follow(snapshot.job, owner)
 
-    def _follow(self, job: model.Job) -> None:
-        owner = self._owners.of(job)
+    @staticmethod
+    def _follow(job: model.Job, owner: WatchedRegion | None) -> None:
         if owner is not None and not owner.poller.follows(job):
             owner.follow(job)
 

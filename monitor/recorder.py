@@ -87,8 +87,8 @@ class Recorder:
         return list(self._snapshots.values())
 
     def adopt(self, snapshot: model.Snapshot) -> None:
-        """Go on from what the store knows of a job."""
-        self._keep(snapshot)
+        """Go on from what the store knows of a job that is wanted."""
+        self._snapshots[snapshot.job.key] = snapshot
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
         """Go on from what the store knows of the sources."""

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from monitor.model import Job, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as one page makes a hundred thousand; nobody changes one
 class FollowedJob:
-    """One job of a watch.
+    """One job of a watch, as it stood at ``at``.
 
     ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is in seconds,
     and what passes between two looks as things stand. ``looked_at`` is when a look at it was
-    last answered, be it that there is no such job; ``None`` if never. ``next_look_at`` is an
-    estimate (now, if it is overdue); ``None`` if there is none, as the job is ``finished``.
-    ``failing`` is why the last look brought nothing. A finished job is neither stuck nor blind.
+    last answered, be it that there is no such job; ``None`` if never. ``next_in`` is an estimate
+    of the seconds until the next (0, if it is overdue); ``None`` if there is none, as the job
+    is ``finished``. ``failing`` is why the last look brought nothing. A finished job is neither
+    stuck nor blind.
     """
 
     job: Job
@@ -34,10 +35,16 @@ class FollowedJob:
     snapshot: Snapshot | None
     interval: float
     looked_at: datetime | None
-    next_look_at: datetime | None
+    at: datetime
+    next_in: float | None
     failing: LookReason | None
     finished: bool
     blind: bool
+
+    @property
+    def next_look_at(self) -> datetime | None:
+        """When it is to be looked at next."""
+        return None if self.next_in is None else self.at + timedelta(seconds=self.next_in)
 
     @property
     def stuck(self) -> bool:
@@ -71,7 +78,8 @@ def standing(
         snapshot=snapshot,
         interval=pace,
         looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
-        next_look_at=None if finished else now + timedelta(seconds=max(0.0, due - monotonic)),
+        at=now,
+        next_in=None if finished else max(0.0, due - monotonic),
         failing=tracked.failing,
         finished=finished,
         blind=blind and not finished,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.agenda import Discovery, Tracked, includes
 from monitor.config import Discover
@@ -10,7 +12,7 @@ from monitor.model import Job
 from monitor.recorder import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from monitor.config import Watch
     from monitor.interfaces import JobType, Source
@@ -35,8 +37,8 @@ class WatchedRegion:
         self, watch: Watch, region: str, interval: float, source: Source, poller: Poller
     ) -> None:
         """``interval`` is in seconds."""
-        self._watch = watch
-        self._named = frozenset(watch.jobs)
+        self.watch = watch
+        """As configured."""
         self._region = region
         self._interval = watch.interval or interval
         self._source = source
@@ -53,23 +55,16 @@ class WatchedRegion:
     @property
     def key(self) -> tuple[str, str]:
         """The watch's name, and the region."""
-        return self._watch.name, self._region
+        return self.watch.name, self._region
 
     @property
     def place(self) -> tuple[str, str, str]:
         """Type, account and region of its jobs."""
-        return self._watch.type, self._watch.account, self._region
+        return self.watch.type, self.watch.account, self._region
 
     def is_of(self, watch: Watch, job_type: JobType) -> bool:
         """Whether it would be just the same, were it made of these now."""
-        return self._watch == watch and self.job_type == job_type
-
-    def wants(self, job: Job) -> bool:
-        """Whether the watch names ``job``, or would discover it."""
-        watch = self._watch
-        if (job.type, job.account, job.region) != (watch.type, watch.account, self._region):
-            return False
-        return job.id in self._named or discovers(watch, job.id)
+        return self.watch == watch and self.job_type == job_type
 
     def follow(self, job: Job) -> None:
         """Look at ``job`` from now on, and as this watch says."""
@@ -81,9 +76,12 @@ class WatchedRegion:
 
     def begin(self) -> None:
         """Look at the jobs that the watch names, and sweep the listing if it discovers more."""
-        for job_id in self._watch.jobs:
-            self.poller.follow(self._track(Job(*self.place, job_id)))
-        discover = _discover(self._watch)
+        for job_id in self.watch.jobs:
+            job = Job(*self.place, job_id)
+            # Most are known already where a large watch is read again.
+            if not self.poller.follows(job):
+                self.poller.follow(self._track(job))
+        discover = _discover(self.watch)
         if discover is not None:
             self._discovery = Discovery(self._source, discover, self._interval, self._track)
             self.poller.discover(self._discovery)
@@ -99,8 +97,8 @@ class WatchedRegion:
             self._source,
             self._following,
             self._interval,
-            self._watch.missing_after,
-            self._watch.blind_after_intervals,
+            self.watch.missing_after,
+            self.watch.blind_after_intervals,
         )
 
 
@@ -109,15 +107,67 @@ class Owners:
 
     def __init__(self, watched: Iterable[WatchedRegion]) -> None:
         """Take the regions in the order of the configuration."""
-        self._places: dict[tuple[str, str, str], list[WatchedRegion]] = {}
-        for each in watched:
-            self._places.setdefault(each.place, []).append(each)
+        self._claims: dict[tuple[str, str, str], Claims[WatchedRegion]] = {}
+        for order, each in enumerate(watched):
+            self._claims.setdefault(each.place, Claims()).add(order, each.watch, each)
 
     def of(self, job: Job) -> WatchedRegion | None:
         """Return the region, if there is one."""
-        found = self._places.get((job.type, job.account, job.region), ())
-        return next((each for each in found if each.wants(job)), None)
+        claims = self._claims.get((job.type, job.account, job.region))
+        found = claims.first(job.id) if claims else None
+        return found[1] if found else None
 
     def want(self, job: Job) -> bool:
         """Whether there is one."""
         return self.of(job) is not None
+
+
+Claimant = TypeVar("Claimant")
+
+
+class Claims(Generic[Claimant]):
+    """Who wants the jobs of one place: those who name a job, and those who discover it.
+
+    A name is looked up, and the globs of all who discover are tried as one expression, so that
+    the cost of a job does not grow with the number of the watches.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._named: dict[str, tuple[int, Claimant]] = {}
+        self._discovering: list[tuple[int, Watch, Claimant]] = []
+        self._globs: re.Pattern[str] | None = None
+
+    def add(self, order: int, watch: Watch, claimant: Claimant) -> None:
+        """Add what ``watch`` wants; to be called by rising ``order``."""
+        for job_id in watch.jobs:
+            self._named.setdefault(job_id, (order, claimant))
+        if watch.discover:
+            self._discovering.append((order, watch, claimant))
+            self._globs = None
+
+    def first(self, job_id: str) -> tuple[int, Claimant] | None:
+        """Return the first that wants a job, with its order."""
+        named = self._named.get(job_id)
+        for order, watch, claimant in self._including(job_id):
+            if named and named[0] < order:
+                break
+            if discovers(watch, job_id):
+                return order, claimant
+        return named
+
+    def _including(self, job_id: str) -> Sequence[tuple[int, Watch, Claimant]]:
+        """Leave out those before the first whose globs include the job."""
+        if not self._discovering:
+            return ()
+        if self._globs is None:
+            self._globs = _one_of(watch for _, watch, _ in self._discovering)
+        found = self._globs.match(job_id)
+        # An alternative is tried before those that stand behind it.
+        return self._discovering[(found.lastindex or 1) - 1 :] if found else ()
+
+
+def _one_of(watches: Iterable[Watch]) -> re.Pattern[str]:
+    """Return an expression whose last group is numbered by the first watch that includes an id."""
+    globs = (discover.include for watch in watches if (discover := _discover(watch)))
+    return re.compile("|".join(f"({'|'.join(map(translate, each))})" for each in globs))

@@ -217,9 +217,11 @@ def _repeated(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[
 def _repeated_jobs(
     index: int, watch: Watch, job_type: JobType, seen: dict[tuple[str, ...], int]
 ) -> Iterator[Finding]:
+    regions = _effective_regions(watch, job_type)
+    own: set[str] = set()
     for number, job in enumerate(watch.jobs):
-        regions = _effective_regions(watch, job_type)
-        twice = watch.jobs.index(job) != number
+        twice = job in own
+        own.add(job)
         firsts = {
             seen.setdefault((watch.type, watch.account, region, job), index) for region in regions
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
 
 import orjson
@@ -158,15 +159,16 @@ def page(
         RefusedError: the cursor is none, or is of another order.
     """
     down = sort.startswith("-")
-    ranked = sorted(((rank(item), item) for item in items), key=lambda one: one[0], reverse=down)
+    ranked = [(rank(item), item) for item in items]
     if cursor is not None:
         last = _after(cursor, sort)
         try:
             ranked = [one for one in ranked if (one[0] < last if down else one[0] > last)]
         except TypeError:
             raise no_cursor() from None
-    found = ranked[:limit]
-    more = len(ranked) > limit
+    # Not sorted whole: a sort of a hundred thousand would hold up the event loop, too.
+    first = (nlargest if down else nsmallest)(limit + 1, ranked, key=lambda one: one[0])
+    found, more = first[:limit], len(first) > limit
     return [item for _, item in found], _cursor(found[-1][0], sort) if more else None
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from monitor.events import timestamp
 from monitor.model import Phase  # noqa: TC001 -- pydantic reads the annotation
 from monitor.routes import matcher
 from monitor.web.asking import Form, Glob, Limit, Text
@@ -105,9 +104,9 @@ def _texts(one: FollowedJob) -> Iterator[str]:
 
 
 def _by_time(read: Callable[[FollowedJob], datetime | None]) -> Callable[[FollowedJob], Any]:
-    def rank(one: FollowedJob) -> tuple[str]:
+    def rank(one: FollowedJob) -> tuple[float]:
         moment = read(one)
-        return (timestamp(moment) if moment else "",)
+        return (moment.timestamp() if moment else 0.0,)
 
     return rank
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -97,11 +98,14 @@ def choose(jobs: Iterable[FollowedJob], selection: Selection, since: datetime) -
     A failure needs somebody if it was seen after ``since``; older ones stand with what ended.
     """
     taken = [job for job in jobs if selection.takes(job)]
-    taken.sort(key=lambda job: (_rank(job, since), -_changed(job), job.job.key))
     pages = max(1, -(-len(taken) // PAGE_SIZE))
     page = min(selection.page, pages)
     start = (page - 1) * PAGE_SIZE
-    return Chosen(taken[start : start + PAGE_SIZE], len(taken), start + 1, page, pages)
+    # Not sorted whole: a sort of a hundred thousand would hold up the event loop, too.
+    first = nsmallest(
+        start + PAGE_SIZE, taken, key=lambda job: (_rank(job, since), -_changed(job), job.job.key)
+    )
+    return Chosen(first[start:], len(taken), start + 1, page, pages)
 
 
 def phase_of(job: FollowedJob) -> Phase:
