@@ -268,8 +268,8 @@ async def test_a_test_event_goes_through_the_real_sink(tmp_path, config):
             '{"ok":false,"error":"channel_not_found"}',
             1,
             (
-                "chat did not take the test event: rejected: http://127.0.0.1 answered 200, but did not"
-                ' take the event: {"ok":false,"error":"channel_not_found"}'
+                "chat did not take the test event: rejected: http://127.0.0.1 answered 200, but did"
+                ' not take the event: {"ok":false,"error":"channel_not_found"}'
             ),
         ),
     ],
