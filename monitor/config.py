@@ -265,7 +265,8 @@ class WebhookSink(SinkSettings):
     url: SecretUrl
     """Where to post; its path may be a secret, so only scheme and host are ever shown."""
     secret_files: list[str] = []
-    """Files with signing secrets (``whsec_…``); all sign, so that keys can be rotated."""
+    """Files with signing secrets (``whsec_…``); all sign, so that keys can be rotated. They are
+    read again when they change, as all files of a webhook are."""
     headers: Annotated[
         dict[str, str],
         PlainSerializer(lambda headers: dict.fromkeys(headers, HIDDEN), when_used="json"),
@@ -282,6 +283,9 @@ class WebhookSink(SinkSettings):
     Jinja template."""
     template_secrets: dict[str, str] = {}
     """Name → file with a value that the template may use as ``secrets.NAME``."""
+    success: str | None = Field(default=None, max_length=1000)
+    """What a reply of 2xx must fulfil to count as a yes: a JMESPath expression over ``status``,
+    ``headers``, ``text`` and ``json``; by default any does, and a ready template has its own."""
     content_type: str | None = None
     """By default that of CloudEvents, and ``application/json`` with a template."""
     tls: Tls = Tls()

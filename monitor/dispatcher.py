@@ -243,7 +243,10 @@ class Dispatcher:
         dies_at = delivery.created_at + self._max_age
         if now >= dies_at or not (error.reason.retryable or self.parked):
             return Settlement(delivery, DeliveryStatus.DEAD, now, error=error.message)
-        delay = pacing.redelivery_delay(delivery.attempts, error.retry_after, self._random)
+        denied = error.reason is SendReason.DENIED
+        delay = pacing.redelivery_delay(
+            delivery.attempts, error.retry_after, self._random, denied=denied
+        )
         due_at = min(now + timedelta(seconds=delay), dies_at)
         return Settlement(delivery, DeliveryStatus.PENDING, now, due_at, error.message)
 

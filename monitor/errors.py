@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from monitor.retry_after import bounded
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -175,7 +177,8 @@ class SendError(MonitorError):
     """A sink did not take an event.
 
     ``message`` is short and carries no secret (no URL path or query, no reply body
-    beyond a cleaned excerpt). ``retry_after`` is in seconds.
+    beyond a cleaned excerpt). ``retry_after`` is in seconds; what is no
+    such number counts as not given.
     """
 
     def __init__(
@@ -185,7 +188,7 @@ class SendError(MonitorError):
         super().__init__(message)
         self.reason = reason
         self.message = message
-        self.retry_after = retry_after
+        self.retry_after = bounded(retry_after)
 
 
 class PartialSendError(MonitorError):

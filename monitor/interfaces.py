@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,6 +112,16 @@ class Sink(Protocol):
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Tell ``events`` (CloudEvents in JSON form); return only when all were taken."""
+        ...
+
+
+@runtime_checkable
+class Replying(Protocol):
+    """A sink whose receiver answers in words; for trying it out."""
+
+    @property
+    def reply(self) -> str:
+        """The start of the last reply, cleaned and without secrets; may be empty."""
         ...
 
 

@@ -312,14 +312,19 @@ def missing_delay(denials: int, missing_after: float, random: Random) -> float:
 
 FIRST_RETRY = 5.0
 LAST_RETRY = 3600.0
+LAST_DENIED_RETRY = 300.0
+"""Seconds: who fixes a token or a policy sees within so long that it was the right one."""
 
 
-def redelivery_delay(attempt: int, retry_after: float | None, random: Random) -> float:
+def redelivery_delay(
+    attempt: int, retry_after: float | None, random: Random, *, denied: bool = False
+) -> float:
     """Return the seconds until a sink that failed is tried again (``attempt`` from 0).
 
     A receiver's own Retry-After is honoured up to an hour.
     """
-    jittered = full_jitter(attempt, FIRST_RETRY, LAST_RETRY, random)
+    longest = LAST_DENIED_RETRY if denied else LAST_RETRY
+    jittered = full_jitter(attempt, FIRST_RETRY, longest, random)
     return max(jittered, min(retry_after or 0, LAST_RETRY))
 
 

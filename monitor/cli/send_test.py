@@ -15,12 +15,14 @@ from monitor import events, examples
 from monitor.cli import late, options, selecting
 from monitor.cli.options import Format
 from monitor.errors import PartialSendError, SendError, SendReason
+from monitor.interfaces import Replying
 from monitor.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
+    from monitor.interfaces import Sink
 
 _MARK = {"test": "true"}
 
@@ -38,13 +40,14 @@ def send_test(
     selecting.require_sink(settings, sink)
     event = _event()
     started = time.monotonic()
-    error = anyio.run(_send, settings, sink, event)
+    error, reply = anyio.run(_send, settings, sink, event)
     told = {
         "sink": sink,
         "event_id": event["id"],
         "taken": error is None,
         "reason": error.reason.value if error else None,
         "error": error.message if error else None,
+        "reply": reply or None,
         "seconds": round(time.monotonic() - started, 3),
     }
     typer.echo(orjson.dumps(told).decode() if output is Format.JSON else _line(told))
@@ -53,7 +56,8 @@ def send_test(
 
 def _line(told: Mapping[str, Any]) -> str:
     if told["taken"]:
-        return f"{told['sink']} took the test event {told['event_id']} in {told['seconds']} s"
+        line = f"{told['sink']} took the test event {told['event_id']} in {told['seconds']} s"
+        return f"{line}; it answered {told['reply']}" if told["reply"] else line
     return f"{told['sink']} did not take the test event: {told['reason']}: {told['error']}"
 
 
@@ -70,16 +74,23 @@ def _event() -> dict[str, Any]:
     }
 
 
-async def _send(settings: Settings, name: str, event: Mapping[str, Any]) -> SendError | None:
-    timeout = settings.sinks[name].timeout
+async def _send(
+    settings: Settings, name: str, event: Mapping[str, Any]
+) -> tuple[SendError | None, str]:
+    """Send once; return what went wrong, and the start of the receiver's reply."""
     async with late.app.open_sink(settings, name) as sink:
-        try:
-            with anyio.fail_after(timeout):
-                await sink.send([event])
-        except SendError as error:
-            return error
-        except PartialSendError as error:
-            return next(iter(error.failures.values()))
-        except TimeoutError:
-            return SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
+        error = await _attempt(sink, event, settings.sinks[name].timeout)
+        return error, sink.reply if isinstance(sink, Replying) else ""
+
+
+async def _attempt(sink: Sink, event: Mapping[str, Any], timeout: float) -> SendError | None:  # noqa: ASYNC109
+    try:
+        with anyio.fail_after(timeout):
+            await sink.send([event])
+    except SendError as error:
+        return error
+    except PartialSendError as error:
+        return next(iter(error.failures.values()))
+    except TimeoutError:
+        return SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
     return None

@@ -44,6 +44,17 @@ _WORDS = (
         ("must be a map", "write `key: value` pairs"),
     ),
 )
+_TEMPLATES = frozenset({"slack", "teams", "pagerduty"})
+"""The templates that come with the program, which are often written as types of sinks."""
+_ALIASES = {"msteams": "teams", "microsoft-teams": "teams", "pager": "pagerduty"}
+_OVER_HTTP = frozenset({
+    "chime", "discord", "gchat", "google-chat", "googlechat", "http", "https", "mattermost",
+    "opsgenie", "rocket.chat", "rocketchat", "telegram", "victorops", "webex", "zulip",
+})  # fmt: skip
+"""Further receivers that a webhook can serve with a template of the user's own."""
+_BY_APPRISE = frozenset({
+    "email", "e-mail", "gotify", "mail", "matrix", "ntfy", "pushover", "signal", "sms", "smtp",
+})  # fmt: skip
 _ABSENT = frozenset({"missing", "union_tag_not_found"})
 _OTHERWISE = ("has a value that cannot be used", "")
 
@@ -222,4 +233,18 @@ def _not_among(spot: Spot, context: dict[str, Any]) -> tuple[str, str]:
     value = node.value if node else None
     if not isinstance(value, str):
         return f"must be one of {', '.join(known)}", ""
-    return f'unknown value "{shown(value)}"', one_of(value, known)
+    remedy = _as_webhook(value) if tag and spot.path[:1] == ("sinks",) else ""
+    return f'unknown value "{shown(value)}"', remedy or one_of(value, known)
+
+
+def _as_webhook(value: str) -> str:
+    """Say how a webhook serves a receiver whose name was written as the type of a sink."""
+    given = value.strip().lower().replace("_", "-").replace(" ", "-")
+    ready = _ALIASES.get(given, given)
+    if ready in _TEMPLATES:
+        return f"write `type: webhook` with `template: {ready}`"
+    if given in {"http", "https"}:
+        return "write `type: webhook`"
+    if given in _OVER_HTTP:
+        return "write `type: webhook` with `template:` a file of your own, or `type: apprise`"
+    return "write `type: apprise`, which knows it" if given in _BY_APPRISE else ""

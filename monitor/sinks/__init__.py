@@ -2,12 +2,14 @@
 
     log.py (output.py)                              lines of JSON
     webhook.py (endpoint.py, addresses.py,          signed HTTP posts
-                signature.py, reply.py, tls.py)
+                signature.py, reply.py,
+                success.py, tls.py)
     apprise.py (threads.py)                         notifications by a library
     plugin.py                                       what installed packages offer
     sns.py, sqs.py (messages.py), eventbridge.py    requests to AWS
                (aws_batch.py, aws_target.py,
                 aws_refusals.py, shortening.py)
+    rotation.py                                     files that change meanwhile
     template.py (template_worker.py, wording.py)    bodies of other forms
     preview.py                                      what would be sent
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from monitor import config, errors
@@ -30,6 +33,7 @@ from monitor.sinks import (
     log,
     plugin,
     preview,
+    rotation,
     sns,
     sqs,
     webhook,
@@ -38,6 +42,7 @@ from monitor.sinks.aws_batch import AwsSink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from monitor import interfaces
     from monitor.aws.clients import Clients
@@ -90,8 +95,9 @@ async def open_sink(
     now: Callable[[], datetime] = _utc,
     clients: Clients | None = None,
 ) -> AsyncIterator[interfaces.Sink]:
-    """Build a sink, and release what it holds at the end; secrets are read here, once.
+    """Build a sink, and release what it holds at the end.
 
+    Files that the settings name are read here, and again when they change.
     A sink in AWS needs ``clients``, and leaves it to their owner to close them.
 
     Raises:
@@ -101,14 +107,15 @@ async def open_sink(
         case config.LogSink():
             yield await asyncio.to_thread(log.open_log, name, settings)
         case config.WebhookSink():
-            target = await asyncio.to_thread(endpoint.load, name, settings)
-            async with webhook.open_webhook(target, now) as sink:
+            load = partial(endpoint.load, name, settings)
+            opener = partial(webhook.open_webhook, now=now)
+            async with rotation.open_rotating(name, files(settings), load, opener) as sink:
                 yield sink
         case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
             yield _aws_sink(aws_target.load(name, settings), clients, now)
         case config.AppriseSink():
-            notification = await asyncio.to_thread(apprise.load, name, settings)
-            async with aclosing(apprise.Apprise(notification)) as sink:
+            reread = partial(apprise.load, name, settings)
+            async with rotation.open_rotating(name, files(settings), reread, _apprise) as sink:
                 yield sink
         case config.PluginSink():
             async with plugin.open_plugin(name, settings) as sink:
@@ -141,6 +148,10 @@ def previews(
 
 
 _FORMS = {"sns": sns.form, "sqs": sqs.form, "events": eventbridge.form}
+
+
+def _apprise(target: apprise.Notification) -> AbstractAsyncContextManager[apprise.Apprise]:
+    return aclosing(apprise.Apprise(target))
 
 
 def _aws_sink(

@@ -2,7 +2,8 @@
 
 Facts: the special-purpose address registries of IANA (RFC 6890 and its updates), written out
 because what ``ipaddress`` calls global differs between patch releases of Python; RFC 4291
-(mapped), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP).
+(mapped), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 5969 (6rd), RFC 4380 (Teredo),
+RFC 5214 (ISATAP).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _METADATA = frozenset(
             "168.63.129.16",  # Azure
             "192.0.0.192",  # Oracle Cloud
             "169.254.42.42",  # Scaleway
+            "169.254.0.23",  # Tencent Cloud
             "fd00:42::42",
             "fd20:ce::254",  # Google Cloud
             "fe80::a9fe:a9fe",  # OpenStack
@@ -78,6 +80,10 @@ _CARRIERS = (
 )
 # The only two forms that stand for nothing but the IPv4 address that they carry.
 _TRANSPARENT = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+_WHOLE = (96, 80, 64, 0)
+"""Bits to the right of an IPv4 address that is in one piece: after a prefix of 0, 16, 32 or 96."""
+_SPLIT = (24, 16, 8, 0)
+"""Bits of it that stand before bit 64: after a prefix of 40, 48, 56 or 64."""
 _ISATAP = (0x00005EFE, 0x02005EFE)
 _LOW_32 = 0xFFFFFFFF
 
@@ -91,7 +97,7 @@ def refusal(address: str, allowed: Iterable[Network] = ()) -> str | None:
         ValueError: it is no numeric address.
     """
     given = ip_address(address)
-    if not _METADATA.isdisjoint((_unscoped(given), *_carried(given))):
+    if not _METADATA.isdisjoint((_unscoped(given), *_carried(given), *_embedded(given))):
         return "a metadata service, which is never permitted"
     plain = _plain(given)
     if _is_public(plain) or any(form in net for form in (given, plain) for net in allowed):
@@ -134,6 +140,25 @@ def _carried(address: Address) -> Iterator[IPv4Address]:
         yield IPv4Address(~number & _LOW_32)
     if number >> 32 & _LOW_32 in _ISATAP:
         yield IPv4Address(number & _LOW_32)
+
+
+def _embedded(address: Address) -> Iterator[IPv4Address]:
+    """Yield the IPv4 addresses that any translator or tunnel could read from an IPv6 one.
+
+    A network may have a NAT64 or 6rd prefix of its own, of any length that RFC 6052 names, and
+    nothing tells which. So all places are read. That an address which carries none looks like
+    a metadata service at one of them by chance has odds of one to tens of millions.
+    """
+    if isinstance(address, IPv4Address):
+        return
+    number = int(address)
+    for shift in _WHOLE:
+        yield IPv4Address(number >> shift & _LOW_32)
+    for above in _SPLIT:
+        # Bits 64 to 71 are no part of the address, and split it.
+        high = number >> 64 & ((1 << above) - 1)
+        low = number >> (24 + above) & ((1 << (32 - above)) - 1)
+        yield IPv4Address(high << (32 - above) | low)
 
 
 def _is_public(address: Address) -> bool:

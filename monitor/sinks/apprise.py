@@ -76,7 +76,7 @@ class Apprise:
             return False
 
 
-def load(name: str, settings: AppriseSink) -> Notification:
+def load(name: str, settings: AppriseSink, _before: Notification | None = None) -> Notification:
     """Read the files that ``settings`` name, and try the templates.
 
     Blocks on the file system.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from yarl import URL
 
 from monitor.errors import ConfigurationError
-from monitor.sinks import addresses, signature, template, tls
+from monitor.sinks import addresses, signature, success, template, tls
 from monitor.sinks.reading import Reader
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Endpoint:
     content_type: str
     template: template.Source | None
     template_secrets: Mapping[str, str] = field(repr=False)
+    success: success.Success | None
+    """What a reply of 2xx must fulfil, if anything."""
     context: ssl.SSLContext
     server_name: str | None
     proxy: Proxy | None
@@ -63,10 +65,11 @@ class Proxy:
     """As ``user:password``."""
 
 
-def load(name: str, settings: WebhookSink) -> Endpoint:
+def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> Endpoint:
     """Read the files that ``settings`` name, and check everything.
 
-    Blocks on the file system, and for a template on the process that tries it.
+    Blocks on the file system, and for a template on the process that tries it: not for the one
+    of ``before``, which is what the same settings came to earlier.
 
     Raises:
         ConfigurationError: with every problem found.
@@ -79,7 +82,8 @@ def load(name: str, settings: WebhookSink) -> Endpoint:
     keys = reader.keys(settings.secret_files)
     content_type = reader.content_type(settings)
     secrets = reader.template_secrets(settings)
-    source = reader.template(settings, content_type)
+    source = reader.template(settings, content_type, before.template if before else None)
+    condition = reader.success(settings)
     proxy = reader.proxy(settings, allowed)
     context = tls.context(settings.tls, files)
     if files.problems or context is None:
@@ -94,6 +98,7 @@ def load(name: str, settings: WebhookSink) -> Endpoint:
         content_type,
         source,
         secrets,
+        condition,
         context,
         settings.tls.server_name,
         proxy,
@@ -208,18 +213,31 @@ class _Reader:
             if (value := self._file(f"template_secrets.{name}", path))
         }
 
-    def template(self, settings: WebhookSink, content_type: str) -> template.Source | None:
+    def template(
+        self, settings: WebhookSink, content_type: str, tried: template.Source | None
+    ) -> template.Source | None:
         if settings.template is None:
             return None
         try:
             source = template.read(settings.template, content_type)
-            template.try_out(source, settings.template_secrets)
+            if source != tried:
+                template.try_out(source, settings.template_secrets)
         except template.TemplateError as error:
             where = f"{settings.template}:{error.line}" if error.line else settings.template
             remedy = _REMEDIES.get(settings.template, "")
             self._problem("template", f"{where}: {error.message}", remedy)
             return None
         return source
+
+    def success(self, settings: WebhookSink) -> success.Success | None:
+        given = settings.success
+        if given is None:
+            given = success.READY.get(settings.template or "")
+        try:
+            return None if given is None else success.compiled(given)
+        except success.SuccessError as error:
+            self._problem("success", error.message, error.remedy)
+            return None
 
     def proxy(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> Proxy | None:
         if settings.proxy is None:

@@ -31,6 +31,7 @@ _IDLE = 4.0
 """Seconds that a connection is kept: less than common servers do (5), so that a POST, which
 HTTP forbids to repeat blindly, does not run into their closing it."""
 
+_PROXY_DENIES = 407
 _CAUSES = {
     aiohttp.ClientConnectorCertificateError: "its certificate cannot be trusted",
     aiohttp.ClientConnectorDNSError: "its name cannot be resolved",
@@ -86,6 +87,8 @@ class Webhook:
         self._secrets = _secrets(target)
         self._proxy_headers = _proxy_headers(target)
         self._renderer: Renderer | None = None
+        self.reply = ""
+        """The status and the start of the last reply, cleaned."""
         if target.template:
             self._renderer = Renderer(target.template, target.template_secrets)
 
@@ -120,7 +123,8 @@ class Webhook:
         except (aiohttp.ClientError, OSError) as error:
             return _unreachable(origin, error)
         secrets = (*self._secrets, sent.get("webhook-signature", ""))
-        return reply.failure(origin, answer, self._now(), secrets)
+        self.reply = reply.summary(answer, secrets)
+        return reply.failure(origin, answer, self._now(), secrets, self._target.success)
 
     async def _body(self, event: Mapping[str, Any]) -> bytes:
         if self._renderer is None:
@@ -158,7 +162,7 @@ class Webhook:
                 raise _HastyReplyError
             if not response.content.at_eof():
                 response.close()
-            return reply.Reply(response.status, response.headers.get("Retry-After"), start)
+            return reply.Reply(response.status, _lowered(response.headers), start)
 
 
 def headers(target: Endpoint, event_id: str, seconds: int, body: bytes) -> dict[str, str]:
@@ -218,6 +222,15 @@ async def _read(stream: aiohttp.StreamReader) -> bytes:
     return bytes(data)
 
 
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers by their lower-case names; of one that comes several times, all values."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        lowered = name.lower()
+        found[lowered] = f"{found[lowered]}, {value}" if lowered in found else value
+    return found
+
+
 def _proxy_headers(target: Endpoint) -> dict[str, str] | None:
     """Return what goes to the proxy alone; aiohttp turns it into ``Proxy-Authorization``."""
     if target.proxy is None or target.proxy.credentials is None:
@@ -241,6 +254,9 @@ def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError
     if isinstance(cause, _ForbiddenAddressError):
         message = f"{origin} leads to {cause}"
         return SendError(SendReason.FORBIDDEN_ADDRESS, message)
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == _PROXY_DENIES:
+        message = f"{origin}: the proxy asks for other credentials (407)"
+        return SendError(SendReason.DENIED, message)
     return SendError(SendReason.CONNECTION, f"{origin}: {_cause(error, cause)}")
 
 

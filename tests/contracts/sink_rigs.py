@@ -43,7 +43,8 @@ STATUSES = {
     503: Outcome.RETRY,
     301: Outcome.DEAD,
     400: Outcome.DEAD,
-    401: Outcome.DEAD,
+    401: Outcome.RETRY,
+    403: Outcome.RETRY,
     404: Outcome.DEAD,
     410: Outcome.PARK,
 }
@@ -62,6 +63,7 @@ def slack_rig(tmp_path):
         form=lambda event: {"webhook-id": event["id"], "text": _slack_text(event)},
         key="webhook-id",
         timeout="2500ms",
+        yes=b"ok",
         template="slack",
     )
 
@@ -76,13 +78,13 @@ def _slack_text(event):
 
 
 @asynccontextmanager
-async def _hook(tmp_path, *, read, form, key="id", **settings):
+async def _hook(tmp_path, *, read, form, key="id", yes=b"", **settings):
     (tmp_path / "key").write_text(SECRET)
     (tmp_path / "header").write_text(f"Bearer {PLANTED[3]}\n")
 
     async def take(writer, request):
         taken.append(read(request))
-        await replying()(writer, request)
+        await replying(200, yes)(writer, request)
 
     async def echo(writer, request):
         text = f"{request.line}\n{request.headers}".encode()

@@ -1,6 +1,7 @@
 """The commands on the outbox, as processes of their own, on a store that nobody else uses."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from monitor.model import Parking
 from monitor.stores.sql import open_store
 from tests.acceptance.program import run
+from tests.contracts.sink_kit import receiving, replying
 from tests.contracts.store_examples import SettableClock, dead, delivered, entry
 
 pytestmark = pytest.mark.timeout(120)
@@ -252,6 +254,36 @@ async def test_a_test_event_goes_through_the_real_sink(tmp_path, config):
     assert event["id"] == told["event_id"]
     assert event["data"]["job"]["labels"] == {"test": "true"}
     assert not (tmp_path / "state.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "line"),
+    [
+        (
+            '{"ok": true}',
+            0,
+            r'chat took the test event \S+ in \S+ s; it answered 200: {"ok": true}',
+        ),
+        (
+            '{"ok":false,"error":"channel_not_found"}',
+            1,
+            (
+                "chat did not take the test event: rejected: http://127.0.0.1 answered 200, but did"
+                ' not take the event: {"ok":false,"error":"channel_not_found"}'
+            ),
+        ),
+    ],
+)
+async def test_a_test_event_shows_the_start_of_the_reply(tmp_path, reply, code, line):
+    async with receiving(replying(200, reply.encode())) as receiver:
+        sink = {"type": "webhook", "url": receiver.url, "success": "json.ok"}
+        more = {"allow_http": True, "allow_networks": ["127.0.0.0/8"]}
+        path = tmp_path / "chat.yaml"
+        path.write_text(json.dumps({"sinks": {"chat": sink | more}}))
+        told = await run("send-test", "chat", "-c", path, directory=tmp_path)
+    assert told[0] == code
+    assert re.fullmatch(line.replace("{", r"\{") if code == 0 else re.escape(line), told[1].strip())
+    assert len(receiver.requests) == 1
 
 
 async def test_a_test_event_that_is_not_taken_is_exit_code_1(tmp_path, config):

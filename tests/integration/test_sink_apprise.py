@@ -125,3 +125,17 @@ def test_without_the_library_it_is_said_how_to_install_it(tmp_path, monkeypatch)
         "sinks.ops.type: needs the package apprise "
         "(install it with: pip install 'aws-job-monitor[apprise]')"
     )
+
+
+async def test_a_url_that_changes_is_used_for_the_next_notification(notifying, tmp_path):
+    async with (
+        receiving() as old,
+        receiving() as new,
+        sinks.open_sink("ops", notifying(old.port)) as sink,
+    ):
+        await sink.send([event()])
+        (tmp_path / "url").write_text("")  # half written
+        await sink.send([event()])
+        (tmp_path / "url").write_text(f"json://127.0.0.1:{new.port}/planted-path")
+        await sink.send([event()])
+    assert (len(old.requests), len(new.requests)) == (2, 1)

@@ -111,7 +111,15 @@ async def test_a_plain_receiver_is_asked_for_by_its_whole_url(tmp_path):
     assert "authorization" not in proxy.requests[0].headers
 
 
-@pytest.mark.parametrize("status", [403, 407, 502])
+async def test_a_proxy_that_asks_for_other_credentials_denies():
+    async with proxying(status=407) as proxy:
+        error = await outcome(webhook("https://hooks.invalid/planted", proxy=proxy.url))
+    assert error.reason is SendReason.DENIED
+    told = "https://hooks.invalid: the proxy asks for other credentials (407)"
+    assert error.message == told
+
+
+@pytest.mark.parametrize("status", [403, 502])
 async def test_a_refusal_by_the_proxy_is_tried_again(status):
     async with proxying(status=status) as proxy:
         error = await outcome(webhook("https://hooks.invalid/planted", proxy=proxy.url))

@@ -10,6 +10,7 @@ import standardwebhooks
 
 from monitor import config, sinks
 from monitor.errors import SendError, SendReason
+from monitor.sinks.rotation import Rotating
 from monitor.sinks.webhook import Webhook
 from tests.contracts.sink_kit import event, receiving, replying, webhook
 
@@ -138,9 +139,10 @@ async def test_the_process_that_renders_is_gone_with_the_sink(templated):
         settings = templated(receiver.url, "1")
         async with sinks.open_sink("ops", settings) as sink:
             await sink.send([event()])
-            assert isinstance(sink, Webhook)
-            assert sink._renderer
-            process = sink._renderer._process
+            assert isinstance(sink, Rotating)
+            assert isinstance(sink.current, Webhook)
+            assert sink.current._renderer
+            process = sink.current._renderer._process
             assert process
             assert process.returncode is None
         assert process.returncode is not None

@@ -37,6 +37,38 @@ async def test_a_sink_that_refuses_everybody_is_parked_and_nothing_dies(tmp_path
         assert (name, reason) == ("ops", f"refused {WIDESPREAD} jobs in a row, at last: 403")
 
 
+async def test_a_sink_that_denies_everybody_is_probed_and_resumes_by_itself(tmp_path):
+    async with delivering(tmp_path) as d:
+        denied = SendError(SendReason.DENIED, "401")
+        sink = ScriptedSink(failing(denied))
+        await _jobs(d, 20, "PENDING", "FAILED")
+        dispatcher = d.dispatcher(sink)
+        async with running(dispatcher):
+            await anyio.sleep(DAY / 2)
+            assert not dispatcher.parked
+            assert await d.statuses() == {"pending": 40}
+            probes = len(sink.attempts)
+            assert DAY / 2 / 60 < probes < 3 * DAY / 2 / 60
+            sink.behave = failing(denied, "nobody")
+            await until(lambda: len(sink.taken) == 40, within=65)
+        for number in range(20):
+            mine = [about(e)[1] for e in sink.taken if e["subject"] == f"j-{number:03}"]
+            assert mine == ["PENDING", "FAILED"]
+
+
+async def test_a_few_jobs_that_are_denied_come_within_minutes_of_the_right_token(tmp_path):
+    async with delivering(tmp_path) as d:
+        denied = SendError(SendReason.DENIED, "403")
+        sink = ScriptedSink(failing(denied))
+        await _jobs(d, 2)
+        async with running(d.dispatcher(sink)):
+            await anyio.sleep(DAY)
+            assert await d.statuses() == {"pending": 2}
+            sink.behave = failing(denied, "nobody")
+            await until(lambda: len(sink.taken) == 2, within=301)
+        assert await d.statuses() == {"delivered": 2}
+
+
 async def test_a_resumed_sink_gets_all_that_it_refused_in_order(tmp_path):
     async with delivering(tmp_path) as d:
         sink = ScriptedSink(failing(NO))

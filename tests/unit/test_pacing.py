@@ -122,6 +122,12 @@ def test_redelivery_goes_from_five_seconds_to_an_hour(attempt, longest):
     assert pacing.redelivery_delay(attempt, None, MOST) == longest
 
 
+def test_who_denies_is_tried_every_five_minutes_at_least():
+    assert pacing.redelivery_delay(0, None, MOST, denied=True) == 5
+    assert pacing.redelivery_delay(30, None, MOST, denied=True) == 300
+    assert pacing.redelivery_delay(30, 1e9, MOST, denied=True) == 3600
+
+
 def test_redelivery_honours_the_receiver_for_up_to_an_hour():
     assert pacing.redelivery_delay(0, 120, MOST) == 120
     assert pacing.redelivery_delay(0, 1e9, MOST) == 3600

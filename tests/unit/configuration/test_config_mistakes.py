@@ -70,6 +70,18 @@ MISTAKES = [
     ("sinks: {a: {}}", f"F:1: sinks.a: has no `type` (add `type:` {' or '.join(KINDS)})"),
     ("sinks: {a: {type: webhok}}",
      'F:1: sinks.a.type: unknown value "webhok" (did you mean "webhook"?)'),
+    ("sinks: {a: {type: slack}}",
+     'F:1: sinks.a.type: unknown value "slack" (write `type: webhook` with `template: slack`)'),
+    ("sinks: {a: {type: MSTeams}}",
+     'F:1: sinks.a.type: unknown value "MSTeams" (write `type: webhook` with `template: teams`)'),
+    ("sinks: {a: {type: PagerDuty}}",
+     ('F:1: sinks.a.type: unknown value "PagerDuty"'
+     " (write `type: webhook` with `template: pagerduty`)")),
+    ("sinks: {a: {type: discord}}",
+     ('F:1: sinks.a.type: unknown value "discord"'
+     " (write `type: webhook` with `template:` a file of your own, or `type: apprise`)")),
+    ("sinks: {a: {type: email}}",
+     'F:1: sinks.a.type: unknown value "email" (write `type: apprise`, which knows it)'),
     ("sinks: {a: {type: 5}}", f"F:1: sinks.a.type: must be one of {', '.join(KINDS)}"),
     ("sinks: {a: {type: webhook}}", "F:1: sinks.a.url: is missing (add `url: …`)"),
     ("sinks: {a: {type: log, url: x}}",

@@ -110,6 +110,13 @@ METADATA = [
     "2001:0:808:808:0:0:5601:5601",  # Teredo, the client
     "2606:4700::5efe:a9fe:a9fe",
     "fd00::200:5efe:169.254.169.254",
+    "169.254.0.23",
+    "64:ff9b:1:a9fe:a9:fe00::",  # NAT64 of a site, as /48
+    "64:ff9b:1:12a9:fe:a9fe::",  # as /56
+    "64:ff9b:1:1234:a9:fea9:fe00:0",  # as /64
+    "2001:db8:a9fe:a9fe::",  # of an operator, as /32, and 6rd
+    "2a05:d018:a9:fea9:fe::",  # as /40
+    "2a05:d018:1::6464:64c8",  # as /96
 ]
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -130,6 +137,19 @@ def test_a_reserved_address_may_be_reached_only_where_it_is_opened(address):
 def test_a_metadata_service_is_never_reached(address):
     assert refusal(address) == "a metadata service, which is never permitted"
     assert refusal(address, EVERYWHERE) == "a metadata service, which is never permitted"
+
+
+@given(st.sampled_from([m for m in METADATA if ":" not in m]), st.integers(0, 2**128 - 1))
+def test_no_translation_reaches_a_metadata_service(metadata, around):
+    """Embed the address after each prefix length of RFC 6052, whatever stands around it."""
+    bits = f"{int(ip_address(metadata)):032b}"
+    for length in (32, 40, 48, 56, 64, 96):
+        text = list(f"{around:0128b}")
+        places = [n for n in range(length, 128) if length == 96 or not 64 <= n < 72][:32]
+        for place, bit in zip(places, bits, strict=True):
+            text[place] = bit
+        address = str(IPv6Address(int("".join(text), 2)))
+        assert "metadata" in (refusal(address, EVERYWHERE) or "")
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3"])

@@ -1,0 +1,52 @@
+"""Read a ``Retry-After`` header, whatever a server wrote into it."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+LONGEST = 366 * 86400.0
+"""Seconds: no server asks for more than a year and means it."""
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LONGEST_DATE = 64
+"""Characters: the longest form of a date has fewer."""
+
+
+def seconds(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that ``value`` (seconds, or a date) asks to wait.
+
+    Never negative, at most a year, and ``None`` where the value is missing or makes no sense.
+    Raises nothing.
+    """
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), LONGEST)
+    return _until(text, now) if 0 < len(text) <= _LONGEST_DATE else None
+
+
+def bounded(value: object) -> float | None:
+    """Return a wait in seconds that other code computed, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if math.isnan(value) or value < 0:
+        return None
+    return float(min(value, LONGEST))
+
+
+def _until(text: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        wait = (moment - now).total_seconds()
+    except (ValueError, TypeError, ArithmeticError, LookupError):
+        # The parser of the standard library raises more than it documents, for years and
+        # offsets that no clock has.
+        return None
+    return min(max(wait, 0.0), LONGEST)
