@@ -377,7 +377,7 @@ class Daemon:
 
     async def _prune(self, store: Store) -> None:
         while True:
-            await store.prune(self._clock.now() - timedelta(seconds=self.settings.retention))
+            await store.prune(store.own_time() - timedelta(seconds=self.settings.retention))
             with anyio.move_on_after(PRUNE):
                 await self._retention_changed.wait()
             self._retention_changed = anyio.Event()

@@ -228,7 +228,8 @@ class Delivery:
 
     ``event`` is the CloudEvent as it will be sent; ``key`` is the key of the job
     (or source) it is about, within which order is kept. ``attempts`` counts
-    the attempts so far, all of which failed.
+    the attempts so far, all of which failed. Both times are the store's own, which no wall
+    clock moves.
     """
 
     id: int
@@ -275,7 +276,8 @@ class StoredDelivery:
 class Settlement:
     """What became of one attempt to deliver.
 
-    ``due_at`` is set where the delivery stays pending. ``error`` is a short text
+    ``at`` is by the wall clock. ``due_at``, in the store's own time, is set where the delivery
+    stays pending. ``error`` is a short text
     without secrets. What is given up without having been tried is not ``attempted``.
     """
 
@@ -307,7 +309,11 @@ class AddedWatch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much one sink still has to tell, and since when the oldest of it has waited."""
+    """How much one sink still has to tell, and since when the oldest of it has waited.
+
+    ``oldest_at`` is as long ago as a daemon has tried, and never in the future: a wall clock that
+    was set moves it along.
+    """
 
     sink: str
     pending: int

@@ -411,11 +411,12 @@ async def test_deliveries_are_listed_newest_first_by_sink_and_status(opened):
 # --- retention
 
 
-async def test_settled_history_is_forgotten_and_nothing_else(opened):
+async def test_settled_history_is_forgotten_and_nothing_else(opened, clock):
     async with opened() as store:
         for sequence in range(1, 6):
             await store.record(entry(1, sequence, sinks=("a", "b")))
         for sequence, at in ((1, T0), (2, T0), (3, T0 + 9 * SECOND)):
+            clock.time = at
             await store.settle(delivered(await _only(store, "a"), at))
             if sequence != 2:
                 await store.settle(dead(await _only(store, "b"), at))
