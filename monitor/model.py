@@ -135,7 +135,9 @@ class Snapshot:
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
     the last look that saw this state was *asked*: the state was true at that time
     or later. ``changed_at`` is when the present state was first seen, ``ended_at``
-    when the job was first seen in a terminal phase.
+    when the job was first seen in a terminal phase. These are for people; ``own_changed``
+    and ``own_ended`` are the same in the store's own time, by which it is decided whether a
+    job is stuck or has ended for long enough. They are ``None`` where an earlier version saw it.
     """
 
     job: Job
@@ -154,6 +156,8 @@ class Snapshot:
     ended_at: datetime | None = None
     missing: bool = False
     stuck: bool = False
+    own_changed: datetime | None = None
+    own_ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ whole of ``max_age`` in which somebody really tries. Pauses between attempts are
 far as the wall clock says that one has passed between two runs, it need not be waited for, since an
 attempt that comes early harms nothing.
 
-The time since a commit is lost in a crash; ``KEPT_EVERY`` bounds it.
+The time since the last commit is lost in a crash; the daemon commits every few minutes.
 
 Own time is a moment only so that it can be kept and compared like others: where it begins has no
 meaning, and for people it must be translated by ``as_wall``.
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from monitor.interfaces import Clock
-
-KEPT_EVERY = 300.0
-"""Seconds after which own time is written down though nothing else is."""
 
 _READ = sa.select(ledger.c.own_began, ledger.c.own_time, ledger.c.wall_time)
 _BEGIN = sa.update(ledger).values(

@@ -63,6 +63,8 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "changed_at": _time,
     "looked_at": _time,
     "ended_at": _time,
+    "own_changed": _time,
+    "own_ended": _time,
 }
 
 

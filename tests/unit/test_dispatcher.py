@@ -87,7 +87,8 @@ class Delivering:
     async def change(self, job_id="a", *states):
         """Record one transition of the job for each state."""
         for state in states or ["PENDING"]:
-            seen = observation(state, of=job(job_id), asked=self.clock.monotonic())
+            asked = self.clock.monotonic() + self.clock.jump
+            seen = observation(state, of=job(job_id), asked=asked)
             await self.recorder.observe(seen, following())
 
     async def statuses(self):
@@ -100,8 +101,10 @@ class Delivering:
 
 
 @asynccontextmanager
-async def delivering(directory, *sinks):
+async def delivering(directory, *sinks, jump=0.0):
+    """Open the store, as after a start, with a wall clock that is ``jump`` seconds ahead."""
     clock = VirtualClock()
+    clock.jump = jump
     async with ledger(directory, clock) as store:
         with anyio.fail_after(30 * DAY):
             yield Delivering(store, clock, list(sinks or ["ops"]))
