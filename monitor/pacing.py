@@ -182,7 +182,9 @@ class Quota:
     def throttled(self, now: float, retry_after: float | None) -> bool:
         """Slow down; return whether the rate was lowered by this answer."""
         if retry_after:
-            self._blocked_until = max(self._blocked_until, now + retry_after)
+            # It may have come as a date, and the wall clock be wrong.
+            until = now + min(retry_after, LAST_RETRY)
+            self._blocked_until = max(self._blocked_until, until)
         if now - self._lowered_at < max(1.0, 1 / self._rate):
             return False
         self._refill(now)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,14 @@ AT_ONCE, NOT_IN_TIME = 130, 74
 LONGEST_STOP = 9.5
 """Seconds after the first signal in which all must have ended, so that 10 s hold for the whole."""
 
-LONGEST_LEAVING = 2.0
+LONGEST_LEAVING = 3.0
 """Seconds for which threads may go on once everything is closed: none of them does any harm."""
 
 _PROBE = 0.3
 """Seconds in which an event loop that is not blocked answers."""
+
+_INNERMOST = 3
+"""Functions of ours, from the innermost on, among whose values the file is that they wait for."""
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _PACKAGE = __name__.partition(".")[0]
@@ -51,7 +55,7 @@ class Receiver:
     def __init__(self) -> None:
         """Receive nothing yet."""
         self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)  # noqa: FBT003 -- its own form
+        os.set_blocking(self._writer, False)
         self._lock = threading.Lock()
         self._stop_by: float | None = None
         self._left_by: float | None = None
@@ -131,14 +135,17 @@ class Receiver:
     def _culprit(self) -> str:
         """Name what has not ended, as far as can be seen from outside."""
         frames = sys._current_frames()  # noqa: SLF001 -- the only way to see another thread's
-        for thread in _lingering():
-            if path := _path_in(frames.get(thread.ident or 0)):
+        main = frames.get(threading.main_thread().ident or 0)
+        blocked = [main] if self._is_blocked() else []
+        for frame in (*blocked, *(frames.get(each.ident or 0) for each in _lingering())):
+            if path := _path_in(frame):
                 return f"{path}, which does not answer"
-        if self._is_blocked():
-            return f"the event loop, which is blocked in {_place(frames)}"
+        if blocked:
+            return f"{_place(main)}, which blocks all else"
         return "what does not answer, such as the store"
 
     def _is_blocked(self) -> bool:
+        """Whether the main thread does not even run its event loop, or has none yet."""
         if self._loop is None or self._loop.is_closed():
             return self._loop is None
         answered = threading.Event()
@@ -208,19 +215,16 @@ def _own_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _path_in(frame: FrameType | None) -> Path | None:
-    """Return the path that the innermost function of ours works on."""
-    for own in _own_frames(frame):
+    """Return the path that the innermost functions of ours work on."""
+    for own in islice(_own_frames(frame), _INNERMOST):
         for value in own.f_locals.values():
             if isinstance(value, Path):
                 return value
     return None
 
 
-def _place(frames: Mapping[int, FrameType]) -> str:
-    main = frames.get(threading.main_thread().ident or 0)
-    if path := _path_in(main):
-        return str(path)
-    own = next(_own_frames(main), None)
+def _place(frame: FrameType | None) -> str:
+    own = next(_own_frames(frame), None)
     return f"{own.f_globals['__name__']}.{own.f_code.co_name}" if own else "another's code"
 
 

@@ -19,10 +19,28 @@ from tests.acceptance.test_daemon_stop import IN_TIME
 pytestmark = pytest.mark.timeout(120)
 
 
-
 def _replace_by_pipe(path):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
+
+
+@contextmanager
+def _reading(pipe):
+    """Yield what says whether somebody has begun to read a pipe; nothing is ever written."""
+    writers = []
+
+    def has_begun():
+        try:
+            writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody reads
+            return False
+        return True
+
+    try:
+        yield has_begun
+    finally:
+        for writer in writers:
+            os.close(writer)
 
 
 async def test_it_ends_while_its_configuration_is_a_pipe_that_nobody_writes(tmp_path):
@@ -33,8 +51,9 @@ async def test_it_ends_while_its_configuration_is_a_pipe_that_nobody_writes(tmp_
             await until(lambda: ledger.transitions(tmp_path / "state.db"))
             _replace_by_pipe(config)
             program.process.send_signal(SIGHUP)
-            await anyio.sleep(0.5)  # reading has begun by then, which nobody can see from outside
-            code, took = await program.stop(SIGTERM)
+            with _reading(config) as has_begun:
+                await until(has_begun)
+                code, took = await program.stop(SIGTERM)
     assert took < IN_TIME
     assert code == 74
     assert "daemon.stopped" in program.err
@@ -53,8 +72,9 @@ async def test_it_ends_while_a_file_of_job_types_never_answers(tmp_path):
             await program.started()
             _replace_by_pipe(types / "acme.yaml")
             program.process.send_signal(SIGHUP)
-            await anyio.sleep(0.5)  # see above
-            code, took = await program.stop(SIGTERM)
+            with _reading(types / "acme.yaml") as has_begun:
+                await until(lambda: has_begun() or "config.refused" in program.err)
+                code, took = await program.stop(SIGTERM)
     assert took < IN_TIME
     # A type may also be refused at once, as it is no regular file; then nothing hangs.
     assert code == (0 if "config.refused" in program.err else 74)
@@ -93,8 +113,8 @@ async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
                 env=environment(),
             )
             try:
-                await until(lambda: (tmp_path / "state.db-wal").exists())
-                await until(lambda: _waits_for_pipe(process.pid))
+                await until((tmp_path / "state.db-wal").exists)
+                await anyio.sleep(1)  # its first line comes now, or else one when it stops
                 began = time.monotonic()
                 for _ in range(signals):
                     process.send_signal(SIGTERM)
@@ -106,9 +126,3 @@ async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
                     process.kill()
                     await process.wait()
     assert (code, time.monotonic() - began < 5) == ((74, False), (130, True))[signals - 1]
-
-
-def _waits_for_pipe(pid):
-    """Whether the main thread is in write(2) to its output; the file is Linux' own."""
-    with open(f"/proc/{pid}/wchan") as file:
-        return "pipe" in file.read()

@@ -48,8 +48,8 @@ async def test_a_clock_that_is_wrong_for_a_while_delays_nothing_that_failed_mean
             d.clock.jump = step
             for number in range(4):  # too few to say that the sink itself is down
                 await d.change(f"j-{number}", "RUNNING", "FAILED")
-            await anyio.sleep(2 * HOUR)
-            assert len(sink.attempts) > 20
+            await anyio.sleep(600)
+            assert len(sink.attempts) > 10
             sink.behave = failing(DOWN, "nobody")
             d.clock.jump = 0.0
             await until(lambda: len(sink.taken) == 8, within=LAST_RETRY)
@@ -64,7 +64,7 @@ async def test_a_clock_that_was_wrong_at_one_start_delays_nothing_at_the_next(tm
         sink = ScriptedSink(failing(DOWN))
         async with running(d.dispatcher(sink)):
             await d.change("a", "RUNNING", "FAILED")
-            await anyio.sleep(2 * HOUR)
+            await anyio.sleep(600)
         assert sink.attempts
     async with delivering(tmp_path) as d:
         sink = ScriptedSink()
@@ -115,17 +115,17 @@ async def test_no_clock_kills_what_is_pending(tmp_path, ahead, parked):
         await d.change("a", "RUNNING", "FAILED")
         if parked:
             await d.store.park(Parking("ops", d.clock.now(), "410"), [])
-        async with running(d.dispatcher(sink, max_age=DAY)):
-            await anyio.sleep(HOUR)
+        async with running(d.dispatcher(sink, max_age=HOUR)):
+            await anyio.sleep(HOUR / 6)
             d.clock.jump = ahead
-            await anyio.sleep(4 * HOUR)
+            await anyio.sleep(HOUR / 6)
         assert await d.statuses() == {"pending": 2}
     async with delivering(tmp_path, jump=2 * ahead) as d:
-        async with running(d.dispatcher(sink, max_age=DAY)):
-            await anyio.sleep(4 * HOUR)
+        async with running(d.dispatcher(sink, max_age=HOUR)):
+            await anyio.sleep(HOUR / 6)
             assert await d.statuses() == {"pending": 2}
             # Its own time goes on all the same.
-            await anyio.sleep(DAY)
+            await anyio.sleep(HOUR)
         assert await d.statuses() == {"dead": 2}
 
 
