@@ -76,7 +76,7 @@ class Receiver:
         before = {number: signal.signal(number, lambda *_: None) for number in calls}
         with self._lock:
             self._loop = asyncio.get_running_loop()
-            self._calls = {**self._calls, **calls}
+            self._calls = {**self._calls, **{int(number): call for number, call in calls.items()}}
             late = self._stop_by is not None
         try:
             if late and signal.SIGTERM in calls:
@@ -196,7 +196,11 @@ async def reload_on_signal(
     for every write.
     """
     async with anyio.create_task_group() as tasks:
-        with receiver.calling({signal.SIGHUP: lambda: tasks.start_soon(reload)}):
+
+        def begin() -> None:
+            tasks.start_soon(reload)
+
+        with receiver.calling({signal.SIGHUP: begin}):
             task_status.started()
             await anyio.sleep_forever()
 

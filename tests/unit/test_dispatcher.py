@@ -43,7 +43,7 @@ class CountedStore:
         self._store = store
         self.asked: Counter[str] = Counter()
         self.slow = {}
-        self.own_time = store.own_time
+        self.own_time, self.set_back = store.own_time, store.set_back
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
