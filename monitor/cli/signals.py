@@ -38,7 +38,7 @@ LONGEST_LEAVING = 3.0
 _PROBE = 0.3
 """Seconds in which an event loop that is not blocked answers."""
 
-_INNERMOST = 3
+_INNERMOST = 6
 """Functions of ours, from the innermost on, among whose values the file is that they wait for."""
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
