@@ -26,6 +26,7 @@ from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import ConfigurationError, StoppingError
 from monitor.job_metrics import JobCollector
+from monitor.jumps import Jumps
 from monitor.live import Live
 from monitor.polling import Polling
 from monitor.recorder import Recorder
@@ -57,6 +58,9 @@ REFRESH = 2.0
 
 PRUNE = 3600.0
 """Seconds between two rounds of forgetting old history."""
+
+KEEP_TIME = 300.0
+"""Seconds after which the store's own time is written down; a crash loses so much of it at most."""
 
 
 REST_WITHIN = 2.0
@@ -142,6 +146,7 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
+        self._jumps = Jumps(self._clock, self._metrics)
         self._news = News()
         self._clients: Clients
         self._store: SqlStore
@@ -190,6 +195,7 @@ class Daemon:
                 # What is not written by then costs wider windows, and nothing else.
                 with anyio.move_on_after(REST_WITHIN):
                     await self._recorder.rest()
+                    await store.ping()  # so that its own time is kept to the end
         self._log.info(logs.DAEMON_STOPPED)
 
     # Start
@@ -200,6 +206,7 @@ class Daemon:
             open_store(self.settings.store, self._clock, observe)
         )
         self._metrics.ledger_id = store.ledger_id
+        self._jumps.between_runs(store.set_back)
         return store
 
     async def _build(self, stack: AsyncExitStack, store: SqlStore) -> None:
@@ -361,12 +368,20 @@ class Daemon:
         """Keep metrics fresh and history short beside the body."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(metrics.watch_lag, self._metrics, self._clock, name="watch lag")
+            tasks.start_soon(self._jumps.watch, name="watch the clock")
+            tasks.start_soon(self._keep_time, store, name="keep own time")
             feed = self._supervisor.feed
             tasks.start_soon(feed, self._polling.last_pass_age, name="feed the watchdog")
             tasks.start_soon(self._refresh, store, name="refresh metrics")
             tasks.start_soon(self._prune, store, name="prune history")
             yield
             tasks.cancel_scope.cancel()
+
+    async def _keep_time(self, store: Store) -> None:
+        """Let the store write down its own time though nothing else is written."""
+        while True:
+            await anyio.sleep(KEEP_TIME)
+            await store.ping()
 
     async def _refresh(self, store: Store) -> None:
         while True:
@@ -385,7 +400,7 @@ class Daemon:
 
     async def _prune(self, store: Store) -> None:
         while True:
-            await store.prune(self._clock.now() - timedelta(seconds=self.settings.retention))
+            await store.prune(store.own_time() - timedelta(seconds=self.settings.retention))
             with anyio.move_on_after(PRUNE):
                 await self._retention_changed.wait()
             self._retention_changed = anyio.Event()

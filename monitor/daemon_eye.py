@@ -190,7 +190,7 @@ class DaemonEye:
         delay = max(0.2, pacing.full_jitter(self._attempts, 1, LONGEST_RETRY, self._random))
         self._attempts += 1
         trouble = replace(before, trouble=str(error), next_look_at=None)
-        return trouble, max(delay, error.retry_after or 0)
+        return trouble, max(delay, min(error.retry_after or 0, pacing.LAST_RETRY))
 
 
 def _is_abandoned(found: Job) -> bool:

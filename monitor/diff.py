@@ -62,6 +62,18 @@ def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Sna
     )
 
 
+def aged(before: Snapshot | None, after: Snapshot, own: datetime) -> Snapshot:
+    """Return the snapshot after a look with the own times of its state and of its end.
+
+    ``own`` is the store's own time at the look. What an earlier version saw has none, and gets
+    none before it changes.
+    """
+    moved = before is None or has_moved(before, after.parts, after.phase)
+    changed = own if moved or before is None else before.own_changed
+    ended = before.own_ended if before and before.ended_at else own
+    return replace(after, own_changed=changed, own_ended=ended if after.ended_at else None)
+
+
 def _ended_at(before: Snapshot | None, seen: Observation, verdict: Verdict) -> datetime | None:
     if not verdict.phase.terminal:
         return None
@@ -92,9 +104,16 @@ def _names(*mappings: Mapping[str, Any]) -> Iterable[str]:
 
 
 def kinds(
-    before: Snapshot | None, after: Snapshot, changed: Sequence[Change], stuck_after: stuck.Limits
+    before: Snapshot | None,
+    after: Snapshot,
+    changed: Sequence[Change],
+    stuck_after: stuck.Limits,
+    own: datetime | None = None,
 ) -> Iterator[Kind]:
-    """Name the transitions between two snapshots, in the order in which they are told."""
+    """Name the transitions between two snapshots, in the order in which they are told.
+
+    ``own`` is the store's own time at the look.
+    """
     if before is None:
         yield Kind.DISCOVERED
         return
@@ -106,16 +125,21 @@ def kinds(
         yield Kind.UPDATED
     if before.stuck and not after.stuck:
         yield Kind.UNSTUCK
-    elif not after.stuck and _is_stuck(after, stuck_after):
+    elif not after.stuck and _is_stuck(after, stuck_after, own):
         yield Kind.STUCK
 
 
-def _is_stuck(after: Snapshot, stuck_after: stuck.Limits) -> bool:
+def _is_stuck(after: Snapshot, stuck_after: stuck.Limits, own: datetime | None) -> bool:
     """Whether the state has been seen unchanged for as long as it may be."""
     limit = stuck.limit(stuck_after, after.state, after.phase)
     if limit is None or after.phase.terminal:
         return False
-    return after.looked_at - after.changed_at >= timedelta(seconds=limit)
+    # A wall clock that is set makes no job stuck.
+    if own is not None and after.own_changed is not None:
+        unchanged = own - after.own_changed
+    else:
+        unchanged = after.looked_at - after.changed_at
+    return unchanged >= timedelta(seconds=limit)
 
 
 def transitions(
@@ -157,8 +181,7 @@ def _transition(
         previous=Standing(before.state, before.phase) if before else None,
         current=Standing(after.state, after.phase),
         changes=changed if tells_change else (),
-        # A wall clock that was set back must not turn the window around.
-        after=min(before.looked_at, seen_at) if before else None,
+        after=_seen_before(before, seen_at) if before else None,
         before=seen_at,
         severity=OWN_SEVERITY.get(kind, after.severity),
         reason=after.reason,
@@ -166,6 +189,16 @@ def _transition(
         fields=after.fields,
         labels=labels,
     )
+
+
+def _seen_before(before: Snapshot, seen_at: datetime) -> datetime:
+    """Return when a state was last seen before ``seen_at``.
+
+    A wall clock that was set back must not turn the window around, nor make it narrower than it
+    was: a time that lies ahead gives way to an earlier one at which the state was seen too.
+    """
+    times = (before.looked_at, before.changed_at, before.first_seen_at)
+    return next((time for time in times if time <= seen_at), seen_at)
 
 
 def _occurred_at(before: Snapshot | None, after: Snapshot) -> datetime | None:

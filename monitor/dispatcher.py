@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
 
 LONGEST_PAUSE = 30.0
-"""Seconds: the outbox is read at least so often, whatever the wall clock does meanwhile."""
+"""Seconds: the outbox is read at least so often, as others may have put something there."""
 
 AHEAD = 200
 """Deliveries that are read ahead of those under way."""
@@ -116,7 +116,7 @@ class Dispatcher:
             return await self._while_parked()
         if rest := self._condition.rest(self._clock.monotonic()):
             return rest
-        now = self._clock.now()
+        now = self._store.own_time()
         complete = await self._read_ahead(now) if self._wants_more() else False
         while self._ready and self._room():
             self._start(tasks)
@@ -237,18 +237,18 @@ class Dispatcher:
 
         What a parked sink did not take waits for better times.
         """
-        now = self._clock.now()
+        at, now = self._clock.now(), self._store.own_time()
         if error is None:
-            return Settlement(delivery, DeliveryStatus.DELIVERED, now)
+            return Settlement(delivery, DeliveryStatus.DELIVERED, at)
         dies_at = delivery.created_at + self._max_age
         if now >= dies_at or not (error.reason.retryable or self.parked):
-            return Settlement(delivery, DeliveryStatus.DEAD, now, error=error.message)
+            return Settlement(delivery, DeliveryStatus.DEAD, at, error=error.message)
         denied = error.reason is SendReason.DENIED
         delay = pacing.redelivery_delay(
             delivery.attempts, error.retry_after, self._random, denied=denied
         )
         due_at = min(now + timedelta(seconds=delay), dies_at)
-        return Settlement(delivery, DeliveryStatus.PENDING, now, due_at, error.message)
+        return Settlement(delivery, DeliveryStatus.PENDING, at, due_at, error.message)
 
     # Parked
 
@@ -300,12 +300,12 @@ class Dispatcher:
 
     async def _expire(self) -> bool:
         """Give up some of what is too old; return whether there was any."""
-        now = self._clock.now()
-        found = await self._store.due(self.name, now - self._max_age, self._ahead)
-        old = [delivery for delivery in found if delivery.id not in self._claimed]
+        died = self._store.own_time() - self._max_age
+        found = await self._store.due(self.name, died, self._ahead)
+        old = [one for one in found if one.id not in self._claimed and one.created_at <= died]
         async with anyio.create_task_group() as tasks:
             for delivery in old:
-                tasks.start_soon(self._give_up, delivery, now)
+                tasks.start_soon(self._give_up, delivery, self._clock.now())
         return bool(old)
 
     async def _give_up(self, delivery: Delivery, now: datetime) -> None:
@@ -328,7 +328,8 @@ class Dispatcher:
             self.failure = settlement.at, error.message
         if settlement.status is DeliveryStatus.DELIVERED:
             self.delivered_at = settlement.at
-            latency = (settlement.at - settlement.delivery.created_at).total_seconds()
+            waited = self._store.own_time() - settlement.delivery.created_at
+            latency = waited.total_seconds()
             told = exemplar(settlement.delivery.event["id"])
             self._metrics.delivery_latency.labels(self.name).observe(max(0.0, latency), told)
 

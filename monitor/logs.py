@@ -56,6 +56,7 @@ DAEMON_STARTED = "daemon.started"
 DAEMON_STOPPING = "daemon.stopping"
 DAEMON_STOPPED = "daemon.stopped"
 LINE_LOST = "line.lost"
+CLOCK_JUMPED = "clock.jumped"
 
 _OURS = "monitor"
 _FIRST = ("timestamp", "level", "event", "logger")

@@ -68,7 +68,8 @@ class Looker:
         """Whether a job need not be looked at any more."""
         snapshot = self._recorder.snapshot(tracked.job.key)
         grace = tracked.following.job_type.grace
-        return snapshot is not None and pacing.is_finished(snapshot, grace, self._clock.now())
+        now, own = self._clock.now(), self._recorder.own_time()
+        return snapshot is not None and pacing.is_finished(snapshot, grace, now, own)
 
     def _next_delay(self, tracked: Tracked) -> float | None:
         if not self._agenda.holds(tracked):

@@ -178,6 +178,14 @@ class Metrics:
         self.event_loop_lag = histogram(
             "event_loop_lag_seconds", "How much later than asked the event loop woke.", _LAG
         )
+        self.clock_jumps = counter(
+            "clock_jumps_total",
+            "Times that the wall clock was set, or that the machine slept.",
+        )
+        self.clock_last_jump = gauge(
+            "clock_last_jump_seconds",
+            "How far the wall clock went with the last jump; negative if it was set back.",
+        )
         self.config_last_reload_successful = gauge(
             "config_last_reload_successful", "Whether the last configuration read was taken."
         )

@@ -135,7 +135,9 @@ class Snapshot:
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
     the last look that saw this state was *asked*: the state was true at that time
     or later. ``changed_at`` is when the present state was first seen, ``ended_at``
-    when the job was first seen in a terminal phase.
+    when the job was first seen in a terminal phase. These are for people; ``own_changed``
+    and ``own_ended`` are the same in the store's own time, by which it is decided whether a
+    job is stuck or has ended for long enough. They are ``None`` where an earlier version saw it.
     """
 
     job: Job
@@ -154,6 +156,8 @@ class Snapshot:
     ended_at: datetime | None = None
     missing: bool = False
     stuck: bool = False
+    own_changed: datetime | None = None
+    own_ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,8 @@ class Delivery:
 
     ``event`` is the CloudEvent as it will be sent; ``key`` is the key of the job
     (or source) it is about, within which order is kept. ``attempts`` counts
-    the attempts so far, all of which failed.
+    the attempts so far, all of which failed. Both times are the store's own, which no wall
+    clock moves.
     """
 
     id: int
@@ -275,7 +280,8 @@ class StoredDelivery:
 class Settlement:
     """What became of one attempt to deliver.
 
-    ``due_at`` is set where the delivery stays pending. ``error`` is a short text
+    ``at`` is by the wall clock. ``due_at``, in the store's own time, is set where the delivery
+    stays pending. ``error`` is a short text
     without secrets. What is given up without having been tried is not ``attempted``.
     """
 
@@ -307,7 +313,11 @@ class AddedWatch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much one sink still has to tell, and since when the oldest of it has waited."""
+    """How much one sink still has to tell, and since when the oldest of it has waited.
+
+    ``oldest_at`` is as long ago as a daemon has tried, and never in the future: a wall clock that
+    was set moves it along.
+    """
 
     sink: str
     pending: int

@@ -63,12 +63,19 @@ def exponential(attempt: int, base: float, cap: float) -> float:
     return min(cap, base * 2.0 ** min(attempt, 40))
 
 
-def is_finished(snapshot: Snapshot, grace: float, now: datetime) -> bool:
-    """Whether a job need not be looked at any more."""
+def is_finished(
+    snapshot: Snapshot, grace: float, now: datetime, own: datetime | None = None
+) -> bool:
+    """Whether a job need not be looked at any more; ``own`` is the store's own time.
+
+    A wall clock that is ahead for a moment must not end the polls of a job for good.
+    """
     if snapshot.ending is Ending.FINAL:
         return True
     if snapshot.ending is Ending.OPEN or snapshot.ended_at is None:
         return False
+    if own is not None and snapshot.own_ended is not None:
+        return own - snapshot.own_ended >= timedelta(seconds=grace)
     return now - snapshot.ended_at >= timedelta(seconds=grace)
 
 
@@ -175,7 +182,9 @@ class Quota:
     def throttled(self, now: float, retry_after: float | None) -> bool:
         """Slow down; return whether the rate was lowered by this answer."""
         if retry_after:
-            self._blocked_until = max(self._blocked_until, now + retry_after)
+            # It may have come as a date, and the wall clock be wrong.
+            until = now + min(retry_after, LAST_RETRY)
+            self._blocked_until = max(self._blocked_until, until)
         if now - self._lowered_at < max(1.0, 1 / self._rate):
             return False
         self._refill(now)

@@ -108,6 +108,10 @@ class Recorder:
         state = self._sources.get(source.key)
         return bool(state and not state.available)
 
+    def own_time(self) -> datetime:
+        """Return the store's own time, by which ages are measured."""
+        return self._store.own_time()
+
     async def observe(self, seen: model.Observation, following: Following) -> Outcome:
         """Record one look; returns after its transitions, if any, are durable."""
         before = self._snapshots.get(seen.job.key)
@@ -187,7 +191,9 @@ class Recorder:
             return None
         parts = diff.merged_parts(before, seen.parts)
         verdict = job_type.judge(parts, before.phase if before else None)
-        return diff.advance(before, seen, verdict) if verdict else None
+        if verdict is None:
+            return None
+        return diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
 
     def _entry(
         self,
@@ -197,7 +203,8 @@ class Recorder:
         following: Following,
     ) -> model.Entry | None:
         changed = diff.changes(before, after, following.job_type.unwatched()) if before else ()
-        told = tuple(diff.kinds(before, after, changed, following.stuck_after))
+        own, limits = self.own_time(), following.stuck_after
+        told = tuple(diff.kinds(before, after, changed, limits, own))
         if not told:
             return None
         after, made = diff.transitions(

@@ -102,7 +102,8 @@ async def fill(store, many, jobs, created):
     async with store._database.writer.begin():
         driver = await store._database.writer.get_raw_connection()
         await driver.driver_connection.executemany(
-            "INSERT INTO transitions VALUES (?, ?, ?, ?, 'job.updated', 0, ?)",
+            "INSERT INTO transitions (position, key, sequence, event_id, kind, observed_at, event)"
+            " VALUES (?, ?, ?, ?, 'job.updated', 0, ?)",
             (_transition(store, number, jobs) for number in range(many)),
         )
         await driver.driver_connection.executemany(

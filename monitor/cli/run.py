@@ -20,24 +20,29 @@ if TYPE_CHECKING:
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
-    signals.prepare()
+    receiver = signals.prepare()
     own = Own(config)
     settings = own.load()
     late.logs.configure(settings.log.format, settings.log.level)
     supervisor = late.supervisor.Supervisor(os.environ)
     daemon = late.app.Daemon(settings, load=own.load, supervisor=supervisor)
-    anyio.run(_run, daemon, own.files)
+    try:
+        anyio.run(_run, daemon, own.files, receiver)
+    finally:
+        receiver.leaving()
 
 
-async def _run(daemon: late.app.Daemon, files: late.reload.Files) -> None:
+async def _run(
+    daemon: late.app.Daemon, files: late.reload.Files, receiver: signals.Receiver
+) -> None:
     async def reload_quietly() -> None:
         with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
             await daemon.reloader.reload()
 
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(signals.stop_on_signal, stop)
-        await tasks.start(signals.reload_on_signal, reload_quietly)
+        await tasks.start(signals.stop_on_signal, stop, receiver)
+        await tasks.start(signals.reload_on_signal, reload_quietly, receiver)
         tasks.start_soon(files.watch, reload_quietly, stop, name="watch the configuration")
         await daemon.run(stop)
         tasks.cancel_scope.cancel()

@@ -1,28 +1,159 @@
-"""Signals: the first asks the daemon to stop, a second one ends it at once."""
+"""Signals: the first asks the daemon to stop, a second one ends it at once.
+
+A thread of its own receives them and keeps the deadline of the end, so that neither needs the
+event loop or the main thread: these may wait for a disk, a pipe or a file that never answers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import signal
 import sys
+import threading
+import time
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from types import FrameType
 
     from anyio.abc import TaskStatus
 
 AT_ONCE, NOT_IN_TIME = 130, 74
 """Exit codes."""
 
-LONGEST_STOP = 10.0
-"""Seconds after the first signal in which all must have ended: a disk may never answer."""
+LONGEST_STOP = 9.5
+"""Seconds after the first signal in which all must have ended, so that 10 s hold for the whole."""
+
+LONGEST_LEAVING = 3.0
+"""Seconds for which threads may go on once everything is closed: none of them does any harm."""
+
+_PROBE = 0.3
+"""Seconds in which an event loop that is not blocked answers."""
+
+_INNERMOST = 6
+"""Functions of ours, from the innermost on, among whose values the file is that they wait for."""
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_PACKAGE = __name__.partition(".")[0]
 
 
-def prepare() -> None:
+class Receiver:
+    """Receives the signals of the process in a thread, and ends it when the time is up.
+
+    Python's own handlers run in the main thread, and only between two of its instructions; the
+    byte that is written for each signal reaches this thread whatever the main thread does.
+    """
+
+    def __init__(self) -> None:
+        """Receive nothing yet."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._lock = threading.Lock()
+        self._stop_by: float | None = None
+        self._left_by: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: Mapping[int, Callable[[], None]] = {}
+
+    def start(self) -> None:
+        """Receive from now on; only in the main thread."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._run, name="signals", daemon=True).start()
+
+    @contextmanager
+    def calling(self, calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+        """Call these in the present event loop for each signal of theirs, as long as the body runs.
+
+        A request to stop that came before is passed on at once.
+        """
+        before = {number: signal.signal(number, lambda *_: None) for number in calls}
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            self._calls = {**self._calls, **{int(number): call for number, call in calls.items()}}
+            late = self._stop_by is not None
+        try:
+            if late and signal.SIGTERM in calls:
+                calls[signal.SIGTERM]()
+            yield
+        finally:
+            with self._lock:
+                kept = self._calls.items()
+                self._calls = {number: call for number, call in kept if number not in calls}
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def leaving(self) -> None:
+        """Say that everything is closed, so that nothing needs to be waited for any more."""
+        self._left_by = time.monotonic() + LONGEST_LEAVING
+        os.write(self._writer, b"\0")  # the thread waits for another time now
+
+    def _run(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._reader], [], [], self._left())
+            for number in os.read(self._reader, 64) if ready else ():
+                self._received(number)
+            self._end_if_late()
+
+    def _left(self) -> float | None:
+        deadlines = [each for each in (self._stop_by, self._left_by) if each is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _received(self, number: int) -> None:
+        with self._lock:
+            loop, call = self._loop, self._calls.get(number)
+            if number in _STOPPING:
+                if self._stop_by is not None:
+                    # Safe at any time: nothing is sent before it is durable.
+                    os._exit(AT_ONCE)
+                self._stop_by = time.monotonic() + LONGEST_STOP
+        if loop is not None and call is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(call)
+
+    def _end_if_late(self) -> None:
+        now = time.monotonic()
+        if self._left_by is not None and now >= self._left_by:
+            if _lingering():
+                self._end_now()
+            self._left_by = None
+        if self._stop_by is not None and now >= self._stop_by:
+            self._end_now()
+
+    def _end_now(self) -> None:
+        _write_last(
+            f"error: ended without waiting any longer for {self._culprit()}"
+            " (nothing is lost; what is missing is polled again after the next start)\n"
+        )
+        os._exit(NOT_IN_TIME)
+
+    def _culprit(self) -> str:
+        """Name what has not ended, as far as can be seen from outside."""
+        frames = sys._current_frames()  # noqa: SLF001 -- the only way to see another thread's
+        main = frames.get(threading.main_thread().ident or 0)
+        blocked = [main] if self._is_blocked() else []
+        for frame in (*blocked, *(frames.get(each.ident or 0) for each in _lingering())):
+            if path := _path_in(frame):
+                return f"{path}, which does not answer"
+        if blocked:
+            return f"{_place(main)}, which blocks all else"
+        return "what does not answer, such as the store"
+
+    def _is_blocked(self) -> bool:
+        """Whether the main thread does not even run its event loop, or has none yet."""
+        if self._loop is None or self._loop.is_closed():
+            return self._loop is None
+        answered = threading.Event()
+        self._loop.call_soon_threadsafe(answered.set)
+        return not answered.wait(_PROBE)
+
+
+def prepare() -> Receiver:
     """Behave from the first moment, while nothing is open yet that would have to be closed.
 
     As the first process of a container there is no default for SIGTERM at all. SIGHUP
@@ -30,27 +161,32 @@ def prepare() -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    receiver = Receiver()
+    receiver.start()
+    return receiver
 
 
 async def stop_on_signal(
-    stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    stop: anyio.Event,
+    receiver: Receiver | None = None,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Set ``stop`` at the first SIGTERM or SIGINT; exit without ado at the second, or when late.
+    """Set ``stop`` at the first SIGTERM or SIGINT, until cancelled.
 
-    Exiting at once is safe at any time: nothing is told before it is durable.
+    The process ends without ado at the second one, or if it has not ended in time.
     """
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    if receiver is None:
+        receiver = Receiver()
+        receiver.start()
+    with receiver.calling(dict.fromkeys(_STOPPING, stop.set)):
         task_status.started()
-        async with anyio.create_task_group() as tasks:
-            async for _ in signals:
-                if stop.is_set():
-                    os._exit(AT_ONCE)
-                stop.set()
-                tasks.start_soon(_end_anyway)
+        await anyio.sleep_forever()
 
 
 async def reload_on_signal(
     reload: Callable[[], Coroutine[Any, Any, None]],
+    receiver: Receiver,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -59,21 +195,49 @@ async def reload_on_signal(
     Tools that rotate logs send it too, which does no harm: a log sink opens its file anew
     for every write.
     """
-    try:
-        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+    async with anyio.create_task_group() as tasks:
+
+        def begin() -> None:
+            tasks.start_soon(reload)
+
+        with receiver.calling({signal.SIGHUP: begin}):
             task_status.started()
-            async with anyio.create_task_group() as tasks:
-                async for _ in signals:
-                    tasks.start_soon(reload)
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            await anyio.sleep_forever()
 
 
-async def _end_anyway() -> None:
-    await anyio.sleep(LONGEST_STOP)
-    typer.echo(
-        f"error: not all came to its end within {LONGEST_STOP:.0f} s, as when the store does not"
-        " answer (nothing is lost; what is missing is seen again after the next start)",
-        err=True,
-    )
-    os._exit(NOT_IN_TIME)
+def _lingering() -> list[threading.Thread]:
+    """Return the threads that the interpreter waits for before it ends."""
+    main = threading.main_thread()
+    return [each for each in threading.enumerate() if not each.daemon and each is not main]
+
+
+def _own_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith(f"{_PACKAGE}."):
+            yield frame
+        frame = frame.f_back
+
+
+def _path_in(frame: FrameType | None) -> Path | None:
+    """Return the path that the innermost functions of ours work on."""
+    for own in islice(_own_frames(frame), _INNERMOST):
+        for value in own.f_locals.values():
+            if isinstance(value, Path):
+                return value
+    return None
+
+
+def _place(frame: FrameType | None) -> str:
+    own = next(_own_frames(frame), None)
+    return f"{own.f_globals['__name__']}.{own.f_code.co_name}" if own else "another's code"
+
+
+def _write_last(line: str) -> None:
+    """Write to standard error, unless it would wait: whoever should read it may not read."""
+    poll = select.poll()
+    try:
+        poll.register(2, select.POLLOUT)
+        if any(event & select.POLLOUT for _, event in poll.poll(0)):
+            os.write(2, line.encode(errors="replace")[: select.PIPE_BUF])
+    except OSError:
+        return

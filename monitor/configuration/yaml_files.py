@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_settings import InitSettingsSource
 
+from monitor import contents
 from monitor.config import Settings
 from monitor.configuration import documents
 from monitor.configuration.documents import Node, dotted
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of one file."""
+PIPE_WITHIN = 10.0
+"""Seconds in which a pipe that stands for a file must have been written."""
 _SUFFIXES = {".yaml", ".yml"}
 
 
@@ -86,8 +89,7 @@ def _unreadable(path: Path, error: OSError) -> Problem:
 
 def _read(path: Path) -> tuple[Node | None, list[Problem]]:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = contents.read_file(path, LARGEST + 1, pipe_within=PIPE_WITHIN)
     except OSError as error:
         return None, [_unreadable(path, error)]
     if len(content) > LARGEST:

@@ -1,7 +1,8 @@
 """What can be asked of the outbox: settle, park, resume and replay, each in an open transaction.
 
 A line is a (sink, key); its deliveries go out in the order of their ids, and ``due_at`` is set
-on the first pending one alone.
+on the first pending one alone. It is in the ledger's own time, and where nothing is to be waited
+for it is when the delivery was made, which is never ahead of that time.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """What became of one attempt."""
+    """What became of one attempt, and when by own time."""
 
     settlement: model.Settlement
+    own: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Replay:
 
     ids: tuple[int, ...]
     created_at: datetime
+    own: datetime
 
 
 _IS_OPEN = sa.and_(
@@ -70,7 +73,13 @@ _RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due")
 _CLOSE = (
     sa.update(deliveries)
     .where(_IS_OPEN)
-    .values(status=sa.bindparam("to"), settled_at=sa.bindparam("at"), due_at=None, **_SETTLED)
+    .values(
+        status=sa.bindparam("to"),
+        settled_at=sa.bindparam("at"),
+        own_settled=sa.bindparam("own"),
+        due_at=None,
+        **_SETTLED,
+    )
 )
 
 _first = deliveries.alias("first")
@@ -89,7 +98,7 @@ ADVANCE = (
         .limit(1)
         .scalar_subquery(),
     )
-    .values(due_at=deliveries.c.created_at)
+    .values(due_at=deliveries.c.own_created)
 )
 
 _REVIVE = (
@@ -126,10 +135,11 @@ async def many(
         await connection.execute(statement, rows)
 
 
-async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement]) -> None:
+async def settle(connection: AsyncConnection, settled: Sequence[Settle]) -> None:
     """Write down what became of attempts; what is settled already stays so."""
     retries, closes = [], []
-    for one in settled:
+    for unit in settled:
+        one = unit.settlement
         row = {
             "of": one.delivery.id,
             "made": int(one.attempted),
@@ -138,7 +148,7 @@ async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement
         if one.status is model.DeliveryStatus.PENDING:
             retries.append(row | {"due": one.due_at})
         else:
-            closes.append(row | {"to": one.status.value, "at": one.at})
+            closes.append(row | {"to": one.status.value, "at": one.at, "own": unit.own})
     await many(connection, _RETRY, retries)
     await many(connection, _CLOSE, closes)
 
@@ -146,11 +156,12 @@ async def settle(connection: AsyncConnection, settled: Sequence[model.Settlement
 async def advance(
     connection: AsyncConnection,
     delivered: Sequence[Mapping[str, Any]],
-    settled: Sequence[model.Settlement],
+    settled: Sequence[Settle],
 ) -> None:
     """Let the first pending delivery of each line that was written to fall due."""
     lines = {(row["sink"], row["key"]) for row in delivered}
-    lines |= {(one.delivery.sink, one.delivery.key) for one in settled}
+    over = (unit.settlement.delivery for unit in settled)
+    lines |= {(delivery.sink, delivery.key) for delivery in over}
     await many(connection, ADVANCE, _places(lines))
 
 
@@ -161,8 +172,8 @@ def _places(lines: set[tuple[str, str]]) -> list[dict[str, str]]:
 async def hasten(connection: AsyncConnection, sink: str) -> int:
     """Let the first of each line of a sink fall due, whatever it waits for; return how many."""
     first = sa.and_(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
-    waits = deliveries.c.due_at > deliveries.c.created_at
-    hastened = sa.update(deliveries).where(first, waits).values(due_at=deliveries.c.created_at)
+    waits = deliveries.c.due_at > deliveries.c.own_created
+    hastened = sa.update(deliveries).where(first, waits).values(due_at=deliveries.c.own_created)
     return (await connection.execute(hastened)).rowcount
 
 
@@ -192,7 +203,7 @@ async def replay(connection: AsyncConnection, unit: Replay) -> int:
     await connection.execute(_REMOVE, {"ids": [row.id for row in found]})
     again = [
         {
-            **rows.delivery_row(row.sink, row.key, unit.created_at),
+            **rows.delivery_row(row.sink, row.key, unit.created_at, unit.own),
             "position": row.position,
             "replayed": True,
         }

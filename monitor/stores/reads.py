@@ -39,14 +39,14 @@ def snapshot(key: str) -> sa.Select[Any]:
 
 
 def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
-    """First deliveries of their lines that are due; only those have ``due_at``."""
+    """First deliveries of their lines that are due; only those have ``due_at``, in own time."""
     return (
         sa.select(
             deliveries.c.id,
             deliveries.c.sink,
             deliveries.c.key,
             deliveries.c.attempts,
-            deliveries.c.created_at,
+            deliveries.c.own_created,
             deliveries.c.due_at,
             deliveries.c.replayed,
             transitions.c.event,
@@ -69,12 +69,12 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
 
 
 def pending() -> sa.Select[Any]:
-    """How many wait for each sink, and since when."""
+    """How many wait for each sink, and since when, in own time."""
     return (
         sa.select(
             deliveries.c.sink,
             sa.func.count().label("many"),
-            sa.func.min(deliveries.c.created_at).label("oldest_at"),
+            sa.func.min(deliveries.c.own_created).label("oldest"),
         )
         .where(schema.status_is(model.DeliveryStatus.PENDING))
         .group_by(deliveries.c.sink)
@@ -91,15 +91,15 @@ def dead() -> sa.Select[Any]:
 
 
 def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
-    """Positions of old transitions that nothing was or will be done about since then."""
+    """Positions of transitions with which nothing was or will be done since ``before`` (own)."""
     unsettled = sa.exists().where(
         deliveries.c.position == transitions.c.position,
-        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.settled_at >= before),
+        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= before),
     )
     return (
         sa.select(transitions.c.position)
-        .where(transitions.c.observed_at < before, ~unsettled)
-        .order_by(transitions.c.observed_at)
+        .where(transitions.c.own_recorded < before, ~unsettled)
+        .order_by(transitions.c.own_recorded)
         .limit(limit)
     )
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
+    from monitor.stores.own_time import OwnTime
+
 _LONGEST_ERROR = 200
 
 
@@ -61,6 +63,8 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "changed_at": _time,
     "looked_at": _time,
     "ended_at": _time,
+    "own_changed": _time,
+    "own_ended": _time,
 }
 
 
@@ -98,7 +102,7 @@ def source(row: Row[Any]) -> model.SourceState:
     )
 
 
-def delivery(row: Row[Any]) -> model.Delivery:
+def delivery(row: Row[Any], own: OwnTime) -> model.Delivery:
     """Make the delivery of a joined row of ``deliveries`` and ``transitions``."""
     return model.Delivery(
         id=row.id,
@@ -106,7 +110,7 @@ def delivery(row: Row[Any]) -> model.Delivery:
         key=row.key,
         event=sent_event(row),
         attempts=row.attempts,
-        created_at=row.created_at,
+        created_at=own.since_began(row.own_created),
         due_at=row.due_at,
     )
 
@@ -138,10 +142,12 @@ def watch_row(watch: model.AddedWatch) -> dict[str, Any]:
     }
 
 
-def stored_delivery(row: Row[Any]) -> model.StoredDelivery:
+def stored_delivery(row: Row[Any], own: OwnTime) -> model.StoredDelivery:
     """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
     columns = {name: value for name, value in row._asdict().items() if name != "event"}
-    return model.StoredDelivery(**columns | {"status": model.DeliveryStatus(row.status)})
+    columns["status"] = model.DeliveryStatus(row.status)
+    columns["due_at"] = row.due_at and own.as_wall(row.due_at)
+    return model.StoredDelivery(**columns)
 
 
 def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
@@ -195,7 +201,7 @@ def transition_row(transition: model.Transition, ledger_id: str) -> dict[str, An
     }
 
 
-def delivery_row(sink: str, key: str, created_at: datetime) -> dict[str, Any]:
+def delivery_row(sink: str, key: str, created_at: datetime, own: datetime) -> dict[str, Any]:
     """Make the row of ``deliveries`` for a new one, but for its position."""
     return {
         "sink": sink,
@@ -203,6 +209,7 @@ def delivery_row(sink: str, key: str, created_at: datetime) -> dict[str, Any]:
         "status": model.DeliveryStatus.PENDING.value,
         "attempts": 0,
         "created_at": created_at,
+        "own_created": own,
     }
 
 

@@ -2,6 +2,10 @@
 
 Times are integers, microseconds since 1970 in UTC, so that they sort and compare the
 same in every database. JSON is kept as text, byte for byte as it was written.
+
+There are two kinds of time. Most columns hold the wall clock's, for people to read. What decides
+when something is sent, given up or forgotten is ``due_at`` and the columns ``own_…``: these hold
+the ledger's own time, which no clock that is set can move (``own_time.py``).
 """
 
 from __future__ import annotations
@@ -38,17 +42,24 @@ class Moment(sa.TypeDecorator[datetime]):
 # SQLite numbers rows by itself only where the type is literally INTEGER.
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
+_BEFORE = sa.text("0")
+"""The own time of what is older than the ledger's own time: it counts from its beginning."""
+
 metadata = sa.MetaData()
 
-REVISION = "0003"
+REVISION = "0005"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
-# One row: who this ledger is, and the last position given to a transition.
+# One row: who this ledger is, the last position given to a transition, its own time when that
+# began and at the last commit, and what the wall clock said at the last commit.
 ledger = sa.Table(
     "ledger",
     metadata,
     sa.Column("ledger_id", sa.Text, primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("own_began", Moment),
+    sa.Column("own_time", Moment),
+    sa.Column("wall_time", Moment),
 )
 
 # The last snapshot of each job; looked_at is newer than the one inside it.
@@ -93,9 +104,11 @@ transitions = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("observed_at", Moment, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
+    sa.Column("own_recorded", Moment, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("key", "sequence", name="transitions_key_sequence"),
     sa.UniqueConstraint("event_id", name="transitions_event_id"),
     sa.Index("transitions_observed_at", "observed_at"),
+    sa.Index("transitions_own_recorded", "own_recorded"),
 )
 
 _PENDING = sa.text("status = 'pending'")
@@ -122,6 +135,8 @@ deliveries = sa.Table(
     sa.Column("settled_at", Moment),
     sa.Column("last_error", sa.Text),
     sa.Column("replayed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("own_created", Moment, nullable=False, server_default=_BEFORE),
+    sa.Column("own_settled", Moment, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("position", "sink", name="deliveries_position_sink"),
     sa.Index(
         "deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST, postgresql_where=_FIRST
@@ -132,7 +147,7 @@ deliveries = sa.Table(
         "sink",
         "key",
         "id",
-        "created_at",
+        "own_created",
         "status",
         sqlite_where=_PENDING,
         postgresql_where=_PENDING,

@@ -10,7 +10,17 @@ import anyio.lowlevel
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import commits, database, engine, outbox, reads, rows, schema, writes
+from monitor.stores import (
+    commits,
+    database,
+    engine,
+    outbox,
+    own_time,
+    reads,
+    rows,
+    schema,
+    writes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -57,7 +67,11 @@ async def open_store(
         with database.troubles_of(opened.name):
             async with opened.readers.connect() as connection:
                 ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
-        store = SqlStore(opened, clock, on_commit or _ignore, str(ledger_id))
+                own = await own_time.seen(connection, clock)
+            if exclusive:
+                async with opened.writer.begin():
+                    own = await own_time.moving(opened.writer, clock)
+        store = SqlStore(opened, clock, on_commit or _ignore, str(ledger_id), own)
         async with _beside(store.run):
             yield store
 
@@ -90,12 +104,23 @@ class SqlStore:
         clock: Clock,
         on_commit: Callable[[float], None],
         ledger_id: str,
+        own: own_time.OwnTime,
     ) -> None:
         """``on_commit`` is told the seconds that each commit took."""
         self.ledger_id = ledger_id
+        self._own = own
         self._database = opened
         self._clock = clock
         self._commits = commits.Committer[writes.Unit](self._write, clock, on_commit)
+
+    def own_time(self) -> datetime:
+        """The ledger's own time, which moves while a daemon runs, whatever the wall clock does."""
+        return self._own.now()
+
+    @property
+    def set_back(self) -> float:
+        """Seconds by which the wall clock, when this was opened, was behind what it had shown."""
+        return self._own.set_back
 
     async def run(self) -> None:
         """Commit what is asked for, until cancelled."""
@@ -126,7 +151,8 @@ class SqlStore:
             TypeError: a value has no exact form in JSON.
             ValueError: the sequences of the entry have a gap.
         """
-        record = writes.record_of(entry, self.ledger_id, self._clock.now())
+        now, own = self._clock.now(), self.own_time()
+        record = writes.record_of(entry, self.ledger_id, now, own)
         return bool(await self._commits.submit(record))
 
     async def touch(self, looks: Mapping[str, datetime]) -> None:
@@ -137,16 +163,20 @@ class SqlStore:
             await self._commits.submit(writes.Touch({key: looks[key] for key in some}))
 
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
-        """The first pending delivery of each job for ``sink`` that is due, oldest first."""
-        return [rows.delivery(row) for row in await self._read(reads.due(sink, now, limit))]
+        """The first pending delivery of each job for ``sink`` that is due, oldest first.
+
+        ``now`` is in own time, as all times of a ``Delivery`` are.
+        """
+        found = await self._read(reads.due(sink, now, limit))
+        return [rows.delivery(row, self._own) for row in found]
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
-        """The earliest time later than ``now`` at which a first-in-line delivery falls due."""
+        """The earliest own time later than ``now`` at which a first-in-line delivery falls due."""
         return next((row.due_at for row in await self._read(reads.next_due(sink, now))), None)
 
     async def settle(self, settlement: model.Settlement) -> None:
         """Write down what became of one attempt."""
-        await self._commits.submit(outbox.Settle(settlement))
+        await self._commits.submit(outbox.Settle(settlement, self.own_time()))
 
     async def hasten(self, sink: str) -> None:
         """Let every first-in-line delivery for ``sink`` that waits for its retry fall due."""
@@ -200,7 +230,8 @@ class SqlStore:
 
         Each gets a new id, and says that it is replayed.
         """
-        return await self._commits.submit(outbox.Replay(tuple(ids), self._clock.now()))
+        unit = outbox.Replay(tuple(ids), self._clock.now(), self.own_time())
+        return await self._commits.submit(unit)
 
     async def backlog(self) -> Sequence[model.Backlog]:
         """What each sink still has to tell; sinks with nothing at all are absent."""
@@ -210,14 +241,16 @@ class SqlStore:
             model.Backlog(
                 sink=sink,
                 pending=waiting[sink].many if sink in waiting else 0,
-                oldest_at=waiting[sink].oldest_at if sink in waiting else None,
+                oldest_at=self._own.as_wall(waiting[sink].oldest) if sink in waiting else None,
                 dead=dead.get(sink, 0),
             )
             for sink in sorted(waiting.keys() | dead.keys())
         ]
 
     async def prune(self, before: datetime) -> int:
-        """Forget transitions settled for every sink before then; return how many."""
+        """Forget transitions settled for every sink before then, in own time; return how many."""
+        if before <= self._own.began:
+            return 0  # nothing can be so old
         forgotten = 0
         while positions := await self._forgettable(before):
             forgotten += await self._commits.submit(writes.Prune(positions))
@@ -264,12 +297,14 @@ class SqlStore:
         All of them have a lower number than ``before``.
         """
         found = await self._read(reads.listing(sink, status, limit, job, before))
-        return [rows.stored_delivery(row) for row in found]
+        return [rows.stored_delivery(row, self._own) for row in found]
 
     async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
         """One delivery as it stands, and its CloudEvent."""
         found = await self._read(reads.standing(number))
-        return next(((rows.stored_delivery(row), rows.sent_event(row)) for row in found), None)
+        return next(
+            ((rows.stored_delivery(row, self._own), rows.sent_event(row)) for row in found), None
+        )
 
     async def history(
         self,
@@ -292,7 +327,7 @@ class SqlStore:
     async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
         """Return the deliveries of at most 500 transitions as they stand, by sink."""
         found = await self._read(reads.deliveries_of(positions))
-        return [rows.stored_delivery(row) for row in found]
+        return [rows.stored_delivery(row, self._own) for row in found]
 
     async def sinks(self) -> Collection[str]:
         """The sinks of which something is stored, configured or not; reads every delivery."""
@@ -315,6 +350,8 @@ class SqlStore:
         with database.troubles_of(self._database.name):
             async with self._database.writer.begin():
                 written = await writes.apply(self._database.writer, units)
+                if self._own.moves:
+                    await writes.go_on(self._database.writer, self._own)
         # Only now: a commit into a file that nobody will find again must not be acknowledged.
         self._database.check()
         return written

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from monitor.stores.own_time import OwnTime
+
 MOST_POSITIONS = 500
 """The most positions that one ``Prune`` may name, well below any database's limit."""
 
@@ -37,6 +39,7 @@ class Record:
     transitions: tuple[Mapping[str, Any], ...]
     sinks: tuple[tuple[str, ...], ...]
     created_at: datetime
+    own: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ Unit = (
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
+_GO_ON = sa.update(ledger).values(own_time=sa.bindparam("own"), wall_time=sa.bindparam("wall"))
 
 _FORGET = sa.delete(transitions).where(
     transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
@@ -98,8 +102,8 @@ _FORGET = sa.delete(transitions).where(
 )
 
 
-def record_of(entry: model.Entry, ledger_id: str, now: datetime) -> Record:
-    """Make the rows of an entry.
+def record_of(entry: model.Entry, ledger_id: str, now: datetime, own: datetime) -> Record:
+    """Make the rows of an entry that is recorded at ``now`` by the wall, at ``own`` by own time.
 
     Raises:
         TypeError: a value has no exact form in JSON.
@@ -121,7 +125,13 @@ def record_of(entry: model.Entry, ledger_id: str, now: datetime) -> Record:
         transitions=tuple(rows.transition_row(one, ledger_id) for one in entry.transitions),
         sinks=entry.sinks,
         created_at=now,
+        own=own,
     )
+
+
+async def go_on(connection: AsyncConnection, own: OwnTime) -> None:
+    """Keep what own time and the wall clock are now, inside the present transaction."""
+    await connection.execute(_GO_ON, {"own": own.now(), "wall": own.clock.now()})
 
 
 async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]:
@@ -134,7 +144,7 @@ async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]
     added, delivered = _numbered(records, position)
     await outbox.many(connection, sa.insert(transitions), added)
     await outbox.many(connection, sa.insert(deliveries), delivered)
-    settled = [unit.settlement for unit in units if isinstance(unit, outbox.Settle)]
+    settled = [unit for unit in units if isinstance(unit, outbox.Settle)]
     await outbox.settle(connection, settled)
     await outbox.advance(connection, delivered, settled)
     await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
@@ -212,9 +222,10 @@ def _numbered(
     for record in records:
         for transition, sinks in zip(record.transitions, record.sinks, strict=True):
             position += 1
-            added.append({**transition, "position": position})
+            added.append({**transition, "position": position, "own_recorded": record.own})
+            made = record.created_at, record.own
             delivered += [
-                {**rows.delivery_row(sink, record.key, record.created_at), "position": position}
+                {**rows.delivery_row(sink, record.key, *made), "position": position}
                 for sink in sinks
             ]
     return added, delivered

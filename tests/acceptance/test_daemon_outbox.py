@@ -236,13 +236,15 @@ def _multiply(store):
             event["data"] |= {"sequence": sequence}
             position = start + number + 1
             connection.execute(
-                "INSERT INTO transitions VALUES (?, ?, ?, ?, 'job.updated', 0, ?)",
+                "INSERT INTO transitions"
+                " (position, key, sequence, event_id, kind, observed_at, event)"
+                " VALUES (?, ?, ?, ?, 'job.updated', 0, ?)",
                 (position, key, sequence, event["id"], json.dumps(event)),
             )
             connection.execute(
                 "INSERT INTO deliveries (position, sink, key, status, attempts, created_at, due_at)"
                 " VALUES (?, 'hook', ?, 'pending', 0, ?, ?)",
-                (position, key, _now(), _now() if sequence == 1 else None),
+                (position, key, _now(), 0 if sequence == 1 else None),
             )
         connection.execute("UPDATE ledger SET position = ?", (start + MANY,))
 

@@ -1,6 +1,5 @@
 """What the store's tests put into it, and a clock for them."""
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,16 +10,17 @@ SECOND = timedelta(seconds=1)
 
 
 class SettableClock:
-    """Wall time as set; a real monotonic one."""
+    """Time as set: ``time`` passes for both clocks, ``step`` is how far the wall clock was set."""
 
     def __init__(self):
         self.time = T0
+        self.step = timedelta()
 
     def now(self):
-        return self.time
+        return self.time + self.step
 
     def monotonic(self):
-        return time.monotonic()
+        return (self.time - T0).total_seconds()
 
 
 def job(number=1):

@@ -15,7 +15,7 @@ MISSING = LookError(LookReason.MISSING, "ResourceNotFound")
 REFUSED = LookError(LookReason.CONFIG, "ValidationException")
 DENIED = LookError(LookReason.AUTH, "AccessDenied")
 FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=500)
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 
 
 def gaps(times):
@@ -234,12 +234,30 @@ async def test_the_grace_goes_on_over_a_restart(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RETURNING"
         b.follow("a")
-        await run_for(b, 60)
+        await run_for(b, 0.75 * HOUR)
+        await b.store.ping()  # as the daemon does in the end: with it, own time is written down
     async with polling(tmp_path) as b:
-        b.clock.jump = 2 * HOUR
+        b.source.answers["a"] = "RETURNING"
         b.follow("a")
-        await run_for(b, HOUR)
-        assert b.source.looks == []
+        began = b.clock.monotonic()
+        await run_for(b, 2 * HOUR)
+        assert b.source.asked_for("a")
+        assert b.source.asked_for("a")[-1] - began <= 0.25 * HOUR + 610
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, DAY, -DAY, 366 * DAY, -366 * DAY])
+async def test_a_wall_clock_that_is_set_neither_ends_the_grace_nor_prolongs_it(tmp_path, step):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RETURNING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(0.25 * HOUR)
+            b.clock.jump = step
+            await anyio.sleep(0.5 * HOUR)
+            assert b.source.asked_for("a")[-1] > 0.5 * HOUR
+            b.clock.jump = 0.0
+            await anyio.sleep(2 * HOUR)
+        assert b.source.asked_for("a")[-1] <= HOUR + 610
 
 
 async def test_a_slow_interval_is_not_sped_up_by_the_grace(tmp_path):

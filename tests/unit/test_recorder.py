@@ -24,6 +24,9 @@ from tests.builders import (
 )
 
 pytestmark = VIRTUAL
+STEPS = [sign * step for step in (3600, 86400, 366 * 86400) for sign in (1, -1)]
+"""Seconds by which somebody sets the wall clock."""
+
 ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["job.*", "job.discovered"]}})]
 
 
@@ -329,9 +332,9 @@ async def test_a_job_seen_in_rows_alone_can_be_stuck(tmp_path):
     async with bench(tmp_path) as b:
         follow = following(stuck_after=100)
         await b.see("RUNNING", follow=follow)
-        await b.recorder.confirm(row("RUNNING", asked=50), follow)
-        await b.recorder.confirm(row("RUNNING", asked=150), follow)
-        await b.recorder.confirm(row("RUNNING", asked=200), follow)
+        for asked in (50, 150, 200):
+            await anyio.sleep_until(asked)
+            await b.recorder.confirm(row("RUNNING", asked=asked), follow)
         assert [kind for kind, _, _ in await b.told()] == [Kind.DISCOVERED, Kind.STUCK]
 
 
@@ -340,10 +343,41 @@ async def test_a_row_that_meets_another_writer_tells_nothing_twice(tmp_path):
         other, follow = b.another(), following(stuck_after=100)
         await b.see("RUNNING", follow=follow)
         await b.see("RUNNING", recorder=other, asked=5, follow=follow)
+        await anyio.sleep_until(150)
         for recorder in (b.recorder, other):
             await recorder.confirm(row("RUNNING", asked=150), follow)
         assert len(await b.told()) == 2
         assert other.snapshot(job().key).stuck
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_wall_clock_that_is_set_makes_no_job_stuck(tmp_path, step):
+    """Nor does it keep one from being stuck that is."""
+    async with bench(tmp_path) as b:
+        follow = following(stuck_after=100)
+        await b.see("RUNNING", follow=follow)
+        await anyio.sleep_until(50)
+        await b.see("RUNNING", asked=50 + step, follow=follow)
+        assert len(await b.told()) == 1
+        await anyio.sleep_until(101)
+        await b.see("RUNNING", asked=101 + step, follow=follow)
+        assert [kind for kind, _, _ in await b.told()] == [Kind.DISCOVERED, Kind.STUCK]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_window_is_neither_turned_around_nor_narrowed_by_a_clock_that_is_set(
+    tmp_path, step
+):
+    """The clock is wrong at the last look before a restart, which the store remembers."""
+    async with bench(tmp_path) as b:
+        await b.see("RUNNING")
+        await b.see("RUNNING", asked=50 + step)
+        await b.recorder.rest()
+    async with restarted(tmp_path) as b:
+        await b.see("FAILED", asked=60)
+        after, before = (await b.windows())[-1]
+        assert after <= (text(1) if step > 0 else text(51))
+        assert text(60) <= before <= text(61)
 
 
 async def test_every_job_that_was_seen_is_known(tmp_path):

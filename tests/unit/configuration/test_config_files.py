@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from monitor import configuration
+from monitor.configuration import yaml_files
 from monitor.errors import ConfigurationError
 
 
@@ -123,8 +124,22 @@ def test_what_may_follow_from_an_unread_file_is_not_told(tmp_path):
     assert lines(tmp_path, environ) == ["PATH: holds no *.yaml or *.yml file (add one)"]
 
 
-def test_a_huge_file_is_not_read_whole():
-    assert "is larger than 16 MiB" in lines(Path("/dev/zero"))[0]
+def test_a_huge_file_is_not_read_whole(tmp_path):
+    huge = tmp_path / "huge.yaml"
+    with huge.open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    assert "is larger than 16 MiB" in lines(huge)[0]
+
+
+def test_a_device_is_not_read():
+    assert "cannot be read: not a regular file" in lines(Path("/dev/zero"))[0]
+
+
+def test_a_pipe_that_nobody_writes_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(yaml_files, "PIPE_WITHIN", 0.05)
+    pipe = tmp_path / "settings.yaml"
+    os.mkfifo(pipe)
+    assert "cannot be read: nobody writes to this pipe" in lines(pipe)[0]
 
 
 def test_the_mistakes_of_all_files_are_told_at_once(tmp_path):

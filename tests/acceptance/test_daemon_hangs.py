@@ -1,0 +1,128 @@
+"""Being told to stop while something never answers: it ends in time, and says what it was."""
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from contextlib import contextmanager
+from signal import SIGHUP, SIGTERM
+
+import anyio
+import pytest
+
+from monitor import simulator
+from tests.acceptance import ledger
+from tests.acceptance.program import configure, environment, running, until
+from tests.acceptance.test_daemon_stop import IN_TIME
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def _replace_by_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@contextmanager
+def _reading(pipe):
+    """Yield what says whether somebody has begun to read a pipe; nothing is ever written."""
+    writers = []
+
+    def has_begun():
+        try:
+            writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody reads
+            return False
+        return True
+
+    try:
+        yield has_begun
+    finally:
+        for writer in writers:
+            os.close(writer)
+
+
+async def test_it_ends_while_its_configuration_is_a_pipe_that_nobody_writes(tmp_path):
+    async with simulator.running({"jobs": [{"id": "pkg", "service": "panorama"}]}) as sim:
+        config = configure(tmp_path, sim)
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            await program.started()
+            await until(lambda: ledger.transitions(tmp_path / "state.db"))
+            _replace_by_pipe(config)
+            program.process.send_signal(SIGHUP)
+            with _reading(config) as has_begun:
+                await until(has_begun)
+                code, took = await program.stop(SIGTERM)
+    assert took < IN_TIME
+    assert code == 74
+    assert "daemon.stopped" in program.err
+    assert program.err.splitlines()[-1] == (
+        f"error: ended without waiting any longer for {config}, which does not answer"
+        " (nothing is lost; what is missing is polled again after the next start)"
+    )
+
+
+async def test_it_ends_while_a_file_of_job_types_never_answers(tmp_path):
+    types = tmp_path / "types"
+    types.mkdir()
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim, job_types_dir=str(types))
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            await program.started()
+            _replace_by_pipe(types / "acme.yaml")
+            program.process.send_signal(SIGHUP)
+            with _reading(types / "acme.yaml") as has_begun:
+                await until(lambda: has_begun() or "config.refused" in program.err)
+                code, took = await program.stop(SIGTERM)
+    assert took < IN_TIME
+    # A type may also be refused at once, as it is no regular file; then nothing hangs.
+    assert code == (0 if "config.refused" in program.err else 74)
+    assert str(types / "acme.yaml") in program.err
+
+
+@contextmanager
+def _full_pipe():
+    """Yield the end to write to of a pipe that takes no more and that nobody reads."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    try:
+        yield writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
+    """The event loop, and the main thread with it, waits for room in the pipe."""
+    async with simulator.running() as sim:
+        config = configure(tmp_path, sim)
+        with _full_pipe() as pipe:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "monitor", "run", "-c", str(config)),
+                stdout=pipe,
+                stderr=pipe,
+                cwd=tmp_path,
+                env=environment(),
+            )
+            try:
+                await until((tmp_path / "state.db-wal").exists)
+                await anyio.sleep(1)  # its first line comes now, or else one when it stops
+                began = time.monotonic()
+                for _ in range(signals):
+                    process.send_signal(SIGTERM)
+                    await anyio.sleep(0.3)  # two at once are one to the system
+                with anyio.fail_after(IN_TIME):
+                    code = await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    assert (code, time.monotonic() - began < 5) == ((74, False), (130, True))[signals - 1]
