@@ -296,7 +296,12 @@ def retry_delay(
             delay = slow_probe(attempt, 5, 300, random)
         case _:
             delay = full_jitter(attempt, 1, 300, random)
-    return max(delay, min(retry_after or 0, 3600))
+    return max(delay, honoured(retry_after))
+
+
+def honoured(retry_after: float | None) -> float:
+    """Return the seconds for which a service that asks for patience is left alone."""
+    return min(retry_after or 0, 3600)
 
 
 def missing_delay(denials: int, missing_after: float, random: Random) -> float:

@@ -207,7 +207,7 @@ async def test_three_answers_of_no_such_host_are_enough(tmp_path):
     async with polling(tmp_path) as b:
         b.source.trouble = GONE
         b.follow("a")
-        await run_for(b, 40)
+        await run_for(b, PROBE_INTERVAL)
         assert await b.kinds() == ["source.unavailable"]
         assert len(b.source.looks) == 3
 
