@@ -104,7 +104,8 @@ class Discovery:
 
     ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
     the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
-    ``asked_at`` (monotonic) is when the last page was asked for. ``complete`` says whether the
+    ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
+    given up and the next one is due at its own time. ``complete`` says whether the
     last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
     """
@@ -123,6 +124,7 @@ class Discovery:
     period: float = 0.0
     torn: bool = False
     asked_at: float = 0.0
+    rests: bool = False
     complete: bool | None = None
     completed_at: datetime | None = None
     trouble: LookError | None = None

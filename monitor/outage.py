@@ -55,7 +55,7 @@ class Run:
         if self.lasts:
             whole = self.fresh and now - self.began_at >= long
             since = -math.inf if whole else self.good_at
-            self.over_at = now
+            self.over_at = now if whole else self.over_at
         self.count, self.good_at = 0, now
         return since
 
@@ -85,12 +85,12 @@ class Outages:
         self._operations.setdefault(operation, Run()).asked_at = now
 
     def failed(self, operation: str, began_at: float, now: float, *, fresh: bool) -> bool:
-        """Note that a poll failed; say whether it was sent before an outage was over.
+        """Note that a poll failed; say whether it was sent before a long outage was over.
 
         Such a failure is the last of that outage, and no reason to wait.
         """
         runs = (self._source, self._operations[operation])
-        if any(began_at <= run.over_at for run in runs):
+        if any(began_at < run.over_at for run in runs):
             return True
         for run in runs:
             run.failed(now, fresh=fresh)

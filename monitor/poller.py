@@ -282,7 +282,9 @@ class Poller:
     def _probe(self, now: float) -> None:
         """Let one turn of each operation that fails wholly be due, if none was of late."""
         for operation in self._outages.silent(now):
-            waiting = [one for one in self._agenda.failing() if one.operation == operation]
+            failing = (one for one in self._agenda.failing() if one.operation == operation)
+            # A sweep that begins anew does so at its own interval, which may be longer.
+            waiting = [one for one in failing if isinstance(one, Tracked) or not one.rests]
             first = min(waiting, key=lambda one: max(one.due, one.hold_until), default=None)
             if first is not None and first.due > now >= first.hold_until:
                 self._agenda.put(first, now)

@@ -65,7 +65,7 @@ class Sweeper:
         """
         if discovery.token is None:
             discovery.started = discovery.due
-        discovery.asked_at = self._clock.monotonic()
+        discovery.asked_at, discovery.rests = self._clock.monotonic(), False
         question = discovery.source.page(discovery.token)
         try:
             page = await self._inquiry.ask(discovery.operation, question)
@@ -243,7 +243,7 @@ class Sweeper:
             return delay
         if hopeless or delay > max(discovery.interval, LONGEST_WAIT):
             self._note_incomplete(discovery, error)
-            discovery.hold_until = 0.0
+            discovery.hold_until, discovery.rests = 0.0, True
             return self._rest(discovery)
         return delay
 

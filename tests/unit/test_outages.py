@@ -14,15 +14,14 @@ from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
 IDS = [f"j-{number}" for number in range(100)]
+SOME = IDS[:20]
 FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=503)
 WITHIN = 35.0
 
 
 async def changed(b):
     """Return when each change was seen, in seconds of the test's time."""
-    return {
-        subject for subject, kind, _ in await b.told() if kind == "job.state_changed"
-    }
+    return {subject for subject, kind, _ in await b.told() if kind == "job.state_changed"}
 
 
 async def outage(b, minutes, trouble, *, breaks="trouble"):
@@ -32,31 +31,33 @@ async def outage(b, minutes, trouble, *, breaks="trouble"):
         asked = len(b.source.looks) + len(b.source.pages)
         setattr(b.source, breaks, trouble)
         await anyio.sleep(minutes * 60)
-        assert len(b.source.looks) + len(b.source.pages) > asked + 3
+        assert len(b.source.looks) + len(b.source.pages) >= asked + 3
         b.source.answers |= dict.fromkeys(b.source.answers, "SUCCEEDED")
         setattr(b.source, breaks, None)
         await anyio.sleep(WITHIN)
         return await changed(b)
 
 
-@pytest.mark.parametrize("minutes", [0.3, 1, 4, 6])
-@pytest.mark.parametrize(
-    "reason",
-    [
-        LookReason.TRANSIENT,
-        LookReason.UNAVAILABLE,
-        LookReason.AUTH,
-        LookReason.MALFORMED,
-    ],
-)
-async def test_all_changes_come_soon_after_an_outage(tmp_path, minutes, reason):
+@pytest.mark.parametrize("minutes", [1, 4, 6])
+async def test_all_changes_come_soon_after_an_outage(tmp_path, minutes):
     async with polling(tmp_path, rate=20, burst=20) as b:
         b.source.answers |= dict.fromkeys(IDS, "RUNNING")
         b.follow(*IDS, interval=10.0)
-        assert await outage(b, minutes, LookError(reason, "Bad")) == set(IDS)
+        assert await outage(b, minutes, FLAKY) == set(IDS)
 
 
-@pytest.mark.parametrize("minutes", [1, 4, 6])
+@pytest.mark.parametrize("minutes", [0.3, 4, 6])
+@pytest.mark.parametrize(
+    "reason", [LookReason.UNAVAILABLE, LookReason.AUTH, LookReason.MALFORMED, LookReason.INTERNAL]
+)
+async def test_it_does_not_matter_how_a_source_fails(tmp_path, minutes, reason):
+    async with polling(tmp_path) as b:
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
+        b.follow(*SOME, interval=10.0)
+        assert await outage(b, minutes, LookError(reason, "Bad")) == set(SOME)
+
+
+@pytest.mark.parametrize("minutes", [1, 4])
 async def test_after_throttling_all_changes_come_as_the_quota_permits(tmp_path, minutes):
     """The rate has fallen to a 64th, and regains a fiftieth each second."""
     async with polling(tmp_path, rate=40, burst=20) as b:
@@ -87,24 +88,24 @@ async def test_a_source_that_fails_wholly_is_probed_but_not_hammered(tmp_path):
 
 async def test_a_listing_is_due_after_an_outage_as_well(tmp_path):
     async with polling(tmp_path, rate=2, burst=5) as b:
-        b.source.answers |= dict.fromkeys(IDS, "RUNNING")
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
         b.discover(interval=10.0)
-        assert await outage(b, 4, FLAKY) == set(IDS)
+        assert await outage(b, 4, FLAKY) == set(SOME)
 
 
 async def test_describes_that_are_back_are_found_though_the_listing_worked_all_along(tmp_path):
     async with polling(tmp_path, rate=40, burst=20) as b:
-        b.source.answers |= dict.fromkeys(IDS, "RUNNING")
-        b.follow(*IDS, interval=10.0)
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
+        b.follow(*SOME, interval=10.0)
         b.source.listing = lambda _token: b.source.slice("1000")
         b.discover()
         async with running(b.poller):
             await anyio.sleep(60)
-            b.source.answers |= dict.fromkeys(IDS, FLAKY)
+            b.source.answers |= dict.fromkeys(SOME, FLAKY)
             await anyio.sleep(300)
-            b.source.answers |= dict.fromkeys(IDS, "SUCCEEDED")
+            b.source.answers |= dict.fromkeys(SOME, "SUCCEEDED")
             await anyio.sleep(WITHIN)
-            assert await changed(b) == set(IDS)
+            assert await changed(b) == set(SOME)
 
 
 async def test_a_listing_that_is_back_is_found_though_describes_worked_all_along(tmp_path):
@@ -123,9 +124,8 @@ async def test_a_listing_that_is_back_is_found_though_describes_worked_all_along
 
 async def test_polls_that_were_under_way_at_the_return_do_not_wait_either(tmp_path):
     async with polling(tmp_path, rate=20, burst=20) as b:
-        b.source.answers |= dict.fromkeys(IDS, "RUNNING")
-        b.follow(*IDS, interval=10.0)
-        failed = set()
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
+        b.follow(*SOME, interval=10.0)
         async with running(b.poller):
             await anyio.sleep(60)
             b.source.trouble = FLAKY
@@ -133,17 +133,16 @@ async def test_polls_that_were_under_way_at_the_return_do_not_wait_either(tmp_pa
             b.source.latency = 8
             await until(lambda: b.source.under_way >= 3)
             b.source.trouble = None
-            b.source.answers |= dict.fromkeys(IDS, "SUCCEEDED")
+            b.source.answers |= dict.fromkeys(SOME, "SUCCEEDED")
             b.source.latency = 0
             await anyio.sleep(WITHIN)
-            failed = set(IDS) - await changed(b)
-        assert not failed
+            assert await changed(b) == set(SOME)
 
 
 async def test_a_return_that_stumbles_once_more_costs_little(tmp_path):
     async with polling(tmp_path, rate=20, burst=20) as b:
-        b.source.answers |= dict.fromkeys(IDS, "RUNNING")
-        b.follow(*IDS, interval=10.0)
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
+        b.follow(*SOME, interval=10.0)
         async with running(b.poller):
             await anyio.sleep(60)
             b.source.trouble = FLAKY
@@ -155,37 +154,38 @@ async def test_a_return_that_stumbles_once_more_costs_little(tmp_path):
             b.source.trouble = FLAKY
             await anyio.sleep(10)
             b.source.trouble = None
-            b.source.answers |= dict.fromkeys(IDS, "SUCCEEDED")
+            b.source.answers |= dict.fromkeys(SOME, "SUCCEEDED")
             await anyio.sleep(WITHIN)
-            assert await changed(b) == set(IDS)
-        assert ok == 100
+            assert await changed(b) == set(SOME)
+        assert ok == len(SOME)
 
 
-@pytest.mark.parametrize("bad", [1, 3])
-async def test_a_job_that_alternates_hurries_none_that_keep_failing(tmp_path, bad):
-    async with polling(tmp_path, rate=40, burst=20) as b:
-        b.source.answers |= dict.fromkeys(IDS, "RUNNING") | dict.fromkeys(IDS[:bad], FLAKY)
-        b.follow(*IDS, interval=10.0)
+async def test_a_job_that_alternates_hurries_none_that_keep_failing(tmp_path):
+    ids, bad = IDS[:30], IDS[:3]
+    async with polling(tmp_path) as b:
+        b.source.answers |= dict.fromkeys(ids, "RUNNING") | dict.fromkeys(bad, FLAKY)
+        b.follow(*ids, interval=30.0)
         async with running(b.poller):
-            for turn in range(360):
-                b.source.answers["j-50"] = FLAKY if turn % 2 else "RUNNING"
-                await anyio.sleep(10)
-        for job_id in IDS[:bad]:
+            for turn in range(240):
+                b.source.answers[ids[-1]] = FLAKY if turn % 2 else "RUNNING"
+                await anyio.sleep(15)
+        for job_id in bad:
             late = [moment for moment in b.source.asked_for(job_id) if moment > 1200]
-            assert len(late) <= 2400 / 100
-        assert len(b.source.looks) <= 100 * 361 + 1200
+            assert 5 <= len(late) <= 2400 / 100
 
 
 async def test_half_of_all_polls_failing_makes_no_stampede(tmp_path):
-    async with polling(tmp_path, rate=100, burst=100) as b:
-        b.follow(*IDS, interval=10.0)
+    async with polling(tmp_path) as b:
+        ids = IDS[:20]
+        b.source.latency = 0.3
+        b.follow(*ids, interval=10.0)
         async with running(b.poller):
-            for turn in range(600):
+            for turn in range(300):
                 half = (FLAKY, "RUNNING") if turn % 2 else ("RUNNING", FLAKY)
-                b.source.answers |= dict.fromkeys(IDS[:50], half[0])
-                b.source.answers |= dict.fromkeys(IDS[50:], half[1])
+                b.source.answers |= dict.fromkeys(ids[::2], half[0])
+                b.source.answers |= dict.fromkeys(ids[1::2], half[1])
                 await anyio.sleep(1)
-        assert len(b.source.looks) <= 2.5 * 100 * 60
+        assert 600 < len(b.source.looks) <= 2.5 * 600
 
 
 def test_one_failure_by_itself_says_nothing_of_a_source():
