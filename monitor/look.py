@@ -32,7 +32,7 @@ def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
     """Return the seconds between looks; a job that ended may still change, but slowly."""
     if snapshot is None or not snapshot.phase.terminal:
         return tracked.interval
-    return max(tracked.interval, tracked.following.job_type.grace_interval)
+    return pacing.ended_interval(tracked.interval, tracked.following.job_type.grace_interval)
 
 
 def tells_all(tracked: Tracked, row: Observation) -> bool:

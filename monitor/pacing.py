@@ -72,6 +72,11 @@ def is_finished(snapshot: Snapshot, grace: float, now: datetime) -> bool:
     return now - snapshot.ended_at >= timedelta(seconds=grace)
 
 
+def ended_interval(interval: float, ended: float) -> float:
+    """Return the seconds between two polls of an ended job: no less than before its end."""
+    return max(interval, ended)
+
+
 def page_gap(rate: float) -> float:
     """Return the seconds between two pages, so that a listing takes at most half of the quota."""
     return 2 / rate

@@ -227,7 +227,7 @@ async def test_a_look_under_way_while_its_watch_goes_and_comes_ends_nothing_of_t
         bench.source.answers = {"j-1": "RETURNING", "j-2": "PENDING"}
         bench.source.latency = 40.0
         other = watch("other", jobs=["j-2"])
-        grace = {"jobs": ["j-1"], "final_interval": "30s"}
+        grace = {"jobs": ["j-1"], "ended_interval": "30s"}
         await bench.apply(watch("one", **grace, final_grace="100s"), other)
         await until(lambda: len(bench.source.asked_for("j-1")) == 3)
         await bench.apply(other)
