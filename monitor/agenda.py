@@ -185,7 +185,8 @@ class Agenda:
 
         Listings come first: one page of them may show many of the jobs.
         """
-        for turn in (*self._discoveries, *self._tracked.values()):
+        turns: tuple[Tracked | Discovery, ...] = (*self._discoveries, *self._tracked.values())
+        for turn in turns:
             if turn.failing not in NO_OUTAGE and not turn.busy:
                 yield turn
 

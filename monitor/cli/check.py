@@ -60,7 +60,8 @@ def _paces(watch: Watch, job_type: JobType) -> str:
     if not job_type.final:
         return before
     ended = max(interval, watch.ended_interval or job_type.grace_interval)
-    return f"{before}; every {late.config.format_duration(ended)} once ended, while it may still change"
+    after = late.config.format_duration(ended)
+    return f"{before}; every {after} once ended, while it may still change"
 
 
 def _jobs(watch: Watch) -> str:

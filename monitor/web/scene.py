@@ -21,10 +21,10 @@ class SourceLine:
 
     ``condition`` is ``seen``, ``throttled`` or ``failing`` (the last look brought nothing, which
     may be chance), ``incomplete`` (a listing is not read to its end, so that new jobs may be
-    overlooked), ``unseen`` or ``not asked yet``. ``listings`` are the incomplete ones. ``trouble`` and ``hint`` are of the last
-    failure, if there is one since the last success. ``rate`` is what the quota allows at
-    present, ``full_rate`` what is configured, ``request_rate`` what was asked within the last
-    minute, in requests per second.
+    overlooked), ``unseen`` or ``not asked yet``. ``listings`` are the incomplete ones. ``trouble``
+    and ``hint`` are of the last failure, if there is one since the last success. ``rate`` is what
+    the quota allows at present, ``full_rate`` what is configured, ``request_rate`` what was asked
+    within the last minute, in requests per second.
     """
 
     name: str

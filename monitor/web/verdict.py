@@ -115,8 +115,8 @@ def _of_seen(found: Mapping[str, int], many: int) -> Part:
     if found["failing"]:
         return Part(f"looks at {count(found['failing'], 'source')} fail", "warn")
     if found["incomplete"]:
-        many = count(found["incomplete"], "source")
-        return Part(f"a listing of {many} is not read to its end", "warn")
+        sources = count(found["incomplete"], "source")
+        return Part(f"a listing of {sources} is not read to its end", "warn")
     if found["throttled"]:
         return Part("AWS is seen, but throttles", "warn")
     return Part("AWS is seen", "good")

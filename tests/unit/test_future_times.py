@@ -61,6 +61,7 @@ async def test_a_future_time_of_the_store_keeps_no_job_deaf(tmp_path, ahead, lat
         b.follow("a")
         await run_for(b, 5)
         known = b.recorder.snapshot(job("a").key)
+        assert known is not None
     async with polling(tmp_path) as b:
         b.recorder.adopt(replace(known, updated_at=at(ahead)))
         b.clock.jump = later
