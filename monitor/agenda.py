@@ -175,6 +175,7 @@ class Agenda:
         self._tracked: dict[str, Tracked] = {}
         self._everyone: dict[str, Tracked] = {}
         self._discoveries: dict[Discovery, None] = {}
+        self._failing: dict[Tracked | Discovery, None] = {}
 
     def __len__(self) -> int:
         """Return how many jobs are looked at."""
@@ -185,10 +186,16 @@ class Agenda:
 
         Listings come first: one page of them may show many of the jobs.
         """
-        turns: tuple[Tracked | Discovery, ...] = (*self._discoveries, *self._tracked.values())
-        for turn in turns:
-            if turn.failing not in NO_OUTAGE and not turn.busy:
+        for turn in sorted(self._failing, key=lambda one: isinstance(one, Tracked)):
+            if not turn.busy:
                 yield turn
+
+    def mark(self, turn: Tracked | Discovery) -> None:
+        """Note whether the last poll of ``turn`` failed for a reason of its source."""
+        if turn.failing not in NO_OUTAGE and self.holds(turn):
+            self._failing[turn] = None
+        else:
+            self._failing.pop(turn, None)
 
     def listings(self) -> Sequence[Discovery]:
         """Return every listing that is swept; from any thread."""
@@ -229,6 +236,7 @@ class Agenda:
         # It stands in the list all the while, and once: a scrape may come between two steps.
         self._everyone[tracked.job.key] = tracked
         self._tracked.pop(tracked.job.key, None)
+        self._failing.pop(tracked, None)
         tracked.due = NEVER
 
     def drop(self, turn: Tracked | Discovery) -> None:
@@ -238,6 +246,7 @@ class Agenda:
             self._everyone.pop(turn.job.key, None)
         else:
             self._discoveries.pop(turn, None)
+        self._failing.pop(turn, None)
         turn.due = NEVER
 
     def holds(self, turn: Tracked | Discovery) -> bool:

@@ -114,6 +114,7 @@ class Looker:
         A replica that lags behind catches up within seconds. An older date that stays is the
         word of the service, and the newer one was wrong: the job would else be deaf to changes.
         """
+        self.note_date(tracked, seen)
         outcome = await self._record(tracked, seen)
         now = self._clock.monotonic()
         if outcome is not Outcome.STALE:
@@ -126,7 +127,6 @@ class Looker:
 
     async def _record(self, tracked: Tracked, seen: Observation) -> Outcome:
         """Record what a poll saw of a job."""
-        self.note_date(tracked, seen)
         outcome = await self._recorder.observe(seen, tracked.following)
         tracked.hear(self._clock)
         return outcome

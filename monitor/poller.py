@@ -254,6 +254,7 @@ class Poller:
     def _judge(self, turn: Tracked | Discovery) -> None:
         """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""
         now = self._clock.monotonic()
+        self._agenda.mark(turn)
         if turn.failing in NO_OUTAGE:
             turn.failing_since = None
             for back in self._outages.succeeded(turn.operation, now):

@@ -88,6 +88,8 @@ class Sweeper:
             return
         tracked = self._agenda.get(row.job.key)
         news = self._recorder.compare(row)
+        if tracked:
+            self._looker.note_date(tracked, row)
         if tracked and tracked.busy:
             self._keep(discovery, tracked, row, news)
             return
@@ -96,7 +98,7 @@ class Sweeper:
                 found = discovery.track(row.job)
                 self._keep(discovery, found, row, news)
                 await self._first(found, row)
-            case RowNews.FIRST if tracked:
+            case RowNews.FIRST if tracked and tells_all(tracked, row):
                 await self._differs(discovery, tracked, row)
             case RowNews.SAME if tracked and self._is_judged_anew(tracked):
                 self._look_soon(tracked)
@@ -109,7 +111,6 @@ class Sweeper:
         self, discovery: Discovery, tracked: Tracked, row: Observation, news: RowNews
     ) -> None:
         """Keep a row that shows something new, in case the describe fails that is to come."""
-        self._looker.note_date(tracked, row)
         if news in {RowNews.FIRST, RowNews.DIFFERENT} and tells_all(tracked, row):
             tracked.keep_row(row, discovery.asked_at)
 

@@ -137,7 +137,12 @@ def test_only_what_its_source_failed_waits_for_the_source():
     listings[1].attempts, listings[1].trouble = 1, LookError(LookReason.TRANSIENT, "X")
     for turn in (*turns.values(), *listings):
         agenda.put(turn, 1.0)
+        agenda.mark(turn)
     assert list(agenda.failing()) == [listings[1], turns["down"]]
+    for turn in (listings[1], turns["down"]):
+        agenda.drop(turn)
+        agenda.mark(turn)
+    assert list(agenda.failing()) == []
 
 
 @pytest.mark.parametrize(

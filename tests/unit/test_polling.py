@@ -358,3 +358,15 @@ async def test_a_state_that_a_job_type_classifies_anew_is_told_though_listings_s
         await anyio.sleep(65)
         told = [(e["kind"], e["current"]["phase"]) for e in await bench.events()]
     assert told == [("job.discovered", "waiting"), ("job.state_changed", "running")]
+
+
+@pytest.mark.parametrize(("key", "every"), [("ended_interval", 120), ("final_interval", 120)])
+async def test_an_ended_job_that_may_change_is_polled_as_its_watch_says(tmp_path, key, every):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "RETURNING"}
+        await bench.apply(watch("one", jobs=["j-1"], final_grace="1d", **{key: f"{every}s"}))
+        await anyio.sleep(20 * every)
+        asked = bench.source.asked_for("j-1")
+        gaps = [later - earlier for earlier, later in pairwise(asked)]
+        assert gaps[1:] == pytest.approx([every] * len(gaps[1:]), abs=0.1)
+        assert len(gaps) > 15
