@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.config import Discover
-    from monitor.errors import LookReason
+    from monitor.errors import LookError, LookReason
     from monitor.interfaces import Clock, Source
     from monitor.model import Job, Observation
     from monitor.recorder import Following
+
+NEVER_SHOWN = float("-inf")
+"""When a job was last seen that has not been."""
+
+NO_OUTAGE: frozenset[LookReason | None] = frozenset({None, *ANSWERS})
+"""How a turn stands that its source does not fail."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +38,15 @@ class Tracked:
     look was last answered, in either way; before the first, ``heard_at`` is when the first was
     due. ``pace`` is the seconds between two looks where they are planned to
     be more than the interval. After ``blind_after`` intervals unheard the job is blind.
+
+    ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
+    ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
+    ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
+    ``row`` is what a listing shows of it, until the next poll has said more; ``row_asked_at``
+    (monotonic) is when that was asked for, ``shown_at`` when AWS last said anything of the job.
+    ``partial`` says that its last state came from a row alone, so that a describe is still owed;
+    ``stale_since`` (monotonic) is since when its describes date it before what is known;
+    ``misdated`` says that the log has named its impossible update time.
     """
 
     job: Job
@@ -48,10 +63,31 @@ class Tracked:
     heard_at: float = 0.0
     looked_at: datetime | None = None
     pace: float = 0.0
+    failing_since: float | None = None
+    began_at: float = 0.0
+    hold_until: float = 0.0
+    forgiven: int = 0
+    row: Observation | None = None
+    row_asked_at: float = 0.0
+    shown_at: float = NEVER_SHOWN
+    partial: bool = False
+    stale_since: float | None = None
+    misdated: bool = False
+
+    @property
+    def operation(self) -> str:
+        """The operation that a poll of it calls."""
+        return self.following.job_type.describe_operation
 
     def hear(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a look was answered just now."""
         self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
+        self.shown_at, self.row = self.heard_at, None
+
+    def keep_row(self, row: Observation, asked_at: float) -> None:
+        """Keep what a listing shows, in case the next describe fails."""
+        if asked_at >= self.shown_at:
+            self.row, self.row_asked_at = row, asked_at
 
     def take_over(self, other: Tracked) -> None:
         """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
@@ -68,6 +104,10 @@ class Discovery:
 
     ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
     the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
+    ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
+    given up and the next one is due at its own time. ``complete`` says whether the
+    last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
+    ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
     """
 
     source: Source
@@ -83,6 +123,25 @@ class Discovery:
     started: float = 0.0
     period: float = 0.0
     torn: bool = False
+    asked_at: float = 0.0
+    rests: bool = False
+    complete: bool | None = None
+    completed_at: datetime | None = None
+    trouble: LookError | None = None
+    failing_since: float | None = None
+    began_at: float = 0.0
+    hold_until: float = 0.0
+    forgiven: int = 0
+
+    @property
+    def operation(self) -> str:
+        """The operation that a page calls."""
+        return self.source.job_type.list_operation or ""
+
+    @property
+    def failing(self) -> LookReason | None:
+        """Why the last page brought nothing, if it did not."""
+        return self.trouble.reason if self.trouble and self.attempts else None
 
     def accepts(self, row: Observation) -> bool:
         """Whether the watch wants to follow the job of ``row``."""
@@ -116,19 +175,31 @@ class Agenda:
         self._tracked: dict[str, Tracked] = {}
         self._everyone: dict[str, Tracked] = {}
         self._discoveries: dict[Discovery, None] = {}
+        self._failing: dict[Tracked | Discovery, None] = {}
 
     def __len__(self) -> int:
         """Return how many jobs are looked at."""
         return len(self._tracked)
 
     def failing(self) -> Iterator[Tracked | Discovery]:
-        """Go through the turns, none of them under way, that wait because their source failed."""
-        for tracked in self._tracked.values():
-            if tracked.failing not in {None, *ANSWERS} and not tracked.busy:
-                yield tracked
-        for discovery in self._discoveries:
-            if discovery.attempts and not discovery.busy:
-                yield discovery
+        """Go through the turns, none of them under way, that wait because their source failed.
+
+        Listings come first: one page of them may show many of the jobs.
+        """
+        for turn in sorted(self._failing, key=lambda one: isinstance(one, Tracked)):
+            if not turn.busy:
+                yield turn
+
+    def mark(self, turn: Tracked | Discovery) -> None:
+        """Note whether the last poll of ``turn`` failed for a reason of its source."""
+        if turn.failing not in NO_OUTAGE and self.holds(turn):
+            self._failing[turn] = None
+        else:
+            self._failing.pop(turn, None)
+
+    def listings(self) -> Sequence[Discovery]:
+        """Return every listing that is swept; from any thread."""
+        return list(self._discoveries)
 
     def everyone(self) -> Sequence[Tracked]:
         """Return every job, those that are looked at no more as well.
@@ -165,6 +236,7 @@ class Agenda:
         # It stands in the list all the while, and once: a scrape may come between two steps.
         self._everyone[tracked.job.key] = tracked
         self._tracked.pop(tracked.job.key, None)
+        self._failing.pop(tracked, None)
         tracked.due = NEVER
 
     def drop(self, turn: Tracked | Discovery) -> None:
@@ -174,6 +246,7 @@ class Agenda:
             self._everyone.pop(turn.job.key, None)
         else:
             self._discoveries.pop(turn, None)
+        self._failing.pop(turn, None)
         turn.due = NEVER
 
     def holds(self, turn: Tracked | Discovery) -> bool:

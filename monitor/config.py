@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -209,8 +210,11 @@ class Watch(Section):
     """Intervals, but at least a minute, without an answer about a job before it counts as blind."""
     final_grace: Duration | None = None
     """For how long an ended job that may still change is looked at; by default the type's."""
-    final_interval: Duration | None = None
-    """Time between two looks at such a job; by default the type's."""
+    ended_interval: Duration | None = Field(
+        default=None, validation_alias=AliasChoices("ended_interval", "final_interval")
+    )
+    """Time between two polls of such a job, but never less than ``interval``; by default the
+    type's, which is 1h unless it says otherwise. ``final_interval`` is its former name."""
     labels: dict[str, str] = {}
     """Carried by every event of the watch, for routes and receivers."""
     include_tracking_number: bool = False

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from monitor.model import Observation, Verdict
 
+LEEWAY = timedelta(minutes=5)
+"""A service's time may be ahead of our clock by so much: clocks differ a little."""
+
 OWN_SEVERITY = {
     Kind.UPDATED: Severity.INFO,
     Kind.MISSING: Severity.WARNING,
@@ -25,11 +28,42 @@ OWN_SEVERITY = {
 """Kinds whose severity does not depend on the state."""
 
 
+def is_misdated(seen: Observation) -> bool:
+    """Whether the service dates this answer so far ahead of our clock that it proves no order."""
+    return seen.updated_at is not None and seen.updated_at - seen.seen_at > LEEWAY
+
+
+def dated(seen: Observation) -> Observation:
+    """Return an answer without its update time, if that is ahead of our clock.
+
+    Such a time, once believed, would make every later answer look older than it. Where our own
+    clock is behind, all times look so, and nothing can be told stale; no change is lost by that.
+    """
+    return replace(seen, updated_at=None) if is_misdated(seen) else seen
+
+
+def known_update(before: Snapshot | None, seen: Observation) -> datetime | None:
+    """Return when the service last updated what is known, as far as that proves an order.
+
+    A store may hold a time that was ahead of the clock when it was written.
+    """
+    known = before.updated_at if before else None
+    if before is None or known is None:
+        return None
+    ahead = known - seen.seen_at > LEEWAY or known - before.looked_at > LEEWAY
+    return None if ahead else known
+
+
 def is_stale(before: Snapshot | None, seen: Observation) -> bool:
     """Whether the service itself dates this answer before the one already known."""
-    return bool(
-        before and before.updated_at and seen.updated_at and seen.updated_at < before.updated_at
-    )
+    known = known_update(before, seen)
+    return bool(known and seen.updated_at and seen.updated_at < known)
+
+
+def is_later(before: Snapshot | None, seen: Observation) -> bool:
+    """Whether the service itself dates this answer after the one already known."""
+    known = known_update(before, seen)
+    return bool(known and seen.updated_at and seen.updated_at > known and not is_misdated(seen))
 
 
 def merged_parts(before: Snapshot | None, seen: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -51,7 +85,7 @@ def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Sna
         ending=verdict.ending,
         fields={**(before.fields if before else {}), **seen.fields},
         reason=seen.reason or (None if moved or before is None else before.reason),
-        updated_at=seen.updated_at or (before.updated_at if before else None),
+        updated_at=seen.updated_at or known_update(before, seen),
         sequence=before.sequence if before else 0,
         first_seen_at=before.first_seen_at if before else seen.seen_at,
         changed_at=seen.seen_at if moved or before is None else before.changed_at,

@@ -11,7 +11,7 @@ from monitor import logs, pacing
 from monitor.errors import LookError, LookReason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from monitor import model
@@ -59,8 +59,13 @@ class Inquiry:
         metrics: Metrics,
         clock: Clock,
         timeout: float,
+        still_failing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``timeout`` is the deadline of one answer in seconds."""
+        """``timeout`` is the deadline of one answer in seconds.
+
+        ``still_failing`` says that something of the source fails, though other polls of it are
+        answered: then the log does not call it recovered.
+        """
         self.key = key
         self.quota = quota
         self.health = pacing.Health(lost=recorder.is_lost(key))
@@ -68,6 +73,7 @@ class Inquiry:
         self._metrics = metrics
         self._clock = clock
         self._timeout = timeout
+        self._still_failing = still_failing
         self._log = logs.get(service=key.service, account=key.account, region=key.region)
         self._last_good: datetime | None = None
         self._last_bad: datetime | None = None
@@ -188,6 +194,9 @@ class Inquiry:
     def _log_calm(self) -> None:
         calm_since = self._clock.monotonic() - CALM
         if self._troubled_at is not None and self._troubled_at <= calm_since:
+            if self._still_failing():
+                self._troubled_at = self._clock.monotonic()  # go through all turns seldom
+                return
             self._troubled_at = None
             self._log.info(logs.POLL_RECOVERED)
 

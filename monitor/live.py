@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monitor.inquiry import SeenSource
     from monitor.interfaces import Clock
     from monitor.polling import Polling
-    from monitor.standing import FollowedJob
+    from monitor.standing import FollowedJob, SeenListing
     from monitor.telling import Telling
 
 
@@ -45,7 +45,10 @@ class Live:
 
     def sources(self) -> Sequence[asked.Source]:
         """Return every source that is asked."""
-        return [_source(poller.seen(), poller.size) for poller in self._polling.pollers()]
+        return [
+            _source(poller.seen(), poller.size, poller.listings())
+            for poller in self._polling.pollers()
+        ]
 
     def sinks(self) -> Sequence[asked.Sink]:
         """Return every sink that is configured."""
@@ -74,7 +77,7 @@ class Live:
         self._telling.wake([sink])
 
 
-def _source(seen: SeenSource, jobs: int) -> asked.Source:
+def _source(seen: SeenSource, jobs: int, listings: Sequence[SeenListing]) -> asked.Source:
     trouble = seen.trouble
     return asked.Source(
         source=seen.key,
@@ -89,6 +92,19 @@ def _source(seen: SeenSource, jobs: int) -> asked.Source:
         configured_rate=seen.full_rate,
         request_rate=seen.request_rate,
         jobs=jobs,
+        listings=[_listing(one) for one in listings],
+    )
+
+
+def _listing(seen: SeenListing) -> asked.Listing:
+    trouble = seen.trouble
+    return asked.Listing(
+        type=seen.type,
+        complete=seen.complete,
+        last_complete_at=seen.completed_at,
+        reason=trouble.reason.value if trouble else None,
+        code=trouble.code if trouble else None,
+        hint=trouble.hint if trouble else None,
     )
 
 

@@ -20,7 +20,7 @@ from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, SourceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
@@ -146,6 +146,21 @@ class Metrics:
             "When a look at the source was last answered.",
             _SOURCE,
         )
+        self.listing_complete = gauge(
+            "listing_complete",
+            "Whether the last sweep of the listing came to its end.",
+            JOBS,
+        )
+        self.listing_last_complete = gauge(
+            "listing_last_complete_timestamp_seconds",
+            "When a sweep of the listing last came to its end.",
+            JOBS,
+        )
+        self.misdated = counter(
+            "misdated_answers_total",
+            "Answers with an update time too far ahead of the clock to prove an order.",
+            ("type",),
+        )
         self.outbox_pending = gauge(
             "outbox_pending", "Deliveries that the sink has not taken yet.", ("sink",)
         )
@@ -218,6 +233,7 @@ class Metrics:
         self.detection_window.labels(type_)
         self.time_in_state.labels(type_, OTHER)
         self.unclassified_states.labels(type_)
+        self.misdated.labels(type_)
 
     def expect_source(self, source: SourceKey, operations: Iterable[str] = ()) -> None:
         """Let every series of a source exist before its first answer."""
@@ -258,6 +274,27 @@ class Metrics:
         place = dict(zip(JOBS, (type_, account, region), strict=True))
         for metric in (self.transitions, self.polls):
             metric.remove_by_labels(place)
+
+    def set_listing(
+        self,
+        place: tuple[str, str, str],
+        sweeps: Sequence[tuple[bool | None, datetime | None]],
+    ) -> None:
+        """Show how the sweeps of a listing ended, and when each last came to its end.
+
+        Several watches may sweep the same one: the worst of them counts. Without any, the series
+        end.
+        """
+        if not sweeps:
+            for gauge in (self.listing_complete, self.listing_last_complete):
+                gauge.remove_by_labels(dict(zip(JOBS, place, strict=True)))
+            return
+        ended = [complete for complete, _ in sweeps]
+        worst = 0.0 if False in ended else math.nan if None in ended else 1.0
+        times = [at.timestamp() if at else math.nan for _, at in sweeps]
+        oldest = math.nan if any(map(math.isnan, times)) else min(times)
+        self.listing_complete.labels(*place).set(worst)
+        self.listing_last_complete.labels(*place).set(oldest)
 
     def forget_source(self, source: SourceKey) -> None:
         """Let the series of a source end that is asked no more."""

@@ -79,6 +79,11 @@ def is_finished(
     return now - snapshot.ended_at >= timedelta(seconds=grace)
 
 
+def ended_interval(interval: float, ended: float) -> float:
+    """Return the seconds between two polls of an ended job: no less than before its end."""
+    return max(interval, ended)
+
+
 def page_gap(rate: float) -> float:
     """Return the seconds between two pages, so that a listing takes at most half of the quota."""
     return 2 / rate
@@ -305,7 +310,12 @@ def retry_delay(
             delay = slow_probe(attempt, 5, 300, random)
         case _:
             delay = full_jitter(attempt, 1, 300, random)
-    return max(delay, min(retry_after or 0, 3600))
+    return max(delay, honoured(retry_after))
+
+
+def honoured(retry_after: float | None) -> float:
+    """Return the seconds for which a service that asks for patience is left alone."""
+    return min(retry_after or 0, 3600)
 
 
 def missing_delay(denials: int, missing_after: float, random: Random) -> float:

@@ -29,7 +29,8 @@ class WatchPlan:
     """One watch in one region; calls are per day, ``every`` and the delays in seconds.
 
     ``every`` is the time between two looks at a job: the ``interval``, or more where the quota
-    does not permit so many.
+    does not permit so many. ``ended_every`` is the time between two polls of a job that has ended
+    and may still change; ``None`` where such jobs are not polled.
     """
 
     watch: str
@@ -40,6 +41,7 @@ class WatchPlan:
     describes: float
     interval: float
     every: float
+    ended_every: float | None
 
     @property
     def mean_delay(self) -> float:
@@ -132,6 +134,7 @@ def _planned(parts: Sequence[_Part], rate: float) -> Sequence[WatchPlan]:
 
 
 def _planned_one(part: _Part, rate: float, late: float) -> WatchPlan:
+    kind = polling.type_of(part.watch, {part.kind.name: part.kind})
     looks = part.interval + late
     period = part.period(rate)
     return WatchPlan(
@@ -143,6 +146,9 @@ def _planned_one(part: _Part, rate: float, late: float) -> WatchPlan:
         describes=DAY * part.looked / looks,
         interval=part.interval,
         every=looks if part.looked or not part.pages else period,
+        ended_every=pacing.ended_interval(part.interval, kind.grace_interval)
+        if kind.final
+        else None,
     )
 
 

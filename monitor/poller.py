@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor import pacing
-from monitor.agenda import Agenda, Discovery, Tracked
+from monitor.agenda import NO_OUTAGE, Agenda, Discovery, Tracked
 from monitor.inquiry import Inquiry
 from monitor.look import Looker, interval
-from monitor.standing import FollowedJob, standing
+from monitor.outage import Outages
+from monitor.standing import FollowedJob, SeenListing, seen_listing, standing
 from monitor.sweep import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
     from monitor.inquiry import SeenSource
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
+    from monitor.outage import Return
     from monitor.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
 """Seconds: the loop shows that it is alive at least so often."""
 
-PROBE_INTERVAL = 60.0
-"""Seconds between two looks at a source that is lost."""
+PROBE_INTERVAL = 20.0
+"""Seconds between two polls of a source, or an operation, that fails wholly.
+
+One that is back is found so soon, however long the backoff of its jobs has grown. It is four
+requests a minute at most: the price of a single healthy job.
+"""
 
 
 class Poller:
@@ -56,7 +62,10 @@ class Poller:
         self._clock = clock
         self._concurrency = concurrency
         self._agenda = Agenda()
-        self._inquiry = Inquiry(key, quota, recorder, metrics, clock, timeout)
+        self._inquiry = Inquiry(
+            key, quota, recorder, metrics, clock, timeout, still_failing=self._still_failing
+        )
+        self._outages = Outages(PROBE_INTERVAL)
         self._looker = Looker(self._inquiry, self._agenda, recorder, metrics, clock, random)
         self._sweeper = Sweeper(
             self._inquiry, self._agenda, self._looker, recorder, metrics, clock, random
@@ -132,11 +141,18 @@ class Poller:
     def discover(self, discovery: Discovery) -> None:
         """Sweep a listing from now on."""
         self._agenda.put(discovery, self._clock.monotonic())
+        self._sweeper.show(discovery)
         self._wake.set()
 
     def drop(self, turn: Tracked | Discovery) -> None:
         """Look no more; a look under way is recorded, and is the last."""
         self._agenda.drop(turn)
+        if isinstance(turn, Discovery):
+            self._sweeper.show(turn)
+
+    def listings(self) -> Sequence[SeenListing]:
+        """Return how the sweeps of each listing end; from any thread."""
+        return [seen_listing(one) for one in self._agenda.listings()]
 
     def follows(self, job: model.Job) -> bool:
         """Whether a job is looked at, or was until it was final."""
@@ -155,7 +171,7 @@ class Poller:
     def retry(self) -> None:
         """Ask again, as the quota permits, for all that failed: the cause may be gone."""
         self._probed_at = -math.inf
-        self._hasten()
+        self._hasten(self._agenda.failing())
         self._wake.set()
 
     async def run(self) -> None:
@@ -177,6 +193,7 @@ class Poller:
 
     def start_due(self, tasks: TaskGroup) -> float:
         """Start every look that may be started now; return the seconds until the next may."""
+        self._probe(self._clock.monotonic())
         while self._running < self._limit:
             turn = self._agenda.first()
             if turn is None:
@@ -205,7 +222,8 @@ class Poller:
     def _begin(self, turn: Tracked | Discovery, tasks: TaskGroup, now: float) -> None:
         self._agenda.begin()
         self._quota.take(now)
-        self._probed_at = now
+        self._probed_at = turn.began_at = now
+        self._outages.asked(turn.operation, now)
         self._running += 1
         self._observe_lateness(now, turn.due)
         tasks.start_soon(self._work, turn, name=f"look at {self.key.key}")
@@ -223,6 +241,7 @@ class Poller:
         else:
             self._put(turn, await self._sweeper.page_once(turn))
         self._running -= 1
+        self._judge(turn)
         self._note_health()
         self._wake.set()
 
@@ -232,13 +251,52 @@ class Poller:
         if delay is not None and self._agenda.holds(turn):
             self._agenda.put(turn, self._clock.monotonic() + delay)
 
+    def _judge(self, turn: Tracked | Discovery) -> None:
+        """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""
+        now = self._clock.monotonic()
+        self._agenda.mark(turn)
+        if turn.failing in NO_OUTAGE:
+            turn.failing_since = None
+            for back in self._outages.succeeded(turn.operation, now):
+                self._hasten([one for one in self._agenda.failing() if _concerns(back, one)])
+            return
+        fresh = turn.failing_since is None
+        turn.failing_since = now if fresh else turn.failing_since
+        if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
+            self._hasten([turn] if self._agenda.holds(turn) else [])
+
     def _note_health(self) -> None:
         """Ask again, as the quota permits, for all that failed while the source was away."""
         was_lost, self._was_lost = self._was_lost, self._inquiry.health.lost
         if was_lost and not self._was_lost:
-            self._hasten()
+            self._hasten(self._agenda.failing())
 
-    def _hasten(self) -> None:
+    def _hasten(self, turns: Iterable[Tracked | Discovery]) -> None:
+        """Poll ``turns`` next, and count what they failed before to no backoff any more."""
         now = self._clock.monotonic()
-        for turn in [turn for turn in self._agenda.failing() if turn.due > now]:
-            self._agenda.put(turn, now)
+        for turn in list(turns):
+            turn.forgiven = turn.attempts
+            due = max(now, turn.hold_until)
+            if due < turn.due:
+                self._agenda.put(turn, due)
+
+    def _probe(self, now: float) -> None:
+        """Let one turn of each operation that fails wholly be due, if none was of late."""
+        for operation in self._outages.silent(now):
+            failing = (one for one in self._agenda.failing() if one.operation == operation)
+            # A sweep that begins anew does so at its own interval, which may be longer.
+            waiting = [one for one in failing if isinstance(one, Tracked) or not one.rests]
+            first = min(waiting, key=lambda one: max(one.due, one.hold_until), default=None)
+            if first is not None and first.due > now >= first.hold_until:
+                self._agenda.put(first, now)
+
+    def _still_failing(self) -> bool:
+        """Whether a listing does not come to its end, or a turn waits as its source failed it."""
+        broken = any(one.trouble and not one.complete for one in self._agenda.listings())
+        return broken or next(self._agenda.failing(), None) is not None
+
+
+def _concerns(back: Return, turn: Tracked | Discovery) -> bool:
+    """Whether a turn failed while what is back was away."""
+    fits = back.operation in {None, turn.operation}
+    return fits and turn.failing_since is not None and turn.failing_since > back.since

@@ -78,7 +78,7 @@ class Polling:
         before = {each.key: each for each in self._watched}
         self._budgets = budgets(settings, types)
         self._watched = [
-            self._watch(before.get((watch.name, region)), watch, region, _type_of(watch, types))
+            self._watch(before.get((watch.name, region)), watch, region, type_of(watch, types))
             for watch in settings.watches
             for region in _regions(watch, types[watch.type])
         ]
@@ -207,8 +207,9 @@ class Polling:
             self._metrics.forget_jobs(*place)
 
 
-def _type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
-    return types[watch.type].with_grace(watch.final_grace, watch.final_interval)
+def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
+    """Return the type of a watch's jobs, with what the watch says of those that ended."""
+    return types[watch.type].with_grace(watch.final_grace, watch.ended_interval)
 
 
 def _regions(watch: config.Watch, job_type: JobType) -> list[str]:

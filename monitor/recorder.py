@@ -112,11 +112,18 @@ class Recorder:
         """Return the store's own time, by which ages are measured."""
         return self._store.own_time()
 
-    async def observe(self, seen: model.Observation, following: Following) -> Outcome:
-        """Record one look; returns after its transitions, if any, are durable."""
+    async def observe(
+        self, seen: model.Observation, following: Following, *, insists: bool = False
+    ) -> Outcome:
+        """Record one look; returns after its transitions, if any, are durable.
+
+        One that ``insists`` counts though the service dates it before what is known.
+        """
+        seen = diff.dated(seen)
         before = self._snapshots.get(seen.job.key)
         while True:
-            after = self._after(before, seen, following.job_type)
+            stale = diff.is_stale(before, seen) and not insists
+            after = None if stale else self._after(before, seen, following.job_type)
             if after is None:
                 return Outcome.STALE
             entry = self._entry(before, after, seen.seen_at, following)
@@ -162,6 +169,7 @@ class Recorder:
         known = self._snapshots.get(row.job.key)
         if known is None:
             return RowNews.FIRST
+        row = diff.dated(row)
         if diff.is_stale(known, row):
             return RowNews.OLDER
         told = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
@@ -186,9 +194,7 @@ class Recorder:
     def _after(
         self, before: model.Snapshot | None, seen: model.Observation, job_type: JobType
     ) -> model.Snapshot | None:
-        """Judge a look; ``None`` if it cannot be newer than what is known."""
-        if diff.is_stale(before, seen):
-            return None
+        """Judge a look; ``None`` if the job cannot have come to that state."""
         parts = diff.merged_parts(before, seen.parts)
         verdict = job_type.judge(parts, before.phase if before else None)
         if verdict is None:

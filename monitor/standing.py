@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.agenda import Tracked
-    from monitor.errors import LookReason
+    from monitor.agenda import Discovery, Tracked
+    from monitor.errors import LookError, LookReason
     from monitor.model import Job, Snapshot
 
 
@@ -55,6 +55,30 @@ class FollowedJob:
     def missing(self) -> bool:
         """Whether AWS has said often enough that it does not exist any more."""
         return self.snapshot is not None and self.snapshot.missing
+
+
+@dataclass(frozen=True, slots=True)
+class SeenListing:
+    """How the sweeps of one listing end.
+
+    ``complete`` says whether the last one came to its end, ``None`` before the first;
+    ``trouble`` is why a page of it failed since.
+    """
+
+    type: str
+    complete: bool | None
+    completed_at: datetime | None
+    trouble: LookError | None
+
+
+def seen_listing(discovery: Discovery) -> SeenListing:
+    """Return how the sweeps of a listing end."""
+    return SeenListing(
+        type=discovery.source.job_type.name,
+        complete=discovery.complete,
+        completed_at=discovery.completed_at,
+        trouble=discovery.trouble,
+    )
 
 
 def standing(

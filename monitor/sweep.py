@@ -9,6 +9,7 @@ import anyio
 from monitor import logs, pacing
 from monitor.errors import LookError, LookReason
 from monitor.inquiry import facts
+from monitor.look import tells_all
 from monitor.recorder import RowNews
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 MAX_PAGES = 2000
 """Pages of one listing; one that goes on is taken as endless."""
+
+FAILURES = 3
+"""Failures of one page after which the sweep begins anew, or is shown as incomplete."""
+
+LONGEST_WAIT = 30.0
+"""Seconds that a sweep, whatever its interval, waits for its next page."""
+
+HOPELESS = frozenset({LookReason.CONFIG, LookReason.MISSING, LookReason.AUTH})
+"""Failures of a page that the same token would meet again."""
 
 
 class Sweeper:
@@ -55,12 +65,13 @@ class Sweeper:
         """
         if discovery.token is None:
             discovery.started = discovery.due
-        operation = discovery.source.job_type.list_operation or ""
+        discovery.asked_at, discovery.rests = self._clock.monotonic(), False
+        question = discovery.source.page(discovery.token)
         try:
-            page = await self._inquiry.ask(operation, discovery.source.page(discovery.token))
+            page = await self._inquiry.ask(discovery.operation, question)
         except LookError as error:
             return self._failed(discovery, error)
-        discovery.attempts = 0
+        discovery.attempts = discovery.forgiven = 0
         discovery.pages += 1
         await self._take_rows(discovery, page)
         return self._turn_page(discovery, page)
@@ -73,18 +84,35 @@ class Sweeper:
                 tasks.start_soon(self._take_row, discovery, row)
 
     async def _take_row(self, discovery: Discovery, row: Observation) -> None:
-        tracked = self._agenda.get(row.job.key)
-        if (tracked and tracked.busy) or not self._agenda.holds(discovery):
+        if not self._agenda.holds(discovery):
             return
-        match self._recorder.compare(row):
+        tracked = self._agenda.get(row.job.key)
+        news = self._recorder.compare(row)
+        if tracked:
+            self._looker.note_date(tracked, row)
+        if tracked and tracked.busy:
+            self._keep(discovery, tracked, row, news)
+            return
+        match news:
             case RowNews.FIRST if tracked is None and discovery.accepts(row):
-                await self._first(discovery.track(row.job), row)
+                found = discovery.track(row.job)
+                self._keep(discovery, found, row, news)
+                await self._first(found, row)
+            case RowNews.FIRST if tracked and tells_all(tracked, row):
+                await self._differs(discovery, tracked, row)
             case RowNews.SAME if tracked and self._is_judged_anew(tracked):
                 self._look_soon(tracked)
             case RowNews.SAME if tracked and _is_whole(row):
                 await self._confirm(discovery, tracked, row)
             case RowNews.DIFFERENT if tracked or discovery.accepts(row):
-                await self._differs(tracked or discovery.track(row.job), row)
+                await self._differs(discovery, tracked or discovery.track(row.job), row)
+
+    def _keep(
+        self, discovery: Discovery, tracked: Tracked, row: Observation, news: RowNews
+    ) -> None:
+        """Keep a row that shows something new, in case the describe fails that is to come."""
+        if news in {RowNews.FIRST, RowNews.DIFFERENT} and tells_all(tracked, row):
+            tracked.keep_row(row, discovery.asked_at)
 
     async def _first(self, tracked: Tracked, row: Observation) -> None:
         """Begin with a job; what ended before it was ever seen needs no look of its own."""
@@ -93,16 +121,30 @@ class Sweeper:
         else:
             self._look_soon(tracked)
 
-    async def _differs(self, tracked: Tracked, row: Observation) -> None:
+    async def _differs(self, discovery: Discovery, tracked: Tracked, row: Observation) -> None:
         """Look at a job whose row differs, for the full snapshot.
 
         A listing without states that tells an end all the same (``IsCanceled``) is
-        recorded as it is: no look need ever show the same.
+        recorded as it is: no look need ever show the same. Where describes of the job fail, the
+        row is recorded before the next of them.
         """
         if not tracked.following.job_type.lists_states and _has_ended(tracked, row):
             await self._record(tracked, row)
-        elif not tracked.attempts or self._is_missing(tracked):
+            return
+        self._keep(discovery, tracked, row, RowNews.DIFFERENT)
+        if not tracked.attempts or self._is_missing(tracked):
             self._look_soon(tracked)
+        elif tracked.failing is not LookReason.MISSING:
+            await self._record_before_describe(discovery, tracked, row)
+
+    async def _record_before_describe(
+        self, discovery: Discovery, tracked: Tracked, row: Observation
+    ) -> None:
+        tracked.busy = True
+        changed = await self._looker.record_row(tracked, row, discovery.asked_at)
+        tracked.busy = False
+        soon = max(self._clock.monotonic(), tracked.hold_until) if changed else tracked.due
+        self._put(tracked, min(soon, tracked.due))
 
     async def _record(self, tracked: Tracked, row: Observation) -> None:
         # It stands in the agenda at once: another listing may show the same job meanwhile.
@@ -166,6 +208,7 @@ class Sweeper:
             discovery.token = token
             return self._seconds_until(discovery.due + pacing.page_gap(self._inquiry.quota.rate))
         self._note_torn(discovery, torn=bool(token) or page.torn)
+        self._note_end(discovery)
         return self._rest(discovery)
 
     def _note_torn(self, discovery: Discovery, *, torn: bool) -> None:
@@ -184,14 +227,57 @@ class Sweeper:
         return moment - self._clock.monotonic()
 
     def _failed(self, discovery: Discovery, error: LookError) -> float:
-        """Ask for the same page again later; a token that is refused starts the listing anew."""
+        """Ask for the same page again later, but not for ever: then the listing begins anew.
+
+        A later page that keeps failing must not hide what comes onto the first one.
+        """
         attempt, discovery.attempts = discovery.attempts, discovery.attempts + 1
-        if error.reason is LookReason.CONFIG and discovery.token:
-            _rewind(discovery)
-        if attempt == 0 and error.reason in {LookReason.CONFIG, LookReason.MISSING}:
-            self._log.warning(logs.LISTING_REFUSED, **self._about(discovery), **facts(error))
+        hopeless = error.reason in HOPELESS or discovery.attempts >= FAILURES
+        if hopeless:
+            self._note_incomplete(discovery, error)
+        discovery.trouble = error
         retry_after = error.retry_after
-        return pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
+        discovery.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
+        attempt -= discovery.forgiven
+        delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
+        if discovery.token is None:
+            return delay
+        if hopeless or delay > max(discovery.interval, LONGEST_WAIT):
+            self._note_incomplete(discovery, error)
+            discovery.hold_until, discovery.rests = 0.0, True
+            return self._rest(discovery)
+        return delay
+
+    def _note_incomplete(self, discovery: Discovery, error: LookError) -> None:
+        """Show a listing that does not come to its end, and log it until it has once."""
+        if discovery.complete is not False or discovery.trouble is None:
+            refused = error.reason in {LookReason.CONFIG, LookReason.MISSING}
+            event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
+            where = {"page": discovery.pages + 1}
+            self._log.warning(event, **self._about(discovery), **where, **facts(error))
+        discovery.complete = False
+        self.show(discovery)
+
+    def _note_end(self, discovery: Discovery) -> None:
+        """Show that a sweep came to its end; one that was torn did not."""
+        if discovery.torn:
+            discovery.complete = False
+        else:
+            if discovery.complete is False and discovery.trouble:
+                self._log.info(logs.LISTING_RECOVERED, **self._about(discovery))
+            discovery.complete, discovery.completed_at = True, self._clock.now()
+        discovery.trouble = None
+        self.show(discovery)
+
+    def show(self, discovery: Discovery) -> None:
+        """Let the metrics show the listings of the type of ``discovery``; the worst counts."""
+        name = discovery.source.job_type.name
+        listings = [one for one in self._agenda.listings() if one.source.job_type.name == name]
+        key = self._inquiry.key
+        self._metrics.set_listing(
+            (name, key.account, key.region),
+            [(one.complete, one.completed_at) for one in listings],
+        )
 
     def _about(self, discovery: Discovery) -> dict[str, str]:
         key = self._inquiry.key

@@ -11,22 +11,26 @@ from monitor.cli import late, options, ways
 from monitor.cli.options import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from monitor.config import Settings, Watch
     from monitor.errors import Problem
+    from monitor.sources.job_type import JobType
 
 
 def check(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
     draft = options.read_own(config)
     settings = draft.settings
-    _, found = late.examination.examine(draft)
+    types, found = late.examination.examine(draft)
     warnings = [problem for problem in found if problem.warning]
     if warnings and len(warnings) < len(found):
         typer.echo(late.configuration.report(warnings), err=True)
     late.examination.refuse(found)
-    typer.echo(_json(settings, warnings) if output is Format.JSON else _table(settings, warnings))
+    if output is Format.JSON:
+        typer.echo(_json(settings, warnings))
+    else:
+        typer.echo(_table(settings, types, warnings))
 
 
 def _json(settings: Settings, warnings: Sequence[Problem]) -> str:
@@ -38,14 +42,26 @@ def _json(settings: Settings, warnings: Sequence[Problem]) -> str:
     return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
 
 
-def _table(settings: Settings, warnings: Sequence[Problem]) -> str:
+def _table(settings: Settings, types: Mapping[str, JobType], warnings: Sequence[Problem]) -> str:
     lines = [f"warning: {problem}" for problem in warnings]
     for watch in settings.watches:
         regions = f" in {', '.join(watch.regions)}" if watch.regions else ""
         place = f"account {watch.account}{regions}"
         lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
+        lines.append(f"  {_paces(watch, types[watch.type])}")
     lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
     return "\n".join([*lines, *ways.lines(settings), "The configuration is valid."])
+
+
+def _paces(watch: Watch, job_type: JobType) -> str:
+    """Say how often the jobs of a watch are polled, before and after they ended."""
+    interval = watch.interval or job_type.interval
+    before = f"polled every {late.config.format_duration(interval)}"
+    if not job_type.final:
+        return before
+    ended = max(interval, watch.ended_interval or job_type.grace_interval)
+    after = late.config.format_duration(ended)
+    return f"{before}; every {after} once ended, while it may still change"
 
 
 def _jobs(watch: Watch) -> str:

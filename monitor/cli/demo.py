@@ -102,7 +102,7 @@ def _settings(
                     "account": "demo",
                     "discover": True,
                     "interval": "2s",
-                    "final_interval": "4s",
+                    "ended_interval": "4s",
                     "stuck_after": "40s",
                     "labels": {"team": "storage"},
                 },

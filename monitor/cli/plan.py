@@ -61,6 +61,7 @@ def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
             "seconds_between_looks": round(one.every, 3),
             "mean_delay_seconds": round(one.mean_delay, 3),
             "worst_delay_seconds": round(one.worst_delay, 3),
+            "ended_interval_seconds": one.ended_every,
         }
         for one in plans
     ]

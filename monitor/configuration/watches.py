@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
-from monitor.config import Discover
+from monitor.config import Discover, format_duration
 from monitor.configuration import stuck_after
 from monitor.configuration.documents import shown
 from monitor.configuration.findings import (
@@ -182,6 +182,10 @@ def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[Finding]:
     if interval < SHORTEST_INTERVAL:
         message = f"is below {SHORTEST_INTERVAL:g}s, which few quotas allow"
         yield Finding((*path, "interval"), message, "raise it", warning=True)
+    if watch.ended_interval is not None and watch.ended_interval < interval:
+        message = f"is shorter than the interval of {format_duration(interval)}, which counts"
+        here, rests = (*path, "ended_interval"), ((*path, "interval"),)
+        yield Finding(here, message, "lower the interval too", warning=True, rests=rests)
     if watch.stuck_after is not None:
         yield from stuck_after.findings(path, watch.stuck_after, interval, job_type.state_globs)
 

@@ -184,7 +184,7 @@ class Declaration(Form):
     """Of an ended job: it cannot change any more where one of these holds (part → states)."""
     grace: Duration = 90 * 86400.0
     """For how long an ended job that may still change is looked at."""
-    grace_interval: Duration = 6 * 3600.0
+    grace_interval: Duration = 3600.0
     """Time between two looks at such a job."""
     updated_at: Path | None = None
     created_at: Path | None = None

@@ -200,6 +200,20 @@ class Sinks(Answer):
     items: list[Sink]
 
 
+class Listing(Answer):
+    """One listing of jobs: whether its sweeps come to their end."""
+
+    type: str
+    """The type of the jobs that it shows."""
+    complete: bool | None
+    """Whether the last sweep came to its end; null before the first."""
+    last_complete_at: Moment | None
+    last_failure: str | None
+    """Why a page failed since, one of a closed set."""
+    last_failure_code: str | None
+    last_failure_hint: str | None
+
+
 class Source(Answer):
     """One service of one account in one region."""
 
@@ -223,6 +237,8 @@ class Source(Answer):
     """Requests per second that were made within the last minute."""
     jobs: int
     """How many jobs are followed through it."""
+    listings: list[Listing]
+    """The listings that are swept for jobs, one for each watch that discovers."""
 
 
 class Sources(Answer):

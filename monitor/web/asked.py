@@ -101,6 +101,24 @@ class Source:
     configured_rate: float
     request_rate: float
     jobs: int
+    listings: Sequence[Listing] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How the sweeps of one listing of a source end.
+
+    ``complete`` says whether the last one came to its end, ``None`` before the first;
+    ``last_complete_at`` is when one last did. ``reason``, ``code`` and ``hint`` say why a page
+    failed since.
+    """
+
+    type: str
+    complete: bool | None
+    last_complete_at: datetime | None
+    reason: str | None
+    code: str | None
+    hint: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ class SourceLine:
     """One source: whether it can be seen, and what it may be asked.
 
     ``condition`` is ``seen``, ``throttled`` or ``failing`` (the last look brought nothing, which
-    may be chance), ``unseen`` or ``not asked yet``. ``trouble`` and ``hint`` are of the last
-    failure, if there is one since the last success. ``rate`` is what the quota allows at
-    present, ``full_rate`` what is configured, ``request_rate`` what was asked within the last
-    minute, in requests per second.
+    may be chance), ``incomplete`` (a listing is not read to its end, so that new jobs may be
+    overlooked), ``unseen`` or ``not asked yet``. ``listings`` are the incomplete ones. ``trouble``
+    and ``hint`` are of the last failure, if there is one since the last success. ``rate`` is what
+    the quota allows at present, ``full_rate`` what is configured, ``request_rate`` what was asked
+    within the last minute, in requests per second.
     """
 
     name: str
@@ -37,6 +38,17 @@ class SourceLine:
     full_rate: float
     request_rate: float
     jobs: int
+    listings: Sequence[ListingLine] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListingLine:
+    """One listing that is not read to its end: since when, and why."""
+
+    type: str
+    last_complete_at: datetime | None
+    trouble: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,20 @@ def _source(source: asked.Source) -> SourceLine:
         full_rate=source.configured_rate,
         request_rate=source.request_rate,
         jobs=source.jobs,
+        listings=[_listing(one) for one in _incomplete(source)],
+    )
+
+
+def _incomplete(source: asked.Source) -> Sequence[asked.Listing]:
+    return [listing for listing in source.listings if listing.complete is False]
+
+
+def _listing(listing: asked.Listing) -> ListingLine:
+    return ListingLine(
+        type=listing.type,
+        last_complete_at=listing.last_complete_at,
+        trouble=" ".join(filter(None, (listing.reason, listing.code))),
+        hint=listing.hint or "",
     )
 
 
@@ -110,6 +136,8 @@ def _condition(source: asked.Source) -> str:
         return "unseen"
     if source.up is None:
         return "not asked yet"
+    if _incomplete(source):
+        return "incomplete"
     if source.up:
         return "seen"
     return "throttled" if source.reason == LookReason.THROTTLE else "failing"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor import model
-    from monitor.web.asked import Ledger, Live, Sink, Source
+    from monitor.web.asked import Ledger, Listing, Live, Sink, Source
 
 
 class Standing:
@@ -89,6 +89,18 @@ def _source(one: Source) -> answers.Source:
         configured_rate=one.configured_rate,
         request_rate=round(one.request_rate, 3),
         jobs=one.jobs,
+        listings=[_listing(listing) for listing in one.listings],
+    )
+
+
+def _listing(one: Listing) -> answers.Listing:
+    return answers.Listing(
+        type=one.type,
+        complete=one.complete,
+        last_complete_at=one.last_complete_at,
+        last_failure=one.reason,
+        last_failure_code=one.code,
+        last_failure_hint=one.hint,
     )
 
 

@@ -114,6 +114,9 @@ def _of_seen(found: Mapping[str, int], many: int) -> Part:
         return Part("AWS has not answered yet", "warn")
     if found["failing"]:
         return Part(f"looks at {count(found['failing'], 'source')} fail", "warn")
+    if found["incomplete"]:
+        sources = count(found["incomplete"], "source")
+        return Part(f"a listing of {sources} is not read to its end", "warn")
     if found["throttled"]:
         return Part("AWS is seen, but throttles", "warn")
     return Part("AWS is seen", "good")

@@ -100,7 +100,7 @@ def configured(directory, sim):
         watches=[
             packages(discover=False, jobs=usual, missing_after="600ms"),
             packages(name="stalled", discover=False, jobs=["p-stalled"], stuck_after="1s"),
-            disks(discover=False, jobs=NAMED["importexport"], final_interval="400ms"),
+            disks(discover=False, jobs=NAMED["importexport"], ended_interval="400ms"),
             packages(name="all-packages", **rare),
             disks(name="all-disks", **rare),
         ],

@@ -23,6 +23,7 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorUnclassifiedState": "every state of the demo is classified",
     "rule JobMonitorSourceUnavailable": "the demo's AWS answers, but for some seconds",
     "rule JobMonitorJobsBlind": "every job is seen",
+    "rule JobMonitorListingIncomplete": "every sweep comes to its end",
     "rule JobMonitorThrottled": "the demo throttles for some seconds only",
     "rule JobMonitorDeliveriesDead": "every event is taken in the end",
     "rule JobMonitorSinkParked": "the sink is not parked",

@@ -128,7 +128,11 @@ def test_an_alert_says_how_grave_it_is_what_it_is_and_where_to_read_on(name, rul
     assert summary.endswith(".")
     assert description.endswith(".")
     valueless = {"JobMonitorAbsent", "JobMonitorConfigurationRefused"}
-    states = {"JobMonitorSourceUnavailable", "JobMonitorSinkParked"}
+    states = {
+        "JobMonitorSourceUnavailable",
+        "JobMonitorListingIncomplete",
+        "JobMonitorSinkParked",
+    }
     assert ("$value" in description) != (name in valueless | states)
 
 

@@ -84,7 +84,7 @@ async def test_the_table_tells_what_is_wanted_of_each_quota(tmp_path):
     assert (code, err) == (0, "")
     watches, quotas = (part.splitlines() for part in out.split("\n\n"))
     assert watches[1].split() == (
-        ["camera-packages", "prod", "us-east-1", "100", "11520", "0", "30.0", "15.0", "30.0"]
+        ["camera-packages", "prod", "us-east-1", "100", "11520", "0", "30.0", "15.0", "30.0", "-"]
     )
     assert quotas[1].split() == ["panorama", "prod", "us-east-1", "2.0", "0.1333", "6.7"]
 
@@ -117,6 +117,24 @@ async def test_jobs_of_one_quota_are_late_together(tmp_path):
     assert 5 / every["quick"] + 5 / every["too"] == pytest.approx(5, rel=0.01)
     wanted = {one["region"]: one["percent_of_quota"] for one in plan["quotas"]}
     assert wanted == {"us-east-1": 150.0, "eu-west-1": 100.0}
+
+
+async def test_how_often_ended_jobs_are_polled_is_planned_and_checked(tmp_path):
+    async with simulator.running({"jobs": []}) as sim:
+        watches = [
+            disks(name="plain", interval="5m"),
+            disks(name="set", interval="5m", ended_interval="30m"),
+            disks(name="old", interval="5m", final_interval="45m"),
+            disks(name="short", interval="5m", ended_interval="1m"),
+            packages(name="final", interval="5m"),
+        ]
+        config = configure(tmp_path, sim, watches=watches, sinks={})
+        plan = await planned(tmp_path, config)
+        _, out, _ = await run("check", "-c", config, directory=tmp_path)
+    every = {one["watch"]: one["ended_interval_seconds"] for one in plan["watches"]}
+    assert every == {"plain": 3600, "set": 1800, "old": 2700, "short": 300, "final": None}
+    assert out.count("polled every 5m; every 30m once ended, while it may still change") == 1
+    assert "ended_interval: is shorter than the interval of 5m, which counts" in out
 
 
 async def test_without_watches_there_is_nothing_to_plan(tmp_path):

@@ -282,6 +282,16 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
                 configured_rate=2.0,
                 request_rate=0.25049,
                 jobs=7,
+                listings=[
+                    asked.Listing(
+                        type="t",
+                        complete=False,
+                        last_complete_at=T0,
+                        reason="transient",
+                        code="InternalError",
+                        hint="wait",
+                    )
+                ],
             )
         ]
         (source,) = (await site.get("/api/v1/sources"))["items"]
@@ -289,6 +299,16 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
         assert (source["last_failure"], source["last_failure_hint"]) == ("auth", "renew it")
         assert (source["rate"], source["configured_rate"]) == (0.512, 2.0)
         assert source["request_rate"] == 0.25
+        assert source["listings"] == [
+            {
+                "type": "t",
+                "complete": False,
+                "last_complete_at": "2026-03-01T12:00:00.000Z",
+                "last_failure": "transient",
+                "last_failure_code": "InternalError",
+                "last_failure_hint": "wait",
+            }
+        ]
 
 
 async def test_the_configuration_is_shown_without_secrets(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from monitor import agenda as agenda_module
 from monitor.agenda import Agenda, Discovery, Tracked, includes
 from monitor.config import Discover
-from monitor.errors import LookReason
+from monitor.errors import LookError, LookReason
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 
 PLACE = agenda_module.__file__
@@ -134,10 +134,15 @@ def test_only_what_its_source_failed_waits_for_the_source():
     turns["gone"].failing, turns["wrong"].failing = LookReason.MISSING, LookReason.CONFIG
     turns["busy"].busy = True
     listings = [discovery(), discovery()]
-    listings[1].attempts = 1
+    listings[1].attempts, listings[1].trouble = 1, LookError(LookReason.TRANSIENT, "X")
     for turn in (*turns.values(), *listings):
         agenda.put(turn, 1.0)
-    assert list(agenda.failing()) == [turns["down"], listings[1]]
+        agenda.mark(turn)
+    assert list(agenda.failing()) == [listings[1], turns["down"]]
+    for turn in (listings[1], turns["down"]):
+        agenda.drop(turn)
+        agenda.mark(turn)
+    assert list(agenda.failing()) == []
 
 
 @pytest.mark.parametrize(

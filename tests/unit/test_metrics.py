@@ -61,6 +61,7 @@ def registry():
 def metrics(registry):
     made = Metrics(registry, version="1.2.3")
     made.expect_jobs(JOB.type, JOB.account, JOB.region)
+    made.set_listing((JOB.type, JOB.account, JOB.region), [(None, None)])
     made.expect_source(SOURCE, ["DescribePackageImportJob"])
     made.expect_sink("ops")
     registry.register(the_jobs(made.places))

@@ -8,9 +8,18 @@ import pytest
 
 from monitor.events import cloud_event
 from monitor.model import Backlog, Parking, Phase
-from monitor.web import lines, scene, selection, strip, verdict, wording
+from monitor.web import asked, lines, scene, selection, strip, verdict, wording
 from monitor.web.selection import Selection
 from tests.page_kit import NOW, Live, entry, followed, source
+
+BROKEN = asked.Listing(
+    type="panorama.package-import",
+    complete=False,
+    last_complete_at=None,
+    reason="transient",
+    code="InternalError",
+    hint=None,
+)
 
 
 def said(jobs=(), backlogs=(), parkings=(), **live):
@@ -57,6 +66,9 @@ LOST = {"available": False, "up": False, "reason": "auth"}
         ([source(**LOST)], "AWS cannot be seen at all", "bad"),
         ([source(**LOST), source("importexport")], "1 of 2 sources cannot be seen", "bad"),
         ([source(up=False, reason="transient")], "looks at 1 source fail", "warn"),
+        ([source(listings=[BROKEN])], "a listing of 1 source is not read to its end", "warn"),
+        ([source(listings=[replace(BROKEN, complete=True)])], "AWS is seen", "good"),
+        ([source(listings=[replace(BROKEN, complete=None)])], "AWS is seen", "good"),
         ([source(up=False, reason="throttle")], "AWS is seen, but throttles", "warn"),
     ],
 )

@@ -207,7 +207,7 @@ async def test_three_answers_of_no_such_host_are_enough(tmp_path):
     async with polling(tmp_path) as b:
         b.source.trouble = GONE
         b.follow("a")
-        await run_for(b, 40)
+        await run_for(b, PROBE_INTERVAL)
         assert await b.kinds() == ["source.unavailable"]
         assert len(b.source.looks) == 3
 
@@ -268,11 +268,12 @@ async def test_a_source_found_while_its_loss_is_written_down_is_told_found(tmp_p
         b.source.answers |= {"a": GONE, "b": GONE, "c": GONE} | {"d": "PENDING"}
         b.source.latency = 1.0
         b.follow(*"abcd")
-        await run_for(b, 2)
-        assert b.measured("source_up", **PLACE) == 1
-        assert not b.recorder.is_lost(b.poller.key)
-        sources = [kind for kind in await b.kinds() if kind.startswith("source.")]
-        assert sources == ["source.unavailable", "source.recovered"]
+        async with running(b.poller):
+            await anyio.sleep(1.5)
+            assert b.measured("source_up", **PLACE) == 1
+            assert not b.recorder.is_lost(b.poller.key)
+            sources = [kind for kind in await b.kinds() if kind.startswith("source.")]
+            assert sources == ["source.unavailable", "source.recovered"]
 
 
 async def test_a_listing_that_waits_is_retried_when_the_source_is_back(tmp_path):

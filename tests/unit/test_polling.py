@@ -227,7 +227,7 @@ async def test_a_look_under_way_while_its_watch_goes_and_comes_ends_nothing_of_t
         bench.source.answers = {"j-1": "RETURNING", "j-2": "PENDING"}
         bench.source.latency = 40.0
         other = watch("other", jobs=["j-2"])
-        grace = {"jobs": ["j-1"], "final_interval": "30s"}
+        grace = {"jobs": ["j-1"], "ended_interval": "30s"}
         await bench.apply(watch("one", **grace, final_grace="100s"), other)
         await until(lambda: len(bench.source.asked_for("j-1")) == 3)
         await bench.apply(other)
@@ -358,3 +358,15 @@ async def test_a_state_that_a_job_type_classifies_anew_is_told_though_listings_s
         await anyio.sleep(65)
         told = [(e["kind"], e["current"]["phase"]) for e in await bench.events()]
     assert told == [("job.discovered", "waiting"), ("job.state_changed", "running")]
+
+
+@pytest.mark.parametrize(("key", "every"), [("ended_interval", 120), ("final_interval", 120)])
+async def test_an_ended_job_that_may_change_is_polled_as_its_watch_says(tmp_path, key, every):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"j-1": "RETURNING"}
+        await bench.apply(watch("one", jobs=["j-1"], final_grace="1d", **{key: f"{every}s"}))
+        await anyio.sleep(20 * every)
+        asked = bench.source.asked_for("j-1")
+        gaps = [later - earlier for earlier, later in pairwise(asked)]
+        assert gaps[1:] == pytest.approx([every] * len(gaps[1:]), abs=0.1)
+        assert len(gaps) > 15

@@ -156,6 +156,8 @@ def test_a_mistake_beyond_the_shape_is_told_in_one_line(told, tree, line):
 
 WARNINGS = [
     ({"watches": []}, "watches: nothing is watched (add a watch)"),
+    (watch(ended_interval="1m"),
+     "watches[0].ended_interval: is shorter than the interval of 5m, which counts"),
     (watch(interval="500ms"), "watches[0].interval: is below 1s"),
     (watch(stuck_after="1m"), "watches[0].stuck_after: is no longer than the interval"),
     (watch(stuck_after={"default": "1d", "*/Pending": "5m"}),

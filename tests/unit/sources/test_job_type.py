@@ -160,7 +160,7 @@ def test_aliases_apply_to_the_progress_alone():
 def test_the_defaults_of_the_built_in_types():
     assert (PANORAMA.interval, PANORAMA.rate, PANORAMA.burst) == (30, 2, 5)
     assert (IMPORTEXPORT.interval, IMPORTEXPORT.rate, IMPORTEXPORT.burst) == (300, 1, 2)
-    assert (IMPORTEXPORT.grace, IMPORTEXPORT.grace_interval) == (90 * 86400, 6 * 3600)
+    assert (IMPORTEXPORT.grace, IMPORTEXPORT.grace_interval) == (90 * 86400, 3600)
     assert (PANORAMA.region, IMPORTEXPORT.region) == (None, "us-east-1")
     assert (PANORAMA.lists_states, IMPORTEXPORT.lists_states) == (True, False)
     assert PANORAMA.unwatched() == {"CreatedTime", "LastUpdatedTime"}
