@@ -6,12 +6,9 @@ No text of an answer passes: only its error code, HTTP status and request id.
 from __future__ import annotations
 
 import errno
-import math
 import re
 import socket
 import traceback
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -20,10 +17,12 @@ from aiohttp import ClientConnectorCertificateError
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
+from monitor import retry_after
 from monitor.errors import LookError, LookReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from monitor.aws.clients import Exchange
 
@@ -145,7 +144,7 @@ def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) 
         shown,
         status=exchange.status,
         request_id=_token(exchange.headers.get("x-amzn-requestid")),
-        retry_after=_retry_after(exchange.headers.get("retry-after"), now),
+        retry_after=retry_after.seconds(exchange.headers.get("retry-after"), now),
         hint=_HINTS.get(normal_code(code), ""),
     )
 
@@ -278,22 +277,3 @@ def shown_code(value: object) -> str:
 
 def _token(value: str | None) -> str | None:
     return value if value and _CODE.fullmatch(value) else None
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Read seconds or an HTTP date; anything else counts as not given."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value, now)
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _seconds_until(value: str, now: datetime) -> float:
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return math.nan
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
