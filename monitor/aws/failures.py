@@ -18,6 +18,7 @@ from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
 from monitor import retry_after
+from monitor.aws.bodies import AnswerTooLargeError
 from monitor.errors import LookError, LookReason
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ def failure(
     ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
     was asked for does not exist.
     """
+    match _cause(error):
+        case AnswerTooLargeError() as cause:
+            exchange.status = exchange.status or cause.status
+            return malformed("AnswerTooLarge", cause.hint, exchange)
     match error:
         case sdk.ClientError() if error.operation_name != operation:
             return _of_credentials(error)
@@ -134,6 +139,11 @@ def failure(
             reason = _of_status(exchange.status or 0, exchange) if failed else LookReason.MALFORMED
             return _answered(reason, "", exchange, now)
     return _unanswered(error)
+
+
+def _cause(error: Exception) -> object:
+    """Return what the SDK's HTTP session met, or else the error itself."""
+    return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
 
 
 def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) -> LookError:
@@ -250,8 +260,11 @@ def where(error: Exception) -> str:
 
 
 def _is_from_parser(error: Exception) -> bool:
-    """Whether the SDK failed to read the answer: that escapes as any bare exception."""
-    if isinstance(error, ResponseParserError):
+    """Whether the SDK failed to read the answer: that escapes as any bare exception.
+
+    An answer that is nested too deeply may also fail later, where its values are read.
+    """
+    if isinstance(error, ResponseParserError | RecursionError):
         return True
     return any(name.endswith("botocore.parsers") for name in _modules(error))
 
