@@ -193,7 +193,8 @@ class Clients:
         if exchange is not None:
             exchange.status = response_dict["status_code"]
             exchange.headers = response_dict["headers"]
-            exchange.large = len(response_dict["body"]) > parsing.LARGE
+            body = response_dict["body"]
+            exchange.large = isinstance(body, bytes) and len(body) > parsing.LARGE
 
 
 def _of(

@@ -287,7 +287,7 @@ TELLING = [
     http(BODY, "400 Bad Request"),
     aws(BODY),
     aws(f"<GetStatusResponse><x>{BODY}"),
-    aws(f'{{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": "{BODY}"}}'),
+    aws(f'{{"JobId": "{BODY}", "Status": "FAILED"}}'),
     xml_error("Nobody", message=BODY),
     json_error("Nobody", "400 Bad Request", f'{{"message": "{BODY}"}}'),
     xml_error(BODY),
