@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from monitor import logs, pacing
 from monitor.errors import LookError, LookReason
 from monitor.inquiry import facts
+from monitor.oddities import Oddities
 
 if TYPE_CHECKING:
     from monitor.agenda import Agenda, Tracked
@@ -21,10 +22,14 @@ NEEDS_A_PERSON = frozenset({LookReason.MISSING, LookReason.CONFIG, LookReason.AU
 
 
 def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
-    """Return the seconds between looks; a job that ended may still change, but slowly."""
-    if snapshot is None or not snapshot.phase.terminal:
+    """Return the seconds between looks; a job that ended may still change, but slowly.
+
+    One of a kind that becomes busy again does so without a warning, and is looked at as ever.
+    """
+    job_type = tracked.following.job_type
+    if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
         return tracked.interval
-    return max(tracked.interval, tracked.following.job_type.grace_interval)
+    return max(tracked.interval, job_type.grace_interval)
 
 
 class Looker:
@@ -46,6 +51,7 @@ class Looker:
         self._metrics = metrics
         self._clock = clock
         self._random = random
+        self._oddities = Oddities(inquiry.key, metrics)
         self._log = logs.get()
 
     async def look_once(self, tracked: Tracked) -> float | None:
@@ -59,6 +65,7 @@ class Looker:
         except LookError as error:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
+        self._oddities.note(seen)
         self._count(tracked, await self._recorder.observe(seen, tracked.following))
         tracked.hear(self._clock)
         self._recovered(tracked)
@@ -67,7 +74,10 @@ class Looker:
     def is_finished(self, tracked: Tracked) -> bool:
         """Whether a job need not be looked at any more."""
         snapshot = self._recorder.snapshot(tracked.job.key)
-        grace = tracked.following.job_type.grace
+        job_type = tracked.following.job_type
+        if job_type.reopens:
+            return False  # even one that was final before its type was declared to reopen
+        grace = job_type.grace
         return snapshot is not None and pacing.is_finished(snapshot, grace, self._clock.now())
 
     def _next_delay(self, tracked: Tracked) -> float | None:

@@ -94,6 +94,7 @@ class FakeType:
     grace: float = 3600.0
     grace_interval: float = 600.0
     lists_states: bool = True
+    reopens: bool = False
     irrevocable: frozenset[Phase] = frozenset()
     quiet: frozenset[str] = frozenset()
 

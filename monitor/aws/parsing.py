@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 LARGE = 64 * 1024
 """Bytes of a body that is still parsed, and read, on the event loop: some milliseconds of work."""
 
-MOST_VALUES = 250_000
+MOST_VALUES = 150_000
 """Values that an answer may have; the parser for JSON lets no other thread run meanwhile."""
 
 _MARKS = (b",", b"[", b"{", b"<", b'="', b"='")
 """Every value of JSON or XML has one of these near it."""
 
-_PIECE = 64 * 1024
+_PIECE = 16 * 1024
 _AT_ONCE = 2
 _ERROR = 300
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")

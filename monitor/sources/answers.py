@@ -311,7 +311,6 @@ def _string(value: Any) -> str:
     return value
 
 
-
 def _is_unreadable(value: Any) -> bool:
     return value is UNREADABLE or (isinstance(value, list) and UNREADABLE in value)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from monitor.sources.expressions import Expression, Reading
     from monitor.sources.job_type import JobType
 
+_TIMES = ("timestamp", "string", "long", "integer", "double", "float")
+"""Types of a member that can tell a time; numbers count seconds or milliseconds."""
+
 
 def checked(form: Declaration, models: Loader, place: str) -> JobType:
     """Return the job type that ``form``, read from the file ``place``, declares.
@@ -142,8 +145,8 @@ class _Check:
             self._field(f"fields.{name}", field.path, field.as_, output)
 
     def _common(self, prefix: str, form: Declaration | ListForm, shape: Shape | None) -> None:
-        self._read(f"{prefix}updated_at", form.updated_at, shape, ("timestamp", "string"))
-        self._read(f"{prefix}created_at", form.created_at, shape, ("timestamp", "string"))
+        self._read(f"{prefix}updated_at", form.updated_at, shape, _TIMES)
+        self._read(f"{prefix}created_at", form.created_at, shape, _TIMES)
         self._read(f"{prefix}reason", form.reason, shape, ("string",))
 
     def _find_secrets(self, output: Shape) -> None:
@@ -199,7 +202,8 @@ class _Check:
         if reading.touches(self._secrets):
             self._report(place, "this would keep a secret", "read another member")
         if types and reading.gives is not None and _type(reading.gives) not in types:
-            self._report(place, f"a {_type(reading.gives)} instead of a {' or '.join(types)}")
+            wanted = "time" if types is _TIMES else " or ".join(types)
+            self._report(place, f"a {_type(reading.gives)} instead of a {wanted}")
         return reading
 
     def _field(self, place: str, path: str, form: str, output: Shape) -> None:

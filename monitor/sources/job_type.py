@@ -115,6 +115,7 @@ class JobType:
     errors: Mapping[str, Mapping[str, str]]
     missing: tuple[Refusal, ...]
     irrevocable: frozenset[Phase]
+    reopens: bool
     final: tuple[Mapping[str, frozenset[str]], ...]
     grace: float
     grace_interval: float
@@ -199,7 +200,7 @@ class JobType:
         return own or _DEFAULT_SEVERITY.get(phase, Severity.INFO)
 
     def _ending(self, parts: Mapping[str, str | None], phase: Phase) -> Ending:
-        if not phase.terminal:
+        if not phase.terminal or self.reopens:
             return Ending.OPEN
         final = not self.final or any(_holds(condition, parts) for condition in self.final)
         return Ending.FINAL if final else Ending.GRACE
