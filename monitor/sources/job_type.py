@@ -12,6 +12,7 @@ from monitor.model import Ending, Phase, Severity, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from monitor.errors import Problem
     from monitor.sources.expressions import Expression
 
 UNKNOWN = "Unknown"
@@ -120,6 +121,8 @@ class JobType:
     grace: float
     grace_interval: float
     fields: tuple[Field, ...]
+    warnings: tuple[Problem, ...] = ()
+    """What may be meant so, but leaves jobs out."""
 
     @property
     def describe_operation(self) -> str:

@@ -276,3 +276,75 @@ def test_hidden_files_and_others_are_left_alone(tmp_path):
     (tmp_path / "..data").mkdir()
 
     assert len(load_job_types(tmp_path, MODELS)) == 2
+
+
+LISTS = {"operation": "ListJobs", "items": "jobSummaryList", "id": "jobId", "state": "status"}
+ECS_LISTS = {"operation": "ListTasks", "items": "taskArns", "id": "@"}
+ECS = """
+name: ecs.task
+service: ecs
+id: {path: "tasks[0].taskArn"}
+describe: {operation: DescribeTasks, params: {tasks: ["{id}"]}}
+state: "tasks[0].lastStatus"
+phases: {running: [RUNNING], succeeded: [STOPPED]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "listing", "params", "warned"),
+    [
+        (BATCH, LISTS, {"jobQueue": "q"}, ["ListJobs lists only RUNNING jobs", "jobStatus"]),
+        (BATCH, LISTS, {"jobQueue": "q", "jobStatus": "FAILED"}, []),
+        (BATCH, LISTS, {"jobQueue": "q", "filters": [{"name": "JOB_NAME", "values": ["*"]}]}, []),
+        (ECS, ECS_LISTS, {"cluster": "c"}, ["ListTasks lists only RUNNING jobs", "desiredStatus"]),
+        (ECS, ECS_LISTS, {"cluster": "c", "desiredStatus": "STOPPED"}, []),
+    ],
+)
+def test_a_listing_that_leaves_jobs_out_by_itself_is_warned_of(
+    tmp_path, text, listing, params, warned
+):
+    declared(tmp_path, text, list={**listing, "params": params})
+
+    (*_, found) = load_job_types(tmp_path, MODELS).values()
+
+    told = [str(warning) for warning in found.warnings]
+    assert len(told) == bool(warned)
+    assert all(part in told[0] for part in warned)
+
+
+@pytest.mark.parametrize("key", ["createdAt", "startedAt"])
+def test_a_number_of_the_model_can_be_a_time(tmp_path, key):
+    path = f"jobs[0].{key}"
+
+    found = load_job_types(declared(tmp_path, created_at=path, updated_at=path), MODELS)
+
+    assert found["batch.job"].describe.created_at.text == path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"created_at": "jobs[0].attempts"},
+            "created_at: a list instead of a time",
+        ),
+        (
+            {"reopens": True, "irrevocable": ["failed"]},
+            "reopens and irrevocable exclude each other: no end is for good",
+        ),
+        (
+            {"reopens": True, "final": [{"status": ["FAILED"]}]},
+            "reopens and final exclude each other: no end is for good",
+        ),
+        (
+            {"reason": "lenght(jobs)"},
+            "reason: there is no function lenght()",
+        ),
+        (
+            {"reason": "contains(jobs)"},
+            "reason: contains() takes 2 arguments instead of 1",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_told(tmp_path, changes, told):
+    assert problem(tmp_path, **changes) == told
