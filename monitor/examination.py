@@ -40,9 +40,7 @@ def examine(
     return types, tidy([*draft.problems, *wrong, *found, *more])
 
 
-def of_listings(
-    settings: config.Settings, types: Mapping[str, JobType]
-) -> Iterator[Problem]:
+def of_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
     """Yield what may be wrong with the listings of the job types that watches discover with."""
     for name in dict.fromkeys(watch.type for watch in settings.watches if watch.discover):
         if name in types:

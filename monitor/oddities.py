@@ -32,11 +32,11 @@ class Oddities:
         for row in page.rows:
             self.note(row)
         place = {"type": type_, "account": self._key.account, "region": self._key.region}
-        for row in page.skipped:
-            if (type_, row.code) not in self._named:
-                self._named.add((type_, row.code))
+        for bad in page.skipped:
+            if (type_, bad.code) not in self._named:
+                self._named.add((type_, bad.code))
                 self._log.warning(
-                    logs.LISTING_ROW_SKIPPED, **place, reason=row.code, position=row.position
+                    logs.LISTING_ROW_SKIPPED, **place, reason=bad.code, position=bad.position
                 )
         if page.skipped:
             account, region = self._key.account, self._key.region

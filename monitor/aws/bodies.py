@@ -45,18 +45,17 @@ class BoundedResponse:
         """
         body = bytearray()
         try:
-            if (self._response.content_length or 0) > LARGEST:
-                raise self._too_large()
+            self._bound(self._response.content_length or 0)
             async for piece in self._response.content.iter_any():
                 body += piece
-                if len(body) > LARGEST:
-                    raise self._too_large()
+                self._bound(len(body))
         except BaseException:
             # What is left of the body must not be taken for the next answer.
             self._response.close()
             raise
         return bytes(body)
 
-    def _too_large(self) -> AnswerTooLargeError:
-        hint = f"the answer is longer than {LARGEST // 1024**2} MiB"
-        return AnswerTooLargeError(hint, self._response.status)
+    def _bound(self, length: int) -> None:
+        if length > LARGEST:
+            hint = f"the answer is longer than {LARGEST // 1024**2} MiB"
+            raise AnswerTooLargeError(hint, self._response.status)

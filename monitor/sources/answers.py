@@ -250,10 +250,13 @@ def _next(paging: Paging, answer: Any, items: list[Any]) -> tuple[str | None, bo
         return (None if token is None else _string(token)) or None, False
     if not paging.more or paging.more(answer) is not True:
         return None, False
-    markers = map(paging.last_id, reversed(items)) if paging.last_id else iter(())
+    if paging.last_id is None:
+        return None, True
     # The last row may be a bad one; the marker of the one before it leads on as well.
-    marker = next((one for one in markers if isinstance(one, str) and one), None)
-    return marker, marker is None
+    for marker in map(paging.last_id, reversed(items)):
+        if isinstance(marker, str) and marker:
+            return marker, False
+    return None, True
 
 
 def _time(read: Expression | None, data: Any) -> datetime | None:

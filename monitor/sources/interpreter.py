@@ -6,7 +6,7 @@ Nothing that depends on what is not known is true: neither ``contains(null, 'x')
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jmespath import exceptions, functions
 from jmespath.visitor import TreeInterpreter
@@ -14,10 +14,12 @@ from jmespath.visitor import TreeInterpreter
 from monitor.aws.unreadable import UNREADABLE, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    Node = Mapping[str, Any]
+Node: TypeAlias = Any
+"""A node of the library's syntax tree: a dictionary with type, value and children."""
 
+_FUNCTIONS = functions.Functions()
 _NOTHING = Unreadable()
 """What a function makes of null; the expression's result is null then."""
 
@@ -94,8 +96,9 @@ class _Interpreter(TreeInterpreter):
             if isinstance(side, Unreadable):
                 return side
         sides = [{"type": "literal", "value": side, "children": []} for side in (left, right)]
+        pair: Node = {**node, "children": sides}
         try:
-            return super().visit_comparator({**node, "children": sides}, value)
+            return super().visit_comparator(pair, value)
         except TypeError:
             return _NOTHING
 
@@ -124,14 +127,14 @@ class _Interpreter(TreeInterpreter):
         if unknown:
             return unknown[0]
         try:
-            return self._functions.call_function(node["value"], given)
+            return _FUNCTIONS.call_function(node["value"], given)
         except (RecursionError, MemoryError):
             raise
         except (exceptions.JMESPathError, ArithmeticError, ValueError, TypeError, AttributeError):
             return _NOTHING if _has_null(given) else UNREADABLE
 
     def _is_false(self, value: Any) -> bool:
-        return isinstance(value, Unreadable) or super()._is_false(value)
+        return isinstance(value, Unreadable) or super()._is_false(value)  # type: ignore[misc]  # the stubs omit it
 
 
 def _has_null(values: Iterable[Any]) -> bool:

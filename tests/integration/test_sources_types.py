@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import pytest
@@ -84,7 +85,9 @@ list:
 ECS = """
 name: ecs.task
 service: ecs
-id: {pattern: "arn:aws[a-z-]*:ecs:[^:]+:[0-9]+:task/(?P<cluster>[^/]+)/[a-f0-9]+", max_length: 300, path: "tasks[0].taskArn"}
+id:
+  pattern: "arn:aws:ecs:[^:]+:[0-9]+:task/(?P<cluster>[^/]+)/[a-f0-9]+"
+  path: "tasks[0].taskArn"
 describe:
   operation: DescribeTasks
   params: {cluster: "{cluster}", tasks: ["{id}"]}
@@ -125,6 +128,7 @@ state: Clusters[0].ClusterStatus
 phases: {running: [resizing], succeeded: [available]}
 reopens: true
 """
+EITHER = "\"contains(Message, 'x') || contains(Error.Message, 'not found')\""
 GONE = "{code: ValidationException, where: \"contains(Error.Message, 'not found')\"}"
 
 
@@ -167,8 +171,7 @@ async def refusal(tmp_path, text, job_id, answer):
         ("[{code: ValidationException, where: 'sort_by(Error, &x)[0].y'}]", LookReason.CONFIG),
         ('[{code: ValidationException, where: "Error.Message < `3`"}]', LookReason.CONFIG),
         (
-            "[{code: ValidationException, where: \"contains(Message, 'x')"
-            " || contains(Error.Message, 'not found')\"}]",
+            "[{code: ValidationException, where: EITHER}]".replace("EITHER", EITHER),
             LookReason.MISSING,
         ),
         (
@@ -275,7 +278,7 @@ async def test_an_id_that_the_answer_omits_is_missing(tmp_path):
 
 
 ARN = "arn:aws:ecs:us-east-1:123456789012:task/main/"
-BARE = [
+BARE: list[tuple[str, dict[str, Any], list[str], str | None]] = [
     (ATHENA, {"QueryExecutionIds": ["q-1", "q-2"], "NextToken": "t"}, ["q-1", "q-2"], "t"),
     (ECS, {"taskArns": [f"{ARN}a1", f"{ARN}b2"]}, [f"{ARN}a1", f"{ARN}b2"], None),
     (CODEBUILD, {"ids": ["p:1-a", "p:2-b"], "nextToken": "t"}, ["p:1-a", "p:2-b"], "t"),
@@ -294,7 +297,7 @@ async def test_rows_may_be_ids_and_nothing_else(tmp_path, text, answer, ids, tok
 
 
 async def test_an_odd_row_among_ids_is_skipped(tmp_path):
-    answer = {"ids": ["p:1-a", None, 5, "no id", {}, "p:2-b"]}
+    answer: dict[str, Any] = {"ids": ["p:1-a", None, 5, "no id", {}, "p:2-b"]}
     async with source_of(tmp_path, CODEBUILD, answer) as source:
         page = await source.page(None)
 

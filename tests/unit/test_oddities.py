@@ -21,7 +21,7 @@ def said():
         yield lambda event: [line for line in lines if line["event"] == event]
 
 
-async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, said):
+async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, said, monkeypatch):
     async with polling(tmp_path) as bench:
         whole = bench.source._observation
         odd = False
@@ -33,7 +33,7 @@ async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, sa
             fields = {name: value for name, value in seen.fields.items() if name != "Pages"}
             return replace(seen, fields=fields, updated_at=None, unreadable=("Pages", "updated_at"))
 
-        bench.source._observation = observation
+        monkeypatch.setattr(bench.source, "_observation", observation)
         bench.source.answers["j-1"] = Answer("PENDING", {"Pages": 3, "Owner": "a"})
         bench.follow("j-1")
         async with running(bench.poller):
@@ -45,6 +45,7 @@ async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, sa
             await anyio.sleep(100)
 
         assert await bench.kinds() == ["job.discovered", "job.state_changed"]
+        assert known is not None
         assert known.fields == {"Pages": 3, "Owner": "a"}
         labels = {"type": TYPE.name, "field": "Pages"}
         assert bench.measured("unreadable_fields_total", **labels) >= 4

@@ -318,7 +318,9 @@ def test_a_number_of_the_model_can_be_a_time(tmp_path, key):
 
     found = load_job_types(declared(tmp_path, created_at=path, updated_at=path), MODELS)
 
-    assert found["batch.job"].describe.created_at.text == path
+    created_at = found["batch.job"].describe.created_at
+    assert created_at is not None
+    assert created_at({"jobs": [{key: 5}]}) == 5
 
 
 @pytest.mark.parametrize(
