@@ -71,7 +71,9 @@ def test_the_example_of_the_documentation_is_a_good_type(tmp_path):
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
-        assert load_job_type(path, MODELS).name
+        found = load_job_type(path, MODELS)
+        assert found.name
+        assert found.warnings == ()
 
 
 def test_groups_of_the_id_fill_parameters(tmp_path):
