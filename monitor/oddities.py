@@ -25,7 +25,7 @@ class Oddities:
         """Count the fields that an answer has, but in a form that cannot be read."""
         for field in seen.unreadable:
             if self._metrics.count_unreadable(seen.job.type, field):
-                self._log.warning(logs.FIELD_UNREADABLE, job=seen.job.key, field=field)
+                self._log.warning(logs.FIELD_SKIPPED, job=seen.job.key, field=field)
 
     def note_page(self, type_: str, page: Page) -> None:
         """Count the rows of a page that are no jobs, and the unreadable fields of the others."""
@@ -35,9 +35,7 @@ class Oddities:
         for bad in page.skipped:
             if (type_, bad.code) not in self._named:
                 self._named.add((type_, bad.code))
-                self._log.warning(
-                    logs.LISTING_ROW_SKIPPED, **place, reason=bad.code, position=bad.position
-                )
+                self._log.warning(logs.ROW_SKIPPED, **place, reason=bad.code, position=bad.position)
         if page.skipped:
             account, region = self._key.account, self._key.region
             self._metrics.count_bad_rows(type_, account, region, len(page.skipped))

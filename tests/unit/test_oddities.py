@@ -49,7 +49,7 @@ async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, sa
         assert known.fields == {"Pages": 3, "Owner": "a"}
         labels = {"type": TYPE.name, "field": "Pages"}
         assert bench.measured("unreadable_fields_total", **labels) >= 4
-        assert sorted(line["field"] for line in said("field.unreadable")) == [
+        assert sorted(line["field"] for line in said("field.skipped")) == [
             "Pages",
             "updated_at",
         ]
@@ -67,7 +67,7 @@ async def test_a_skipped_row_is_counted_each_time_and_named_once(tmp_path, said)
         assert await bench.kinds() == ["job.discovered"]
         place = {"type": TYPE.name, "account": SOURCE.account, "region": SOURCE.region}
         assert bench.measured("bad_rows_total", **place) >= 3
-        (line,) = said("listing.row_skipped")
+        (line,) = said("row.skipped")
         assert (line["reason"], line["position"], line["type"]) == ("BadRow", 3, TYPE.name)
 
 
