@@ -36,8 +36,15 @@ def examine(
     if wrong:
         gaps = gaps.also(("job_types_dir",))
     found = configuration.problems(settings, types, gaps)
-    more = (*of_sinks(settings, gaps), *of_web_config(settings))
+    more = (*of_sinks(settings, gaps), *of_web_config(settings), *of_listings(settings, types))
     return types, tidy([*draft.problems, *wrong, *found, *more])
+
+
+def of_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
+    """Yield what may be wrong with the listings of the job types that watches discover with."""
+    for name in dict.fromkeys(watch.type for watch in settings.watches if watch.discover):
+        if name in types:
+            yield from types[name].warnings
 
 
 def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Problem]:

@@ -67,6 +67,11 @@ class JobType(Protocol):
         ...
 
     @property
+    def reopens(self) -> bool:
+        """Whether a job that ended may become busy again at any time."""
+        ...
+
+    @property
     def lists_states(self) -> bool:
         """Whether a row of the listing tells the whole state."""
         ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from monitor import diff, logs, pacing
 from monitor.errors import LookError, LookReason
 from monitor.inquiry import facts
+from monitor.oddities import Oddities
 from monitor.recorder import Outcome
 
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ OWED_FOR = timedelta(days=1)
 
 
 def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
-    """Return the seconds between looks; a job that ended may still change, but slowly."""
-    if snapshot is None or not snapshot.phase.terminal:
+    """Return the seconds between looks; a job that ended may still change, but slowly.
+
+    One of a kind that becomes busy again does so without a warning, and is looked at as ever.
+    """
+    job_type = tracked.following.job_type
+    if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
         return tracked.interval
-    return pacing.ended_interval(tracked.interval, tracked.following.job_type.grace_interval)
+    return pacing.ended_interval(tracked.interval, job_type.grace_interval)
 
 
 def tells_all(tracked: Tracked, row: Observation) -> bool:
@@ -60,6 +65,7 @@ class Looker:
         self._metrics = metrics
         self._clock = clock
         self._random = random
+        self._oddities = Oddities(inquiry.key, metrics)
         self._log = logs.get()
 
     async def look_once(self, tracked: Tracked) -> float | None:
@@ -72,6 +78,7 @@ class Looker:
         except LookError as error:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
+        self._oddities.note(seen)
         self._count(tracked, await self._described(tracked, seen))
         tracked.partial = False
         self._recovered(tracked)
@@ -104,8 +111,10 @@ class Looker:
         if diff.is_stale(known, row):
             return False
         moved = any(known.parts.get(name) != value for name, value in row.parts.items())
-        verdict = tracked.following.job_type.judge(row.parts, known.phase)
-        opens = known.phase.terminal and not (verdict and verdict.phase.terminal)
+        job_type = tracked.following.job_type
+        verdict = job_type.judge(row.parts, known.phase)
+        ended = known.phase.terminal and not job_type.reopens
+        opens = ended and not (verdict and verdict.phase.terminal)
         return moved and not opens
 
     async def _described(self, tracked: Tracked, seen: Observation) -> Outcome:
@@ -145,7 +154,10 @@ class Looker:
         snapshot = self._recorder.snapshot(tracked.job.key)
         if tracked.partial and not self._is_overdue(snapshot):
             return False
-        grace = tracked.following.job_type.grace
+        job_type = tracked.following.job_type
+        if job_type.reopens:
+            return False  # even one that was final before its type was declared to reopen
+        grace = job_type.grace
         now, own = self._clock.now(), self._recorder.own_time()
         return snapshot is not None and pacing.is_finished(snapshot, grace, now, own)
 

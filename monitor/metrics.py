@@ -35,6 +35,8 @@ POLL_MODES = ("describe", "sweep")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
+COMMON_FIELDS = ("reason", "created_at", "updated_at")
+"""What jobs of every type may tell, beside the fields that the type names."""
 JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
 SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
 
@@ -110,6 +112,14 @@ class Metrics:
             "unclassified_states_total",
             "Times that a job came into a state that its type does not classify.",
             ("type",),
+        )
+        self.unreadable_fields = counter(
+            "unreadable_fields_total",
+            "Times that an answer had a field, reason or time in it that could not be read.",
+            ("type", "field"),
+        )
+        self.bad_rows = counter(
+            "bad_rows_total", "Rows of listings that were skipped, as they are no jobs.", JOBS
         )
         self.polls = counter(
             "polls_total", "Looks at a job, by what they brought.", (*JOBS, "mode", "outcome")
@@ -217,6 +227,7 @@ class Metrics:
         self.places: set[tuple[str, str, str]] = set()
         """Type, account and region of every watch; jobs of other places have no series there."""
         self._states: dict[str, set[str]] = {}
+        self._unreadable: set[tuple[str, str]] = set()
         self._sinks: set[str] = set()
         self._backlogs: set[str] = set()
 
@@ -234,6 +245,9 @@ class Metrics:
         self.time_in_state.labels(type_, OTHER)
         self.unclassified_states.labels(type_)
         self.misdated.labels(type_)
+        self.bad_rows.labels(*jobs)
+        for field in COMMON_FIELDS:
+            self.unreadable_fields.labels(type_, field)
 
     def expect_source(self, source: SourceKey, operations: Iterable[str] = ()) -> None:
         """Let every series of a source exist before its first answer."""
@@ -272,7 +286,7 @@ class Metrics:
         """Let the series of a watch end that is no more."""
         self.places.discard((type_, account, region))
         place = dict(zip(JOBS, (type_, account, region), strict=True))
-        for metric in (self.transitions, self.polls):
+        for metric in (self.transitions, self.polls, self.bad_rows):
             metric.remove_by_labels(place)
 
     def set_listing(
@@ -332,6 +346,18 @@ class Metrics:
         """Count a look at a job."""
         if self._is_watched(job):
             self.polls.labels(job.type, job.account, job.region, mode, outcome).inc()
+
+    def count_unreadable(self, type_: str, field: str) -> bool:
+        """Count a field that could not be read; return whether it is the first time."""
+        self.unreadable_fields.labels(type_, field).inc()
+        first = (type_, field) not in self._unreadable
+        self._unreadable.add((type_, field))
+        return first
+
+    def count_bad_rows(self, type_: str, account: str, region: str, rows: int) -> None:
+        """Count the rows of a page that were skipped."""
+        if (type_, account, region) in self.places:
+            self.bad_rows.labels(type_, account, region).inc(rows)
 
     def _is_watched(self, job: Job) -> bool:
         """Whether a watch follows jobs there: a look may end when the series of its watch have."""

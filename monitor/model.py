@@ -104,7 +104,9 @@ class Observation:
     ``parts`` maps each part of the job type's state to its value, in the declared
     order; ``None`` where this look did not tell (an error that is a state tells
     only its own part). ``fields`` holds only what may be kept; a field that is
-    absent was not told, a field that is ``None`` was told to be empty.
+    absent was not told, a field that is ``None`` was told to be empty. ``unreadable`` names
+    what the answer has in a form that cannot be read: fields, ``reason``, ``updated_at`` or
+    ``created_at``; none of it counts as told.
     """
 
     job: Job
@@ -115,6 +117,7 @@ class Observation:
     reason: str | None = None
     updated_at: datetime | None = None
     created_at: datetime | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,13 +329,22 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedRow:
+    """A row that is no job; ``position`` counts from 0, ``code`` names the check that failed."""
+
+    position: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of a listing; ``next_token`` is ``None`` on the last one.
 
     ``torn`` marks a page that says there is more without saying where, so that the
-    listing cannot be called complete.
+    listing cannot be called complete. ``skipped`` are the rows that could not be read.
     """
 
     rows: tuple[Observation, ...]
     next_token: str | None
     torn: bool = False
+    skipped: tuple[SkippedRow, ...] = ()

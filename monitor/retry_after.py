@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-LONGEST = 366 * 86400.0
-"""Seconds: no server asks for more than a year and means it."""
+LONGEST = 3600.0
+"""Seconds: no request to come back later is honoured for longer."""
 
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LONGEST_DATE = 64
@@ -22,7 +22,7 @@ _LONGEST_DATE = 64
 def seconds(value: str | None, now: datetime) -> float | None:
     """Return the seconds that ``value`` (seconds, or a date) asks to wait.
 
-    Never negative, at most a year, and ``None`` where the value is missing or makes no sense.
+    Never negative, at most an hour, and ``None`` where the value is missing or makes no sense.
     Raises nothing.
     """
     text = (value or "").strip()

@@ -10,6 +10,7 @@ from monitor import logs, pacing
 from monitor.errors import LookError, LookReason
 from monitor.inquiry import facts
 from monitor.look import tells_all
+from monitor.oddities import Oddities
 from monitor.recorder import RowNews
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Observation, Page
     from monitor.recorder import Recorder
+
+ROWS_AT_ONCE = 1000
+"""Rows of a page that are taken together: the most that a page of AWS has."""
 
 MAX_PAGES = 2000
 """Pages of one listing; one that goes on is taken as endless."""
@@ -55,6 +59,7 @@ class Sweeper:
         self._metrics = metrics
         self._clock = clock
         self._random = random
+        self._oddities = Oddities(inquiry.key, metrics)
         self._log = logs.get()
 
     async def page_once(self, discovery: Discovery) -> float:
@@ -73,15 +78,20 @@ class Sweeper:
             return self._failed(discovery, error)
         discovery.attempts = discovery.forgiven = 0
         discovery.pages += 1
+        self._oddities.note_page(discovery.source.job_type.name, page)
         await self._take_rows(discovery, page)
         return self._turn_page(discovery, page)
 
     async def _take_rows(self, discovery: Discovery, page: Page) -> None:
-        """Take the rows of a page concurrently, so that they share commits."""
-        rows = {row.job.key: row for row in page.rows}
-        async with anyio.create_task_group() as tasks:
-            for row in rows.values():
-                tasks.start_soon(self._take_row, discovery, row)
+        """Take the rows of a page concurrently, so that they share commits.
+
+        Of a large page some at a time, so that other work gets its turn.
+        """
+        rows = list({row.job.key: row for row in page.rows}.values())
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            async with anyio.create_task_group() as tasks:
+                for row in rows[start : start + ROWS_AT_ONCE]:
+                    tasks.start_soon(self._take_row, discovery, row)
 
     async def _take_row(self, discovery: Discovery, row: Observation) -> None:
         if not self._agenda.holds(discovery):

@@ -94,6 +94,7 @@ class FakeType:
     grace: float = 3600.0
     grace_interval: float = 600.0
     lists_states: bool = True
+    reopens: bool = False
     irrevocable: frozenset[Phase] = frozenset()
     quiet: frozenset[str] = frozenset()
 
@@ -102,7 +103,7 @@ class FakeType:
         if before in self.irrevocable and phase is not before:
             return None
         state = "/".join(value for value in parts.values() if value)
-        ending = Ending.FINAL if phase.terminal else Ending.OPEN
+        ending = Ending.FINAL if phase.terminal and not self.reopens else Ending.OPEN
         if parts.get("Status") == "RETURNING":
             ending = Ending.GRACE
         severity = SEVERITIES.get(phase, Severity.INFO)

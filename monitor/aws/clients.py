@@ -13,7 +13,7 @@ import anyio.to_thread
 from botocore import xform_name
 from botocore.exceptions import NoCredentialsError
 
-from monitor.aws import service_models
+from monitor.aws import parsing, service_models
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 
@@ -33,6 +33,8 @@ class Exchange:
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    large: bool = False
+    """Whether the answer is worth reading beside the event loop."""
 
 
 class _Connections:
@@ -191,6 +193,8 @@ class Clients:
         if exchange is not None:
             exchange.status = response_dict["status_code"]
             exchange.headers = response_dict["headers"]
+            body = response_dict["body"]
+            exchange.large = isinstance(body, bytes) and len(body) > parsing.LARGE
 
 
 def _of(

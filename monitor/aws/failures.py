@@ -6,12 +6,9 @@ No text of an answer passes: only its error code, HTTP status and request id.
 from __future__ import annotations
 
 import errno
-import math
 import re
 import socket
 import traceback
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -20,10 +17,13 @@ from aiohttp import ClientConnectorCertificateError
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
+from monitor import retry_after
+from monitor.aws.bodies import AnswerTooLargeError
 from monitor.errors import LookError, LookReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from monitor.aws.clients import Exchange
 
@@ -123,6 +123,10 @@ def failure(
     ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
     was asked for does not exist.
     """
+    match _cause(error):
+        case AnswerTooLargeError() as cause:
+            exchange.status = exchange.status or cause.status
+            return malformed("AnswerTooLarge", cause.hint, exchange)
     match error:
         case sdk.ClientError() if error.operation_name != operation:
             return _of_credentials(error)
@@ -137,6 +141,11 @@ def failure(
     return _unanswered(error)
 
 
+def _cause(error: Exception) -> object:
+    """Return what the SDK's HTTP session met, or else the error itself."""
+    return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
+
+
 def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) -> LookError:
     """An empty ``code`` is shown as the HTTP status."""
     shown = code or ("Unreadable" if reason is LookReason.MALFORMED else f"HTTP {exchange.status}")
@@ -145,7 +154,7 @@ def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) 
         shown,
         status=exchange.status,
         request_id=_token(exchange.headers.get("x-amzn-requestid")),
-        retry_after=_retry_after(exchange.headers.get("retry-after"), now),
+        retry_after=retry_after.seconds(exchange.headers.get("retry-after"), now),
         hint=_HINTS.get(normal_code(code), ""),
     )
 
@@ -251,8 +260,11 @@ def where(error: Exception) -> str:
 
 
 def _is_from_parser(error: Exception) -> bool:
-    """Whether the SDK failed to read the answer: that escapes as any bare exception."""
-    if isinstance(error, ResponseParserError):
+    """Whether the SDK failed to read the answer: that escapes as any bare exception.
+
+    An answer that is nested too deeply may also fail later, where its values are read.
+    """
+    if isinstance(error, ResponseParserError | RecursionError):
         return True
     return any(name.endswith("botocore.parsers") for name in _modules(error))
 
@@ -278,22 +290,3 @@ def shown_code(value: object) -> str:
 
 def _token(value: str | None) -> str | None:
     return value if value and _CODE.fullmatch(value) else None
-
-
-def _retry_after(value: str | None, now: datetime) -> float | None:
-    """Read seconds or an HTTP date; anything else counts as not given."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value, now)
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _seconds_until(value: str, now: datetime) -> float:
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return math.nan
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()

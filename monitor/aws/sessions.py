@@ -17,12 +17,14 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 
 from monitor import __version__
+from monitor.aws.bodies import BoundedResponse
+from monitor.aws.parsing import ParserFactory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiobotocore.session import ClientCreatorContext
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientSession
     from botocore.loaders import Loader
 
     from monitor.config import Account
@@ -45,9 +47,10 @@ class Direct:
         """Wrap the session that really sends."""
         self._session = session
 
-    async def request(self, *args: Any, **kwargs: Any) -> ClientResponse:
-        """Return the first answer, redirect or not."""
-        return await self._session.request(*args, allow_redirects=False, **kwargs)
+    async def request(self, *args: Any, **kwargs: Any) -> BoundedResponse:
+        """Return the first answer, redirect or not; its body is read within a bound."""
+        found = await self._session.request(*args, allow_redirects=False, **kwargs)
+        return BoundedResponse(found)
 
 
 class DirectHTTP(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is untyped
@@ -96,6 +99,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         """
         super().__init__(profile=account.profile)
         self.register_component("data_loader", models)
+        self.register_component("response_parser_factory", ParserFactory())
         self.set_default_client_config(config)
         self.get_scoped_config()
         self._account = account

@@ -71,6 +71,8 @@ def lint(
         else:
             states = "1 state" if len(kind.phases) == 1 else f"{len(kind.phases)} states"
             typer.echo(f"{file}: {kind.name} is valid, with {states}")
+            for warning in kind.warnings:
+                typer.echo(f"warning: {warning}", err=True)
     if problems:
         raise ConfigurationError(problems)
 

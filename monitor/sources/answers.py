@@ -5,18 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from monitor.model import Job, Observation, Page
+from monitor.aws import parsing
+from monitor.aws.unreadable import UNREADABLE
+from monitor.model import Job, Observation, Page, SkippedRow
 from monitor.sources import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from monitor.sources.expressions import Expression
-    from monitor.sources.job_type import Field, JobType, Listing, Paging
+    from monitor.sources.job_type import Describe, Field, JobType, Listing, Paging
+
+T = TypeVar("T")
+
+MOST_ROWS = 10_000
+"""Rows that a page may have; the largest pages of AWS have a thousand."""
 
 _MOST_TEXTS = 50
+_LONGEST_TEXT = 1024 * 1024
 
 
 class MalformedError(Exception):
@@ -43,23 +51,36 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What must not reappear: in a name that is kept, and in people's words."""
+    """What must not reappear: in a name that is kept, and in people's words.
+
+    Where a secret is not ``known``, as it could not be read, no text can be kept.
+    """
 
     whole: tuple[str, ...]
     inner: tuple[str, ...]
+    known: bool = True
 
     @classmethod
-    def of(cls, values: Iterable[str]) -> Secrets:
-        """Prepare the values of one answer."""
-        values = tuple(values)
-        return cls(text.needles(values), text.needles(values, inner=True))
+    def of(cls, found: Iterable[Any]) -> Secrets:
+        """Prepare what the secret members of one answer hold."""
+        values = list(found)
+        texts = tuple(_strings(values))
+        if any(map(_is_unreadable, values)) or any(len(one) > _LONGEST_TEXT for one in texts):
+            return cls((), (), known=False)
+        return cls(text.needles(texts), text.needles(texts, inner=True))
+
+    def clean(self, value: str, limit: int = text.LIMIT, *, free: bool = False) -> str:
+        """Return a text without the secrets; ``free`` says that it is people's words."""
+        if not self.known:
+            raise MalformedError("BadSecret", "a secret member cannot be read")
+        return text.clean(value, self.inner if free else self.whole, limit)
 
 
 class Reader:
     """Reads the answers for one job type in one account and region.
 
     ``options`` are the watch's, such as ``include_tracking_number``. Every method
-    raises MalformedError, or JMESPathError where a function meets a wrong type.
+    raises MalformedError where the id or the state cannot be read; what else cannot is left out.
     """
 
     def __init__(
@@ -79,40 +100,60 @@ class Reader:
         if how.id and how.id(answer) != job.id:
             raise MalformedError("WrongId", "the answer is not for the job that was asked for")
         secrets = Secrets.of(self._secret_values(answer))
+        optional = _Optional(how, answer, secrets)
+        fields = {
+            field.name: value
+            for field in self._type.fields
+            if (value := optional.read(field.name, self._kept, field, answer, secrets)) is not _LEFT
+        }
         return Observation(
             job=job,
             asked_at=moment.asked_at,
             seen_at=moment.seen_at,
             parts=self._parts(how.state, answer, secrets),
-            fields={field.name: self._kept(field, answer, secrets) for field in self._type.fields},
-            reason=_text(how.reason, answer, secrets),
-            updated_at=_time(how.updated_at, answer),
-            created_at=_time(how.created_at, answer),
+            fields=fields,
+            reason=optional.reason,
+            updated_at=optional.updated_at,
+            created_at=optional.created_at,
+            unreadable=tuple(optional.unreadable),
         )
 
     def page(self, listing: Listing, answer: Mapping[str, Any], moment: Moment) -> Page:
-        """Read one page; a token that comes again and again is for the caller to notice."""
+        """Read one page; a token that comes again and again is for the caller to notice.
+
+        A row that cannot be read is skipped; a page of nothing but such rows is malformed.
+        """
         items = _items(listing, answer)
-        rows = tuple(self._row(listing, item, moment) for item in items)
+        rows: list[Observation] = []
+        skipped: list[SkippedRow] = []
+        for position, item in enumerate(items):
+            try:
+                rows.append(self._row(listing, item, moment))
+            except MalformedError as error:
+                if not rows and position == len(items) - 1:
+                    raise
+                skipped.append(SkippedRow(position, error.code))
         if listing.paging is None:
-            return Page(rows, None)
+            return Page(tuple(rows), None, skipped=tuple(skipped))
         token, torn = _next(listing.paging, answer, items)
-        return Page(rows, token, torn)
+        return Page(tuple(rows), token, torn, tuple(skipped))
 
     def _row(self, listing: Listing, item: Any, moment: Moment) -> Observation:
         job_id = listing.id(item)
         if not isinstance(job_id, str) or not self._type.accepts_id(job_id):
             raise MalformedError("BadRow", "a row has no proper id")
-        secrets = Secrets.of(_strings(read(item) for read in listing.secrets))
+        secrets = Secrets.of(read(item) for read in listing.secrets)
+        optional = _Optional(listing, item, secrets)
         return Observation(
             job=Job(self._type.name, self._account, self._region, job_id),
             asked_at=moment.asked_at,
             seen_at=moment.seen_at,
             parts=self._parts(listing.state, item, secrets, partial=not self._type.lists_states),
             fields={},
-            reason=_text(listing.reason, item, secrets),
-            updated_at=_time(listing.updated_at, item),
-            created_at=_time(listing.created_at, item),
+            reason=optional.reason,
+            updated_at=optional.updated_at,
+            created_at=optional.created_at,
+            unreadable=tuple(optional.unreadable),
         )
 
     def _parts(
@@ -128,15 +169,16 @@ class Reader:
     def _part(self, name: str, value: Any, secrets: Secrets, *, partial: bool) -> str | None:
         if value is None and partial:
             return None
-        cleaned = text.clean(value, secrets.whole) if isinstance(value, str) else ""
+        is_text = isinstance(value, str) and len(value) <= _LONGEST_TEXT
+        cleaned = text.clean(value, secrets.whole) if is_text else ""
         if not cleaned:
             raise MalformedError("NoState", f"{name} is not told")
         return self._type.normal_part(name, cleaned)
 
-    def _secret_values(self, answer: Mapping[str, Any]) -> Iterator[str]:
-        yield from _strings(read(answer) for read in self._type.describe.secrets)
+    def _secret_values(self, answer: Mapping[str, Any]) -> Iterator[Any]:
+        yield from (read(answer) for read in self._type.describe.secrets)
         shortened = (field for field in self._type.fields if field.form == "last4")
-        yield from _strings(one.read(answer) for one in shortened if not self._is_whole(one))
+        yield from (one.read(answer) for one in shortened if not self._is_whole(one))
 
     def _is_whole(self, field: Field) -> bool:
         return field.unless is not None and field.unless in self._options
@@ -152,10 +194,36 @@ class Reader:
             case "last4":
                 return text.clean(_string(value)[-4:])
             case "text":
-                return text.clean(_string(value), secrets.inner, field.max_length)
+                return secrets.clean(_string(value), field.max_length, free=True)
             case "texts":
                 return _texts(value, secrets, field.max_length)
         return _scalar(value, secrets, field.max_length)
+
+
+_LEFT: Final = object()
+"""Stands for a field that could not be read."""
+
+
+class _Optional:
+    """What an answer, or a row, may tell beside id and state: what cannot be read is left out."""
+
+    def __init__(self, how: Describe | Listing, data: Any, secrets: Secrets) -> None:
+        self.unreadable: list[str] = []
+        self.reason = self._or_none("reason", _text, how.reason, data, secrets)
+        self.updated_at = self._or_none("updated_at", _time, how.updated_at, data)
+        self.created_at = self._or_none("created_at", _time, how.created_at, data)
+
+    def read(self, name: str, read: Callable[..., Any], *args: Any) -> Any:
+        """Return what ``read`` gives, or note the name and return ``_LEFT``."""
+        try:
+            return read(*args)
+        except MalformedError:
+            self.unreadable.append(name)
+            return _LEFT
+
+    def _or_none(self, name: str, read: Callable[..., T | None], *args: Any) -> T | None:
+        found: T | None = self.read(name, read, *args)
+        return None if found is _LEFT else found
 
 
 def _items(listing: Listing, answer: Mapping[str, Any]) -> list[Any]:
@@ -166,6 +234,8 @@ def _items(listing: Listing, answer: Mapping[str, Any]) -> list[Any]:
     """
     items = listing.items(answer)
     if isinstance(items, list):
+        if len(items) > MOST_ROWS:
+            raise MalformedError("TooManyRows", f"a page has more than {MOST_ROWS} rows")
         return items
     more = listing.paging and listing.paging.more
     if items is None and more and isinstance(more(answer), bool):
@@ -180,8 +250,13 @@ def _next(paging: Paging, answer: Any, items: list[Any]) -> tuple[str | None, bo
         return (None if token is None else _string(token)) or None, False
     if not paging.more or paging.more(answer) is not True:
         return None, False
-    marker = paging.last_id(items[-1]) if paging.last_id and items else None
-    return (marker, False) if isinstance(marker, str) and marker else (None, True)
+    if paging.last_id is None:
+        return None, True
+    # The last row may be a bad one; the marker of the one before it leads on as well.
+    for marker in map(paging.last_id, reversed(items)):
+        if isinstance(marker, str) and marker:
+            return marker, False
+    return None, True
 
 
 def _time(read: Expression | None, data: Any) -> datetime | None:
@@ -190,15 +265,12 @@ def _time(read: Expression | None, data: Any) -> datetime | None:
 
 
 def utc(value: Any) -> datetime:
-    """Return a time in UTC, whatever time zone the SDK, or this machine, put it in."""
+    """Return a time in UTC, whatever time zone the SDK, or this machine, put it in.
+
+    Numbers count seconds or, where that would be in a far future, milliseconds since 1970.
+    """
     try:
-        match value:
-            case datetime():
-                moment = value
-            case str():
-                moment = datetime.fromisoformat(value)
-            case _:
-                moment = datetime.fromtimestamp(value, UTC)
+        moment = value if isinstance(value, datetime) else parsing.moment(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError, OSError):
         pass
@@ -207,13 +279,13 @@ def utc(value: Any) -> datetime:
 
 def _text(read: Expression | None, data: Any, secrets: Secrets) -> str | None:
     value = read(data) if read else None
-    return None if value is None else text.clean(_string(value), secrets.inner) or None
+    return None if value is None else secrets.clean(_string(value), free=True) or None
 
 
 def _texts(value: Any, secrets: Secrets, limit: int) -> list[str]:
     if not isinstance(value, list):
         raise MalformedError("BadField", "a list was expected")
-    return [text.clean(_string(one), secrets.inner, limit) for one in value[:_MOST_TEXTS]]
+    return [secrets.clean(_string(one), limit, free=True) for one in value[:_MOST_TEXTS]]
 
 
 def _count(value: Any) -> int:
@@ -231,15 +303,19 @@ def _scalar(value: Any, secrets: Secrets, limit: int) -> Any:
             return value
         case datetime():
             return utc(value).isoformat().replace("+00:00", "Z")
-        case str():
-            return text.clean(value, secrets.whole, limit)
+        case str() if len(value) <= _LONGEST_TEXT:
+            return secrets.clean(value, limit)
     raise MalformedError("BadField", "a single value was expected")
 
 
 def _string(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
         raise MalformedError("BadField", "a text was expected")
     return value
+
+
+def _is_unreadable(value: Any) -> bool:
+    return value is UNREADABLE or (isinstance(value, list) and UNREADABLE in value)
 
 
 def _strings(values: Iterable[Any]) -> Iterator[str]:

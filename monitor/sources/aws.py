@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from jmespath.exceptions import JMESPathError
+import anyio.to_thread
 
 from monitor.aws import failures
 from monitor.aws.clients import Clients, Exchange
@@ -107,13 +107,13 @@ class AwsSource:
         try:
             with anyio.fail_after(self._timeout):
                 answer = await self._clients.ask(self._key, operation, params, exchange)
-            return read(answer)
+                if not exchange.large:
+                    return read(answer)
+                return await anyio.to_thread.run_sync(read, answer)
         except AbsentError:
             failure = LookError(LookReason.MISSING, "Absent", status=exchange.status)
         except MalformedError as error:
             failure = failures.malformed(error.code, error.hint, exchange)
-        except JMESPathError:
-            failure = failures.malformed("BadShape", "a member has another type", exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
             now = self._clock.now()
             failure = failures.failure(error, exchange, operation, self._type.denies, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from monitor.sources.expressions import Expression, Reading
     from monitor.sources.job_type import JobType
 
+_TIMES = ("timestamp", "string", "long", "integer", "double", "float")
+"""Types of a member that can tell a time; numbers count seconds or milliseconds."""
+
+_TAG = re.compile("<[^>]+>")
+_DEFAULT_FILTER = re.compile(
+    r"(?:(?:do not|don't) specify [^.]*, only|default status filter is) ([A-Z_]{3,})\b"
+)
+"""How models say that a list operation has a filter where none is given."""
+
 
 def checked(form: Declaration, models: Loader, place: str) -> JobType:
     """Return the job type that ``form``, read from the file ``place``, declares.
@@ -35,7 +45,8 @@ def checked(form: Declaration, models: Loader, place: str) -> JobType:
     check.run(models)
     if check.problems:
         raise ConfigurationError(check.problems)
-    return compiling.job_type(form, check.secrets, check.row_secrets)
+    made = compiling.job_type(form, check.secrets, check.row_secrets)
+    return replace(made, warnings=tuple(check.warnings))
 
 
 class _Check:
@@ -43,6 +54,7 @@ class _Check:
 
     def __init__(self, form: Declaration, place: str) -> None:
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.secrets: tuple[Expression, ...] = ()
         self.row_secrets: tuple[Expression, ...] = ()
         self._form = form
@@ -142,8 +154,8 @@ class _Check:
             self._field(f"fields.{name}", field.path, field.as_, output)
 
     def _common(self, prefix: str, form: Declaration | ListForm, shape: Shape | None) -> None:
-        self._read(f"{prefix}updated_at", form.updated_at, shape, ("timestamp", "string"))
-        self._read(f"{prefix}created_at", form.created_at, shape, ("timestamp", "string"))
+        self._read(f"{prefix}updated_at", form.updated_at, shape, _TIMES)
+        self._read(f"{prefix}created_at", form.created_at, shape, _TIMES)
         self._read(f"{prefix}reason", form.reason, shape, ("string",))
 
     def _find_secrets(self, output: Shape) -> None:
@@ -169,6 +181,7 @@ class _Check:
         output = self._operation(service, "list", form.operation, params)
         if output is None:
             return
+        self._default_filter(service.operation_model(form.operation), params)
         reading = self._follow("list.items", form.items, output)
         row = _element(reading.gives)
         self._secrets |= expressions.sensitive(output)
@@ -182,6 +195,18 @@ class _Check:
         for name, path in form.state.items():
             self._read(f"list.state.{name}", path, row, ("string",))
         self._common("list.", form, row)
+
+    def _default_filter(self, operation: OperationModel, given: list[str]) -> None:
+        """Warn of a parameter that, left out, hides jobs: only the model's own words tell so."""
+        shape = operation.input_shape
+        for name, member in shape.members.items() if shape and "filters" not in given else ():
+            words = " ".join(_TAG.sub("", member.documentation).split())
+            found = None if name in given else _DEFAULT_FILTER.search(words)
+            if found:
+                message = f"{operation.name} lists only {found[1]} jobs where {name} is left out"
+                remedy = f'see "Listings that leave jobs out" in docs/job-types.md, or set {name}'
+                place = self._place
+                self.warnings.append(Problem(place, "list.params", message, remedy, warning=True))
 
     def _follow(self, place: str, path: str, shape: Shape | None) -> Reading:
         reading = expressions.check(path, shape)
@@ -199,7 +224,8 @@ class _Check:
         if reading.touches(self._secrets):
             self._report(place, "this would keep a secret", "read another member")
         if types and reading.gives is not None and _type(reading.gives) not in types:
-            self._report(place, f"a {_type(reading.gives)} instead of a {' or '.join(types)}")
+            wanted = "time" if types is _TIMES else " or ".join(types)
+            self._report(place, f"a {_type(reading.gives)} instead of a {wanted}")
         return reading
 
     def _field(self, place: str, path: str, form: str, output: Shape) -> None:

@@ -40,6 +40,7 @@ def job_type(
         errors={normal_code(code): parts for code, parts in form.errors.items()},
         missing=tuple(Refusal(normal_code(one.code), _maybe(one.where)) for one in form.missing),
         irrevocable=frozenset(form.irrevocable),
+        reopens=form.reopens,
         final=tuple({k: frozenset(v) for k, v in one.items()} for one in form.final),
         grace=form.grace,
         grace_interval=form.grace_interval,

@@ -137,8 +137,8 @@ class ListForm(Form):
     """Where a page holds its rows."""
     id: Path
     """Where a row tells its job's id; this and what follows are read from the row."""
-    state: State
-    """As above; parts that a row does not tell are left out."""
+    state: Annotated[dict[str, Path], BeforeValidator(_named_parts)] = {}
+    """As above; parts that a row does not tell are left out, all of them where it is only an id."""
     updated_at: Path | None = None
     created_at: Path | None = None
     reason: Path | None = None
@@ -180,6 +180,8 @@ class Declaration(Form):
     """Errors that say that there is no such job."""
     irrevocable: list[Phase] = []
     """Phases after which an answer with an open state must be an old one."""
+    reopens: bool = False
+    """Whether one that ended may become busy again, as a named resource does."""
     final: list[dict[str, list[str]]] = []
     """Of an ended job: it cannot change any more where one of these holds (part → states)."""
     grace: Duration = 90 * 86400.0
@@ -207,4 +209,7 @@ class Declaration(Form):
             raise ValueError("region and regions exclude each other")
         if len(self.state) > 1 and self.phase_from is None:
             raise ValueError("a state of several parts needs phase_from")
+        for key in ("irrevocable", "final"):
+            if self.reopens and getattr(self, key):
+                raise ValueError(f"reopens and {key} exclude each other: no end is for good")
         return self

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jmespath
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from jmespath.exceptions import JMESPathError
+
+from monitor.sources import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled JMESPath expression; one of the same text is the same."""
+    """A compiled JMESPath expression; one of the same text is the same.
+
+    It raises nothing but RecursionError. What meets null is null, or false; what meets a value
+    of another kind is ``UNREADABLE``, which is false as well.
+    """
 
     text: str
     read: Callable[[Any], Any] = field(compare=False)
 
     def __call__(self, data: Any) -> Any:
-        """Read ``data``; raises JMESPathError where a function meets a wrong type."""
+        """Return what the expression reads of ``data``."""
         return self.read(data)
 
 
@@ -63,10 +70,14 @@ def parse(text: str) -> Expression:
         ValueError: it is not JMESPath.
     """
     try:
-        return Expression(text, jmespath.compile(text).search)
+        tree = jmespath.compile(text).parsed
     except JMESPathError as error:
         first = str(error).partition("\n")[0].rstrip(":")
         message = f"not a JMESPath expression: {first}"
+    else:
+        message = "; ".join(interpreter.misuse(tree))
+        if not message:
+            return Expression(text, partial(interpreter.value_of, tree))
     raise ValueError(message)
 
 

@@ -12,6 +12,7 @@ from monitor.model import Ending, Phase, Severity, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from monitor.errors import Problem
     from monitor.sources.expressions import Expression
 
 UNKNOWN = "Unknown"
@@ -115,10 +116,13 @@ class JobType:
     errors: Mapping[str, Mapping[str, str]]
     missing: tuple[Refusal, ...]
     irrevocable: frozenset[Phase]
+    reopens: bool
     final: tuple[Mapping[str, frozenset[str]], ...]
     grace: float
     grace_interval: float
     fields: tuple[Field, ...]
+    warnings: tuple[Problem, ...] = ()
+    """What may be meant so, but leaves jobs out."""
 
     @property
     def describe_operation(self) -> str:
@@ -199,7 +203,7 @@ class JobType:
         return own or _DEFAULT_SEVERITY.get(phase, Severity.INFO)
 
     def _ending(self, parts: Mapping[str, str | None], phase: Phase) -> Ending:
-        if not phase.terminal:
+        if not phase.terminal or self.reopens:
             return Ending.OPEN
         final = not self.final or any(_holds(condition, parts) for condition in self.final)
         return Ending.FINAL if final else Ending.GRACE

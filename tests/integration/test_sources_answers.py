@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import pytest
 
 from monitor.errors import LookError, LookReason
+from monitor.model import SkippedRow
 from tests.integration.sources_server import (
     IMPORTEXPORT,
+    JOB_TYPES,
     NOW,
     OK_IMPORTEXPORT,
     OK_PANORAMA,
@@ -163,6 +166,72 @@ async def test_an_error_that_is_a_state_tells_that_part_alone(code, state):
     assert (seen.fields, seen.updated_at) == ({}, None)
 
 
+STATUS = {"JobId": "EX1ID", "LocationCode": "AtAWS", "ProgressCode": "Pending"}
+PANORAMA_TIMES = ("created_at", "CreatedTime")
+UNREADABLE: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    (PANORAMA, {"CreatedTime": "yesterday"}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": {}}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": True}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": 1e30}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": -1e18}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": float("nan")}, PANORAMA_TIMES),
+    (PANORAMA, {"CreatedTime": "1" * 100_000}, PANORAMA_TIMES),
+    (PANORAMA, {"LastUpdatedTime": 2**63}, ("updated_at", "LastUpdatedTime")),
+    (PANORAMA, {"OutputConfig": []}, ("PackageName", "PackageVersion", "MarkLatest")),
+    (PANORAMA, {"Output": "x"}, ("OutputPackageId", "OutputPackageVersion", "OutputPatchVersion")),
+    (PANORAMA, {"StatusMessage": 5}, ("reason", "StatusMessage")),
+    (PANORAMA, {"StatusMessage": "x" * (1024 * 1024 + 1)}, ("reason", "StatusMessage")),
+    (PANORAMA, {"JobType": ["x"]}, ("JobType",)),
+    (IMPORTEXPORT, {"CreationDate": ""}, ("created_at", "CreationDate")),
+    (IMPORTEXPORT, {"CreationDate": "yesterday"}, ("created_at", "CreationDate")),
+    (IMPORTEXPORT, {"ErrorCount": ""}, ("ErrorCount",)),
+    (IMPORTEXPORT, {"ErrorCount": "many"}, ("ErrorCount",)),
+    (IMPORTEXPORT, {"ErrorCount": str(2**63)}, ("ErrorCount",)),
+]
+
+
+async def test_what_cannot_be_read_is_left_out_and_named_and_all_else_is_kept():
+    async with raw_server() as server, sources(server.url) as source:
+        for name, odd, left_out in UNREADABLE:
+            if name is PANORAMA:
+                server.answer = aws(json.dumps({**json.loads(OK_PANORAMA), **odd}))
+                state = {"Status": "SUCCEEDED"}
+            else:
+                server.answer = status_answer(**STATUS, **odd)
+                state = {"LocationCode": "AtAWS", "ProgressCode": "Pending"}
+
+            seen = await source[name].look(job(name, json_id(name)))
+
+            assert (seen.parts, seen.unreadable) == (state, left_out), odd
+            kept = {field.name for field in JOB_TYPES[name].fields} - set(left_out)
+            assert seen.fields.keys() == kept
+
+
+def json_id(name):
+    return "ok" if name is PANORAMA else "EX1ID"
+
+
+async def test_where_a_secret_cannot_be_read_no_text_is_kept(monkeypatch):
+    body = {**json.loads(OK_PANORAMA), "ClientToken": ["x" * (1024 * 1024 + 1)]}
+
+    seen = await look(PANORAMA, "ok", aws(json.dumps(body)))
+
+    assert seen.parts == {"Status": "SUCCEEDED"}
+    assert seen.fields.keys() == {"CreatedTime", "LastUpdatedTime", "MarkLatest"}
+    assert seen.reason is None
+
+
+@pytest.mark.parametrize("written", ["1764201600123", "1764201600.123", "1764201600123.0"])
+async def test_a_time_may_be_in_milliseconds(written):
+    body = OK_PANORAMA.replace("1748433600.123", written)
+
+    seen = await look(PANORAMA, "ok", aws(body))
+
+    assert seen.created_at == datetime(2025, 11, 27, 0, 0, 0, 123000, tzinfo=UTC)
+    assert seen.fields["CreatedTime"] == "2025-11-27T00:00:00.123000Z"
+    assert seen.unreadable == ()
+
+
 NO_ANSWERS = [
     "",
     "{}",
@@ -181,16 +250,8 @@ BAD_PANORAMA = [
     '{"JobId": "EX1ID", "Status": null}',
     '{"JobId": "EX1ID", "Status": {"a": 1}}',
     '{"JobId": 1, "Status": "FAILED"}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": "yesterday"}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": {}}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": 1e30}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": NaN}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "OutputConfig": []}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "StatusMessage": 5}',
-    '{"JobId": "EX1ID", "Status": "FAILED", "JobType": ["x"]}',
     '{"JobId": "EX1ID", "Status": "FAIL',
 ]
-STATUS = {"JobId": "EX1ID", "LocationCode": "AtAWS", "ProgressCode": "Pending"}
 BAD_IMPORTEXPORT = [
     {**STATUS, "JobId": "other"},
     {**STATUS, "JobId": ""},
@@ -198,11 +259,6 @@ BAD_IMPORTEXPORT = [
     {**STATUS, "LocationCode": " "},
     {"JobId": "EX1ID", "ProgressCode": "Pending"},
     {"JobId": "EX1ID", "LocationCode": "AtAWS"},
-    {**STATUS, "CreationDate": ""},
-    {**STATUS, "CreationDate": "yesterday"},
-    {**STATUS, "ErrorCount": ""},
-    {**STATUS, "ErrorCount": "many"},
-    {**STATUS, "ErrorCount": str(2**63)},
     {},
 ]
 MALFORMED = [
@@ -240,6 +296,63 @@ async def test_a_200_that_is_no_proper_listing_is_malformed():
             with pytest.raises(LookError) as caught:
                 await source[name].page(None)
             assert caught.value.reason is LookReason.MALFORMED, body
+
+
+BAD_ROWS: list[tuple[Any, str]] = [
+    ({"JobId": None}, "BadRow"),
+    ({"JobId": 5}, "BadRow"),
+    ({"JobId": "a b"}, "BadRow"),
+    ({"JobId": "x" * 256}, "BadRow"),
+    ({"Status": None}, "NoState"),
+    ({"Status": ""}, "NoState"),
+    ({"Status": ["x"]}, "NoState"),
+    (None, "BadRow"),
+    ("text", "BadRow"),
+]
+
+
+@pytest.mark.parametrize(("odd", "code"), BAD_ROWS)
+async def test_a_bad_row_costs_itself_alone(odd, code):
+    rows: list[Any] = [{"JobId": f"j{number}", "Status": "PENDING"} for number in range(25)]
+    rows[7] = {**rows[7], **odd} if isinstance(odd, dict) else odd
+
+    found, _ = await page(
+        PANORAMA, aws(json.dumps({"PackageImportJobs": rows, "NextToken": "more"}))
+    )
+
+    assert [row.job.id for row in found.rows] == [f"j{n}" for n in range(25) if n != 7]
+    assert (found.skipped, found.next_token) == ((SkippedRow(7, code),), "more")
+
+
+@pytest.mark.parametrize("time", [1e30, "yesterday", {}, 10**40])
+async def test_a_row_with_an_impossible_time_is_taken_without_it(time):
+    rows = [{"JobId": f"j{number}", "Status": "PENDING"} for number in range(3)]
+    rows[0]["LastUpdatedTime"] = time
+
+    found, _ = await page(PANORAMA, aws(json.dumps({"PackageImportJobs": rows})))
+
+    assert [(row.job.id, row.updated_at, row.unreadable) for row in found.rows] == [
+        ("j0", None, ("updated_at",)),
+        ("j1", None, ()),
+        ("j2", None, ()),
+    ]
+    assert found.skipped == ()
+
+
+async def test_a_listing_goes_on_where_its_last_row_is_a_bad_one():
+    answer = list_answer([("J3", False), ("", True)], "<IsTruncated>true</IsTruncated>")
+
+    found, _ = await page(IMPORTEXPORT, answer)
+
+    assert [row.job.id for row in found.rows] == ["J3"]
+    assert (found.next_token, found.torn, len(found.skipped)) == ("J3", False, 1)
+
+
+async def test_a_page_of_too_many_rows_is_malformed():
+    rows = [{"JobId": "same", "Status": "PENDING"}] * 20_000
+    with pytest.raises(LookError) as caught:
+        await page(PANORAMA, aws(json.dumps({"PackageImportJobs": rows})))
+    assert (caught.value.reason, caught.value.code) == (LookReason.MALFORMED, "TooManyRows")
 
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])

@@ -164,10 +164,14 @@ WAITS = {
     "7": 7.0,
     "Thu, 28 May 2026 12:00:30 GMT": 30.0,
     "Thu, 28 May 2026 11:00:00 GMT": 0.0,
-    "-3": 0.0,
+    "-3": None,
     "soon": None,
     "nan": None,
     "inf": None,
+    "1e400": None,
+    "99999999999999": 3600.0,
+    "Fri, 31 Dec 9999 23:59:59 GMT": 3600.0,
+    "Wed, 21 Oct 99999999999999999999 07:28:00 GMT": None,
 }
 
 
@@ -283,7 +287,7 @@ TELLING = [
     http(BODY, "400 Bad Request"),
     aws(BODY),
     aws(f"<GetStatusResponse><x>{BODY}"),
-    aws(f'{{"JobId": "EX1ID", "Status": "FAILED", "CreatedTime": "{BODY}"}}'),
+    aws(f'{{"JobId": "{BODY}", "Status": "FAILED"}}'),
     xml_error("Nobody", message=BODY),
     json_error("Nobody", "400 Bad Request", f'{{"message": "{BODY}"}}'),
     xml_error(BODY),

@@ -71,7 +71,9 @@ def test_the_example_of_the_documentation_is_a_good_type(tmp_path):
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
-        assert load_job_type(path, MODELS).name
+        found = load_job_type(path, MODELS)
+        assert found.name
+        assert found.warnings == ()
 
 
 def test_groups_of_the_id_fill_parameters(tmp_path):
@@ -276,3 +278,77 @@ def test_hidden_files_and_others_are_left_alone(tmp_path):
     (tmp_path / "..data").mkdir()
 
     assert len(load_job_types(tmp_path, MODELS)) == 2
+
+
+LISTS = {"operation": "ListJobs", "items": "jobSummaryList", "id": "jobId", "state": "status"}
+ECS_LISTS = {"operation": "ListTasks", "items": "taskArns", "id": "@"}
+ECS = """
+name: ecs.task
+service: ecs
+id: {path: "tasks[0].taskArn"}
+describe: {operation: DescribeTasks, params: {tasks: ["{id}"]}}
+state: "tasks[0].lastStatus"
+phases: {running: [RUNNING], succeeded: [STOPPED]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "listing", "params", "warned"),
+    [
+        (BATCH, LISTS, {"jobQueue": "q"}, ["ListJobs lists only RUNNING jobs", "jobStatus"]),
+        (BATCH, LISTS, {"jobQueue": "q", "jobStatus": "FAILED"}, []),
+        (BATCH, LISTS, {"jobQueue": "q", "filters": [{"name": "JOB_NAME", "values": ["*"]}]}, []),
+        (ECS, ECS_LISTS, {"cluster": "c"}, ["ListTasks lists only RUNNING jobs", "desiredStatus"]),
+        (ECS, ECS_LISTS, {"cluster": "c", "desiredStatus": "STOPPED"}, []),
+    ],
+)
+def test_a_listing_that_leaves_jobs_out_by_itself_is_warned_of(
+    tmp_path, text, listing, params, warned
+):
+    declared(tmp_path, text, list={**listing, "params": params})
+
+    (*_, found) = load_job_types(tmp_path, MODELS).values()
+
+    told = [str(warning) for warning in found.warnings]
+    assert len(told) == bool(warned)
+    assert all(part in told[0] for part in warned)
+
+
+@pytest.mark.parametrize("key", ["createdAt", "startedAt"])
+def test_a_number_of_the_model_can_be_a_time(tmp_path, key):
+    path = f"jobs[0].{key}"
+
+    found = load_job_types(declared(tmp_path, created_at=path, updated_at=path), MODELS)
+
+    created_at = found["batch.job"].describe.created_at
+    assert created_at is not None
+    assert created_at({"jobs": [{key: 5}]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"created_at": "jobs[0].attempts"},
+            "created_at: a list instead of a time",
+        ),
+        (
+            {"reopens": True, "irrevocable": ["failed"]},
+            "reopens and irrevocable exclude each other: no end is for good",
+        ),
+        (
+            {"reopens": True, "final": [{"status": ["FAILED"]}]},
+            "reopens and final exclude each other: no end is for good",
+        ),
+        (
+            {"reason": "lenght(jobs)"},
+            "reason: there is no function lenght()",
+        ),
+        (
+            {"reason": "contains(jobs)"},
+            "reason: contains() takes 2 arguments instead of 1",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_told(tmp_path, changes, told):
+    assert problem(tmp_path, **changes) == told
