@@ -72,7 +72,7 @@ async def examine(settings: config.Settings, types: Mapping[str, JobType]) -> Se
     """Ask once for each operation that the watches use, in each account and region."""
     found: list[list[Finding]] = []
     limiter = anyio.CapacityLimiter(_AT_ONCE)
-    async with Clients(settings.accounts, models=service_models.loader()) as clients:
+    async with Clients(settings.accounts, models=service_models.loader(), patience=None) as clients:
 
         async def one(place: _Place, findings: list[Finding]) -> None:
             async with limiter:

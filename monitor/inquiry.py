@@ -177,7 +177,7 @@ class Inquiry:
                 available=found,
                 after=self._last_bad if found else self._last_good,
                 at=self._clock.now(),
-                reason=f"{error.reason}: {error.code}" if error and not found else None,
+                reason=_reason(error) if error and not found else None,
             )
 
     def _log_trouble(self, error: LookError) -> None:
@@ -190,6 +190,11 @@ class Inquiry:
         if self._troubled_at is not None and self._troubled_at <= calm_since:
             self._troubled_at = None
             self._log.info(logs.POLL_RECOVERED)
+
+
+def _reason(error: LookError) -> str:
+    """Name the credentials where they are at fault, as nothing is known of the service then."""
+    return str(error) if error.of_credentials else f"{error.reason}: {error.code}"
 
 
 def facts(error: LookError) -> dict[str, Any]:

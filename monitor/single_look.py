@@ -80,7 +80,7 @@ class SingleLook:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Callable[[], Awaitable[Observation]]]:
         """Yield what looks once, as often as it is called; it raises LookError alone."""
-        async with Clients(self._settings.accounts, models=self._models) as clients:
+        async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
             account, region = self._job.account, self._job.region
             source = AwsSource(self._type, account, region, clients, SystemClock())
             yield partial(source.look, self._job)
