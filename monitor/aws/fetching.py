@@ -62,6 +62,7 @@ class Fetch:
         self._deadline = deadline
         self._outcome = outcome
         self._home = asyncio.get_running_loop()
+        self._session: Session | None = None
         self._loop: _Loop | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="aws-credentials", daemon=True)
@@ -71,9 +72,13 @@ class Fetch:
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether its thread still runs, be it only to tidy up."""
-        return self._thread.is_alive()
+    def tried(self) -> origins.Tried:
+        """How far it has come."""
+        tried = self._session.tried if self._session else origins.Tried()
+        if self._loop is not None:
+            tried.started |= bool(self._loop.children)
+            tried.printed_too_much |= self._loop.printed_too_much
+        return tried
 
     def cancel(self) -> None:
         """Kill what was started; the outcome comes soon, unless the thread is stuck in a file."""
@@ -94,31 +99,27 @@ class Fetch:
         self._loop, self._task = loop, asyncio.current_task()
         came: Fetched | LookError = LookError(LookReason.AUTH, "Cancelled", of_credentials=True)
         try:
-            came = await self._came(loop)
+            came = await self._came()
         finally:
             await loop.end()
             # The home loop is gone where the program ends without waiting for this.
             with suppress(RuntimeError):
                 self._home.call_soon_threadsafe(self._outcome, came)
 
-    async def _came(self, loop: _Loop) -> Fetched | LookError:
-        session: Session | None = None
+    async def _came(self) -> Fetched | LookError:
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
                 # Before anything is read: what changes meanwhile is then seen as changed later.
                 files = self._digest()
-                session = self._make()
-                return await _fetched(session, files)
+                self._session = self._make()
+                return await _fetched(self._session, files)
         except LookError as error:
             return error
         except Exception as error:  # noqa: BLE001 -- whatever the chain raises must end here
-            tried = session.tried if session else origins.Tried()
-            tried.started |= bool(loop.children)
-            tried.printed_too_much |= loop.printed_too_much
             if limit.expired():
-                return origins.late(tried, self._deadline)
-            return origins.failure(error, tried)
+                return origins.late(self.tried, self._deadline)
+            return origins.failure(error, self.tried)
 
 
 async def _fetched(session: Session, files: bytes) -> Fetched:

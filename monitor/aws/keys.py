@@ -140,10 +140,13 @@ class Keys:
         )
         self._fetch = fetch
         # A thread that is stuck in a file cannot be ended; it must not be waited for either.
-        loop, tried = asyncio.get_running_loop(), origins.Tried()
-        late = origins.late(tried, self._deadline)
-        self._overdue = loop.call_later(self._deadline + 3, self._fail, late)
+        loop = asyncio.get_running_loop()
+        self._overdue = loop.call_later(self._deadline + 3, self._give_up, fetch)
         fetch.start()
+
+    def _give_up(self, fetch: Fetch) -> None:
+        if self._fetch is fetch:
+            self._fail(origins.late(fetch.tried, self._deadline))
 
     def _take(self, fetch: Fetch, came: Fetched | LookError) -> None:
         if self._fetch is not fetch:
@@ -159,16 +162,15 @@ class Keys:
         self._done.set()
 
     def _hold(self, came: Fetched) -> None:
-        before, self._held = self._held, came
+        self._held = came
         self._failures, self._failure = 0, None
         if came.expires is None:
             self._renew_at = float("inf")
             return
         early = max(LAST_CHANCE, min(_EARLY, _left(came) * _SHARE))
         self._renew_at = came.expires - early
-        if before is not None and before.expires == came.expires:
-            # Some caches give the same until shortly before its end.
-            self._not_before = time.monotonic() + LONGEST_PAUSE / 4
+        # Some caches give the same until shortly before its end; they are not asked at each poll.
+        self._not_before = time.monotonic() + min(LONGEST_PAUSE / 4, _left(came) * _SHARE)
 
     def _fail(self, error: LookError) -> None:
         now = time.monotonic()
@@ -183,7 +185,8 @@ class Keys:
         """Return a new error each time: one that is raised again gathers tracebacks."""
         error = self._failure
         if error is None:
-            return origins.pending(time.monotonic() - self._began)
+            tried = self._fetch.tried if self._fetch else origins.Tried()
+            return origins.pending(tried, time.monotonic() - self._began)
         return LookError(
             error.reason, error.code, status=error.status, hint=error.hint, of_credentials=True
         )

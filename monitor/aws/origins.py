@@ -164,10 +164,11 @@ def expired(tried: Tried) -> LookError:
     return _told("Expired", "they have expired already", tried, _CLOCK, origin=origin)
 
 
-def pending(seconds: float) -> LookError:
+def pending(tried: Tried, seconds: float) -> LookError:
     """Return the error for a poll that need not wait for credentials any longer."""
-    hint = f"the credentials have been waited for since {seconds:.0f} s; polling goes on with them"
-    return _auth("CredentialsPending", hint)
+    origin = _PROCESS if tried.started else None
+    what = f"not there after {seconds:.0f} s, and still waited for"
+    return _told("CredentialsPending", what, tried, origin=origin)
 
 
 def failure(error: Exception, tried: Tried) -> LookError:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from aiobotocore.credentials import (
 )
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError
 
 from monitor import __version__
 from monitor.aws import origins
@@ -195,6 +197,15 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
             cache={},
         )
         return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+
+
+def region(account: Account) -> str | None:
+    """Return the region that the AWS files or ``AWS_DEFAULT_REGION`` name, if any; blocking."""
+    session = AioSession(profile=account.profile)
+    with suppress(BotoCoreError):  # told where credentials are fetched
+        found: str | None = session.get_config_variable("region")
+        return found
+    return None
 
 
 def quiet() -> None:
