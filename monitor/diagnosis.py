@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from monitor.aws import service_models
+from monitor.aws import origins, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import LookError, LookReason
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOGIN = f"to get AWS credentials: {origins.LOGIN}; for one account, accounts.NAME.profile"
+ALLOW = "what must be allowed: job-monitor iam-policy"
 _AT_ONCE = 8
 _NOWHERE = ("job-monitor-doctor", "0", "00000000-0000-0000-0000-000000000000")
 """Ids that no job has; the first that the job type accepts is asked for."""
@@ -47,7 +49,8 @@ class Outcome(StrEnum):
 class Finding:
     """One operation in one account and region; ``said`` is one line.
 
-    ``seconds`` is how long the call took, and absent where none was made.
+    ``seconds`` is how long the call took, and absent where none was made. ``remedy`` says what to
+    do where the call failed for want of a permission, or of credentials to make it with.
     """
 
     account: str
@@ -56,6 +59,7 @@ class Finding:
     outcome: Outcome
     said: str
     seconds: float | None = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ async def examine(settings: config.Settings, types: Mapping[str, JobType]) -> Se
     """Ask once for each operation that the watches use, in each account and region."""
     found: list[list[Finding]] = []
     limiter = anyio.CapacityLimiter(_AT_ONCE)
-    async with Clients(settings.accounts, models=service_models.loader()) as clients:
+    async with Clients(settings.accounts, models=service_models.loader(), patience=None) as clients:
 
         async def one(place: _Place, findings: list[Finding]) -> None:
             async with limiter:
@@ -124,13 +128,15 @@ async def _asked(
     place: _Place, operation: str, ask: Callable[[], Awaitable[T]], *, invented: bool = False
 ) -> tuple[T | None, Finding]:
     """Ask once; return the answer, if there is one, and the finding, which then says nothing."""
-    began = time.monotonic()
+    began, remedy = time.monotonic(), ""
     try:
         answer, outcome, said = await ask(), Outcome.OK, ""
     except LookError as error:
         answer, (outcome, said) = None, _judged(error, invented=invented)
+        if outcome is Outcome.FAILED:
+            remedy = LOGIN if error.of_credentials else ALLOW
     took = round(time.monotonic() - began, 3)
-    return answer, Finding(place.account, place.region, operation, outcome, said, took)
+    return answer, Finding(place.account, place.region, operation, outcome, said, took, remedy)
 
 
 _WORDS = {

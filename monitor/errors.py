@@ -121,7 +121,8 @@ class LookError(MonitorError):
 
     ``code``, ``status`` and ``request_id`` are what AWS named, if anything; no text
     of an answer is ever carried, as it may hold secrets. ``retry_after`` is in
-    seconds. ``where`` is a redacted traceback, for ``INTERNAL`` alone.
+    seconds. ``where`` is a redacted traceback, for ``INTERNAL`` alone. ``of_credentials``
+    says that the service was not asked, as there were no credentials to ask it with.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class LookError(MonitorError):
         retry_after: float | None = None,
         hint: str = "",
         where: str = "",
+        of_credentials: bool = False,
     ) -> None:
         """Say why the look failed."""
         detail = f" ({hint})" if hint else ""
@@ -145,6 +147,7 @@ class LookError(MonitorError):
         self.retry_after = retry_after
         self.hint = hint
         self.where = where
+        self.of_credentials = of_credentials
 
 
 class UnseenError(MonitorError):

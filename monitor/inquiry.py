@@ -183,7 +183,7 @@ class Inquiry:
                 available=found,
                 after=self._last_bad if found else self._last_good,
                 at=self._clock.now(),
-                reason=f"{error.reason}: {error.code}" if error and not found else None,
+                reason=_reason(error) if error and not found else None,
             )
 
     def _log_trouble(self, error: LookError) -> None:
@@ -199,6 +199,11 @@ class Inquiry:
                 return
             self._troubled_at = None
             self._log.info(logs.POLL_RECOVERED)
+
+
+def _reason(error: LookError) -> str:
+    """Name the credentials where they are at fault, as nothing is known of the service then."""
+    return str(error) if error.of_credentials else f"{error.reason}: {error.code}"
 
 
 def facts(error: LookError) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.to_thread
 from botocore import xform_name
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ClientError
 
-from monitor.aws import parsing, service_models
+from monitor import contents as files
+from monitor.aws import failures, parsing, service_models, sessions
+from monitor.aws.keys import Keys
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 
@@ -40,8 +42,9 @@ class Exchange:
 class _Connections:
     """The session and the clients of one account, and how many requests they are under way with."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, keys: Keys) -> None:
         self.account = account
+        self.keys = keys
         self.lock = anyio.Lock()
         self.session: Session | None = None
         self.clients: dict[SourceKey, AioBaseClient] = {}
@@ -50,6 +53,7 @@ class _Connections:
 
     async def aclose(self) -> None:
         self.clients.clear()
+        await self.keys.aclose()
         await self.stack.aclose()
 
 
@@ -68,21 +72,29 @@ class Clients:
         connect_timeout: float = 5.0,
         read_timeout: float = 20.0,
         connections: int = 16,
+        credentials_timeout: float = 75.0,
+        patience: float | None = 10.0,
     ) -> None:
         """An account that is not among ``accounts`` has the ambient credentials.
 
         ``contents`` tells for each whether the files behind it are the same as before.
+        Getting credentials may take ``credentials_timeout``; a request that needs them is given
+        up after ``patience``, or waits for all of that time where it is ``None``.
         """
         self._accounts = accounts
         self._contents: Mapping[str, bytes] = contents or {}
         self._models = models or service_models.loader()
         self._config = client_config(connect_timeout, read_timeout, connections)
+        self._credentials_timeout = credentials_timeout
+        # A little more than the attempt, so that its own word comes first.
+        self._patience = credentials_timeout + 5 if patience is None else patience
         self._open: dict[str, _Connections] = {}
         self._replaced: set[_Connections] = set()
         self._exchange: ContextVar[Exchange] = ContextVar("exchange")
 
     async def __aenter__(self) -> Self:
         """Read what every client needs from disk."""
+        sessions.quiet()
         await anyio.to_thread.run_sync(service_models.warm_up, self._models, "sts")
         return self
 
@@ -130,41 +142,64 @@ class Clients:
         """Make one signed request and return its parsed answer.
 
         Raises whatever the SDK raises; ``exchange`` then holds what is known of the
-        reply. There is no deadline here, and nothing is ever tried twice.
+        reply. There is no deadline here, and nothing is tried twice, but where AWS refuses
+        credentials and there are others by now.
         """
         reset = self._exchange.set(exchange)
         try:
-            async with self._client(source) as client:
-                answer: Mapping[str, Any] = await getattr(client, xform_name(operation))(**params)
+            async with self._client(source) as (client, keys):
+                await keys.get_frozen_credentials()
+                used, call = keys.held, getattr(client, xform_name(operation))
+                try:
+                    answer: Mapping[str, Any] = await call(**params)
+                except ClientError as error:
+                    if not failures.is_stale(error, operation) or not await keys.renew(used):
+                        raise
+                    answer = await call(**params)
         finally:
             self._exchange.reset(reset)
         return answer
 
+    async def ready(self, source: SourceKey) -> None:
+        """Return once there are credentials to ask ``source`` with; at once where there are some.
+
+        Raises:
+            LookError: ``auth``, with where they should have come from and the remedy.
+        """
+        await self._connections(source.account, source.region).keys.get_frozen_credentials()
+
     @asynccontextmanager
-    async def _client(self, source: SourceKey) -> AsyncIterator[AioBaseClient]:
+    async def _client(self, source: SourceKey) -> AsyncIterator[tuple[AioBaseClient, Keys]]:
         """Lend a client, which is not closed meanwhile, even if its account changes."""
-        connections = self._connections(source.account)
+        connections = self._connections(source.account, source.region)
         connections.users += 1
         try:
             if source not in connections.clients:
                 async with connections.lock:
                     if source not in connections.clients:
                         connections.clients[source] = await self._made(source, connections)
-            yield connections.clients[source]
+            yield connections.clients[source], connections.keys
         finally:
             connections.users -= 1
             if connections in self._replaced:
                 with anyio.CancelScope(shield=True):
                     await self.close_idle()
 
-    def _connections(self, name: str) -> _Connections:
+    def _connections(self, name: str, region: str) -> _Connections:
         if name not in self._open:
             account, _ = self._standing(name)
-            self._open[name] = _Connections(account)
+            keys = Keys(
+                partial(Session, account, self._models, self._config, region),
+                partial(_digest, account),
+                deadline=self._credentials_timeout,
+                patience=self._patience,
+            )
+            self._open[name] = _Connections(account, keys)
         return self._open[name]
 
     async def _made(self, source: SourceKey, connections: _Connections) -> AioBaseClient:
-        """Make a client; one without credentials is not kept, as they may come later."""
+        """Make a client; not before there are credentials."""
+        await connections.keys.get_frozen_credentials()
         session = await self._session(source, connections)
         await anyio.to_thread.run_sync(service_models.warm_up, self._models, source.service)
         context = session.create_client(
@@ -174,8 +209,6 @@ class Clients:
         )
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(context)
-            if await session.get_credentials() is None:
-                raise NoCredentialsError
             connections.stack.push_async_exit(stack.pop_all())
         client.meta.events.register("before-parse", self._note)
         return client
@@ -183,7 +216,8 @@ class Clients:
     async def _session(self, source: SourceKey, connections: _Connections) -> Session:
         if connections.session is None:
             account = connections.account
-            make = partial(Session, account, self._models, self._config, source.region)
+            region, keys = source.region, connections.keys
+            make = partial(Session, account, self._models, self._config, region, keys)
             connections.session = await anyio.to_thread.run_sync(make)
         return connections.session
 
@@ -195,6 +229,10 @@ class Clients:
             exchange.headers = response_dict["headers"]
             body = response_dict["body"]
             exchange.large = isinstance(body, bytes) and len(body) > parsing.LARGE
+
+
+def _digest(account: Account) -> bytes:
+    return files.digest(sessions.files(account))
 
 
 def _of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import ssl
 import traceback
 from http import HTTPStatus
 from pathlib import PurePath
@@ -41,6 +42,10 @@ _AUTH = frozenset({
     "optinrequired", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch",
     "subscriptionrequired", "tokenrefreshrequired", "unauthorized", "unauthorizedaccess",
     "unauthorizedoperation", "unrecognizedclient",
+})  # fmt: skip
+_STALE = frozenset({
+    "authfailure", "expiredtoken", "invalidaccesskeyid", "invalidclienttokenid", "invalidtoken",
+    "tokenrefreshrequired", "unrecognizedclient",
 })  # fmt: skip
 _UNAVAILABLE = frozenset({"invalidaction", "unknownoperation"})
 _TRANSIENT = frozenset({
@@ -128,17 +133,21 @@ def failure(
             exchange.status = exchange.status or cause.status
             return malformed("AnswerTooLarge", cause.hint, exchange)
     match error:
+        case LookError():
+            return error
         case sdk.ClientError() if error.operation_name != operation:
-            return _of_credentials(error)
+            code = shown_code(error.response.get("Error", {}).get("Code"))
+            hint = f"from {shown_code(error.operation_name)}"
+            return LookError(LookReason.AUTH, code, hint=hint, of_credentials=True)
         case sdk.ClientError():
             code = shown_code(error.response.get("Error", {}).get("Code"))
             reason = _reason(code, _status(error, exchange), exchange, error.response, missing)
             return _answered(reason, code, exchange, now)
-        case _ if _is_from_parser(error):
+        case _ if is_from_parser(error):
             failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
             reason = _of_status(exchange.status or 0, exchange) if failed else LookReason.MALFORMED
             return _answered(reason, "", exchange, now)
-    return _unanswered(error)
+    return unanswered(error)
 
 
 def _cause(error: Exception) -> object:
@@ -205,29 +214,26 @@ def _of_status(status: int, exchange: Exchange) -> LookReason:
     return _STATUSES.get(status) or _CLASSES.get(status // 100, LookReason.TRANSIENT)
 
 
-def _of_credentials(error: sdk.ClientError) -> LookError:
-    """Judge what STS or SSO said when it was asked for credentials; the service was not asked."""
+def is_stale(error: sdk.ClientError, operation: str) -> bool:
+    """Return whether AWS refuses the credentials themselves, so that others may help."""
     code = shown_code(error.response.get("Error", {}).get("Code"))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    passing = normal_code(code) in _THROTTLE | _TRANSIENT or (
-        status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
-    )
-    clock = _HINTS.get(normal_code(code), "")
-    return LookError(
-        LookReason.TRANSIENT if passing else LookReason.AUTH,
-        code or f"HTTP {status}",
-        status=status,
-        hint="; ".join(filter(None, (f"from {shown_code(error.operation_name)}", clock))),
-    )
+    return error.operation_name == operation and normal_code(code) in _STALE
 
 
-def _unanswered(error: Exception) -> LookError:
+def hint_of(code: str) -> str:
+    """Return what may be behind an error code, if that is known."""
+    return _HINTS.get(normal_code(code), "")
+
+
+def unanswered(error: Exception) -> LookError:
     """Judge a request that got no answer, or was never sent."""
     match error:
         case sdk.EndpointConnectionError():
             return _of_connection(error.kwargs.get("error"))
         case sdk.SSLError():
             return _of_tls(error.kwargs.get("error"))
+        case sdk.HTTPClientError() if found := _of_this_machine(error.kwargs.get("error")):
+            return found
     name = type(error).__name__
     for kinds, reason, hint in _UNANSWERED:
         if isinstance(error, kinds):
@@ -252,6 +258,22 @@ def _of_tls(cause: object) -> LookError:
     return LookError(LookReason.TRANSIENT, "SSLError")
 
 
+def _of_this_machine(cause: object) -> LookError | None:
+    """Judge what the SDK wraps as if AWS had not answered, although nothing was sent."""
+    match cause:
+        case UnicodeDecodeError():
+            return LookError(LookReason.MALFORMED, "Unreadable")
+        case ssl.SSLError() | FileNotFoundError() | PermissionError() | IsADirectoryError():
+            hint = (
+                "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files"
+            )
+        case ValueError() | TypeError():
+            hint = "the request cannot be sent; check the endpoint and the proxy variables"
+        case _:
+            return None
+    return LookError(LookReason.CONFIG, type(cause).__name__, hint=hint)
+
+
 def where(error: Exception) -> str:
     """Return a traceback without messages, values or machine paths."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -259,7 +281,7 @@ def where(error: Exception) -> str:
     return "\n".join((*lines, type(error).__name__))
 
 
-def _is_from_parser(error: Exception) -> bool:
+def is_from_parser(error: Exception) -> bool:
     """Whether the SDK failed to read the answer: that escapes as any bare exception.
 
     An answer that is nested too deeply may also fail later, where its values are read.

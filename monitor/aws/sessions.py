@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import (
     AioAssumeRoleCredentialFetcher,
+    AioAssumeRoleProvider,
+    AioAssumeRoleWithWebIdentityProvider,
+    AioContainerProvider,
     AioCredentials,
     AioDeferredRefreshableCredentials,
 )
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError
 
 from monitor import __version__
+from monitor.aws import origins
 from monitor.aws.bodies import BoundedResponse
 from monitor.aws.parsing import ParserFactory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiobotocore.session import ClientCreatorContext
     from aiohttp import ClientSession
     from botocore.loaders import Loader
 
+    from monitor.aws.keys import Keys
     from monitor.config import Account
+
+_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 -- the name of a variable
+_TOKEN_FILE = f"{_TOKEN}_FILE"
 
 
 def files(account: Account, environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -85,10 +97,19 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
     """An SDK session that knows its account's endpoints and role.
 
     The SDK makes clients of its own (of STS, to assume a role with a web identity),
-    so the overrides must be where clients are made.
+    so the overrides must be where clients are made. With ``keys`` its clients sign with them;
+    without, it goes for credentials itself, which blocks and may take long: ``tried`` then
+    says how far it came.
     """
 
-    def __init__(self, account: Account, models: Loader, config: AioConfig, region: str) -> None:
+    def __init__(
+        self,
+        account: Account,
+        models: Loader,
+        config: AioConfig,
+        region: str,
+        keys: Keys | None = None,
+    ) -> None:
         """Read the AWS configuration files and the external id; blocking.
 
         ``region`` is where STS is asked unless the AWS configuration names another.
@@ -103,9 +124,11 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         self.set_default_client_config(config)
         self.get_scoped_config()
         self._account = account
-        self._external_id = _external_id(account)
+        self._keys = keys
         self._sts_region = self.get_config_variable("region") or region
         self._assumed: AioDeferredRefreshableCredentials | None = None
+        profile = self.get_config_variable("profile") or "default"
+        self.tried = origins.Tried(profile, self._sts_region)
 
     def create_client(self, service_name: str, **kwargs: Any) -> ClientCreatorContext:
         """Return a client, at the account's own endpoint if it has one for the service."""
@@ -114,19 +137,62 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
             service_name, **({"endpoint_url": url} if url else {}), **kwargs
         )
 
-    async def get_credentials(self) -> AioCredentials | None:
+    async def get_credentials(self) -> Any:
         """Return the ambient or profile credentials, or those of the role assumed with them."""
+        if self._keys is not None:
+            return self._keys
+        if self._credentials is None:
+            self._guard()
         own: AioCredentials | None = await super().get_credentials()
         if own is None or self._account.role_arn is None:
             return own
+        self.tried.origin = origins.ROLE
         self._assumed = self._assumed or self._assume(own, self._account.role_arn)
         return self._assumed
 
+    def _guard(self) -> None:
+        """Note what is tried, and keep the SDK from asking a person."""
+        for provider in self.get_component("credential_provider").providers:
+            provider.load = functools.partial(self._load, provider, provider.load)
+            match provider:
+                case AioAssumeRoleProvider():
+                    provider._prompter = self._refuse_mfa  # noqa: SLF001 -- the SDK offers no other way
+                case AioAssumeRoleWithWebIdentityProvider():
+                    provider._token_loader_cls = _token_loader  # noqa: SLF001 -- see above
+                case AioContainerProvider():
+                    provider._environ = _with_token(os.environ)  # noqa: SLF001 -- see above
+
+    async def _load(
+        self, provider: Any, load: Callable[[], Awaitable[AioCredentials | None]]
+    ) -> AioCredentials | None:
+        self.tried.origin = provider.METHOD
+        if isinstance(provider, AioAssumeRoleProvider):
+            self._refuse_profile_with_mfa()
+        return await load()
+
+    def _refuse_profile_with_mfa(self) -> None:
+        """Refuse before anything is asked, in whichever profile of the chain it stands."""
+        profiles, seen = self.full_config.get("profiles", {}), set[str]()
+        name: str | None = self.tried.profile
+        while name is not None and name not in seen:
+            seen.add(name)
+            profile = profiles.get(name, {})
+            if "role_arn" in profile and "web_identity_token_file" not in profile:
+                if "mfa_serial" in profile:
+                    raise origins.refuse_mfa(dataclasses.replace(self.tried, profile=name))
+                name = profile.get("source_profile")
+            else:
+                name = None
+
+    def _refuse_mfa(self, _prompt: str) -> str:
+        raise origins.refuse_mfa(self.tried)
+
     def _assume(self, own: AioCredentials, role_arn: str) -> AioDeferredRefreshableCredentials:
-        """Return credentials that ask STS when first used, and again before they expire."""
+        """Return credentials that ask STS when first used."""
         args = {"RoleSessionName": self._account.session_name}
-        if self._external_id is not None:
-            args["ExternalId"] = self._external_id
+        external_id = _external_id(self._account)
+        if external_id is not None:
+            args["ExternalId"] = external_id
         fetcher = AioAssumeRoleCredentialFetcher(
             functools.partial(self.create_client, region_name=self._sts_region),
             own,
@@ -137,7 +203,37 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
 
+def region(account: Account) -> str | None:
+    """Return the region that the AWS files or ``AWS_DEFAULT_REGION`` name, if any; blocking."""
+    session = AioSession(profile=account.profile)
+    with suppress(BotoCoreError):  # told where credentials are fetched
+        found: str | None = session.get_config_variable("region")
+        return found
+    return None
+
+
+def quiet() -> None:
+    """Keep the SDK from logging what is told as a failure of the account, with tracebacks."""
+    for name in ("credentials", "tokens", "utils"):
+        for library in ("aiobotocore", "botocore"):
+            logging.getLogger(f"{library}.{name}").setLevel(logging.CRITICAL)
+
+
 def _external_id(account: Account) -> str | None:
     if account.external_id_file is None:
         return None
     return Path(account.external_id_file).read_text("utf-8").strip()
+
+
+def _token_loader(path: str) -> Callable[[], str]:
+    """Return what reads a web identity token; a line break at its end is none of it."""
+    return lambda: Path(path).read_text("utf-8").strip()
+
+
+def _with_token(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the authorization token of a pod read from its file."""
+    path = environ.get(_TOKEN_FILE)
+    if path is None:
+        return environ
+    others = {name: value for name, value in environ.items() if name != _TOKEN_FILE}
+    return others | {_TOKEN: Path(path).read_text("utf-8").strip()}

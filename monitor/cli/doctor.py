@@ -18,9 +18,13 @@ def doctor(config: options.Config = None, output: options.Output = Format.TABLE)
     """
     settings, types = watched.read(config, "watches", "accounts")
     findings = anyio.run(late.diagnosis.examine, settings, types)
-    tables.show([asdict(each) for each in findings], output, "There is nothing to ask: no watches.")
+    rows = [asdict(each) for each in findings]
+    if output is Format.TABLE:
+        rows = [{name: row[name] for name in row if name != "remedy"} for row in rows]
+    tables.show(rows, output, "There is nothing to ask: no watches.")
     failed = [each for each in findings if each.outcome is late.diagnosis.Outcome.FAILED]
     if failed:
         if output is Format.TABLE:
-            typer.echo("what must be allowed: job-monitor iam-policy", err=True)
+            for remedy in dict.fromkeys(each.remedy for each in failed):
+                typer.echo(remedy, err=True)
         raise typer.Exit(1)

@@ -36,6 +36,14 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Profile = Annotated[
+    str | None,
+    typer.Option(help="A profile of the AWS files, in place of the account's own [AWS_PROFILE]."),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(help="The AWS region; by default that of an ARN as ID, or else [AWS_REGION]."),
+]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 

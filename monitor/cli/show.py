@@ -23,12 +23,13 @@ def show(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
     config: options.Config = None,
     account: Annotated[str, typer.Option(help="One of the configured accounts.")] = "default",
-    region: Annotated[str | None, typer.Option(help="The AWS region.")] = None,
+    region: options.Region = None,
+    profile: options.Profile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Look once at one job and print what AWS says; records and sends nothing."""
     settings = options.load(config)
-    look = late.single_look.SingleLook(settings, type_, account, region, job_id)
+    look = late.single_look.SingleLook(settings, type_, account, region, job_id, profile=profile)
     try:
         seen, verdict = anyio.run(look.once)
     except LookError as error:

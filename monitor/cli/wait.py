@@ -33,8 +33,13 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         typer.Option(help="One of the configured accounts; with --server, by default any."),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(help="The AWS region; with --server, by default any.")
+        str | None,
+        typer.Option(
+            help="The AWS region; by default that of an ARN as ID, or else [AWS_REGION]; "
+            "with --server, by default any."
+        ),
     ] = None,
+    profile: options.Profile = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Such as 2h; by default without end.")
     ] = None,
@@ -64,11 +69,15 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
     if daemon:
         if pause is not None:
             raise selecting.mistake("--interval", "is the daemon's own with --server")
+        if profile is not None:
+            raise selecting.mistake("--profile", "is the daemon's own with --server")
         wanted = late.daemon_eye.Wanted(type_, account, region, job_id)
         outcome = anyio.run(_through_daemon, daemon, wanted, seconds)
     else:
         settings = options.load(config)
-        look = late.single_look.SingleLook(settings, type_, account or "default", region, job_id)
+        look = late.single_look.SingleLook(
+            settings, type_, account or "default", region, job_id, profile=profile
+        )
         outcome = anyio.run(_by_looks, settings, look, pause, seconds)
     _tell(outcome, output, timeout, time.monotonic() - began)
     raise typer.Exit(EXIT_CODES[outcome.end])

@@ -26,7 +26,7 @@ class AwsSource:
     """Jobs of one type in one account and region; fits ``interfaces.Source``.
 
     ``options`` are the watch's: ``include_tracking_number`` keeps it whole.
-    ``timeout`` is the deadline of one request in seconds, credentials included.
+    ``timeout`` is the deadline of one request in seconds; credentials have their own.
     Both methods raise LookError alone, which carries no text of any answer.
     """
 
@@ -105,6 +105,7 @@ class AwsSource:
         """
         exchange = Exchange()
         try:
+            await self._clients.ready(self._key)
             with anyio.fail_after(self._timeout):
                 answer = await self._clients.ask(self._key, operation, params, exchange)
                 if not exchange.large:

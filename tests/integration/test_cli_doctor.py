@@ -125,6 +125,38 @@ async def test_a_secret_of_a_sink_that_is_not_here_does_not_matter(tmp_path):
     assert "saw job EX1" in out
 
 
+NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+
+
+async def test_without_credentials_it_says_what_was_tried_and_how_to_get_some(tmp_path):
+    async with simulator.running({"jobs": JOBS}) as sim:
+        config = configure(tmp_path, sim, watches=[packages()])
+        code, out, err = await run("doctor", "-c", config, directory=tmp_path, **NO_KEYS)
+        assert sim.truth.requests.count == 0
+    assert code == 1
+    assert 'no AWS credentials were found in the environment, profile "default"' in out
+    assert "region us-east-1" in out
+    assert err == (
+        "to get AWS credentials: set AWS_PROFILE, run `aws sso login`, or give this machine or "
+        "pod a role; for one account, accounts.NAME.profile\n"
+    )
+
+
+async def test_a_profile_with_mfa_is_refused_and_nothing_is_read_from_standard_input(tmp_path):
+    (tmp_path / "aws").write_text(
+        "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = x\n"
+        "[profile p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = base\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/someone\n"
+    )
+    own = {**NO_KEYS, "AWS_CONFIG_FILE": str(tmp_path / "aws"), "AWS_PROFILE": "p"}
+    async with simulator.running({"jobs": JOBS}) as sim:
+        config = configure(tmp_path, sim, watches=[packages(discover=False, jobs=["pkg"])])
+        code, out, err = await run("doctor", "-c", config, directory=tmp_path, **own)
+    assert code == 1
+    assert "MfaRequired" in out
+    assert len(err.splitlines()) == 1
+
+
 async def test_without_watches_there_is_nothing_to_ask(tmp_path):
     async with simulator.running({"jobs": []}) as sim:
         code, out, err = await _doctor(tmp_path, sim, watches=[])

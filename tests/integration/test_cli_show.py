@@ -154,6 +154,47 @@ async def test_a_profile_of_the_aws_files_works_without_a_configuration(tmp_path
         assert {request.access_key for request in sim.truth.requests} == {"AKIAPROFILE"}
 
 
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+async def test_the_region_may_come_from_the_environment(tmp_path, variable):
+    async with simulator.running(SCENARIO) as sim:
+        arguments = ("show", PACKAGE, "pkg", "-o", "json")
+        own = {"AWS_ENDPOINT_URL": sim.url, variable: "us-east-1"}
+        code, out, err = await run(*arguments, directory=tmp_path, **own)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["job"] == f"{PACKAGE}/default/us-east-1/pkg"
+
+
+async def test_the_region_may_come_from_the_profile_that_is_named(tmp_path):
+    (tmp_path / "aws").write_text(
+        "[profile own]\nregion = us-east-1\n"
+        "aws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\n"
+    )
+    async with simulator.running(SCENARIO) as sim:
+        arguments = ("show", PACKAGE, "pkg", "--profile", "own", "-o", "json")
+        own = {"AWS_ENDPOINT_URL": sim.url, "AWS_CONFIG_FILE": str(tmp_path / "aws")}
+        code, out, err = await run(*arguments, directory=tmp_path, **own)
+        assert {request.access_key for request in sim.truth.requests} == {"AKIAPROFILE"}
+    assert (code, err) == (0, "")
+    assert json.loads(out)["job"] == f"{PACKAGE}/default/us-east-1/pkg"
+
+
+async def test_an_arn_names_region_and_id(tmp_path):
+    arn = "arn:aws:panorama:us-east-1:123456789012:package-import-job/pkg"
+    async with simulator.running(SCENARIO) as sim:
+        own = {"AWS_ENDPOINT_URL": sim.url, "AWS_REGION": "eu-west-1"}
+        code, out, err = await run("show", PACKAGE, arn, "-o", "json", directory=tmp_path, **own)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["job"] == f"{PACKAGE}/default/us-east-1/pkg"
+
+
+async def test_a_region_of_the_environment_that_does_not_exist_is_told_as_such(tmp_path):
+    code, out, err = await run("show", PACKAGE, "pkg", directory=tmp_path, AWS_REGION="mars")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "AWS_REGION" in err
+    assert "mars" in err
+
+
 async def test_without_credentials_it_says_so(tmp_path):
     none = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     async with simulator.running(SCENARIO) as sim:

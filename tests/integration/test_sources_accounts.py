@@ -335,7 +335,7 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
     tmp_path,
 ):
     (tmp_path / "external-id").write_text("canary-external-id\n")
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
     async with raw_server() as sts, raw_server() as server:
         server.answer = OK[PANORAMA]
         account = Account(
@@ -347,6 +347,7 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
         async with Clients({"prod": account}, models=MODELS) as clients:
             for number in (1, 2):
                 sts.answer = aws(STS.format(n=number, until=soon))
+                await anyio.sleep(number - 0.9)
                 await source(PANORAMA, clients).look(job(PANORAMA, "ok"))
 
     asked = parse_qs(sts.requests[0].decode().partition("\r\n\r\n")[2])
@@ -362,8 +363,8 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
     [
         (xml_error("AccessDenied", "403 Forbidden"), LookReason.AUTH),
         (xml_error("ValidationError"), LookReason.AUTH),
-        (xml_error("Throttling"), LookReason.TRANSIENT),
-        (xml_error("Nobody", "503 Service Unavailable"), LookReason.TRANSIENT),
+        (xml_error("Throttling"), LookReason.AUTH),
+        (xml_error("Nobody", "503 Service Unavailable"), LookReason.AUTH),
     ],
 )
 async def test_a_role_that_cannot_be_assumed_is_no_matter_of_the_service(answer, reason):
