@@ -6,6 +6,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitor import named_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ def digest(paths: Iterable[str | Path]) -> bytes:
     """
     found = blake2b(digest_size=32)
     for path in paths:
-        name, content = str(path).encode(errors="surrogateescape"), _content(Path(path))
+        name, content = str(path).encode(errors="surrogatepass"), _content(Path(path))
         found.update(f"{len(name)} {len(content)} ".encode() + name + content)
     return found.digest()
 
@@ -60,16 +62,13 @@ def _digest_of(path: Path) -> bytes | None:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(LARGEST)
+    return named_files.read(path, LARGEST)
 
 
 def _content(path: Path) -> bytes:
-    """Return the content; only a regular file is opened, as a pipe would wait for a writer."""
     try:
-        if not path.is_file():
-            return b"absent"
-        with path.open("rb") as file:
-            return b"present" + file.read(LARGEST)
+        return b"present" + _read(path)
+    except (FileNotFoundError, named_files.NotRegularError):
+        return b"absent"
     except (OSError, ValueError):
         return b"unreadable"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 from pydantic import ValidationError
 
-from monitor import contents, logs
+from monitor import contents, logs, named_files
 from monitor.configuration import complaints, documents
 from monitor.configuration.layers import Layers
 from monitor.errors import ConfigurationError, Problem
@@ -91,8 +91,10 @@ def _parsed(path: Path, reading: contents.Reading) -> Node:
         if len(content) > LARGEST:
             _refuse(str(path), "", "is larger than 1 MiB", "name a web configuration file")
         text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = _reason(error) or "it is not text in UTF-8"
+    except UnicodeDecodeError:
+        _refuse(str(path), "", "is not text in UTF-8", "save it as UTF-8")
+    except (OSError, ValueError) as error:
+        reason = named_files.reason(error)
         _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
     node, found = documents.parse(text, lambda line: f"{path}:{line}")
     if node is None or found:
@@ -183,9 +185,7 @@ def _held(
         try:
             found[key] = read[path] = read[path] if path in read else reading.of(path)
         except (OSError, ValueError) as error:
-            reason = _reason(error) or "not a path"
-            words = f'"{documents.shown(str(path))}" cannot be read: {reason}'
-            problems.append((key, words, "let the daemon's user read it"))
+            problems.append((key, *named_files.trouble(path, error, "PEM")))
     return found, problems
 
 

@@ -1,5 +1,4 @@
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -78,13 +77,17 @@ def test_a_yml_file_with_a_byte_order_mark_is_read(tmp_path):
     assert configuration.load([tmp_path], {}).retention == 86400
 
 
-def test_a_pipe_is_read(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_text("retention: 1d", "utf-8"))
-    writer.start()
-    assert configuration.load([pipe], {}).retention == 86400
-    writer.join(10)
+def test_what_the_shell_pipes_in_is_read():
+    reading, writing = os.pipe()
+    os.write(writing, b"retention: 1d")
+    os.close(writing)
+    assert configuration.load([Path(f"/dev/fd/{reading}")], {}).retention == 86400
+    os.close(reading)
+
+
+def test_a_fifo_without_a_writer_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "cannot be read: not a regular file" in lines(tmp_path / "pipe")[0]
 
 
 @pytest.mark.parametrize(
@@ -123,8 +126,14 @@ def test_what_may_follow_from_an_unread_file_is_not_told(tmp_path):
     assert lines(tmp_path, environ) == ["PATH: holds no *.yaml or *.yml file (add one)"]
 
 
-def test_a_huge_file_is_not_read_whole():
-    assert "is larger than 16 MiB" in lines(Path("/dev/zero"))[0]
+def test_a_huge_file_is_not_read_whole(tmp_path):
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**40)  # it takes no room
+    assert "is larger than 16 MiB" in lines(tmp_path / "huge")[0]
+
+
+def test_a_device_is_refused():
+    assert "cannot be read: not a regular file" in lines(Path("/dev/zero"))[0]
 
 
 def test_the_mistakes_of_all_files_are_told_at_once(tmp_path):
