@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from monitor.errors import Problem
+from monitor.redaction import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ def dotted(path: Path) -> str:
 
 
 def shown(text: str, limit: int = 60) -> str:
-    """Return ``text`` fit for one line of a message."""
+    """Return ``text`` fit for one line of a message, without what is plainly a secret."""
+    text = clean_text(text)
     cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "".join(letter if letter.isprintable() else "?" for letter in cut)
 

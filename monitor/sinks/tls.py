@@ -36,7 +36,7 @@ def _trusting(path: str | None, reader: Reader) -> ssl.SSLContext | None:
         return None
     try:
         return ssl.create_default_context(cadata=data.decode("ascii", "replace"))
-    except ssl.SSLError:
+    except (ssl.SSLError, TypeError):  # the latter for what is not ASCII at all
         message = f"{named_files.called(path)} holds no certificate"
         reader.problem("tls.ca_file", message, "name a file in PEM form")
         return None
