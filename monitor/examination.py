@@ -10,7 +10,7 @@ from monitor import config, configuration, named_files, sinks, unforeseen
 from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, Problem, StoreError
 from monitor.sources import catalogue
 from monitor.web import web_config
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from botocore.loaders import Loader
 
-    from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
 
@@ -76,6 +75,19 @@ def of_web_config(settings: config.Settings) -> Sequence[Problem]:
     except Exception as error:  # noqa: BLE001 -- the last net
         key = ("server", "web_config_file")
         return [unforeseen.problem(error, settings.place(*key), dotted(key), "the file")]
+
+
+def of_store(settings: config.Settings) -> Iterator[Problem]:
+    """Yield a warning if the store cannot be used on this machine, which may be another's."""
+    from monitor.stores import sqlite  # noqa: PLC0415 -- SQLAlchemy takes time, and only check asks
+
+    if not settings.store.startswith("sqlite:"):
+        return
+    try:
+        sqlite.look(sqlite.path_of(settings.store))
+    except (ConfigurationError, StoreError) as error:
+        message, _, remedy = str(error).removeprefix("store ").removesuffix(")").partition(" (")
+        yield Problem(settings.place("store"), "store", message, remedy, warning=True)
 
 
 def _named(problem: Problem, path: Path, settings: config.Settings) -> Problem:

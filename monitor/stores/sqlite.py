@@ -77,6 +77,17 @@ async def opened(
         yield database.Database(name, writer, readers, files.check)
 
 
+def look(path: Path) -> None:
+    """Look whether a store may be opened there; change nothing.
+
+    Raises:
+        StoreError: it may not, which is told with a remedy.
+    """
+    path = _checked(path, create=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise errors.StoreError(f"store {path}: it may not be written ({_NEEDS})")
+
+
 def _checked(path: Path, create: bool) -> Path:  # noqa: FBT001 -- as a thread takes it
     """Return the end of all links: SQLite puts its files beside it, and one end is one store."""
     require_place(path)
