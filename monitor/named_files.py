@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _STREAMS = re.compile(r"/dev/(stdin|fd/\d+)|/proc/self/fd/\d+")
 """What the shell names for ``<(command)`` and a pipe into standard input: a writer is there."""
 _PATH = re.compile(r"[./~]|.*\.[A-Za-z]{2,5}$")
+PEM = "certificates or a key in PEM form"
+"""What a file of TLS holds."""
 _LONGEST = 200
 
 

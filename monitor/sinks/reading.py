@@ -43,6 +43,6 @@ class Reader:
         try:
             return named_files.read(path, limit + 1)
         except (OSError, ValueError) as error:
-            holds = "PEM" if key.startswith("tls.") else "the secret"
+            holds = named_files.PEM if key.startswith("tls.") else "the secret"
             self.problem(key, *named_files.trouble(path, error, holds))
         return None

@@ -106,7 +106,9 @@ def _read(path: Path, place: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{place}:{mark.line + 1}" if mark else place
-        problem = Problem(place, "", f"not YAML: {error.problem or error.context}")
+        words = str(error.problem or error.context)
+        kind = "" if isinstance(error, _RefusedError) else "not YAML: "
+        problem = Problem(place, "", f"{kind}{words}", error.note or "")
     except OSError as error:
         remedy = "check the file and its permissions, or remove it"
         problem = Problem(place, "", f"cannot be read: {named_files.reason(error)}", remedy)
@@ -119,6 +121,13 @@ def _read(path: Path, place: str) -> Any:
         message = f"holds a value that YAML cannot read ({type(error).__name__})"
         problem = Problem(place, "", message, "put texts in quotes")
     raise ConfigurationError([problem])
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """It is YAML, but no text that a declaration may hold; ``note`` is the remedy."""
+
+    def __init__(self, problem: str, node: yaml.Node, note: str = "") -> None:
+        super().__init__(problem=problem, problem_mark=node.start_mark, note=note)
 
 
 class _Strict(yaml.SafeLoader):
@@ -136,8 +145,8 @@ class _Strict(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         if any("\ud800" <= letter <= "\udfff" for letter in str(node.value)):
-            words = "a text holds half of a surrogate pair (write the whole character)"
-            raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
+            words = "a text holds half of a surrogate pair"
+            raise _RefusedError(words, node, "write the whole character")
         return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's own signature
@@ -158,9 +167,7 @@ def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int
     if id(node) in known:
         return known[id(node)]
     if id(node) in above:
-        raise yaml.MarkedYAMLError(
-            problem="an alias names what holds it", problem_mark=node.start_mark
-        )
+        raise _RefusedError("an alias names what holds it", node, "write it without the alias")
     children: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):
         children = node.value
@@ -169,7 +176,7 @@ def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int
     found = 1 + sum(_size(child, known, (*above, id(node))) for child in children)
     if found > MOST_VALUES:
         words = f"more than {MOST_VALUES:,} values with all aliases written out"
-        raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
+        raise _RefusedError(words, node, "use fewer aliases")
     known[id(node)] = found
     return found
 

@@ -56,7 +56,7 @@ def kind(path: Path) -> None:
         remedy = "remove the link, or name another path" if path.is_symlink() else _OTHER
         raise _refusal(path, named_files.reason(error), remedy) from None
     if stat.S_ISDIR(mode):
-        raise _refusal(path, "Is a directory", f"name a file in it, such as {path}/state.db")
+        raise _refusal(path, "it is a directory", f"name a file in it, such as {path}/state.db")
     if not stat.S_ISREG(mode):
         raise _refusal(path, "it is not a regular file", _OTHER)
 

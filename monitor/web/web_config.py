@@ -185,7 +185,7 @@ def _held(
         try:
             found[key] = read[path] = read[path] if path in read else reading.of(path)
         except (OSError, ValueError) as error:
-            problems.append((key, *named_files.trouble(path, error, "PEM")))
+            problems.append((key, *named_files.trouble(path, error, named_files.PEM)))
     return found, problems
 
 

@@ -116,7 +116,7 @@ async def test_a_missing_directory_is_told(tmp_path):
 
 async def test_a_directory_in_place_of_the_file_is_told(tmp_path):
     (tmp_path / "state.db").mkdir()
-    assert "Is a directory" in await _refusal(f"sqlite://{tmp_path}/state.db")
+    assert "it is a directory" in await _refusal(f"sqlite://{tmp_path}/state.db")
 
 
 @contextmanager
@@ -220,7 +220,7 @@ async def test_a_store_of_a_newer_version_is_refused_with_the_remedy(path):
         (lambda path: path.symlink_to("absent"), "it is a link to a file that does not exist"),
         (lambda path: path.symlink_to(path.name), "too many levels of symbolic links (remove the"),
         (os.mkfifo, "it is not a regular file"),
-        (Path.mkdir, "Is a directory (name a file in it"),
+        (Path.mkdir, "it is a directory (name a file in it"),
         (lambda path: path.write_text("watches: []\n" * 9), "file is not a database of SQLite"),
         (lambda path: path.write_bytes(b"x"), "file is not a database of SQLite"),
         (lambda path: path.symlink_to("/dev/zero"), "it is not a regular file"),
