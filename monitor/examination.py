@@ -59,7 +59,7 @@ def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Proble
 def _of_sink(name: str, sink: config.Sink) -> Sequence[Problem]:
     try:
         return sinks.problems(name, sink)
-    except Exception as error:  # noqa: BLE001 -- the last net; a plug-in is another's code
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
         return [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
 
 

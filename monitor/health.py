@@ -1,7 +1,7 @@
 """Asks a daemon whether its scheduler still goes round.
 
-As the health check of a container it starts anew every half minute, beside the daemon. So it imports
-the settings alone, and the reader of the web configuration file where there is one.
+As the health check of a container it starts anew every half minute, beside the daemon. So it
+imports the settings alone, and the reader of the web configuration file where there is one.
 """
 
 from __future__ import annotations

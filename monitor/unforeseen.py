@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REMEDY = "a fault of job-monitor: please report it; until then write this part differently"
 
 
-def problem(error: Exception, place: str = "", path: str = "", what: str = "this") -> Problem:
+def problem(error: BaseException, place: str = "", path: str = "", what: str = "this") -> Problem:
     """Return what can be said of ``error``: its kind and where it arose, never its own words."""
     frames = traceback.extract_tb(error.__traceback__)
     last = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
@@ -39,5 +39,5 @@ def refused(place: str = "", path: str = "", what: str = "the configuration") ->
         yield
     except MonitorError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may even end the process
         raise ConfigurationError([problem(error, place, path, what)]) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 from pydantic import ValidationError
 
-from monitor import contents, logs, named_files
+from monitor import contents, logs, named_files, unforeseen
 from monitor.configuration import complaints, documents
 from monitor.configuration.layers import Layers
 from monitor.errors import ConfigurationError, Problem
@@ -263,12 +263,21 @@ class WebConfigFile:
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
+    def _again(self, reading: contents.Reading) -> Loaded:
+        try:
+            return _read(self._path, reading)
+        except (ConfigurationError, OSError):
+            raise
+        except Exception as error:  # the last net: a changed file must not end the daemon
+            found = unforeseen.problem(error, str(self._path), "", "the file")
+            raise ConfigurationError([found]) from error
+
     def _refresh(self) -> bool:
         if self._reading.is_current():
             return False
         reading = contents.Reading()
         try:
-            new = _read(self._path, reading)
+            new = self._again(reading)
             if (new.tls is None) is not (self.loaded.tls is None):
                 message = "TLS cannot be turned on or off while running"
                 _refuse(str(self._path), "tls_server_config", message, "restart the monitor")

@@ -178,7 +178,7 @@ def unhashable(directory):
 
 @message("22 a web configuration that is not there")
 def no_web_config(directory):
-    return told(directory, f"server: {{web_config_file: /nowhere/web.yml}}\n")
+    return told(directory, "server: {web_config_file: /nowhere/web.yml}\n")
 
 
 @message("22 a log whose name is too long")
