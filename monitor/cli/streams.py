@@ -66,7 +66,7 @@ def say(text: str) -> None:
 def _stream(descriptor: int, name: str, former: TextIO | None) -> TextIO:
     errors = "backslashreplace" if descriptor == _ERR else getattr(former, "errors", "strict")
     return io.TextIOWrapper(
-        io.BufferedWriter(_Raw(descriptor, name)),
+        io.BufferedWriter(_Raw(descriptor, name)),  # type: ignore[type-var]  # as its write
         encoding=getattr(former, "encoding", None) or "utf-8",
         errors=errors,
         line_buffering=getattr(former, "line_buffering", False) or descriptor == _ERR,

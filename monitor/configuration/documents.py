@@ -109,9 +109,9 @@ def dotted(path: Path) -> str:
 
 def shown(text: str, limit: int = 60) -> str:
     """Return ``text`` fit for one line of a message, without what is plainly a secret."""
-    text = clean_text(text)
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+    line = "".join(letter if letter.isprintable() else "?" for letter in text)
+    line = clean_text(line)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def parse(

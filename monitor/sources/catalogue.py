@@ -143,7 +143,7 @@ class _Strict(yaml.SafeLoader):
             _size(root, {}, ())
         return root
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if any("\ud800" <= letter <= "\udfff" for letter in str(node.value)):
             words = "a text holds half of a surrogate pair"
             raise _RefusedError(words, node, "write the whole character")

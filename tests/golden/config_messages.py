@@ -213,8 +213,8 @@ def fifo(directory):
 @message("22 a fault of the program itself")
 def own_fault(_directory):
     try:
-        {}["absent"]
-    except KeyError as error:
+        next(iter(()))
+    except StopIteration as error:
         error.__traceback__ = None
         return f"error: {unforeseen.problem(error, 'monitor.yaml:7', 'sinks.ops.type', 'the sink')}"
 

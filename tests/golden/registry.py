@@ -22,7 +22,7 @@ _HEAD = """\
 Every message that a user of the monitor may meet when something is wrong, as the program says it.
 Made by: GOLDEN=write pytest tests/golden (see tests/golden/registry.py)
 """
-_found = {}
+_found: dict[str, object] = {}
 
 
 def message(title):

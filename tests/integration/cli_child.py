@@ -20,15 +20,12 @@ def given(arguments, out, err):
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.argv = ["job-monitor", *arguments]
-    code = 70
     try:
         main.main()
     except SystemExit as end:
-        code = end.code
+        os._exit(int(end.code or 0))
     finally:
-        sys.stdout.flush()
-        os._exit(code)
-    return code
+        os._exit(70)
 
 
 if __name__ == "__main__":
