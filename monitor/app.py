@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, config, examination, logs, metrics, setup, sinks
+from monitor import __version__, config, examination, logs, metrics, setup, sinks, unforeseen
 from monitor.added import AddedWatches, together
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
@@ -293,7 +293,8 @@ class Daemon:
         """
         self._supervisor.reloading()
         try:
-            async with self._changing:
+            # Whatever is raised is a refusal: a mistake in a file must not end the daemon.
+            async with self._changing, _refusing():
                 added = await self._store.watches()
                 read = partial(self._read, added)
                 configured, wanted = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
@@ -303,7 +304,8 @@ class Daemon:
             self._live.refused = error.problems
             self._metrics.config_last_reload_successful.set(0)
             for problem in error.problems:
-                self._log.error(logs.CONFIG_REFUSED, problem=str(problem))
+                trace = {"where": problem.trace} if problem.trace else {}
+                self._log.error(logs.CONFIG_REFUSED, problem=str(problem), **trace)
             raise
         finally:
             self._supervisor.ready()
@@ -442,6 +444,12 @@ def _spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@asynccontextmanager
+async def _refusing() -> AsyncIterator[None]:
+    with unforeseen.refused():
+        yield
 
 
 def _router(settings: config.Settings) -> Router:

@@ -14,7 +14,7 @@ MonitorError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,8 @@ class MonitorError(Exception):
 class Problem:
     """One mistake in the configuration: where, what, and how to mend it.
 
-    A ``warning`` may be meant so, and stops nothing.
+    A ``warning`` may be meant so, and stops nothing. ``trace`` is a redacted traceback where
+    the mistake is the program's own.
     """
 
     place: str
@@ -95,12 +96,15 @@ class Problem:
     message: str
     remedy: str = ""
     warning: bool = False
+    trace: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """One line: ``FILE:LINE: key.path: message (remedy)``."""
         where = ": ".join(part for part in (self.place, self.path) if part)
         text = f"{where}: {self.message}" if where else self.message
-        return f"{text} ({self.remedy})" if self.remedy else text
+        line = f"{text} ({self.remedy})" if self.remedy else text
+        # Half of a surrogate pair cannot even be printed, and a line break would be two lines.
+        return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 class ConfigurationError(MonitorError):

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor import config, configuration, sinks
+from monitor import config, configuration, named_files, sinks, unforeseen
 from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
-from monitor.errors import ConfigurationError
+from monitor.errors import ConfigurationError, Problem, StoreError
 from monitor.sources import catalogue
 from monitor.web import web_config
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from botocore.loaders import Loader
 
-    from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
 
@@ -35,7 +34,11 @@ def examine(
     types, wrong = job_types(settings, models)
     if wrong:
         gaps = gaps.also(("job_types_dir",))
-    found = configuration.problems(settings, types, gaps)
+    found: Sequence[Problem]
+    try:
+        found = configuration.problems(settings, types, gaps)
+    except Exception as error:  # noqa: BLE001 -- the last net; what else is wrong is told as well
+        found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
     more = (*of_sinks(settings, gaps), *of_web_config(settings), *of_listings(settings, types))
     return types, tidy([*draft.problems, *wrong, *found, *more])
 
@@ -55,9 +58,16 @@ def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Proble
     for name, sink in settings.sinks.items():
         own = type(sink).model_fields.keys() - config.SinkSettings.model_fields.keys()
         doubtful = gaps.doubt([("sinks", name, key) for key in own])
-        for problem in () if doubtful else sinks.problems(name, sink):
+        for problem in () if doubtful else _of_sink(name, sink):
             path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
             yield replace(problem, place=settings.place(*path), path=dotted(path))
+
+
+def _of_sink(name: str, sink: config.Sink) -> Sequence[Problem]:
+    try:
+        return sinks.problems(name, sink)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
+        return [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
 
 
 def of_web_config(settings: config.Settings) -> Sequence[Problem]:
@@ -69,6 +79,22 @@ def of_web_config(settings: config.Settings) -> Sequence[Problem]:
         return web_config.read(path).warnings
     except ConfigurationError as error:
         return [_named(problem, path, settings) for problem in error.problems]
+    except Exception as error:  # noqa: BLE001 -- the last net
+        key = ("server", "web_config_file")
+        return [unforeseen.problem(error, settings.place(*key), dotted(key), "the file")]
+
+
+def of_store(settings: config.Settings) -> Iterator[Problem]:
+    """Yield a warning if the store cannot be used on this machine, which may be another's."""
+    from monitor.stores import sqlite  # noqa: PLC0415 -- SQLAlchemy takes time, and only check asks
+
+    if not settings.store.startswith("sqlite:"):
+        return
+    try:
+        sqlite.look(sqlite.path_of(settings.store))
+    except (ConfigurationError, StoreError) as error:
+        message, _, remedy = str(error).removeprefix("store ").removesuffix(")").partition(" (")
+        yield Problem(settings.place("store"), "store", message, remedy, warning=True)
 
 
 def _named(problem: Problem, path: Path, settings: config.Settings) -> Problem:
@@ -76,7 +102,7 @@ def _named(problem: Problem, path: Path, settings: config.Settings) -> Problem:
     if problem.place != str(path):
         return problem
     key = ("server", "web_config_file")
-    message = f"{path} {problem.message}"
+    message = f"{named_files.called(path)} {problem.message}"
     return replace(problem, place=settings.place(*key), path=dotted(key), message=message)
 
 
@@ -106,7 +132,16 @@ def job_types(
     try:
         return catalogue.load_job_types(Path(directory) if directory else None, models), ()
     except ConfigurationError as error:
-        return catalogue.load_job_types(None, models), error.problems
+        problems = [_placed(problem, settings) for problem in error.problems]
+    except Exception as error:  # noqa: BLE001 -- the last net
+        key = ("job_types_dir",)
+        problems = [unforeseen.problem(error, settings.place(*key), dotted(key), "the directory")]
+    return catalogue.load_job_types(None, models), problems
+
+
+def _placed(problem: Problem, settings: config.Settings) -> Problem:
+    """Say where the directory was named; its files name themselves."""
+    return problem if problem.place else replace(problem, place=settings.place("job_types_dir"))
 
 
 def job_type(file: Path) -> JobType:

@@ -1,6 +1,7 @@
-"""Asks a daemon whether its scheduler still goes round; imports nothing of the daemon's own.
+"""Asks a daemon whether its scheduler still goes round.
 
-As the health check of a container it starts anew every half minute, beside the daemon.
+As the health check of a container it starts anew every half minute, beside the daemon. So it
+imports the settings alone, and the reader of the web configuration file where there is one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from monitor import config
+from monitor import config, named_files
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ PATH = "/-/healthy"
 ANSWER_WITHIN = 5.0
 """Seconds."""
 _MOST = 200
+_LARGEST_TOKEN = 65536
 _OK, _DENIED = 200, 401
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where from
 
@@ -100,8 +102,8 @@ def _own_tls(web_config_file: Path) -> ssl.SSLContext | None:
 def _credentials(token_files: list[str]) -> dict[str, str]:
     for name in token_files:
         try:
-            token = Path(name).read_text(encoding="latin-1").strip()
-        except OSError:
+            token = named_files.read(name, _LARGEST_TOKEN).decode("latin-1").strip()
+        except (OSError, ValueError):
             continue
         if len(token) >= config.SHORTEST_TOKEN and token.isprintable():
             return {"Authorization": f"Bearer {token}"}

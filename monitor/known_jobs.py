@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from monitor.errors import ConfigurationError, Problem
 from monitor.standing import FollowedJob
 from monitor.watching import Claims
-from monitor.web.job_choice import JobsQuery, fits
+from monitor.web.job_choice import JobsQuery, fits, label_readings
 from monitor.web.job_facts import facts
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from monitor import config, model
 
-__all__ = ["JobsQuery", "chosen", "facts", "known_jobs", "query"]
+__all__ = ["JobsQuery", "chosen", "facts", "known_jobs", "label_readings", "query"]
 
 _OPTIONS = {"q": "--query"}
 

@@ -19,6 +19,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from monitor import redaction
+from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -109,7 +110,7 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # its name in logging
         """Say that a line is missing; logging itself would print the arguments."""
         lost = {"level": "error", "event": LINE_LOST, "logger": redaction.clean_text(record.name)}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, MonitorError):
             self.stream.write(orjson.dumps(lost).decode() + self.terminator)
 
 

@@ -193,13 +193,13 @@ class Files:
         """Return the directories in which a change may show: of names, of links, of their ends."""
         names = [path.absolute() for part in self._parts for path in self._present(part)]
         steps = {step for path in names for step in (path, *path.parents) if step.is_symlink()}
-        ends = {_directory(path) for path in (*names, *(step.resolve() for step in steps))}
+        ends = {_directory(path) for path in (*names, *map(_end, steps))}
         return frozenset(
-            place for place in ends | {step.parent for step in steps} if place.is_dir()
+            place for place in ends | {step.parent for step in steps} if _is_directory(place)
         )
 
     def _present(self, part: str) -> Iterator[Path]:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             yield from self._parts[part]()
 
 
@@ -208,8 +208,24 @@ async def _pause(stop: anyio.Event) -> None:
         await stop.wait()
 
 
+def _end(link: Path) -> Path:
+    """Return where a link leads; one that leads to itself stays where it is."""
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):
+        return link
+
+
 def _directory(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+    return path if _is_directory(path) else path.parent
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether it is one that can be reached; a name that is too long is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _may_matter(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from monitor.sources.job_type import JobType
 
 
-def check(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+def check(
+    config: options.Config = None,
+    output: options.Output = Format.TABLE,
+    strict: Annotated[  # noqa: FBT002 -- the form of a typer option
+        bool, typer.Option("--strict", help="Exit with code 1 where there are warnings.")
+    ] = False,
+) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
     draft = options.read_own(config)
     settings = draft.settings
@@ -27,10 +33,15 @@ def check(config: options.Config = None, output: options.Output = Format.TABLE) 
     if warnings and len(warnings) < len(found):
         typer.echo(late.configuration.report(warnings), err=True)
     late.examination.refuse(found)
+    warnings += late.examination.of_store(settings)
     if output is Format.JSON:
         typer.echo(_json(settings, warnings))
     else:
         typer.echo(_table(settings, types, warnings))
+    if strict and warnings:
+        count = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
+        typer.echo(f"error: {count}, none of which --strict allows", err=True)
+        raise typer.Exit(1)
 
 
 def _json(settings: Settings, warnings: Sequence[Problem]) -> str:

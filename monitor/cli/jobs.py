@@ -30,6 +30,12 @@ _TOLD = (
 """What both the store and a daemon know of a job, by the names of the HTTP API."""
 
 
+AS_STORED = (
+    "As of the store: polls that find no change write nothing."
+    " For the times of the last polls, name the daemon: --server URL"
+)
+
+
 class _Listing(TyperGroup):
     """A group whose ``list`` need not be written."""
 
@@ -103,12 +109,15 @@ class _Known:
             self._require_label(label)
 
     def _require_label(self, label: str) -> None:
-        name, _, value = label.partition(":")
-        if name not in (names := {name for name, _ in self.labels}):
+        names = {name for name, _ in self.labels}
+        readings = late.known_jobs.label_readings(label)
+        if any(reading in self.labels for reading in readings):
+            return
+        name, value = next((one for one in readings if one[0] in names), readings[0])
+        if name not in names:
             raise selecting.unknown("--label", "label", name, names)
-        if (name, value) not in self.labels:
-            values = {known for label, known in self.labels if label == name}
-            raise selecting.unknown("--label", f"value of {name}", value, values)
+        values = {known for label, known in self.labels if label == name}
+        raise selecting.unknown("--label", f"value of {name}", value, values)
 
 
 @commands.command("list")
@@ -125,7 +134,9 @@ def list_(  # noqa: PLR0913 -- each is an option
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME:VALUE", help="May be repeated; then each must fit."),
+        typer.Option(
+            "--label", "-l", metavar="NAME=VALUE", help="May be repeated; then each must fit."
+        ),
     ] = None,
     query: Annotated[
         str | None,
@@ -139,8 +150,9 @@ def list_(  # noqa: PLR0913 -- each is an option
 ) -> None:
     """List jobs by key: from the store beside a daemon, or from a daemon with --server.
 
-    The store holds every job that AWS has ever shown; a daemon tells of those
-    that it follows.
+    The store holds every job that AWS has ever shown, with the time at which it was last
+    written: polls that find no change write nothing. A daemon shows the jobs that it follows,
+    with the time of the last poll.
     """
     choice = _Choice(type_, account, region, phase or [], label or [], query)
     asked = late.known_jobs.query(choice.told())
@@ -152,7 +164,10 @@ def list_(  # noqa: PLR0913 -- each is an option
     if output is Format.JSON:
         tables.show_json([{name: one[name] for name in _TOLD} for one in found])
         return
-    tables.show([_row(one) for one in found], output, "There are no such jobs.")
+    seen = "last_look" if daemon else "last_stored"
+    tables.show([_row(one, seen) for one in found], output, "There are no such jobs.")
+    if found and not daemon:
+        typer.echo(AS_STORED, err=True)
     if total > len(found):
         typer.echo(f"{len(found)} of {total} jobs are shown; see --limit.", err=True)
 
@@ -193,6 +208,6 @@ async def _require_known(client: DaemonClient, choice: _Choice) -> None:
     known.require(choice)
 
 
-def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+def _row(one: Mapping[str, Any], seen: str) -> dict[str, Any]:
     shown = {name: one[name] for name in _SHOWN}
-    return {**shown, "since": one["changed_at"], "last_look": one["last_look_at"]}
+    return {**shown, "since": one["changed_at"], seen: one["last_look_at"]}

@@ -28,6 +28,7 @@ __all__ = [
     "single_look",
     "sinks",
     "supervisor",
+    "unforeseen",
 ]
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         single_look,
         sinks,
         supervisor,
+        unforeseen,
     )
 else:
 

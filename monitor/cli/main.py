@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from monitor.cli import (
     show,
     simulate,
     sinks,
+    streams,
     transitions,
     types,
     version,
@@ -84,13 +84,16 @@ def _options(
 
 def main() -> None:
     """Run a command; turn every foreseen error into one screen of text and an exit code."""
+    streams.prepare()
     sys.exit(_outcome())
 
 
 def _outcome() -> int:
     code = 0
     try:
-        code = app(standalone_mode=False) or 0
+        code = _run()
+    except* streams.OutputError as group:
+        code = _tell_output(group)
     except* typer.TyperException as group:
         code = _tell_usage(group)
     except* ConfigurationError as group:
@@ -101,21 +104,36 @@ def _outcome() -> int:
         code = _tell(group, IO_ERROR)
     except* MonitorError as group:
         code = _tell(group, UNAVAILABLE)
-    except* BrokenPipeError:
-        # The reader of our output has left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = IO_ERROR
     except* Exception as group:  # noqa: BLE001 -- the last net: a traceback could tell secrets
-        typer.echo(f"error: a fault of job-monitor itself:\n{redaction.describe(group)}", err=True)
+        streams.say(f"error: a fault of job-monitor itself:\n{redaction.describe(group)}")
         code = SOFTWARE
     return code
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except SystemExit as end:
+        # Help and the version end so; what they printed may not be written yet.
+        streams.finish()
+        return end.code if isinstance(end.code, int) else USAGE
+    streams.finish()
+    return code or 0
+
+
+def _tell_output(group: BaseExceptionGroup[streams.OutputError]) -> int:
+    """A reader that has left, as ``head`` does, is told nothing."""
+    for error in leaves(group):
+        if not error.left:
+            streams.say(f"error: {error}")
+    return IO_ERROR
 
 
 def _tell_usage(group: BaseExceptionGroup[typer.TyperException]) -> int:
     for error in leaves(group):
         # It is empty where help was printed instead.
         if text := " ".join(error.format_message().split()):
-            typer.echo(f"error: {_usage(text, error)}", err=True)
+            streams.say(f"error: {_usage(text, error)}")
     return USAGE
 
 
@@ -134,9 +152,9 @@ def _usage(text: str, error: typer.TyperException) -> str:
 def _tell(group: BaseExceptionGroup[MonitorError], code: int) -> int:
     lines = list(dict.fromkeys(line for error in leaves(group) for line in _lines(error)))
     for line in lines[:MOST_PROBLEMS]:
-        typer.echo(f"error: {line}", err=True)
+        streams.say(f"error: {line}")
     if len(lines) > MOST_PROBLEMS:
-        typer.echo(f"error: and {len(lines) - MOST_PROBLEMS} more", err=True)
+        streams.say(f"error: and {len(lines) - MOST_PROBLEMS} more")
     return code
 
 

@@ -53,7 +53,8 @@ def load(config: list[Path] | None) -> Settings:
     Raises:
         ConfigurationError: with every value that cannot be read.
     """
-    return late.configuration.load(paths(config), os.environ)
+    with late.unforeseen.refused():
+        return late.configuration.load(paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
@@ -75,7 +76,8 @@ def read_own(config: list[Path] | None) -> Draft:
     Raises:
         ConfigurationError: nothing at all is configured.
     """
-    draft = late.configuration.read(paths(config), os.environ)
+    with late.unforeseen.refused():
+        draft = late.configuration.read(paths(config), os.environ)
     if config or draft.problems or draft.settings != late.config.Settings():
         return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"

@@ -81,5 +81,6 @@ class Own:
 
 def _with_content(path: Path) -> Iterator[Path]:
     yield path
-    if path.is_dir():
-        yield from late.configuration.files([path])
+    with suppress(OSError, ValueError):  # reading it says what is wrong with it
+        if path.is_dir():
+            yield from late.configuration.files([path])

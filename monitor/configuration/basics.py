@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from monitor import named_files
 from monitor.config import SHORTEST_TOKEN, parse_listen
 from monitor.configuration.findings import JOB_TYPES, Finding, bad_names, unknown, unreadable_secret
 
@@ -22,6 +22,8 @@ _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}")
 _NO_FIPS = re.compile(r"(^|[.-])(fips|dualstack|us-gov-\w+-\d|cn-\w+-\d)([.-]|$)|\.api\.aws$|\.cn$")
 _ALSO_CALLED = frozenset({"sts", "sns", "sqs", "events"})
+_ENOUGH = 65536
+"""Bytes of a token's file."""
 _STORES = "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db"
 
 
@@ -117,8 +119,12 @@ def _listen(address: str) -> Iterator[Finding]:
 
 
 def _token(path: Path, name: str) -> Iterator[Finding]:
-    unreadable = list(unreadable_secret(path, name))
-    yield from unreadable
-    if not unreadable and len(FilePath(name).read_bytes().strip()) < SHORTEST_TOKEN:
+    try:
+        token = named_files.read(name, _ENOUGH).strip()
+    except (OSError, ValueError):
+        token = b""
+    if not token:
+        yield from unreadable_secret(path, name)
+    elif len(token) < SHORTEST_TOKEN:
         message = f"holds a token of less than {SHORTEST_TOKEN} characters, which can be guessed"
         yield Finding(path, message, "make one: openssl rand -hex 32")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from monitor.errors import Problem
+from monitor.redaction import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,9 +108,10 @@ def dotted(path: Path) -> str:
 
 
 def shown(text: str, limit: int = 60) -> str:
-    """Return ``text`` fit for one line of a message."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+    """Return ``text`` fit for one line of a message, without what is plainly a secret."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in text)
+    line = clean_text(line)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def parse(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
+from monitor import named_files
 from monitor.configuration import complaints
 from monitor.configuration.documents import Path, shown
 
@@ -85,17 +85,14 @@ def broken_glob(path: Path, glob: str) -> Finding | None:
 
 
 def unreadable_secret(path: Path, name: str) -> Iterator[Finding]:
-    """Complain of a secret's file that cannot be read or is empty; its content is never told."""
-    file = FilePath(name)
+    """Report a secret's file that cannot be read or is empty.
+
+    Neither its content is shown, nor its name where that may be the secret itself.
+    """
     try:
-        if not file.is_file():
-            reason = "is no file" if file.exists() else "does not exist"
-            yield Finding(path, f'"{shown(name)}" {reason}', "name a file that holds the secret")
-            return
-        with file.open("rb") as content:
-            if not content.read(_ENOUGH).strip():
-                yield Finding(path, f'"{shown(name)}" is empty', "put the secret into it")
+        content = named_files.read(name, _ENOUGH)
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or "not a path").lower()
-        message = f'"{shown(name)}" cannot be read: {reason}'
-        yield Finding(path, message, "let the daemon's user read it")
+        yield Finding(path, *named_files.trouble(name, error))
+        return
+    if not content.strip():
+        yield Finding(path, f"{named_files.called(name)} is empty", "put the secret into it")

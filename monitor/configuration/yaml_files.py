@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_settings import InitSettingsSource
 
-from monitor import contents
+from monitor import named_files
 from monitor.config import Settings
 from monitor.configuration import documents
 from monitor.configuration.documents import Node, dotted
@@ -20,6 +20,7 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one file."""
 PIPE_WITHIN = 10.0
 """Seconds in which a pipe that stands for a file must have been written."""
+_REMEDY = "check the path and its permissions"
 _SUFFIXES = {".yaml", ".yml"}
 
 
@@ -44,7 +45,7 @@ def files(paths: Sequence[Path]) -> list[Path]:
     (so without the ``..data`` of Kubernetes, whose links beside it are followed).
 
     Raises:
-        OSError: a directory cannot be read.
+        OSError, ValueError: a directory cannot be read.
     """
     return [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
 
@@ -74,7 +75,7 @@ def _merged(paths: Sequence[Path]) -> tuple[Node, list[Problem], bool]:
 def _listed(path: Path, problems: list[Problem]) -> list[Path]:
     try:
         found = files([path])
-    except OSError as error:
+    except (OSError, ValueError) as error:
         problems.append(_unreadable(path, error))
         return []
     if not found:
@@ -82,15 +83,15 @@ def _listed(path: Path, problems: list[Problem]) -> list[Path]:
     return found
 
 
-def _unreadable(path: Path, error: OSError) -> Problem:
-    reason = (error.strerror or "cannot be read").lower()
-    return Problem(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
+def _unreadable(path: Path, error: Exception) -> Problem:
+    message = f"cannot be read: {named_files.reason(error)}"
+    return Problem(documents.shown(str(path), 300), "", message, _REMEDY)
 
 
 def _read(path: Path) -> tuple[Node | None, list[Problem]]:
     try:
-        content = contents.read_file(path, LARGEST + 1, pipe_within=PIPE_WITHIN)
-    except OSError as error:
+        content = named_files.read(path, LARGEST + 1, pipe_within=PIPE_WITHIN)
+    except (OSError, ValueError) as error:
         return None, [_unreadable(path, error)]
     if len(content) > LARGEST:
         message = f"is larger than {LARGEST // 1024**2} MiB"

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from monitor import named_files
 from monitor.errors import ConfigurationError, SendError, SendReason
 from monitor.model import Severity
 from monitor.sinks import template
@@ -139,5 +140,6 @@ def _services(settings: AppriseSink, reader: Reader) -> Any:
         url = reader.file(key, path)
         if url is not None and (len(url.split()) > 1 or not services.add(url)):
             remedy = "see what its documentation says of this service"
-            reader.problem(key, f"{path} holds no URL that Apprise knows", remedy)
+            message = f"{named_files.called(path)} holds no URL that Apprise knows"
+            reader.problem(key, message, remedy)
     return services

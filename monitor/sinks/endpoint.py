@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
+from monitor import named_files
 from monitor.errors import ConfigurationError
 from monitor.sinks import addresses, signature, success, template, tls
 from monitor.sinks.reading import Reader
@@ -194,7 +195,7 @@ class _Reader:
             return signature.parse_key(text) if text else None
         except ValueError as error:
             remedy = 'make one with: echo "whsec_$(openssl rand -base64 32)"'
-            self._problem(key, f"the secret in {path} {error}", remedy)
+            self._problem(key, f"the secret in {named_files.called(path)} {error}", remedy)
             return None
 
     def content_type(self, settings: WebhookSink) -> str:
@@ -223,7 +224,7 @@ class _Reader:
             if source != tried:
                 template.try_out(source, settings.template_secrets)
         except template.TemplateError as error:
-            where = f"{settings.template}:{error.line}" if error.line else settings.template
+            where = _template(settings.template, error.line)
             remedy = _REMEDIES.get(settings.template, "")
             self._problem("template", f"{where}: {error.message}", remedy)
             return None
@@ -257,8 +258,14 @@ class _Reader:
     def _credentials(self, path: str | None) -> str | None:
         text = self._file("proxy_auth_file", path) if path is not None else None
         if text and not (":" in text and text.isprintable()):
-            self._problem("proxy_auth_file", f"{path} holds no user:password", "mend its content")
+            message = f"{named_files.called(path or '')} holds no user:password"
+            self._problem("proxy_auth_file", message, "write user:password into it")
         return text
+
+
+def _template(name: str, line: int | None) -> str:
+    shown = name if name in template.ready() else named_files.called(name)
+    return f"{shown}:{line}" if line else shown
 
 
 def _parse(text: str) -> URL:

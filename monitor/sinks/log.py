@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monitor import named_files
 from monitor.errors import ConfigurationError, PartialSendError, Problem, SendError, SendReason
 from monitor.sinks.encoding import encode
 from monitor.sinks.output import File, Stream
@@ -82,16 +84,23 @@ def problems(name: str, settings: LogSink) -> list[Problem]:
     """Return what is wrong with ``settings``; blocks on the file system."""
     if settings.path is None:
         return []
-    fault = _fault(Path(settings.path))
+    try:
+        fault = _fault(Path(settings.path))
+    except OSError as error:  # a name too long, or a link to itself
+        fault = f"cannot be used: {named_files.reason(error)}"
     remedy = "name a file in a directory that the monitor may write to"
     return [Problem("", f"sinks.{name}.path", fault, remedy)] if fault else []
 
 
 def _fault(path: Path) -> str | None:
     if "\0" in str(path) or path.is_dir():
-        return "is no file"
+        return "is not a file"
     if not path.parent.is_dir():
-        return f"{path.parent} is no directory"
+        shown = named_files.called(path.parent)
+        return f"{shown} is not a directory" if path.parent.exists() else "its directory is missing"
+    if path.is_symlink():
+        with suppress(FileNotFoundError):  # it is made when there is something to write
+            path.stat()
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        return f"{path} may not be written"
+        return f"{named_files.called(path)} may not be written"
     return None

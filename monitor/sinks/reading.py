@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from monitor import named_files
 from monitor.errors import Problem
 
 MAX_BYTES = 8190
@@ -30,23 +29,20 @@ class Reader:
         try:
             text = data.decode().strip()
         except ValueError:
-            self.problem(key, f"{path} is no text file in UTF-8", "check the path")
+            message = f"{named_files.called(path)} is not a text file in UTF-8"
+            self.problem(key, message, "check the path")
             return None
         if text and len(data) <= MAX_BYTES:
             return text
-        self.problem(key, f"{path} is {'too long' if text else 'empty'}", "check its content")
+        message = f"{named_files.called(path)} is {'too long' if text else 'empty'}"
+        self.problem(key, message, "check its content")
         return None
 
     def content(self, key: str, path: str, limit: int) -> bytes | None:
         """Return up to ``limit`` bytes of a file, and one more if there are more."""
         try:
-            if Path(path).is_fifo():  # to open it would wait for a writer
-                self.problem(key, f"{path} is no file", "name a file")
-                return None
-            with Path(path).open("rb") as file:
-                return file.read(limit + 1)
-        except ValueError:
-            self.problem(key, "is no path", "name a file")
-        except OSError as error:
-            self.problem(key, f"cannot read {path}: {error.strerror}", "check its permissions")
+            return named_files.read(path, limit + 1)
+        except (OSError, ValueError) as error:
+            holds = named_files.PEM if key.startswith("tls.") else "the secret"
+            self.problem(key, *named_files.trouble(path, error, holds))
         return None

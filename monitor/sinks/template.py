@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import examples
+from monitor import examples, named_files
 from monitor.errors import SendError, SendReason
 from monitor.sinks.wording import title
 
@@ -67,14 +67,16 @@ def read(name: str, content_type: str) -> Source:
     """
     path = READY / f"{name}.j2" if name in ready() else Path(name)
     try:
-        data = path.read_bytes() if path.is_file() else None
-        text = data.decode() if data is not None else None
+        data = named_files.read(path, LARGEST + 1)
+        text = data.decode()
+    except (FileNotFoundError, named_files.NotRegularError):
+        raise TemplateError(f"is not a file, and none of {', '.join(ready())}") from None
     except OSError as error:
-        raise TemplateError(f"cannot be read: {error.strerror}") from None
+        raise TemplateError(f"cannot be read: {named_files.reason(error)}") from None
+    except UnicodeDecodeError:
+        raise TemplateError("is not text in UTF-8") from None
     except ValueError:
-        raise TemplateError("is no text in UTF-8") from None
-    if data is None or text is None:
-        raise TemplateError(f"is no file, and none of {', '.join(ready())}")
+        raise TemplateError("is not a path") from None
     if len(data) > LARGEST:
         raise TemplateError(f"is longer than {LARGEST // 1024} KiB")
     return Source(name, text, form_of(content_type))

@@ -6,6 +6,8 @@ import re
 import ssl
 from typing import TYPE_CHECKING
 
+from monitor import named_files
+
 if TYPE_CHECKING:
     from monitor.config import Tls
     from monitor.sinks.reading import Reader
@@ -34,8 +36,9 @@ def _trusting(path: str | None, reader: Reader) -> ssl.SSLContext | None:
         return None
     try:
         return ssl.create_default_context(cadata=data.decode("ascii", "replace"))
-    except ssl.SSLError:
-        reader.problem("tls.ca_file", f"{path} holds no certificate", "name a file in PEM form")
+    except (ssl.SSLError, TypeError):  # the latter for what is not ASCII at all
+        message = f"{named_files.called(path)} holds no certificate"
+        reader.problem("tls.ca_file", message, "name a file in PEM form")
         return None
 
 
@@ -52,7 +55,7 @@ def _show_certificate(settings: Tls, reader: Reader, made: ssl.SSLContext | None
     try:
         # Asked for a password, OpenSSL would otherwise wait for one at the terminal.
         (made or ssl.create_default_context()).load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, ValueError) as error:
+    except (OSError, ValueError) as error:  # an SSLError too, or a file that has just gone
         reader.problem(*_fault(error, settings))
 
 

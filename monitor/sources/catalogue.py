@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from monitor import named_files, unforeseen
 from monitor.aws import service_models
 from monitor.errors import ConfigurationError, Problem
 from monitor.sources import checking
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from monitor.sources.job_type import JobType
 
+LARGEST = 1024 * 1024
+"""Characters of one file."""
+MOST_VALUES = 50_000
+"""Values of one file."""
 BUILT_IN = Path(__file__).with_name("job_types")
 
 
@@ -37,7 +42,8 @@ def load_job_types(directory: Path | None, models: Loader | None = None) -> dict
     problems: list[Problem] = []
     for path in (*_files(BUILT_IN), *_own_files(directory, problems)):
         try:
-            _add(found, _load(path, models), path)
+            with unforeseen.refused(str(path), what="the job type"):
+                _add(found, _load(path, models), path)
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
@@ -51,7 +57,8 @@ def load_job_type(path: Path, models: Loader | None = None) -> JobType:
     Raises:
         ConfigurationError: with every problem of the file.
     """
-    return _load(path, models or service_models.loader())
+    with unforeseen.refused(str(path), what="the job type"):
+        return _load(path, models or service_models.loader())
 
 
 def _files(directory: Path) -> list[Path]:
@@ -65,9 +72,10 @@ def _own_files(directory: Path | None, problems: list[Problem]) -> list[Path]:
         return []
     try:
         return _files(directory)
-    except OSError as error:
-        message = f"{directory} cannot be read: {error.strerror}"
-        problems.append(Problem("", "job_types_dir", message))
+    except (OSError, ValueError) as error:
+        message = f"{named_files.called(directory)} cannot be read: {named_files.reason(error)}"
+        remedy = "name a directory of job type files, or leave job_types_dir out"
+        problems.append(Problem("", "job_types_dir", message, remedy))
         return []
 
 
@@ -91,20 +99,55 @@ def _load(path: Path, models: Loader) -> JobType:
 
 def _read(path: Path, place: str) -> Any:
     try:
-        return yaml.load(path.read_text("utf-8"), _Strict)  # noqa: S506  # a safe loader's subclass
+        text = named_files.read(path, LARGEST + 1).decode("utf-8")
+        if len(text) > LARGEST:
+            raise ConfigurationError([Problem(place, "", "is larger than 1 MiB", "split it")])
+        return yaml.load(text, _Strict)  # noqa: S506  # a safe loader's subclass
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{place}:{mark.line + 1}" if mark else place
-        problem = Problem(place, "", f"not YAML: {error.problem or error.context}")
+        words = str(error.problem or error.context)
+        kind = "" if isinstance(error, _RefusedError) else "not YAML: "
+        problem = Problem(place, "", f"{kind}{words}", error.note or "")
     except OSError as error:
-        problem = Problem(place, "", f"cannot be read: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        problem = Problem(place, "", f"cannot be read: {type(error).__name__}")
+        remedy = "check the file and its permissions, or remove it"
+        problem = Problem(place, "", f"cannot be read: {named_files.reason(error)}", remedy)
+    except UnicodeDecodeError:
+        problem = Problem(place, "", "is not text in UTF-8", "save it as UTF-8")
+    except RecursionError:
+        problem = Problem(place, "", "is nested too deep", "write it flatter")
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        # Its own words may repeat the text: an impossible date, a key that is a list.
+        message = f"holds a value that YAML cannot read ({type(error).__name__})"
+        problem = Problem(place, "", message, "put texts in quotes")
     raise ConfigurationError([problem])
 
 
+class _RefusedError(yaml.MarkedYAMLError):
+    """It is YAML, but no text that a declaration may hold; ``note`` is the remedy."""
+
+    def __init__(self, problem: str, node: yaml.Node, note: str = "") -> None:
+        super().__init__(problem=problem, problem_mark=node.start_mark, note=note)
+
+
 class _Strict(yaml.SafeLoader):
-    """PyYAML lets the last of two equal keys win, which would lose half of a declaration."""
+    """Refuse what would lose half of a declaration, or cost more than a file may.
+
+    PyYAML lets the last of two equal keys win, writes aliases out without end, and takes half of
+    a surrogate pair, which is no text that could be sent or printed.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().get_single_node()
+        if root is not None:
+            _size(root, {}, ())
+        return root
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(node.value)):
+            words = "a text holds half of a surrogate pair"
+            raise _RefusedError(words, node, "write the whole character")
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's own signature
         seen = set()
@@ -117,6 +160,25 @@ class _Strict(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
+    """Return the number of values with all aliases written out, if it is not too many."""
+    if id(node) in known:
+        return known[id(node)]
+    if id(node) in above:
+        raise _RefusedError("an alias names what holds it", node, "write it without the alias")
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        children = node.value
+    elif isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    found = 1 + sum(_size(child, known, (*above, id(node))) for child in children)
+    if found > MOST_VALUES:
+        words = f"more than {MOST_VALUES:,} values with all aliases written out"
+        raise _RefusedError(words, node, "use fewer aliases")
+    known[id(node)] = found
+    return found
 
 
 def _problems(error: ValidationError, place: str) -> Iterator[Problem]:

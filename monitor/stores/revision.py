@@ -13,7 +13,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from monitor import errors
-from monitor.stores import schema
+from monitor.stores import database, schema
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _MIGRATING = 0x6A6F62_6D6967
@@ -35,7 +35,7 @@ def reach(connection: sa.Connection, name: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
-    found = _revision(connection)
+    found = _revision(connection, name)
     if found is None:
         _make(connection)
     elif found != schema.REVISION:
@@ -48,18 +48,24 @@ def verify(connection: sa.Connection, name: str) -> None:
     Raises:
         StoreError: they are not; ``name`` is how the message calls the database.
     """
-    found = _revision(connection)
+    found = _revision(connection, name)
     if found is None:
-        raise errors.StoreError(f"store {name}: there is nothing in it yet (job-monitor run)")
+        raise errors.StoreError(
+            f"store {name}: there is nothing in it yet (job-monitor run makes its tables)"
+        )
     if found != schema.REVISION:
         _refuse_newer(found, name)
         raise errors.StoreError(
-            f"store {name}: written by an older version of job-monitor (start this one's daemon)"
+            f"store {name}: written by an older version of job-monitor"
+            " (start the daemon of this version once, which brings it up to date)"
         )
 
 
-def _revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table(_mark.name):
+def _revision(connection: sa.Connection, name: str) -> str | None:
+    tables = sa.inspect(connection).get_table_names()
+    # A server's database may be shared; a file is ours alone.
+    database.require_own(tables, name, alone=connection.dialect.name == "sqlite")
+    if _mark.name not in tables:
         return None
     found: str | None = connection.scalar(sa.select(_mark.c.version_num))
     return found
@@ -90,5 +96,6 @@ def _refuse_newer(found: str, name: str) -> None:
     steps = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
     if found not in {step.revision for step in steps}:
         raise errors.StoreError(
-            f"store {name}: written by a newer version of job-monitor (install that one again)"
+            f"store {name}: written by a newer version of job-monitor, revision {found[:32]!r}"
+            " (install that version again, or restore the backup from before it)"
         )

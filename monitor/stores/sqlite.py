@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import sqlalchemy as sa
-from anyio import CancelScope
+from anyio import CancelScope, to_thread
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from monitor import errors
-from monitor.stores import database
+from monitor.stores import database, sqlite_check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -63,12 +63,10 @@ async def opened(
     """Open the file, making it if need be and permitted (for its owner's eyes alone)."""
     name = str(path)
     async with AsyncExitStack() as stack:
-        if not path.parent.is_dir():
-            raise errors.StoreError(f"store {path}: its directory does not exist (make it first)")
-        if not create:
-            _require(path)
+        path = await to_thread.run_sync(_checked, path, create)
         if exclusive:
             stack.enter_context(_locked(path))
+            await to_thread.run_sync(sqlite_check.whole, path)
         _make(path)
         writers = await stack.enter_async_context(_engine(path, size=1, writes=True))
         readers = await stack.enter_async_context(_engine(path, size=_READERS, writes=False))
@@ -77,6 +75,43 @@ async def opened(
             async with writer.begin():
                 files = _Files.seen([path, *_beside(path, exclusive=exclusive)])
         yield database.Database(name, writer, readers, files.check)
+
+
+def look(path: Path) -> None:
+    """Look whether a store may be opened there; change nothing.
+
+    Raises:
+        StoreError: it may not, which is told with a remedy.
+    """
+    path = _checked(path, create=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise errors.StoreError(f"store {path}: it may not be written ({_NEEDS})")
+
+
+def _checked(path: Path, create: bool) -> Path:  # noqa: FBT001 -- as a thread takes it
+    """Return the end of all links: SQLite puts its files beside it, and one end is one store."""
+    require_place(path)
+    sqlite_check.kind(path)
+    if not create:
+        _require(path)
+    path = Path(os.path.realpath(path))
+    sqlite_check.content(path)
+    return path
+
+
+def require_place(path: Path) -> None:
+    """Require that the directory of a store is there.
+
+    Raises:
+        StoreError: it is not, which is told with a remedy.
+    """
+    try:
+        found = path.parent.is_dir()
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if not found:
+        remedy = f"make it: mkdir -p {path.parent}; or name another path"
+        raise errors.StoreError(f"store {path}: its directory does not exist ({remedy})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import anyio.to_thread
 import bcrypt
 from aiohttp import hdrs, web
 
-from monitor import contents
+from monitor import contents, named_files
 from monitor.config import SHORTEST_TOKEN
 from monitor.web import problems
 from monitor.web.problems import RefusedError
@@ -129,9 +129,8 @@ class Tokens:
 def _tokens(files: Iterable[Path]) -> Iterable[bytes]:
     for path in files:
         try:
-            with path.open("rb") as file:
-                token = file.read(_ENOUGH).strip()
-        except OSError:
+            token = named_files.read(path, _ENOUGH).strip()
+        except (OSError, ValueError):
             continue
         if len(token) >= SHORTEST_TOKEN:
             yield token

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 
 def _label(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("must be written NAME:VALUE")
+    if not label_readings(text):
+        raise ValueError("must be written name=value")
     return text
+
+
+def label_readings(text: str) -> list[tuple[str, str]]:
+    """Return the labels that a filter may mean: ``name=value``, or ``name:value`` as formerly."""
+    parts = (text.partition(sign) for sign in "=:")
+    return [(name, value) for name, sign, value in parts if sign and name]
 
 
 class JobsQuery(Form):
@@ -39,7 +45,7 @@ class JobsQuery(Form):
     phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
     label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
-    """``NAME:VALUE``; may be repeated, and then each must fit."""
+    """``name=value``; may be repeated, and then each must fit."""
     stuck: bool | None = None
     """Those whose state has not changed for too long, or the others."""
     missing: bool | None = None
@@ -87,8 +93,7 @@ def fits(one: FollowedJob, asked: JobsQuery) -> bool:
 
 
 def _has(one: FollowedJob, label: str) -> bool:
-    name, _, value = label.partition(":")
-    return one.labels.get(name) == value
+    return any(one.labels.get(name) == value for name, value in label_readings(label))
 
 
 def _mentions(one: FollowedJob, text: str) -> bool:
@@ -97,7 +102,7 @@ def _mentions(one: FollowedJob, text: str) -> bool:
 
 def _texts(one: FollowedJob) -> Iterator[str]:
     yield one.job.key
-    yield from (f"{name}:{value}" for name, value in one.labels.items())
+    yield from (f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:")
     if one.snapshot:
         yield one.snapshot.state
         yield one.snapshot.reason or ""

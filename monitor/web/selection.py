@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.model import Phase
+from monitor.web.job_choice import label_readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -130,9 +131,8 @@ def _changed(job: FollowedJob) -> float:
 
 
 def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
-    """Compare with ``name`` or ``name=value``."""
-    name, equals, value = wanted.partition("=")
-    return name in labels and (not equals or labels[name] == value)
+    """Compare with ``name`` or ``name=value``; ``name:value`` is what the API took formerly."""
+    return wanted in labels or any(labels.get(n) == v for n, v in label_readings(wanted))
 
 
 def _words(job: FollowedJob) -> str:

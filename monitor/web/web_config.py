@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 from pydantic import ValidationError
 
-from monitor import contents, logs
+from monitor import contents, logs, named_files, unforeseen
 from monitor.configuration import complaints, documents
 from monitor.configuration.layers import Layers
 from monitor.errors import ConfigurationError, Problem
@@ -91,8 +91,10 @@ def _parsed(path: Path, reading: contents.Reading) -> Node:
         if len(content) > LARGEST:
             _refuse(str(path), "", "is larger than 1 MiB", "name a web configuration file")
         text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = _reason(error) or "it is not text in UTF-8"
+    except UnicodeDecodeError:
+        _refuse(str(path), "", "is not text in UTF-8", "save it as UTF-8")
+    except (OSError, ValueError) as error:
+        reason = named_files.reason(error)
         _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
     node, found = documents.parse(text, lambda line: f"{path}:{line}")
     if node is None or found:
@@ -183,9 +185,7 @@ def _held(
         try:
             found[key] = read[path] = read[path] if path in read else reading.of(path)
         except (OSError, ValueError) as error:
-            reason = _reason(error) or "not a path"
-            words = f'"{documents.shown(str(path))}" cannot be read: {reason}'
-            problems.append((key, words, "let the daemon's user read it"))
+            problems.append((key, *named_files.trouble(path, error, named_files.PEM)))
     return found, problems
 
 
@@ -263,12 +263,21 @@ class WebConfigFile:
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
+    def _again(self, reading: contents.Reading) -> Loaded:
+        try:
+            return _read(self._path, reading)
+        except (ConfigurationError, OSError):
+            raise
+        except Exception as error:  # the last net: a changed file must not end the daemon
+            found = unforeseen.problem(error, str(self._path), "", "the file")
+            raise ConfigurationError([found]) from error
+
     def _refresh(self) -> bool:
         if self._reading.is_current():
             return False
         reading = contents.Reading()
         try:
-            new = _read(self._path, reading)
+            new = self._again(reading)
             if (new.tls is None) is not (self.loaded.tls is None):
                 message = "TLS cannot be turned on or off while running"
                 _refuse(str(self._path), "tls_server_config", message, "restart the monitor")

@@ -56,13 +56,13 @@ HEADERS = frozenset(
 
 
 def _version(value: object) -> object:
-    if value in {"TLS10", "TLS11"}:
+    if value in ("TLS10", "TLS11"):  # a list or a map has no hash
         raise ValueError("is a version that is not safe any more (write TLS12 or TLS13)")
     return value
 
 
 def _client(value: object) -> object:
-    if value in {"RequestClientCert", "RequireAnyClientCert"}:
+    if value in ("RequestClientCert", "RequireAnyClientCert"):  # a list or a map has no hash
         remedy = "write VerifyClientCertIfGiven or RequireAndVerifyClientCert"
         raise ValueError(f"would take certificates unchecked, as cannot be done here ({remedy})")
     return value

@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[str, list[tuple[Any, str, str]]]] = {
     ),
     "an unreadable secret": (
         "sinks:\n  a: {type: webhook, url: https://h.example/,\n   secret_files: [/nonexistent/x]}",
-        [(3, "secret_files[0]", "/nonexistent/x")],
+        [(3, "secret_files[0]", "does not name an existing file")],
     ),
     "plain http": (
         "sinks:\n  ops:\n    type: webhook\n    url: http://hooks.example.com/x\n",
@@ -232,3 +232,30 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
         {"sink": "ops", "certain": True},
         {"sink": "audit", "certain": False},
     ]
+
+
+async def test_a_store_that_cannot_be_there_is_a_warning(tmp_path):
+    file = tmp_path / "monitor.yaml"
+    watch = "watches: [{name: w, type: importexport.job, discover: true}]\n"
+    file.write_text(f"{watch}store: sqlite://{tmp_path}/none/state.db\n")
+    line = (
+        f"warning: {file}:2: store: {tmp_path}/none/state.db: its directory does not exist"
+        f" (make it: mkdir -p {tmp_path}/none; or name another path)"
+    )
+    code, out, err = await run("check", "-c", file, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == line
+    code, out, err = await run("check", "-c", file, "--strict", directory=tmp_path)
+    assert (code, err) == (1, "error: 1 warning, none of which --strict allows\n")
+    assert out.splitlines()[0] == line
+    (tmp_path / "none").mkdir()
+    assert (await run("check", "-c", file, "--strict", directory=tmp_path))[0] == 0
+
+
+async def test_nothing_watched_is_a_warning_that_strict_does_not_pass(tmp_path):
+    file = tmp_path / "monitor.yaml"
+    file.write_text(f"sinks: {{a: {{type: log}}}}\nstore: sqlite://{tmp_path}/state.db\n")
+    code, out, _ = await run("check", "-c", file, directory=tmp_path)
+    assert code == 0
+    assert f"warning: {file}:1: watches: nothing is watched (add a watch)" in out
+    assert (await run("check", "-c", file, "--strict", directory=tmp_path))[0] == 1

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sqlite3
 import stat
 import tempfile
 from contextlib import contextmanager
@@ -107,12 +108,15 @@ async def test_every_connection_is_as_durable_as_it_must_be(path):
 
 async def test_a_missing_directory_is_told(tmp_path):
     text = await _refusal(f"sqlite://{tmp_path}/absent/state.db")
-    assert text == f"store {tmp_path}/absent/state.db: its directory does not exist (make it first)"
+    assert text == (
+        f"store {tmp_path}/absent/state.db: its directory does not exist"
+        f" (make it: mkdir -p {tmp_path}/absent; or name another path)"
+    )
 
 
 async def test_a_directory_in_place_of_the_file_is_told(tmp_path):
     (tmp_path / "state.db").mkdir()
-    assert "Is a directory" in await _refusal(f"sqlite://{tmp_path}/state.db")
+    assert "it is a directory" in await _refusal(f"sqlite://{tmp_path}/state.db")
 
 
 @contextmanager
@@ -172,7 +176,140 @@ async def test_an_empty_file_becomes_a_database(path):
 async def test_the_database_of_another_program_is_refused(path):
     async with _opened(path) as store, store._database.writer.begin():
         await store._database.writer.exec_driver_sql("DROP TABLE alembic_version")
-    assert "already exists" in await _refusal(f"sqlite://{path}")
+    assert "it belongs to another program" in await _refusal(f"sqlite://{path}")
+
+
+def _foreign(path, *statements):
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+async def test_a_database_of_another_program_is_named_and_not_touched(path):
+    _foreign(path, "CREATE TABLE jobs (id)", "CREATE TABLE users (id)")
+    before = path.read_bytes()
+    assert await _refusal(f"sqlite://{path}") == (
+        f"store {path}: it belongs to another program: it has the tables jobs, users"
+        " (name another file or database, which job-monitor fills itself)"
+    )
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == ["state.db"]
+
+
+async def test_another_program_that_uses_alembic_is_not_taken_for_a_newer_version(path):
+    version = "CREATE TABLE alembic_version (version_num)"
+    _foreign(path, version, "INSERT INTO alembic_version VALUES ('abc')", "CREATE TABLE songs (id)")
+    assert "it belongs to another program" in await _refusal(f"sqlite://{path}")
+
+
+async def test_a_store_of_a_newer_version_is_refused_with_the_remedy(path):
+    async with _opened(path):
+        pass
+    _foreign(path, "UPDATE alembic_version SET version_num = '9999'")
+    text = await _refusal(f"sqlite://{path}")
+    assert "written by a newer version of job-monitor, revision '9999'" in text
+    assert "install that version again" in text
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.symlink_to("absent"), "it is a link to a file that does not exist"),
+        (lambda path: path.symlink_to(path.name), "too many levels of symbolic links (remove the"),
+        (os.mkfifo, "it is not a regular file"),
+        (Path.mkdir, "it is a directory (name a file in it"),
+        (lambda path: path.write_text("watches: []\n" * 9), "file is not a database of SQLite"),
+        (lambda path: path.write_bytes(b"x"), "file is not a database of SQLite"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is not a regular file"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_store_is_refused_at_once_with_a_remedy(path, make, words, create):
+    make(path)
+    with anyio.fail_after(10), pytest.raises(StoreError) as caught:
+        async with open_store(
+            f"sqlite://{path}", SettableClock(), exclusive=create, migrate=create
+        ):
+            pass
+    text = str(caught.value)
+    assert text.startswith(f"store {path}: {words}")
+    assert text.endswith(")")
+
+
+async def test_a_link_to_a_store_is_that_store(path):
+    async with _opened(path) as store:
+        await store.record(entry())
+        link = path.with_name("link.db")
+        link.symlink_to(path.name)
+        assert "another process uses it" in await _refusal(f"sqlite://{link}")
+    async with _opened(link) as store:
+        assert len(await store.snapshots()) == 1
+
+
+@pytest.fixture
+async def crashed(path):
+    """A store with thirty commits in its write-ahead log, as after a crash."""
+    saved = {}
+    async with _opened(path) as store:
+        for number in range(30):
+            assert await store.record(entry(number))
+        saved = {name: path.with_name(f"state.db{name}").read_bytes() for name in ("", "-wal")}
+    for name, data in saved.items():
+        path.with_name(f"state.db{name}").write_bytes(data)
+    assert len(saved["-wal"]) > 100_000
+    return path.with_name("state.db-wal")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: os.urandom(len(data)),
+        lambda data: b"garbage!" * 4 + data[32:],
+        lambda data: data[:24] + b"garbage!" + data[32:],
+        lambda data: data[:50_000] + os.urandom(5000) + data[55_000:],
+    ],
+    ids=["all", "its beginning", "its checksum", "its middle"],
+)
+async def test_garbage_in_the_write_ahead_log_is_noticed_at_every_start(path, crashed, spoil):
+    spoilt = spoil(crashed.read_bytes())
+    crashed.write_bytes(spoilt)
+    for _ in range(2):
+        text = await _refusal(f"sqlite://{path}")
+        assert "its write-ahead log state.db-wal is damaged (restore a backup" in text
+        assert crashed.read_bytes() == spoilt
+
+
+@pytest.mark.parametrize(
+    ("cut", "left"), [(0, 30), (1, 29), (4200, 29)], ids=["none", "a byte", "a page"]
+)
+async def test_a_log_that_a_power_cut_tore_is_taken_as_far_as_it_goes(path, crashed, cut, left):
+    data = crashed.read_bytes()
+    crashed.write_bytes(data[: len(data) - cut])
+    async with _opened(path) as store:
+        assert len(await store.snapshots()) == left
+
+
+async def test_a_damaged_page_is_noticed_at_the_start(path):
+    async with _opened(path) as store:
+        for number in range(30):
+            await store.record(entry(number))
+    data = bytearray(path.read_bytes())
+    data[8192:12288] = b"\xa5" * 4096
+    path.write_bytes(data)
+    text = await _refusal(f"sqlite://{path}")
+    for words in ("it is damaged", "restore a backup", "sqlite3 STORE .recover", "start anew"):
+        assert words in text
+
+
+async def test_the_check_of_a_large_store_ends_in_time(path, monkeypatch):
+    async with _opened(path) as store:
+        await store.record(entry())
+    monkeypatch.setattr("monitor.stores.sqlite_check.LONGEST", -1.0)
+    monkeypatch.setattr("monitor.stores.sqlite_check._STEPS", 1)
+    async with _opened(path) as store:
+        assert len(await store.snapshots()) == 1
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])

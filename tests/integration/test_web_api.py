@@ -66,8 +66,10 @@ async def test_every_filter_of_jobs_chooses(tmp_path):
             "?account=lab": ["X"],
             "?region=eu-west-1": ["X"],
             "?phase=failed&phase=waiting": ["job-1", "job-2"],
-            "?label=team:a": ["job-1"],
-            "?label=team:a&label=team:b": [],
+            "?label=team=a": ["job-1"],
+            "?label=team%3Da": ["job-1"],
+            "?label=team:a": ["job-1"],  # as it was written formerly
+            "?label=team=a&label=team=b": [],
             "?stuck=true": ["job-2"],
             "?stuck=false": ["X", "job-1", "job-3"],
             "?missing=true": ["job-3"],

@@ -104,10 +104,10 @@ async def test_the_monitor_shows_its_own_certificate_where_it_is_asked_for_one(t
 @pytest.mark.parametrize(
     ("tls", "path", "message"),
     [
-        ({"ca_file": "none"}, "ca_file", "cannot read {}/none: No such file or directory"),
+        ({"ca_file": "none"}, "ca_file", "does not name an existing file"),
         ({"ca_file": "text"}, "ca_file", "{}/text holds no certificate"),
         ({"key_file": "one"}, "key_file", "is of no use without cert_file"),
-        ({"cert_file": "none"}, "cert_file", "cannot read {}/none: No such file or directory"),
+        ({"cert_file": "none"}, "cert_file", "does not name an existing file"),
         ({"cert_file": "text"}, "cert_file", "no certificate and key can be read from it"),
         ({"cert_file": "one", "key_file": "two"}, "key_file", "does not fit the certificate"),
         ({"cert_file": "one", "key_file": "locked"}, "key_file", "no certificate and key can be"),
@@ -126,5 +126,5 @@ def test_what_is_wrong_with_tls_is_told(tls, path, message, tmp_path):
     settings = hook(url="https://h/", tls=paths)
     (problem,) = sinks.problems("ops", settings)
     assert problem.path == f"sinks.ops.tls.{path}"
-    assert problem.message.startswith(message.format(tmp_path))
+    assert message.format(tmp_path) in problem.message
     assert "planted" not in str(problem)

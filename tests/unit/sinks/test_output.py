@@ -123,11 +123,11 @@ async def test_standard_output_carries_one_line_per_event(capfd):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("", "is no file"),
-        ("/", "is no file"),
-        ("/dev/null/x", "/dev/null is no directory"),
-        ("/nowhere/x", "/nowhere is no directory"),
-        ("/x\0y", "is no file"),
+        ("", "is not a file"),
+        ("/", "is not a file"),
+        ("/dev/null/x", "/dev/null is not a directory"),
+        ("/nowhere/x", "its directory is missing"),
+        ("/x\0y", "is not a file"),
     ],
 )
 async def test_a_path_that_cannot_be_a_log_is_told(path, message):

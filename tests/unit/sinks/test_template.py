@@ -135,8 +135,8 @@ def test_no_complaint_repeats_a_value():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is no file, and none of pagerduty, slack, teams"),
-        (b"\xff", "is no text in UTF-8"),
+        (None, "is not a file, and none of pagerduty, slack, teams"),
+        (b"\xff", "is not text in UTF-8"),
         (b"{#" + b"a" * 65536 + b"#}1", "is longer than 64 KiB"),
         (b'\n{"a": {{ data.nope }}}', "'dict object' has no attribute 'nope'"),
     ],
@@ -148,6 +148,7 @@ def test_a_bad_template_is_a_mistake_in_the_configuration(content, message, tmp_
     settings = hook(url="https://h/x", template=str(path))
     (problem,) = sinks.problems("ops", settings)
     where = f"{path}:2" if b"nope" in (content or b"") else str(path)
+    where = f"the value ({len(str(path))} characters)" if content is None else where
     assert str(problem) == f"sinks.ops.template: {where}: {message}"
 
 

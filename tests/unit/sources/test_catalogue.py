@@ -248,7 +248,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe", "is not text in UTF-8 (save it as UTF-8)"),
         (b"? [a, b]\n: 1\n", "own.yaml:1: not YAML"),
         (b"a: [", "own.yaml:1: not YAML"),
         (b"- a\n", "own.yaml: not a mapping"),

@@ -1,0 +1,103 @@
+"""Standard output and error, whose failures a command tells from all others.
+
+A full disk behind ``> FILE`` or a closed pipe is no fault of the program, and no failure of what
+it was doing: it ends with one line and its own exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import typer
+
+from monitor.errors import MonitorError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+_OUT, _ERR = 1, 2
+
+
+class OutputError(MonitorError):
+    """What a command prints cannot be written; ``left`` says that its reader has gone."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        """``name`` is the stream's, as in a message."""
+        reason = (error.strerror or "it failed").lower()
+        super().__init__(
+            f"cannot write to {name}: {reason} (send it elsewhere, or make room there)"
+        )
+        self.left = error.errno == errno.EPIPE
+
+
+def prepare() -> None:
+    """Put streams that raise OutputError in place of the interpreter's own."""
+    # A file that is opened later must not get the number of a stream that is closed: what is
+    # printed would end up in it. What is open for reading alone takes nothing.
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= _ERR:
+        pass
+    os.close(descriptor)
+    sys.stdout = _stream(_OUT, "standard output", sys.stdout)
+    sys.stderr = _stream(_ERR, "standard error", sys.stderr)
+
+
+def finish() -> None:
+    """Write what is still held back.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """Print a last word on standard error; where even that fails, the exit code has to do."""
+    with suppress(OutputError, ValueError):
+        typer.echo(text, err=True)
+
+
+def _stream(descriptor: int, name: str, former: TextIO | None) -> TextIO:
+    errors = "backslashreplace" if descriptor == _ERR else getattr(former, "errors", "strict")
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Raw(descriptor, name)),  # type: ignore[type-var]  # as its write
+        encoding=getattr(former, "encoding", None) or "utf-8",
+        errors=errors,
+        line_buffering=getattr(former, "line_buffering", False) or descriptor == _ERR,
+    )
+
+
+class _Raw(io.RawIOBase):
+    """A descriptor; after its first failure it takes everything and writes nothing."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._descriptor = descriptor
+        self._failed = False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # any buffer
+        while not self._failed:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:  # another owner of the pipe made it non-blocking
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self._failed = True
+                raise OutputError(self.name, error) from None
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
