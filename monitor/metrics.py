@@ -15,18 +15,19 @@ import anyio
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
+from monitor import diff
 from monitor.errors import LookReason
 from monitor.events import event_id
-from monitor.model import Job, Kind, Phase, SourceKey
+from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
 
     from monitor.interfaces import Clock
-    from monitor.model import Backlog, Entry, Snapshot, Transition
+    from monitor.model import Backlog, Entry, Transition
 
 OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
@@ -36,6 +37,7 @@ POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in L
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
+ENDS = tuple(phase for phase in Phase if phase.terminal)
 SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
 
 TRANSITION_ID = "transition_id"
@@ -93,6 +95,11 @@ class Metrics:
 
         self.transitions = counter(
             "transitions_total", "Transitions recorded.", (*JOBS, "kind", "phase")
+        )
+        self.ended = counter(
+            "ended_jobs_total",
+            "Jobs that were seen to end, or first seen at their end, since the store was made.",
+            (*JOBS, "phase"),
         )
         self.detection_window = histogram(
             "detection_window_seconds",
@@ -204,6 +211,8 @@ class Metrics:
         for kind in JOB_KINDS:
             for phase in Phase:
                 self.transitions.labels(*jobs, kind, phase)
+        for phase in ENDS:
+            self.ended.labels(*jobs, phase)
         for mode in POLL_MODES:
             for outcome in POLL_OUTCOMES:
                 self.polls.labels(*jobs, mode, outcome)
@@ -248,8 +257,18 @@ class Metrics:
         """Let the series of a watch end that is no more."""
         self.places.discard((type_, account, region))
         place = dict(zip(JOBS, (type_, account, region), strict=True))
-        for metric in (self.transitions, self.polls):
+        for metric in (self.transitions, self.ended, self.polls):
             metric.remove_by_labels(place)
+
+    def adopt_ends(
+        self, places: Collection[tuple[str, str, str]], known: Iterable[Snapshot]
+    ) -> None:
+        """Go on counting ends at ``places`` from what the store knows of the jobs there."""
+        for snapshot in known if places else ():
+            job = snapshot.job
+            if (job.type, job.account, job.region) in places:
+                for phase, many in diff.ends(snapshot).items():
+                    self.ended.labels(job.type, job.account, job.region, phase).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
         """Let the series of a source end that is asked no more."""
@@ -298,6 +317,11 @@ class Metrics:
             self._count(transition)
             if before and transition.kind is Kind.STATE_CHANGED:
                 self._leave(before, transition.before)
+        after = entry.snapshot
+        if isinstance(after, Snapshot) and diff.is_end(before, after):
+            job = after.job
+            if self._is_watched(job):
+                self.ended.labels(job.type, job.account, job.region, after.phase).inc()
 
     def _count(self, transition: Transition) -> None:
         about, kind, phase = transition.subject, transition.kind, transition.current.phase

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitor.agenda import Discovery, Tracked, includes
+from monitor import baselines
+from monitor.agenda import Discovery, Tracked
+from monitor.baselines import includes
 from monitor.config import Discover
 from monitor.model import Job
 from monitor.recorder import Following
@@ -59,6 +61,16 @@ class WatchedRegion:
     def place(self) -> tuple[str, str, str]:
         """Type, account and region of its jobs."""
         return self._watch.type, self._watch.account, self._region
+
+    @property
+    def discovery(self) -> str | None:
+        """What it discovers, in the form by which baselines are known."""
+        discover = _discover(self._watch)
+        return baselines.canonical(discover) if discover else None
+
+    def names(self, job: Job) -> bool:
+        """Whether the watch names ``job``."""
+        return job.id in self._named
 
     def is_of(self, watch: Watch, job_type: JobType) -> bool:
         """Whether it would be just the same, were it made of these now."""
@@ -121,3 +133,16 @@ class Owners:
     def want(self, job: Job) -> bool:
         """Whether there is one."""
         return self.of(job) is not None
+
+    def name(self, job: Job) -> bool:
+        """Whether any of them names the job."""
+        found = self._places.get((job.type, job.account, job.region), ())
+        return any(each.names(job) for each in found)
+
+    def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
+        """Return what is discovered at each place where anything is."""
+        found = {
+            place: {each.discovery for each in regions if each.discovery is not None}
+            for place, regions in self._places.items()
+        }
+        return {place: wanted for place, wanted in found.items() if wanted}

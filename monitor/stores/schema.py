@@ -40,7 +40,7 @@ _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: who this ledger is, and the last position given to a transition.
@@ -158,6 +158,21 @@ watches = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("settings", sa.Text, nullable=False),
     sa.Column("added_at", Moment, nullable=False),
+)
+
+# How far the first sweep of each discovery has come; the digest stands for the text in the key,
+# as the text may be longer than an index of PostgreSQL takes.
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("discover", sa.Text, nullable=False),
+    sa.Column("begun_at", Moment, nullable=False),
+    sa.Column("completed_at", Moment),
+    sa.Column("awaited", sa.Text, nullable=False),
 )
 
 
