@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from monitor.config import Settings, Watch
     from monitor.errors import Problem
 
+FIRST_SIGHT = (
+    "first sight: jobs that the first complete sweep finds are recorded, not sent;"
+    " a job that has ended when it is first seen later is sent like any other change"
+)
+"""Printed where a watch discovers jobs."""
+
 
 def check(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
@@ -45,6 +51,8 @@ def _table(settings: Settings, warnings: Sequence[Problem]) -> str:
         place = f"account {watch.account}{regions}"
         lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
     lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
+    if any(watch.discover for watch in settings.watches):
+        lines.append(FIRST_SIGHT)
     return "\n".join([*lines, *ways.lines(settings), "The configuration is valid."])
 
 
