@@ -4,6 +4,7 @@ import random
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from signal import SIGTERM
+from typing import Any
 
 import anyio
 
@@ -13,7 +14,7 @@ from tests.acceptance.program import PATIENCE, configure, disks, packages, runni
 
 LONGEST = 3
 """Sweep intervals that a job lives for at most."""
-ENDS = {
+ENDS: dict[str, dict[str, list[Any]]] = {
     "panorama": {
         "succeeded": [{"set": {"Status": "SUCCEEDED"}}],
         "failed": [{"set": {"Status": "FAILED"}}],
@@ -43,7 +44,7 @@ class Harness:
         self.old = set()
         self.ends = {}
         """The phase in which each job ends that is to be reported, by id."""
-        self._open = {}
+        self._open: dict[str, str] = {}
         self.kills = 0
         self.born = 0
         every = f"{interval * 1000:.0f}ms"
@@ -143,7 +144,7 @@ class Harness:
 
     def reported(self):
         """Return the ends that the receiver took: job → the phase of each event's id."""
-        found = defaultdict(dict)
+        found: dict[str, dict[str, str]] = defaultdict(dict)
         for record in self.sim.truth.received:
             if record.accepted:
                 event = evidence.event_of(record)

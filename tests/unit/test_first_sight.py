@@ -21,9 +21,9 @@ REFUSED = LookError(LookReason.UNAVAILABLE, "ServiceUnavailable")
 
 async def sent(bench):
     """Return the ids of the jobs, and the kinds, of what goes to the sink."""
-    return Counter(
-        (one.key.rpartition("/")[2], one.kind) for one in await bench.store.deliveries(limit=1000)
-    )
+    found = await bench.store.deliveries(limit=1000)
+    of_jobs = [each for each in found if each.kind.startswith("job.")]
+    return Counter((each.key.rpartition("/")[2], each.kind) for each in of_jobs)
 
 
 async def baseline(bench):
@@ -271,3 +271,55 @@ async def test_a_job_is_recorded_by_its_first_poll_before_the_sweep_that_finds_i
         await run_for(b, 60)
         assert await sent(b) == {}
         assert len(await baseline(b)) == 60
+
+
+async def test_an_outage_at_the_start_swallows_no_end(tmp_path):
+    """Nothing was listed yet, but the watch had begun."""
+    async with polling(tmp_path) as b:
+        b.source.page_trouble = REFUSED
+        b.source.answers["old"] = Answer("FAILED", created_at=at(-60))
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(600)
+            b.source.answers["new"] = Answer("FAILED", created_at=b.clock.now())
+            b.source.answers["undated"] = "FAILED"
+            await anyio.sleep(60)
+            b.source.page_trouble = None
+            await anyio.sleep(900)
+        assert await sent(b) == {("new", "job.discovered"): 1}
+        assert await baseline(b) == {"old", "undated"}
+
+
+async def test_a_token_that_is_refused_begins_the_first_sweep_anew(tmp_path):
+    refusals = [LookError(LookReason.CONFIG, "InvalidToken")]
+
+    async with polling(tmp_path) as b:
+        b.source.answers |= {f"j-{n}": Answer("FAILED", created_at=at(-60)) for n in range(30)}
+
+        def listing(token):
+            if token and refusals:
+                b.source.answers["new"] = Answer("FAILED", created_at=b.clock.now())
+                raise refusals.pop()
+            return b.source.slice(token)
+
+        b.source.listing = listing
+        b.discover()
+        await run_for(b, 900)
+        assert refusals == []
+        assert await sent(b) == {("new", "job.discovered"): 1}
+        assert len(await baseline(b)) == 30
+
+
+async def test_what_is_named_while_it_waits_for_its_first_poll_is_sent(tmp_path):
+    named = set()
+
+    async with polling(tmp_path, job_type=NO_STATES) as b:
+        b.recorder.baselines.want({}, lambda one: one.id in named)
+        b.source.answers |= {"a": "FAILED", "b": "FAILED"}
+        b.source.latency = 10.0
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(5)
+            named.add("a")
+            await anyio.sleep(30)
+        assert await sent(b) == {("a", "job.discovered"): 1}
