@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from datetime import timedelta
-from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING
 
+from monitor.baselines import accepts
 from monitor.pacing import ANSWERS, BLIND_AFTER, NEVER
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ class Discovery:
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
+    ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
+    attempt at the baseline.
     """
 
     source: Source
@@ -123,6 +124,8 @@ class Discovery:
     started: float = 0.0
     period: float = 0.0
     torn: bool = False
+    begun: bool = False
+    again: bool = False
     asked_at: float = 0.0
     rests: bool = False
     complete: bool | None = None
@@ -145,20 +148,7 @@ class Discovery:
 
     def accepts(self, row: Observation) -> bool:
         """Whether the watch wants to follow the job of ``row``."""
-        return includes(self.discover, row.job.id) and not self._is_too_old(row)
-
-    def _is_too_old(self, row: Observation) -> bool:
-        max_age = self.discover.max_age
-        if max_age is None or row.created_at is None:
-            return False
-        return row.seen_at - row.created_at > timedelta(seconds=max_age)
-
-
-def includes(discover: Discover, job_id: str) -> bool:
-    """Whether the globs of ``discover`` take ``job_id``."""
-    return any(fnmatchcase(job_id, glob) for glob in discover.include) and not any(
-        fnmatchcase(job_id, glob) for glob in discover.exclude
-    )
+        return accepts(self.discover, row)
 
 
 class Agenda:

@@ -215,6 +215,7 @@ class Daemon:
         self._clients = await stack.enter_async_context(made)
         self._recorder = Recorder(store, _router(self.settings), self._announce)
         self._recorder.adopt_sources(await store.sources())
+        self._recorder.baselines.adopt(await store.baselines())
         shared = (self._metrics, self._clock, self._random)
         self._telling = Telling(store, *shared, partial(sinks.open_sink, clients=made))
         self._polling = Polling(self._recorder, *shared, self._source)

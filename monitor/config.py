@@ -406,7 +406,8 @@ class Match(Section):
     """What a route takes: globs, of which one must match for every key given."""
 
     kind: OneOrMany = []
-    """Such as ``job.state_changed``. ``job.discovered`` is sent only where it is named here."""
+    """Such as ``job.state_changed``. A job that is first seen open is sent only where
+    ``job.discovered`` is named here."""
     phase: OneOrMany = []
     """Waiting, running, succeeded, failed, canceled, expired or unknown, in small letters."""
     state: OneOrMany = []

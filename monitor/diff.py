@@ -93,6 +93,8 @@ def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Sna
         ended_at=_ended_at(before, seen, verdict),
         missing=False,
         stuck=before.stuck and not moved if before else False,
+        baseline=bool(before and before.baseline and before.phase == verdict.phase),
+        earlier_ends=_earlier_ends(before, verdict) if before else {},
     )
 
 
@@ -104,14 +106,35 @@ def aged(before: Snapshot | None, after: Snapshot, own: datetime) -> Snapshot:
     """
     moved = before is None or has_moved(before, after.parts, after.phase)
     changed = own if moved or before is None else before.own_changed
-    ended = before.own_ended if before and before.ended_at else own
+    same_end = before is not None and before.ended_at == after.ended_at
+    ended = before.own_ended if before and same_end else own
     return replace(after, own_changed=changed, own_ended=ended if after.ended_at else None)
 
 
 def _ended_at(before: Snapshot | None, seen: Observation, verdict: Verdict) -> datetime | None:
     if not verdict.phase.terminal:
         return None
-    return (before.ended_at if before else None) or seen.seen_at
+    same = before is not None and before.phase == verdict.phase
+    return (before.ended_at if before and same else None) or seen.seen_at
+
+
+def _earlier_ends(before: Snapshot, verdict: Verdict) -> Mapping[str, int]:
+    if before.phase == verdict.phase or not before.has_ended:
+        return before.earlier_ends
+    return ends(before)
+
+
+def ends(snapshot: Snapshot) -> Mapping[str, int]:
+    """Count how often a job was seen to end, by the phase that it came to."""
+    found = dict(snapshot.earlier_ends)
+    if snapshot.has_ended:
+        found[snapshot.phase.value] = found.get(snapshot.phase.value, 0) + 1
+    return found
+
+
+def is_end(before: Snapshot | None, after: Snapshot) -> bool:
+    """Whether a job is seen to end between two snapshots, or is first seen at its end."""
+    return after.has_ended and (before is None or before.phase != after.phase)
 
 
 def has_moved(before: Snapshot, parts: Mapping[str, str | None], phase: str) -> bool:
@@ -206,6 +229,7 @@ def _transition(
     service: str,
     labels: Mapping[str, str],
 ) -> Transition:
+    first = kind is Kind.DISCOVERED
     tells_change = kind in {Kind.STATE_CHANGED, Kind.UPDATED}
     return Transition(
         subject=after.job,
@@ -219,9 +243,13 @@ def _transition(
         before=seen_at,
         severity=OWN_SEVERITY.get(kind, after.severity),
         reason=after.reason,
-        occurred_at=_occurred_at(before, after) if tells_change else None,
+        # What is first seen at its end was changed by that end.
+        occurred_at=(
+            _occurred_at(before, after) if tells_change or (first and after.has_ended) else None
+        ),
         fields=after.fields,
         labels=labels,
+        baseline=first and after.baseline,
     )
 
 

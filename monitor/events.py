@@ -66,6 +66,7 @@ def _data(transition: Transition) -> dict[str, Any]:
         },
         "severity": transition.severity.value,
         "reason": transition.reason,
+        "baseline": transition.baseline,
         "occurred_at": timestamp(transition.occurred_at) if transition.occurred_at else None,
         "fields": dict(transition.fields),
         "replayed": False,

@@ -170,6 +170,16 @@ class Store(Protocol):
         """Store when each job (by key) was last looked at, if that is later than stored."""
         ...
 
+    async def baselines(self) -> Sequence[model.Baseline]:
+        """Every baseline known, in no order."""
+        ...
+
+    async def keep_baselines(
+        self, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
+    ) -> None:
+        """Write ``kept`` in place of what is there of them, and forget ``gone``, in one step."""
+        ...
+
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
         """The first pending delivery of each job for ``sink`` that is due, oldest first.
 

@@ -13,7 +13,7 @@ from prometheus_client.core import (
     StateSetMetricFamily,
 )
 
-from monitor.metrics import JOBS, job_label
+from monitor.metrics import ENDS, JOBS, job_label
 from monitor.model import Phase
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str, str]
 """Type, account and region."""
+
+RECENT = timedelta(hours=1)
+"""For how long a job counts as having ended of late: what alerts count, exactly."""
 
 _JOB = (*JOBS, "id")
 
@@ -56,7 +59,7 @@ class JobCollector:
         """Yield the metrics as they are now."""
         # Kept only where it is needed: so many new objects at once wake the garbage collector.
         jobs = list(self._followed()) if self.settings.per_job else self._followed()
-        yield from _totals(list(self._places), jobs)
+        yield from _totals(list(self._places), jobs, self._clock.now())
         if self.settings.per_job:
             yield from self._each(list(jobs))
 
@@ -87,14 +90,20 @@ class JobCollector:
         return family
 
 
-def _totals(places: Iterable[Place], jobs: Iterable[FollowedJob]) -> Iterator[Metric]:
+def _totals(
+    places: Iterable[Place], jobs: Iterable[FollowedJob], now: datetime
+) -> Iterator[Metric]:
     """Yield how many jobs there are at each place, by what is to be said of them."""
     tally: Counter[tuple[Place, str]] = Counter()
+    since = now - RECENT
     for each in jobs:
         job = each.job
         place = (job.type, job.account, job.region)
         for what in _traits(each):
             tally[place, what] += 1
+        known = each.snapshot
+        if known and known.has_ended and known.ended_at and known.ended_at > since:
+            tally[place, f"recently {known.phase}"] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
@@ -102,11 +111,22 @@ def _totals(places: Iterable[Place], jobs: Iterable[FollowedJob]) -> Iterator[Me
         for phase in Phase:
             family.add_metric((*place, phase), tally[place, phase])
     yield family
+    yield _recent(everywhere, tally)
     for what, text in _TRAITS.items():
         family = GaugeMetricFamily(f"job_monitor_{what}_jobs", text, labels=JOBS)
         for place in everywhere:
             family.add_metric(place, tally[place, what])
         yield family
+
+
+def _recent(places: Iterable[Place], tally: Counter[tuple[Place, str]]) -> Metric:
+    text = "Followed jobs that were seen to end, or first seen at their end, in the last hour."
+    name = "job_monitor_recently_ended_jobs"
+    family = GaugeMetricFamily(name, text, labels=(*JOBS, "phase"))
+    for place in places:
+        for phase in ENDS:
+            family.add_metric((*place, phase), tally[place, f"recently {phase}"])
+    return family
 
 
 _TRAITS = {

@@ -15,18 +15,19 @@ import anyio
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
+from monitor import diff
 from monitor.errors import LookReason
 from monitor.events import event_id
-from monitor.model import Job, Kind, Phase, SourceKey
+from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
 
     from monitor.interfaces import Clock
-    from monitor.model import Backlog, Entry, Snapshot, Transition
+    from monitor.model import Backlog, Entry, Transition
 
 OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
@@ -38,6 +39,7 @@ DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 COMMON_FIELDS = ("reason", "created_at", "updated_at")
 """What jobs of every type may tell, beside the fields that the type names."""
 JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
+ENDS = tuple(phase for phase in Phase if phase.terminal)
 SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
 
 TRANSITION_ID = "transition_id"
@@ -71,7 +73,7 @@ class Metrics:
     would state something not known yet is NaN, so that no alert compares it.
     """
 
-    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+    def __init__(self, registry: CollectorRegistry, version: str) -> None:  # noqa: PLR0915 -- a line for each metric
         """Register everything on ``registry``, with the process' own metrics."""
         # A "_created" series beside each counter and histogram would nearly double
         # what a scrape costs; label sets exist from the start, so nobody needs them.
@@ -95,6 +97,11 @@ class Metrics:
 
         self.transitions = counter(
             "transitions_total", "Transitions recorded.", (*JOBS, "kind", "phase")
+        )
+        self.ended = counter(
+            "ended_jobs_total",
+            "Jobs that were seen to end, or first seen at their end, since the store was made.",
+            (*JOBS, "phase"),
         )
         self.detection_window = histogram(
             "detection_window_seconds",
@@ -238,6 +245,8 @@ class Metrics:
         for kind in JOB_KINDS:
             for phase in Phase:
                 self.transitions.labels(*jobs, kind, phase)
+        for phase in ENDS:
+            self.ended.labels(*jobs, phase)
         for mode in POLL_MODES:
             for outcome in POLL_OUTCOMES:
                 self.polls.labels(*jobs, mode, outcome)
@@ -286,7 +295,7 @@ class Metrics:
         """Let the series of a watch end that is no more."""
         self.places.discard((type_, account, region))
         place = dict(zip(JOBS, (type_, account, region), strict=True))
-        for metric in (self.transitions, self.polls, self.bad_rows):
+        for metric in (self.transitions, self.ended, self.polls, self.bad_rows):
             metric.remove_by_labels(place)
 
     def set_listing(
@@ -309,6 +318,16 @@ class Metrics:
         oldest = math.nan if any(map(math.isnan, times)) else min(times)
         self.listing_complete.labels(*place).set(worst)
         self.listing_last_complete.labels(*place).set(oldest)
+
+    def adopt_ends(
+        self, places: Collection[tuple[str, str, str]], known: Iterable[Snapshot]
+    ) -> None:
+        """Go on counting ends at ``places`` from what the store knows of the jobs there."""
+        for snapshot in known if places else ():
+            job = snapshot.job
+            if (job.type, job.account, job.region) in places:
+                for phase, many in diff.ends(snapshot).items():
+                    self.ended.labels(job.type, job.account, job.region, phase).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
         """Let the series of a source end that is asked no more."""
@@ -369,6 +388,11 @@ class Metrics:
             self._count(transition)
             if before and transition.kind is Kind.STATE_CHANGED:
                 self._leave(before, transition.before)
+        after = entry.snapshot
+        if isinstance(after, Snapshot) and diff.is_end(before, after):
+            job = after.job
+            if self._is_watched(job):
+                self.ended.labels(job.type, job.account, job.region, after.phase).inc()
 
     def _count(self, transition: Transition) -> None:
         about, kind, phase = transition.subject, transition.kind, transition.current.phase

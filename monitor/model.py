@@ -5,13 +5,17 @@ Every ``datetime`` here is timezone-aware and in UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+_NONE: Mapping[str, int] = MappingProxyType({})
+"""Shared by all jobs that have not ended before: there may be many."""
 
 
 class Phase(StrEnum):
@@ -138,9 +142,11 @@ class Snapshot:
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
     the last look that saw this state was *asked*: the state was true at that time
     or later. ``changed_at`` is when the present state was first seen, ``ended_at``
-    when the job was first seen in a terminal phase. These are for people; ``own_changed``
-    and ``own_ended`` are the same in the store's own time, by which it is decided whether a
-    job is stuck or has ended for long enough. They are ``None`` where an earlier version saw it.
+    when the job was first seen in its present terminal phase. These are for people;
+    ``own_changed`` and ``own_ended`` are the same in the store's own time, by which it is decided
+    whether a job is stuck or has ended for long enough. They are ``None`` where an earlier
+    version saw it. ``baseline`` is set while the phase is still the one in which a baseline found
+    the job. ``earlier_ends`` counts the ends before the present phase, by phase.
     """
 
     job: Job
@@ -161,6 +167,13 @@ class Snapshot:
     stuck: bool = False
     own_changed: datetime | None = None
     own_ended: datetime | None = None
+    baseline: bool = False
+    earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job was seen to end; what a baseline found at its end was not."""
+        return self.phase.terminal and not self.baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +209,8 @@ class Transition:
     """One row of the ledger: what changed between two snapshots, and between which looks.
 
     ``after`` and ``before`` bound the moment of the change: it happened later than
-    ``after`` (``None`` at first sight) and no later than ``before``.
+    ``after`` (``None`` at first sight) and no later than ``before``. ``baseline`` marks the
+    discovery of a job that was there before it was watched: recorded, and never sent.
     """
 
     subject: Job | SourceKey
@@ -213,6 +227,7 @@ class Transition:
     occurred_at: datetime | None
     fields: Mapping[str, Any]
     labels: Mapping[str, str]
+    baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +327,24 @@ class AddedWatch:
     name: str
     settings: Mapping[str, Any]
     added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How far the first sweep of one discovery at one place has come.
+
+    ``discover`` is the discovery in its one canonical form. ``awaited`` are the ids of jobs
+    that a sweep found but nobody had recorded when this was written; the value says whether
+    the listing showed the job open.
+    """
+
+    type: str
+    account: str
+    region: str
+    discover: str
+    begun_at: datetime
+    completed_at: datetime | None = None
+    awaited: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Polling:
         self,
         settings: config.Settings,
         types: Mapping[str, JobType],
-        known: Iterable[model.Snapshot] = (),
+        known: Collection[model.Snapshot] = (),
     ) -> None:
         """Watch what ``settings`` ask for, and nothing else, from now on.
 
@@ -83,6 +83,8 @@ class Polling:
             for region in _regions(watch, types[watch.type])
         ]
         self._owners = Owners(self._watched)
+        baselines = self._recorder.baselines
+        baselines.want(self._owners.discoveries(), self._owners.name)
         for each in set(before.values()).difference(self._watched):
             each.end()
         self._hand_over()
@@ -91,7 +93,8 @@ class Polling:
             if before.get(each.key) is not each:
                 each.begin()
         self._spend()
-        self._forget(before.values())
+        self._forget(before.values(), known)
+        self._tasks.start_soon(baselines.tidy, name="forget old baselines")
 
     def retry(self, accounts: Collection[str]) -> None:
         """Ask again for all that failed in these accounts, which have changed."""
@@ -198,13 +201,14 @@ class Polling:
                 del self._pollers[poller.key.key]
                 poller.stop()
 
-    def _forget(self, before: Collection[WatchedRegion]) -> None:
+    def _forget(self, before: Collection[WatchedRegion], known: Collection[model.Snapshot]) -> None:
         """Let the series of places end that are watched no more, and others begin."""
         was, now = {each.place for each in before}, self.places()
         for place in now - was:
             self._metrics.expect_jobs(*place)
         for place in was - now:
             self._metrics.forget_jobs(*place)
+        self._metrics.adopt_ends(now - was, known)
 
 
 def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from monitor import diff, model
+from monitor.baselines import Baselines
 from monitor.errors import StoreError
 from monitor.model import Kind, Severity, Standing
 
@@ -67,6 +68,8 @@ class Recorder:
         self._sources: dict[str, model.SourceState] = {}
         self._looks: dict[str, datetime] = {}
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
+        self.baselines = Baselines(store)
+        """Which of the jobs that are seen for the first time were there before."""
 
     def route(self, router: Router) -> None:
         """Address by ``router`` all that is recorded from now on."""
@@ -89,6 +92,7 @@ class Recorder:
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Go on from what the store knows of a job that is wanted."""
         self._snapshots[snapshot.job.key] = snapshot
+        self.baselines.note_recorded(snapshot.job)
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
         """Go on from what the store knows of the sources."""
@@ -199,7 +203,9 @@ class Recorder:
         verdict = job_type.judge(parts, before.phase if before else None)
         if verdict is None:
             return None
-        return diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
+        after = diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
+        # Here, and not with each caller: whoever records a job first, it is of the baseline or not.
+        return after if before else replace(after, baseline=self.baselines.covers(after))
 
     def _entry(
         self,
@@ -251,6 +257,7 @@ class Recorder:
         if isinstance(entry.snapshot, model.Snapshot):
             self._looks.pop(entry.snapshot.job.key, None)
             self._keep(entry.snapshot)
+            self.baselines.note_recorded(entry.snapshot.job)
         else:
             self._sources[entry.snapshot.source.key] = entry.snapshot
         self._announce(entry, before)

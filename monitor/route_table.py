@@ -1,7 +1,7 @@
 """Which way every kind of event of every watch would take; pure.
 
 What is not known before the event is, such as the state, makes a way possible but not
-certain.
+certain. What a baseline found is left out: it is never sent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from monitor import diff
-from monitor.model import Kind, Phase, Severity
+from monitor.model import TERMINAL, Kind, Phase, Severity
 from monitor.routes import fits
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class _Event:
     kind: Kind
     values: Mapping[str, Collection[str] | None]
     labels: Mapping[str, str]
+    open_discovery: bool
 
 
 def ways(watch: Watch, routes: Sequence[Route], sinks: Sequence[str]) -> Iterator[Way]:
@@ -66,7 +67,7 @@ def ways(watch: Watch, routes: Sequence[Route], sinks: Sequence[str]) -> Iterato
             if routes:
                 yield _routed(watch, event, phase, routes)
             else:
-                told = () if kind is Kind.DISCOVERED else sinks
+                told = () if event.open_discovery else sinks
                 yield Way(watch.name, kind, phase, dict.fromkeys(told, True), ())
 
 
@@ -83,7 +84,8 @@ def _event(watch: Watch, kind: Kind, phase: str) -> _Event:
     }
     if kind in _OWN_SEVERITY:
         values["severity"] = (_OWN_SEVERITY[kind].value,)
-    return _Event(kind, values, {} if of_source else watch.labels)
+    labels = {} if of_source else watch.labels
+    return _Event(kind, values, labels, kind is Kind.DISCOVERED and phase not in TERMINAL)
 
 
 def _routed(watch: Watch, event: _Event, phase: str, routes: Sequence[Route]) -> Way:
@@ -105,7 +107,7 @@ def _routed(watch: Watch, event: _Event, phase: str, routes: Sequence[Route]) ->
 
 def _fit(match: Match, event: _Event) -> tuple[bool, bool]:
     """Whether ``match`` may take such an event, and whether it takes every one."""
-    if event.kind is Kind.DISCOVERED and Kind.DISCOVERED not in match.kind:
+    if event.open_discovery and Kind.DISCOVERED not in match.kind:
         return False, False
     pairs = chain(
         ((getattr(match, key), values) for key, values in event.values.items()),

@@ -1,8 +1,9 @@
 """Which transitions go to which sinks; pure.
 
 The first route that matches wins, unless it says to go on. Without routes,
-everything goes to every sink. The first sight of a job is told only by a route that
-names ``job.discovered``: it is not a change.
+everything goes to every sink. A job that is first seen at its end goes the way of any other
+change; one that is first seen open is sent only where a route names ``job.discovered``. What a
+baseline found is never sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from fnmatch import fnmatchcase, translate
 from typing import TYPE_CHECKING
 
-from monitor.model import Job, Kind
+from monitor.model import TERMINAL, Job, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +31,10 @@ class Router:
 
     def sinks_for(self, transition: Transition) -> tuple[str, ...]:
         """Return the sinks, each once, in the order of the routes."""
+        if transition.baseline:
+            return ()
         if not self._routes:
-            return () if transition.kind is Kind.DISCOVERED else self._sinks
+            return () if _is_open_discovery(transition) else self._sinks
         return tuple(dict.fromkeys(self._routed(transition)))
 
     def _routed(self, transition: Transition) -> Iterator[str]:
@@ -44,7 +47,7 @@ class Router:
 
 def matches(match: Match, transition: Transition) -> bool:
     """Whether every key that ``match`` gives fits ``transition``."""
-    if transition.kind is Kind.DISCOVERED and Kind.DISCOVERED not in match.kind:
+    if _is_open_discovery(transition) and Kind.DISCOVERED not in match.kind:
         return False
     subject = transition.subject
     pairs = (
@@ -58,6 +61,10 @@ def matches(match: Match, transition: Transition) -> bool:
         *((globs, transition.labels.get(label, "")) for label, globs in match.labels.items()),
     )
     return all(fits(globs, value) for globs, value in pairs)
+
+
+def _is_open_discovery(transition: Transition) -> bool:
+    return transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
 
 
 def fits(globs: Sequence[str], value: str) -> bool:

@@ -16,7 +16,7 @@ from monitor.recorder import RowNews
 if TYPE_CHECKING:
     from monitor.agenda import Agenda, Discovery, Tracked
     from monitor.inquiry import Inquiry
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, JobType, Random
     from monitor.look import Looker
     from monitor.metrics import Metrics
     from monitor.model import Observation, Page
@@ -70,6 +70,7 @@ class Sweeper:
         """
         if discovery.token is None:
             discovery.started = discovery.due
+            await self._begin_baseline(discovery)
         discovery.asked_at, discovery.rests = self._clock.monotonic(), False
         question = discovery.source.page(discovery.token)
         try:
@@ -80,7 +81,35 @@ class Sweeper:
         discovery.pages += 1
         self._oddities.note_page(discovery.source.job_type.name, page)
         await self._take_rows(discovery, page)
-        return self._turn_page(discovery, page)
+        delay = self._turn_page(discovery, page)
+        await self._complete_baseline(discovery)
+        return delay
+
+    async def _begin_baseline(self, discovery: Discovery) -> None:
+        """Write down that a sweep begins, before AWS is asked: what comes later is no baseline."""
+        place, now = self._place(discovery), self._clock.now()
+        baselines, begun = self._recorder.baselines, discovery.begun
+        discovery.again = await baselines.begin(place, discovery.discover, now, again=begun)
+        discovery.begun = True
+
+    async def _complete_baseline(self, discovery: Discovery) -> None:
+        """Write down that a sweep went through the whole listing, after all of its rows."""
+        whole = discovery.token is None and not discovery.torn
+        if whole and self._agenda.holds(discovery):
+            place = self._place(discovery)
+            await self._recorder.baselines.complete(place, discovery.discover, self._clock.now())
+
+    def _note_first(self, discovery: Discovery, row: Observation) -> None:
+        """Note a job that nobody has recorded: it may have been there before it was watched."""
+        job_type = discovery.source.job_type
+        listed_open = job_type.lists_states and not _has_ended(job_type, row)
+        self._recorder.baselines.find(
+            self._place(discovery), discovery.discover, row, discovery.again, listed_open
+        )
+
+    def _place(self, discovery: Discovery) -> tuple[str, str, str]:
+        key = self._inquiry.key
+        return discovery.source.job_type.name, key.account, key.region
 
     async def _take_rows(self, discovery: Discovery, page: Page) -> None:
         """Take the rows of a page concurrently, so that they share commits.
@@ -98,6 +127,8 @@ class Sweeper:
             return
         tracked = self._agenda.get(row.job.key)
         news = self._recorder.compare(row)
+        if news is RowNews.FIRST and discovery.accepts(row):
+            self._note_first(discovery, row)
         if tracked:
             self._looker.note_date(tracked, row)
         if tracked and tracked.busy:
@@ -126,7 +157,7 @@ class Sweeper:
 
     async def _first(self, tracked: Tracked, row: Observation) -> None:
         """Begin with a job; what ended before it was ever seen needs no look of its own."""
-        if tracked.following.job_type.lists_states and _has_ended(tracked, row):
+        if tracked.following.job_type.lists_states and _has_ended(tracked.following.job_type, row):
             await self._record(tracked, row)
         else:
             self._look_soon(tracked)
@@ -138,7 +169,8 @@ class Sweeper:
         recorded as it is: no look need ever show the same. Where describes of the job fail, the
         row is recorded before the next of them.
         """
-        if not tracked.following.job_type.lists_states and _has_ended(tracked, row):
+        job_type = tracked.following.job_type
+        if not job_type.lists_states and _has_ended(job_type, row):
             await self._record(tracked, row)
             return
         self._keep(discovery, tracked, row, RowNews.DIFFERENT)
@@ -313,6 +345,6 @@ def _is_whole(row: Observation) -> bool:
     return bool(row.parts) and all(row.parts.values())
 
 
-def _has_ended(tracked: Tracked, row: Observation) -> bool:
-    verdict = tracked.following.job_type.judge(row.parts, None)
+def _has_ended(job_type: JobType, row: Observation) -> bool:
+    verdict = job_type.judge(row.parts, None)
     return verdict is not None and verdict.phase.terminal

@@ -6,13 +6,15 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from monitor.agenda import Discovery, Tracked, includes
+from monitor import baselines
+from monitor.agenda import Discovery, Tracked
+from monitor.baselines import includes
 from monitor.config import Discover
 from monitor.model import Job
 from monitor.recorder import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from monitor.config import Watch
     from monitor.interfaces import JobType, Source
@@ -61,6 +63,12 @@ class WatchedRegion:
     def place(self) -> tuple[str, str, str]:
         """Type, account and region of its jobs."""
         return self.watch.type, self.watch.account, self._region
+
+    @property
+    def discovery(self) -> str | None:
+        """What it discovers, in the form by which baselines are known."""
+        discover = _discover(self.watch)
+        return baselines.canonical(discover) if discover else None
 
     def is_of(self, watch: Watch, job_type: JobType) -> bool:
         """Whether it would be just the same, were it made of these now."""
@@ -121,6 +129,19 @@ class Owners:
         """Whether there is one."""
         return self.of(job) is not None
 
+    def name(self, job: Job) -> bool:
+        """Whether any of them names the job."""
+        claims = self._claims.get((job.type, job.account, job.region))
+        return claims is not None and claims.names(job.id)
+
+    def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
+        """Return what is discovered at each place where anything is."""
+        found = {
+            place: {each.discovery for each in claims.claimants() if each.discovery is not None}
+            for place, claims in self._claims.items()
+        }
+        return {place: wanted for place, wanted in found.items() if wanted}
+
 
 Claimant = TypeVar("Claimant")
 
@@ -145,6 +166,15 @@ class Claims(Generic[Claimant]):
         if watch.discover:
             self._discovering.append((order, watch, claimant))
             self._globs = None
+
+    def names(self, job_id: str) -> bool:
+        """Whether anybody names a job."""
+        return job_id in self._named
+
+    def claimants(self) -> Iterator[Claimant]:
+        """Go through those who discover."""
+        for _, _, claimant in self._discovering:
+            yield claimant
 
     def first(self, job_id: str) -> tuple[int, Claimant] | None:
         """Return the first that wants a job, with its order."""

@@ -104,6 +104,7 @@ async def polling(directory: Path, **settings: Any) -> AsyncIterator[Polling]:
     async with ledger(directory, clock) as store:
         recorder = Recorder(store, Router(ROUTES, ["ops"]), lambda _entry, _before: None)
         recorder.adopt_sources(await store.sources())
+        recorder.baselines.adopt(await store.baselines())
         for snapshot in await store.snapshots():
             recorder.adopt(snapshot)
         yield Polling(store, clock, recorder, **settings)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
+FIRST_SIGHT = (
+    "first sight: jobs that the first complete sweep finds are recorded, not sent;"
+    " a job that has ended when it is first seen later is sent like any other change"
+)
+"""Printed where a watch discovers jobs."""
+
 
 def check(
     config: options.Config = None,
@@ -61,6 +67,8 @@ def _table(settings: Settings, types: Mapping[str, JobType], warnings: Sequence[
         lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
         lines.append(f"  {_paces(watch, types[watch.type])}")
     lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
+    if any(watch.discover for watch in settings.watches):
+        lines.append(FIRST_SIGHT)
     return "\n".join([*lines, *ways.lines(settings), "The configuration is valid."])
 
 

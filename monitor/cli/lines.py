@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from monitor.model import Job, Kind
+from monitor.model import TERMINAL, Job, Kind
 
 if TYPE_CHECKING:
     from monitor.model import Transition
@@ -39,7 +39,8 @@ def _told(transition: Transition) -> str:
 
 
 def _colour(transition: Transition) -> str | None:
-    if transition.kind is Kind.DISCOVERED:
+    ended = transition.current.phase in TERMINAL and not transition.baseline
+    if transition.kind is Kind.DISCOVERED and not ended:
         return "bright_black"
     return _COLOURS[transition.severity]
 

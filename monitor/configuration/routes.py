@@ -14,8 +14,9 @@ from monitor.configuration.findings import (
     unknown_name,
     unreadable_secret,
 )
-from monitor.model import Kind, Phase, Severity
+from monitor.model import TERMINAL, Kind, Phase, Severity
 from monitor.route_table import ways
+from monitor.routes import fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ def findings(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
     yield from _idle(settings)
     yield from _shadowed(settings)
     yield from _unused(settings)
+    yield from _late(settings)
 
 
 def _webhook(path: Path, sink: WebhookSink) -> Iterator[Finding]:
@@ -123,6 +125,27 @@ def _shadowed(settings: Settings) -> Iterator[Finding]:
             rests = (("watches",), ("routes",))
             remedy = "move it up, or give them continue: true"
             yield Finding(("routes", index), message, remedy, warning=True, rests=rests)
+
+
+def _late(settings: Settings) -> Iterator[Finding]:
+    """Find routes that take the ends of jobs, but not of those that end before their first poll."""
+    suspects = {
+        index
+        for index, route in enumerate(settings.routes)
+        if route.match.kind and not fits(route.match.kind, Kind.DISCOVERED.value)
+    }
+    found: set[int] = set()
+    for watch in settings.watches if suspects else ():
+        every = {(way.kind, way.phase): way for way in ways(watch, settings.routes, ())}
+        for phase in TERMINAL:
+            reached = every[Kind.DISCOVERED, phase].sinks.keys()
+            for index in suspects.intersection(every[Kind.STATE_CHANGED, phase].routes):
+                if set(settings.routes[index].sinks) - reached:
+                    found.add(index)
+    for index in sorted(found):
+        here, rests = ("routes", index, "match", "kind"), (("watches",), ("routes",))
+        message = "misses jobs that ended before their first poll"
+        yield Finding(here, message, "add job.discovered", warning=True, rests=rests)
 
 
 def _unused(settings: Settings) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monitor.model import Kind
+from monitor.model import TERMINAL, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ def title(event: Mapping[str, Any]) -> str:
     name = f"{data['job']['type']} {data['job']['id']}"
     state = data["current"]["state"]
     verb = _VERBS.get(data["kind"])
+    if data["kind"] == Kind.DISCOVERED and data["current"]["phase"] in TERMINAL:
+        verb = "had ended when it was first seen"
     if verb:
         return f"{name} {verb} ({state})"
     return f"{name}: {data['previous']['state']} → {state}"

@@ -128,7 +128,7 @@ _REMOVE = sa.delete(deliveries).where(deliveries.c.id.in_(sa.bindparam("ids", ex
 
 
 async def many(
-    connection: AsyncConnection, statement: sa.Insert | sa.Update, rows: Sequence[Any]
+    connection: AsyncConnection, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Any]
 ) -> None:
     """Execute a statement once for each row, if there are any."""
     if rows:

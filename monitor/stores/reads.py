@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from monitor import model
 from monitor.stores import schema
 from monitor.stores.schema import (
+    baselines,
     deliveries,
     jobs,
     ledger,
@@ -30,6 +31,7 @@ PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.rea
 )
 
 
+BASELINES = sa.select(baselines)
 WATCHES = sa.select(watches).order_by(watches.c.added_at, watches.c.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -139,6 +140,40 @@ def watch_row(watch: model.AddedWatch) -> dict[str, Any]:
         "name": watch.name,
         "settings": _text(encode(watch.settings)),
         "added_at": watch.added_at,
+    }
+
+
+def baseline(row: Row[Any]) -> model.Baseline:
+    """Make the baseline of a row of ``baselines``."""
+    return model.Baseline(
+        type=row.type,
+        account=row.account,
+        region=row.region,
+        discover=row.discover,
+        begun_at=row.begun_at,
+        completed_at=row.completed_at,
+        awaited=orjson.loads(row.awaited),
+    )
+
+
+def baseline_key(baseline: model.Baseline) -> dict[str, str]:
+    """Make the key of a row of ``baselines``."""
+    return {
+        "type": baseline.type,
+        "account": baseline.account,
+        "region": baseline.region,
+        "digest": hashlib.sha256(baseline.discover.encode()).hexdigest(),
+    }
+
+
+def baseline_row(baseline: model.Baseline) -> dict[str, Any]:
+    """Make the row of ``baselines``."""
+    return {
+        **baseline_key(baseline),
+        "discover": baseline.discover,
+        "begun_at": baseline.begun_at,
+        "completed_at": baseline.completed_at,
+        "awaited": encode(baseline.awaited),
     }
 
 

@@ -175,6 +175,21 @@ watches = sa.Table(
     sa.Column("added_at", Moment, nullable=False),
 )
 
+# How far the first sweep of each discovery has come; the digest stands for the text in the key,
+# as the text may be longer than an index of PostgreSQL takes.
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("discover", sa.Text, nullable=False),
+    sa.Column("begun_at", Moment, nullable=False),
+    sa.Column("completed_at", Moment),
+    sa.Column("awaited", sa.Text, nullable=False),
+)
+
 
 def status_is(status: DeliveryStatus, table: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:
     """Compare with a literal: with a parameter, the partial indexes would go unused."""

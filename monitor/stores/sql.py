@@ -210,6 +210,16 @@ class SqlStore:
         """Forget a watch; ``False`` if there was none of that name."""
         return bool(await self._commits.submit(writes.RemoveWatch(name)))
 
+    async def baselines(self) -> Sequence[model.Baseline]:
+        """Every baseline known, in no order."""
+        return [rows.baseline(row) for row in await self._read(reads.BASELINES)]
+
+    async def keep_baselines(
+        self, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
+    ) -> None:
+        """Write ``kept`` in place of what is there of them, and forget ``gone``, in one step."""
+        await self._commits.submit(writes.KeepBaselines(tuple(kept), tuple(gone)))
+
     async def settled(
         self,
         sink: str,

@@ -14,7 +14,15 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.stores import outbox, rows, schema
-from monitor.stores.schema import deliveries, jobs, ledger, sources, transitions, watches
+from monitor.stores.schema import (
+    baselines,
+    deliveries,
+    jobs,
+    ledger,
+    sources,
+    transitions,
+    watches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +79,14 @@ class RemoveWatch:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepBaselines:
+    """Baselines to write in place of what is there of them, and others to forget."""
+
+    kept: tuple[model.Baseline, ...]
+    gone: tuple[model.Baseline, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Nothing but a commit that writes."""
 
@@ -86,12 +102,15 @@ Unit = (
     | outbox.Replay
     | AddWatch
     | RemoveWatch
+    | KeepBaselines
     | Ping
 )
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
 _GO_ON = sa.update(ledger).values(own_time=sa.bindparam("own"), wall_time=sa.bindparam("wall"))
+
+_BASELINE_KEY = ("type", "account", "region", "digest")
 
 _FORGET = sa.delete(transitions).where(
     transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
@@ -171,6 +190,8 @@ async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:
         case RemoveWatch():
             gone = sa.delete(watches).where(watches.c.name == unit.name)
             return (await connection.execute(gone)).rowcount
+        case KeepBaselines():
+            return await _keep_baselines(connection, unit)
     return int(taken)
 
 
@@ -252,6 +273,17 @@ def _look(table: sa.Table) -> sa.Update:
 
 async def _prune(connection: AsyncConnection, unit: Prune) -> int:
     return (await connection.execute(_FORGET, {"positions": list(unit.positions)})).rowcount
+
+
+async def _keep_baselines(connection: AsyncConnection, unit: KeepBaselines) -> int:
+    old = [rows.baseline_key(each) for each in (*unit.kept, *unit.gone)]
+    there = sa.and_(*(baselines.c[name] == sa.bindparam(f"of_{name}") for name in _BASELINE_KEY))
+    places = [{f"of_{name}": value for name, value in key.items()} for key in old]
+    await outbox.many(connection, sa.delete(baselines).where(there), places)
+    await outbox.many(
+        connection, sa.insert(baselines), [rows.baseline_row(each) for each in unit.kept]
+    )
+    return len(unit.kept)
 
 
 async def _add_watch(connection: AsyncConnection, watch: model.AddedWatch) -> int:

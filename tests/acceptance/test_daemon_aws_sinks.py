@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitor import simulator
-from tests.acceptance.program import configure, run, running, until
+from tests.acceptance.program import configure, disks, packages, run, running, until
 from tests.contracts.sink_kit import check
 from tests.moto_kit import Aws
 
@@ -52,7 +52,12 @@ async def test_every_change_arrives_in_order_across_a_kill(moto, tmp_path):
             "sim": {"endpoint_urls": dict.fromkeys(("panorama", "importexport"), sim.url)},
             "moto": {"endpoint_urls": dict.fromkeys(("sns", "sqs", "events"), moto)},
         }
-        file = configure(tmp_path, sim, sinks=sinks, routes=routes, accounts=accounts)
+        # Named jobs are no baseline, so that their discovery is sent.
+        named = [[f"{prefix}{number}" for number in range(JOBS)] for prefix in ("pkg-", "EX")]
+        watches = [packages(jobs=named[0]), disks(jobs=named[1])]
+        file = configure(
+            tmp_path, sim, sinks=sinks, routes=routes, accounts=accounts, watches=watches
+        )
         async with running("run", "--config", file, directory=tmp_path) as program:
             await program.started()
             await until(lambda: look() or any(seen["topic"].values()))

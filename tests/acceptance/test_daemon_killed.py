@@ -144,10 +144,11 @@ def _assert_kept(harness):
     evidence.assert_signed(received)
     evidence.assert_are_events(received)
     evidence.assert_same_event_behind_each_id(received)
-    evidence.assert_in_order(received)
+    evidence.assert_in_order(received, rows)
     evidence.assert_repeats_are_excused(received, harness.kills)
     evidence.assert_all_of_the_ledger_was_delivered(received, rows)
-    evidence.assert_true(truth, evidence.delivered(received))
+    told = evidence.with_baseline(evidence.delivered(received), rows)
+    evidence.assert_true(truth, told)
 
 
 def _assert_enough_happened(harness):

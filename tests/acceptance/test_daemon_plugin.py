@@ -9,7 +9,7 @@ from signal import SIGTERM
 import pytest
 
 from monitor import simulator
-from tests.acceptance.program import ROOT, configure, run, running, until
+from tests.acceptance.program import ROOT, configure, disks, packages, run, running, until
 from tests.contracts.sink_kit import check
 
 pytestmark = pytest.mark.timeout(240)
@@ -34,7 +34,9 @@ async def test_the_program_tells_a_sink_of_an_installed_package(installed, tmp_p
     sink = {"type": "directory", "path": str(tmp_path / "told"), "token": "planted-token"}
     routes = [{"match": {"kind": ["job.discovered", "*"]}, "sinks": ["mine"]}]
     async with simulator.running(simulator.Scenario.model_validate(SCENARIO)) as sim:
-        file = configure(tmp_path, sim, sinks={"mine": sink}, routes=routes)
+        # Named jobs are no baseline, so that their discovery is sent.
+        watches = [packages(jobs=["pkg"]), disks(jobs=["EX1"])]
+        file = configure(tmp_path, sim, sinks={"mine": sink}, routes=routes, watches=watches)
         code, shown, _ = await run(
             "check", "-c", file, "-o", "json", directory=tmp_path, **installed
         )

@@ -164,9 +164,10 @@ def _assert_kept(harness):
     truth, rows = harness.sim.truth, harness.rows()
     hook = harness.received("hook")
     evidence.assert_signed(hook)
-    evidence.assert_in_order(hook)
+    evidence.assert_in_order(hook, rows)
     evidence.assert_all_of_the_ledger_was_delivered(hook, rows)
-    evidence.assert_true(truth, evidence.delivered(hook))
+    told = evidence.with_baseline(evidence.delivered(hook), rows)
+    evidence.assert_true(truth, told)
     for received in (hook, harness.received("extra")):
         evidence.assert_are_events(received)
         evidence.assert_same_event_behind_each_id(received)

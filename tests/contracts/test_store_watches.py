@@ -1,8 +1,10 @@
 """Watches that are added at run time, and what the HTTP API reads: over every kind of store."""
 
+from dataclasses import replace
+
 import pytest
 
-from monitor.model import AddedWatch, DeliveryStatus
+from monitor.model import AddedWatch, Baseline, DeliveryStatus
 from monitor.stores.sql import open_store
 from tests.contracts.store_examples import (
     SECOND,
@@ -81,3 +83,31 @@ async def test_deliveries_are_read_on_from_the_last_of_a_page(opened):
         newest, *_ = page = await store.deliveries("ops", limit=2)
         (rest,) = await store.deliveries("ops", DeliveryStatus.PENDING, before=page[-1].id)
         assert newest.id > page[-1].id > rest.id
+
+
+def baseline(discover="{}", **more):
+    return Baseline("panorama.package-import", "prod", "us-east-1", discover, T0, **more)
+
+
+async def test_baselines_are_kept_replaced_and_forgotten(opened):
+    # Globs may be longer than a key of PostgreSQL's index.
+    long = '{"include":["' + "x" * 9000 + '\\u0000ä"]}'
+    begun, other = baseline(long), baseline("{}", completed_at=T0)
+    async with opened() as store:
+        assert await store.baselines() == []
+        await store.keep_baselines([begun, other], [])
+    done = replace(begun, completed_at=T0 + SECOND, awaited={"a/b": True, "c": False})
+    async with opened() as store:
+        assert sorted(await store.baselines(), key=lambda each: each.discover) == [begun, other]
+        await store.keep_baselines([done], [other])
+        assert await store.baselines() == [done]
+        await store.keep_baselines([], [done, other])
+        assert await store.baselines() == []
+
+
+async def test_what_a_snapshot_says_of_its_first_sight_and_ends_is_kept(opened):
+    known = entry(1)
+    marked = replace(known.snapshot, baseline=True, earlier_ends={"failed": 2})
+    async with opened() as store:
+        await store.record(replace(known, snapshot=marked))
+        assert await store.snapshot(job().key) == marked

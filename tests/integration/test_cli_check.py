@@ -223,7 +223,11 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
         f"warning: {file}:7: routes[1]: matches nothing that any watch can tell (correct its match)"
     )
     assert "routes of disks:" in lines
-    assert "job.discovered any phase -> no sink" in lines
+    assert "job.discovered waiting, running, unknown -> no sink" in lines
+    assert (
+        "first sight: jobs that the first complete sweep finds are recorded, not sent;"
+        " a job that has ended when it is first seen later is sent like any other change"
+    ) in lines
     assert any(line.endswith("failed, expired -> ops, (audit)") for line in lines)
     assert "source.unavailable, source.recovered - -> no sink" in lines
     code, out, _ = await run("check", "-c", file, "-o", "json", directory=tmp_path)

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from monitor import agenda as agenda_module
-from monitor.agenda import Agenda, Discovery, Tracked, includes
+from monitor.agenda import Agenda, Discovery, Tracked
+from monitor.baselines import includes
 from monitor.config import Discover
 from monitor.errors import LookError, LookReason
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation

@@ -49,6 +49,8 @@ FIRST = replace(
     CHANGED, kind=Kind.DISCOVERED, previous=None, changes=(), after=None, occurred_at=None
 )
 
+OLD = replace(FIRST, baseline=True)
+
 
 def test_a_change_reads_as_documented():
     assert events.cloud_event(CHANGED, LEDGER) == {
@@ -79,6 +81,7 @@ def test_a_change_reads_as_documented():
             },
             "severity": "error",
             "reason": "disk",
+            "baseline": False,
             "occurred_at": "2026-03-01T12:00:20.000Z",
             "fields": {"Size": 1},
             "replayed": False,
@@ -94,7 +97,7 @@ def test_an_event_of_a_source_names_the_source_and_no_phase():
     assert event["data"]["current"] == {"state": "available"}
 
 
-@pytest.mark.parametrize("transition", [CHANGED, FOUND, FIRST], ids=lambda one: one.kind)
+@pytest.mark.parametrize("transition", [CHANGED, FOUND, FIRST, OLD])
 def test_the_data_fits_its_schema(transition):
     data = json.loads(json.dumps(events.cloud_event(transition, LEDGER)))["data"]
     Draft202012Validator(SCHEMA).validate(data)

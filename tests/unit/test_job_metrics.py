@@ -80,6 +80,22 @@ def one(job_id="j-1", state="PENDING", **more):
     return followed_job(known, **more)
 
 
+def test_jobs_that_ended_within_the_hour_are_counted_without_those_of_a_baseline():
+    old = replace(snapshot("FAILED", job=job("old"), ended_at=at(0)), baseline=True)
+    jobs = [
+        followed_job(old),
+        one("now", "FAILED", ended_at=at(3590)),
+        one("edge", "FAILED", ended_at=at(1)),
+        one("past", "FAILED", ended_at=at(0)),
+        one("well", "SUCCEEDED", ended_at=at(3000)),
+        one("open", "RUNNING"),
+    ]
+    scrape = Scrape(jobs, now=3600.0)
+    found = {phase: scrape.value("recently_ended_jobs", **PLACE, phase=phase) for phase in Phase}
+    ended = {Phase.FAILED: 2, Phase.SUCCEEDED: 1, Phase.CANCELED: 0, Phase.EXPIRED: 0}
+    assert found == dict.fromkeys(Phase) | ended
+
+
 def test_a_place_without_jobs_shows_zeros():
     scrape = Scrape()
     for phase in Phase:

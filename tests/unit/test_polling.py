@@ -370,3 +370,131 @@ async def test_an_ended_job_that_may_change_is_polled_as_its_watch_says(tmp_path
         gaps = [later - earlier for earlier, later in pairwise(asked)]
         assert gaps[1:] == pytest.approx([every] * len(gaps[1:]), abs=0.1)
         assert len(gaps) > 15
+
+
+async def sent(bench):
+    """Return the ids of the jobs whose discovery goes to the sink."""
+    found = await bench.store.deliveries(limit=1000)
+    return sorted(each.key.rpartition("/")[2] for each in found if each.kind == "job.discovered")
+
+
+async def test_another_name_and_other_settings_begin_no_baseline_anew(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"old": "FAILED"}
+        await bench.apply(watch("a"))
+        await anyio.sleep(40)
+        bench.source.answers["new"] = "FAILED"
+        await bench.apply(watch("b", interval="10s", labels={"team": "x"}))
+        await anyio.sleep(40)
+        assert await sent(bench) == ["new"]
+        assert len(await bench.store.baselines()) == 1
+
+
+async def test_wider_globs_by_a_reload_begin_a_baseline_of_the_rest(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"cam-1": "FAILED", "disk-1": "FAILED"}
+        await bench.apply(watch(discover={"include": ["cam-*"]}))
+        await anyio.sleep(40)
+        bench.source.answers |= {"cam-2": "FAILED", "disk-2": "FAILED"}
+        await bench.apply(watch())
+        await anyio.sleep(40)
+        assert await sent(bench) == ["cam-2"]
+        (kept,) = await bench.store.baselines()
+        assert '"include":["*"]' in kept.discover
+
+
+async def test_a_watch_that_comes_back_begins_its_baseline_anew(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"old": "FAILED"}
+        await bench.apply(watch())
+        await anyio.sleep(40)
+        await bench.apply()
+        await anyio.sleep(1)
+        assert await bench.store.baselines() == []
+        bench.source.answers["meanwhile"] = "FAILED"
+        await bench.apply(watch())
+        await anyio.sleep(1)
+        await bench.apply()
+        await bench.apply(watch())
+        await anyio.sleep(40)
+        bench.source.answers["new"] = "FAILED"
+        await anyio.sleep(40)
+        assert await sent(bench) == ["new"]
+        assert len(await bench.store.baselines()) == 1
+
+
+async def test_a_reload_in_the_middle_of_the_first_sweep_makes_nothing_news(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {f"j-{number}": "FAILED" for number in range(60)}
+        slow = {"panorama": {"rate": 1, "burst": 1}}
+        await bench.apply(watch(), quotas=slow)
+        await anyio.sleep(2)
+        assert 0 < len(await bench.kinds()) < 60
+        await bench.apply(watch(labels={"team": "a"}), quotas=slow)
+        await anyio.sleep(60)
+        bench.source.answers["new"] = "FAILED"
+        await anyio.sleep(60)
+        assert await sent(bench) == ["new"]
+
+
+async def test_a_job_that_any_watch_names_is_no_baseline_job(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"named": "FAILED", "old": "FAILED"}
+        await bench.apply(watch("all"), watch("one", jobs=["named"]))
+        await anyio.sleep(40)
+        assert await sent(bench) == ["named"]
+
+
+async def test_a_watch_that_is_added_to_one_that_names_jobs_has_a_baseline(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"named": "RUNNING", "old": "FAILED"}
+        await bench.apply(watch("one", jobs=["named"]))
+        await anyio.sleep(40)
+        await bench.apply(watch("one", jobs=["named"]), watch("all"))
+        await anyio.sleep(40)
+        bench.source.answers["named"] = "SUCCEEDED"
+        await anyio.sleep(40)
+        events = await bench.events()
+        assert [(e["job"]["id"], e["kind"], e["baseline"]) for e in events] == [
+            ("named", "job.discovered", False),
+            ("old", "job.discovered", True),
+            ("named", "job.state_changed", False),
+        ]
+
+
+async def test_ends_are_counted_once_over_reloads_and_without_the_baseline(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"old": "FAILED", "open": "RUNNING"}
+        await bench.apply(watch())
+        await anyio.sleep(40)
+        failed = PLACE | {"phase": "failed"}
+        assert bench.series("ended_jobs_total", **failed) == 0
+        bench.source.answers |= {"short": "FAILED", "open": "FAILED", "well": "SUCCEEDED"}
+        await anyio.sleep(65)
+        for name in ("ended_jobs_total", "recently_ended_jobs"):
+            assert bench.series(name, **failed) == 2
+            assert bench.series(name, **failed | {"phase": "succeeded"}) == 1
+        await bench.apply()
+        assert bench.series("ended_jobs_total", **failed) is None
+        await bench.apply(watch(interval="20s"))
+        await anyio.sleep(40)
+        assert bench.series("ended_jobs_total", **failed) == 2
+        await anyio.sleep(3600)
+        assert bench.series("ended_jobs_total", **failed) == 2
+        assert bench.series("recently_ended_jobs", **failed) == 0
+
+
+async def test_each_end_of_a_job_that_goes_on_is_counted_and_known_after_a_restart(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"old": "FAILED"}
+        await bench.apply(watch())
+        await anyio.sleep(40)
+        for state in ("RUNNING", "FAILED", "RUNNING", "SUCCEEDED", "RUNNING", "FAILED"):
+            bench.source.answers["old"] = state
+            await anyio.sleep(65)
+        assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"old": "FAILED"}
+        await bench.apply(watch())
+        assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
+        assert bench.series("ended_jobs_total", **PLACE, phase="succeeded") == 1

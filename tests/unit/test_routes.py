@@ -25,7 +25,9 @@ FAILED = Transition(
     fields={},
     labels={"team": "vision"},
 )
-FIRST = replace(FAILED, kind=Kind.DISCOVERED)
+ENDED = replace(FAILED, kind=Kind.DISCOVERED, previous=None)
+FIRST = replace(ENDED, current=Standing("RUNNING", "running"))
+OLD = replace(ENDED, baseline=True)
 LOST = replace(
     FAILED,
     kind=Kind.SOURCE_UNAVAILABLE,
@@ -125,7 +127,7 @@ def test_a_first_sight_is_told_where_it_is_named(kind):
 
 
 @pytest.mark.parametrize(
-    "match", [{}, {"kind": "job.*"}, {"kind": "*"}, {"phase": "failed"}], ids=str
+    "match", [{}, {"kind": "job.*"}, {"kind": "*"}, {"phase": "running"}], ids=str
 )
 def test_a_first_sight_is_told_nowhere_else(match):
     assert routed(FIRST, route("a", **match)) == ()
@@ -133,6 +135,27 @@ def test_a_first_sight_is_told_nowhere_else(match):
 
 def test_a_first_sight_passes_on_to_the_route_that_names_it():
     assert routed(FIRST, route("a"), route("b", kind="job.discovered")) == ("b",)
+
+
+def test_a_job_that_is_first_seen_at_its_end_goes_the_way_of_any_change():
+    assert routed(ENDED) == ("a", "b", "c")
+    assert routed(ENDED, route("a", phase="succeeded"), route("b", phase="failed")) == ("b",)
+    assert routed(ENDED, route("a", severity="error", labels={"team": "vision"})) == ("a",)
+
+
+@pytest.mark.parametrize("kind", ["job.*", "*", "job.discovered", ["job.stuck", "job.discovered"]])
+def test_a_job_that_is_first_seen_at_its_end_fits_kinds_that_hold_its_discovery(kind):
+    assert routed(ENDED, route("a", kind=kind)) == ("a",)
+
+
+@pytest.mark.parametrize("kind", ["job.state_changed", ["job.state_changed", "job.stuck"]])
+def test_a_job_that_is_first_seen_at_its_end_fits_no_other_kinds(kind):
+    assert routed(ENDED, route("a", kind=kind), route("b")) == ("b",)
+
+
+def test_what_a_baseline_found_is_never_sent():
+    assert routed(OLD) == ()
+    assert routed(OLD, route("a", kind="job.discovered"), route("b", kind="*"), route("c")) == ()
 
 
 def test_a_source_has_no_type_and_no_phase():

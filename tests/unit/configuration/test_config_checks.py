@@ -247,6 +247,34 @@ def test_what_is_right_is_not_complained_of(told, tree):
     assert told(**tree) == []
 
 
+ENDS = {"kind": "job.state_changed", "phase": "failed"}
+LATE = "routes[0].match.kind: misses jobs that ended before their first poll (add job.discovered)"
+
+
+@pytest.mark.parametrize(
+    ("routes", "warned"),
+    [
+        ([{"match": {"kind": "job.state_changed"}, "sinks": ["a"]}], True),
+        ([{"match": {"kind": ["job.state_*", "job.stuck"]}, "sinks": ["a"]}], True),
+        ([{"match": ENDS, "sinks": ["a"]}], True),
+        ([{"match": ENDS, "sinks": ["a"]}, {"match": {"phase": "running"}, "sinks": ["a"]}], True),
+        ([{"match": {"kind": ["job.state_changed", "job.discovered"]}, "sinks": ["a"]}], False),
+        ([{"match": {"kind": "job.*"}, "sinks": ["a"]}], False),
+        ([{"match": {"kind": "job.stuck"}, "sinks": ["a"]}], False),
+        ([{"match": ENDS | {"phase": "running"}, "sinks": ["a"]}], False),
+        ([{"match": {"phase": "failed"}, "sinks": ["a"]}], False),
+        # What this one leaves, the next one sends to the same sink.
+        ([{"match": ENDS, "sinks": ["a"]}, {"sinks": ["a"]}], False),
+    ],
+    ids=str,
+)
+def test_a_route_that_misses_jobs_that_ended_before_their_first_poll_is_warned_of(
+    told, routes, warned
+):
+    lines = list(told(**watch(discover=True), sinks=LOG, routes=routes))
+    assert [LATE in line for line in lines] == ([True] if warned else [])
+
+
 @pytest.mark.parametrize(
     "url",
     [
