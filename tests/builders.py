@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -28,6 +29,7 @@ from monitor.model import (
 )
 from monitor.recorder import Following
 from monitor.standing import FollowedJob
+from monitor.stores import sqlite
 from monitor.stores.sql import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
@@ -350,10 +352,19 @@ def _settle(future: asyncio.Future[Any], answer: concurrent.futures.Future[Any])
         future.set_result(answer.result())
 
 
+async def _at_once(function: Callable[..., Any], *values: Any) -> Any:
+    """Do what is for another thread here, so that the loop stands still meanwhile."""
+    return function(*values)
+
+
 @asynccontextmanager
 async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore]:
     """A real SQLite store; while its threads work, virtual time stands still."""
-    with patch.object(aiosqlite.core, "SimpleQueue", _OneByOne):
+    beside = SimpleNamespace(run_sync=_at_once)
+    with (
+        patch.object(aiosqlite.core, "SimpleQueue", _OneByOne),
+        patch.object(sqlite, "to_thread", beside),
+    ):
         async with open_store(f"sqlite://{directory}/state.db", clock) as store:
             yield store
 
