@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, config, examination, logs, metrics, setup, sinks
+from monitor import __version__, config, descriptors, examination, logs, metrics, setup, sinks
 from monitor.added import AddedWatches, together
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
@@ -37,6 +37,7 @@ from monitor.telling import Telling
 from monitor.web.api import Parts
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
+from monitor.web.connections import Connections
 from monitor.web.news import News
 from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
@@ -217,18 +218,30 @@ class Daemon:
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
         server = self.settings.server
         web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
-        host, _, port = server.listen.rpartition(":")
+        host, port = config.parse_listen(server.listen)
+        connections = self._connections(server.max_connections)
         app = create_app(
             registry=self._registry,
             health=self._polling,
             store=store,
             configured=lambda: self._live.loaded_at is not None,
             version=__version__,
-            api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
+            api=Parts(
+                *(self._live, store, self._news, self._reloader.reload, self._added(store)),
+                connections=connections.most,
+            ),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
             hosts=[*server.hosts, host] if server.hosts else (),
         )
-        return await stack.enter_async_context(serving(app, host, int(port), web_config))
+        return await stack.enter_async_context(serving(app, host, port, web_config, connections))
+
+    def _connections(self, configured: int | None) -> Connections:
+        """Leave the daemon's own work enough descriptors, however many clients come."""
+        most = descriptors.connections(descriptors.raise_limit(), configured)
+        connections = Connections(most, self._metrics.count_closed_connection)
+        self._metrics.connections.set_function(connections.count)
+        self._metrics.connections_limit.set(most)
+        return connections
 
     def _added(self, store: SqlStore) -> AddedWatches:
         return AddedWatches(

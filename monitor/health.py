@@ -23,7 +23,8 @@ ANSWER_WITHIN = 5.0
 """Seconds."""
 _MOST = 200
 _OK, _DENIED = 200, 401
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where from
+# What listens on every address of IPv6 does so on those of IPv4, or has no IPv6 at all.
+_EVERYWHERE = dict.fromkeys(("", "0.0.0.0", "::"), "127.0.0.1")  # noqa: S104 -- where from
 
 
 @dataclass(frozen=True, slots=True)

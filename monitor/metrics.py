@@ -34,6 +34,7 @@ OTHER = "other"
 POLL_MODES = ("describe", "sweep")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
+CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 JOB_KINDS = tuple(kind for kind in Kind if kind.startswith("job."))
 SOURCE_KINDS = tuple(kind for kind in Kind if kind.startswith("source."))
@@ -178,6 +179,17 @@ class Metrics:
         self.event_loop_lag = histogram(
             "event_loop_lag_seconds", "How much later than asked the event loop woke.", _LAG
         )
+        self.connections = gauge("http_connections", "Open connections to the server.")
+        self.connections_limit = gauge(
+            "http_connections_limit", "Connections to the server that may be open at once."
+        )
+        self.connections_closed = counter(
+            "http_connections_closed_total",
+            "Connections that the server closed, by what it did not wait for any longer.",
+            ("reason",),
+        )
+        for reason in CONNECTION_ENDS:
+            self.connections_closed.labels(reason)
         self.config_last_reload_successful = gauge(
             "config_last_reload_successful", "Whether the last configuration read was taken."
         )
@@ -282,6 +294,10 @@ class Metrics:
         parked = set(sinks)
         for sink in self._sinks:
             self.sink_parked.labels(sink).set(sink in parked)
+
+    def count_closed_connection(self, reason: str) -> None:
+        """Count a connection that the server closed."""
+        self.connections_closed.labels(reason).inc()
 
     def count_poll(self, job: Job, mode: str, outcome: str) -> None:
         """Count a look at a job."""
