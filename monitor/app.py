@@ -34,6 +34,7 @@ from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
 from monitor.supervisor import Supervisor
 from monitor.telling import Telling
+from monitor.web import sink_health
 from monitor.web.api import Parts
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
@@ -43,7 +44,7 @@ from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
@@ -384,9 +385,16 @@ class Daemon:
     async def _show_outbox(self, store: Store) -> None:
         backlogs = await store.backlog()
         self._metrics.set_backlogs(backlogs)
+        self._show_sinks({backlog.sink: backlog for backlog in backlogs})
         self._metrics.set_parked(parking.sink for parking in await store.parkings())
         # Another process may have replayed something, or resumed a sink.
         self._telling.wake(backlog.sink for backlog in backlogs if backlog.pending)
+
+    def _show_sinks(self, backlogs: Mapping[str, model.Backlog]) -> None:
+        for sink in self._live.sinks():
+            health = sink_health.judge(sink, backlogs.get(sink.name), None)
+            tried = sink.last_delivered_at is not None
+            self._metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
 
     async def _prune(self, store: Store) -> None:
         while True:

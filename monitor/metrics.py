@@ -161,6 +161,12 @@ class Metrics:
         self.sink_parked = gauge(
             "sink_parked", "Whether the sink gets nothing until somebody resumes it.", ("sink",)
         )
+        self.sink_up = gauge("sink_up", "Whether the sink took what it was sent last.", ("sink",))
+        self.sink_failing_since = gauge(
+            "sink_failing_since_timestamp_seconds",
+            "When the first attempt failed since the sink last took something.",
+            ("sink",),
+        )
         self.deliveries = counter(
             "deliveries_total", "Attempts to deliver a transition.", ("sink", "outcome")
         )
@@ -251,6 +257,8 @@ class Metrics:
         self._backlogs.add(sink)
         self._set_backlog(sink, None)
         self.sink_parked.labels(sink)
+        self.sink_up.labels(sink).set(math.nan)
+        self.sink_failing_since.labels(sink).set(math.nan)
         self.delivery_duration.labels(sink)
         self.delivery_latency.labels(sink)
         for outcome in DELIVERY_OUTCOMES:
@@ -274,7 +282,10 @@ class Metrics:
     def forget_sink(self, sink: str) -> None:
         """Let the series of a sink end that is no more; what it left undelivered is still shown."""
         self._sinks.discard(sink)
-        for metric in (self.sink_parked, self.delivery_duration, self.delivery_latency):
+        for metric in (
+            *(self.sink_parked, self.sink_up, self.sink_failing_since),
+            *(self.delivery_duration, self.delivery_latency),
+        ):
             metric.remove(sink)
         self.deliveries.remove_by_labels({"sink": sink})
 
@@ -294,6 +305,15 @@ class Metrics:
         parked = set(sinks)
         for sink in self._sinks:
             self.sink_parked.labels(sink).set(sink in parked)
+
+    def set_sink_health(self, sink: str, failing_since: datetime | None, *, tried: bool) -> None:
+        """Show whether an expected sink takes what it is sent, once that was ``tried``."""
+        if sink not in self._sinks:
+            return
+        since = failing_since.timestamp() if failing_since else math.nan
+        self.sink_failing_since.labels(sink).set(since)
+        known = tried or failing_since is not None
+        self.sink_up.labels(sink).set(failing_since is None if known else math.nan)
 
     def count_closed_connection(self, reason: str) -> None:
         """Count a connection that the server closed."""

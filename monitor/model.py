@@ -307,12 +307,18 @@ class AddedWatch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much one sink still has to tell, and since when the oldest of it has waited."""
+    """How much one sink still has to tell, and since when the oldest of it has waited.
+
+    ``failing_since`` is when the oldest delivery was recorded that was tried in vain and still
+    waits, ``last_error`` what such a delivery met.
+    """
 
     sink: str
     pending: int
     oldest_at: datetime | None
     dead: int
+    failing_since: datetime | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

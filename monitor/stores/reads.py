@@ -69,12 +69,15 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
 
 
 def pending() -> sa.Select[Any]:
-    """How many wait for each sink, and since when."""
+    """How many wait for each sink, and since when; and of those that were tried in vain."""
+    tried = deliveries.c.attempts > 0
     return (
         sa.select(
             deliveries.c.sink,
             sa.func.count().label("many"),
             sa.func.min(deliveries.c.created_at).label("oldest_at"),
+            sa.func.min(sa.case((tried, deliveries.c.created_at))).label("failing_since"),
+            sa.func.max(sa.case((tried, deliveries.c.last_error))).label("last_error"),
         )
         .where(schema.status_is(model.DeliveryStatus.PENDING))
         .group_by(deliveries.c.sink)

@@ -194,6 +194,8 @@ class SqlStore:
                 pending=waiting[sink].many if sink in waiting else 0,
                 oldest_at=waiting[sink].oldest_at if sink in waiting else None,
                 dead=dead.get(sink, 0),
+                failing_since=waiting[sink].failing_since if sink in waiting else None,
+                last_error=waiting[sink].last_error if sink in waiting else None,
             )
             for sink in sorted(waiting.keys() | dead.keys())
         ]

@@ -71,7 +71,10 @@ async def test_only_the_right_token_writes(tmp_path):
                 assert answer.headers["WWW-Authenticate"] == 'Bearer realm="job-monitor"'
         for other in (basic("a", TOKEN), {"Authorization": f"Basic {TOKEN}"}):
             assert (await site.ask(RESUME, "POST", headers=other))[0] == 401
-        assert await site.ask(RESUME, "POST", headers=BEARER) == (200, {"resumed": False})
+        assert await site.ask(RESUME, "POST", headers=BEARER) == (
+            200,
+            {"resumed": False, "outcome": None, "error": None},
+        )
 
 
 async def test_a_changed_token_file_counts_at_once(tmp_path):
@@ -311,7 +314,10 @@ async def test_globs_of_a_replay_are_bounded_and_not_kept(tmp_path):
 async def test_a_parked_sink_is_resumed(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         await site.store.park(model.Parking("ops", T0, "410 Gone"))
-        assert await site.ask(RESUME, "POST", headers=BEARER) == (200, {"resumed": True})
+        assert await site.ask(RESUME, "POST", headers=BEARER) == (
+            200,
+            {"resumed": True, "outcome": "idle", "error": None},
+        )
         assert (await site.get("/api/v1/sinks"))["items"][0]["parked"] is False
         assert site.live.woken == ["ops"]
         assert (await site.ask("/api/v1/sinks/x/resume", "POST", headers=BEARER))[0] == 404
