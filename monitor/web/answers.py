@@ -289,7 +289,8 @@ class Resumed(Answer):
     resumed: bool
     outcome: Literal["delivered", "failing", "parked", "idle", "unknown"] | None
     """What came of the first attempt: ``idle`` where nothing waits to be sent, ``parked`` where the
-    sink was parked again, ``unknown`` where it has not ended within some seconds; null where the sink was not parked."""
+    sink was parked again, ``unknown`` where it has not ended within some seconds; null where it
+    was not parked before."""
     error: str | None
     """Why it failed, or was parked again."""
 
