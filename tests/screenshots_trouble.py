@@ -22,10 +22,11 @@ LOOKS = {
     "phone": ({"width": 360, "height": 720}, "light"),
 }
 WHY = "the receiver answered 410 Gone"
+ERROR = "answered 503 Service Unavailable"
 FAILING = {
     "last_delivered_at": NOW - timedelta(minutes=14),
     "failing_since": NOW - timedelta(minutes=12, seconds=8),
-    "last_error": "answered 503 Service Unavailable",
+    "last_error": ERROR,
     "last_error_at": NOW - timedelta(seconds=21),
 }
 LOST = {
@@ -73,7 +74,7 @@ async def _deliver(here, *, all_of_it):
             fails = not all_of_it and each.key.endswith(("job-1", "job-2"))
             status = model.DeliveryStatus.PENDING if fails else model.DeliveryStatus.DELIVERED
             due = NOW + timedelta(days=9) if fails else None
-            settled = model.Settlement(each, status, NOW, due, FAILING["last_error"])
+            settled = model.Settlement(each, status, NOW, due, ERROR)
             await here.ledger.settle(settled if fails else replace(settled, error=None))
 
 

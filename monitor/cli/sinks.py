@@ -42,6 +42,7 @@ def _row(
 ) -> dict[str, Any]:
     """Describe one sink; one that is in the store alone has no type."""
     failing_since = backlog.failing_since if backlog and type_ else None
+    error = backlog.last_error if backlog and failing_since else None
     status = "parked" if parking else "removed" if not type_ else "active"
     return {
         "sink": name,
@@ -52,7 +53,7 @@ def _row(
         "oldest_at": backlog.oldest_at if backlog else None,
         "failing_since": failing_since,
         "parked_at": parking.at if parking else None,
-        "reason": parking.reason if parking else backlog.last_error if failing_since else None,
+        "reason": parking.reason if parking else error,
     }
 
 

@@ -160,7 +160,7 @@ class Delivery(Answer):
     kind: Kind
     status: DeliveryStatus
     attempts: int
-    """How many tries failed."""
+    """How many tries have ended, the one that was taken included."""
     created_at: Moment
     due_at: Moment | None
     """When it is tried next; null if it is settled, or waits behind an earlier one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.web import asked
 
-OK, FAILING, PARKED = "ok", "failing", "parked"
+Status = Literal["ok", "failing", "parked"]
 
 
 @dataclass(frozen=True, slots=True)
 class SinkHealth:
     """``status`` is ``ok``, ``failing`` (nothing taken since the last failure) or ``parked``."""
 
-    status: str
+    status: Status
     failing_since: datetime | None
     last_error: str | None
 
@@ -37,5 +37,5 @@ def judge(
         since = min(since, stored) if since and stored else since or stored
         error = error or backlog.last_error
     if parking is not None:
-        return SinkHealth(PARKED, since, error or parking.reason)
-    return SinkHealth(FAILING if since else OK, since, error)
+        return SinkHealth("parked", since, error or parking.reason)
+    return SinkHealth("failing" if since else "ok", since, error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from monitor.model import Phase
 from monitor.web import selection
-from monitor.web.wording import count, sentence, span
+from monitor.web.wording import clock, count, sentence, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +127,8 @@ def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
         return Part("nobody is told: there are no sinks", "warn")
     bad = [f"{sink.name} is parked" for sink in sinks if sink.parked_at]
     bad += [
-        f"{sink.name} failing for {span((now - sink.failing_since).total_seconds())}"
+        f"{sink.name} failing since {clock(sink.failing_since, now)} UTC, for "
+        f"{span((now - sink.failing_since).total_seconds())}"
         + (f" ({_brief(sink.last_error)})" if sink.last_error else "")
         for sink in sinks
         if sink.failing_since and not sink.parked_at

@@ -2,6 +2,7 @@
 
 import base64
 import fnmatch
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -309,6 +310,39 @@ async def test_globs_of_a_replay_are_bounded_and_not_kept(tmp_path):
             assert status == 422
             assert "match.state" in detail
             assert "at most" in detail
+
+
+async def test_a_resume_says_that_the_sink_parks_again(tmp_path):
+    async with open_site(tmp_path, **with_token(tmp_path)) as site:
+        await site.record()
+        await site.store.park(model.Parking("ops", T0, "410 Gone"))
+
+        async def park_again():
+            while await site.store.parkings():  # noqa: ASYNC110 -- the request brings it about
+                await anyio.sleep(0.01)
+            await site.store.park(model.Parking("ops", T0, "410 still"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(park_again)
+            status, told = await site.ask(RESUME, "POST", headers=BEARER)
+        assert status == 200
+        assert told == {"resumed": True, "outcome": "parked", "error": "410 still"}
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["parked_reason"]) == ("parked", "410 still")
+
+
+async def test_a_sink_that_fails_says_since_when_and_why(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record()
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["failing_since"]) == ("ok", None)
+        (due,) = await site.store.due("ops", T0 + timedelta(days=1), 10)
+        pending = model.DeliveryStatus.PENDING
+        later = T0 + timedelta(hours=1)
+        await site.store.settle(model.Settlement(due, pending, T0, later, "status 503"))
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["last_error"]) == ("failing", "status 503")
+        assert sink["failing_since"] == sink["oldest_pending_at"]
 
 
 async def test_a_parked_sink_is_resumed(tmp_path):

@@ -3,12 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 
 from monitor.events import cloud_event
-from monitor.model import Backlog, DeliveryStatus, Parking, Phase
+from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
 from monitor.web import lines, scene, selection, sink_health, strip, verdict, wording
 from monitor.web.selection import Selection
 from tests.page_kit import NOW, Live, entry, followed, sink, source
@@ -99,7 +98,10 @@ def test_a_failing_sink_is_told_with_since_when_and_why():
         last_error="status 503",
     )
     part = said(sinks=[failing], backlogs=[backlog(pending=3, waited=30)]).told
-    assert (part.words, part.level) == ("ops failing for 12m 0s (status 503)", "bad")
+    assert (part.words, part.level) == (
+        "ops failing since 11:48:00 UTC, for 12m 0s (status 503)",
+        "bad",
+    )
 
 
 def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
@@ -123,7 +125,10 @@ def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
     ],
 )
 def test_the_try_that_was_taken_is_no_failed_one(status, attempts, failed):
-    one = SimpleNamespace(status=DeliveryStatus(status), attempts=attempts)
+    one = StoredDelivery(
+        *(1, 1, "ops", "key", "id", "job.updated", DeliveryStatus(status), attempts),
+        *(NOW, None, None, None, False),
+    )
     assert lines.failed_tries(one) == failed
 
 
