@@ -482,3 +482,28 @@ async def test_what_cannot_be_reloaded_is_not_offered(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         assert (await site.ask("/-/reload", "POST", headers=BEARER))[0] == 404
         assert "/-/reload" not in (await site.get("/api/v1/openapi.json"))["paths"]
+
+
+async def test_the_page_of_a_job_says_what_its_deliveries_wait_for(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record(sinks=("ops",))
+        (followed,) = site.live.jobs()
+
+        async def shown():
+            async with site.session.get("/job", params={"key": followed.job.key}) as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        await site.store.park(model.Parking("ops", T0, "410 Gone"))
+        text = await shown()
+        assert "waits: the sink is parked" in text
+        assert "next try" not in text
+        await site.store.resume("ops")
+        assert "is due now" in await shown()
+        (due,) = await site.store.due("ops", T0 + timedelta(days=1), 10)
+        taken = model.Settlement(due, model.DeliveryStatus.DELIVERED, T0)
+        await site.store.settle(taken)
+        text = await shown()
+        assert "delivered" in text
+        assert "failed tr" not in text
+        assert " UTC" in text
