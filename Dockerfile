@@ -34,7 +34,7 @@ ENV PATH=/opt/job-monitor/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     JOB_MONITOR_CONFIG=/etc/job-monitor \
-    JOB_MONITOR_SERVER__LISTEN=0.0.0.0:9847
+    JOB_MONITOR_SERVER__LISTEN=:9847
 USER 65532:65532
 WORKDIR /var/lib/job-monitor
 VOLUME /var/lib/job-monitor

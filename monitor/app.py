@@ -19,7 +19,17 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import __version__, config, examination, logs, metrics, setup, sinks, unforeseen
+from monitor import (
+    __version__,
+    config,
+    descriptors,
+    examination,
+    logs,
+    metrics,
+    setup,
+    sinks,
+    unforeseen,
+)
 from monitor.added import AddedWatches, together
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
@@ -36,15 +46,17 @@ from monitor.sources.aws import AwsSource
 from monitor.stores.sql import open_store
 from monitor.supervisor import Supervisor
 from monitor.telling import Telling
+from monitor.web import sink_health
 from monitor.web.api import Parts
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
+from monitor.web.connections import Connections
 from monitor.web.news import News
 from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
@@ -232,18 +244,30 @@ class Daemon:
     async def _serve(self, stack: AsyncExitStack, store: SqlStore) -> str:
         server = self.settings.server
         web_config = WebConfigFile(Path(server.web_config_file)) if server.web_config_file else None
-        host, _, port = server.listen.rpartition(":")
+        host, port = config.parse_listen(server.listen)
+        connections = self._connections(server.max_connections)
         app = create_app(
             registry=self._registry,
             health=self._polling,
             store=store,
             configured=lambda: self._live.loaded_at is not None,
             version=__version__,
-            api=Parts(self._live, store, self._news, self._reloader.reload, self._added(store)),
+            api=Parts(
+                *(self._live, store, self._news, self._reloader.reload, self._added(store)),
+                connections=connections.most,
+            ),
             guard=Guard(web_config, [Path(name) for name in server.token_files]),
             hosts=[*server.hosts, host] if server.hosts else (),
         )
-        return await stack.enter_async_context(serving(app, host, int(port), web_config))
+        return await stack.enter_async_context(serving(app, host, port, web_config, connections))
+
+    def _connections(self, configured: int | None) -> Connections:
+        """Leave the daemon's own work enough descriptors, however many clients come."""
+        most = descriptors.connections(descriptors.raise_limit(), configured)
+        connections = Connections(most, self._metrics.count_closed_connection)
+        self._metrics.connections.set_function(connections.count)
+        self._metrics.connections_limit.set(most)
+        return connections
 
     def _added(self, store: SqlStore) -> AddedWatches:
         return AddedWatches(
@@ -397,9 +421,16 @@ class Daemon:
     async def _show_outbox(self, store: Store) -> None:
         backlogs = await store.backlog()
         self._metrics.set_backlogs(backlogs)
+        self._show_sinks({backlog.sink: backlog for backlog in backlogs})
         self._metrics.set_parked(parking.sink for parking in await store.parkings())
         # Another process may have replayed something, or resumed a sink.
         self._telling.wake(backlog.sink for backlog in backlogs if backlog.pending)
+
+    def _show_sinks(self, backlogs: Mapping[str, model.Backlog]) -> None:
+        for sink in self._live.sinks():
+            health = sink_health.judge(sink, backlogs.get(sink.name), None)
+            tried = sink.last_delivered_at is not None
+            self._metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
 
     async def _prune(self, store: Store) -> None:
         while True:

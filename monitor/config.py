@@ -77,15 +77,17 @@ def _format_limit(seconds: float | None) -> str:
 def parse_listen(text: str) -> tuple[str, int]:
     """Split ``127.0.0.1:9847`` or ``[::1]:9847`` into host and port.
 
+    ``:9847`` and ``*:9847`` have an empty host: every address, IPv4 and IPv6.
+
     Raises:
         ValueError: the text is not an address and a port.
     """
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else host
-    if not colon or not bare or bracketed != (":" in bare):
+    bare = host[1:-1] if bracketed else "" if host == "*" else host
+    if not colon or bracketed != (":" in bare):
         raise ValueError("is not an address and a port")
-    if not re.fullmatch(r"[0-9A-Za-z.:_%-]+", bare) or not re.fullmatch(r"[0-9]{1,5}", port):
+    if not re.fullmatch(r"[0-9A-Za-z.:_%-]*", bare) or not re.fullmatch(r"[0-9]{1,5}", port):
         raise ValueError("is not an address and a port")
     if int(port) > 65535:  # noqa: PLR2004 - the highest port there is
         raise ValueError("has a port above 65535")
@@ -452,7 +454,10 @@ class Server(Section):
     """The HTTP side: page, API, metrics, health, readiness."""
 
     listen: str = "127.0.0.1:9847"
-    """Address and port; ``[::1]:9847`` for IPv6."""
+    """Address and port; ``[::1]:9847`` for IPv6, ``:9847`` for every address of both families."""
+    max_connections: int | None = Field(default=None, ge=8, le=100_000)
+    """Connections at once; beyond, the one that is idle the longest is closed. By default 1024, or
+    what the limit on open files permits."""
     web_config_file: str | None = None
     """A ``web-config.yml`` as of the Prometheus exporter toolkit, with TLS and basic auth."""
     token_files: list[str] = []

@@ -82,6 +82,8 @@ class Dispatcher:
         """When something was last taken, since the start."""
         self.failure: tuple[datetime, str] | None = None
         """When something was last not taken, since the start, and why."""
+        self.failing_since: datetime | None = None
+        """When something was not taken for the first time since something was."""
 
     @property
     def parked(self) -> bool:
@@ -326,8 +328,9 @@ class Dispatcher:
         self._metrics.deliveries.labels(self.name, outcome).inc()
         if error is not None:
             self.failure = settlement.at, error.message
+            self.failing_since = self.failing_since or settlement.at
         if settlement.status is DeliveryStatus.DELIVERED:
-            self.delivered_at = settlement.at
+            self.delivered_at, self.failing_since = settlement.at, None
             waited = self._store.own_time() - settlement.delivery.created_at
             latency = waited.total_seconds()
             told = exemplar(settlement.delivery.event["id"])

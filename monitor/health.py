@@ -25,7 +25,8 @@ ANSWER_WITHIN = 5.0
 _MOST = 200
 _LARGEST_TOKEN = 65536
 _OK, _DENIED = 200, 401
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where from
+# What listens on every address of IPv6 does so on those of IPv4, or has no IPv6 at all.
+_EVERYWHERE = dict.fromkeys(("", "0.0.0.0", "::"), "127.0.0.1")  # noqa: S104 -- where from
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,4 +116,5 @@ def _sink(name: str, kind: str, dispatcher: Dispatcher | None) -> asked.Sink:
         last_delivered_at=dispatcher.delivered_at if dispatcher else None,
         last_error_at=failed_at,
         last_error=error,
+        failing_since=dispatcher.failing_since if dispatcher else None,
     )

@@ -35,6 +35,7 @@ OTHER = "other"
 POLL_MODES = ("describe", "sweep")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
+CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 COMMON_FIELDS = ("reason", "created_at", "updated_at")
 """What jobs of every type may tell, beside the fields that the type names."""
@@ -192,6 +193,12 @@ class Metrics:
         self.sink_parked = gauge(
             "sink_parked", "Whether the sink gets nothing until somebody resumes it.", ("sink",)
         )
+        self.sink_up = gauge("sink_up", "Whether the sink took what it was sent last.", ("sink",))
+        self.sink_failing_since = gauge(
+            "sink_failing_since_timestamp_seconds",
+            "When the first attempt failed since the sink last took something.",
+            ("sink",),
+        )
         self.deliveries = counter(
             "deliveries_total", "Attempts to deliver a transition.", ("sink", "outcome")
         )
@@ -218,6 +225,17 @@ class Metrics:
             "clock_last_jump_seconds",
             "How far the wall clock went with the last jump; negative if it was set back.",
         )
+        self.connections = gauge("http_connections", "Open connections to the server.")
+        self.connections_limit = gauge(
+            "http_connections_limit", "Connections to the server that may be open at once."
+        )
+        self.connections_closed = counter(
+            "http_connections_closed_total",
+            "Connections that the server closed, by what it did not wait for any longer.",
+            ("reason",),
+        )
+        for reason in CONNECTION_ENDS:
+            self.connections_closed.labels(reason)
         self.config_last_reload_successful = gauge(
             "config_last_reload_successful", "Whether the last configuration read was taken."
         )
@@ -286,6 +304,8 @@ class Metrics:
         self._backlogs.add(sink)
         self._set_backlog(sink, None)
         self.sink_parked.labels(sink)
+        self.sink_up.labels(sink).set(math.nan)
+        self.sink_failing_since.labels(sink).set(math.nan)
         self.delivery_duration.labels(sink)
         self.delivery_latency.labels(sink)
         for outcome in DELIVERY_OUTCOMES:
@@ -340,7 +360,10 @@ class Metrics:
     def forget_sink(self, sink: str) -> None:
         """Let the series of a sink end that is no more; what it left undelivered is still shown."""
         self._sinks.discard(sink)
-        for metric in (self.sink_parked, self.delivery_duration, self.delivery_latency):
+        for metric in (
+            *(self.sink_parked, self.sink_up, self.sink_failing_since),
+            *(self.delivery_duration, self.delivery_latency),
+        ):
             metric.remove(sink)
         self.deliveries.remove_by_labels({"sink": sink})
 
@@ -360,6 +383,19 @@ class Metrics:
         parked = set(sinks)
         for sink in self._sinks:
             self.sink_parked.labels(sink).set(sink in parked)
+
+    def set_sink_health(self, sink: str, failing_since: datetime | None, *, tried: bool) -> None:
+        """Show whether an expected sink takes what it is sent, once that was ``tried``."""
+        if sink not in self._sinks:
+            return
+        since = failing_since.timestamp() if failing_since else math.nan
+        self.sink_failing_since.labels(sink).set(since)
+        known = tried or failing_since is not None
+        self.sink_up.labels(sink).set(failing_since is None if known else math.nan)
+
+    def count_closed_connection(self, reason: str) -> None:
+        """Count a connection that the server closed."""
+        self.connections_closed.labels(reason).inc()
 
     def count_poll(self, job: Job, mode: str, outcome: str) -> None:
         """Count a look at a job."""

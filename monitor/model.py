@@ -353,12 +353,16 @@ class Backlog:
 
     ``oldest_at`` is as long ago as a daemon has tried, and never in the future: a wall clock that
     was set moves it along.
+    ``failing_since`` is when the oldest delivery was recorded that was tried in vain and still
+    waits, ``last_error`` what such a delivery met.
     """
 
     sink: str
     pending: int
     oldest_at: datetime | None
     dead: int
+    failing_since: datetime | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

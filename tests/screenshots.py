@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 
+from tests import png, screenshots_trouble
 from tests.acceptance.program import ROOT, running
 from tests.browser.chromium import chromium
 
@@ -36,7 +37,7 @@ async def take(browser, url, name):
     for selector in ("#connection[data-state=on]", *WORTH_SEEING):
         await page.wait_for_selector(selector, timeout=PATIENCE)
     file = IMAGES / f"{name}.png"
-    await page.screenshot(path=file, animations="disabled")
+    file.write_bytes(png.shrink(await page.screenshot(animations="disabled")))
     await page.close()
     return file
 
@@ -49,6 +50,7 @@ async def main():
             await demo.said("Ctrl-C")
             (url,) = re.findall(r"see them at (\S+)", demo.out)
             files = [await take(browser, url, name) for name in PICTURES]
+            files += await screenshots_trouble.take_all(browser, IMAGES)
     for file in files:
         size = file.stat().st_size
         sys.stdout.write(f"{file.relative_to(ROOT)}: {size:,} bytes\n")

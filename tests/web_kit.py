@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -165,6 +166,17 @@ class Log:
 
     def error(self, event: str, *, path: str, exc_info: Exception) -> None:
         self.errors.append((event, path))
+
+
+async def raw(url: str, request: bytes) -> bytes:
+    """Send bytes and return the whole answer."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    await writer.drain()
+    reply = await reader.read()
+    writer.close()
+    return reply
 
 
 @asynccontextmanager

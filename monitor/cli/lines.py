@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,7 +19,7 @@ def transition_line(transition: Transition) -> str:
     """Return one line: when, which job, what changed, and how narrowly it was seen."""
     subject = transition.subject
     name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
-    when = transition.before.astimezone().strftime("%H:%M:%S")
+    when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")
     told = typer.style(_told(transition), fg=_colour(transition))
     return f"{when}  {name:<40} {told}{_window(transition)}"
 

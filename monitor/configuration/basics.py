@@ -114,7 +114,7 @@ def _listen(address: str) -> Iterator[Finding]:
     try:
         parse_listen(address)
     except ValueError as error:
-        remedy = "write 127.0.0.1:9847, or [::1]:9847 for IPv6"
+        remedy = "write 127.0.0.1:9847, [::1]:9847 for IPv6, or :9847 for every address"
         yield Finding(("server", "listen"), str(error), remedy)
 
 

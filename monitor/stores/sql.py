@@ -248,14 +248,22 @@ class SqlStore:
         waiting = {row.sink: row for row in await self._read(reads.pending())}
         dead = {row.sink: row.many for row in await self._read(reads.dead())}
         return [
-            model.Backlog(
-                sink=sink,
-                pending=waiting[sink].many if sink in waiting else 0,
-                oldest_at=self._own.as_wall(waiting[sink].oldest) if sink in waiting else None,
-                dead=dead.get(sink, 0),
-            )
+            self._backlog(sink, waiting.get(sink), dead.get(sink, 0))
             for sink in sorted(waiting.keys() | dead.keys())
         ]
+
+    def _backlog(self, sink: str, waiting: sa.Row[Any] | None, dead: int) -> model.Backlog:
+        if waiting is None:
+            return model.Backlog(sink, pending=0, oldest_at=None, dead=dead)
+        since = waiting.failing_since
+        return model.Backlog(
+            sink=sink,
+            pending=waiting.many,
+            oldest_at=self._own.as_wall(waiting.oldest),
+            dead=dead,
+            failing_since=since and self._own.as_wall(since),
+            last_error=waiting.last_error,
+        )
 
     async def prune(self, before: datetime) -> int:
         """Forget transitions settled for every sink before then, in own time; return how many."""

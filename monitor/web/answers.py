@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from aiohttp import ETag, hdrs, web
@@ -160,7 +160,7 @@ class Delivery(Answer):
     kind: Kind
     status: DeliveryStatus
     attempts: int
-    """How many tries failed."""
+    """How many tries have ended, the one that was taken included."""
     created_at: Moment
     due_at: Moment | None
     """When it is tried next; null if it is settled, or waits behind an earlier one."""
@@ -187,8 +187,13 @@ class Sink(Answer):
     parked: bool
     parked_at: Moment | None
     parked_reason: str | None
+    health: Literal["ok", "failing", "parked"]
+    """``failing``: the last attempt failed, and nothing was delivered since."""
+    failing_since: Moment | None
+    """When the first attempt failed of which none was delivered since. Of failures before the
+    daemon started, when the oldest change was recorded that was tried and still waits."""
     last_error: str | None
-    """Of the last attempt that failed, since the daemon started."""
+    """Of the last attempt that failed, also before the daemon started."""
     last_error_at: Moment | None
     last_delivered_at: Moment | None
     """Since the daemon started."""
@@ -298,6 +303,12 @@ class Resumed(Answer):
     """Whether a sink was parked before."""
 
     resumed: bool
+    outcome: Literal["delivered", "failing", "parked", "idle", "unknown"] | None
+    """What came of the first attempt: ``idle`` where nothing waits to be sent, ``parked`` where the
+    sink was parked again, ``unknown`` where it has not ended within some seconds; null where it
+    was not parked before."""
+    error: str | None
+    """Why it failed, or was parked again."""
 
 
 class Replayed(Answer):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from monitor import descriptors
 from monitor.clock import SystemClock
 from monitor.web import openapi
 from monitor.web.answers import as_json
@@ -41,6 +42,8 @@ class Parts:
     """Takes the configuration anew, or raises ConfigurationError or StoppingError."""
     watches: asked.Watches | None = None
     clock: Clock = field(default_factory=SystemClock)
+    connections: int = descriptors.MOST_CONNECTIONS
+    """How many there may be at once, of which streams and waiters may take a share."""
 
 
 class Api:
@@ -54,9 +57,9 @@ class Api:
         counting = anyio.CapacityLimiter(1)
         own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
         self._endpoints = (
-            *Jobs(parts.live, parts.ledger, parts.news, counting).endpoints(),
+            *Jobs(parts.live, parts.ledger, parts.news, counting, parts.connections).endpoints(),
             *History(parts.ledger).endpoints(),
-            *Events(parts.ledger, parts.news).endpoints(),
+            *Events(parts.ledger, parts.news, parts.connections).endpoints(),
             *Standing(parts.live, parts.ledger, counting).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
             *(Watches(parts.watches).endpoints() if parts.watches else ()),

@@ -130,6 +130,8 @@ class Sink:
     last_delivered_at: datetime | None
     last_error_at: datetime | None
     last_error: str | None
+    failing_since: datetime | None = None
+    """When something was first not taken, since something was taken."""
 
 
 @dataclass(frozen=True, slots=True)

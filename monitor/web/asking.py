@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
 
+import anyio
 import orjson
+from aiohttp import hdrs, web
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,18 +21,20 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from monitor import logs
 from monitor.config import parse_duration
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from aiohttp import web
     from multidict import MultiMapping
 
 Item = TypeVar("Item")
 Asked = TypeVar("Asked", bound="Form")
 
+BODY_WITHIN = 15.0
+"""Seconds that a client may take to send a body."""
 LARGEST = 2**63 - 1
 """The highest position that a ledger can have."""
 _DIGITS = len(str(LARGEST))
@@ -101,12 +105,26 @@ async def body(form: type[Asked], request: web.Request) -> Asked:
 async def json(request: web.Request) -> dict[str, Any]:
     """Read a body that is a JSON object; raise RefusedError (400 or 422) if it is none."""
     try:
-        value = orjson.loads(await request.read())
+        value = orjson.loads(await _whole_body(request))
     except orjson.JSONDecodeError:
         raise RefusedError(400, "the body is not JSON") from None
     if not isinstance(value, dict):
         raise RefusedError(422, "the body must be a JSON object")
     return value
+
+
+async def _whole_body(request: web.Request) -> bytes:
+    """Read the body; raise RefusedError (400 or 408) if it does not come, or not in time."""
+    try:
+        with anyio.fail_after(BODY_WITHIN) as limit:
+            return await request.read()
+    except (OSError, web.RequestPayloadError) as error:
+        # A time-out of the connection is an error of the same class.
+        if limit.cancelled_caught:
+            message = f"the body did not arrive within {BODY_WITHIN:.0f} s"
+            raise RefusedError(408, message, headers={hdrs.CONNECTION: "close"}) from None
+        logs.get().debug(logs.REQUEST_ABORTED, path=request.path, error=type(error).__name__)
+        raise RefusedError(400, "the body did not arrive whole") from None
 
 
 def _plain(form: type[Form], given: MultiMapping[str]) -> dict[str, Any]:

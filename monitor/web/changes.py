@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from monitor import replay as replaying
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from monitor.web import asked
     from monitor.web.asked import Ledger, Live
 
 MOST_SHOWN = 1000
+RESUME_WITHIN = 5.0
+"""Seconds within which a resume is answered, be the first attempt over or not."""
+LOOK_AGAIN = 0.1
+"""Seconds between two checks of what came of it."""
 
 
 def _key(text: str) -> str:
@@ -114,12 +120,41 @@ class Changes:
         return as_json(told)
 
     async def resume(self, request: web.Request) -> web.Response:
-        """Let a parked sink be sent to again, what waits first."""
+        """Let a parked sink be sent to again, what waits first; answer what came of it."""
         name = request.match_info["name"]
         self._require(name, 404)
+        before = self._seen(name)
         resumed = await self._ledger.resume(name)
         self._live.wake(name)
-        return as_json(answers.Resumed(resumed=resumed))
+        outcome, error = await self._first_attempt(name, before) if resumed else (None, None)
+        return as_json(answers.Resumed(resumed=resumed, outcome=outcome, error=error))
+
+    def _seen(self, name: str) -> asked.Sink | None:
+        return next((one for one in self._live.sinks() if one.name == name), None)
+
+    async def _first_attempt(self, name: str, before: asked.Sink | None) -> tuple[Any, str | None]:
+        """Wait for some seconds for what becomes of the first attempt after a resume."""
+        with anyio.move_on_after(RESUME_WITHIN):
+            while True:
+                for parking in await self._ledger.parkings():
+                    if parking.sink == name:
+                        return "parked", parking.reason
+                now = self._seen(name)
+                if before and now and now.last_delivered_at != before.last_delivered_at:
+                    return "delivered", None
+                # A failure that parks is written down a moment after it is seen.
+                if before and now and now.last_error_at != before.last_error_at:
+                    await anyio.sleep(LOOK_AGAIN)
+                    again = [each for each in await self._ledger.parkings() if each.sink == name]
+                    if again:
+                        return "parked", again[0].reason
+                    return "failing", now.last_error
+                if not any(
+                    each.sink == name and each.pending for each in await self._ledger.backlog()
+                ):
+                    return "idle", None
+                await anyio.sleep(LOOK_AGAIN)
+        return "unknown", None
 
     async def reload(self, _request: web.Request) -> web.Response:
         """Read the configuration again, and let it take effect; all of it or nothing."""

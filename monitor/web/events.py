@@ -29,7 +29,8 @@ PAGE = 50
 WRITE_WITHIN = 60.0
 """Seconds that a client may take for that; then it is left."""
 MOST_STREAMS = 100
-"""Streams at once; the next is asked to come again."""
+"""Streams at once; the next is asked to come again. Nor may they be more than a quarter of all
+connections, so that there are some for others."""
 LONGEST = 3600.0
 """Seconds after which a stream ends, to be resumed by who may still read."""
 RETRY = 2000
@@ -47,8 +48,9 @@ class EventsQuery(Filter):
 class Events:
     """The handler of the stream."""
 
-    def __init__(self, ledger: Ledger, news: News) -> None:
-        """Read the store whenever there is news."""
+    def __init__(self, ledger: Ledger, news: News, connections: int) -> None:
+        """Read the store whenever there is news; ``connections`` is how many there may be."""
+        self._share = max(1, connections // 4)
         self._ledger = ledger
         self._news = news
         self._streams = 0
@@ -70,7 +72,7 @@ class Events:
         """Stream transitions: `id` is the position, `event` the kind, `data` the CloudEvent."""
         asked = asking.query(EventsQuery, request)
         after = await self._start(request, asked)
-        if self._streams >= MOST_STREAMS or self._news.closed:
+        if self._streams >= min(MOST_STREAMS, self._share) or self._news.closed:
             raise RefusedError(503, "too many streams are open", headers={"Retry-After": "10"})
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"

@@ -6,6 +6,7 @@ for that site, and lets its scripts read it; but it says by which name it asks.
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII,
+)
+"""A name or an address, and a port: nobody's user name, as in ``user@host``."""
+_LAST_PORT = 65535
 _REFUSED = RefusedError(421, "the monitor is not called so: server.hosts names what it is called")
 
 
@@ -33,7 +40,7 @@ class Hosts:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer nothing at all to who calls the monitor by another name."""
-        if not self._names or all(map(self._are_mine, request.headers.getall(hdrs.HOST, ()))):
+        if not self._names or all(map(self._are_mine, _called(request))):
             return await handler(request)
         if problems.concerns(request):
             return problems.answer(_REFUSED)
@@ -41,11 +48,27 @@ class Hosts:
 
     def _are_mine(self, host: str) -> bool:
         """Whether ``Host`` is fine: an address is no name, and leads nowhere else."""
-        try:
-            name = _plain(urlsplit(f"//{host}").hostname or "")
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None or int(found["port"] or 0) > _LAST_PORT:
             return False
+        name = _plain(found["address"] or found["name"])
         return name == "localhost" or name in self._names or _is_address(name)
+
+
+def _called(request: web.Request) -> list[str]:
+    """Return every name that a request calls the monitor by.
+
+    A target such as ``http://name/path`` names it too. Of several ``Host`` headers, which no
+    client sends, another program on the way may have gone by another one than we would.
+    """
+    hosts = request.headers.getall(hdrs.HOST, [])
+    target = request.raw_path
+    if target.startswith("/") or target == "*":
+        return hosts if len(hosts) <= 1 else [""]
+    try:
+        return [urlsplit(target).netloc, *hosts]
+    except ValueError:
+        return [""]
 
 
 def _plain(name: str) -> str:

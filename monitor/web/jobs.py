@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 600.0
 """Seconds: proxies cut longer requests off; who wants to wait longer asks again."""
 MOST_WAITERS = 5000
-"""Requests that may wait at once; the next is asked to come again."""
+"""Requests that may wait at once; the next is asked to come again. Nor may they be more than half
+of all connections, so that there are some for others."""
+NOTICE_GONE = 5.0
+"""Seconds after which a request waits no longer whose client has gone."""
 
 
 def _known_wait(seconds: float) -> float:
@@ -50,9 +53,18 @@ class Jobs:
     """The handlers, each a method."""
 
     def __init__(
-        self, live: Live, ledger: Ledger, news: News, counting: anyio.CapacityLimiter
+        self,
+        live: Live,
+        ledger: Ledger,
+        news: News,
+        counting: anyio.CapacityLimiter,
+        connections: int,
     ) -> None:
-        """Answer from these; ``counting`` limits how many go through all jobs at once."""
+        """Answer from these; ``counting`` limits how many go through all jobs at once.
+
+        ``connections`` is how many there may be, of which half may wait.
+        """
+        self._share = max(1, connections // 2)
         self._counting = counting
         self._live = live
         self._ledger = ledger
@@ -107,24 +119,31 @@ class Jobs:
         """
         asked = asking.query(WaitQuery, request)
         key = request.match_info["key"]
-        if self._waiting >= MOST_WAITERS:
+        if self._waiting >= min(MOST_WAITERS, self._share):
             raise RefusedError(503, "too many wait already", headers={"Retry-After": "10"})
         self._waiting += 1
         try:
-            done, found = await self._wait(key, asked)
+            done, found = await self._wait(key, asked, request)
         finally:
             self._waiting -= 1
         return as_json(answers.JobWait(done=done, job=answers.Job(**found)))
 
-    async def _wait(self, key: str, asked: WaitQuery) -> tuple[bool, dict[str, Any]]:
+    async def _wait(
+        self, key: str, asked: WaitQuery, request: web.Request
+    ) -> tuple[bool, dict[str, Any]]:
         found = await self._facts(key)
         after = found["sequence"] if asked.after is None else asked.after
         with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
-            while not _is_done(found, asked.wait_for, after) and not self._news.closed:
+            while not (
+                _is_done(found, asked.wait_for, after)
+                or self._news.closed
+                or request.transport is None
+            ):
                 changed = self._news.of(key)
                 found = await self._facts(key)
                 if not _is_done(found, asked.wait_for, after):
-                    await changed.wait()
+                    with anyio.move_on_after(NOTICE_GONE):
+                        await changed.wait()
                     found = await self._facts(key)
         return _is_done(found, asked.wait_for, after), found
 

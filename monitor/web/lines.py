@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from monitor.model import Kind, Phase
+from monitor.model import DeliveryStatus, Kind, Phase
 from monitor.web import selection, strip
 
 if TYPE_CHECKING:
@@ -137,6 +137,12 @@ def value_text(value: Any) -> str:
     if value is None:
         return "\N{EN DASH}"
     return value if isinstance(value, str) else orjson.dumps(value, default=dict).decode()
+
+
+def failed_tries(delivery: StoredDelivery) -> int:
+    """Return how many attempts failed: of those of what was delivered, all but the last."""
+    taken = delivery.status is DeliveryStatus.DELIVERED
+    return max(0, delivery.attempts - int(taken))
 
 
 def shortened(text: str) -> str:

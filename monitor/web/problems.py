@@ -65,6 +65,8 @@ def answer(refused: RefusedError) -> web.Response:
         body=orjson.dumps(body), status=refused.status, content_type=CONTENT_TYPE
     )
     response.headers.update(refused.headers)
+    if refused.headers.get(hdrs.CONNECTION) == "close":
+        response.force_close()
     return response
 
 
@@ -92,6 +94,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception as error:
         if begun := request.get(_BEGUN):
             return _broken_off(request, begun, error)
+        if isinstance(error, ConnectionError) and request.transport is None:
+            # The client went away in the midst: its own affair, and nobody reads the answer.
+            logs.get().debug(logs.REQUEST_ABORTED, path=request.path)
+            return answer(RefusedError(400, "the connection was lost"))
         if not concerns(request):
             raise
         return answer(_refusal(request, error))
@@ -106,7 +112,10 @@ def _broken_off(
     request: web.Request, begun: web.StreamResponse, error: Exception
 ) -> web.StreamResponse:
     """End the connection without the end of the answer, so that nobody takes it for whole."""
-    logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
+    if isinstance(error, ConnectionError):
+        logs.get().debug(logs.REQUEST_ABORTED, path=request.path)
+    else:
+        logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
     if request.transport is not None:
         request.transport.abort()
     return begun

@@ -47,6 +47,7 @@ class Templates:
             "rate": wording.rate,
             "shortened": lines.shortened,
             "breakable": breakable,
+            "failed_tries": lines.failed_tries,
             "job_address": job_address,
         }
         self._environment.globals |= {
@@ -82,7 +83,13 @@ class Templates:
         told = [(name, lines.value_text(value)) for name, value in sorted(fields.items())]
         here = selection.Selection()
         return self._render(
-            "job.html", scene=scene, here=here, line=line, fields=told, transitions=transitions
+            "job.html",
+            scene=scene,
+            here=here,
+            line=line,
+            fields=told,
+            transitions=transitions,
+            parked={sink.name for sink in scene.sinks if sink.parked_at},
         )
 
     def unknown(self, scene: Scene, key: str) -> str:

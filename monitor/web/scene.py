@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor.errors import LookReason
+from monitor.web import sink_health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ class SinkLine:
     last_delivered_at: datetime | None
     last_error: str | None
     last_error_at: datetime | None
+    failing_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def _condition(source: asked.Source) -> str:
 def _sink(
     sink: asked.Sink, backlog: model.Backlog | None, parking: model.Parking | None
 ) -> SinkLine:
+    health = sink_health.judge(sink, backlog, parking)
     return SinkLine(
         name=sink.name,
         type=sink.type,
@@ -155,6 +158,7 @@ def _sink(
         parked_at=parking.at if parking else None,
         parked_why=parking.reason if parking else "",
         last_delivered_at=sink.last_delivered_at,
-        last_error=sink.last_error,
+        last_error=health.last_error,
         last_error_at=sink.last_error_at,
+        failing_since=health.failing_since,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from monitor.web import answers, job_facts
+from monitor.web import answers, job_facts, sink_health
 from monitor.web.answers import as_json
 from monitor.web.endpoints import Endpoint
 
@@ -108,6 +108,7 @@ def _sink(
     one: Sink, backlogs: Mapping[str, model.Backlog], parkings: Mapping[str, model.Parking]
 ) -> answers.Sink:
     backlog, parking = backlogs.get(one.name), parkings.get(one.name)
+    health = sink_health.judge(one, backlog, parking)
     return answers.Sink(
         name=one.name,
         type=one.type,
@@ -117,7 +118,9 @@ def _sink(
         parked=parking is not None,
         parked_at=parking.at if parking else None,
         parked_reason=parking.reason if parking else None,
-        last_error=one.last_error,
+        health=health.status,
+        failing_since=health.failing_since,
+        last_error=health.last_error,
         last_error_at=one.last_error_at,
         last_delivered_at=one.last_delivered_at,
     )

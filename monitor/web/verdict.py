@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from monitor.model import Phase
 from monitor.web import selection
-from monitor.web.wording import count, sentence, span
+from monitor.web.wording import clock, count, sentence, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,9 @@ RECENT = timedelta(days=1)
 """For how long a failure is news."""
 ON_THE_WAY = 60.0
 """Seconds for which a delivery may wait without anybody being late."""
+
+SHORT = 60
+"""Characters of an error that the line repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,13 @@ def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
     if not sinks:
         return Part("nobody is told: there are no sinks", "warn")
     bad = [f"{sink.name} is parked" for sink in sinks if sink.parked_at]
+    bad += [
+        f"{sink.name} failing since {clock(sink.failing_since, now)} UTC, for "
+        f"{span((now - sink.failing_since).total_seconds())}"
+        + (f" ({_brief(sink.last_error)})" if sink.last_error else "")
+        for sink in sinks
+        if sink.failing_since and not sink.parked_at
+    ]
     dead = sum(sink.dead for sink in sinks)
     if dead:
         bad.append(f"{count(dead, 'delivery is', 'deliveries are')} dead")
@@ -139,6 +149,10 @@ def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
     if pending:
         return Part(f"{count(pending, 'delivery is', 'deliveries are')} on the way", "good")
     return Part("everyone has been told", "good")
+
+
+def _brief(error: str) -> str:
+    return error if len(error) <= SHORT else f"{error[:SHORT].rstrip()} …"
 
 
 def _waited(sink: SinkLine, now: datetime) -> float:

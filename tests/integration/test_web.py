@@ -1,9 +1,11 @@
 """The HTTP side on real sockets."""
 
 import asyncio
+import errno
 import gzip
 import io
 import logging
+import os
 import socket
 import threading
 from contextlib import asynccontextmanager
@@ -24,9 +26,10 @@ from monitor.errors import ConfigurationError, StoreError
 from monitor.metrics import Metrics
 from monitor.model import SourceKey
 from monitor.web import app as web_app
+from monitor.web import listening
 from monitor.web import server as web_server
 from monitor.web.server import serving
-from tests.web_kit import Log
+from tests.web_kit import Log, raw
 
 PATHS = ["/", "/metrics", "/-/healthy", "/healthz", "/-/ready", "/readyz"]
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -82,17 +85,6 @@ async def client(daemon, host="127.0.0.1"):
 async def answer(session, path, **headers):
     async with session.get(path, headers=headers) as response:
         return response.status, await response.text()
-
-
-async def raw(url, request):
-    """Send bytes and return the whole answer."""
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    await writer.drain()
-    reply = await reader.read()
-    writer.close()
-    return reply
 
 
 async def test_the_metrics_are_served_as_text_with_every_series(daemon):
@@ -359,11 +351,34 @@ async def test_the_url_says_what_is_really_bound(daemon, host, start):
             assert (await answer(session, f"{url}/healthz"))[0] == 200
 
 
-async def test_an_empty_host_serves_every_address(daemon):
-    async with serving(daemon.app(), "", 0) as url, aiohttp.ClientSession() as session:
+@pytest.mark.parametrize("host", ["", "::", "[::]"])
+async def test_every_address_of_both_families_is_served_at_once(daemon, host):
+    async with serving(daemon.app(), host, 0) as url, aiohttp.ClientSession() as session:
         port = url.rsplit(":", 1)[1]
-        host = "[::1]" if "[" in url else "127.0.0.1"
-        assert (await answer(session, f"http://{host}:{port}/healthz"))[0] == 200
+        for own in ("[::1]", "127.0.0.1"):
+            assert (await answer(session, f"http://{own}:{port}/healthz"))[0] == 200
+
+
+async def test_where_the_kernel_has_no_ipv6_every_address_of_ipv4_is_served(monkeypatch):
+    real = socket.socket
+
+    def without_ipv6(family=-1, *more, **named):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, *more, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", without_ipv6)
+        bound = await listening.bind("", 0)
+    assert [each.getsockname()[0] for each in bound] == ["0.0.0.0"]
+    bound[0].close()
+
+
+async def test_one_address_of_ipv4_takes_no_ipv6(daemon):
+    async with serving(daemon.app(), "0.0.0.0", 0) as url:
+        port = int(url.rsplit(":", 1)[1])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", port), timeout=1)
 
 
 async def test_a_port_in_use_is_the_users_mistake_and_says_what_to_do(daemon):

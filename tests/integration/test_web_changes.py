@@ -2,6 +2,7 @@
 
 import base64
 import fnmatch
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -71,7 +72,10 @@ async def test_only_the_right_token_writes(tmp_path):
                 assert answer.headers["WWW-Authenticate"] == 'Bearer realm="job-monitor"'
         for other in (basic("a", TOKEN), {"Authorization": f"Basic {TOKEN}"}):
             assert (await site.ask(RESUME, "POST", headers=other))[0] == 401
-        assert await site.ask(RESUME, "POST", headers=BEARER) == (200, {"resumed": False})
+        assert await site.ask(RESUME, "POST", headers=BEARER) == (
+            200,
+            {"resumed": False, "outcome": None, "error": None},
+        )
 
 
 async def test_a_changed_token_file_counts_at_once(tmp_path):
@@ -308,10 +312,46 @@ async def test_globs_of_a_replay_are_bounded_and_not_kept(tmp_path):
             assert "at most" in detail
 
 
+async def test_a_resume_says_that_the_sink_parks_again(tmp_path):
+    async with open_site(tmp_path, **with_token(tmp_path)) as site:
+        await site.record()
+        await site.store.park(model.Parking("ops", T0, "410 Gone"))
+
+        async def park_again():
+            while await site.store.parkings():  # noqa: ASYNC110 -- the request brings it about
+                await anyio.sleep(0.01)
+            await site.store.park(model.Parking("ops", T0, "410 still"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(park_again)
+            status, told = await site.ask(RESUME, "POST", headers=BEARER)
+        assert status == 200
+        assert told == {"resumed": True, "outcome": "parked", "error": "410 still"}
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["parked_reason"]) == ("parked", "410 still")
+
+
+async def test_a_sink_that_fails_says_since_when_and_why(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record()
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["failing_since"]) == ("ok", None)
+        (due,) = await site.store.due("ops", T0 + timedelta(days=1), 10)
+        pending = model.DeliveryStatus.PENDING
+        later = T0 + timedelta(hours=1)
+        await site.store.settle(model.Settlement(due, pending, T0, later, "status 503"))
+        (sink,) = (await site.get("/api/v1/sinks"))["items"]
+        assert (sink["health"], sink["last_error"]) == ("failing", "status 503")
+        assert sink["failing_since"] == sink["oldest_pending_at"]
+
+
 async def test_a_parked_sink_is_resumed(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         await site.store.park(model.Parking("ops", T0, "410 Gone"))
-        assert await site.ask(RESUME, "POST", headers=BEARER) == (200, {"resumed": True})
+        assert await site.ask(RESUME, "POST", headers=BEARER) == (
+            200,
+            {"resumed": True, "outcome": "idle", "error": None},
+        )
         assert (await site.get("/api/v1/sinks"))["items"][0]["parked"] is False
         assert site.live.woken == ["ops"]
         assert (await site.ask("/api/v1/sinks/x/resume", "POST", headers=BEARER))[0] == 404
@@ -442,3 +482,28 @@ async def test_what_cannot_be_reloaded_is_not_offered(tmp_path):
     async with open_site(tmp_path, **with_token(tmp_path)) as site:
         assert (await site.ask("/-/reload", "POST", headers=BEARER))[0] == 404
         assert "/-/reload" not in (await site.get("/api/v1/openapi.json"))["paths"]
+
+
+async def test_the_page_of_a_job_says_what_its_deliveries_wait_for(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.record(sinks=("ops",))
+        (followed,) = site.live.jobs()
+
+        async def shown():
+            async with site.session.get("/job", params={"key": followed.job.key}) as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        await site.store.park(model.Parking("ops", T0, "410 Gone"))
+        text = await shown()
+        assert "waits: the sink is parked" in text
+        assert "next try" not in text
+        await site.store.resume("ops")
+        assert "is due now" in await shown()
+        (due,) = await site.store.due("ops", T0 + timedelta(days=1), 10)
+        taken = model.Settlement(due, model.DeliveryStatus.DELIVERED, T0)
+        await site.store.settle(taken)
+        text = await shown()
+        assert "delivered" in text
+        assert "failed tr" not in text
+        assert " UTC" in text

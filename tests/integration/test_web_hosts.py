@@ -7,7 +7,7 @@ import pytest
 from monitor import app as daemon_app
 from monitor.config import Settings
 from monitor.web.server import serving
-from tests.web_kit import open_site
+from tests.web_kit import open_site, raw
 
 NAMES = ["Monitor.example.com.", "monitor"]
 PATHS = ["/", "/metrics", "/-/healthy", "/api/v1/jobs", "/nothing"]
@@ -15,7 +15,13 @@ PATHS = ["/", "/metrics", "/-/healthy", "/api/v1/jobs", "/nothing"]
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.test", "evil.test:9847", "monitor.evil.test", "127.0.0.1.evil.test", "", "[", "a@"],
+    [
+        *("evil.test", "evil.test:9847", "EVIL.test.", "monitor.evil.test", "127.0.0.1.evil.test"),
+        *("", "[", "a@", "evil@127.0.0.1", "evil.test@localhost:9847", "localhost@evil.test"),
+        *("localhost:evil", "localhost:99999", "localhost:1:2", "localhost/evil", "localhost.."),
+        *("localhost evil.test", "localhost,evil.test", "127.1", "[::1].evil.test", "[::1%evil]"),
+        *("localhost#", "localhost?", "localhost\\evil.test", "%6cocalhost"),
+    ],
 )
 async def test_a_name_that_is_not_listed_is_answered_nothing(tmp_path, host):
     async with open_site(tmp_path, hosts=NAMES) as site:
@@ -33,6 +39,8 @@ async def test_a_name_that_is_not_listed_is_answered_nothing(tmp_path, host):
         "monitor.example.com",
         "MONITOR.EXAMPLE.COM:9847",
         "monitor.",
+        "monitor:",
+        "LocalHost.:80",
         "localhost:9847",
         "127.0.0.1:9847",
         "10.2.3.4",
@@ -44,6 +52,33 @@ async def test_listed_names_addresses_and_localhost_are_answered(tmp_path, host)
         assert (await site.ask("/api/v1/jobs", headers={"Host": host}))[0] == 200
 
 
+EVIL = [
+    b"GET http://evil.test/healthz HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET http://evil.test@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil.test\r\n",
+    b"GET http://localhost@evil.test:1/healthz HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET HTTP://EVIL.test/healthz HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: evil.test\r\nHost: localhost\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+    b"CONNECT evil.test:443 HTTP/1.1\r\nHost: localhost\r\n",
+]
+
+
+@pytest.mark.parametrize("head", EVIL)
+async def test_no_other_way_of_naming_a_host_passes(tmp_path, head):
+    async with open_site(tmp_path, hosts=NAMES) as site:
+        reply = await raw(site.url, head + b"Connection: close\r\n\r\n")
+    assert reply[9:12] in {b"421", b"400"}, reply
+    assert b"healthy" not in reply
+
+
+async def test_a_whole_url_as_target_is_answered_where_its_name_is_listed(tmp_path):
+    head = b"GET http://monitor:80/healthz HTTP/1.1\r\nHost: monitor\r\nConnection: close\r\n\r\n"
+    async with open_site(tmp_path, hosts=NAMES) as site:
+        assert (await raw(site.url, head)).endswith(b"healthy\n")
+
+
 async def test_without_a_list_every_name_is_answered(tmp_path):
     async with open_site(tmp_path) as site:
         assert (await site.ask("/api/v1/jobs", headers={"Host": "evil.test"}))[0] == 200
@@ -52,9 +87,9 @@ async def test_without_a_list_every_name_is_answered(tmp_path):
 async def test_the_daemon_answers_to_its_names_and_to_the_one_that_it_listens_on(
     tmp_path, monkeypatch
 ):
-    def on_loopback(app, host, port, web_config):
+    def on_loopback(app, host, port, *more):
         assert host == "own.test"  # which no name server knows
-        return serving(app, "127.0.0.1", port, web_config)
+        return serving(app, "127.0.0.1", port, *more)
 
     monkeypatch.setattr(daemon_app, "serving", on_loopback)
     server = {"listen": "own.test:0", "hosts": ["monitor.test"]}

@@ -38,6 +38,9 @@ def test_a_duration_is_written_as_it_is_read(milliseconds):
         ("127.0.0.1:9847", ("127.0.0.1", 9847)),
         ("[::1]:0", ("::1", 0)),
         ("localhost:65535", ("localhost", 65535)),
+        (":9847", ("", 9847)),
+        ("*:9847", ("", 9847)),
+        ("[::]:9847", ("::", 9847)),
     ],
 )
 def test_an_address_to_listen_on_is_split(text, address):
@@ -46,7 +49,24 @@ def test_an_address_to_listen_on_is_split(text, address):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "9847", ":9847", "::1:9847", "[::1]", "[a]:1", "h:65536", "h:", "h:x", "a b:1", "h:-1"],
+    [
+        "",
+        "9847",
+        ":",
+        "*",
+        "**:1",
+        ":x",
+        ":65536",
+        "[]:1",
+        "::1:9847",
+        "[::1]",
+        "[a]:1",
+        "h:65536",
+        "h:",
+        "h:x",
+        "a b:1",
+        "h:-1",
+    ],
 )
 def test_what_is_no_address_to_listen_on_is_refused(text):
     with pytest.raises(ValueError, match=r"address|65535"):

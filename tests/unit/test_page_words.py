@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from monitor.events import cloud_event
-from monitor.model import Backlog, Parking, Phase
-from monitor.web import asked, lines, scene, selection, strip, verdict, wording
+from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
+from monitor.web import asked, lines, scene, selection, sink_health, strip, verdict, wording
 from monitor.web.selection import Selection
-from tests.page_kit import NOW, Live, entry, followed, source
+from tests.page_kit import NOW, Live, entry, followed, sink, source
 
 BROKEN = asked.Listing(
     type="panorama.package-import",
@@ -99,6 +99,49 @@ def test_the_verdict_says_whether_everyone_has_been_told(backlogs, words, level)
 def test_a_parked_sink_and_no_sink_at_all_are_told():
     assert said(parkings=[Parking("ops", NOW, "gone")]).told.words == "ops is parked"
     assert said(sinks=[]).told.words == "nobody is told: there are no sinks"
+
+
+def test_a_failing_sink_is_told_with_since_when_and_why():
+    minutes = timedelta(minutes=12)
+    failing = sink(
+        failing_since=NOW - minutes,
+        last_delivered_at=NOW - 2 * minutes,
+        last_error_at=NOW,
+        last_error="status 503",
+    )
+    part = said(sinks=[failing], backlogs=[backlog(pending=3, waited=30)]).told
+    assert (part.words, part.level) == (
+        "ops failing since 11:48:00 UTC, for 12m 0s (status 503)",
+        "bad",
+    )
+
+
+def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
+    before = Backlog("ops", 1, NOW - timedelta(hours=1), 0, NOW - timedelta(hours=1), "status 503")
+    started = sink(last_delivered_at=None)
+    health = sink_health.judge(started, before, None)
+    assert health == sink_health.SinkHealth("failing", NOW - timedelta(hours=1), "status 503")
+    assert sink_health.judge(sink(), before, None).status == "ok", "something was delivered since"
+    parked = sink_health.judge(started, before, Parking("ops", NOW, "gone"))
+    assert parked.status == "parked"
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "failed"),
+    [
+        ("delivered", 1, 0),
+        ("delivered", 3, 2),
+        ("dead", 1, 1),
+        ("pending", 0, 0),
+        ("pending", 2, 2),
+    ],
+)
+def test_the_try_that_was_taken_is_no_failed_one(status, attempts, failed):
+    one = StoredDelivery(
+        *(1, 1, "ops", "key", "id", "job.updated", DeliveryStatus(status), attempts),
+        *(NOW, None, None, None, False),
+    )
+    assert lines.failed_tries(one) == failed
 
 
 def test_the_whole_verdict_is_as_bad_as_its_worst_part():

@@ -4,20 +4,34 @@ import { refreshSoon } from "./refresh.js";
 
 const TOKEN = "job-monitor-token";
 
+// What came of the first attempt after a resume.
+const RESUMED = {
+  parked: "is parked again",
+  failing: "the first delivery failed",
+  delivered: " and takes deliveries",
+  idle: "; nothing waits for it",
+  unknown: "; the first delivery is still under way",
+};
+
 const ACTS = {
   replay: {
     title: (sink) => `Replay to ${sink}`,
     what: (sink) => `Every dead delivery of ${sink} is sent again, in order and marked as replayed.`,
     button: "Replay",
     request: (sink) => ["/api/v1/replay", { sink }],
-    done: ({ count }) => `${count} ${count === 1 ? "delivery" : "deliveries"} will be sent again.`,
+    done: ({ count }) => ["good", `${count} ${count === 1 ? "delivery" : "deliveries"} will be sent again.`],
   },
   resume: {
     title: (sink) => `Resume ${sink}`,
-    what: (sink) => `${sink} is parked no more, and is sent what has waited for it.`,
+    what: (sink) => `${sink} is parked. When you resume it, it is sent what has waited for it, the oldest first.`,
     button: "Resume",
     request: (sink) => [`/api/v1/sinks/${encodeURIComponent(sink)}/resume`, {}],
-    done: ({ resumed }) => (resumed ? "It is resumed." : "It was not parked any more."),
+    done: ({ resumed, outcome, error }) =>
+      outcome === "parked" || outcome === "failing"
+        ? ["bad", `It was resumed, and ${RESUMED[outcome]}: ${error}`]
+        : resumed
+          ? ["good", `It is resumed${RESUMED[outcome]}.`]
+          : ["good", "It was not parked any longer."],
   },
 };
 
@@ -55,13 +69,13 @@ async function perform({ act, sink }) {
   const headers = { "Content-Type": "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
   button.disabled = true;
-  outcome("", "Asking …");
+  outcome("", "Waiting for what comes of it …");
   try {
     const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(body) });
     const told = await answer.json().catch(() => ({}));
     if (answer.ok) {
       if (token) sessionStorage.setItem(TOKEN, token);
-      outcome("good", act.done(told));
+      outcome(...act.done(told));
     } else {
       if (answer.status === 401) sessionStorage.removeItem(TOKEN);
       outcome("bad", `Refused: ${told.detail ?? told.title ?? `status ${answer.status}`}`);

@@ -1,11 +1,12 @@
 // Listens to the daemon's events, and says so when it cannot.
 
 import { refreshSoon } from "./refresh.js";
+import { serverTime, tick, utc } from "./ticking.js";
 
 const REOPEN = 5000;
 const EVENTS = "/api/v1/events";
 
-let goodUntil = new Date();
+let goodUntil = null;
 
 export function listen() {
   const source = new EventSource(EVENTS);
@@ -22,9 +23,12 @@ export function listen() {
 
 function show(state, words) {
   const connection = document.getElementById("connection");
-  if (connection.dataset.state === "on") goodUntil = new Date();
+  if (connection.dataset.state === "on" || !goodUntil) goodUntil = serverTime();
   connection.dataset.state = state;
   document.getElementById("connection-words").textContent = words;
-  document.getElementById("lost-since").textContent = goodUntil.toLocaleTimeString();
+  const since = document.getElementById("lost-since");
+  since.textContent = utc(goodUntil);
+  for (const time of [since, document.getElementById("lost-ago")]) time.dateTime = goodUntil.toISOString();
   document.getElementById("lost").hidden = state !== "lost";
+  tick();
 }

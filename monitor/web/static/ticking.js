@@ -6,6 +6,15 @@ export function setClock(text) {
   skew = Date.parse(text) - Date.now();
 }
 
+// The time of the server's clock, in UTC.
+export function serverTime() {
+  return new Date(Date.now() + skew);
+}
+
+export function utc(time) {
+  return `${time.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
 export function tick() {
   const now = Date.now() + skew;
   for (const time of document.querySelectorAll("time[data-tick]")) {

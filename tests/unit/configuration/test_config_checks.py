@@ -97,7 +97,7 @@ ERRORS = [
     ({"quotas": {"panoramma": {"rate": 1}}},
      'quotas.panoramma: unknown service "panoramma" (did you mean "panorama"?)'),
     ({"server": {"listen": "9847"}},
-     "server.listen: is not an address and a port (write 127.0.0.1:9847, or [::1]:9847 for IPv6)"),
+     "server.listen: is not an address and a port (write 127.0.0.1:9847, [::1]:9847 for IPv6, or"),
     ({"server": {"hosts": ["ok.test", "https://monitor.test"]}},
      "server.hosts[1]: is no name of a host (write it without scheme and port, such as"),
     ({"server": {"hosts": ["monitor.test:9847"]}}, "server.hosts[0]: is no name of a host"),
