@@ -1,0 +1,10 @@
+#!/bin/bash
+# Exit 0: right. Exit 1: the fault is there. Takes 30 s.
+W=$(mktemp -d); cp "$(dirname "$0")"/* "$W"; cd "$W" || exit 2
+export AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=x AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+python3 fake.py 28102 "${ROW:-ms}" & FAKE=$!
+timeout -s TERM 30 ${JM:-job-monitor} run --config config.yaml > out 2> err
+kill $FAKE
+found=$(grep -c '"kind":"job.discovered".*sound-' err)
+echo "row ${ROW:-ms}: discovered $found of 10 sound jobs"; grep -h poll.failing err | grep -o '"reason".*'
+[ "$found" = 10 ]

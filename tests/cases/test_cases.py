@@ -1,0 +1,45 @@
+"""Every fault that a user reported and that has a folder here, with the real process."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RUNS = [
+    *((script.parent.name, {}) for script in sorted(HERE.glob("[0-9]*/run.sh"))),
+    ("02-one-odd-row-hides-all-jobs", {"ROW": "null"}),
+    ("15-pod-with-ipv6-only", {"LISTEN": "[::]:9847"}),
+]
+PROGRAMS = ("bash", "curl", "ip", "python3", "unshare")
+AT_ONCE = 4
+"""Most of their time they wait."""
+
+
+def _run(name, more):
+    """Return what a case said, if it is not right."""
+    env = {**os.environ, "JM": str(Path(sys.executable).with_name("job-monitor")), **more}
+    env["ROOT"] = str(ROOT)
+    command = ["bash", str(HERE / name / "run.sh")]
+    ended = subprocess.run(
+        command, check=False, env=env, capture_output=True, text=True, timeout=240
+    )
+    said = f"{name} {more}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
+    return said if ended.returncode else ""
+
+
+@pytest.mark.timeout(600)
+def test_the_monitor_does_right_in_every_reported_case():
+    lacking = [name for name in PROGRAMS if shutil.which(name) is None]
+    if lacking or os.geteuid() != 0:
+        why = f"needed: {', '.join(lacking) or 'root, for a network of its own'}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    assert len(RUNS) >= 14
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        wrong = list(filter(None, pool.map(lambda run: _run(*run), RUNS)))
+    assert wrong == []
