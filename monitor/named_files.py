@@ -43,6 +43,9 @@ def read(path: str | Path, limit: int, *, pipe_within: float = 0.0) -> bytes:
         OSError: it cannot be read.
         ValueError: it is not even a path.
     """
+    # A pipe that is opened and closed again would cost whoever writes to it what it has to say.
+    if not pipe_within and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- any text
+        raise NotRegularError
     # Opening a pipe waits for its other end, unless told otherwise; for a file it means nothing.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- it is open already

@@ -66,7 +66,9 @@ def require_own(tables: Collection[str], name: str, *, alone: bool) -> None:
     """
     if {*_OWN, _MARK} <= set(tables):
         return
-    foreign = sorted(tables if alone else {*_OWN, _MARK} & set(tables))
+    # SQLite keeps tables of its own, such as sqlite_sequence, when all others are gone.
+    theirs = {table for table in tables if not table.startswith("sqlite_")}
+    foreign = sorted(theirs if alone else {*_OWN, _MARK} & theirs)
     if foreign:
         more = ", …" if len(foreign) > _MOST_NAMED else ""
         what = f"{'table' if len(foreign) == 1 else 'tables'} {', '.join(foreign[:_MOST_NAMED])}"

@@ -14,7 +14,7 @@ from tests.acceptance.program import PATIENCE, ROOT, environment, fetch, running
 pytestmark = pytest.mark.timeout(240)
 
 LINE = re.compile(
-    r"^[0-9:]{8}  (panorama\.package-import|importexport\.job)/\S+ +\S.*", re.MULTILINE
+    r"^[0-9:]{8} UTC  (panorama\.package-import|importexport\.job)/\S+ +\S.*", re.MULTILINE
 )
 CHANGE = re.compile(r"\S+ -> \S+")
 ESCAPE = "\x1b["

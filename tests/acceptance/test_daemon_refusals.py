@@ -54,7 +54,11 @@ async def test_a_daemon_refuses_every_mistake_and_goes_on(tmp_path):
             ),
             "a file that is a link to itself": (loop("monitor.yaml"), "monitor.yaml"),
             "a FIFO": (
-                lambda: (_place(types / "a.yaml", os.mkfifo), settings(job_types_dir=str(types))),
+                lambda: (
+                    _place(tmp_path / "monitor.yaml", lambda path: path.touch()),
+                    _place(types / "a.yaml", os.mkfifo),
+                    settings(job_types_dir=str(types)),
+                ),
                 "types/a.yaml",
             ),
             "a directory": (
