@@ -71,17 +71,28 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
 
 
 def pending() -> sa.Select[Any]:
-    """How many wait for each sink, and since when, in own time; and of those tried in vain."""
-    tried = deliveries.c.attempts > 0
+    """How many wait for each sink, and since when, in own time."""
     return (
         sa.select(
             deliveries.c.sink,
             sa.func.count().label("many"),
             sa.func.min(deliveries.c.own_created).label("oldest"),
-            sa.func.min(sa.case((tried, deliveries.c.own_created))).label("failing_since"),
-            sa.func.max(sa.case((tried, deliveries.c.last_error))).label("last_error"),
         )
         .where(schema.status_is(model.DeliveryStatus.PENDING))
+        .group_by(deliveries.c.sink)
+    )
+
+
+def tried() -> sa.Select[Any]:
+    """Since when each sink has not taken what was tried and still waits, and what that met."""
+    return (
+        sa.select(
+            deliveries.c.sink,
+            sa.func.min(deliveries.c.own_created).label("since"),
+            sa.func.max(deliveries.c.own_created).label("last"),
+            sa.func.max(deliveries.c.last_error).label("error"),
+        )
+        .where(schema.status_is(model.DeliveryStatus.PENDING), deliveries.c.attempts > sa.text("0"))
         .group_by(deliveries.c.sink)
     )
 

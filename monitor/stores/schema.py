@@ -113,6 +113,7 @@ transitions = sa.Table(
 
 _PENDING = sa.text("status = 'pending'")
 _FIRST = sa.text("due_at IS NOT NULL")
+_TRIED = sa.text("status = 'pending' AND attempts > 0")
 _DEAD = sa.text("status = 'dead'")
 
 # A line is a (sink, key), in the order of id; due_at is set on its first pending one.
@@ -151,6 +152,17 @@ deliveries = sa.Table(
         "status",
         sqlite_where=_PENDING,
         postgresql_where=_PENDING,
+    ),
+    # What was tried and still waits is little, beside all that waits behind it.
+    sa.Index(
+        "deliveries_tried",
+        "sink",
+        "own_created",
+        "last_error",
+        "status",
+        "attempts",
+        sqlite_where=_TRIED,
+        postgresql_where=_TRIED,
     ),
     sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
     # A number is never given twice, so that a late settlement cannot meet another delivery.

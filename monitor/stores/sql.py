@@ -246,23 +246,23 @@ class SqlStore:
     async def backlog(self) -> Sequence[model.Backlog]:
         """What each sink still has to tell; sinks with nothing at all are absent."""
         waiting = {row.sink: row for row in await self._read(reads.pending())}
+        tried = {row.sink: row for row in await self._read(reads.tried())}
         dead = {row.sink: row.many for row in await self._read(reads.dead())}
         return [
-            self._backlog(sink, waiting.get(sink), dead.get(sink, 0))
+            self._backlog(sink, waiting.get(sink), tried.get(sink), dead.get(sink, 0))
             for sink in sorted(waiting.keys() | dead.keys())
         ]
 
-    def _backlog(self, sink: str, waiting: sa.Row[Any] | None, dead: int) -> model.Backlog:
-        if waiting is None:
-            return model.Backlog(sink, pending=0, oldest_at=None, dead=dead)
-        since = waiting.failing_since
+    def _backlog(
+        self, sink: str, waiting: sa.Row[Any] | None, tried: sa.Row[Any] | None, dead: int
+    ) -> model.Backlog:
         return model.Backlog(
             sink=sink,
-            pending=waiting.many,
-            oldest_at=self._own.as_wall(waiting.oldest),
+            pending=waiting.many if waiting else 0,
+            oldest_at=self._own.as_wall(waiting.oldest) if waiting else None,
             dead=dead,
-            failing_since=since and self._own.as_wall(since),
-            last_error=waiting.last_error,
+            failing_since=self._own.as_wall(tried.since) if tried else None,
+            last_error=tried.error if tried else None,
         )
 
     async def prune(self, before: datetime) -> int:

@@ -29,6 +29,14 @@ def upgrade() -> None:
         sqlite_where=pending,
         postgresql_where=pending,
     )
+    tried = sa.text("status = 'pending' AND attempts > 0")
+    op.create_index(
+        "deliveries_tried",
+        "deliveries",
+        ["sink", "own_created", "last_error", "status", "attempts"],
+        sqlite_where=tried,
+        postgresql_where=tried,
+    )
 
 
 def _add(table: str, name: str) -> None:
