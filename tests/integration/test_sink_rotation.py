@@ -260,6 +260,6 @@ async def test_a_denial_told_in_a_reply_of_200_reads_the_files_too(token):
 
 async def test_a_configuration_that_cannot_be_opened_is_refused_as_before(tmp_path):
     settings = webhook("https://h/x", secret_files=[str(tmp_path / "none")])
-    with pytest.raises(errors.ConfigurationError, match="cannot read"):
+    with pytest.raises(errors.ConfigurationError, match="does not name an existing file"):
         async with sinks.open_sink("ops", settings):
             pass
