@@ -83,9 +83,9 @@ async def _resume(settings: Settings, name: str) -> tuple[bool, Parking | None]:
 
 async def _parked_again(store: SqlStore, name: str) -> Parking | None:
     """Watch what waits until some of it is taken, or the sink parks again, or nothing happens."""
-    waited = await _pending(store, name)
+    before = await _backlog(store, name)
     with anyio.move_on_after(WATCH_FOR):
-        while waited and await _pending(store, name) >= waited:
+        while before and before.pending and not _took(before, await _backlog(store, name)):
             await anyio.sleep(0.2)
             for each in await store.parkings():
                 if each.sink == name:
@@ -93,5 +93,11 @@ async def _parked_again(store: SqlStore, name: str) -> Parking | None:
     return None
 
 
-async def _pending(store: SqlStore, name: str) -> int:
-    return sum(each.pending for each in await store.backlog() if each.sink == name)
+async def _backlog(store: SqlStore, name: str) -> Backlog | None:
+    return next((each for each in await store.backlog() if each.sink == name), None)
+
+
+def _took(before: Backlog, now: Backlog | None) -> bool:
+    """Return whether the sink took something: what is refused waits no longer, but is dead."""
+    pending, dead = (now.pending, now.dead) if now else (0, 0)
+    return pending + dead < before.pending + before.dead

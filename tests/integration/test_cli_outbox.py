@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime
 
+import anyio
 import pytest
 
 from monitor.model import Parking
@@ -139,6 +140,36 @@ async def test_a_parked_sink_is_shown_and_resumed(tmp_path, config):
     for told in ("hook is resumed.\n", "hook was not parked.\n"):
         code, out, err = await run("sinks", "resume", "hook", "-c", config, directory=tmp_path)
         assert (code, out, err) == (0, told, "")
+
+
+async def test_a_resumed_sink_that_refuses_everything_again_is_not_said_to_be_resumed(
+    tmp_path, config
+):
+    again = Parking("hook", datetime(2026, 3, 1, tzinfo=UTC), "answered 404")
+    refused = []
+
+    async def refuse(store):
+        while await store.parkings():  # noqa: ASYNC110 -- another process resumes the sink
+            await anyio.sleep(0.02)
+        refused.extend(await store.due("hook", SettableClock().now(), 4))
+        for each in refused:
+            await store.settle(dead(each))
+        await anyio.sleep(0.5)
+        await store.park(again)
+
+    async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
+        for number in range(1, 6):
+            await store.record(entry(number, sinks=("hook",)))
+        await store.park(again)
+        async with anyio.create_task_group() as daemon:
+            daemon.start_soon(refuse, store)
+            with anyio.fail_after(60):
+                code, out, err = await run(
+                    "sinks", "resume", "hook", "-c", config, directory=tmp_path
+                )
+    assert len(refused) == 4
+    assert (code, out) == (1, "")
+    assert err == "hook was resumed, and is parked again: answered 404\n"
 
 
 @pytest.mark.usefixtures("filled")
