@@ -79,6 +79,7 @@ def pending() -> sa.Select[Any]:
             sa.func.count().label("many"),
             sa.func.min(deliveries.c.own_created).label("oldest"),
             sa.func.min(sa.case((tried, deliveries.c.own_created))).label("failing_since"),
+            sa.func.max(sa.case((tried, deliveries.c.own_created))).label("tried"),
             sa.func.max(sa.case((tried, deliveries.c.last_error))).label("last_error"),
         )
         .where(schema.status_is(model.DeliveryStatus.PENDING))
@@ -91,6 +92,15 @@ def dead() -> sa.Select[Any]:
     return (
         sa.select(deliveries.c.sink, sa.func.count().label("many"))
         .where(schema.status_is(model.DeliveryStatus.DEAD))
+        .group_by(deliveries.c.sink)
+    )
+
+
+def taken() -> sa.Select[Any]:
+    """When each sink last took something, in own time; reads every delivery."""
+    return (
+        sa.select(deliveries.c.sink, sa.func.max(deliveries.c.own_settled).label("at"))
+        .where(schema.status_is(model.DeliveryStatus.DELIVERED))
         .group_by(deliveries.c.sink)
     )
 
