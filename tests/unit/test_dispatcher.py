@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
 
@@ -623,7 +623,7 @@ async def test_a_sink_fails_since_the_first_failure_after_it_last_took_something
                 raise answer
 
         dispatcher = d.dispatcher(ScriptedSink(behave), concurrency=1)
-        seen = []
+        seen: list[datetime | None] = []
         async with running(dispatcher):
             assert dispatcher.failing_since is None
             await d.change("a")
