@@ -354,7 +354,7 @@ class Backlog:
     ``oldest_at`` is as long ago as a daemon has tried, and never in the future: a wall clock that
     was set moves it along.
     ``failing_since`` is when the oldest delivery was recorded that was tried in vain and still
-    waits, ``last_error`` what such a delivery met.
+    waits, ``tried_at`` when the newest of them was, ``last_error`` what such a delivery met.
     """
 
     sink: str
@@ -363,6 +363,7 @@ class Backlog:
     dead: int
     failing_since: datetime | None = None
     last_error: str | None = None
+    tried_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ import typer
 
 from monitor.cli import late, options, selecting, tables
 from monitor.cli.options import Format
-from monitor.model import DeliveryStatus  # noqa: TC001 -- typer reads the annotation
+from monitor.model import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from monitor.config import Settings
     from monitor.model import StoredDelivery
+    from monitor.stores.sql import SqlStore
 
 commands = typer.Typer(
     help="Look at deliveries: one transition on its way to one sink.", no_args_is_help=True
@@ -35,20 +36,30 @@ def list_(
 ) -> None:
     """List deliveries, the newest first."""
     settings = options.load_own(config)
-    found = anyio.run(_list, settings, sink, status, limit, job)
-    tables.show([_row(one) for one in found], output, "There are no such deliveries.")
+    found, parked = anyio.run(_list, settings, sink, status, limit, job)
+    shown = [_row(one, parked=one.sink in parked) for one in found]
+    if output is Format.TABLE:
+        shown = [_waiting(row) for row in shown]
+    aged = ("created_at", "due_at")
+    tables.show(shown, output, "There are no such deliveries.", aged=aged)
 
 
 async def _list(
     settings: Settings, sink: str | None, status: DeliveryStatus | None, limit: int, job: str | None
-) -> Sequence[StoredDelivery]:
+) -> tuple[Sequence[StoredDelivery], Collection[str]]:
     async with late.app.open_ledger(settings) as store:
         if sink is not None:
             await selecting.require_known_sink(settings, store, sink)
-        return await store.deliveries(sink, status, limit, job)
+        return await store.deliveries(sink, status, limit, job), await _parked(store)
 
 
-def _row(one: StoredDelivery) -> dict[str, Any]:
+async def _parked(store: SqlStore) -> Collection[str]:
+    return {each.sink for each in await store.parkings()}
+
+
+def _row(one: StoredDelivery, *, parked: bool) -> dict[str, Any]:
+    """Describe a delivery; what waits for a parked sink is due at no time that is known."""
+    waits = parked and one.status is DeliveryStatus.PENDING
     return {
         "id": one.id,
         "sink": one.sink,
@@ -58,10 +69,19 @@ def _row(one: StoredDelivery) -> dict[str, Any]:
         "kind": one.kind,
         "job": one.key,
         "created_at": one.created_at,
-        "due_at": one.due_at,
+        "due_at": None if waits else one.due_at,
+        "waits": "sink is parked" if waits else None,
         "settled_at": one.settled_at,
         "error": one.last_error,
     }
+
+
+def _waiting(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for a table: what a delivery waits for stands in the place of its due time."""
+    shown = dict(row)
+    if waits := shown.pop("waits"):
+        shown["due_at"] = f"waits: {waits}"
+    return shown
 
 
 @commands.command("show")
@@ -76,17 +96,22 @@ def show(
     if found is None:
         typer.echo(f"error: there is no delivery {number}", err=True)
         raise typer.Exit(1)
-    one, event = found
+    one, event, parked = found
+    row = _row(one, parked=parked)
     if output is Format.JSON:
-        tables.show_json({**asdict(one), "event": event})
+        known = {"due_at": row["due_at"], "waits": row["waits"]}
+        tables.show_json({**asdict(one), **known, "event": event})
         return
-    rows = _row(one) | {"event_id": one.event_id}
+    rows = _waiting(row) | {"event_id": one.event_id}
     width = max(map(len, rows))
     for name, value in rows.items():
         typer.echo(f"{name:<{width}}  {tables.text(value)}")
     typer.echo(orjson.dumps(event, option=orjson.OPT_INDENT_2).decode())
 
 
-async def _show(settings: Settings, number: int) -> tuple[StoredDelivery, Mapping[str, Any]] | None:
+async def _show(
+    settings: Settings, number: int
+) -> tuple[StoredDelivery, Mapping[str, Any], bool] | None:
     async with late.app.open_ledger(settings) as store:
-        return await store.delivery(number)
+        found = await store.delivery(number)
+        return found and (*found, found[0].sink in await _parked(store))

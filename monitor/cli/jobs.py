@@ -165,7 +165,8 @@ def list_(  # noqa: PLR0913 -- each is an option
         tables.show_json([{name: one[name] for name in _TOLD} for one in found])
         return
     seen = "last_look" if daemon else "last_stored"
-    tables.show([_row(one, seen) for one in found], output, "There are no such jobs.")
+    shown = [_row(one, seen) for one in found]
+    tables.show(shown, output, "There are no such jobs.", aged=("since", seen))
     if found and not daemon:
         typer.echo(AS_STORED, err=True)
     if total > len(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,6 @@ from monitor.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
 
     from monitor.config import Settings
 
@@ -38,7 +38,8 @@ def list_(
     if output is Format.JSON:
         tables.show_json([{"position": position, "event": event} for position, event in found])
         return
-    tables.show([_row(*one) for one in found], output, "There are no such transitions.")
+    shown = [_row(*one) for one in found]
+    tables.show(shown, output, "There are no such transitions.", aged=("time",))
 
 
 def _kinds(glob: str | None) -> Collection[str] | None:
@@ -66,7 +67,7 @@ def _row(position: int, event: Mapping[str, Any]) -> dict[str, Any]:
     about = data.get("job") or data["source"]
     return {
         "position": position,
-        "time": event["time"],
+        "time": datetime.fromisoformat(event["time"]),
         "kind": data["kind"],
         "job": about["key"],
         "sequence": data["sequence"],

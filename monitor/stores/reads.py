@@ -106,6 +106,15 @@ def dead() -> sa.Select[Any]:
     )
 
 
+def taken() -> sa.Select[Any]:
+    """When each sink last took something, in own time; reads every delivery."""
+    return (
+        sa.select(deliveries.c.sink, sa.func.max(deliveries.c.own_settled).label("at"))
+        .where(schema.status_is(model.DeliveryStatus.DELIVERED))
+        .group_by(deliveries.c.sink)
+    )
+
+
 def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
     """Positions of transitions with which nothing was or will be done since ``before`` (own)."""
     unsettled = sa.exists().where(

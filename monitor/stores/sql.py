@@ -262,8 +262,13 @@ class SqlStore:
             oldest_at=self._own.as_wall(waiting.oldest) if waiting else None,
             dead=dead,
             failing_since=self._own.as_wall(tried.since) if tried else None,
+            tried_at=self._own.as_wall(tried.last) if tried else None,
             last_error=tried.error if tried else None,
         )
+
+    async def taken(self) -> Mapping[str, datetime]:
+        """When each sink last took something, as times of a ``Backlog``; reads every delivery."""
+        return {row.sink: self._own.as_wall(row.at) for row in await self._read(reads.taken())}
 
     async def prune(self, before: datetime) -> int:
         """Forget transitions settled for every sink before then, in own time; return how many."""

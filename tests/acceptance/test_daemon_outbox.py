@@ -1,6 +1,8 @@
 """Sinks in trouble, and the commands that help: beside a daemon that runs, on its store."""
 
 import json
+import math
+import re
 import sqlite3
 import time
 from collections import defaultdict
@@ -104,6 +106,23 @@ async def _parked(url):
     return 'job_monitor_sink_parked{sink="hook"} 1.0' in text
 
 
+async def _health(url):
+    """Return ``sink_up`` and since when the sink fails, as the metrics have them."""
+    text = (await fetch(f"{url}/metrics"))[2]
+    names = ("job_monitor_sink_up", "job_monitor_sink_failing_since_timestamp_seconds")
+    found = [re.search(rf'^{name}{{sink="hook"}} (\S+)$', text, re.MULTILINE) for name in names]
+    return tuple(float(one[1]) for one in found if one)
+
+
+async def _fails(url):
+    return (await _health(url))[0] == 0
+
+
+async def _takes(url):
+    up, since = await _health(url)
+    return up == 1 and math.isnan(since)
+
+
 async def _until(reached):
     with anyio.fail_after(PATIENCE):
         while not await reached():  # noqa: ASYNC110 -- another process brings it about
@@ -121,6 +140,8 @@ async def test_a_parked_sink_outlives_a_kill_and_resumes_by_command(tmp_path, st
             url = await program.started()
             await _live(sim, store)
             await _until(lambda: _parked(url))
+            await _until(lambda: _fails(url))
+            assert time.time() - 60 < (await _health(url))[1] <= time.time()
             (line,) = program.logged("sink.parked")
             assert line["level"] == "error"
             tried = len(receiver.requests)
@@ -143,6 +164,7 @@ async def test_a_parked_sink_outlives_a_kill_and_resumes_by_command(tmp_path, st
             print(f"noticed and drained after {took:.1f} s")  # noqa: T201 -- the measurement
             assert took < NOTICED_WITHIN
             await _until(lambda: _not(_parked(url)))
+            await _until(lambda: _takes(url))
             assert (await program.stop(SIGTERM))[0] == 0
     assert len(program.logged("sink.resumed")) == 1
     assert set(ledger.statuses(store)) == {"delivered"}

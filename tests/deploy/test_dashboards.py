@@ -188,10 +188,31 @@ def test_changes_of_jobs_and_sources_stand_in_the_graphs(path):
 
 
 @each_question
-def test_a_number_of_jobs_that_ended_is_not_extrapolated(question):
+def test_a_number_that_is_read_as_a_count_is_not_extrapolated(question):
     """``increase()`` may make three of two; graphs of changes over time bear it, numbers do not."""
     if "$__range" in question.expr or question.place.startswith("rule "):
-        assert not re.search(r"increase\(job_monitor_(transitions|ended_jobs)", question.expr)
+        assert "increase(" not in question.expr
+
+
+@each_board
+def test_what_is_extrapolated_says_so(path):
+    shown = [each for each in shipped.panels(shipped.board(path)) if "increase(" in str(each)]
+    assert shown
+    assert all("Estimated" in panel["description"] for panel in shown)
+
+
+@each_board
+def test_a_rate_in_a_table_stands_below_its_unit(path):
+    rates = [
+        (panel, target["refId"])
+        for panel in shipped.panels(shipped.board(path))
+        for target in panel["targets"]
+        if panel["type"] == "table" and re.match(r"3600 \*|sum.*\(rate\(", target["expr"])
+    ]
+    assert rates
+    for panel, ref in rates:
+        names = panel["transformations"][1]["options"]["renameByName"]
+        assert names[f"Value #{ref}"].endswith(" per hour")
 
 
 def test_grafana_is_told_where_prometheus_and_the_dashboards_are():

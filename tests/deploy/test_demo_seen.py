@@ -27,6 +27,7 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorThrottled": "the demo throttles for some seconds only",
     "rule JobMonitorDeliveriesDead": "every event is taken in the end",
     "rule JobMonitorSinkParked": "the sink is not parked",
+    "rule JobMonitorSinkFailing": "the sink takes what it is sent within minutes",
     "rule JobMonitorOutboxOld": "every event is taken soon",
     "rule JobMonitorOutboxGrowing": "the sink keeps up",
     "rule JobMonitorAbsent": "the monitor is there",

@@ -2,12 +2,12 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
 
-from monitor.model import Parking
+from monitor.model import DeliveryStatus, Parking, Settlement
 from monitor.stores.sql import open_store
 from tests.acceptance.program import run
 from tests.contracts.sink_kit import receiving, replying
@@ -170,6 +170,75 @@ async def test_a_resumed_sink_that_refuses_everything_again_is_not_said_to_be_re
     assert len(refused) == 4
     assert (code, out) == (1, "")
     assert err == "hook was resumed, and is parked again: answered 404\n"
+
+
+@pytest.mark.usefixtures("filled")
+async def test_times_are_utc_in_tables_and_iso_in_json(tmp_path, config):
+    aged = r"2026-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d+d \d+h ago\)"
+    for command in (("deliveries", "list"), ("transitions", "list"), ("sinks", "list")):
+        code, out, _ = await run(*command, "-c", config, directory=tmp_path)
+        assert code == 0
+        assert re.search(aged, out), out
+        assert not re.search(r"\dT\d", out), out
+    row, *_ = await _json("deliveries", "list", tmp_path=tmp_path, config=config)
+    assert re.fullmatch(r"2026-\S+T\S+Z", row["created_at"])
+
+
+async def test_what_waits_for_a_parked_sink_has_no_due_time(tmp_path, config, filled):
+    async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
+        await store.park(Parking("ops", datetime(2026, 3, 1, tzinfo=UTC), "gone"))
+    pending = ("deliveries", "list", "--status", "pending")
+    (row,) = await _json(*pending, tmp_path=tmp_path, config=config)
+    assert (row["due_at"], row["waits"]) == (None, "sink is parked")
+    for command in (pending, ("deliveries", "show", "3")):
+        code, out, _ = await run(*command, "-c", config, directory=tmp_path)
+        assert code == 0
+        assert "waits: sink is parked" in out
+
+
+async def test_a_sink_that_takes_others_is_not_called_failing_for_one_retry(
+    tmp_path, config, filled
+):
+    async def status():
+        rows = await _json("sinks", "list", tmp_path=tmp_path, config=config)
+        (row,) = (row for row in rows if row["sink"] == "ops")
+        return row["status"], row["failing_since"] is not None, row["reason"]
+
+    async def record_and_fail(number):
+        clock.time += timedelta(seconds=1)
+        await store.record(entry(number))
+        *_, last = await store.due("ops", store.own_time(), 100)
+        await store.settle(Settlement(last, DeliveryStatus.PENDING, clock.time, clock.time, "503"))
+        return last
+
+    clock = SettableClock()
+    async with open_store(f"sqlite://{tmp_path}/state.db", clock) as store:
+        await record_and_fail(11)
+    assert await status() == ("failing", True, "503")
+    async with open_store(f"sqlite://{tmp_path}/state.db", clock) as store:
+        clock.time += timedelta(seconds=1)
+        await store.record(entry(12))
+        *_, last = await store.due("ops", store.own_time(), 100)
+        await store.settle(delivered(last))
+    assert await status() == ("active", False, "503")
+    async with open_store(f"sqlite://{tmp_path}/state.db", clock) as store:
+        await record_and_fail(13)
+    assert await status() == ("failing", True, "503")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_resume_after_which_the_sink_parks_again_is_exit_code_1(tmp_path, config):
+    async def park_again(store):
+        while any(one.sink == "hook" for one in await store.parkings()):  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+        await store.park(Parking("hook", datetime(2026, 3, 1, tzinfo=UTC), "410 still"))
+
+    async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
+        await store.record(entry(5, sinks=("hook",)))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(park_again, store)
+            told = await run("sinks", "resume", "hook", "-c", config, directory=tmp_path)
+    assert told == (1, "", "hook was resumed, and is parked again: 410 still\n")
 
 
 @pytest.mark.usefixtures("filled")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
 
@@ -609,6 +609,35 @@ async def test_the_log_names_the_first_failure_the_recovery_and_each_death(tmp_p
             "delivery.dead",
         ]
         assert lines[0]["error"] == "connection refused"
+
+
+async def test_a_sink_fails_since_the_first_failure_after_it_last_took_something(tmp_path):
+    answers = [DOWN, DOWN, None, DOWN]
+    at = []
+
+    async with delivering(tmp_path) as d:
+
+        async def behave(_events):
+            at.append(d.clock.now())
+            if answer := answers[len(at) - 1]:
+                raise answer
+
+        dispatcher = d.dispatcher(ScriptedSink(behave), concurrency=1)
+        seen: list[datetime | None] = []
+        async with running(dispatcher):
+            assert dispatcher.failing_since is None
+            await d.change("a")
+            for number in (1, 2, 3):
+                await until(lambda: len(at) == number, within=HOUR)  # noqa: B023
+                await anyio.sleep(0.01)
+                seen.append(dispatcher.failing_since)
+            await d.change("b")
+            await until(lambda: len(at) == 4, within=HOUR)
+            await anyio.sleep(0.01)
+            seen.append(dispatcher.failing_since)
+            dispatcher.stop()
+    assert at[1] > at[0]
+    assert seen == [at[0], at[0], None, at[3]]
 
 
 async def test_a_judgement_is_bounded_by_the_age(tmp_path):
