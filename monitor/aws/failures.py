@@ -128,10 +128,10 @@ def failure(
     ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
     was asked for does not exist.
     """
-    match _cause(error):
-        case AnswerTooLargeError() as cause:
-            exchange.status = exchange.status or cause.status
-            return malformed("AnswerTooLarge", cause.hint, exchange)
+    match cause(error):
+        case AnswerTooLargeError() as found:
+            exchange.status = exchange.status or found.status
+            return malformed("AnswerTooLarge", found.hint, exchange)
     match error:
         case LookError():
             return error
@@ -150,7 +150,7 @@ def failure(
     return unanswered(error)
 
 
-def _cause(error: Exception) -> object:
+def cause(error: Exception) -> object:
     """Return what the SDK's HTTP session met, or else the error itself."""
     return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
 
