@@ -136,9 +136,7 @@ class Looker:
             return await self._recorder.observe(seen, tracked.following, insists=True)
         return outcome
 
-    async def _record(
-        self, tracked: Tracked, seen: Observation, *, owing: bool = False
-    ) -> Outcome:
+    async def _record(self, tracked: Tracked, seen: Observation, *, owing: bool = False) -> Outcome:
         """Record what a poll saw of a job."""
         outcome = await self._recorder.observe(seen, tracked.following, owing=owing)
         tracked.hear(self._clock)
