@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
     from botocore.loaders import Loader
 
+    from monitor.aws import origins
     from monitor.model import SourceKey
     from monitor.process_groups import ProcessGroups
 
@@ -171,6 +172,16 @@ class Clients:
             LookError: ``auth``, with where they should have come from and the remedy.
         """
         await self._connections(source.account, source.region).keys.get_frozen_credentials()
+
+    def tried(self, source: SourceKey) -> origins.Tried | None:
+        """Return where the credentials for ``source`` come from, if there are any."""
+        held = self._connections(source.account, source.region).keys.held
+        return held.tried if held else None
+
+    def awaited(self, source: SourceKey) -> str:
+        """Return which credentials are waited for just now, if any are."""
+        connections = self._open.get(source.account)
+        return connections.keys.awaited if connections else ""
 
     @asynccontextmanager
     async def _client(self, source: SourceKey) -> AsyncIterator[tuple[AioBaseClient, Keys]]:

@@ -37,13 +37,15 @@ class Fetched:
     """Credentials, and the Unix time at which they expire, if they do.
 
     ``kept`` says that they are written down somewhere: only a changed file brings others.
-    ``files`` is the digest of the AWS files that they may have come from.
+    ``files`` is the digest of the AWS files that they may have come from, ``tried`` says where
+    they come from.
     """
 
     frozen: ReadOnlyCredentials
     expires: float | None
     kept: bool
     files: bytes
+    tried: origins.Tried
 
 
 class Fetch:
@@ -142,7 +144,7 @@ async def _fetched(session: Session, files: bytes) -> Fetched:
     expires = None if expiry is None else expiry.timestamp()
     if expires is not None and expires <= time.time():
         raise origins.expired(session.tried)
-    return Fetched(frozen, expires, session.tried.origin in origins.KEPT, files)
+    return Fetched(frozen, expires, session.tried.origin in origins.KEPT, files, session.tried)
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -77,6 +77,14 @@ class Keys:
         """What is used now."""
         return self._held
 
+    @property
+    def awaited(self) -> str:
+        """Say which credentials are waited for, if there are none to be used meanwhile."""
+        held = self._held
+        if self._fetch is None or (held is not None and _left(held) > LAST_CHANCE):
+            return ""
+        return origins.awaited(self._fetch.tried, time.monotonic() - self._began)
+
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Return valid credentials; at once where there are some.
 

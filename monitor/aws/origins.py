@@ -115,6 +115,18 @@ class Tried:
         return words[0].format(**values), words[1].format(**values)
 
 
+def renewal(tried: Tried) -> str:
+    """Say what to do about credentials that AWS refuses as they are."""
+    source, usual = tried.named()
+    return f"renew the credentials: AWS refuses those of {source}; {usual}"
+
+
+def signature(tried: Tried) -> str:
+    """Say what to do where AWS finds that a request was not signed right, or not at that time."""
+    source, usual = tried.named()
+    return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
+
+
 def none_found(tried: Tried) -> LookError:
     """Return the error for a search that has found nothing, with all that was tried."""
     imds = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
@@ -191,6 +203,12 @@ def no_external_id(name: str, error: Exception) -> LookError:
     else:
         message, remedy = named_files.trouble(name, error, "the external id")
     return _told(type(error).__name__, f"external_id_file: {message}", Tried(origin=ROLE), remedy)
+
+
+def awaited(tried: Tried, seconds: float) -> str:
+    """Say which credentials are still waited for, and what to do if they never come."""
+    source, usual = tried.named(_PROCESS if tried.started else None)
+    return f"the credentials were still waited for after {seconds:.0f} s: {source}; {usual}"
 
 
 def failure(error: Exception, tried: Tried) -> LookError:

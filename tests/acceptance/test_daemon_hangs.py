@@ -13,7 +13,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance import ledger
 from tests.acceptance.program import configure, environment, packages, running, until
-from tests.acceptance.test_daemon_credentials import has_ended, hanging_helper
+from tests.acceptance.test_daemon_credentials import hanging_helper, has_ended
 from tests.acceptance.test_daemon_stop import IN_TIME
 
 pytestmark = pytest.mark.timeout(120)
