@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from monitor import model
     from monitor.interfaces import Clock, Sink, Store
+    from monitor.process_groups import ProcessGroups
     from monitor.setup import Setup
     from monitor.sources.job_type import JobType
     from monitor.stores.sql import SqlStore
@@ -135,11 +136,13 @@ class Daemon:
         clock: Clock | None = None,
         random: Random | None = None,
         supervisor: Supervisor | None = None,
+        groups: ProcessGroups | None = None,
     ) -> None:
         """``announce`` is told each transition once it is durable.
 
         ``load`` reads the settings again for a reload, or raises ConfigurationError; it may
-        block. Without it they stay as they are. ``supervisor`` is told how the daemon stands.
+        block. Without it they stay as they are. ``supervisor`` is told how the daemon stands,
+        ``groups`` of the processes that must not outlive it.
 
         Raises:
             ConfigurationError: with everything that is wrong.
@@ -155,6 +158,7 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._random = random or Random()  # noqa: S311 -- jitter, no secret
         self._supervisor = supervisor or Supervisor({})
+        self._groups = groups
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
@@ -223,7 +227,12 @@ class Daemon:
 
     async def _build(self, stack: AsyncExitStack, store: SqlStore) -> None:
         self._store = store
-        made = Clients(self.settings.accounts, contents=self._setup.accounts, models=self._models)
+        made = Clients(
+            self.settings.accounts,
+            contents=self._setup.accounts,
+            models=self._models,
+            groups=self._groups,
+        )
         self._clients = await stack.enter_async_context(made)
         self._recorder = Recorder(store, _router(self.settings), self._announce)
         self._recorder.adopt_sources(await store.sources())

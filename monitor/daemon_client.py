@@ -14,6 +14,7 @@ import aiohttp
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from yarl import URL
 
+from monitor import named_files
 from monitor.errors import ConfigurationError, DaemonError, Problem
 from monitor.model import Phase, Severity
 
@@ -27,6 +28,10 @@ ANSWER_WITHIN = 30.0
 PAGE = 500
 """The most jobs that a daemon tells at once."""
 _LONGEST_DETAIL = 200
+_LONGEST_TOKEN_FILE = 64 * 1024
+_LONGEST_CA_FILE = 8 * 1024 * 1024
+_PIPE_WITHIN = 5.0
+"""Seconds in which a pipe, as of a shell's ``<(command)``, must bring all of its content."""
 _PASSING = frozenset({
     HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
@@ -269,9 +274,10 @@ def _credentials(token_file: Path | None) -> dict[str, str]:
     if token_file is None:
         return {}
     try:
-        token = token_file.read_text(encoding="latin-1").strip()
-    except OSError as error:
-        raise _unreadable("--token-file", token_file, error) from None
+        content = named_files.read(token_file, _LONGEST_TOKEN_FILE, pipe_within=_PIPE_WITHIN)
+        token = content.decode("latin-1").strip()
+    except (OSError, ValueError) as error:
+        raise _unreadable("--token-file", token_file, error, "a token") from None
     if not token or not token.isascii() or not token.isprintable():
         raise _mistake("--token-file", f"{token_file} holds no token", "one line, as the daemon's")
     return {"Authorization": f"Bearer {token}"}
@@ -281,15 +287,19 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is None:
         return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        content = named_files.read(ca_file, _LONGEST_CA_FILE, pipe_within=_PIPE_WITHIN)
+    except (OSError, ValueError) as error:
+        raise _unreadable("--ca-file", ca_file, error, "certificates in PEM form") from None
+    try:
+        # What is not ASCII can only be a comment; nothing at all would mean the system's own.
+        return ssl.create_default_context(cadata=content.decode("ascii", "ignore") or "empty")
     except ssl.SSLError:
         raise _mistake("--ca-file", f"{ca_file} holds no certificate", "it must be PEM") from None
-    except OSError as error:
-        raise _unreadable("--ca-file", ca_file, error) from None
 
 
-def _unreadable(option: str, file: Path, error: OSError) -> ConfigurationError:
-    return _mistake(option, f"{file}: {(error.strerror or 'cannot be read').lower()}")
+def _unreadable(option: str, file: Path, error: Exception, holds: str) -> ConfigurationError:
+    message, _ = named_files.trouble(file, error, holds)
+    return _mistake(option, message, f"name a file that holds {holds}, and that you may read")
 
 
 def _mistake(option: str, message: str, remedy: str = "") -> ConfigurationError:

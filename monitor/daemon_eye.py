@@ -99,6 +99,10 @@ class DaemonEye:
         hurried = not moved and self._clock.monotonic() - began < 1
         return self._told(before, found), 1.0 if hurried else 0.0
 
+    def awaited(self) -> str:
+        """Say nothing: the credentials are the daemon's."""
+        return ""
+
     # Asking
 
     async def _found(self, before: Sight, left: float) -> Job | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from monitor.aws import origins, service_models
+from monitor.aws import failures, origins, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import LookError, LookReason
@@ -102,30 +102,55 @@ def _places(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence
 
 async def _examined(place: _Place, clients: Clients) -> Sequence[Finding]:
     source = AwsSource(place.kind, place.account, place.region, clients, SystemClock())
+    tried = partial(clients.tried, source.key)
     findings: list[Finding] = []
     job_id = place.job_id
     if place.kind.list_operation:
-        page, finding = await _asked(place, place.kind.list_operation, partial(source.page, None))
+        page, finding = await _asked(
+            place, place.kind.list_operation, partial(source.page, None), tried
+        )
         findings.append(finding if page is None else replace(finding, said=_counted(page)))
         if page is not None and page.rows:
             job_id = job_id or page.rows[0].job.id
-    findings.append(await _looked(place, source, job_id))
+    findings.append(await _looked(place, source, job_id, tried))
     return findings
 
 
-async def _looked(place: _Place, source: AwsSource, job_id: str | None) -> Finding:
+async def _looked(
+    place: _Place,
+    source: AwsSource,
+    job_id: str | None,
+    tried: Callable[[], origins.Tried | None],
+) -> Finding:
     operation = place.kind.describe_operation
     asked = job_id or next(filter(place.kind.accepts_id, _NOWHERE), None)
     if asked is None:
         said = "no job's id is known here; name one in the watch"
         return Finding(place.account, place.region, operation, Outcome.UNCLEAR, said)
     job = Job(place.kind.name, place.account, place.region, asked)
-    _, finding = await _asked(place, operation, partial(source.look, job), invented=job_id is None)
+    _, finding = await _asked(
+        place, operation, partial(source.look, job), tried, invented=job_id is None
+    )
     return replace(finding, said=f"saw job {asked}") if finding.said == "" else finding
 
 
+def _remedy(error: LookError, tried: origins.Tried | None) -> str:
+    if error.of_credentials:
+        return LOGIN
+    if tried and failures.refuses_credentials(error.code):
+        return origins.renewal(tried)
+    if tried and failures.doubts_signature(error.code):
+        return origins.signature(tried)
+    return ALLOW
+
+
 async def _asked(
-    place: _Place, operation: str, ask: Callable[[], Awaitable[T]], *, invented: bool = False
+    place: _Place,
+    operation: str,
+    ask: Callable[[], Awaitable[T]],
+    tried: Callable[[], origins.Tried | None],
+    *,
+    invented: bool = False,
 ) -> tuple[T | None, Finding]:
     """Ask once; return the answer, if there is one, and the finding, which then says nothing."""
     began, remedy = time.monotonic(), ""
@@ -134,7 +159,7 @@ async def _asked(
     except LookError as error:
         answer, (outcome, said) = None, _judged(error, invented=invented)
         if outcome is Outcome.FAILED:
-            remedy = LOGIN if error.of_credentials else ALLOW
+            remedy = _remedy(error, tried())
     took = round(time.monotonic() - began, 3)
     return answer, Finding(place.account, place.region, operation, outcome, said, took, remedy)
 

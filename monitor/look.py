@@ -79,8 +79,10 @@ class Looker:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
         self._oddities.note(seen)
-        self._count(tracked, await self._described(tracked, seen))
-        tracked.partial = False
+        outcome = await self._described(tracked, seen)
+        self._count(tracked, outcome)
+        # A replica that lags behind does not know what the row has shown.
+        tracked.partial = tracked.partial and outcome is Outcome.STALE
         self._recovered(tracked)
         return self._next_delay(tracked)
 
@@ -91,7 +93,7 @@ class Looker:
         """
         if not self._is_news(tracked, row, asked_at):
             return False
-        outcome = await self._record(tracked, row)
+        outcome = await self._record(tracked, row, owing=True)
         self._metrics.count_poll(row.job, "sweep", outcome)
         tracked.partial = tracked.partial or outcome is Outcome.CHANGED
         return outcome is Outcome.CHANGED
@@ -134,9 +136,9 @@ class Looker:
             return await self._recorder.observe(seen, tracked.following, insists=True)
         return outcome
 
-    async def _record(self, tracked: Tracked, seen: Observation) -> Outcome:
+    async def _record(self, tracked: Tracked, seen: Observation, *, owing: bool = False) -> Outcome:
         """Record what a poll saw of a job."""
-        outcome = await self._recorder.observe(seen, tracked.following)
+        outcome = await self._recorder.observe(seen, tracked.following, owing=owing)
         tracked.hear(self._clock)
         return outcome
 
@@ -148,6 +150,11 @@ class Looker:
         if not tracked.misdated:
             tracked.misdated = True
             self._log.warning(logs.JOB_MISDATED, job=seen.job.key, updated_at=str(seen.updated_at))
+
+    def resume_debt(self, tracked: Tracked) -> None:
+        """Owe a describe that was owed before a restart or a reload."""
+        snapshot = self._recorder.snapshot(tracked.job.key)
+        tracked.partial = tracked.partial or (snapshot is not None and snapshot.describe_owed)
 
     def is_finished(self, tracked: Tracked) -> bool:
         """Whether a job need not be looked at any more."""
@@ -163,8 +170,11 @@ class Looker:
 
     def _is_overdue(self, snapshot: Snapshot | None) -> bool:
         """Whether the describe of an ended job has failed for so long that it is given up."""
-        ended_at = snapshot.ended_at if snapshot else None
-        return ended_at is not None and self._clock.now() - ended_at >= OWED_FOR
+        if snapshot is None or snapshot.ended_at is None:
+            return False
+        if snapshot.own_ended is not None:  # a wall clock that is ahead must not end it for good
+            return self._recorder.own_time() - snapshot.own_ended >= OWED_FOR
+        return self._clock.now() - snapshot.ended_at >= OWED_FOR
 
     def _next_delay(self, tracked: Tracked) -> float | None:
         if not self._agenda.holds(tracked):

@@ -147,6 +147,8 @@ class Snapshot:
     whether a job is stuck or has ended for long enough. They are ``None`` where an earlier
     version saw it. ``baseline`` is set while the phase is still the one in which a baseline found
     the job. ``earlier_ends`` counts the ends before the present phase, by phase.
+    ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
+    describe tells is still to follow.
     """
 
     job: Job
@@ -169,6 +171,7 @@ class Snapshot:
     own_ended: datetime | None = None
     baseline: bool = False
     earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    describe_owed: bool = False
 
     @property
     def has_ended(self) -> bool:

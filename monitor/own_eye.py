@@ -41,14 +41,19 @@ class OwnEye:
         quota: pacing.Quota,
         clock: Clock,
         random: Random,
+        awaited: Callable[[], str] = lambda: "",
     ) -> None:
-        """``ask`` looks once, and raises LookError alone; ``interval`` is in seconds."""
+        """``ask`` looks once, and raises LookError alone; ``interval`` is in seconds.
+
+        ``awaited`` says what it waits for meanwhile.
+        """
         self._ask = ask
         self._type = job_type
         self._interval = interval
         self._quota = quota
         self._clock = clock
         self._random = random
+        self._awaited = awaited
         self._parts: dict[str, str | None] = {}
         self._failures: Counter[LookReason] = Counter()
 
@@ -67,6 +72,10 @@ class OwnEye:
         self._failures.clear()
         left -= self._clock.monotonic() - began
         return self._paced(self._seen(before, seen), _pause(self._interval, left))
+
+    def awaited(self) -> str:
+        """Say what the look that is under way waits for, such as credentials."""
+        return self._awaited()
 
     def _seen(self, before: Sight, seen: Observation) -> Sight:
         told = {name: value for name, value in seen.parts.items() if value is not None}

@@ -83,6 +83,7 @@ class Poller:
         """Look at a job from now on, unless it is looked at already or known to be final."""
         if self._agenda.known(tracked.job.key):
             return
+        self._looker.resume_debt(tracked)
         if self._looker.is_finished(tracked):
             self._agenda.finish(tracked)
         else:

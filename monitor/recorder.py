@@ -117,11 +117,17 @@ class Recorder:
         return self._store.own_time()
 
     async def observe(
-        self, seen: model.Observation, following: Following, *, insists: bool = False
+        self,
+        seen: model.Observation,
+        following: Following,
+        *,
+        insists: bool = False,
+        owing: bool = False,
     ) -> Outcome:
         """Record one look; returns after its transitions, if any, are durable.
 
-        One that ``insists`` counts though the service dates it before what is known.
+        One that ``insists`` counts though the service dates it before what is known. Where one
+        that is ``owing`` brings a change, the snapshot says that a describe is owed.
         """
         seen = diff.dated(seen)
         before = self._snapshots.get(seen.job.key)
@@ -130,9 +136,11 @@ class Recorder:
             after = None if stale else self._after(before, seen, following.job_type)
             if after is None:
                 return Outcome.STALE
+            after = replace(after, describe_owed=owing)
             entry = self._entry(before, after, seen.seen_at, following)
             if entry is None:
-                self._note(after)
+                owed = owing and before is not None and before.describe_owed
+                self._note(replace(after, describe_owed=owed))
                 return Outcome.UNCHANGED
             if await self._commit(entry, before):
                 return Outcome.CHANGED

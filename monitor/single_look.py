@@ -72,6 +72,7 @@ class SingleLook:
         problems = configuration.problems(alone, types)
         examination.refuse(_asked(problem, source) for problem in problems)
         self._settings = settings
+        self._awaited: Callable[[], str] = str
         self._type = types[type_]
         self._job = Job(type_, account, self._type.region or region or "", job_id)
 
@@ -84,6 +85,10 @@ class SingleLook:
     def job_type(self) -> JobType:
         """The type of the job."""
         return self._type
+
+    def awaited(self) -> str:
+        """Return which credentials a look that is under way waits for, if it does."""
+        return self._awaited()
 
     async def once(self) -> tuple[Observation, Verdict]:
         """Look at the job and say what its state means.
@@ -103,6 +108,7 @@ class SingleLook:
         async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
             account, region = self._job.account, self._job.region
             source = AwsSource(self._type, account, region, clients, SystemClock())
+            self._awaited = partial(clients.awaited, source.key)
             yield partial(source.look, self._job)
 
 

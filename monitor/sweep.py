@@ -205,7 +205,7 @@ class Sweeper:
         self._count(row, "unchanged")
         pace = self._pace(discovery, tracked)
         tracked.hear(self._clock, pace)
-        if not tracked.attempts:
+        if not (tracked.attempts or tracked.partial):
             tracked.due = max(tracked.due, self._clock.monotonic() + pacing.patience(pace))
         self._put(tracked, tracked.due)
 

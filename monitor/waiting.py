@@ -6,7 +6,7 @@ How the job is looked at is the business of an ``Eye``: by questions to AWS, or 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,6 +67,10 @@ class Eye(Protocol):
         """
         ...
 
+    def awaited(self) -> str:
+        """Say what a look that is under way still waits for, if that is known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -99,6 +103,8 @@ async def wait(
                     await anyio.sleep(pause)
     except UnseenError as error:
         return Outcome(End.UNSEEN, sight, str(error))
+    if scope.cancelled_caught and (awaited := eye.awaited()):
+        sight = replace(sight, trouble=awaited)
     return _outcome(sight)
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
     from botocore.loaders import Loader
 
+    from monitor.aws import origins
     from monitor.model import SourceKey
+    from monitor.process_groups import ProcessGroups
 
 
 @dataclass(slots=True)
@@ -74,12 +76,14 @@ class Clients:
         connections: int = 16,
         credentials_timeout: float = 75.0,
         patience: float | None = 10.0,
+        groups: ProcessGroups | None = None,
     ) -> None:
         """An account that is not among ``accounts`` has the ambient credentials.
 
         ``contents`` tells for each whether the files behind it are the same as before.
         Getting credentials may take ``credentials_timeout``; a request that needs them is given
-        up after ``patience``, or waits for all of that time where it is ``None``.
+        up after ``patience``, or waits for all of that time where it is ``None``. ``groups`` is
+        told of the credential helpers that run.
         """
         self._accounts = accounts
         self._contents: Mapping[str, bytes] = contents or {}
@@ -88,6 +92,7 @@ class Clients:
         self._credentials_timeout = credentials_timeout
         # A little more than the attempt, so that its own word comes first.
         self._patience = credentials_timeout + 5 if patience is None else patience
+        self._groups = groups
         self._open: dict[str, _Connections] = {}
         self._replaced: set[_Connections] = set()
         self._exchange: ContextVar[Exchange] = ContextVar("exchange")
@@ -168,6 +173,16 @@ class Clients:
         """
         await self._connections(source.account, source.region).keys.get_frozen_credentials()
 
+    def tried(self, source: SourceKey) -> origins.Tried | None:
+        """Return where the credentials for ``source`` come from, if there are any."""
+        held = self._connections(source.account, source.region).keys.held
+        return held.tried if held else None
+
+    def awaited(self, source: SourceKey) -> str:
+        """Return which credentials are waited for just now, if any are."""
+        connections = self._open.get(source.account)
+        return connections.keys.awaited if connections else ""
+
     @asynccontextmanager
     async def _client(self, source: SourceKey) -> AsyncIterator[tuple[AioBaseClient, Keys]]:
         """Lend a client, which is not closed meanwhile, even if its account changes."""
@@ -193,6 +208,7 @@ class Clients:
                 partial(_digest, account),
                 deadline=self._credentials_timeout,
                 patience=self._patience,
+                groups=self._groups,
             )
             self._open[name] = _Connections(account, keys)
         return self._open[name]

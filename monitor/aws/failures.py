@@ -54,6 +54,11 @@ _TRANSIENT = frozenset({
 })  # fmt: skip
 _MISSING = frozenset({"resourcenotfound"})
 
+_SIGNATURE = frozenset({
+    "incompletesignature", "invalidsignature", "requestexpired", "requesttimetooskewed",
+    "signaturedoesnotmatch",
+})  # fmt: skip
+
 _HINTS = {
     "invalidaccesskeyid": "Import/Export wants the long-term key that the job's manifest names",
 } | dict.fromkeys(
@@ -128,10 +133,10 @@ def failure(
     ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
     was asked for does not exist.
     """
-    match _cause(error):
-        case AnswerTooLargeError() as cause:
-            exchange.status = exchange.status or cause.status
-            return malformed("AnswerTooLarge", cause.hint, exchange)
+    match cause(error):
+        case AnswerTooLargeError() as found:
+            exchange.status = exchange.status or found.status
+            return malformed("AnswerTooLarge", found.hint, exchange)
     match error:
         case LookError():
             return error
@@ -150,7 +155,7 @@ def failure(
     return unanswered(error)
 
 
-def _cause(error: Exception) -> object:
+def cause(error: Exception) -> object:
     """Return what the SDK's HTTP session met, or else the error itself."""
     return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
 
@@ -220,6 +225,16 @@ def is_stale(error: sdk.ClientError, operation: str) -> bool:
     return error.operation_name == operation and normal_code(code) in _STALE
 
 
+def refuses_credentials(code: str) -> bool:
+    """Return whether a code says that the credentials themselves are not valid, or no longer."""
+    return normal_code(code) in _STALE
+
+
+def doubts_signature(code: str) -> bool:
+    """Return whether a code says that a request was not signed as it should have been, or then."""
+    return normal_code(code) in _SIGNATURE
+
+
 def hint_of(code: str) -> str:
     """Return what may be behind an error code, if that is known."""
     return _HINTS.get(normal_code(code), "")
@@ -267,7 +282,7 @@ def _of_this_machine(cause: object) -> LookError | None:
             hint = (
                 "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files"
             )
-        case ValueError() | TypeError():
+        case ValueError() | TypeError() | sdk.InvalidProxiesConfigError():
             hint = "the request cannot be sent; check the endpoint and the proxy variables"
         case _:
             return None

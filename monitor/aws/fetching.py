@@ -7,15 +7,15 @@ the SDK starts read nothing, have no terminal, and end with the attempt.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from monitor import process_groups
 from monitor.aws import origins
 from monitor.errors import LookError, LookReason
 
@@ -37,13 +37,15 @@ class Fetched:
     """Credentials, and the Unix time at which they expire, if they do.
 
     ``kept`` says that they are written down somewhere: only a changed file brings others.
-    ``files`` is the digest of the AWS files that they may have come from.
+    ``files`` is the digest of the AWS files that they may have come from, ``tried`` says where
+    they come from.
     """
 
     frozen: ReadOnlyCredentials
     expires: float | None
     kept: bool
     files: bytes
+    tried: origins.Tried
 
 
 class Fetch:
@@ -55,12 +57,17 @@ class Fetch:
         digest: Callable[[], bytes],
         deadline: float,
         outcome: Callable[[Fetched | LookError], None],
+        groups: process_groups.ProcessGroups,
     ) -> None:
-        """``make`` and ``digest`` may block; ``deadline`` is in seconds."""
+        """``make`` and ``digest`` may block; ``deadline`` is in seconds.
+
+        ``groups`` is told of the processes that run.
+        """
         self._make = make
         self._digest = digest
         self._deadline = deadline
         self._outcome = outcome
+        self._groups = groups
         self._home = asyncio.get_running_loop()
         self._session: Session | None = None
         self._loop: _Loop | None = None
@@ -90,7 +97,8 @@ class Fetch:
             loop.call_soon_threadsafe(task.cancel)
 
     def _run(self) -> None:
-        with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_Loop) as runner:
+        factory = partial(_Loop, self._groups)
+        with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=factory) as runner:
             runner.run(self._main())
 
     async def _main(self) -> None:
@@ -136,14 +144,15 @@ async def _fetched(session: Session, files: bytes) -> Fetched:
     expires = None if expiry is None else expiry.timestamp()
     if expires is not None and expires <= time.time():
         raise origins.expired(session.tried)
-    return Fetched(frozen, expires, session.tried.origin in origins.KEPT, files)
+    return Fetched(frozen, expires, session.tried.origin in origins.KEPT, files, session.tried)
 
 
 class _Loop(asyncio.SelectorEventLoop):
     """An event loop whose child processes are in process groups of their own, and counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: process_groups.ProcessGroups) -> None:
         super().__init__()
+        self._groups = groups
         self.children: list[asyncio.SubprocessTransport] = []
         self.printed_too_much = False
 
@@ -154,13 +163,13 @@ class _Loop(asyncio.SelectorEventLoop):
             lambda: self._bounded(protocol_factory()), *args, **options
         )
         self.children.append(made[0])
+        self._groups.add(made[0].get_pid())
         return made
 
     def kill(self) -> None:
         """Kill each process that was started and those that it started; from any thread."""
         for child in self.children:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.get_pid(), signal.SIGKILL)
+            process_groups.kill(child.get_pid())
 
     async def end(self) -> None:
         """Kill those that have not ended, and reap them."""
@@ -170,6 +179,9 @@ class _Loop(asyncio.SelectorEventLoop):
             async with asyncio.timeout(_REAPED_WITHIN):
                 while any(child.get_returncode() is None for child in self.children):  # noqa: ASYNC110 -- the watcher brings it about
                     await asyncio.sleep(0.01)
+        for child in self.children:
+            if child.get_returncode() is not None:
+                self._groups.discard(child.get_pid())
 
     def _bounded(self, protocol: asyncio.SubprocessProtocol) -> asyncio.SubprocessProtocol:
         received, take = 0, protocol.pipe_data_received

@@ -12,6 +12,7 @@ import anyio.to_thread
 from monitor.aws import origins
 from monitor.aws.fetching import Fetch, Fetched
 from monitor.errors import LookError
+from monitor.process_groups import ProcessGroups
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,12 +49,17 @@ class Keys:
         *,
         deadline: float,
         patience: float,
+        groups: ProcessGroups | None = None,
     ) -> None:
-        """``patience`` is how many seconds of an attempt are waited for; both may block."""
+        """``patience`` is how many seconds of an attempt are waited for.
+
+        ``make`` and ``digest`` may block. ``groups`` is told of the helpers that run.
+        """
         self._make = make
         self._digest = digest
         self._deadline = deadline
         self._patience = patience
+        self._groups = groups or ProcessGroups()
         self._held: Fetched | None = None
         self._renew_at = 0.0
         self._fetch: Fetch | None = None
@@ -70,6 +76,14 @@ class Keys:
     def held(self) -> Fetched | None:
         """What is used now."""
         return self._held
+
+    @property
+    def awaited(self) -> str:
+        """Say which credentials are waited for, if there are none to be used meanwhile."""
+        held = self._held
+        if self._fetch is None or (held is not None and _left(held) > LAST_CHANCE):
+            return ""
+        return origins.awaited(self._fetch.tried, time.monotonic() - self._began)
 
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Return valid credentials; at once where there are some.
@@ -136,7 +150,11 @@ class Keys:
             return
         self._began, self._done = time.monotonic(), anyio.Event()
         fetch = Fetch(
-            self._make, self._digest, self._deadline, lambda came: self._take(fetch, came)
+            self._make,
+            self._digest,
+            self._deadline,
+            lambda came: self._take(fetch, came),
+            self._groups,
         )
         self._fetch = fetch
         # A thread that is stuck in a file cannot be ended; it must not be waited for either.

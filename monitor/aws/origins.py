@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
 
+from monitor import named_files
 from monitor.aws import failures
+from monitor.aws.bodies import AnswerTooLargeError
+from monitor.aws.unreadable import UnreadableAnswerError
 from monitor.errors import LookError, LookReason
 
 if TYPE_CHECKING:
@@ -66,6 +69,13 @@ _OPERATIONS = {
 }
 """SDK operations that tell which origin failed, even one behind another."""
 _STS = frozenset({ROLE, "assume-role", "assume-role-with-web-identity"})
+_ANSWERING = dict.fromkeys(_STS, "STS") | {
+    "sso": "SSO",
+    "login": "the sign-in service",
+    "container-role": "the endpoint",
+    "iam-role": "the service",
+}
+"""Who answers where credentials come over the wire."""
 
 _WHAT: tuple[tuple[type[Exception], str], ...] = (
     (sdk.PartialCredentialsError, "a key is missing"),
@@ -103,6 +113,18 @@ class Tried:
         words = _SOURCES.get(origin or self.origin, ("the AWS files", "check the AWS files"))
         values = {"profile": f'profile "{self.profile}"', "name": self.profile}
         return words[0].format(**values), words[1].format(**values)
+
+
+def renewal(tried: Tried) -> str:
+    """Say what to do about credentials that AWS refuses as they are."""
+    source, usual = tried.named()
+    return f"renew the credentials: AWS refuses those of {source}; {usual}"
+
+
+def signature(tried: Tried) -> str:
+    """Say what to do where AWS finds that a request was not signed right, or not at that time."""
+    source, usual = tried.named()
+    return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
 
 
 def none_found(tried: Tried) -> LookError:
@@ -171,9 +193,31 @@ def pending(tried: Tried, seconds: float) -> LookError:
     return _told("CredentialsPending", what, tried, origin=origin)
 
 
+def no_external_id(name: str, error: Exception) -> LookError:
+    """Return the error for an ``external_id_file`` that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        message, remedy = (
+            f"{named_files.called(name)} is not UTF-8",
+            "write the external id as text",
+        )
+    else:
+        message, remedy = named_files.trouble(name, error, "the external id")
+    return _told(type(error).__name__, f"external_id_file: {message}", Tried(origin=ROLE), remedy)
+
+
+def awaited(tried: Tried, seconds: float) -> str:
+    """Say which credentials are still waited for, and what to do if they never come."""
+    source, usual = tried.named(_PROCESS if tried.started else None)
+    return f"the credentials were still waited for after {seconds:.0f} s: {source}; {usual}"
+
+
 def failure(error: Exception, tried: Tried) -> LookError:
     """Return why credentials did not come; the error itself may hold secrets and must end here."""
     origin = _origin(error, tried)
+    match failures.cause(error):
+        case AnswerTooLargeError() as cause:
+            what = f"{_ANSWERING.get(origin, 'whoever answers')}: {cause.hint}"
+            return _told("AnswerTooLarge", what, tried, origin=origin, status=cause.status)
     match error:
         case sdk.ClientError():
             return _refused(error, origin, tried)
@@ -189,8 +233,12 @@ def failure(error: Exception, tried: Tried) -> LookError:
             found = failures.unanswered(error)
             what = " ".join(filter(None, (_host(origin), found.hint or "did not answer")))
             return _told(found.code, what, tried, origin=origin)
-        case RuntimeError() if "expired" in str(error):
-            return expired(tried)
+    return _unread(error, origin, tried)
+
+
+def _unread(error: Exception, origin: str, tried: Tried) -> LookError:
+    if isinstance(error, RuntimeError) and "expired" in str(error):
+        return expired(tried)
     return _told(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
 
 
@@ -218,8 +266,11 @@ def _what(error: Exception, origin: str, tried: Tried) -> str:
     """Say in a few words what is wrong, without a word of what was read."""
     if origin == _PROCESS:
         return _of_process(error, tried)
-    if origin in _STS and failures.is_from_parser(error):
-        return "the answer of STS is not to be read"
+    who = _ANSWERING.get(origin)
+    if who and isinstance(error, UnreadableAnswerError):
+        return f"{error.name} in the answer of {who} cannot be read"
+    if who and failures.is_from_parser(error):
+        return f"the answer of {who} cannot be read"
     return _first(error, _WHAT, "what came cannot be read")
 
 

@@ -18,15 +18,17 @@ from aiobotocore.credentials import (
     AioContainerProvider,
     AioCredentials,
     AioDeferredRefreshableCredentials,
+    AioInstanceMetadataProvider,
 )
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
-from monitor import __version__
+from monitor import __version__, named_files
 from monitor.aws import origins
 from monitor.aws.bodies import BoundedResponse
 from monitor.aws.parsing import ParserFactory
+from monitor.aws.unreadable import UNREADABLE, UnreadableAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 _TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 -- the name of a variable
 _TOKEN_FILE = f"{_TOKEN}_FILE"
+_LONGEST_EXTERNAL_ID = 16 * 1024
+"""Bytes of its file that are read; AWS takes 1224."""
 
 
 def files(account: Account, environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -129,6 +133,8 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         self._assumed: AioDeferredRefreshableCredentials | None = None
         profile = self.get_config_variable("profile") or "default"
         self.tried = origins.Tried(profile, self._sts_region)
+        if keys is None:
+            self.register("after-call", _refuse_unreadable)
 
     def create_client(self, service_name: str, **kwargs: Any) -> ClientCreatorContext:
         """Return a client, at the account's own endpoint if it has one for the service."""
@@ -161,6 +167,9 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
                     provider._token_loader_cls = _token_loader  # noqa: SLF001 -- see above
                 case AioContainerProvider():
                     provider._environ = _with_token(os.environ)  # noqa: SLF001 -- see above
+                    _bound(provider._fetcher)  # noqa: SLF001 -- see above
+                case AioInstanceMetadataProvider():
+                    _bound(provider._role_fetcher)  # noqa: SLF001 -- see above
 
     async def _load(
         self, provider: Any, load: Callable[[], Awaitable[AioCredentials | None]]
@@ -222,7 +231,31 @@ def quiet() -> None:
 def _external_id(account: Account) -> str | None:
     if account.external_id_file is None:
         return None
-    return Path(account.external_id_file).read_text("utf-8").strip()
+    try:
+        content = named_files.read(account.external_id_file, _LONGEST_EXTERNAL_ID)
+        return content.decode().strip()
+    except (OSError, ValueError) as error:
+        raise origins.no_external_id(account.external_id_file, error) from None
+
+
+def _bound(fetcher: Any) -> None:
+    """Read the answers of a metadata service within a bound; the SDK gives its sessions none."""
+    session = fetcher._session  # noqa: SLF001 -- the SDK offers no other way
+    get = session._get_session  # noqa: SLF001 -- see above
+
+    async def bounded(proxy_url: str | None) -> Direct:
+        return Direct(await get(proxy_url))
+
+    session._get_session = bounded  # noqa: SLF001 -- see above
+
+
+def _refuse_unreadable(parsed: Mapping[str, Any], **_: Any) -> None:
+    """Refuse an answer with credentials in it that the SDK would fail over in ways of its own."""
+    for name, value in parsed.items():
+        inner = value.items() if isinstance(value, dict) else [(name, value)]
+        for found, each in inner:
+            if each is UNREADABLE:
+                raise UnreadableAnswerError(found)
 
 
 def _token_loader(path: str) -> Callable[[], str]:

@@ -11,6 +11,7 @@ import anyio
 
 from monitor.cli import late, options, signals
 from monitor.errors import ConfigurationError, StoppingError
+from monitor.process_groups import ProcessGroups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
-    receiver = signals.prepare()
+    groups = ProcessGroups()
+    receiver = signals.prepare(groups.kill)
     own = Own(config)
     settings = own.load()
     late.logs.configure(settings.log.format, settings.log.level)
     supervisor = late.supervisor.Supervisor(os.environ)
-    daemon = late.app.Daemon(settings, load=own.load, supervisor=supervisor)
+    daemon = late.app.Daemon(settings, load=own.load, supervisor=supervisor, groups=groups)
     try:
         anyio.run(_run, daemon, own.files, receiver)
     finally:

@@ -52,8 +52,12 @@ class Receiver:
     byte that is written for each signal reaches this thread whatever the main thread does.
     """
 
-    def __init__(self) -> None:
-        """Receive nothing yet."""
+    def __init__(self, last: Callable[[], None] = lambda: None) -> None:
+        """Receive nothing yet; ``last`` is called before the process is ended at once.
+
+        It must not wait for anything.
+        """
+        self._last = last
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._lock = threading.Lock()
@@ -111,7 +115,7 @@ class Receiver:
             if number in _STOPPING:
                 if self._stop_by is not None:
                     # Safe at any time: nothing is sent before it is durable.
-                    os._exit(AT_ONCE)
+                    self._exit(AT_ONCE)
                 self._stop_by = time.monotonic() + LONGEST_STOP
         if loop is not None and call is not None and not loop.is_closed():
             loop.call_soon_threadsafe(call)
@@ -130,7 +134,13 @@ class Receiver:
             f"error: ended without waiting any longer for {self._culprit()}"
             " (nothing is lost; what is missing is polled again after the next start)\n"
         )
-        os._exit(NOT_IN_TIME)
+        self._exit(NOT_IN_TIME)
+
+    def _exit(self, code: int) -> None:
+        try:
+            self._last()
+        finally:
+            os._exit(code)
 
     def _culprit(self) -> str:
         """Name what has not ended, as far as can be seen from outside."""
@@ -153,15 +163,17 @@ class Receiver:
         return not answered.wait(_PROBE)
 
 
-def prepare() -> Receiver:
+def prepare(last: Callable[[], None] = lambda: None) -> Receiver:
     """Behave from the first moment, while nothing is open yet that would have to be closed.
+
+    ``last`` is called before the process is ended at once.
 
     As the first process of a container there is no default for SIGTERM at all. SIGHUP
     would end the daemon by default; while it starts there is nothing to reload.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    receiver = Receiver()
+    receiver = Receiver(last)
     receiver.start()
     return receiver
 

@@ -93,7 +93,13 @@ async def _by_looks(
     quota = late.own_eye.quota(look.job_type, settings.quotas, clock)
     async with look.opened() as ask:
         eye = late.own_eye.OwnEye(
-            ask, look.job_type, interval or look.job_type.interval, quota, clock, _random()
+            ask,
+            look.job_type,
+            interval or look.job_type.interval,
+            quota,
+            clock,
+            _random(),
+            look.awaited,
         )
         return await _watched(eye, look.job.key, longest)
 

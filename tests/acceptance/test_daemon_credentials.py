@@ -11,7 +11,7 @@ from tests.acceptance.program import configure, packages, running, until
 pytestmark = pytest.mark.timeout(120)
 
 
-def _hanging(directory):
+def hanging_helper(directory):
     helper = directory / "helper.sh"
     helper.write_text("#!/bin/sh\nsleep 1000 &\necho $$ $! >> $0.pids\nwait\n")
     helper.chmod(0o755)
@@ -19,13 +19,13 @@ def _hanging(directory):
     return directory / "helper.sh.pids"
 
 
-def _ended(pid):
+def has_ended(pid):
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 async def test_a_helper_that_hangs_holds_up_nobody_and_ends_with_the_daemon(tmp_path):
-    pids = _hanging(tmp_path)
+    pids = hanging_helper(tmp_path)
     jobs = [{"id": "a", "service": "panorama"}]
     async with simulator.running({"jobs": jobs}) as sim:
         urls = {"panorama": sim.url}
@@ -55,5 +55,5 @@ async def test_a_helper_that_hangs_holds_up_nobody_and_ends_with_the_daemon(tmp_
         ("slow", "auth", "CredentialsPending")
     ]
     assert 'credential process of profile "slow"' in log[0]["hint"]
-    assert all(_ended(pid) for pid in lines[0].split())
+    assert all(has_ended(pid) for pid in lines[0].split())
     assert not [line for line in daemon.log if line["event"] == "look.broken"]

@@ -1,11 +1,10 @@
 """Being told to stop while something never answers: it ends in time, and says what it was."""
 
 import asyncio
-import fcntl
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGHUP, SIGTERM
 
 import anyio
@@ -13,7 +12,8 @@ import pytest
 
 from monitor import simulator
 from tests.acceptance import ledger
-from tests.acceptance.program import configure, environment, running, until
+from tests.acceptance.program import configure, environment, packages, running, until
+from tests.acceptance.test_daemon_credentials import hanging_helper, has_ended
 from tests.acceptance.test_daemon_stop import IN_TIME
 
 pytestmark = pytest.mark.timeout(120)
@@ -82,16 +82,9 @@ async def test_it_ends_while_a_file_of_job_types_never_answers(tmp_path):
 
 
 @contextmanager
-def _full_pipe():
-    """Yield the end to write to of a pipe that takes no more and that nobody reads."""
+def _pipe():
+    """Yield the end to write to of a pipe that nobody reads."""
     reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
     try:
         yield writer
     finally:
@@ -99,22 +92,41 @@ def _full_pipe():
         os.close(writer)
 
 
+def _fill(pipe):
+    """Let a pipe take no more; who writes to it waits from now on."""
+    # Opened anew: whether it waits is a matter of the end that all who have it share.
+    own = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        for size in (4096, 1):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(own, b"x" * size)
+    finally:
+        os.close(own)
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
-    """The event loop, and the main thread with it, waits for room in the pipe."""
+    """The event loop, and the main thread with it, waits for room in the pipe.
+
+    A credential helper that runs at that time must not be left behind.
+    """
+    pids = hanging_helper(tmp_path)
     async with simulator.running() as sim:
-        config = configure(tmp_path, sim)
-        with _full_pipe() as pipe:
+        slow = {"profile": "slow", "endpoint_urls": {"panorama": sim.url}}
+        watch = packages(name="slow", account="slow", discover=False, jobs=["a"])
+        config = configure(tmp_path, sim, accounts={"slow": slow}, watches=[watch])
+        with _pipe() as pipe:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "monitor", "run", "-c", str(config)),
                 stdout=pipe,
                 stderr=pipe,
                 cwd=tmp_path,
-                env=environment(),
+                env=environment(AWS_CONFIG_FILE=str(tmp_path / "aws")),
             )
             try:
-                await until((tmp_path / "state.db-wal").exists)
-                await anyio.sleep(1)  # its first line comes now, or else one when it stops
+                await until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+                _fill(pipe)  # a line comes at the latest when it stops
                 began = time.monotonic()
                 for _ in range(signals):
                     process.send_signal(SIGTERM)
@@ -126,3 +138,6 @@ async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
                     process.kill()
                     await process.wait()
     assert (code, time.monotonic() - began < 5) == ((74, False), (130, True))[signals - 1]
+    helpers = pids.read_text().split()
+    assert len(helpers) == 2
+    await until(lambda: all(map(has_ended, helpers)), 5)

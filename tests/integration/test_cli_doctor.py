@@ -109,6 +109,34 @@ async def test_each_failure_has_its_word(tmp_path, fault, outcome, said, code):
     assert findings["us-east-1", "DescribePackageImportJob"] == (outcome, said)
 
 
+CLOCK = "compare this machine's clock with AWS"
+
+
+def _refusing(operation, code):
+    return {"kind": "error", "status": 403, "code": code, "match": {"operation": operation}}
+
+
+async def test_credentials_that_aws_refuses_are_to_be_renewed_and_no_policy_is_advised(tmp_path):
+    faults = [
+        _refusing("ListPackageImportJobs", "ExpiredTokenException"),
+        _refusing("DescribePackageImportJob", "UnrecognizedClientException"),
+        _refusing("ListJobs", "InvalidClientTokenId"),
+        _refusing("GetStatus", "SignatureDoesNotMatch"),
+    ]
+    async with simulator.running({"jobs": JOBS, "faults": faults}) as sim:
+        watches = [packages(discover=True, jobs=["pkg"]), disks(jobs=["EX1"])]
+        code, out, err = await _doctor(tmp_path, sim, watches=watches)
+        assert sim.truth.requests.count == 4
+    assert code == 1
+    for fault in faults:
+        assert fault["code"] in out
+    keys = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    assert err.splitlines() == [
+        f"renew the credentials: AWS refuses those of the environment; {keys}",
+        f"{CLOCK}; if it is right, the secret access key of the environment is not: {keys}",
+    ]
+
+
 async def test_a_mistake_in_a_watch_is_told_and_nothing_is_asked(tmp_path):
     async with simulator.running({"jobs": JOBS}) as sim:
         code, out, err = await _doctor(tmp_path, sim, watches=[packages(account="sin")])

@@ -28,6 +28,7 @@ from tests.acceptance.program import (
     running,
     until,
 )
+from tests.acceptance.test_daemon_credentials import hanging_helper, has_ended
 from tests.certificates import certificate
 
 pytestmark = pytest.mark.timeout(240)
@@ -205,6 +206,48 @@ async def test_without_credentials_it_is_exit_code_4(tmp_path):
         assert sim.truth.requests.count == 0
     assert told[0] == 4
     assert "no AWS credentials were found" in told[2]
+
+
+async def test_a_timeout_that_passes_while_a_helper_runs_says_that_it_was_waited_for(tmp_path):
+    pids = hanging_helper(tmp_path)
+    own = {
+        "AWS_CONFIG_FILE": str(tmp_path / "aws"),
+        "AWS_ACCESS_KEY_ID": None,
+        "AWS_SECRET_ACCESS_KEY": None,
+        "AWS_REGION": "us-east-1",
+    }
+    async with simulator.running(jobs()) as sim:
+        arguments = ("wait", PACKAGE, "pkg", "--profile", "slow", "--timeout", "2s")
+        code, _, err = await run(*arguments, directory=tmp_path, AWS_ENDPOINT_URL=sim.url, **own)
+        assert sim.truth.requests.count == 0
+    assert code == 4
+    assert err.splitlines()[-1] == (
+        f"error: {PACKAGE}/default/us-east-1/pkg: cannot be seen: the credentials were still "
+        'waited for after 2 s: the credential process of profile "slow"; run the command by hand: '
+        "it must print one JSON object with Version 1"
+    )
+    assert all(map(has_ended, pids.read_text().split()))
+
+
+@pytest.mark.parametrize("how", ["environment", "arn"])
+async def test_profile_and_region_are_found_as_show_finds_them(tmp_path, how):
+    (tmp_path / "aws").write_text(
+        "[profile own]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = x\n"
+    )
+    named = "arn:aws:panorama:us-east-1:123456789012:package-import-job/pkg"
+    region = "us-east-1" if how == "environment" else "eu-west-1"
+    async with simulator.running(jobs(Status="SUCCEEDED")) as sim:
+        own = {
+            "AWS_ENDPOINT_URL": sim.url,
+            "AWS_CONFIG_FILE": str(tmp_path / "aws"),
+            "AWS_REGION": region,
+        }
+        job = "pkg" if how == "environment" else named
+        arguments = ("wait", PACKAGE, job, "--profile", "own", "-o", "json")
+        code, out, err = await run(*arguments, directory=tmp_path, **own)
+        keys = {request.access_key for request in sim.truth.requests}
+    assert (code, keys) == (0, {"AKIAPROFILE"}), err
+    assert json.loads(out)["job"] == f"{PACKAGE}/default/us-east-1/pkg"
 
 
 async def test_there_is_no_such_job_when_aws_has_said_so_three_times(tmp_path):
@@ -415,8 +458,14 @@ async def test_with_tls_and_users_it_needs_the_authority_and_a_token(tmp_path):
         ((PACKAGE, "pkg", "--server", "https://a:S3cret@host"), "holds a user or password"),
         ((PACKAGE, "pkg", "--server", "http://h?x=S3cret"), "holds more than host, port and path"),
         ((PACKAGE, "p", "--server", "http://h", "--interval", "1s"), "the daemon's own"),
-        ((PACKAGE, "p", "--server", "http://h", "--token-file", "no"), "no such file or directory"),
-        ((PACKAGE, "p", "--server", "http://h", "--ca-file", "no"), "no such file or directory"),
+        (
+            (PACKAGE, "p", "--server", "http://h", "--token-file", "no"),
+            "does not name an existing file",
+        ),
+        (
+            (PACKAGE, "p", "--server", "http://h", "--ca-file", "no"),
+            "does not name an existing file",
+        ),
         ((PACKAGE, "p", "--server", "http://h", "--ca-file", "empty"), "holds no certificate"),
         ((PACKAGE, "p", "--server", "http://h", "--token-file", "empty"), "holds no token"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from botocore.credentials import SSOProvider
 
 from monitor.aws import keys
 from monitor.aws.clients import Clients
@@ -30,6 +32,7 @@ from tests.integration.sources_server import (
     raw_server,
     xml_error,
 )
+from tests.integration.test_aws_bounds import Endless
 
 ROLE = "arn:aws:iam::123456789012:role/job-monitor"
 KEY = {"Version": 1, "AccessKeyId": "ASIAHELPER", "SecretAccessKey": "canary-secret"}
@@ -286,7 +289,14 @@ def own_keys(monkeypatch):
     [
         (aws("<html>canary sign in</html>", content_type="text/html"), None, "STS"),
         (aws(STS.format(until="2020-01-01T00:00:00Z")), "Expired", "clock"),
-        (aws(STS.format(until="soon")), None, "AssumeRole"),
+        (aws(STS.format(until="soon")), "UnreadableAnswerError", "Expiration in the answer of STS"),
+        (aws(STS.format(until="9" * 80)), "UnreadableAnswerError", "Expiration in the answer"),
+        (aws(STS.format(until="<a/>")), None, "STS"),
+        (aws("<a>" * 100_000), None, "the answer of STS cannot be read"),
+        (aws("<a>" * 20_000 + "</a>" * 20_000), None, "STS"),
+        (aws(f"<a>{'<b/>' * 200_000}</a>"), "AnswerTooLarge", "too many values"),
+        (Endless("200 OK"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
+        (Endless("403 Forbidden"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
         (xml_error("AccessDenied", "403 Forbidden"), "AccessDenied", "from AssumeRole"),
         (xml_error("RequestExpired", "400 Bad Request"), "RequestExpired", "clock"),
         (xml_error("Throttling", "400 Bad Request"), "Throttling", "from AssumeRole"),
@@ -472,3 +482,169 @@ async def test_valid_credentials_cost_a_poll_nothing(setting, tmp_path):
 
     assert took / 10_000 < 50e-6
     assert len(asyncio.all_tasks()) <= tasks
+
+
+@pytest.fixture
+def sso(setting, tmp_path, monkeypatch):
+    """Return how to make a profile with a valid token of SSO whose endpoint is the given one."""
+
+    def make(url):
+        (tmp_path / "config").write_text(
+            "[profile p]\nsso_start_url = https://example.com/start\nsso_region = us-east-1\n"
+            "sso_account_id = 123456789012\nsso_role_name = r\nregion = us-east-1\n"
+        )
+        name = hashlib.sha1(b"https://example.com/start", usedforsecurity=False).hexdigest()
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        # The SDK looks up the home directory only once.
+        monkeypatch.setattr(SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
+        token = {"accessToken": "canary", "expiresAt": "2099-01-01T00:00:00Z"}
+        (cache / f"{name}.json").write_text(json.dumps(token))
+        urls = {"panorama": setting.server.url, "sso": url}
+        return {"prod": Account(profile="p", endpoint_urls=urls)}
+
+    return make
+
+
+SSO_KEYS = {"accessKeyId": "ASIASSO", "secretAccessKey": "x", "sessionToken": "t"}
+DEEP = f'{{"roleCredentials": {"[" * 100_000}{"]" * 100_000}}}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (aws("canary"), None, "what came cannot be read"),
+        (aws(DEEP), None, "the answer of SSO cannot be read"),
+        (
+            aws(json.dumps({"roleCredentials": {**SSO_KEYS, "expiration": "soon"}})),
+            "UnreadableAnswerError",
+            "expiration in the answer of SSO cannot be read",
+        ),
+        (aws(json.dumps({"roleCredentials": 7})), None, "SSO"),
+        (aws(json.dumps({"roleCredentials": None})), None, "SSO session"),
+        (Endless("200 OK"), "AnswerTooLarge", "SSO: the answer is longer than 8 MiB"),
+        (json_error("ForbiddenException", "403 Forbidden"), "ForbiddenException", "refused"),
+    ],
+)
+async def test_whatever_sso_says_is_no_word_on_the_service(setting, sso, answer, code, said):
+    async with raw_server() as server:
+        server.answer = answer
+        async with setting.clients(sso(server.url)) as clients:
+            found = await refusal(clients)
+        assert server.requests
+
+    assert code in {None, found.code}
+    assert 'the SSO session of profile "p"' in found.hint
+    assert "aws sso login --profile p" in found.hint
+    assert said in found.hint
+    assert setting.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (aws(STS.format(until="soon").replace("AssumeRole", "AssumeRoleWithWebIdentity")),
+         "UnreadableAnswerError", "Expiration in the answer of STS cannot be read"),
+        (Endless("200 OK"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
+        (aws("<a>" * 100_000), None, "the answer of STS cannot be read"),
+    ],
+)  # fmt: skip
+async def test_whatever_sts_says_of_a_web_identity_is_no_word_on_the_service(
+    setting, monkeypatch, tmp_path, answer, code, said
+):
+    (tmp_path / "token").write_text("a.web.token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    async with raw_server() as sts:
+        sts.answer = answer
+        urls = {"panorama": setting.server.url, "sts": sts.url}
+        async with setting.clients({"prod": Account(endpoint_urls=urls)}) as clients:
+            found = await refusal(clients)
+
+    assert code in {None, found.code}
+    assert "AssumeRoleWithWebIdentity: " in found.hint
+    assert said in found.hint
+
+
+@pytest.fixture(params=["container", "imds"])
+def metadata(request, setting, monkeypatch):
+    """Return how to have credentials come from a metadata service at the given URL."""
+
+    def use(url):
+        if request.param == "container":
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/v1/credentials")
+        else:
+            monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+            monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        return {"prod": setting.account.model_copy(update={"profile": None})}
+
+    return use
+
+
+async def test_a_metadata_service_without_end_is_read_no_further_than_a_bound(setting, metadata):
+    endless = Endless("200 OK")
+    async with raw_server() as server:
+        server.answer = endless
+        async with setting.clients(metadata(server.url)) as clients:
+            found = await refusal(clients)
+        with anyio.fail_after(10):
+            await endless.closed.wait()
+
+    assert found.code == "AnswerTooLarge"
+    assert ": the answer is longer than 8 MiB; check " in found.hint
+    assert endless.sent < 40 * 1024**2
+
+
+async def test_a_metadata_service_that_trickles_has_the_deadline_of_credentials(setting, metadata):
+    async def trickle(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await anyio.sleep(0.05)
+
+    async with raw_server() as server:
+        server.answer = trickle
+        async with setting.clients(metadata(server.url), credentials_timeout=0.5) as clients:
+            found = await refusal(clients)
+
+    assert found.code == "Timeout"
+    assert "no end in 0.5 s" in found.hint
+
+
+async def test_a_metadata_service_that_redirects_is_not_followed(setting, metadata):
+    async with raw_server() as elsewhere, raw_server() as server:
+        elsewhere.answer = aws("{}")
+        server.answer = aws("", "302 Found", location=f"{elsewhere.url}/")
+        async with setting.clients(metadata(server.url)) as clients:
+            await refusal(clients)
+        assert server.requests
+        assert elsewhere.requests == []
+
+
+def _pipe(path):
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_pipe, "is not a regular file; name a file that holds the external id"),
+        (Path.mkdir, "is not a regular file; name a file that holds the external id"),
+        (lambda path: path.write_bytes(b"\xff"), "is not UTF-8; write the external id as text"),
+        (lambda _: None, "does not name an existing file"),
+    ],
+)
+@pytest.mark.usefixtures("own_keys")
+async def test_an_external_id_that_cannot_be_read_is_told_at_once(setting, tmp_path, make, said):
+    file = tmp_path / "external.id"
+    make(file)
+    urls = {"panorama": setting.server.url}
+    account = Account(role_arn=ROLE, external_id_file=str(file), endpoint_urls=urls)
+    began = time.monotonic()
+    async with setting.clients({"prod": account}) as clients:
+        found = await refusal(clients)
+
+    assert time.monotonic() - began < 5
+    assert "AssumeRole of the account's role_arn: external_id_file: " in found.hint
+    assert said in found.hint

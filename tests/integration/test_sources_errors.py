@@ -4,12 +4,15 @@ import asyncio
 import logging
 import re
 import socket
+import ssl
 import struct
 import traceback
 
 import anyio
 import pytest
+from botocore.exceptions import HTTPClientError
 
+from monitor.aws.failures import unanswered
 from monitor.errors import LookError, LookReason
 from tests.integration.sources_server import (
     IMPORTEXPORT,
@@ -292,6 +295,48 @@ TELLING = [
     json_error("Nobody", "400 Bad Request", f'{{"message": "{BODY}"}}'),
     xml_error(BODY),
 ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_CA_BUNDLE", "/nowhere/canary.pem", "check AWS_CA_BUNDLE and the proxy's files"),
+        ("AWS_CA_BUNDLE", "/", "check AWS_CA_BUNDLE and the proxy's files"),
+        ("AWS_CA_BUNDLE", __file__, "check AWS_CA_BUNDLE and the proxy's files"),
+        ("HTTPS_PROXY", "http://127.0.0.1:canary", "check the endpoint and the proxy variables"),
+    ],
+)
+async def test_what_is_wrong_on_this_machine_is_no_outage_of_aws(
+    monkeypatch, variable, value, said
+):
+    """The SDK wraps it as if AWS had not answered, and it would be tried again for ever."""
+    monkeypatch.setenv(variable, value)
+    async with sources("https://127.0.0.1:1") as source:
+        with anyio.fail_after(10), pytest.raises(LookError) as caught:
+            await source[PANORAMA].look(job(PANORAMA, "ok"))
+    assert caught.value.reason is LookReason.CONFIG
+    assert said in caught.value.hint
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (FileNotFoundError(2, "canary"), LookReason.CONFIG),
+        (PermissionError(13, "canary"), LookReason.CONFIG),
+        (IsADirectoryError(21, "canary"), LookReason.CONFIG),
+        (ssl.SSLError(1, "canary"), LookReason.CONFIG),
+        (ValueError("canary"), LookReason.CONFIG),
+        (TypeError("canary"), LookReason.CONFIG),
+        (UnicodeDecodeError("utf-8", b"canary", 0, 1, "canary"), LookReason.MALFORMED),
+        (ConnectionResetError(104, "canary"), LookReason.TRANSIENT),
+        (RuntimeError("canary"), LookReason.TRANSIENT),
+    ],
+)
+def test_what_the_sdk_wraps_is_judged_by_its_cause(cause, reason):
+    found = unanswered(HTTPClientError(error=cause))
+    assert found.reason is reason
+    assert "canary" not in str(found)
 
 
 @pytest.mark.parametrize("name", BOTH)

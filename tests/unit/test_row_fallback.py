@@ -1,11 +1,28 @@
 """What a listing shows counts where the describe of the job fails."""
 
+import json
+from dataclasses import replace
+from random import Random
+
 import anyio
 import pytest
 
 from monitor.errors import LookError, LookReason
 from monitor.model import Page
-from tests.builders import VIRTUAL, Answer, FakeType, at, job, observation, running, until
+from monitor.poller import Poller
+from monitor.stores import rows
+from tests.builders import (
+    SOURCE,
+    VIRTUAL,
+    Answer,
+    FakeType,
+    at,
+    job,
+    observation,
+    running,
+    snapshot,
+    until,
+)
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -249,3 +266,92 @@ async def test_a_cancel_that_only_the_listing_tells_waits_for_no_describe(tmp_pa
             listed(b, Answer("CANCELED"))
             await anyio.sleep(31)
             assert (await states(b))[-1] == "CANCELED"
+
+
+async def _owing(b):
+    """Let only a row show that ``a`` has failed."""
+    b.source.answers["a"] = Answer("RUNNING", fields={"Size": None})
+    b.discover()
+    async with running(b.poller):
+        await anyio.sleep(95)
+        listed(b, Answer("FAILED"))
+        b.source.answers["a"] = FLAKY
+        await anyio.sleep(60)
+    assert await b.kinds() == ["job.discovered", "job.state_changed"]
+    await b.store.ping()  # as the daemon does in the end
+
+
+@pytest.mark.parametrize("away", [0.0, 3600.0])
+async def test_the_describe_is_still_owed_after_a_restart_although_the_job_is_final(tmp_path, away):
+    async with polling(tmp_path) as b:
+        await _owing(b)
+    await anyio.sleep(away)
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = FLAKY
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(60)
+            assert b.source.asked_for("a")
+            b.source.answers["a"] = Answer("FAILED", fields={"Size": 1})
+            await anyio.sleep(900)
+            asked = len(b.source.looks)
+            await anyio.sleep(3600)
+        assert await b.kinds() == ["job.discovered", "job.state_changed", "job.updated"]
+        assert len(b.source.looks) == asked
+    async with polling(tmp_path) as b:
+        b.follow("a")
+        await run_for(b, 3600)
+        assert b.source.asked_for("a") == []
+
+
+async def test_the_describe_is_still_owed_by_the_poller_that_takes_over_at_a_reload(tmp_path):
+    async with polling(tmp_path) as b:
+        await _owing(b)
+        b.source.answers["a"] = Answer("FAILED", fields={"Size": 1})
+        limits = b.quota, b.recorder, b.poller._metrics, b.clock, Random(7)
+        b.poller = Poller(SOURCE, *limits)
+        b.follow("a")
+        await run_for(b, 900)
+        assert await b.kinds() == ["job.discovered", "job.state_changed", "job.updated"]
+
+
+async def test_a_describe_is_owed_for_one_day_however_often_the_daemon_is_restarted(tmp_path):
+    async with polling(tmp_path) as b:
+        await _owing(b)
+    for hours in (12, 13):
+        async with polling(tmp_path) as b:
+            b.source.answers["a"] = FLAKY
+            b.follow("a")
+            await run_for(b, hours * 3600)
+            assert b.source.asked_for("a")
+            await b.store.ping()
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = FLAKY
+        b.follow("a")
+        await run_for(b, 3600)
+        assert b.source.asked_for("a") == []
+
+
+async def test_a_describe_that_lags_behind_the_row_does_not_pay_what_is_owed(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = Answer("RUNNING", updated_at=at(0), fields={"Size": None})
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(95)
+            listed(b, Answer("FAILED", updated_at=at(90)))
+            b.source.answers["a"] = FLAKY
+            await until(lambda: tracked(b).partial, within=60)
+            b.source.answers["a"] = Answer("RUNNING", updated_at=at(0), fields={"Size": None})
+            await anyio.sleep(60)
+            b.source.answers["a"] = Answer("FAILED", updated_at=at(90), fields={"Size": 1})
+            await anyio.sleep(900)
+        assert await b.kinds() == ["job.discovered", "job.state_changed", "job.updated"]
+
+
+def test_a_snapshot_of_an_earlier_version_owes_no_describe():
+    known = snapshot("FAILED")
+    old = json.loads(rows.encode(known))
+    del old["describe_owed"]
+    assert rows.decode_snapshot(json.dumps(old)) == known
+    owing = replace(known, describe_owed=True)
+    assert rows.decode_snapshot(rows.encode(owing)) == owing
