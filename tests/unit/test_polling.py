@@ -498,3 +498,25 @@ async def test_each_end_of_a_job_that_goes_on_is_counted_and_known_after_a_resta
         await bench.apply(watch())
         assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
         assert bench.series("ended_jobs_total", **PLACE, phase="succeeded") == 1
+
+
+NAMED = watch("named", jobs=["j-1"], labels={"of": "named"}, interval="1h")
+NARROW = watch("narrow", discover={"include": ["j-*"]}, labels={"of": "narrow"}, interval="1h")
+WIDE = watch("wide", labels={"of": "wide"})
+
+
+@pytest.mark.parametrize("watches", [(NARROW, WIDE), (WIDE, NARROW), (WIDE, NAMED), (NAMED, WIDE)])
+async def test_a_job_belongs_to_the_first_watch_that_wants_it_whichever_finds_it(tmp_path, watches):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"other": "PENDING"}
+        await bench.apply(*watches)
+        await anyio.sleep(65)
+        bench.source.answers["j-1"] = "PENDING"
+        # What discovers seldom meets it later than the other, or not at all.
+        await anyio.sleep(7300 if NAMED in watches else 65)
+        bench.source.answers["j-1"] = "FAILED"
+        await anyio.sleep(3700)
+        told = [e for e in await bench.events() if e["job"]["id"] == "j-1"]
+        owners = [each.watch for each in bench.polling.followed() if each.job.id == "j-1"]
+    assert [e["kind"] for e in told] == ["job.discovered", "job.state_changed"]
+    assert {e["job"]["labels"]["of"] for e in told} == {*owners} == {watches[0]["name"]}
