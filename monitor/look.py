@@ -163,8 +163,12 @@ class Looker:
 
     def _is_overdue(self, snapshot: Snapshot | None) -> bool:
         """Whether the describe of an ended job has failed for so long that it is given up."""
-        ended_at = snapshot.ended_at if snapshot else None
-        return ended_at is not None and self._clock.now() - ended_at >= OWED_FOR
+        if snapshot is None or snapshot.ended_at is None:
+            return False
+        if snapshot.own_ended is not None:
+            # A wall clock that is set gives up nothing.
+            return self._recorder.own_time() - snapshot.own_ended >= OWED_FOR
+        return self._clock.now() - snapshot.ended_at >= OWED_FOR
 
     def _next_delay(self, tracked: Tracked) -> float | None:
         if not self._agenda.holds(tracked):

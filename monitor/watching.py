@@ -83,7 +83,7 @@ class WatchedRegion:
 
     def follow(self, job: Job) -> None:
         """Look at ``job`` from now on, and as this watch says."""
-        self.poller.follow_as(self._track(job))
+        self.poller.follow_as(self.track(job))
 
     def follows(self, tracked: Tracked) -> bool:
         """Whether a job is looked at as this watch says."""
@@ -110,9 +110,10 @@ class WatchedRegion:
 
     def _track_as_owned(self, job: Job) -> Tracked:
         """Track a job as the first watch that wants it says, whichever comes upon it."""
-        return (self._owner_of(job) or self)._track(job)
+        return (self._owner_of(job) or self).track(job)
 
-    def _track(self, job: Job) -> Tracked:
+    def track(self, job: Job) -> Tracked:
+        """Track a job as this watch says."""
         return Tracked(
             job,
             self._source,

@@ -58,7 +58,9 @@ class Bench:
         self.recorder = Recorder(store, Router(ROUTES, ["ops"]), metrics.record)
         self.polling = polling.Polling(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
-            JobCollector(metrics.places, self.polling.followed, MetricsSettings(), clock)
+            JobCollector(
+                metrics.places, self.polling.followed, MetricsSettings(), clock, store.own_time
+            )
         )
         self._clock = clock
 

@@ -249,3 +249,21 @@ async def test_a_cancel_that_only_the_listing_tells_waits_for_no_describe(tmp_pa
             listed(b, Answer("CANCELED"))
             await anyio.sleep(31)
             assert (await states(b))[-1] == "CANCELED"
+
+
+@pytest.mark.parametrize("step", [2 * 86400.0, 366 * 86400.0])
+async def test_a_wall_clock_that_is_set_gives_up_no_describe_that_is_owed(tmp_path, step):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(65)
+            listed(b, Answer("SUCCEEDED"))
+            b.source.answers["a"] = FLAKY
+            await anyio.sleep(65)
+            b.clock.jump = step
+            await anyio.sleep(600)
+            b.clock.jump = 0.0
+            b.source.answers["a"] = Answer("SUCCEEDED", fields={"Size": 7})
+            await anyio.sleep(600)
+        assert (await b.kinds())[1:] == ["job.state_changed", "job.updated"]
