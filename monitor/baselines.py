@@ -77,6 +77,7 @@ class Baselines:
         self._store = store
         self._known: dict[Place, dict[str, _Known]] = {}
         self._awaited: dict[Place, dict[str, bool]] = {}
+        self._undated: dict[Place, dict[str, datetime]] = {}
         self._present: Mapping[Place, set[str]] = {}
         self._named: Callable[[model.Job], bool] = lambda _job: False
         self._gone: list[model.Baseline] = []
@@ -110,6 +111,7 @@ class Baselines:
             if not wanted:
                 del self._known[place]
                 self._awaited.pop(place, None)
+                self._undated.pop(place, None)
 
     async def tidy(self) -> None:
         """Let the store forget what ``want`` has left out."""
@@ -147,6 +149,10 @@ class Baselines:
         awaited = self._awaited.setdefault(place, {})
         if row.job.id not in awaited and self._was_there(place, discover, row, again=again):
             awaited[row.job.id] = listed_open
+            own = self._known.get(place, {}).get(canonical(discover))
+            if again and own and row.created_at is None:
+                # Its first poll may tell that it was created after the sweeps began.
+                self._undated.setdefault(place, {})[row.job.id] = own.stored.begun_at
 
     def _was_there(
         self, place: Place, discover: Discover, row: model.Observation, *, again: bool
@@ -160,9 +166,12 @@ class Baselines:
         late = again and own and row.created_at and row.created_at > own.stored.begun_at
         return not late
 
-    def covers(self, first: model.Snapshot) -> bool:
+    def covers(self, first: model.Snapshot, created_at: datetime | None) -> bool:
         """Whether a job that is recorded for the first time, as ``first``, is of a baseline."""
         job = first.job
+        begun_at = self._undated.get(_place(job), {}).get(job.id)
+        if begun_at and created_at and created_at > begun_at:
+            return False
         listed_open = self._awaited.get(_place(job), {}).get(job.id)
         if listed_open is None or self._named(job):
             return False
@@ -170,9 +179,8 @@ class Baselines:
 
     def note_recorded(self, job: model.Job) -> None:
         """Await a job no longer."""
-        awaited = self._awaited.get(_place(job))
-        if awaited:
-            awaited.pop(job.id, None)
+        for waiting in (self._awaited, self._undated):
+            waiting.get(_place(job), {}).pop(job.id, None)
 
     async def complete(self, place: Place, discover: Discover, at: datetime) -> None:
         """Note that a sweep went through the whole listing, and its rows are recorded."""

@@ -205,7 +205,11 @@ class Recorder:
             return None
         after = diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
         # Here, and not with each caller: whoever records a job first, it is of the baseline or not.
-        return after if before else replace(after, baseline=self.baselines.covers(after))
+        return (
+            after
+            if before
+            else replace(after, baseline=self.baselines.covers(after, seen.created_at))
+        )
 
     def _entry(
         self,
