@@ -79,6 +79,8 @@ class Sweeper:
             return self._failed(discovery, error)
         discovery.attempts = discovery.forgiven = 0
         discovery.pages += 1
+        if page.rows or page.skipped:
+            discovery.readable = bool(page.rows or discovery.readable)
         self._oddities.note_page(discovery.source.job_type.name, page)
         await self._take_rows(discovery, page)
         delay = self._turn_page(discovery, page)
@@ -242,14 +244,16 @@ class Sweeper:
     def _turn_page(self, discovery: Discovery, page: Page) -> float:
         """Go on with the listing, or rest until the next sweep.
 
-        A token that was met before would lead round in a circle.
+        A token that was met before would lead round in a circle. A sweep that could read not one
+        row has told nothing, though it came to its end.
         """
         token = page.next_token
         if token and token not in discovery.tokens and discovery.pages < MAX_PAGES:
             discovery.tokens.add(token)
             discovery.token = token
             return self._seconds_until(discovery.due + pacing.page_gap(self._inquiry.quota.rate))
-        self._note_torn(discovery, torn=bool(token) or page.torn)
+        untold = discovery.readable is False
+        self._note_torn(discovery, torn=bool(token) or page.torn or untold)
         self._note_end(discovery)
         return self._rest(discovery)
 
@@ -338,6 +342,7 @@ def _rewind(discovery: Discovery) -> None:
     discovery.pages = 0
     discovery.token = None
     discovery.tokens.clear()
+    discovery.readable = None
 
 
 def _is_whole(row: Observation) -> bool:
