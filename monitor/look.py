@@ -91,7 +91,7 @@ class Looker:
         """
         if not self._is_news(tracked, row, asked_at):
             return False
-        outcome = await self._record(tracked, row)
+        outcome = await self._record(tracked, row, partial=True)
         self._metrics.count_poll(row.job, "sweep", outcome)
         tracked.partial = tracked.partial or outcome is Outcome.CHANGED
         return outcome is Outcome.CHANGED
@@ -134,9 +134,11 @@ class Looker:
             return await self._recorder.observe(seen, tracked.following, insists=True)
         return outcome
 
-    async def _record(self, tracked: Tracked, seen: Observation) -> Outcome:
+    async def _record(
+        self, tracked: Tracked, seen: Observation, *, partial: bool = False
+    ) -> Outcome:
         """Record what a poll saw of a job."""
-        outcome = await self._recorder.observe(seen, tracked.following)
+        outcome = await self._recorder.observe(seen, tracked.following, partial=partial)
         tracked.hear(self._clock)
         return outcome
 

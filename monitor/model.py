@@ -146,7 +146,8 @@ class Snapshot:
     ``own_changed`` and ``own_ended`` are the same in the store's own time, by which it is decided
     whether a job is stuck or has ended for long enough. They are ``None`` where an earlier
     version saw it. ``baseline`` is set while the phase is still the one in which a baseline found
-    the job. ``earlier_ends`` counts the ends before the present phase, by phase.
+    the job. ``earlier_ends`` counts the ends before the present phase, by phase. ``partial`` says
+    that the state was read from the row of a listing while describes failed: one is still owed.
     """
 
     job: Job
@@ -169,6 +170,7 @@ class Snapshot:
     own_ended: datetime | None = None
     baseline: bool = False
     earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    partial: bool = False
 
     @property
     def has_ended(self) -> bool:

@@ -83,6 +83,8 @@ class Poller:
         """Look at a job from now on, unless it is looked at already or known to be final."""
         if self._agenda.known(tracked.job.key):
             return
+        snapshot = self._recorder.snapshot(tracked.job.key)
+        tracked.partial = snapshot is not None and snapshot.partial
         if self._looker.is_finished(tracked):
             self._agenda.finish(tracked)
         else:

@@ -117,11 +117,17 @@ class Recorder:
         return self._store.own_time()
 
     async def observe(
-        self, seen: model.Observation, following: Following, *, insists: bool = False
+        self,
+        seen: model.Observation,
+        following: Following,
+        *,
+        insists: bool = False,
+        partial: bool = False,
     ) -> Outcome:
         """Record one look; returns after its transitions, if any, are durable.
 
-        One that ``insists`` counts though the service dates it before what is known.
+        One that ``insists`` counts though the service dates it before what is known; after one
+        that is ``partial`` a describe is still owed.
         """
         seen = diff.dated(seen)
         before = self._snapshots.get(seen.job.key)
@@ -130,6 +136,7 @@ class Recorder:
             after = None if stale else self._after(before, seen, following.job_type)
             if after is None:
                 return Outcome.STALE
+            after = replace(after, partial=partial)
             entry = self._entry(before, after, seen.seen_at, following)
             if entry is None:
                 self._note(after)
@@ -237,7 +244,7 @@ class Recorder:
     def _denial(self, before: model.Snapshot, at: datetime, following: Following) -> model.Entry:
         after, made = diff.transitions(
             before,
-            replace(before, missing=True),
+            replace(before, missing=True, partial=False),
             (Kind.MISSING,),
             (),
             seen_at=at,
