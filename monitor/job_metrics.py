@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from monitor.model import Snapshot
     from monitor.standing import FollowedJob
 
+    SinceEnd = Callable[[datetime, datetime | None], timedelta]
+
 Place = tuple[str, str, str]
 """Type, account and region."""
 
@@ -81,22 +83,19 @@ class JobCollector:
         yield _states(shown)
         yield _last_changes(shown)
 
-    def _since_end(self) -> Callable[[Snapshot], timedelta | None]:
-        """Return what tells how long ago a job ended.
+    def _since_end(self) -> SinceEnd:
+        """Return what tells how long ago an end was seen, by its two times.
 
         No wall clock that is set moves an end that this run has seen. Own time stands still while
         no daemon runs, so an end of an earlier run is as old as either of the two says.
         """
         now, own, began = self._clock.now(), self._own_time(), self._began
 
-        def since_end(known: Snapshot) -> timedelta | None:
-            if known.ended_at is None:
-                return None
-            by_wall = now - known.ended_at
-            if known.own_ended is None:
-                return by_wall
-            seen = own - known.own_ended
-            return seen if known.own_ended >= began else max(seen, by_wall)
+        def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
+            if own_ended is None:
+                return now - ended_at
+            seen = own - own_ended
+            return seen if own_ended >= began else max(seen, now - ended_at)
 
         return since_end
 
@@ -114,7 +113,7 @@ class JobCollector:
 def _totals(
     places: Iterable[Place],
     jobs: Iterable[FollowedJob],
-    since_end: Callable[[Snapshot], timedelta | None],
+    since_end: SinceEnd,
 ) -> Iterator[Metric]:
     """Yield how many jobs there are at each place, by what is to be said of them."""
     tally: Counter[tuple[Place, str]] = Counter()
@@ -123,10 +122,8 @@ def _totals(
         place = (job.type, job.account, job.region)
         for what in _traits(each):
             tally[place, what] += 1
-        known = each.snapshot
-        ago = since_end(known) if known and known.has_ended else None
-        if known and ago is not None and ago < RECENT:
-            tally[place, f"recently {known.phase}"] += 1
+        for phase in _recent_ends(each.snapshot, since_end) if each.snapshot else ():
+            tally[place, f"recently {phase}"] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
@@ -142,11 +139,20 @@ def _totals(
         yield family
 
 
-def _is_past(
-    job: FollowedJob, keep: timedelta, since_end: Callable[[Snapshot], timedelta | None]
-) -> bool:
-    ago = since_end(job.snapshot) if job.snapshot else None
-    return ago is not None and ago > keep
+def _recent_ends(known: Snapshot, since_end: SinceEnd) -> Collection[str]:
+    """Return the phases in which a job has ended of late; one that went on has ended as well."""
+    recent = {phase for phase, times in known.earlier_ended.items() if since_end(*times) < RECENT}
+    ended_at = known.ended_at if known.has_ended else None
+    if ended_at is not None and since_end(ended_at, known.own_ended) < RECENT:
+        recent.add(known.phase)
+    return recent
+
+
+def _is_past(job: FollowedJob, keep: timedelta, since_end: SinceEnd) -> bool:
+    known = job.snapshot
+    if known is None or known.ended_at is None:
+        return False
+    return since_end(known.ended_at, known.own_ended) > keep
 
 
 def _recent(places: Iterable[Place], tally: Counter[tuple[Place, str]]) -> Metric:

@@ -495,9 +495,15 @@ async def test_each_end_of_a_job_that_goes_on_is_counted_and_known_after_a_resta
             bench.source.answers["old"] = state
             await anyio.sleep(65)
         assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
+        bench.source.answers["old"] = "RUNNING"
+        await anyio.sleep(65)
+        for phase in ("failed", "succeeded"):
+            assert bench.series("recently_ended_jobs", **PLACE, phase=phase) == 1
     async with benched(tmp_path) as bench:
-        bench.source.answers = {"old": "FAILED"}
+        bench.source.answers = {"old": "RUNNING"}
         await bench.apply(watch())
+        for phase in ("failed", "succeeded"):
+            assert bench.series("recently_ended_jobs", **PLACE, phase=phase) == 1
         assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
         assert bench.series("ended_jobs_total", **PLACE, phase="succeeded") == 1
 
