@@ -109,6 +109,7 @@ class Discovery:
     ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
+    ``listed`` is what the listing is asked for.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -127,6 +128,7 @@ class Discovery:
     period: float = 0.0
     torn: bool = False
     readable: bool | None = None
+    listed: str = ""
     begun: bool = False
     again: bool = False
     asked_at: float = 0.0

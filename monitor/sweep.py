@@ -91,7 +91,9 @@ class Sweeper:
         """Write down that a sweep begins, before AWS is asked: what comes later is no baseline."""
         place, now = self._place(discovery), self._clock.now()
         baselines, begun = self._recorder.baselines, discovery.begun
-        discovery.again = await baselines.begin(place, discovery.discover, now, again=begun)
+        wanted, listed = discovery.discover, discovery.source.job_type.listed
+        discovery.listed = listed
+        discovery.again = await baselines.begin(place, wanted, listed, now, again=begun)
         discovery.begun = True
 
     async def _complete_baseline(self, discovery: Discovery) -> None:
@@ -99,14 +101,16 @@ class Sweeper:
         whole = discovery.token is None and not discovery.torn
         if whole and self._agenda.holds(discovery):
             place = self._place(discovery)
-            await self._recorder.baselines.complete(place, discovery.discover, self._clock.now())
+            wanted, listed, now = discovery.discover, discovery.listed, self._clock.now()
+            await self._recorder.baselines.complete(place, wanted, listed, now)
 
     def _note_first(self, discovery: Discovery, row: Observation) -> None:
         """Note a job that nobody has recorded: it may have been there before it was watched."""
         job_type = discovery.source.job_type
         listed_open = job_type.lists_states and not _has_ended(job_type, row)
+        wanted, listed = discovery.discover, discovery.listed
         self._recorder.baselines.find(
-            self._place(discovery), discovery.discover, row, discovery.again, listed_open
+            self._place(discovery), wanted, listed, row, discovery.again, listed_open
         )
 
     def _place(self, discovery: Discovery) -> tuple[str, str, str]:

@@ -75,7 +75,7 @@ class WatchedRegion:
     def discovery(self) -> str | None:
         """What it discovers, in the form by which baselines are known."""
         discover = _discover(self.watch)
-        return baselines.canonical(discover) if discover else None
+        return baselines.canonical(discover, self.job_type.listed) if discover else None
 
     def is_of(self, watch: Watch, job_type: JobType) -> bool:
         """Whether it would be just the same, were it made of these now."""

@@ -405,6 +405,21 @@ async def test_wider_globs_by_a_reload_begin_a_baseline_of_the_rest(tmp_path):
         assert '"include":["*"]' in kept.discover
 
 
+async def test_a_listing_that_is_asked_for_more_begins_a_baseline_of_the_rest(tmp_path):
+    """A filter that goes, as of a listing of running jobs alone, shows what ended long ago."""
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"open": "RUNNING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        bench.source.answers |= {"old": "FAILED"}
+        await bench.apply(watch(), kind=Kind(listed="without a filter"))
+        await anyio.sleep(65)
+        bench.source.answers |= {"new": "FAILED"}
+        await anyio.sleep(65)
+        found = {e["job"]["id"]: e["baseline"] for e in await bench.events()}
+    assert found == {"open": True, "old": True, "new": False}
+
+
 async def test_a_watch_that_comes_back_begins_its_baseline_anew(tmp_path):
     async with benched(tmp_path) as bench:
         bench.source.answers = {"old": "FAILED"}
