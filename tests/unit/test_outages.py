@@ -77,7 +77,7 @@ async def test_what_asked_for_patience_in_an_outage_has_none_after_it(
             b.source.trouble = None
             await anyio.sleep(LONGEST_HOLD + PROBE_INTERVAL + 2)
             assert await changed(b) == set(SOME)
-        assert 4 <= asked
+        assert asked >= 4
         assert retry_after < 120 or asked <= 3 * len(SOME)
 
 
