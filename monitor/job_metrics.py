@@ -122,8 +122,10 @@ def _totals(
         place = (job.type, job.account, job.region)
         for what in _traits(each):
             tally[place, what] += 1
-        for phase in _recent_ends(each.snapshot, since_end) if each.snapshot else ():
-            tally[place, f"recently {phase}"] += 1
+        known = each.snapshot
+        if known and (known.ended_at or known.earlier_ended):  # most of many jobs are open
+            for phase in _recent_ends(known, since_end):
+                tally[place, f"recently {phase}"] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
