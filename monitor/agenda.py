@@ -107,6 +107,9 @@ class Discovery:
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
+    ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
+    has met no row at all.
+    ``listed`` is what the listing is asked for.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -124,6 +127,8 @@ class Discovery:
     started: float = 0.0
     period: float = 0.0
     torn: bool = False
+    readable: bool | None = None
+    listed: str = ""
     begun: bool = False
     again: bool = False
     asked_at: float = 0.0

@@ -240,8 +240,9 @@ class Daemon:
         shared = (self._metrics, self._clock, self._random)
         self._telling = Telling(store, *shared, partial(sinks.open_sink, clients=made))
         self._polling = Polling(self._recorder, *shared, self._source)
-        followed, own = self._polling.followed, self.settings.metrics
-        self._shown = JobCollector(self._metrics.places, followed, own, self._clock)
+        followed, shown = self._polling.followed, self.settings.metrics
+        own_time = self._recorder.own_time
+        self._shown = JobCollector(self._metrics.places, followed, shown, self._clock, own_time)
         self._registry.register(self._shown)
 
     def _source(self, watch: config.Watch, job_type: JobType, region: str) -> AwsSource:

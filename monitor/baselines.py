@@ -50,9 +50,13 @@ def accepts(discover: Discover, row: model.Observation) -> bool:
     return row.seen_at - row.created_at <= timedelta(seconds=discover.max_age)
 
 
-def canonical(discover: Discover) -> str:
-    """Return the one form that all discoveries with the same meaning have."""
+def canonical(discover: Discover, listed: str) -> str:
+    """Return the one form that all discoveries with the same meaning have.
+
+    ``listed`` is what the listing is asked for: one that has lost a filter shows old jobs too.
+    """
     wanted = {
+        "listed": listed,
         "include": sorted(set(discover.include)),
         "exclude": sorted(set(discover.exclude)),
         "max_age": discover.max_age,
@@ -66,6 +70,7 @@ class _Known:
 
     stored: model.Baseline
     discover: Discover
+    listed: str
     interrupted: bool = False
 
 
@@ -77,6 +82,7 @@ class Baselines:
         self._store = store
         self._known: dict[Place, dict[str, _Known]] = {}
         self._awaited: dict[Place, dict[str, bool]] = {}
+        self._undated: dict[Place, dict[str, datetime]] = {}
         self._present: Mapping[Place, set[str]] = {}
         self._named: Callable[[model.Job], bool] = lambda _job: False
         self._gone: list[model.Baseline] = []
@@ -87,9 +93,10 @@ class Baselines:
             place = (each.type, each.account, each.region)
             # Some may be recorded by now: whoever adopts their snapshots says so.
             self._awaited.setdefault(place, {}).update(each.awaited)
-            discover = Discover.model_construct(**orjson.loads(each.discover))
+            wanted = orjson.loads(each.discover)
+            listed = wanted.pop("listed", "")
             self._known.setdefault(place, {})[each.discover] = _Known(
-                each, discover, interrupted=True
+                each, Discover.model_construct(**wanted), listed, interrupted=True
             )
 
     def want(self, present: Mapping[Place, set[str]], named: Callable[[model.Job], bool]) -> None:
@@ -110,6 +117,7 @@ class Baselines:
             if not wanted:
                 del self._known[place]
                 self._awaited.pop(place, None)
+                self._undated.pop(place, None)
 
     async def tidy(self) -> None:
         """Let the store forget what ``want`` has left out."""
@@ -117,17 +125,19 @@ class Baselines:
         if lost:
             await self._store.keep_baselines((), lost)
 
-    async def begin(self, place: Place, discover: Discover, at: datetime, *, again: bool) -> bool:
+    async def begin(
+        self, place: Place, discover: Discover, listed: str, at: datetime, *, again: bool
+    ) -> bool:
         """Note that a sweep begins; return whether it is not the first attempt.
 
         ``again`` says that the same discovery has begun one before.
         """
-        spec = canonical(discover)
+        spec = canonical(discover, listed)
         known = self._known.setdefault(place, {}).get(spec)
         if known is not None:
             return again or known.interrupted
         stored = model.Baseline(*place, spec, at)
-        self._known[place][spec] = _Known(stored, discover)
+        self._known[place][spec] = _Known(stored, discover, listed)
         await self._store.keep_baselines([stored], ())
         return False
 
@@ -135,6 +145,7 @@ class Baselines:
         self,
         place: Place,
         discover: Discover,
+        listed: str,
         row: model.Observation,
         again: bool,  # noqa: FBT001 -- as it stands on the discovery
         listed_open: bool,  # noqa: FBT001 -- one caller
@@ -145,24 +156,30 @@ class Baselines:
         shows that the job has not ended: if it has by its first poll, that is news.
         """
         awaited = self._awaited.setdefault(place, {})
-        if row.job.id not in awaited and self._was_there(place, discover, row, again=again):
+        own = self._known.get(place, {}).get(canonical(discover, listed))
+        if row.job.id not in awaited and self._was_there(place, own, row, again=again):
             awaited[row.job.id] = listed_open
+            if again and own and row.created_at is None:
+                # Its first poll may tell that it was created after the sweeps began.
+                self._undated.setdefault(place, {})[row.job.id] = own.stored.begun_at
 
     def _was_there(
-        self, place: Place, discover: Discover, row: model.Observation, *, again: bool
+        self, place: Place, own: _Known | None, row: model.Observation, *, again: bool
     ) -> bool:
-        known = self._known.get(place, {})
-        completed = (each.discover for each in known.values() if each.stored.completed_at)
-        if any(accepts(each, row) for each in completed):
-            return False
-        own = known.get(canonical(discover))
+        for each in self._known.get(place, {}).values():
+            same = own is None or each.listed == own.listed
+            if same and each.stored.completed_at and accepts(each.discover, row):
+                return False
         # A listing that never comes to its end would else swallow every end.
         late = again and own and row.created_at and row.created_at > own.stored.begun_at
         return not late
 
-    def covers(self, first: model.Snapshot) -> bool:
+    def covers(self, first: model.Snapshot, created_at: datetime | None) -> bool:
         """Whether a job that is recorded for the first time, as ``first``, is of a baseline."""
         job = first.job
+        begun_at = self._undated.get(_place(job), {}).get(job.id)
+        if begun_at and created_at and created_at > begun_at:
+            return False
         listed_open = self._awaited.get(_place(job), {}).get(job.id)
         if listed_open is None or self._named(job):
             return False
@@ -170,13 +187,12 @@ class Baselines:
 
     def note_recorded(self, job: model.Job) -> None:
         """Await a job no longer."""
-        awaited = self._awaited.get(_place(job))
-        if awaited:
-            awaited.pop(job.id, None)
+        for waiting in (self._awaited, self._undated):
+            waiting.get(_place(job), {}).pop(job.id, None)
 
-    async def complete(self, place: Place, discover: Discover, at: datetime) -> None:
+    async def complete(self, place: Place, discover: Discover, listed: str, at: datetime) -> None:
         """Note that a sweep went through the whole listing, and its rows are recorded."""
-        known = self._known.get(place, {}).get(canonical(discover))
+        known = self._known.get(place, {}).get(canonical(discover, listed))
         if known is None:
             return
         awaited = self._awaited.get(place, {})

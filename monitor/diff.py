@@ -95,6 +95,7 @@ def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Sna
         stuck=before.stuck and not moved if before else False,
         baseline=bool(before and before.baseline and before.phase == verdict.phase),
         earlier_ends=_earlier_ends(before, verdict) if before else {},
+        earlier_ended=_earlier_ended(before, verdict) if before else {},
     )
 
 
@@ -122,6 +123,14 @@ def _earlier_ends(before: Snapshot, verdict: Verdict) -> Mapping[str, int]:
     if before.phase == verdict.phase or not before.has_ended:
         return before.earlier_ends
     return ends(before)
+
+
+def _earlier_ended(before: Snapshot, verdict: Verdict) -> Mapping[str, tuple[datetime, datetime]]:
+    if before.phase == verdict.phase or not before.has_ended:
+        return before.earlier_ended
+    if before.ended_at is None or before.own_ended is None:
+        return before.earlier_ended
+    return {**before.earlier_ended, before.phase.value: (before.ended_at, before.own_ended)}
 
 
 def ends(snapshot: Snapshot) -> Mapping[str, int]:

@@ -57,6 +57,11 @@ class JobType(Protocol):
         ...
 
     @property
+    def listed(self) -> str:
+        """What its listing is asked for, in one form; empty if there is none."""
+        ...
+
+    @property
     def grace(self) -> float:
         """Seconds for which an ended job that may still change is looked at."""
         ...

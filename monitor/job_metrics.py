@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from monitor import config
     from monitor.interfaces import Clock
+    from monitor.model import Snapshot
     from monitor.standing import FollowedJob
+
+    SinceEnd = Callable[[datetime, datetime | None], timedelta]
 
 Place = tuple[str, str, str]
 """Type, account and region."""
@@ -47,26 +50,32 @@ class JobCollector:
         followed: Callable[[], Iterable[FollowedJob]],
         settings: config.Metrics,
         clock: Clock,
+        own_time: Callable[[], datetime],
     ) -> None:
-        """``followed`` is asked at each scrape, and must bear to be asked from any thread."""
+        """``followed`` is asked at each scrape, and must bear to be asked from any thread.
+
+        So must ``own_time``, the store's own.
+        """
         self._places = places
         self._followed = followed
         self.settings = settings
         """How much is shown; whoever puts others here has them from the next scrape on."""
         self._clock = clock
+        self._own_time = own_time
+        self._began = own_time()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
         # Kept only where it is needed: so many new objects at once wake the garbage collector.
         jobs = list(self._followed()) if self.settings.per_job else self._followed()
-        yield from _totals(list(self._places), jobs, self._clock.now())
+        yield from _totals(list(self._places), jobs, self._since_end())
         if self.settings.per_job:
             yield from self._each(list(jobs))
 
     def _each(self, jobs: Sequence[FollowedJob]) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the quietest are cut."""
-        now = self._clock.now()
-        recent = [job for job in jobs if not self._is_past(job, now)]
+        keep, since_end = timedelta(seconds=self.settings.keep_finished), self._since_end()
+        recent = [job for job in jobs if not _is_past(job, keep, since_end)]
         shown = nlargest(self.settings.max_jobs, recent, key=_liveliness)
         text = "Jobs that have no series of their own, as there are more than max_jobs."
         yield GaugeMetricFamily("job_monitor_job_series_cut", text, len(recent) - len(shown))
@@ -74,10 +83,21 @@ class JobCollector:
         yield _states(shown)
         yield _last_changes(shown)
 
-    def _is_past(self, job: FollowedJob, now: datetime) -> bool:
-        ended_at = job.snapshot.ended_at if job.snapshot else None
-        keep = timedelta(seconds=self.settings.keep_finished)
-        return ended_at is not None and now - ended_at > keep
+    def _since_end(self) -> SinceEnd:
+        """Return what tells how long ago an end was seen, by its two times.
+
+        No wall clock that is set moves an end that this run has seen. Own time stands still while
+        no daemon runs, so an end of an earlier run is as old as either of the two says.
+        """
+        now, own, began = self._clock.now(), self._own_time(), self._began
+
+        def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
+            if own_ended is None:
+                return now - ended_at
+            seen = own - own_ended
+            return seen if own_ended >= began else max(seen, now - ended_at)
+
+        return since_end
 
     def _info(self, jobs: Sequence[FollowedJob]) -> Metric:
         text = "A followed job, the watch that follows it, and that watch's labels."
@@ -91,19 +111,21 @@ class JobCollector:
 
 
 def _totals(
-    places: Iterable[Place], jobs: Iterable[FollowedJob], now: datetime
+    places: Iterable[Place],
+    jobs: Iterable[FollowedJob],
+    since_end: SinceEnd,
 ) -> Iterator[Metric]:
     """Yield how many jobs there are at each place, by what is to be said of them."""
     tally: Counter[tuple[Place, str]] = Counter()
-    since = now - RECENT
     for each in jobs:
         job = each.job
         place = (job.type, job.account, job.region)
         for what in _traits(each):
             tally[place, what] += 1
         known = each.snapshot
-        if known and known.has_ended and known.ended_at and known.ended_at > since:
-            tally[place, f"recently {known.phase}"] += 1
+        if known and (known.ended_at or known.earlier_ended):  # most of many jobs are open
+            for phase in _recent_ends(known, since_end):
+                tally[place, f"recently {phase}"] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
@@ -117,6 +139,22 @@ def _totals(
         for place in everywhere:
             family.add_metric(place, tally[place, what])
         yield family
+
+
+def _recent_ends(known: Snapshot, since_end: SinceEnd) -> Collection[str]:
+    """Return the phases in which a job has ended of late; one that went on has ended as well."""
+    recent = {phase for phase, times in known.earlier_ended.items() if since_end(*times) < RECENT}
+    ended_at = known.ended_at if known.has_ended else None
+    if ended_at is not None and since_end(ended_at, known.own_ended) < RECENT:
+        recent.add(known.phase)
+    return recent
+
+
+def _is_past(job: FollowedJob, keep: timedelta, since_end: SinceEnd) -> bool:
+    known = job.snapshot
+    if known is None or known.ended_at is None:
+        return False
+    return since_end(known.ended_at, known.own_ended) > keep
 
 
 def _recent(places: Iterable[Place], tally: Counter[tuple[Place, str]]) -> Metric:

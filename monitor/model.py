@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _NONE: Mapping[str, int] = MappingProxyType({})
-"""Shared by all jobs that have not ended before: there may be many."""
+_NEVER: Mapping[str, tuple[datetime, datetime]] = MappingProxyType({})
+"""Both are shared by all jobs that have not ended before: there may be many."""
 
 
 class Phase(StrEnum):
@@ -146,7 +147,8 @@ class Snapshot:
     ``own_changed`` and ``own_ended`` are the same in the store's own time, by which it is decided
     whether a job is stuck or has ended for long enough. They are ``None`` where an earlier
     version saw it. ``baseline`` is set while the phase is still the one in which a baseline found
-    the job. ``earlier_ends`` counts the ends before the present phase, by phase.
+    the job. ``earlier_ends`` counts the ends before the present phase, by phase, and
+    ``earlier_ended`` tells when the last of each was seen (by the wall clock, and in own time).
     ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
     describe tells is still to follow.
     """
@@ -172,6 +174,7 @@ class Snapshot:
     baseline: bool = False
     earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
     describe_owed: bool = False
+    earlier_ended: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: _NEVER)
 
     @property
     def has_ended(self) -> bool:

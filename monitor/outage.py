@@ -70,6 +70,11 @@ class Return:
     operation: str | None
     since: float
 
+    @property
+    def whole(self) -> bool:
+        """Whether an outage is over, and not just a run of a few failures."""
+        return self.since == -math.inf
+
 
 class Outages:
     """The runs of failures of one source, and of each of its operations."""

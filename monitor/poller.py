@@ -38,6 +38,10 @@ requests a minute at most: the price of a single healthy job.
 """
 
 
+LONGEST_HOLD = 60.0
+"""Seconds: what fails wholly is asked again after so long, whatever its Retry-After says."""
+
+
 class Poller:
     """Spends one quota on the looks that are due, the longest overdue first."""
 
@@ -259,23 +263,28 @@ class Poller:
         if turn.failing in NO_OUTAGE:
             turn.failing_since = None
             for back in self._outages.succeeded(turn.operation, now):
-                self._hasten([one for one in self._agenda.failing() if _concerns(back, one)])
+                concerned = [one for one in self._agenda.failing() if _concerns(back, one)]
+                self._hasten(concerned, over=back.whole)
             return
         fresh = turn.failing_since is None
         turn.failing_since = now if fresh else turn.failing_since
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
-            self._hasten([turn] if self._agenda.holds(turn) else [])
+            self._hasten([turn] if self._agenda.holds(turn) else [], over=True)
 
     def _note_health(self) -> None:
         """Ask again, as the quota permits, for all that failed while the source was away."""
         was_lost, self._was_lost = self._was_lost, self._inquiry.health.lost
         if was_lost and not self._was_lost:
-            self._hasten(self._agenda.failing())
+            self._hasten(self._agenda.failing(), over=True)
 
-    def _hasten(self, turns: Iterable[Tracked | Discovery]) -> None:
-        """Poll ``turns`` next, and count what they failed before to no backoff any more."""
+    def _hasten(self, turns: Iterable[Tracked | Discovery], *, over: bool = False) -> None:
+        """Poll ``turns`` next, and count what they failed before to no backoff any more.
+
+        Once an outage is ``over``, so is the patience that its answers asked for.
+        """
         now = self._clock.monotonic()
         for turn in list(turns):
+            turn.hold_until = 0.0 if over else turn.hold_until
             turn.forgiven = turn.attempts
             due = max(now, turn.hold_until)
             if due < turn.due:
@@ -287,14 +296,18 @@ class Poller:
             failing = (one for one in self._agenda.failing() if one.operation == operation)
             # A sweep that begins anew does so at its own interval, which may be longer.
             waiting = [one for one in failing if isinstance(one, Tracked) or not one.rests]
-            first = min(waiting, key=lambda one: max(one.due, one.hold_until), default=None)
-            if first is not None and first.due > now >= first.hold_until:
+            first = min(waiting, key=lambda one: max(one.due, _held_until(one)), default=None)
+            if first is not None and first.due > now >= _held_until(first):
                 self._agenda.put(first, now)
 
     def _still_failing(self) -> bool:
         """Whether a listing does not come to its end, or a turn waits as its source failed it."""
         broken = any(one.trouble and not one.complete for one in self._agenda.listings())
         return broken or next(self._agenda.failing(), None) is not None
+
+
+def _held_until(turn: Tracked | Discovery) -> float:
+    return min(turn.hold_until, turn.began_at + LONGEST_HOLD)
 
 
 def _concerns(back: Return, turn: Tracked | Discovery) -> bool:

@@ -137,7 +137,10 @@ class Polling:
         poller = self._poller(SourceKey(job_type.service, watch.account, region))
         operations = (job_type.describe_operation, job_type.list_operation)
         self._metrics.expect_operations(poller.key, filter(None, operations))
-        return WatchedRegion(watch, region, job_type.interval, source, poller)
+        return WatchedRegion(watch, region, job_type.interval, source, poller, self._owner_of)
+
+    def _owner_of(self, job: model.Job) -> WatchedRegion | None:
+        return self._owners.of(job)
 
     def _hand_over(self) -> None:
         """Give each job that is followed to the watch that it belongs to now, if there is one.

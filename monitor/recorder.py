@@ -213,7 +213,11 @@ class Recorder:
             return None
         after = diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
         # Here, and not with each caller: whoever records a job first, it is of the baseline or not.
-        return after if before else replace(after, baseline=self.baselines.covers(after))
+        return (
+            after
+            if before
+            else replace(after, baseline=self.baselines.covers(after, seen.created_at))
+        )
 
     def _entry(
         self,
@@ -241,7 +245,7 @@ class Recorder:
     def _denial(self, before: model.Snapshot, at: datetime, following: Following) -> model.Entry:
         after, made = diff.transitions(
             before,
-            replace(before, missing=True),
+            replace(before, missing=True, describe_owed=False),
             (Kind.MISSING,),
             (),
             seen_at=at,

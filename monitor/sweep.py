@@ -79,6 +79,8 @@ class Sweeper:
             return self._failed(discovery, error)
         discovery.attempts = discovery.forgiven = 0
         discovery.pages += 1
+        if page.rows or page.skipped:
+            discovery.readable = bool(page.rows or discovery.readable)
         self._oddities.note_page(discovery.source.job_type.name, page)
         await self._take_rows(discovery, page)
         delay = self._turn_page(discovery, page)
@@ -89,7 +91,9 @@ class Sweeper:
         """Write down that a sweep begins, before AWS is asked: what comes later is no baseline."""
         place, now = self._place(discovery), self._clock.now()
         baselines, begun = self._recorder.baselines, discovery.begun
-        discovery.again = await baselines.begin(place, discovery.discover, now, again=begun)
+        wanted, listed = discovery.discover, discovery.source.job_type.listed
+        discovery.listed = listed
+        discovery.again = await baselines.begin(place, wanted, listed, now, again=begun)
         discovery.begun = True
 
     async def _complete_baseline(self, discovery: Discovery) -> None:
@@ -97,14 +101,16 @@ class Sweeper:
         whole = discovery.token is None and not discovery.torn
         if whole and self._agenda.holds(discovery):
             place = self._place(discovery)
-            await self._recorder.baselines.complete(place, discovery.discover, self._clock.now())
+            wanted, listed, now = discovery.discover, discovery.listed, self._clock.now()
+            await self._recorder.baselines.complete(place, wanted, listed, now)
 
     def _note_first(self, discovery: Discovery, row: Observation) -> None:
         """Note a job that nobody has recorded: it may have been there before it was watched."""
         job_type = discovery.source.job_type
         listed_open = job_type.lists_states and not _has_ended(job_type, row)
+        wanted, listed = discovery.discover, discovery.listed
         self._recorder.baselines.find(
-            self._place(discovery), discovery.discover, row, discovery.again, listed_open
+            self._place(discovery), wanted, listed, row, discovery.again, listed_open
         )
 
     def _place(self, discovery: Discovery) -> tuple[str, str, str]:
@@ -242,14 +248,16 @@ class Sweeper:
     def _turn_page(self, discovery: Discovery, page: Page) -> float:
         """Go on with the listing, or rest until the next sweep.
 
-        A token that was met before would lead round in a circle.
+        A token that was met before would lead round in a circle. A sweep that could read not one
+        row has told nothing, though it came to its end.
         """
         token = page.next_token
         if token and token not in discovery.tokens and discovery.pages < MAX_PAGES:
             discovery.tokens.add(token)
             discovery.token = token
             return self._seconds_until(discovery.due + pacing.page_gap(self._inquiry.quota.rate))
-        self._note_torn(discovery, torn=bool(token) or page.torn)
+        untold = discovery.readable is False
+        self._note_torn(discovery, torn=bool(token) or page.torn or untold)
         self._note_end(discovery)
         return self._rest(discovery)
 
@@ -338,6 +346,7 @@ def _rewind(discovery: Discovery) -> None:
     discovery.pages = 0
     discovery.token = None
     discovery.tokens.clear()
+    discovery.readable = None
 
 
 def _is_whole(row: Observation) -> bool:

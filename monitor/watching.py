@@ -14,7 +14,7 @@ from monitor.model import Job
 from monitor.recorder import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from monitor.config import Watch
     from monitor.interfaces import JobType, Source
@@ -36,9 +36,15 @@ class WatchedRegion:
     """Gives a poller the jobs of one watch in one region."""
 
     def __init__(
-        self, watch: Watch, region: str, interval: float, source: Source, poller: Poller
+        self,
+        watch: Watch,
+        region: str,
+        interval: float,
+        source: Source,
+        poller: Poller,
+        owner_of: Callable[[Job], WatchedRegion | None],
     ) -> None:
-        """``interval`` is in seconds."""
+        """``interval`` is in seconds; ``owner_of`` tells whose a job is, among all that run."""
         self.watch = watch
         """As configured."""
         self._region = region
@@ -47,6 +53,7 @@ class WatchedRegion:
         self._discovery: Discovery | None = None
         self.poller = poller
         """Looks at its jobs."""
+        self._owner_of = owner_of
         self._following = Following(source.job_type, watch.labels, watch.stuck_after, watch.name)
 
     @property
@@ -68,7 +75,7 @@ class WatchedRegion:
     def discovery(self) -> str | None:
         """What it discovers, in the form by which baselines are known."""
         discover = _discover(self.watch)
-        return baselines.canonical(discover) if discover else None
+        return baselines.canonical(discover, self.job_type.listed) if discover else None
 
     def is_of(self, watch: Watch, job_type: JobType) -> bool:
         """Whether it would be just the same, were it made of these now."""
@@ -76,7 +83,7 @@ class WatchedRegion:
 
     def follow(self, job: Job) -> None:
         """Look at ``job`` from now on, and as this watch says."""
-        self.poller.follow_as(self._track(job))
+        self.poller.follow_as(self.track(job))
 
     def follows(self, tracked: Tracked) -> bool:
         """Whether a job is looked at as this watch says."""
@@ -88,10 +95,12 @@ class WatchedRegion:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
             if not self.poller.follows(job):
-                self.poller.follow(self._track(job))
+                self.poller.follow(self._track_as_owned(job))
         discover = _discover(self.watch)
         if discover is not None:
-            self._discovery = Discovery(self._source, discover, self._interval, self._track)
+            self._discovery = Discovery(
+                self._source, discover, self._interval, self._track_as_owned
+            )
             self.poller.discover(self._discovery)
 
     def end(self) -> None:
@@ -99,7 +108,12 @@ class WatchedRegion:
         if self._discovery is not None:
             self.poller.drop(self._discovery)
 
-    def _track(self, job: Job) -> Tracked:
+    def _track_as_owned(self, job: Job) -> Tracked:
+        """Track a job as the first watch that wants it says, whichever comes upon it."""
+        return (self._owner_of(job) or self).track(job)
+
+    def track(self, job: Job) -> Tracked:
+        """Track a job as this watch says."""
         return Tracked(
             job,
             self._source,

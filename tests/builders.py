@@ -93,6 +93,7 @@ class FakeType:
     service: str = "panorama"
     describe_operation: str = "DescribePackageImportJob"
     list_operation: str | None = "ListPackageImportJobs"
+    listed: str = "ListPackageImportJobs"
     grace: float = 3600.0
     grace_interval: float = 600.0
     lists_states: bool = True

@@ -118,24 +118,25 @@ class Reader:
             unreadable=tuple(optional.unreadable),
         )
 
-    def page(self, listing: Listing, answer: Mapping[str, Any], moment: Moment) -> Page:
+    def page(
+        self, listing: Listing, answer: Mapping[str, Any], moment: Moment, *, first: bool
+    ) -> Page:
         """Read one page; a token that comes again and again is for the caller to notice.
 
-        A row that cannot be read is skipped; a page of nothing but such rows is malformed.
+        A row that cannot be read is skipped; a listing whose ``first`` page is the only one, and
+        has nothing but such rows, is malformed.
         """
         items = _items(listing, answer)
+        token, torn = _next(listing.paging, answer, items) if listing.paging else (None, False)
         rows: list[Observation] = []
         skipped: list[SkippedRow] = []
         for position, item in enumerate(items):
             try:
                 rows.append(self._row(listing, item, moment))
             except MalformedError as error:
-                if not rows and position == len(items) - 1:
+                if first and token is None and not rows and position == len(items) - 1:
                     raise
                 skipped.append(SkippedRow(position, error.code))
-        if listing.paging is None:
-            return Page(tuple(rows), None, skipped=tuple(skipped))
-        token, torn = _next(listing.paging, answer, items)
         return Page(tuple(rows), token, torn, tuple(skipped))
 
     def _row(self, listing: Listing, item: Any, moment: Moment) -> Observation:

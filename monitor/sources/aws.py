@@ -91,7 +91,8 @@ class AwsSource:
         more = {listing.paging.param: token} if listing.paging and token is not None else {}
 
         def read(answer: Mapping[str, Any]) -> Page:
-            return self._reader.page(listing, answer, Moment(asked_at, self._clock.now()))
+            moment = Moment(asked_at, self._clock.now())
+            return self._reader.page(listing, answer, moment, first=token is None)
 
         return await self._ask(listing.operation, {**listing.params, **more}, read)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,14 @@ class JobType:
     def list_operation(self) -> str | None:
         """The operation that lists jobs, if there is one."""
         return self.listing.operation if self.listing else None
+
+    @property
+    def listed(self) -> str:
+        """What its listing is asked for, in one form; empty if there is none."""
+        if self.listing is None:
+            return ""
+        asked = [self.listing.operation, self.listing.params]
+        return json.dumps(asked, sort_keys=True, default=str)
 
     @property
     def lists_states(self) -> bool:

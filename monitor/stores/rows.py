@@ -54,6 +54,13 @@ def _job(raw: Mapping[str, str]) -> model.Job:
     return model.Job(**raw)
 
 
+def _ends(raw: Mapping[str, tuple[str, str]]) -> Mapping[str, tuple[datetime, datetime]]:
+    return {
+        phase: (datetime.fromisoformat(wall), datetime.fromisoformat(own))
+        for phase, (wall, own) in raw.items()
+    }
+
+
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "job": _job,
     "phase": model.Phase,
@@ -66,6 +73,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "ended_at": _time,
     "own_changed": _time,
     "own_ended": _time,
+    "earlier_ended": _ends,
 }
 
 

@@ -92,7 +92,7 @@ def shown(pollers: list[Poller], settings: config.Metrics, clock: SystemClock) -
     registry = totals()
     places = {(TYPE.name, "prod", region) for region in REGIONS}
     everyone = lambda: (job for poller in pollers for job in poller.followed())  # noqa: E731
-    registry.register(JobCollector(places, everyone, settings, clock))
+    registry.register(JobCollector(places, everyone, settings, clock, clock.now))
     return registry
 
 

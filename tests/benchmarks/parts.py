@@ -95,7 +95,7 @@ class Polling:
         watch = config.Watch.model_validate(
             {"name": "bench", "type": self.job_type.name, "account": KEY.account, "jobs": IDS}
         )
-        WatchedRegion(watch, KEY.region, 0.02, self.source, self.poller).begin()
+        WatchedRegion(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
 
     @property
     def looks(self) -> float:

@@ -324,6 +324,15 @@ async def test_a_bad_row_costs_itself_alone(odd, code):
     assert (found.skipped, found.next_token) == ((SkippedRow(7, code),), "more")
 
 
+@pytest.mark.parametrize(("token", "more"), [("page-2", None), ("page-2", "x"), (None, "x")])
+async def test_an_odd_row_that_stands_alone_on_its_page_hides_no_other_page(token, more):
+    body = {"PackageImportJobs": [{"JobId": None, "Status": "FAILED"}], "NextToken": more}
+    async with raw_server() as server, sources(server.url) as source:
+        server.answer = aws(json.dumps(body))
+        found = await source[PANORAMA].page(token)
+    assert (found.rows, found.skipped, found.next_token) == ((), (SkippedRow(0, "BadRow"),), more)
+
+
 @pytest.mark.parametrize("time", [1e30, "yesterday", {}, 10**40])
 async def test_a_row_with_an_impossible_time_is_taken_without_it(time):
     rows = [{"JobId": f"j{number}", "Status": "PENDING"} for number in range(3)]

@@ -6,10 +6,7 @@ import pytest
 
 from tests.acceptance import short_lives
 
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.skipif("SOAK" not in os.environ, reason="takes minutes: make soak"),
-]
+pytestmark = pytest.mark.soak
 
 
 @pytest.mark.timeout(900)

@@ -1,6 +1,7 @@
 """Which jobs were there before they were watched, and which ended before they were first polled."""
 
 from collections import Counter
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -243,7 +244,7 @@ async def test_a_greater_age_begins_a_baseline_of_what_was_too_old(tmp_path):
 
 async def test_old_discoveries_are_forgotten_once_the_present_ones_have_their_baseline(tmp_path):
     place = ("panorama.package-import", "prod", "us-east-1")
-    wide = canonical(Discover())
+    wide = canonical(Discover(), NO_STATES.listed)
     async with polling(tmp_path) as b:
         b.source.answers["cam-1"] = "FAILED"
         narrow = b.discover(include=["cam-*"])
@@ -323,3 +324,33 @@ async def test_what_is_named_while_it_waits_for_its_first_poll_is_sent(tmp_path)
             named.add("a")
             await anyio.sleep(30)
         assert await sent(b) == {("a", "job.discovered"): 1}
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["one run", "a restart"])
+async def test_a_listing_of_ids_that_never_ends_swallows_no_end(tmp_path, crash):
+    """Rows that carry only an id tell no time: the first poll does."""
+
+    def ids_only(b):
+        rows = (replace(row, created_at=None) for row in b.source.rows(*b.source.answers))
+        return Page(tuple(rows), None, torn=True)
+
+    async with polling(tmp_path, job_type=NO_STATES) as b:
+        b.source.listing = lambda _token: ids_only(b)
+        b.source.answers["old"] = Answer("FAILED", created_at=at(-60))
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(100)
+            if not crash:
+                b.source.answers["new"] = Answer("FAILED", created_at=b.clock.now())
+                await anyio.sleep(100)
+        before = dict(b.source.answers)
+    if crash:
+        async with polling(tmp_path, job_type=NO_STATES) as b:
+            b.source.listing = lambda _token: ids_only(b)
+            b.source.answers |= before
+            b.discover()
+            b.source.answers["new"] = Answer("FAILED", created_at=at(b.clock.monotonic() + 50))
+            await run_for(b, 100)
+    async with polling(tmp_path) as b:
+        assert await sent(b) == {("new", "job.discovered"): 1}
+        assert await baseline(b) == {"old"}

@@ -51,12 +51,14 @@ class Clock:
 class Scrape:
     """A registry with the collector alone, for one place and these ``jobs``."""
 
-    def __init__(self, jobs=(), now=0.0, **settings):
+    def __init__(self, jobs=(), now=0.0, own=None, **settings):
         self.registry = CollectorRegistry()
         self.jobs = list(jobs)
         places = [(PLACE["type"], PLACE["account"], PLACE["region"])]
         given = config.Metrics.model_validate(settings)
-        self.registry.register(JobCollector(places, lambda: self.jobs, given, Clock(now)))
+        self.clock, self.own = Clock(now), Clock(now if own is None else own)
+        every = (places, lambda: self.jobs, given, self.clock, self.own.now)
+        self.registry.register(JobCollector(*every))
 
     def value(self, name, **labels):
         return self.registry.get_sample_value(f"job_monitor_{name}", labels)
@@ -94,6 +96,29 @@ def test_jobs_that_ended_within_the_hour_are_counted_without_those_of_a_baseline
     found = {phase: scrape.value("recently_ended_jobs", **PLACE, phase=phase) for phase in Phase}
     ended = {Phase.FAILED: 2, Phase.SUCCEEDED: 1, Phase.CANCELED: 0, Phase.EXPIRED: 0}
     assert found == dict.fromkeys(Phase) | ended
+
+
+@pytest.mark.parametrize("step", [86400.0, -86400.0])
+def test_a_wall_clock_that_is_set_makes_no_end_recent_and_none_old(step):
+    """Neither may an alert go on for a day, nor end before anybody was paged."""
+    ended = {"ended_at": at(7200), "own_ended": at(5000)}
+    earlier = {"ended_at": at(7000), "own_ended": at(4000)}
+    jobs = [
+        followed_job(snapshot("FAILED", job=job("now"), **ended)),
+        followed_job(snapshot("EXPIRED", job=job("earlier"), **earlier)),
+    ]
+    scrape = Scrape(jobs, now=7100.0, own=4900.0)
+    scrape.clock.seconds, scrape.own.seconds = 7300.0 + step, 5100.0
+    assert scrape.value("recently_ended_jobs", **PLACE, phase="failed") == 1
+    scrape.clock.seconds, scrape.own.seconds = 10_900.0 + step, 8700.0
+    assert scrape.value("recently_ended_jobs", **PLACE, phase="failed") == 0
+    assert scrape.value("recently_ended_jobs", **PLACE, phase="expired") == 0
+
+
+def test_an_end_of_an_earlier_run_is_no_longer_recent_though_own_time_stood_still():
+    old = snapshot("FAILED", ended_at=at(0), own_ended=at(0))
+    scrape = Scrape([followed_job(old)], now=86400.0, own=60.0)
+    assert scrape.value("recently_ended_jobs", **PLACE, phase="failed") == 0
 
 
 def test_a_place_without_jobs_shows_zeros():

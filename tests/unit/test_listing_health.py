@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.errors import LookError, LookReason
-from monitor.model import Page
+from monitor.model import Page, SkippedRow
 from tests.builders import TYPE, VIRTUAL, running
 from tests.polling import polling, run_for
 
@@ -164,3 +164,30 @@ async def test_of_two_watches_of_one_listing_the_worse_is_shown(tmp_path):
         await run_for(b, 100)
         assert pages == []
         assert b.measured("listing_complete", **PLACE) == 0
+
+
+async def test_a_page_of_nothing_but_odd_rows_ends_no_sweep(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers |= {"first": "PENDING", "last": "PENDING"}
+        pages = {
+            None: Page((), "2", skipped=(SkippedRow(0, "BadRow"),)),
+            "2": Page(b.source.rows("first"), "3"),
+            "3": Page((), None, skipped=(SkippedRow(0, "BadRow"),)),
+        }
+        b.source.listing = lambda token: pages[token]
+        b.discover()
+        await run_for(b, 100)
+        assert [subject for subject, *_ in await b.told()] == ["first"]
+        assert b.measured("listing_complete", **PLACE) == 1
+
+
+async def test_a_listing_of_nothing_but_odd_rows_is_incomplete(tmp_path):
+    """So it is where a type reads the wrong member, and nothing of a page says so."""
+    async with polling(tmp_path) as b:
+        odd = (SkippedRow(0, "BadRow"),)
+        b.source.listing = lambda token: Page((), None if token else "2", skipped=odd)
+        b.discover()
+        await run_for(b, 100)
+        assert b.measured("listing_complete", **PLACE) == 0
+        (known,) = await b.store.baselines()
+        assert known.completed_at is None

@@ -73,7 +73,7 @@ FOLLOWED = (followed_job(),)
 
 def the_jobs(places=(), followed=FOLLOWED):
     settings = config.Metrics(per_job=True)
-    return JobCollector(places, lambda: followed, settings, LoopClock())
+    return JobCollector(places, lambda: followed, settings, LoopClock(), LoopClock().now)
 
 
 def registered(metrics: Metrics) -> dict[str, MetricWrapperBase]:

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.errors import LookError, LookReason
 from monitor.outage import Outages
-from monitor.poller import PROBE_INTERVAL
+from monitor.poller import LONGEST_HOLD, PROBE_INTERVAL
 from tests.builders import VIRTUAL, running, until
 from tests.polling import polling, run_for
 
@@ -55,6 +55,30 @@ async def test_it_does_not_matter_how_a_source_fails(tmp_path, minutes, reason):
         b.source.answers |= dict.fromkeys(SOME, "RUNNING")
         b.follow(*SOME, interval=10.0)
         assert await outage(b, minutes, LookError(reason, "Bad")) == set(SOME)
+
+
+@pytest.mark.parametrize("retry_after", [30.0, 120.0, 3600.0, 1e9])
+@pytest.mark.parametrize("reason", [LookReason.TRANSIENT, LookReason.UNAVAILABLE])
+async def test_what_asked_for_patience_in_an_outage_has_none_after_it(
+    tmp_path, reason, retry_after
+):
+    """A proxy that answers for a service does not know when that is back."""
+    async with polling(tmp_path, rate=20, burst=20) as b:
+        b.source.answers |= dict.fromkeys(SOME, "RUNNING")
+        b.follow(*SOME, interval=10.0)
+        trouble = LookError(reason, "Bad", status=503, retry_after=retry_after)
+        async with running(b.poller):
+            await anyio.sleep(60)
+            b.source.trouble = trouble
+            looks = len(b.source.looks)
+            await anyio.sleep(240)
+            asked = len(b.source.looks) - looks
+            b.source.answers |= dict.fromkeys(SOME, "SUCCEEDED")
+            b.source.trouble = None
+            await anyio.sleep(LONGEST_HOLD + PROBE_INTERVAL + 2)
+            assert await changed(b) == set(SOME)
+        assert asked >= 4
+        assert retry_after < 120 or asked <= 3 * len(SOME)
 
 
 @pytest.mark.parametrize("minutes", [1, 4])

@@ -58,7 +58,9 @@ class Bench:
         self.recorder = Recorder(store, Router(ROUTES, ["ops"]), metrics.record)
         self.polling = polling.Polling(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
-            JobCollector(metrics.places, self.polling.followed, MetricsSettings(), clock)
+            JobCollector(
+                metrics.places, self.polling.followed, MetricsSettings(), clock, store.own_time
+            )
         )
         self._clock = clock
 
@@ -403,6 +405,21 @@ async def test_wider_globs_by_a_reload_begin_a_baseline_of_the_rest(tmp_path):
         assert '"include":["*"]' in kept.discover
 
 
+async def test_a_listing_that_is_asked_for_more_begins_a_baseline_of_the_rest(tmp_path):
+    """A filter that goes, as of a listing of running jobs alone, shows what ended long ago."""
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"open": "RUNNING"}
+        await bench.apply(watch())
+        await anyio.sleep(65)
+        bench.source.answers |= {"old": "FAILED"}
+        await bench.apply(watch(), kind=Kind(listed="without a filter"))
+        await anyio.sleep(65)
+        bench.source.answers |= {"new": "FAILED"}
+        await anyio.sleep(65)
+        found = {e["job"]["id"]: e["baseline"] for e in await bench.events()}
+    assert found == {"open": True, "old": True, "new": False}
+
+
 async def test_a_watch_that_comes_back_begins_its_baseline_anew(tmp_path):
     async with benched(tmp_path) as bench:
         bench.source.answers = {"old": "FAILED"}
@@ -493,8 +510,36 @@ async def test_each_end_of_a_job_that_goes_on_is_counted_and_known_after_a_resta
             bench.source.answers["old"] = state
             await anyio.sleep(65)
         assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
+        bench.source.answers["old"] = "RUNNING"
+        await anyio.sleep(65)
+        for phase in ("failed", "succeeded"):
+            assert bench.series("recently_ended_jobs", **PLACE, phase=phase) == 1
     async with benched(tmp_path) as bench:
-        bench.source.answers = {"old": "FAILED"}
+        bench.source.answers = {"old": "RUNNING"}
         await bench.apply(watch())
+        for phase in ("failed", "succeeded"):
+            assert bench.series("recently_ended_jobs", **PLACE, phase=phase) == 1
         assert bench.series("ended_jobs_total", **PLACE, phase="failed") == 2
         assert bench.series("ended_jobs_total", **PLACE, phase="succeeded") == 1
+
+
+NAMED = watch("named", jobs=["j-1"], labels={"of": "named"}, interval="1h")
+NARROW = watch("narrow", discover={"include": ["j-*"]}, labels={"of": "narrow"}, interval="1h")
+WIDE = watch("wide", labels={"of": "wide"})
+
+
+@pytest.mark.parametrize("watches", [(NARROW, WIDE), (WIDE, NARROW), (WIDE, NAMED), (NAMED, WIDE)])
+async def test_a_job_belongs_to_the_first_watch_that_wants_it_whichever_finds_it(tmp_path, watches):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = {"other": "PENDING"}
+        await bench.apply(*watches)
+        await anyio.sleep(65)
+        bench.source.answers["j-1"] = "PENDING"
+        # What discovers seldom meets it later than the other, or not at all.
+        await anyio.sleep(7300 if NAMED in watches else 65)
+        bench.source.answers["j-1"] = "FAILED"
+        await anyio.sleep(3700)
+        told = [e for e in await bench.events() if e["job"]["id"] == "j-1"]
+        owners = [each.watch for each in bench.polling.followed() if each.job.id == "j-1"]
+    assert [e["kind"] for e in told] == ["job.discovered", "job.state_changed"]
+    assert {e["job"]["labels"]["of"] for e in told} == {*owners} == {watches[0]["name"]}

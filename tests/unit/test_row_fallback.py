@@ -355,3 +355,39 @@ def test_a_snapshot_of_an_earlier_version_owes_no_describe():
     assert rows.decode_snapshot(json.dumps(old)) == known
     owing = replace(known, describe_owed=True)
     assert rows.decode_snapshot(rows.encode(owing)) == owing
+
+
+@pytest.mark.parametrize("step", [2 * 86400.0, 366 * 86400.0])
+async def test_a_wall_clock_that_is_set_gives_up_no_describe_that_is_owed(tmp_path, step):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(65)
+            listed(b, Answer("SUCCEEDED"))
+            b.source.answers["a"] = FLAKY
+            await anyio.sleep(65)
+            b.clock.jump = step
+            await anyio.sleep(600)
+            b.clock.jump = 0.0
+            b.source.answers["a"] = Answer("SUCCEEDED", fields={"Size": 7})
+            await anyio.sleep(600)
+        assert (await b.kinds())[1:] == ["job.state_changed", "job.updated"]
+
+
+async def test_a_describe_that_is_owed_is_made_good_after_a_restart(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(65)
+            listed(b, Answer("SUCCEEDED"))
+            b.source.answers["a"] = FLAKY
+            await anyio.sleep(65)
+        assert await states(b) == ["RUNNING", "SUCCEEDED"]
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = Answer("SUCCEEDED", fields={"Size": 7})
+        b.follow("a")
+        await run_for(b, 600)
+        assert (await b.kinds())[1:] == ["job.state_changed", "job.updated"]
+        assert len(b.source.looks) == 1
