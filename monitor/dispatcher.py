@@ -93,7 +93,7 @@ class Dispatcher:
     def failing_since(self) -> datetime | None:
         """When something was not taken for the first time since something was.
 
-        By the wall clock as it goes now: one that was wrong meanwhile moves nothing into the future.
+        By the wall clock as it goes now: one that was wrong then moves nothing into the future.
         """
         if self._failing_from is None:
             return None
