@@ -314,11 +314,12 @@ class Daemon:
             ConfigurationError: they cannot be used, and all but what ``keep`` did is as before.
             StoppingError: the daemon ends; nothing is kept.
         """
-        wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
-        if self._reloader.over:
-            raise StoppingError
-        await keep()
-        await self._take_up(wanted, await self._known(wanted))
+        async with _refusing():
+            wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
+            if self._reloader.over:
+                raise StoppingError
+            await keep()
+            await self._take_up_or_put_back(wanted)
 
     async def _take_again(self) -> None:
         """Read the configuration again and let it take effect, or leave all as it is.
@@ -333,7 +334,7 @@ class Daemon:
                 added = await self._store.watches()
                 read = partial(self._read, added)
                 configured, wanted = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
-                await self._take_up(wanted, await self._known(wanted))
+                await self._take_up_or_put_back(wanted)
                 self._configured = configured
         except ConfigurationError as error:
             self._live.refused = error.problems
@@ -361,6 +362,16 @@ class Daemon:
             return ()  # such as other labels or intervals: not worth reading every job again
         await self._recorder.rest()
         return await self._store.snapshots()
+
+    async def _take_up_or_put_back(self, wanted: Setup) -> None:
+        """Put ``wanted`` in place; where a fault of ours stops that half-way, what was there."""
+        before, known = self._setup, await self._known(wanted)
+        try:
+            await self._take_up(wanted, known)
+        except Exception:
+            if self._setup is not before:
+                await self._take_up(before, await self._known(before))
+            raise
 
     async def _take_up(self, wanted: Setup, known: Sequence[model.Snapshot]) -> None:
         """Put ``wanted`` in place of what there is; whatever can fail does so before that."""

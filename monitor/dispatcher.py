@@ -82,13 +82,23 @@ class Dispatcher:
         """When something was last taken, since the start."""
         self.failure: tuple[datetime, str] | None = None
         """When something was last not taken, since the start, and why."""
-        self.failing_since: datetime | None = None
-        """When something was not taken for the first time since something was."""
+        self._failing_from: float | None = None
 
     @property
     def parked(self) -> bool:
         """Whether the sink gets nothing until somebody resumes it."""
         return self._parking is not None
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """When something was not taken for the first time since something was.
+
+        By the wall clock as it goes now: one that was wrong then moves nothing into the future.
+        """
+        if self._failing_from is None:
+            return None
+        seconds = self._clock.monotonic() - self._failing_from
+        return (self._clock.now() - timedelta(seconds=seconds)).replace(microsecond=0)
 
     async def run(self) -> None:
         """Send until stopped; then finish the attempts under way."""
@@ -328,9 +338,10 @@ class Dispatcher:
         self._metrics.deliveries.labels(self.name, outcome).inc()
         if error is not None:
             self.failure = settlement.at, error.message
-            self.failing_since = self.failing_since or settlement.at
+            if self._failing_from is None:
+                self._failing_from = self._clock.monotonic()
         if settlement.status is DeliveryStatus.DELIVERED:
-            self.delivered_at, self.failing_since = settlement.at, None
+            self.delivered_at, self._failing_from = settlement.at, None
             waited = self._store.own_time() - settlement.delivery.created_at
             latency = waited.total_seconds()
             told = exemplar(settlement.delivery.event["id"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -35,9 +34,8 @@ def bounded(value: object) -> float | None:
     """Return a wait in seconds that other code computed, if it is one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if math.isnan(value) or value < 0:
-        return None
-    return float(min(value, LONGEST))
+    # NaN compares as false; an integer may be too large to become a float at once.
+    return float(min(value, LONGEST)) if value >= 0 else None
 
 
 def _until(text: str, now: datetime) -> float | None:

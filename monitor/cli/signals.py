@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,9 @@ class Receiver:
                     # Safe at any time: nothing is sent before it is durable.
                     self._exit(AT_ONCE)
                 self._stop_by = time.monotonic() + LONGEST_STOP
-        if loop is not None and call is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(call)
+        if loop is not None and call is not None:
+            with suppress(RuntimeError):  # it is closed, or was while we asked
+                loop.call_soon_threadsafe(call)
 
     def _end_if_late(self) -> None:
         now = time.monotonic()
@@ -130,8 +131,12 @@ class Receiver:
             self._end_now()
 
     def _end_now(self) -> None:
+        try:
+            culprit = self._culprit()
+        except Exception:  # noqa: BLE001 -- other threads go on while we look into them
+            culprit = "what does not answer"
         _write_last(
-            f"error: ended without waiting any longer for {self._culprit()}"
+            f"error: ended without waiting any longer for {culprit}"
             " (nothing is lost; what is missing is polled again after the next start)\n"
         )
         self._exit(NOT_IN_TIME)

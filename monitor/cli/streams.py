@@ -74,24 +74,41 @@ def _stream(descriptor: int, name: str, former: TextIO | None) -> TextIO:
 
 
 class _Raw(io.RawIOBase):
-    """A descriptor; after its first failure it takes everything and writes nothing."""
+    """A descriptor whose first failure is raised; what cannot be written after it is lost.
+
+    Standard output writes nothing from then on. Standard error goes on where it can: the log of a
+    daemon must, once its disk has room again.
+    """
 
     def __init__(self, descriptor: int, name: str) -> None:
         super().__init__()
         self.name = name
         self._descriptor = descriptor
         self._failed = False
+        self._torn = False
+        self._end_line = False
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # any buffer
-        while not self._failed:
+        while not self._failed or self._descriptor == _ERR:
             try:
-                return os.write(self._descriptor, data)
+                return self._written(data)
             except BlockingIOError:  # another owner of the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
+                if self._failed:
+                    self._end_line = self._torn  # the rest of that line is lost with ``data``
+                    break
                 self._failed = True
                 raise OutputError(self.name, error) from None
         return len(data)
+
+    def _written(self, data: bytes) -> int:
+        if self._end_line:
+            os.write(self._descriptor, b"\n")
+            self._end_line = self._torn = False
+        done = os.write(self._descriptor, data)
+        self._torn = bytes(data[:done])[-1:] != b"\n"
+        return done
 
     def writable(self) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ import pytest
 
 from monitor import simulator
 from tests.acceptance import ledger
-from tests.acceptance.program import configure, environment, packages, running, until
+from tests.acceptance.program import ROOT, configure, environment, packages, running, until
 from tests.acceptance.test_daemon_credentials import hanging_helper, has_ended
 from tests.acceptance.test_daemon_stop import IN_TIME
 
@@ -141,3 +142,36 @@ async def test_it_ends_while_nobody_reads_what_it_logs(tmp_path, signals):
     helpers = pids.read_text().split()
     assert len(helpers) == 2
     await until(lambda: all(map(has_ended, helpers)), 5)
+
+
+_CHILD = """
+import os, signal, time
+from monitor.cli import signals
+
+def changing(frame):
+    raise RuntimeError("dictionary changed size during iteration")
+
+signals.LONGEST_STOP = 0.5
+signals._path_in = changing
+signals.prepare()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+except SystemExit:
+    time.sleep(30)
+"""
+
+
+def test_it_ends_though_nobody_can_say_what_it_waits_for():
+    """The threads that it looks into go on meanwhile, so that a look may fail."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+        env=environment(),
+        cwd=ROOT,
+    )
+    assert done.returncode == 74
+    assert done.stderr.startswith("error: ended without waiting any longer for what does not ans")

@@ -336,6 +336,54 @@ async def test_a_store_of_the_first_version_keeps_what_it_holds(store_url, monke
         assert await store.parkings() == []
 
 
+_OF_0003 = """
+    INSERT INTO deliveries (position, sink, key, status, attempts, created_at, due_at, settled_at,
+                            last_error, replayed)
+    VALUES ({n}, 'ops', '{key}', '{status}', {tries}, {at}, {due}, {settled}, {error}, {again})
+"""
+
+
+async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
+    store_url, monkeypatch, opened
+):
+    """Pending, waiting for a day that a wrong clock made of a minute, dead, parked and replayed."""
+    at = int((T0 - timedelta(days=2)).timestamp() * 1e6)
+    day = int((T0 + timedelta(days=1)).timestamp() * 1e6)
+    rows = [
+        ("k", "dead", 3, "NULL", at, "'no'", "false"),
+        ("k", "pending", 2, day, "NULL", "'down'", "false"),
+        ("k", "pending", 0, "NULL", "NULL", "NULL", "false"),
+        ("l", "pending", 0, at, "NULL", "NULL", "true"),
+        ("m", "delivered", 0, "NULL", at, "NULL", "false"),
+    ]
+    async with _stepped(store_url, monkeypatch, "0003") as writer:
+        for n, (key, status, tries, due, settled, error, again) in enumerate(rows, 1):
+            await writer.exec_driver_sql(_OLD.format(n=n))
+            told = {"n": n, "key": key, "status": status, "tries": tries, "at": at, "due": due}
+            told |= {"settled": settled, "error": error, "again": again}
+            await writer.exec_driver_sql(_OF_0003.format(**told))
+        await writer.exec_driver_sql(f"INSERT INTO sink_state VALUES ('ops', {at}, 'gone')")
+    async with opened() as store:
+        (backlog,) = await store.backlog()
+        assert (backlog.pending, backlog.dead, backlog.last_error) == (3, 1, "down")
+        assert backlog.oldest_at == backlog.failing_since == T0  # as far as anybody tried
+        assert [each.sink for each in await store.parkings()] == ["ops"]
+        assert await store.prune(store.own_time()) == 0
+        (dead_one,) = await store.deliveries(status=DeliveryStatus.DEAD)
+        assert dead_one.due_at is None
+        assert await store.resume("ops")
+        assert await _replayed(store) == 1
+        told = []
+        while found := await store.due("ops", store.own_time(), 10):
+            assert {each.created_at for each in found} == {store.own_time()}
+            told += [(each.key, each.event["data"]["sequence"]) for each in found]
+            for each in found:
+                await store.settle(delivered(each))
+        assert [number for key, number in told if key == "k"] == [2, 3, 1]
+        assert ("l", 4) in told
+        assert await store.backlog() == []
+
+
 def _tables(connection):
     """All that a database tells of its tables, but for those of Alembic and SQLite themselves."""
     inspected = sa.inspect(connection)

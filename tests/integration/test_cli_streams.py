@@ -125,3 +125,31 @@ def test_a_reader_that_leaves_is_told_nothing():
 
 def test_a_mistake_keeps_its_exit_code_where_nothing_can_be_said(give):
     assert give([["nope"], ["check", "-c", "absent.yaml"]], err="/dev/full")[0] == [2, 2]
+
+
+def test_the_log_goes_on_once_its_disk_has_room_again(tmp_path):
+    child = (
+        "import resource\n"
+        "from monitor import logs\n"
+        "from monitor.cli import streams\n"
+        "streams.prepare()\n"
+        "logs.configure('json', 'info')\n"
+        "unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "logs.get().info('before')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150, unlimited[1]))\n"
+        "for number in range(300):\n"
+        "    logs.get().info(f'full {number}')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)\n"
+        "logs.get().info('after')\n"
+        "streams.finish()\n"
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", child], stderr=file, check=False, env=environment(), cwd=ROOT
+        )
+    lines = log.read_text().splitlines()
+    assert done.returncode == 0
+    assert json.loads(lines[0])["event"] == "before"
+    assert json.loads(lines[-1])["event"] == "after"  # on a line of its own
+    assert len(lines) < 20  # what was lost meanwhile stays lost

@@ -58,6 +58,20 @@ async def test_a_clock_that_is_wrong_for_a_while_delays_nothing_that_failed_mean
             assert mine == ["RUNNING", "FAILED"]
 
 
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_sink_has_failed_for_as_long_as_it_has_whatever_the_clock_says(tmp_path, step):
+    async with delivering(tmp_path) as d:
+        dispatcher = d.dispatcher(ScriptedSink(failing(DOWN)))
+        async with running(dispatcher):
+            d.clock.jump = step
+            await d.change("a", "RUNNING")
+            await until(lambda: dispatcher.failing_since, within=60)
+            d.clock.jump = 0.0
+            await anyio.sleep(600)
+            failing_for = d.clock.now() - dispatcher.failing_since
+        assert _age(590) < failing_for < _age(670)
+
+
 @pytest.mark.parametrize("step", STEPS[2:])
 async def test_a_clock_that_was_wrong_at_one_start_delays_nothing_at_the_next(tmp_path, step):
     async with delivering(tmp_path, jump=step) as d:

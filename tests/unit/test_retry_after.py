@@ -60,7 +60,15 @@ def test_nothing_is_too_odd_to_read(value):
 
 @pytest.mark.parametrize(
     ("asked", "kept"),
-    [(5, 5.0), (1e400, LONGEST), (-1, None), (float("nan"), None), ("120", None), (None, None)],
+    [
+        (5, 5.0),
+        (1e400, LONGEST),
+        (10**400, LONGEST),
+        (-1, None),
+        (float("nan"), None),
+        ("120", None),
+        (None, None),
+    ],
 )
 def test_what_a_plug_in_asks_for_is_bounded_too(asked, kept):
     assert bounded(asked) == kept
