@@ -359,9 +359,9 @@ async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
     async with _stepped(store_url, monkeypatch, "0003") as writer:
         for n, (key, status, tries, due, settled, error, again) in enumerate(rows, 1):
             await writer.exec_driver_sql(_OLD.format(n=n))
-            told = {"n": n, "key": key, "status": status, "tries": tries, "at": at, "due": due}
-            told |= {"settled": settled, "error": error, "again": again}
-            await writer.exec_driver_sql(_OF_0003.format(**told))
+            row = {"n": n, "key": key, "status": status, "tries": tries, "at": at, "due": due}
+            row |= {"settled": settled, "error": error, "again": again}
+            await writer.exec_driver_sql(_OF_0003.format(**row))
         await writer.exec_driver_sql(f"INSERT INTO sink_state VALUES ('ops', {at}, 'gone')")
     async with opened() as store:
         (backlog,) = await store.backlog()
@@ -373,7 +373,7 @@ async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
         assert dead_one.due_at is None
         assert await store.resume("ops")
         assert await _replayed(store) == 1
-        told = []
+        told: list[tuple[str, int]] = []
         while found := await store.due("ops", store.own_time(), 10):
             assert {each.created_at for each in found} == {store.own_time()}
             told += [(each.key, each.event["data"]["sequence"]) for each in found]
