@@ -264,7 +264,8 @@ async def _commands(directory, config):
     said = {}
     for arguments in asked:
         code, out, err = await run(*arguments, directory=directory, **CREDENTIALS)
-        assert code == (0 if {"check", "good"} & set(arguments) else 69), err
+        fine = {"check", "good", "bad-time"}  # a time that cannot be read costs no more than itself
+        assert code == (0 if fine & set(arguments) else 69), err
         said[" ".join(map(str, arguments))] = out + err
     return said
 
