@@ -173,9 +173,16 @@ class _Strict(yaml.SafeLoader):
             raise _RefusedError(words, node, "write the whole character")
         return super().construct_scalar(node)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's own signature
+    def construct_mapping(  # PyYAML calls it for a text with the tag !!map as well
+        self,
+        node: yaml.MappingNode | yaml.ScalarNode,
+        deep: bool = False,  # noqa: FBT001, FBT002
+    ) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            words = "expected a mapping node, but found scalar"
+            raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
         seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -158,7 +159,7 @@ def page_parked(_directory):
     return [*headline(page), row(page, "sink:ops")]
 
 
-DELIVERIES = {
+DELIVERIES: dict[str, dict[str, Any]] = {
     "taken at the first try": {"status": DeliveryStatus.DELIVERED, "attempts": 1},
     "taken at the third": {"status": DeliveryStatus.DELIVERED, "attempts": 3},
     "tried again": {
@@ -261,22 +262,20 @@ async def refusals(directory):
             for rest, name in requests.items():
                 answer = await raw(site.url, (head + "Connection: close\r\n" + rest).encode())
                 detail = re.search(rb'"detail":"([^"]*)"', answer)
-                said.append(
-                    f"{name}: {answer[9:12].decode()} {detail[1].decode() if detail else ''}"
-                )
+                assert detail
+                said.append(f"{name}: {answer[9:12].decode()} {detail[1].decode()}")
             evil = {"Host": "evil@127.0.0.1"}
-            async with aiohttp.request("GET", f"{site.url}/", headers=evil) as answer:
-                said.append(
-                    f"Host of another name: {answer.status} {(await answer.text()).strip()}"
-                )
-            async with aiohttp.request("POST", f"{site.url}/api/v1/replay") as answer:
-                said.append(f"no token: {answer.status} {(await answer.json())['detail']}")
-    return [one.strip() for one in said]
+            async with aiohttp.request("GET", f"{site.url}/", headers=evil) as refused:
+                text = await refused.text()
+                said.append(f"Host of another name: {refused.status} {text.strip()}")
+            async with aiohttp.request("POST", f"{site.url}/api/v1/replay") as refused:
+                said.append(f"no token: {refused.status} {(await refused.json())['detail']}")
+    return said
 
 
 @message("25 the daemon ends without waiting any longer (exit code 74)")
 def ended(_directory):
-    said = []
+    said: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "_write_last", said.append)
         patch.setattr(os, "_exit", said.append)

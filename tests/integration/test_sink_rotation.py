@@ -158,8 +158,8 @@ async def test_what_cannot_be_used_leaves_the_last_good_in_use(tmp_path, spoil, 
     assert tokens(receiver) == ["Bearer one"] * 4
     told = capsys.readouterr()
     lines = (told.out + told.err).splitlines()
-    assert len([line for line in lines if "sink.files_refused" in line]) == 1
-    assert len([line for line in lines if "sink.files_taken" in line]) == 1
+    assert len([line for line in lines if "sink_files.refused" in line]) == 1
+    assert len([line for line in lines if "sink_files.taken" in line]) == 1
 
 
 async def test_signing_secrets_are_rotated(tmp_path):
@@ -260,6 +260,6 @@ async def test_a_denial_told_in_a_reply_of_200_reads_the_files_too(token):
 
 async def test_a_configuration_that_cannot_be_opened_is_refused_as_before(tmp_path):
     settings = webhook("https://h/x", secret_files=[str(tmp_path / "none")])
-    with pytest.raises(errors.ConfigurationError, match="cannot read"):
+    with pytest.raises(errors.ConfigurationError, match="does not name an existing file"):
         async with sinks.open_sink("ops", settings):
             pass
