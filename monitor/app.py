@@ -296,7 +296,9 @@ class Daemon:
                 fitting.append(each)
             except ConfigurationError as error:
                 for problem in error.problems:
-                    self._log.error(logs.WATCH_SKIPPED, watch=each.name, problem=str(problem))
+                    self._log.error(
+                        logs.WATCH_SKIPPED, watch=each.name, problem=logs.of_problem(problem)
+                    )
         return found
 
     async def _prepared(
@@ -341,7 +343,7 @@ class Daemon:
             self._metrics.config_last_reload_successful.set(0)
             for problem in error.problems:
                 trace = {"where": problem.trace} if problem.trace else {}
-                self._log.error(logs.CONFIG_REFUSED, problem=str(problem), **trace)
+                self._log.error(logs.CONFIG_REFUSED, problem=logs.of_problem(problem), **trace)
             raise
         finally:
             self._supervisor.ready()

@@ -168,7 +168,7 @@ _WORDS = {
     LookReason.AUTH: "denied",
     LookReason.CONFIG: "refused",
     LookReason.INTERNAL: "a fault of this program",
-    LookReason.MALFORMED: "not to be read",
+    LookReason.MALFORMED: "unreadable answer",
     LookReason.MISSING: "AWS knows no job of this name",
     LookReason.THROTTLE: "throttled just now",
     LookReason.TRANSIENT: "no answer",

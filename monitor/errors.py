@@ -98,13 +98,21 @@ class Problem:
     warning: bool = False
     trace: str = field(default="", compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Make the words one printable line: they may repeat a key or name as it was written."""
+        object.__setattr__(self, "message", _printable(self.message))
+        object.__setattr__(self, "remedy", _printable(self.remedy))
+
     def __str__(self) -> str:
         """One line: ``FILE:LINE: key.path: message (remedy)``."""
         where = ": ".join(part for part in (self.place, self.path) if part)
         text = f"{where}: {self.message}" if where else self.message
-        line = f"{text} ({self.remedy})" if self.remedy else text
-        # Half of a surrogate pair cannot even be printed, and a line break would be two lines.
-        return "".join(letter if letter.isprintable() else "?" for letter in line)
+        return _printable(f"{text} ({self.remedy})" if self.remedy else text)
+
+
+def _printable(text: str) -> str:
+    """Half of a surrogate pair cannot even be printed, and a line break would be two lines."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 class ConfigurationError(MonitorError):

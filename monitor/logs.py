@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import orjson
@@ -23,6 +24,8 @@ from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from monitor.errors import Problem
 
 POLL_FAILING = "poll.failing"
 POLL_RECOVERED = "poll.recovered"
@@ -76,6 +79,18 @@ def get(**values: Any) -> structlog.stdlib.BoundLogger:
     """Return the monitor's logger, every line of which carries ``values``."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(_OURS)
     return logger.bind(**values)
+
+
+def of_problem(problem: Problem) -> str:
+    """Return a problem of the configuration as one line that the redaction leaves whole.
+
+    It hides what follows a name such as ``Authorization:``, which may be the key that is wrong;
+    the words of a problem themselves repeat no secret.
+    """
+    line = str(problem)
+    if not problem.path or redaction.clean_text(line) == line:
+        return line
+    return str(replace(problem, path=f"`{problem.path}`"))
 
 
 def configure(

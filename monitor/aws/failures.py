@@ -64,6 +64,9 @@ _HINTS = {
 } | dict.fromkeys(
     ("invalidsignature", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch"),
     "often the clock: compare this machine's time with AWS",
+) | dict.fromkeys(
+    ("invalidparameter", "invalidparametervalue", "invalidrequest", "validation"),
+    "AWS refuses the request: check the id, and the parameters of the job type",
 )  # fmt: skip
 _UNANSWERED = (
     ((sdk.HTTPClientError, sdk.ConnectionError, TimeoutError), LookReason.TRANSIENT, ""),

@@ -174,7 +174,11 @@ def refuse_odd(frozen: ReadOnlyCredentials, tried: Tried) -> None:
 def late(tried: Tried, seconds: float) -> LookError:
     """Return the error for credentials that did not come in time."""
     origin = _PROCESS if tried.started else tried.origin
-    what = f"it did not end within {seconds:g} s" if tried.started else f"no end in {seconds:g} s"
+    what = (
+        f"it did not end within {seconds:g} s"
+        if tried.started
+        else f"none came within {seconds:g} s"
+    )
     if origin in _STS:
         what = f"STS did not answer within {seconds:g} s"
     return _told("Timeout", what, tried, origin=origin)
@@ -189,7 +193,7 @@ def expired(tried: Tried) -> LookError:
 def pending(tried: Tried, seconds: float) -> LookError:
     """Return the error for a poll that need not wait for credentials any longer."""
     origin = _PROCESS if tried.started else None
-    what = f"not there after {seconds:.0f} s, and still waited for"
+    what = f"none came within {seconds:.0f} s; still waiting"
     return _told("CredentialsPending", what, tried, origin=origin)
 
 

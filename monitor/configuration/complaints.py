@@ -97,7 +97,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def similar(word: str, known: Iterable[str]) -> str:
     """Say ``did you mean "…"?``, or nothing if no known name is near."""
     near = nearest(word, known)
-    return f'did you mean "{near}"?' if near else ""
+    return f'did you mean "{shown(near)}"?' if near else ""
 
 
 def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:

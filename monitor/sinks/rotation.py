@@ -191,7 +191,7 @@ class Rotating(Generic[T]):
     async def _take(self, news: _News[T]) -> None:
         if news.problems:
             if not self._failing:
-                told = [str(problem) for problem in news.problems]
+                told = [logs.of_problem(problem) for problem in news.problems]
                 self._log.warning(logs.SINK_FILES_REFUSED, problems=told)
             self._failing = True
             return

@@ -173,7 +173,7 @@ class Reader:
         is_text = isinstance(value, str) and len(value) <= _LONGEST_TEXT
         cleaned = text.clean(value, secrets.whole) if is_text else ""
         if not cleaned:
-            raise MalformedError("NoState", f"{name} is not told")
+            raise MalformedError("NoState", f"the answer has no {name}")
         return self._type.normal_part(name, cleaned)
 
     def _secret_values(self, answer: Mapping[str, Any]) -> Iterator[Any]:

@@ -107,8 +107,9 @@ def _read(path: Path, place: str) -> Any:
         mark = error.problem_mark
         place = f"{place}:{mark.line + 1}" if mark else place
         words = str(error.problem or error.context)
-        kind = "" if isinstance(error, _RefusedError) else "not YAML: "
-        problem = Problem(place, "", f"{kind}{words}", error.note or "")
+        refused = isinstance(error, _RefusedError)
+        key = error.key if isinstance(error, _RefusedError) else ""
+        problem = Problem(place, key, words if refused else f"not YAML: {words}", error.note or "")
     except OSError as error:
         remedy = "check the file and its permissions, or remove it"
         problem = Problem(place, "", f"cannot be read: {named_files.reason(error)}", remedy)
@@ -124,10 +125,21 @@ def _read(path: Path, place: str) -> Any:
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """It is YAML, but no text that a declaration may hold; ``note`` is the remedy."""
+    """It is YAML, but nothing that a declaration may hold; ``note`` is the remedy."""
 
-    def __init__(self, problem: str, node: yaml.Node, note: str = "") -> None:
+    def __init__(self, problem: str, node: yaml.Node, note: str = "", key: str = "") -> None:
         super().__init__(problem=problem, problem_mark=node.start_mark, note=note)
+        self.key = key
+
+
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "timestamp": "a date",
+    "binary": "base64",
+}
+"""What the values of YAML's own tags are."""
 
 
 class _Strict(yaml.SafeLoader):
@@ -141,7 +153,19 @@ class _Strict(yaml.SafeLoader):
         root: yaml.Node | None = super().get_single_node()
         if root is not None:
             _size(root, {}, ())
+        self._root = root
         return root
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  # PyYAML's own signature
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # PyYAML makes what a tag or the look of a text promises, and checks nothing before.
+            kind = _KINDS.get(node.tag.rpartition(":")[2], "what its tag says")
+            remedy = "put it in quotes if it is text, and remove a tag such as !!bool"
+            raise _RefusedError(
+                f"cannot be read as {kind}", node, remedy, _key_of(node, self._root)
+            ) from None
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if any("\ud800" <= letter <= "\udfff" for letter in str(node.value)):
@@ -149,7 +173,14 @@ class _Strict(yaml.SafeLoader):
             raise _RefusedError(words, node, "write the whole character")
         return super().construct_scalar(node)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's own signature
+    def construct_mapping(  # PyYAML calls it for a text with the tag !!map as well
+        self,
+        node: yaml.MappingNode | yaml.ScalarNode,
+        deep: bool = False,  # noqa: FBT001, FBT002
+    ) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            words = "expected a mapping node, but found scalar"
+            raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -160,6 +191,20 @@ class _Strict(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _key_of(wanted: yaml.Node, holder: yaml.Node | None) -> str:
+    """Return where in the declaration a value stands, as ``describe.params``."""
+    pairs: list[tuple[str, yaml.Node]] = []
+    if isinstance(holder, yaml.MappingNode):
+        pairs = [(f".{key.value}", child) for key, child in holder.value]
+    elif isinstance(holder, yaml.SequenceNode):
+        pairs = [(f"[{number}]", child) for number, child in enumerate(holder.value)]
+    for step, child in pairs:
+        below = "" if child is wanted else _key_of(wanted, child)
+        if below or child is wanted:
+            return f"{step}.{below}".rstrip(".").removeprefix(".").replace(".[", "[")
+    return ""
 
 
 def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
@@ -195,6 +240,8 @@ def _wording(kind: str, message: str, location: tuple[int | str, ...]) -> tuple[
             return "not a mapping", "start with name: …"
         case "missing":
             return "this key is required", ""
+        case "invalid_key":
+            return "a key that is not text", "put the key in quotes"
         case "string_type":
             return "not a text", "put it in quotes: YAML reads a bare yes, no, on, off as a truth"
     return message.removeprefix("Value error, "), ""

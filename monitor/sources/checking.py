@@ -11,6 +11,7 @@ from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.model import ListShape, MapShape, OperationNotFoundError, Shape, StructureShape
 
 from monitor.aws import service_models
+from monitor.configuration.documents import shown
 from monitor.errors import ConfigurationError, Problem
 from monitor.sources import compiling, expressions
 from monitor.sources.expressions import Many, parse, suggestion
@@ -78,10 +79,11 @@ class _Check:
         name = self._form.service
         try:
             return service_models.service_model(models, name)
-        except (UnknownServiceError, DataNotFoundError):
+        except (UnknownServiceError, DataNotFoundError, OSError, ValueError):
+            # The last two: the SDK looks for a file of this name, which no file may have.
             known = models.list_available_services("service-2")
         remedy = suggestion(name, known)
-        self._report("service", f'the SDK has no service model for "{name}"', remedy)
+        self._report("service", f'the SDK has no service model for "{shown(name)}"', remedy)
         return None
 
     def _states(self) -> None:
@@ -125,7 +127,7 @@ class _Check:
             operation = service.operation_model(name)
         except OperationNotFoundError:
             remedy = suggestion(name, service.operation_names)
-            self._report(f"{path}.operation", f'there is no operation "{name}"', remedy)
+            self._report(f"{path}.operation", f'there is no operation "{shown(name)}"', remedy)
             return None
         self._params(path, operation, list(params))
         return operation.output_shape

@@ -18,9 +18,10 @@ def _named_parts(value: Any) -> Any:
     """Read ``state: Job.Status`` as ``{Status: Job.Status}``."""
     if not isinstance(value, str):
         return value
-    if not _PLAIN_PATH.fullmatch(value):
+    names = re.findall(r"[A-Za-z_]\w*", value)
+    if not names or not _PLAIN_PATH.fullmatch(value):
         raise ValueError("not a plain path; give the part of the state a name: {Status: …}")
-    return {re.findall(r"[A-Za-z_]\w*", value)[-1]: value}
+    return {names[-1]: value}
 
 
 def _under(key: str) -> BeforeValidator:

@@ -27,7 +27,9 @@ _HOST = re.compile(
 )
 """A name or an address, and a port: nobody's user name, as in ``user@host``."""
 _LAST_PORT = 65535
-_REFUSED = RefusedError(421, "the monitor is not called so: server.hosts names what it is called")
+_REFUSED = RefusedError(
+    421, "the monitor does not answer to this Host; add the name to server.hosts"
+)
 
 
 class Hosts:

@@ -284,7 +284,7 @@ class WebConfigFile:
         except ConfigurationError as error:
             self._reading = reading
             for problem in error.problems:
-                self._log.error(logs.WEB_CONFIG_REFUSED, problem=str(problem))
+                self._log.error(logs.WEB_CONFIG_REFUSED, problem=logs.of_problem(problem))
             return False
         self.loaded, self._reading = new, reading
         self._log.info(logs.WEB_CONFIG_LOADED, users=len(new.users))

@@ -9,6 +9,7 @@ import pytest
 
 from monitor import configuration, examination, unforeseen
 from monitor.cli import jobs, selecting, streams
+from monitor.configuration import yaml_files
 from monitor.errors import MonitorError
 from monitor.known_jobs import query
 from monitor.sources import catalogue
@@ -204,10 +205,19 @@ def looping_file(directory):
     return [f"error: {one}" for one in configuration.read([directory / "a.yaml"], {}).problems]
 
 
-@message("22 a configuration file that is a FIFO")
+@message("22 a configuration file that is a FIFO, to which nobody writes")
 def fifo(directory):
     os.mkfifo(directory / "a.yaml")
-    return [f"error: {one}" for one in configuration.read([directory / "a.yaml"], {}).problems]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_files, "PIPE_WITHIN", 0.1)
+        return [f"error: {one}" for one in configuration.read([directory / "a.yaml"], {}).problems]
+
+
+@message("22 a job type file that is a FIFO")
+def fifo_type(directory):
+    (directory / "types").mkdir()
+    os.mkfifo(directory / "types" / "a.yaml")
+    return told(directory, f"job_types_dir: {directory}/types\n")
 
 
 @message("22 a fault of the program itself")

@@ -93,7 +93,7 @@ async def test_a_job_that_the_watch_names_and_aws_does_not_know_fails(tmp_path):
         ({"kind": "throttle", "rate": 0.001}, "unclear", "throttled just now", 0),
         ({"kind": "expired_credentials"}, "failed", "denied", 1),
         ({"kind": "reset"}, "failed", "no answer", 1),
-        ({"kind": "malformed"}, "failed", "not to be read", 1),
+        ({"kind": "malformed"}, "failed", "unreadable answer", 1),
         ({"kind": "error", "status": 400, "code": "SomethingElse"}, "failed", "refused", 1),
     ],
 )

@@ -246,7 +246,7 @@ async def test_the_event_loop_goes_on_while_a_token_file_never_answers(setting, 
 
     assert found.code == "CredentialsPending"
     assert worst < 0.4
-    assert "AssumeRoleWithWebIdentity: not there after" in found.hint
+    assert "AssumeRoleWithWebIdentity: none came within" in found.hint
     # Let the stuck thread go.
     with (tmp_path / "token").open("w"):
         pass

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitor import logs, redaction
+from monitor.errors import Problem
 
 CANARY = "c4nAryS3cret9x"
 
@@ -269,3 +270,13 @@ def test_a_second_call_replaces_the_first(stream, log):
     log.info(logs.CONFIG_LOADED)
     assert stream.getvalue() == ""
     assert len(lines(second)) == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["sinks.ops.header_files.Authorization", "accounts.a.external_id_file", "sinks.ops.type"]
+)
+def test_the_redaction_leaves_a_problem_of_a_key_that_names_a_secret_whole(key):
+    line = logs.of_problem(Problem("a.yaml:7", key, "is empty", "write it"))
+    assert redaction.clean_text(line) == line
+    assert key in line
+    assert line.endswith(": is empty (write it)")

@@ -136,8 +136,18 @@ def test_whatever_is_changed_there_are_plain_mistakes_with_a_place_or_none(examp
     mistakes = [problem for problem in found if not problem.warning]
     assert loads or mistakes
     assert all(problem.place.rpartition(":")[2].isdigit() for problem in found)
-    assert all(str(problem).isprintable() for problem in found)
+    assert all(f"{problem}{problem.message}{problem.remedy}".isprintable() for problem in found)
     assert CANARY not in str(found)
+
+
+@pytest.mark.parametrize("place", [("accounts", "prod"), ("watches", 0, "labels", "team")])
+def test_a_name_that_cannot_be_printed_is_suggested_in_printable_words(example, told, place):
+    tree = deepcopy(example)
+    renamed(tree, place, "\u200bx\u2028y\u00a0z")
+    found, _ = told(tree)
+    words = [text for problem in found for text in (problem.message, problem.remedy)]
+    assert any("did you mean" in text for text in words)
+    assert all(text.isprintable() for text in words)
 
 
 def wrong(value):

@@ -352,3 +352,30 @@ def test_a_number_of_the_model_can_be_a_time(tmp_path, key):
 )
 def test_what_cannot_be_meant_is_told(tmp_path, changes, told):
     assert problem(tmp_path, **changes) == told
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (
+            "service: batch",
+            f"service: {'x' * 300}",
+            ': service: the SDK has no service model for "',
+        ),
+        ("service: batch", 'service: "a\\0b"', ': service: the SDK has no service model for "a?b"'),
+        ("state: {status: ", 'state: "1" # ', ": state: not a plain path"),
+        ("AWS Batch job", "!!bool x", ":4: description: cannot be read as true or false ("),
+        ("AWS Batch job", "2001-99-99", ":4: description: cannot be read as a date ("),
+        ("AWS Batch job", "!!int x", ":4: description: cannot be read as a whole number ("),
+        ("AWS Batch job", "!!map x", ":4: not YAML: expected a mapping node"),
+        ("{status: ", "{status: !!timestamp x, other: ", ":11: state.status: cannot be read as a"),
+        ("[FAILED]", "[FAILED, !!bool x]", ":16: phases.failed[1]: cannot be read as true or"),
+        ("\nfields:", "\n2001-01-01: x\nfields:", "a key that is not text (put the key in quotes)"),
+    ],
+)
+def test_a_value_that_nothing_can_read_is_told_with_its_place(tmp_path, was, becomes, told):
+    (tmp_path / "own.yaml").write_text(BATCH.replace(was, becomes, 1))
+    (line,) = problems(tmp_path)
+    assert line.startswith(f"{tmp_path}/own.yaml:")
+    assert told in line
+    assert "please report" not in line
