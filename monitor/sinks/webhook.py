@@ -242,11 +242,19 @@ def _proxy_headers(target: Endpoint) -> dict[str, str] | None:
 def _secrets(target: Endpoint) -> tuple[str, ...]:
     """All that goes to the receiver, or signs it, and that no message may repeat."""
     url = target.url
-    keys = (base64.b64encode(key).decode() for key in target.keys)
+    keys = [text for key in target.keys for text in (base64.b64encode(key).decode(), _plain(key))]
     sent = [*(value for _, value in target.headers), *target.template_secrets.values()]
     if target.proxy and target.proxy.credentials:
         sent.append(target.proxy.credentials)
     return tuple(filter(None, (url.raw_path_qs.strip("/"), url.path_qs.strip("/"), *keys, *sent)))
+
+
+def _plain(key: bytes) -> str:
+    """Return a key as the text that somebody may have made it from, if it is one."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError:

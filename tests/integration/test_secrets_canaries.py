@@ -40,7 +40,7 @@ SESSION_TOKEN = "CanarySessionToken4724"
 ROLE_SECRET_KEY = "CanaryRoleSecretKey4725"
 ROLE_TOKEN = "CanaryRoleToken4726"
 HELD = (
-    *(HOOK_KEY, HOOK_SECRET, HOOK_SECRET.removeprefix("whsec_"), HOOK_PATH, HEADER),
+    *(HOOK_KEY, HOOK_KEY[-14:], HOOK_SECRET, HOOK_SECRET.removeprefix("whsec_"), HOOK_PATH, HEADER),
     *(EXTERNAL_ID, SECRET_KEY, SESSION_TOKEN, ROLE_SECRET_KEY, ROLE_TOKEN),
 )
 """Known to the daemon alone, and to those it proves itself to."""
