@@ -124,6 +124,13 @@ class ConfigurationError(MonitorError):
         self.problems = tuple(problems)
 
 
+class ToldToStop(SystemExit):
+    """Somebody ended the process with a signal while it starts; no net may catch it.
+
+    A plug-in that ends the process by itself is refused, so a plain SystemExit does not do.
+    """
+
+
 class StoppingError(MonitorError):
     """The monitor is stopping."""
 

@@ -10,7 +10,7 @@ from monitor import config, configuration, named_files, sinks, unforeseen
 from monitor.configuration.complaints import tidy
 from monitor.configuration.documents import dotted
 from monitor.configuration.gaps import NO_GAPS, Gaps
-from monitor.errors import ConfigurationError, Problem, StoreError
+from monitor.errors import ConfigurationError, Problem, StoreError, ToldToStop
 from monitor.sources import catalogue
 from monitor.web import web_config
 
@@ -66,6 +66,8 @@ def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Proble
 def _of_sink(name: str, sink: config.Sink) -> Sequence[Problem]:
     try:
         return sinks.problems(name, sink)
+    except ToldToStop:
+        raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
         return [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
 

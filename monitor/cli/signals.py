@@ -16,9 +16,11 @@ import time
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
+
+from monitor.errors import ToldToStop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -168,6 +170,10 @@ class Receiver:
         return not answered.wait(_PROBE)
 
 
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise ToldToStop(0)
+
+
 def prepare(last: Callable[[], None] = lambda: None) -> Receiver:
     """Behave from the first moment, while nothing is open yet that would have to be closed.
 
@@ -176,7 +182,7 @@ def prepare(last: Callable[[], None] = lambda: None) -> Receiver:
     As the first process of a container there is no default for SIGTERM at all. SIGHUP
     would end the daemon by default; while it starts there is nothing to reload.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     receiver = Receiver(last)
     receiver.start()

@@ -609,7 +609,7 @@ async def test_a_metadata_service_that_trickles_has_the_deadline_of_credentials(
             found = await refusal(clients)
 
     assert found.code == "Timeout"
-    assert "no end in 0.5 s" in found.hint
+    assert "none came within 0.5 s" in found.hint
 
 
 async def test_a_metadata_service_that_redirects_is_not_followed(setting, metadata):
