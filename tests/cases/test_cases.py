@@ -17,7 +17,7 @@ RUNS = [
     ("15-pod-with-ipv6-only", {"LISTEN": "[::]:9847"}),
 ]
 PROGRAMS = ("bash", "curl", "ip", "python3", "unshare")
-AT_ONCE = 4
+AT_ONCE = 3
 """Most of their time they wait."""
 
 

@@ -131,7 +131,7 @@ class Project:
         done = self.execute("job-monitor", *command, check=check)
         return None if done.returncode else json.loads(done.stdout)
 
-    def until(self, url, found, seconds=2 * PATIENCE):
+    def until(self, url, found, seconds=4 * PATIENCE):
         """Ask until something is found in the answer; return it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

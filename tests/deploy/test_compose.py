@@ -293,7 +293,10 @@ def _told_of_the_job(received):
     return [
         each["data"]["current"]
         for each in _taken(received, "events")
-        if each["subject"] == "my-import" and each["data"]["reason"] == REASON
+        if each["subject"] == "my-import"
+        and each["data"]["reason"] == REASON
+        # What only a describe knows may follow as job.updated, if the first of them failed.
+        and each["data"]["kind"] == "job.state_changed"
     ]
 
 
