@@ -373,21 +373,3 @@ async def test_a_wall_clock_that_is_set_gives_up_no_describe_that_is_owed(tmp_pa
             b.source.answers["a"] = Answer("SUCCEEDED", fields={"Size": 7})
             await anyio.sleep(600)
         assert (await b.kinds())[1:] == ["job.state_changed", "job.updated"]
-
-
-async def test_a_describe_that_is_owed_is_made_good_after_a_restart(tmp_path):
-    async with polling(tmp_path) as b:
-        b.source.answers["a"] = "RUNNING"
-        b.discover()
-        async with running(b.poller):
-            await anyio.sleep(65)
-            listed(b, Answer("SUCCEEDED"))
-            b.source.answers["a"] = FLAKY
-            await anyio.sleep(65)
-        assert await states(b) == ["RUNNING", "SUCCEEDED"]
-    async with polling(tmp_path) as b:
-        b.source.answers["a"] = Answer("SUCCEEDED", fields={"Size": 7})
-        b.follow("a")
-        await run_for(b, 600)
-        assert (await b.kinds())[1:] == ["job.state_changed", "job.updated"]
-        assert len(b.source.looks) == 1
