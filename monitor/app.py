@@ -19,39 +19,32 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import (
-    __version__,
-    config,
-    descriptors,
-    examination,
-    logs,
-    metrics,
-    setup,
-    sinks,
-    unforeseen,
-)
-from monitor.added import AddedWatches, together
+from monitor import __version__, config, logs, metrics, sinks
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.config import unforeseen
+from monitor.delivery.manager import Telling
 from monitor.errors import ConfigurationError, StoppingError
-from monitor.job_metrics import JobCollector
-from monitor.jumps import Jumps
-from monitor.live import Live
-from monitor.polling import Polling
-from monitor.recorder import Recorder
-from monitor.reload import Reloader
-from monitor.routes import Router
-from monitor.sources.aws import AwsSource
-from monitor.stores.sql import open_store
-from monitor.supervisor import Supervisor
-from monitor.telling import Telling
-from monitor.web import sink_health
-from monitor.web.api import Parts
+from monitor.polling.job_collector import JobCollector
+from monitor.polling.manager import Polling
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.runtime import loaded_config
+from monitor.runtime.clock_jumps import Jumps
+from monitor.runtime.reload import Reloader
+from monitor.runtime.runtime_watches import AddedWatches, together
+from monitor.runtime.status import Live
+from monitor.runtime.systemd import Supervisor
+from monitor.sources.aws_source import AwsSource
+from monitor.stores.store import open_store
+from monitor.validation import everything
+from monitor.web import descriptors, sink_health
+from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
 from monitor.web.connections import Connections
-from monitor.web.news import News
+from monitor.web.notifier import News
 from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
@@ -60,11 +53,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
+    from monitor.aws.process_groups import ProcessGroups
     from monitor.interfaces import Clock, Sink, Store
-    from monitor.process_groups import ProcessGroups
-    from monitor.setup import Setup
+    from monitor.runtime.loaded_config import Setup
     from monitor.sources.job_type import JobType
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 REFRESH = 2.0
 """Seconds between two readings of what metrics show of the store and the scheduler."""
@@ -115,8 +108,8 @@ async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]
     Raises:
         ConfigurationError: it cannot be built.
     """
-    found = examination.of_sinks(settings)
-    examination.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
+    found = everything.of_sinks(settings)
+    everything.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
     async with (
         Clients(settings.accounts, models=service_models.loader()) as clients,
         sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,
@@ -150,7 +143,7 @@ class Daemon:
         self._load = load or (lambda: settings)
         self._models = service_models.loader()
         self._configured = settings
-        self._setup = setup.prepare(settings, self._models)
+        self._setup = loaded_config.prepare(settings, self._models)
         self._changing = anyio.Lock()
         self._reloader = Reloader(self._take_again)
         self._retention_changed = anyio.Event()
@@ -305,7 +298,7 @@ class Daemon:
         self, configured: config.Settings, added: Sequence[model.AddedWatch]
     ) -> Setup:
         whole = together(configured, added)
-        return await anyio.to_thread.run_sync(setup.prepare, whole, self._models)
+        return await anyio.to_thread.run_sync(loaded_config.prepare, whole, self._models)
 
     async def _take_kept(
         self, settings: config.Settings, keep: Callable[[], Awaitable[object]]
@@ -317,7 +310,7 @@ class Daemon:
             StoppingError: the daemon ends; nothing is kept.
         """
         async with _refusing():
-            wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
+            wanted = await anyio.to_thread.run_sync(loaded_config.prepare, settings, self._models)
             if self._reloader.over:
                 raise StoppingError
             await keep()
@@ -352,8 +345,8 @@ class Daemon:
 
     def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, Setup]:
         configured = self._load()
-        wanted = setup.prepare(together(configured, added), self._models)
-        examination.refuse(setup.lasting(self.settings, wanted.settings))
+        wanted = loaded_config.prepare(together(configured, added), self._models)
+        everything.refuse(loaded_config.lasting(self.settings, wanted.settings))
         return configured, wanted
 
     async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:

@@ -1,7 +1,7 @@
 """What the daemon says of itself: one line per event, without secrets.
 
 Every line, ours or a library's, goes through one chain that ends with the redaction.
-Loggers are named after their module (``structlog.stdlib.get_logger("monitor.poller")``).
+Loggers are named after their module (``structlog.stdlib.get_logger("monitor.polling.poller")``).
 Ours speak from the configured level on, everyone else's from ``warning``: at ``debug``
 and ``info`` the AWS SDK prints bodies and session tokens, and the database its
 parameters.

@@ -15,10 +15,10 @@ import anyio
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-from monitor import diff
 from monitor.errors import LookReason
 from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
+from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

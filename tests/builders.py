@@ -27,10 +27,10 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.recorder import Following
-from monitor.standing import FollowedJob
+from monitor.polling.job_status import FollowedJob
+from monitor.recording.recorder import Following
 from monitor.stores import sqlite
-from monitor.stores.sql import SqlStore, open_store
+from monitor.stores.store import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from monitor.dispatcher import Dispatcher
-    from monitor.poller import Poller
+    from monitor.delivery.dispatcher import Dispatcher
+    from monitor.polling.poller import Poller
 
 VIRTUAL = pytest.mark.looptime(noop_cycles=1)
 """Loop time moves as soon as nothing is ready: whatever works beside the loop holds it."""

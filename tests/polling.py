@@ -10,12 +10,12 @@ import anyio
 from prometheus_client import CollectorRegistry
 
 from monitor import pacing
-from monitor.agenda import Discovery, Tracked
 from monitor.config import Discover, Route
 from monitor.metrics import Metrics
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import Discovery, Tracked
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
 from tests.builders import (
     SOURCE,
     TYPE,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from monitor.model import Job
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
 PLACE = {"service": SOURCE.service, "account": SOURCE.account, "region": SOURCE.region}

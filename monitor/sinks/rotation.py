@@ -13,7 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from monitor import contents, logs
+from monitor import logs
+from monitor.config import file_digest
 from monitor.errors import ConfigurationError, Problem, SendError, SendReason
 from monitor.sinks.threads import in_thread
 
@@ -54,7 +55,7 @@ class _Files:
             self._stats, self._settled_at = stats, now + _SETTLED
         elif not thorough and now >= self._settled_at and not self.refused:
             return None
-        return contents.digest(self._paths)
+        return file_digest.digest(self._paths)
 
 
 @dataclass(slots=True, eq=False)

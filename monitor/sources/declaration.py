@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from monitor.config import Duration, Quota, Section
 from monitor.model import Phase, Severity
-from monitor.sources import expressions, text
+from monitor.sources import jmespath_check, sanitize
 
 _PLAIN_PATH = re.compile(r"\w+(\[-?\d*\])?(\.\w+(\[-?\d*\])?)*")
 
@@ -30,7 +30,7 @@ def _under(key: str) -> BeforeValidator:
 
 
 def _checked(value: str) -> str:
-    expressions.parse(value)
+    jmespath_check.parse(value)
     return value
 
 
@@ -84,7 +84,7 @@ class FieldForm(Form):
     as_: Literal["value", "text", "texts", "last4", "count"] = Field(default="value", alias="as")
     """``text``: people's words; ``texts``: a list of them; ``last4``: its last four characters;
     ``count``: the length of a list; ``value``: a number, truth, time, or name."""
-    max_length: int = Field(default=text.LIMIT, ge=1, le=text.LIMIT)
+    max_length: int = Field(default=sanitize.LIMIT, ge=1, le=sanitize.LIMIT)
     """The most characters kept of each text."""
     watch: bool = True
     """Whether a change of it alone is told as ``job.updated``."""

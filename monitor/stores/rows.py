@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from monitor.stores.own_time import OwnTime
+    from monitor.stores.store_clock import OwnTime
 
 _LONGEST_ERROR = 200
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from monitor.stores.own_time import OwnTime
+    from monitor.stores.store_clock import OwnTime
 
 MOST_POSITIONS = 500
 """The most positions that one ``Prune`` may name, well below any database's limit."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor import model
-    from monitor.web import asked
+    from monitor.web import interfaces
 
 Status = Literal["ok", "failing", "parked"]
 
@@ -24,7 +24,7 @@ class SinkHealth:
 
 
 def judge(
-    sink: asked.Sink, backlog: model.Backlog | None, parking: model.Parking | None
+    sink: interfaces.Sink, backlog: model.Backlog | None, parking: model.Parking | None
 ) -> SinkHealth:
     """Judge a sink.
 

@@ -19,7 +19,7 @@ import anyio
 
 from monitor.aws.clients import Clients, Exchange
 from monitor.clock import SystemClock
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.benchmarks.parts import IDS, KEY, TOGETHER, Polling, account, simulated
 
 ROUNDS = 5

@@ -13,14 +13,14 @@ import aiohttp
 import anyio
 from prometheus_client import CollectorRegistry
 
-from monitor.agenda import Tracked
 from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.pacing import Quota
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
-from monitor.stores.sql import open_store
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import Tracked
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.stores.store import open_store
 from tests.builders import SOURCE, ScriptedSource, VirtualClock, following
 from tests.page_kit import FixedClock, Live, entry, followed, showing
 

@@ -19,16 +19,16 @@ import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from monitor import config, pacing
-from monitor.agenda import Tracked
 from monitor.clock import SystemClock
-from monitor.job_metrics import JobCollector
 from monitor.metrics import JOBS as PLACE
 from monitor.metrics import Metrics
 from monitor.model import Ending, Job, Phase, Severity, Snapshot, SourceKey
-from monitor.poller import Poller
-from monitor.recorder import Following, Recorder
-from monitor.routes import Router
-from monitor.sources import catalogue
+from monitor.polling.job_collector import JobCollector
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import Tracked
+from monitor.recording.recorder import Following, Recorder
+from monitor.recording.router import Router
+from monitor.sources import loader
 from monitor.web.app import create_app
 from monitor.web.server import serving
 
@@ -36,7 +36,7 @@ JOBS, ROUNDS = 10_000, 9
 LIMIT = 0.100
 """Seconds of CPU that the default may take."""
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1")
-TYPE = catalogue.load_job_types(None)["panorama.package-import"]
+TYPE = loader.load_job_types(None)["panorama.package-import"]
 UNUSED: Any = None
 """Stands for what no scrape asks for anything."""
 STATES = (("PENDING", Phase.RUNNING), ("SUCCEEDED", Phase.SUCCEEDED), ("FAILED", Phase.FAILED))

@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 from monitor import config, pacing
 from monitor.metrics import Metrics
 from monitor.model import Job, SourceKey
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
-from monitor.sources import catalogue
-from monitor.sources.aws import AwsSource
-from monitor.watching import WatchedRegion
+from monitor.polling.poller import Poller
+from monitor.polling.watch import WatchedRegion
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.sources import loader
+from monitor.sources.aws_source import AwsSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from monitor.aws.clients import Clients
     from monitor.clock import SystemClock
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 TOGETHER = 16
 KEY = SourceKey("panorama", "bench", "us-east-1")
@@ -86,7 +86,7 @@ class Polling:
         self.poller = Poller(
             KEY, quota, recorder, self.metrics, clock, Random(1), concurrency=TOGETHER
         )
-        self.job_type = catalogue.load_job_types(None)["panorama.package-import"]
+        self.job_type = loader.load_job_types(None)["panorama.package-import"]
         self.source = AwsSource(self.job_type, KEY.account, KEY.region, clients, clock)
 
     async def begin(self) -> None:

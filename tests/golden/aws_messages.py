@@ -7,12 +7,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from monitor.aws import bodies
+from monitor.aws import response_body
 from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.errors import LookError, LookReason
 from monitor.model import Page, SkippedRow
-from monitor.sources.aws import AwsSource
+from monitor.sources.aws_source import AwsSource
 from tests.builders import Answer, at, running
 from tests.golden.kit import command, in_virtual_time, logged, no_aws
 from tests.golden.registry import message
@@ -141,7 +141,7 @@ async def too_large(directory):
     rows = "{}," * 10_000
     many = "[]," * 200_000
     answers = {
-        '{"a": "' + "x" * bodies.LARGEST + '"}': False,
+        '{"a": "' + "x" * response_body.LARGEST + '"}': False,
         f'{{"PackageImportJobs": [{many}null]}}': True,
         f'{{"PackageImportJobs": [{rows}{{}}]}}': True,
         '{"JobId": ' + "[" * 50_000: False,

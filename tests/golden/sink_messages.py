@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from monitor import sinks
 from monitor.model import Parking
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.sink_kit import event, receiving, replying, webhook
 from tests.contracts.store_examples import T0, SettableClock, entry, failed
 from tests.golden.config_messages import told

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from monitor.aws import bodies, parsing
+from monitor.aws import lenient_parser, response_body
 from monitor.errors import LookError, LookReason
 from tests.integration.sources_server import (
     IMPORTEXPORT,
@@ -93,7 +93,7 @@ async def test_a_body_without_end_is_read_no_further_than_its_bound(name, lists,
 
 async def test_a_body_that_says_that_it_is_too_long_is_not_read():
     async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (bodies.LARGEST + 1))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (response_body.LARGEST + 1))
         await writer.drain()
 
     async with raw_server() as server, sources(server.url) as source:
@@ -117,7 +117,7 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_not_unpacked():
 
 
 async def test_a_body_within_its_bound_is_read():
-    padded = OK_PANORAMA + " " * (bodies.LARGEST - len(OK_PANORAMA))
+    padded = OK_PANORAMA + " " * (response_body.LARGEST - len(OK_PANORAMA))
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(padded)
         seen = await source[PANORAMA].look(job(PANORAMA, "ok"))
@@ -135,7 +135,7 @@ def status(inner):
 
 
 def full(text):
-    return text * ((bodies.LARGEST - 1000) // len(text))
+    return text * ((response_body.LARGEST - 1000) // len(text))
 
 
 BILLION = (
@@ -209,7 +209,7 @@ async def stalls():
 @pytest.mark.parametrize("kind", BUSY)
 async def test_an_answer_that_is_much_work_does_not_hold_up_others(kind):
     name, lists, body = BUSY[kind]
-    assert len(body) <= bodies.LARGEST
+    assert len(body) <= response_body.LARGEST
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(OK_PANORAMA if name == PANORAMA else status(""))
         if name == PANORAMA:
@@ -227,7 +227,7 @@ async def test_an_answer_that_is_much_work_does_not_hold_up_others(kind):
 @pytest.mark.parametrize("count", [1000, 9_900])
 async def test_a_large_page_that_is_in_order_is_read(count):
     body = rows(count)
-    assert len(body) > parsing.LARGE
+    assert len(body) > lenient_parser.LARGE
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(OK_PANORAMA)
         await source[PANORAMA].look(job(PANORAMA, "ok"))

@@ -14,11 +14,11 @@ import anyio
 import pytest
 from botocore.credentials import SSOProvider
 
-from monitor.aws import keys
+from monitor.aws import credentials
 from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.errors import LookError, LookReason
-from monitor.sources.aws import AwsSource
+from monitor.sources.aws_source import AwsSource
 from tests.integration.sources_server import (
     JOB_TYPES,
     MODELS,
@@ -442,7 +442,7 @@ async def test_keys_that_aws_refuses_are_read_again_from_a_changed_file_in_the_s
 async def test_a_changed_file_is_noticed_although_the_old_keys_are_still_taken(
     setting, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(keys, "RECHECKED", 0.05)
+    monkeypatch.setattr(credentials, "RECHECKED", 0.05)
     write_keys(tmp_path, "AKIAONE")
     async with setting.clients() as clients:
         await look(clients)
@@ -454,9 +454,9 @@ async def test_a_changed_file_is_noticed_although_the_old_keys_are_still_taken(
 
 
 async def test_a_refresh_that_fails_leaves_valid_credentials_in_use(setting, monkeypatch):
-    monkeypatch.setattr(keys, "_EARLY", 1e12)
-    monkeypatch.setattr(keys, "_SHARE", 1.0)
-    monkeypatch.setattr(keys, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(credentials, "_EARLY", 1e12)
+    monkeypatch.setattr(credentials, "_SHARE", 1.0)
+    monkeypatch.setattr(credentials, "LONGEST_PAUSE", 0.1)
     once = printed(Expiration="2099-01-01T00:00:00Z")
     setting.helper(f"[ -e $0.done ] && exit 1; touch $0.done; {once}")
     async with setting.clients() as clients:

@@ -7,7 +7,7 @@ from monitor import simulator
 from monitor.app import Daemon
 from monitor.config import Settings
 from monitor.errors import ConfigurationError
-from monitor.polling import Polling
+from monitor.polling.manager import Polling
 from tests.acceptance import ledger
 from tests.acceptance.program import SECRET, configure, disks, packages, until, webhook
 

@@ -21,7 +21,7 @@ from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 from monitor.errors import LookError, LookReason
 from monitor.model import SourceKey
-from monitor.sources.aws import AwsSource
+from monitor.sources.aws_source import AwsSource
 from tests.integration.sources_server import (
     IMPORTEXPORT,
     JOB_TYPES,

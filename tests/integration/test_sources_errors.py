@@ -12,7 +12,7 @@ import anyio
 import pytest
 from botocore.exceptions import HTTPClientError
 
-from monitor.aws.failures import unanswered
+from monitor.aws.errors import unanswered
 from monitor.errors import LookError, LookReason
 from tests.integration.sources_server import (
     IMPORTEXPORT,

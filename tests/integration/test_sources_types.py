@@ -14,8 +14,8 @@ from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.errors import LookError, LookReason
 from monitor.model import Job, Phase, SkippedRow
-from monitor.sources.aws import AwsSource
-from monitor.sources.catalogue import load_job_type
+from monitor.sources.aws_source import AwsSource
+from monitor.sources.loader import load_job_type
 from tests.integration.sources_server import (
     MODELS,
     FixedClock,

@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from monitor import pacing
-from monitor.agenda import Discovery, Tracked
 from monitor.config import Discover, Route
-from monitor.dispatcher import Dispatcher
+from monitor.delivery.dispatcher import Dispatcher
 from monitor.metrics import Metrics
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import Discovery, Tracked
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
 from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job, ledger
 from tests.simulation.world import World, WorldSink, WorldSource, wall
 

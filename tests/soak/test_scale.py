@@ -16,7 +16,7 @@ import pytest
 
 from monitor import model
 from monitor.clock import SystemClock
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.acceptance.program import fetch, running, until
 from tests.builders import snapshot
 

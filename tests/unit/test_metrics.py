@@ -23,7 +23,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import config, events
 from monitor import metrics as metrics_module
-from monitor.job_metrics import JobCollector
 from monitor.metrics import OTHER, Metrics, watch_lag
 from monitor.model import (
     Backlog,
@@ -38,6 +37,7 @@ from monitor.model import (
     Standing,
     Transition,
 )
+from monitor.polling.job_collector import JobCollector
 from tests.builders import followed_job
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
