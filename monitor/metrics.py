@@ -18,7 +18,6 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from monitor.errors import LookReason
 from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
-from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -346,7 +345,7 @@ class Metrics:
         for snapshot in known if places else ():
             job = snapshot.job
             if (job.type, job.account, job.region) in places:
-                for phase, many in diff.ends(snapshot).items():
+                for phase, many in snapshot.ends.items():
                     self.ended.labels(job.type, job.account, job.region, phase).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
@@ -425,7 +424,7 @@ class Metrics:
             if before and transition.kind is Kind.STATE_CHANGED:
                 self._leave(before, transition.before)
         after = entry.snapshot
-        if isinstance(after, Snapshot) and diff.is_end(before, after):
+        if isinstance(after, Snapshot) and after.ends_after(before):
             job = after.job
             if self._is_watched(job):
                 self.ended.labels(job.type, job.account, job.region, after.phase).inc()

@@ -122,7 +122,7 @@ def _ended_at(before: Snapshot | None, seen: Observation, verdict: Verdict) -> d
 def _earlier_ends(before: Snapshot, verdict: Verdict) -> Mapping[str, int]:
     if before.phase == verdict.phase or not before.has_ended:
         return before.earlier_ends
-    return ends(before)
+    return before.ends
 
 
 def _earlier_ended(before: Snapshot, verdict: Verdict) -> Mapping[str, tuple[datetime, datetime]]:
@@ -131,19 +131,6 @@ def _earlier_ended(before: Snapshot, verdict: Verdict) -> Mapping[str, tuple[dat
     if before.ended_at is None or before.own_ended is None:
         return before.earlier_ended
     return {**before.earlier_ended, before.phase.value: (before.ended_at, before.own_ended)}
-
-
-def ends(snapshot: Snapshot) -> Mapping[str, int]:
-    """Count how often a job was seen to end, by the phase that it came to."""
-    found = dict(snapshot.earlier_ends)
-    if snapshot.has_ended:
-        found[snapshot.phase.value] = found.get(snapshot.phase.value, 0) + 1
-    return found
-
-
-def is_end(before: Snapshot | None, after: Snapshot) -> bool:
-    """Whether a job is seen to end between two snapshots, or is first seen at its end."""
-    return after.has_ended and (before is None or before.phase != after.phase)
 
 
 def has_moved(before: Snapshot, parts: Mapping[str, str | None], phase: str) -> bool:
