@@ -24,14 +24,14 @@ from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.config import unforeseen
-from monitor.delivery.manager import Telling
+from monitor.delivery.manager import DeliveryManager
 from monitor.errors import ConfigurationError, StoppingError
 from monitor.polling.job_collector import JobCollector
-from monitor.polling.manager import Polling
+from monitor.polling.manager import PollManager
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config
-from monitor.runtime.clock_jumps import Jumps
+from monitor.runtime.clock_jumps import ClockJumps
 from monitor.runtime.reload import Reloader
 from monitor.runtime.runtime_watches import AddedWatches, together
 from monitor.runtime.status import Live
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.aws.process_groups import ProcessGroups
     from monitor.interfaces import Clock, Sink, Store
-    from monitor.runtime.loaded_config import Setup
+    from monitor.runtime.loaded_config import LoadedConfig
     from monitor.sources.job_type import JobType
     from monitor.stores.store import SqlStore
 
@@ -155,14 +155,14 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
-        self._jumps = Jumps(self._clock, self._metrics)
+        self._jumps = ClockJumps(self._clock, self._metrics)
         self._news = News()
         self._clients: Clients
         self._store: SqlStore
         self._live: Live
         self._recorder: Recorder
-        self._telling: Telling
-        self._polling: Polling
+        self._telling: DeliveryManager
+        self._polling: PollManager
         self._shown: JobCollector
 
     @property
@@ -231,8 +231,8 @@ class Daemon:
         self._recorder.adopt_sources(await store.sources())
         self._recorder.baselines.adopt(await store.baselines())
         shared = (self._metrics, self._clock, self._random)
-        self._telling = Telling(store, *shared, partial(sinks.open_sink, clients=made))
-        self._polling = Polling(self._recorder, *shared, self._source)
+        self._telling = DeliveryManager(store, *shared, partial(sinks.open_sink, clients=made))
+        self._polling = PollManager(self._recorder, *shared, self._source)
         followed, shown = self._polling.followed, self.settings.metrics
         own_time = self._recorder.own_time
         self._shown = JobCollector(self._metrics.places, followed, shown, self._clock, own_time)
@@ -279,7 +279,7 @@ class Daemon:
 
     # One configuration after another
 
-    async def _begun(self, store: SqlStore) -> Setup:
+    async def _begun(self, store: SqlStore) -> LoadedConfig:
         """Return the configuration to begin with: with all added watches that it still allows."""
         fitting: list[model.AddedWatch] = []
         found = self._setup
@@ -296,7 +296,7 @@ class Daemon:
 
     async def _prepared(
         self, configured: config.Settings, added: Sequence[model.AddedWatch]
-    ) -> Setup:
+    ) -> LoadedConfig:
         whole = together(configured, added)
         return await anyio.to_thread.run_sync(loaded_config.prepare, whole, self._models)
 
@@ -343,13 +343,13 @@ class Daemon:
         self._loaded(logs.CONFIG_RELOADED)
         await self._clients.close_idle()
 
-    def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, Setup]:
+    def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, LoadedConfig]:
         configured = self._load()
         wanted = loaded_config.prepare(together(configured, added), self._models)
         everything.refuse(loaded_config.lasting(self.settings, wanted.settings))
         return configured, wanted
 
-    async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:
+    async def _known(self, wanted: LoadedConfig) -> Sequence[model.Snapshot]:
         """Return the jobs of the store, if ``wanted`` may take up some that were not followed."""
         before = self._setup
         reach, known = (set(map(_reach, one.settings.watches)) for one in (wanted, before))
@@ -358,7 +358,7 @@ class Daemon:
         await self._recorder.rest()
         return await self._store.snapshots()
 
-    async def _take_up_or_put_back(self, wanted: Setup) -> None:
+    async def _take_up_or_put_back(self, wanted: LoadedConfig) -> None:
         """Put ``wanted`` in place; where a fault of ours stops that half-way, what was there."""
         before, known = self._setup, await self._known(wanted)
         try:
@@ -368,7 +368,7 @@ class Daemon:
                 await self._take_up(before, await self._known(before))
             raise
 
-    async def _take_up(self, wanted: Setup, known: Sequence[model.Snapshot]) -> None:
+    async def _take_up(self, wanted: LoadedConfig, known: Sequence[model.Snapshot]) -> None:
         """Put ``wanted`` in place of what there is; whatever can fail does so before that."""
         async with self._telling.changing(wanted.sinks) as place_sinks:
             # From here on nothing fails and nothing waits, so that no look, commit or

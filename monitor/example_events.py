@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from monitor import events
-from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, Standing, Transition
+from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, StateAndPhase, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _LEDGER = "00000000-0000-4000-8000-000000000000"
 _SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _BEFORE = _SEEN - timedelta(seconds=30)
-_PENDING = Standing("PENDING", Phase.RUNNING)
-_FAILED = Standing("FAILED", Phase.FAILED)
+_PENDING = StateAndPhase("PENDING", Phase.RUNNING)
+_FAILED = StateAndPhase("FAILED", Phase.FAILED)
 _WARNED = frozenset({Kind.MISSING, Kind.STUCK, Kind.SOURCE_UNAVAILABLE})
 
 
@@ -66,7 +66,7 @@ def _changes(kind: Kind) -> tuple[Change, ...]:
             return ()
 
 
-def _severity(kind: Kind, current: Standing) -> Severity:
+def _severity(kind: Kind, current: StateAndPhase) -> Severity:
     if current is _FAILED:
         return Severity.ERROR
     return Severity.WARNING if kind in _WARNED else Severity.INFO
@@ -74,7 +74,7 @@ def _severity(kind: Kind, current: Standing) -> Severity:
 
 def _of_source(kind: Kind) -> Transition:
     lost = kind is Kind.SOURCE_UNAVAILABLE
-    available, unavailable = Standing("available", ""), Standing("unavailable", "")
+    available, unavailable = StateAndPhase("available", ""), StateAndPhase("unavailable", "")
     return Transition(
         subject=SourceKey("panorama", "prod", "us-east-1"),
         service="panorama",

@@ -15,7 +15,7 @@ import anyio
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
 
@@ -32,8 +32,8 @@ OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
 
 POLL_MODES = ("describe", "sweep")
-POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
-REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
+POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
+REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 COMMON_FIELDS = ("reason", "created_at", "updated_at")

@@ -215,7 +215,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StateAndPhase:
     """State and phase at one moment."""
 
     state: str
@@ -235,8 +235,8 @@ class Transition:
     service: str
     sequence: int
     kind: Kind
-    previous: Standing | None
-    current: Standing
+    previous: StateAndPhase | None
+    current: StateAndPhase
     changes: tuple[Change, ...]
     after: datetime | None
     before: datetime

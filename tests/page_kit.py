@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from monitor import model
-from monitor.model import Ending, Kind, Phase, Severity, SourceKey, Standing
+from monitor.model import Ending, Kind, Phase, Severity, SourceKey, StateAndPhase
 from monitor.web import interfaces
 from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
@@ -94,10 +94,10 @@ def entry(one, sinks=("ops",)):
             service="panorama",
             sequence=number,
             kind=Kind.STATE_CHANGED if number > 1 else Kind.DISCOVERED,
-            previous=Standing("PENDING", "waiting") if number > 1 else None,
-            current=Standing(snapshot.state, snapshot.phase.value)
+            previous=StateAndPhase("PENDING", "waiting") if number > 1 else None,
+            current=StateAndPhase(snapshot.state, snapshot.phase.value)
             if number == snapshot.sequence
-            else Standing("PENDING", "waiting"),
+            else StateAndPhase("PENDING", "waiting"),
             changes=(model.Change("Status", "PENDING", snapshot.state),) if number > 1 else (),
             after=before - timedelta(seconds=30) if number > 1 else None,
             before=before,

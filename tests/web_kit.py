@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from monitor.errors import LookReason
+    from monitor.errors import PollReason
     from monitor.stores.store import SqlStore
     from monitor.web.web_config import WebConfigFile
 
@@ -50,7 +50,7 @@ class Followed:
     interval: float = 30.0
     looked_at: datetime | None = T0
     next_look_at: datetime | None = T0 + timedelta(seconds=30)
-    failing: LookReason | None = None
+    failing: PollReason | None = None
     finished: bool = False
     stuck: bool = False
     blind: bool = False

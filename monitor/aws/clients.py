@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Exchange:
+class ResponseMeta:
     """What came back over the wire, even where the SDK could not read it."""
 
     status: int | None = None
@@ -95,7 +95,7 @@ class Clients:
         self._groups = groups
         self._open: dict[str, _Connections] = {}
         self._replaced: set[_Connections] = set()
-        self._exchange: ContextVar[Exchange] = ContextVar("exchange")
+        self._exchange: ContextVar[ResponseMeta] = ContextVar("exchange")
 
     async def __aenter__(self) -> Self:
         """Read what every client needs from disk."""
@@ -142,7 +142,7 @@ class Clients:
         return _of(name, self._accounts, self._contents)
 
     async def ask(
-        self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: Exchange
+        self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: ResponseMeta
     ) -> Mapping[str, Any]:
         """Make one signed request and return its parsed answer.
 
@@ -169,7 +169,7 @@ class Clients:
         """Return once there are credentials to ask ``source`` with; at once where there are some.
 
         Raises:
-            LookError: ``auth``, with where they should have come from and the remedy.
+            PollError: ``auth``, with where they should have come from and the remedy.
         """
         await self._connections(source.account, source.region).keys.get_frozen_credentials()
 

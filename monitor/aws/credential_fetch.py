@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from monitor.aws import credential_source, process_groups
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class Fetch:
         make: Callable[[], Session],
         digest: Callable[[], bytes],
         deadline: float,
-        outcome: Callable[[Fetched | LookError], None],
+        outcome: Callable[[Fetched | PollError], None],
         groups: process_groups.ProcessGroups,
     ) -> None:
         """``make`` and ``digest`` may block; ``deadline`` is in seconds.
@@ -104,7 +104,7 @@ class Fetch:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, _Loop)  # noqa: S101 -- made by the runner
         self._loop, self._task = loop, asyncio.current_task()
-        came: Fetched | LookError = LookError(LookReason.AUTH, "Cancelled", of_credentials=True)
+        came: Fetched | PollError = PollError(PollReason.AUTH, "Cancelled", of_credentials=True)
         try:
             came = await self._came()
         finally:
@@ -113,7 +113,7 @@ class Fetch:
             with suppress(RuntimeError):
                 self._home.call_soon_threadsafe(self._outcome, came)
 
-    async def _came(self) -> Fetched | LookError:
+    async def _came(self) -> Fetched | PollError:
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
@@ -121,7 +121,7 @@ class Fetch:
                 files = self._digest()
                 self._session = self._make()
                 return await _fetched(self._session, files)
-        except LookError as error:
+        except PollError as error:
             return error
         except Exception as error:  # noqa: BLE001 -- whatever the chain raises must end here
             if limit.expired():

@@ -16,7 +16,7 @@ from monitor.aws import errors
 from monitor.aws.response_body import AnswerTooLargeError
 from monitor.aws.unreadable import UnreadableAnswerError
 from monitor.config import named_files
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,7 @@ def signature(tried: Tried) -> str:
     return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
 
 
-def none_found(tried: Tried) -> LookError:
+def none_found(tried: Tried) -> PollError:
     """Return the error for a search that has found nothing, with all that was tried."""
     imds = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
     places = (
@@ -140,7 +140,7 @@ def none_found(tried: Tried) -> LookError:
     return _auth("NoCredentialsError", hint)
 
 
-def refuse_mfa(tried: Tried) -> LookError:
+def refuse_mfa(tried: Tried) -> PollError:
     """Return the error for a profile that needs a person."""
     hint = (
         f'profile "{tried.profile}" asks for an MFA code, which cannot be given here; '
@@ -150,7 +150,7 @@ def refuse_mfa(tried: Tried) -> LookError:
 
 
 def refuse_odd(frozen: ReadOnlyCredentials, tried: Tried) -> None:
-    """Raise LookError where a key cannot be sent in a header.
+    """Raise PollError where a key cannot be sent in a header.
 
     A Secret made with ``echo`` ends in a line break; signed as it stands, the SDK fails to send
     it, and stripped it would hide what everyone else who reads the Secret meets.
@@ -171,7 +171,7 @@ def refuse_odd(frozen: ReadOnlyCredentials, tried: Tried) -> None:
             raise _told("BadKey", f"the {name} holds blanks or odd characters", tried)
 
 
-def late(tried: Tried, seconds: float) -> LookError:
+def late(tried: Tried, seconds: float) -> PollError:
     """Return the error for credentials that did not come in time."""
     origin = _PROCESS if tried.started else tried.origin
     what = (
@@ -184,20 +184,20 @@ def late(tried: Tried, seconds: float) -> LookError:
     return _told("Timeout", what, tried, origin=origin)
 
 
-def expired(tried: Tried) -> LookError:
+def expired(tried: Tried) -> PollError:
     """Return the error for credentials that are too old when they come."""
     origin = _PROCESS if tried.started else None
     return _told("Expired", "they have expired already", tried, _CLOCK, origin=origin)
 
 
-def pending(tried: Tried, seconds: float) -> LookError:
+def pending(tried: Tried, seconds: float) -> PollError:
     """Return the error for a poll that need not wait for credentials any longer."""
     origin = _PROCESS if tried.started else None
     what = f"none came within {seconds:.0f} s; still waiting"
     return _told("CredentialsPending", what, tried, origin=origin)
 
 
-def no_external_id(name: str, error: Exception) -> LookError:
+def no_external_id(name: str, error: Exception) -> PollError:
     """Return the error for an ``external_id_file`` that cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         message, remedy = (
@@ -215,7 +215,7 @@ def awaited(tried: Tried, seconds: float) -> str:
     return f"the credentials were still waited for after {seconds:.0f} s: {source}; {usual}"
 
 
-def failure(error: Exception, tried: Tried) -> LookError:
+def failure(error: Exception, tried: Tried) -> PollError:
     """Return why credentials did not come; the error itself may hold secrets and must end here."""
     origin = _origin(error, tried)
     match errors.cause(error):
@@ -240,7 +240,7 @@ def failure(error: Exception, tried: Tried) -> LookError:
     return _unread(error, origin, tried)
 
 
-def _unread(error: Exception, origin: str, tried: Tried) -> LookError:
+def _unread(error: Exception, origin: str, tried: Tried) -> PollError:
     if isinstance(error, RuntimeError) and "expired" in str(error):
         return expired(tried)
     return _told(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
@@ -257,7 +257,7 @@ def _origin(error: Exception, tried: Tried) -> str:
     return tried.origin
 
 
-def _refused(error: sdk.ClientError, origin: str, tried: Tried) -> LookError:
+def _refused(error: sdk.ClientError, origin: str, tried: Tried) -> PollError:
     """Judge what STS or SSO said when it was asked for credentials; the service was not asked."""
     code = errors.shown_code(error.response.get("Error", {}).get("Code"))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -302,11 +302,11 @@ def _told(
     *,
     origin: str | None = None,
     status: int | None = None,
-) -> LookError:
+) -> PollError:
     source, usual = tried.named(origin)
     hint = f"the credentials could not be read: {source}: {what}; {remedy or usual}"
     return _auth(code, hint, status=status)
 
 
-def _auth(code: str, hint: str, **more: Any) -> LookError:
-    return LookError(LookReason.AUTH, code, hint=hint, of_credentials=True, **more)
+def _auth(code: str, hint: str, **more: Any) -> PollError:
+    return PollError(PollReason.AUTH, code, hint=hint, of_credentials=True, **more)

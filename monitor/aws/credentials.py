@@ -12,7 +12,7 @@ import anyio.to_thread
 from monitor.aws import credential_source
 from monitor.aws.credential_fetch import Fetch, Fetched
 from monitor.aws.process_groups import ProcessGroups
-from monitor.errors import LookError
+from monitor.errors import PollError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ class Keys:
         self._done = anyio.Event()
         self._began = 0.0
         self._failures = 0
-        self._failure: LookError | None = None
+        self._failure: PollError | None = None
         self._not_before = 0.0
         self._checked = 0.0
         self._overdue: asyncio.TimerHandle | None = None
@@ -89,7 +89,7 @@ class Keys:
         """Return valid credentials; at once where there are some.
 
         Raises:
-            LookError: ``auth``, with where they should have come from and the remedy.
+            PollError: ``auth``, with where they should have come from and the remedy.
         """
         held = self._held
         if held is not None:
@@ -166,14 +166,14 @@ class Keys:
         if self._fetch is fetch:
             self._fail(credential_source.late(fetch.tried, self._deadline))
 
-    def _take(self, fetch: Fetch, came: Fetched | LookError) -> None:
+    def _take(self, fetch: Fetch, came: Fetched | PollError) -> None:
         if self._fetch is not fetch:
             return
         self._fetch = None
         if self._overdue:
             self._overdue.cancel()
         self._checked = time.monotonic()
-        if isinstance(came, LookError):
+        if isinstance(came, PollError):
             self._fail(came)
         else:
             self._hold(came)
@@ -190,7 +190,7 @@ class Keys:
         # Some caches give the same until shortly before its end; they are not asked at each poll.
         self._not_before = time.monotonic() + min(LONGEST_PAUSE / 4, _left(came) * _SHARE)
 
-    def _fail(self, error: LookError) -> None:
+    def _fail(self, error: PollError) -> None:
         now = time.monotonic()
         self._failures += 1
         self._failure = error
@@ -199,13 +199,13 @@ class Keys:
             self._not_before = now + min(pause, LONGEST_PAUSE)
         self._done.set()
 
-    def _why(self) -> LookError:
+    def _why(self) -> PollError:
         """Return a new error each time: one that is raised again gathers tracebacks."""
         error = self._failure
         if error is None:
             tried = self._fetch.tried if self._fetch else credential_source.Tried()
             return credential_source.pending(tried, time.monotonic() - self._began)
-        return LookError(
+        return PollError(
             error.reason, error.code, status=error.status, hint=error.hint, of_credentials=True
         )
 

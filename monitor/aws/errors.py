@@ -20,13 +20,13 @@ from botocore.parsers import ResponseParserError
 
 from monitor import retry_after
 from monitor.aws.response_body import AnswerTooLargeError
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from monitor.aws.clients import Exchange
+    from monitor.aws.clients import ResponseMeta
 
     Missing = Callable[[str, Mapping[str, Any]], bool]
 
@@ -69,9 +69,9 @@ _HINTS = {
     "AWS refuses the request: check the id, and the parameters of the job type",
 )  # fmt: skip
 _UNANSWERED = (
-    ((sdk.HTTPClientError, sdk.ConnectionError, TimeoutError), LookReason.TRANSIENT, ""),
-    (sdk.NoCredentialsError, LookReason.AUTH, "no AWS credentials were found"),
-    (sdk.ProfileNotFound, LookReason.AUTH, "the AWS profile does not exist"),
+    ((sdk.HTTPClientError, sdk.ConnectionError, TimeoutError), PollReason.TRANSIENT, ""),
+    (sdk.NoCredentialsError, PollReason.AUTH, "no AWS credentials were found"),
+    (sdk.ProfileNotFound, PollReason.AUTH, "the AWS profile does not exist"),
     (
         (
             sdk.ConfigParseError,
@@ -88,10 +88,10 @@ _UNANSWERED = (
             sdk.UnknownCredentialError,
             OSError,  # a file with a token or an external id
         ),
-        LookReason.AUTH,
+        PollReason.AUTH,
         "the credentials could not be read",
     ),
-    (sdk.UnknownServiceError, LookReason.CONFIG, "the SDK has no model of the service"),
+    (sdk.UnknownServiceError, PollReason.CONFIG, "the SDK has no model of the service"),
     (
         (
             sdk.BaseEndpointResolverError,
@@ -103,21 +103,21 @@ _UNANSWERED = (
             sdk.UnknownEndpointError,
             sdk.UnsupportedServiceProtocolsError,
         ),
-        LookReason.CONFIG,
+        PollReason.CONFIG,
         "check the region and endpoint of the account",
     ),
 )
 """Exceptions without an answer → reason and hint; the first that fits."""
-_STATUSES: Mapping[int, LookReason] = {
-    HTTPStatus.UNAUTHORIZED: LookReason.AUTH,
-    HTTPStatus.FORBIDDEN: LookReason.AUTH,
-    HTTPStatus.NOT_FOUND: LookReason.UNAVAILABLE,
-    HTTPStatus.REQUEST_TIMEOUT: LookReason.TRANSIENT,
-    HTTPStatus.CONFLICT: LookReason.TRANSIENT,
-    HTTPStatus.GONE: LookReason.UNAVAILABLE,
-    HTTPStatus.TOO_MANY_REQUESTS: LookReason.THROTTLE,
+_STATUSES: Mapping[int, PollReason] = {
+    HTTPStatus.UNAUTHORIZED: PollReason.AUTH,
+    HTTPStatus.FORBIDDEN: PollReason.AUTH,
+    HTTPStatus.NOT_FOUND: PollReason.UNAVAILABLE,
+    HTTPStatus.REQUEST_TIMEOUT: PollReason.TRANSIENT,
+    HTTPStatus.CONFLICT: PollReason.TRANSIENT,
+    HTTPStatus.GONE: PollReason.UNAVAILABLE,
+    HTTPStatus.TOO_MANY_REQUESTS: PollReason.THROTTLE,
 }
-_CLASSES = {3: LookReason.UNAVAILABLE, 4: LookReason.CONFIG}
+_CLASSES = {3: PollReason.UNAVAILABLE, 4: PollReason.CONFIG}
 """What the first digit of any other status means; the rest is transient."""
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -129,8 +129,8 @@ def normal_code(code: str) -> str:
 
 
 def failure(
-    error: Exception, exchange: Exchange, operation: str, missing: Missing, now: datetime
-) -> LookError:
+    error: Exception, exchange: ResponseMeta, operation: str, missing: Missing, now: datetime
+) -> PollError:
     """Return why a request failed; the error itself may hold secrets and must end here.
 
     ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
@@ -141,19 +141,19 @@ def failure(
             exchange.status = exchange.status or found.status
             return malformed("AnswerTooLarge", found.hint, exchange)
     match error:
-        case LookError():
+        case PollError():
             return error
         case sdk.ClientError() if error.operation_name != operation:
             code = shown_code(error.response.get("Error", {}).get("Code"))
             hint = f"from {shown_code(error.operation_name)}"
-            return LookError(LookReason.AUTH, code, hint=hint, of_credentials=True)
+            return PollError(PollReason.AUTH, code, hint=hint, of_credentials=True)
         case sdk.ClientError():
             code = shown_code(error.response.get("Error", {}).get("Code"))
             reason = _reason(code, _status(error, exchange), exchange, error.response, missing)
             return _answered(reason, code, exchange, now)
         case _ if is_from_parser(error):
             failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
-            reason = _of_status(exchange.status or 0, exchange) if failed else LookReason.MALFORMED
+            reason = _of_status(exchange.status or 0, exchange) if failed else PollReason.MALFORMED
             return _answered(reason, "", exchange, now)
     return unanswered(error)
 
@@ -163,10 +163,10 @@ def cause(error: Exception) -> object:
     return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
 
 
-def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) -> LookError:
+def _answered(reason: PollReason, code: str, exchange: ResponseMeta, now: datetime) -> PollError:
     """An empty ``code`` is shown as the HTTP status."""
-    shown = code or ("Unreadable" if reason is LookReason.MALFORMED else f"HTTP {exchange.status}")
-    return LookError(
+    shown = code or ("Unreadable" if reason is PollReason.MALFORMED else f"HTTP {exchange.status}")
+    return PollError(
         reason,
         shown,
         status=exchange.status,
@@ -176,50 +176,50 @@ def _answered(reason: LookReason, code: str, exchange: Exchange, now: datetime) 
     )
 
 
-def malformed(code: str, hint: str, exchange: Exchange) -> LookError:
+def malformed(code: str, hint: str, exchange: ResponseMeta) -> PollError:
     """Return the error for an answer that the SDK could read, but that cannot be true."""
     request_id = _token(exchange.headers.get("x-amzn-requestid"))
-    return LookError(
-        LookReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
+    return PollError(
+        PollReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
     )
 
 
 def _reason(
-    code: str, status: int, exchange: Exchange, answer: Mapping[str, Any], missing: Missing
-) -> LookReason:
+    code: str, status: int, exchange: ResponseMeta, answer: Mapping[str, Any], missing: Missing
+) -> PollReason:
     normal = normal_code(code)
     if missing(normal, answer):
-        return LookReason.MISSING
+        return PollReason.MISSING
     if reason := reason_of_code(normal):
         return reason
     if code and status == HTTPStatus.NOT_FOUND:
-        return LookReason.MISSING
+        return PollReason.MISSING
     return _of_status(status, exchange)
 
 
-def reason_of_code(normal: str) -> LookReason | None:
+def reason_of_code(normal: str) -> PollReason | None:
     """Return what a code (as ``normal_code`` gives it) means in every service, if anything."""
     for codes, reason in (
-        (_THROTTLE, LookReason.THROTTLE),
-        (_AUTH, LookReason.AUTH),
-        (_UNAVAILABLE, LookReason.UNAVAILABLE),
-        (_MISSING, LookReason.MISSING),
-        (_TRANSIENT, LookReason.TRANSIENT),
+        (_THROTTLE, PollReason.THROTTLE),
+        (_AUTH, PollReason.AUTH),
+        (_UNAVAILABLE, PollReason.UNAVAILABLE),
+        (_MISSING, PollReason.MISSING),
+        (_TRANSIENT, PollReason.TRANSIENT),
     ):
         if normal in codes:
             return reason
     return None
 
 
-def _of_status(status: int, exchange: Exchange) -> LookReason:
+def _of_status(status: int, exchange: ResponseMeta) -> PollReason:
     """Judge an error that has no code, or one that nobody knows.
 
     A 404 that does not name a request id is none of AWS: a proxy answers, or an
     endpoint was given up.
     """
     if status == HTTPStatus.NOT_FOUND and "x-amzn-requestid" in exchange.headers:
-        return LookReason.MISSING
-    return _STATUSES.get(status) or _CLASSES.get(status // 100, LookReason.TRANSIENT)
+        return PollReason.MISSING
+    return _STATUSES.get(status) or _CLASSES.get(status // 100, PollReason.TRANSIENT)
 
 
 def is_stale(error: sdk.ClientError, operation: str) -> bool:
@@ -243,7 +243,7 @@ def hint_of(code: str) -> str:
     return _HINTS.get(normal_code(code), "")
 
 
-def unanswered(error: Exception) -> LookError:
+def unanswered(error: Exception) -> PollError:
     """Judge a request that got no answer, or was never sent."""
     match error:
         case sdk.EndpointConnectionError():
@@ -255,32 +255,32 @@ def unanswered(error: Exception) -> LookError:
     name = type(error).__name__
     for kinds, reason, hint in _UNANSWERED:
         if isinstance(error, kinds):
-            return LookError(reason, name, hint=hint)
-    return LookError(LookReason.INTERNAL, name, where=where(error))
+            return PollError(reason, name, hint=hint)
+    return PollError(PollReason.INTERNAL, name, where=where(error))
 
 
-def _of_connection(cause: object) -> LookError:
+def _of_connection(cause: object) -> PollError:
     """Tell a host that does not exist from one that cannot be reached now."""
     number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", 0)
     if number in _NO_SUCH_HOST:
-        return LookError(LookReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
+        return PollError(PollReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
     if number == socket.EAI_AGAIN:
-        return LookError(LookReason.TRANSIENT, "EAI_AGAIN", hint="name resolution failed")
-    return LookError(LookReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
+        return PollError(PollReason.TRANSIENT, "EAI_AGAIN", hint="name resolution failed")
+    return PollError(PollReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
 
 
-def _of_tls(cause: object) -> LookError:
+def _of_tls(cause: object) -> PollError:
     if isinstance(cause, ClientConnectorCertificateError):
         hint = "the endpoint's certificate is not trusted; AWS_CA_BUNDLE can name another authority"
-        return LookError(LookReason.UNAVAILABLE, "CertificateError", hint=hint)
-    return LookError(LookReason.TRANSIENT, "SSLError")
+        return PollError(PollReason.UNAVAILABLE, "CertificateError", hint=hint)
+    return PollError(PollReason.TRANSIENT, "SSLError")
 
 
-def _of_this_machine(cause: object) -> LookError | None:
+def _of_this_machine(cause: object) -> PollError | None:
     """Judge what the SDK wraps as if AWS had not answered, although nothing was sent."""
     match cause:
         case UnicodeDecodeError():
-            return LookError(LookReason.MALFORMED, "Unreadable")
+            return PollError(PollReason.MALFORMED, "Unreadable")
         case ssl.SSLError() | FileNotFoundError() | PermissionError() | IsADirectoryError():
             hint = (
                 "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files"
@@ -289,7 +289,7 @@ def _of_this_machine(cause: object) -> LookError | None:
             hint = "the request cannot be sent; check the endpoint and the proxy variables"
         case _:
             return None
-    return LookError(LookReason.CONFIG, type(cause).__name__, hint=hint)
+    return PollError(PollReason.CONFIG, type(cause).__name__, hint=hint)
 
 
 def where(error: Exception) -> str:
@@ -314,7 +314,7 @@ def _modules(error: Exception) -> Iterator[str]:
         yield frame.f_globals.get("__name__", "")
 
 
-def _status(error: sdk.ClientError, exchange: Exchange) -> int:
+def _status(error: sdk.ClientError, exchange: ResponseMeta) -> int:
     told: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return exchange.status or told
 

@@ -27,7 +27,7 @@ def digest(paths: Iterable[str | Path]) -> bytes:
     return found.digest()
 
 
-class Reading:
+class FileDigest:
     """What was read of some files, to be told from what is in them later.
 
     It is the very bytes that were used that are compared, so that a file that changes while it

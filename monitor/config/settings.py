@@ -404,7 +404,7 @@ OneOrMany = Annotated[
 ]
 
 
-class Match(Section):
+class RouteMatch(Section):
     """What a route takes: globs, of which one must match for every key given."""
 
     kind: OneOrMany = []
@@ -429,7 +429,7 @@ class Match(Section):
 class Route(Section):
     """Which transitions go to which sinks; the first match wins."""
 
-    match: Match = Match()
+    match: RouteMatch = RouteMatch()
     """What it takes; everything, if left out."""
     sinks: list[str]
     """Names of ``sinks``; an empty list drops what matches."""
@@ -437,7 +437,7 @@ class Route(Section):
     """Go on to the next routes as well."""
 
 
-class Quota(Section):
+class QuotaSettings(Section):
     """The request budget of one service in one account and region."""
 
     rate: float = Field(gt=0)
@@ -450,7 +450,7 @@ SHORTEST_TOKEN = 16
 """Characters; a shorter bearer token lets nobody in."""
 
 
-class Server(Section):
+class ServerSettings(Section):
     """The HTTP side: page, API, metrics, health, readiness."""
 
     listen: str = "127.0.0.1:9847"
@@ -467,7 +467,7 @@ class Server(Section):
     ``listen``; others are answered with 421. With none here, every name is answered."""
 
 
-class Metrics(Section):
+class MetricsSettings(Section):
     """What is counted for each job by itself, beside the totals."""
 
     per_job: bool = False
@@ -480,7 +480,7 @@ class Metrics(Section):
     """Labels of the watches that ``job_info`` carries, such as ``team`` as ``label_team``."""
 
 
-class Log(Section):
+class LogSettings(Section):
     """What the daemon says of itself, on standard error."""
 
     format: Literal["json", "console"] = "json"
@@ -518,7 +518,7 @@ class Settings(BaseSettings, Section):
     """Name → where transitions are told."""
     routes: list[Route] = []
     """Which transitions go to which sinks; without any, everything goes to every sink."""
-    quotas: dict[str, Quota] = {}
+    quotas: dict[str, QuotaSettings] = {}
     """Service name → budget; by default the job type's."""
     store: str = "sqlite:///var/lib/job-monitor/state.db"
     """``sqlite:///absolute/path.db``, ``sqlite:relative.db`` or ``postgresql://user@host/db``."""
@@ -526,11 +526,11 @@ class Settings(BaseSettings, Section):
     """A directory of your own job type declarations."""
     retention: Duration = 30 * 86400.0
     """How long delivered history is kept."""
-    server: Server = Server()
+    server: ServerSettings = ServerSettings()
     """The HTTP side."""
-    metrics: Metrics = Metrics()
+    metrics: MetricsSettings = MetricsSettings()
     """What is counted for each job by itself, beside the totals."""
-    log: Log = Log()
+    log: LogSettings = LogSettings()
     """What the daemon says of itself."""
 
     _origin: Origin = PrivateAttr(default_factory=Origin)

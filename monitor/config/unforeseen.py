@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from monitor import redaction
-from monitor.errors import ConfigurationError, MonitorError, Problem, ToldToStop
+from monitor.errors import ConfigurationError, MonitorError, Problem, StopRequested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def refused(place: str = "", path: str = "", what: str = "the configuration") ->
     """
     try:
         yield
-    except (MonitorError, ToldToStop):
+    except (MonitorError, StopRequested):
         raise
     except (Exception, SystemExit) as error:  # a plug-in may even end the process
         raise ConfigurationError([problem(error, place, path, what)]) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor import logs, pacing
-from monitor.delivery.sink_health import WIDESPREAD, Condition
+from monitor.delivery.sink_health import WIDESPREAD, SinkHealth
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.metrics import exemplar
 from monitor.model import Delivery, DeliveryStatus, Parking, Settlement
@@ -68,7 +68,7 @@ class Dispatcher:
         self._max_age = timedelta(seconds=max_age)
         self._concurrency = concurrency
         self._log = logs.get(sink=name)
-        self._condition = Condition(random)
+        self._condition = SinkHealth(random)
         self._claimed: dict[int, Delivery] = {}
         self._ready: deque[Delivery] = deque()
         self._ahead = max(AHEAD, concurrency * sink.batch_size)
@@ -303,7 +303,7 @@ class Dispatcher:
             return LONGEST_PAUSE  # until the last attempt from before has ended
         self._drop_ready()  # what was read while it was being parked may stand second in line now
         self._parking, self._parking_kept = None, False
-        self._condition = Condition(self._random)
+        self._condition = SinkHealth(self._random)
         self._log.info(logs.SINK_RESUMED)
         return 0
 

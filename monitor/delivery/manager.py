@@ -30,7 +30,7 @@ OPEN_WITHIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SinkSpec:
     """A sink as configured; ``contents`` differ when the files that it reads do."""
 
     settings: config.Sink
@@ -42,7 +42,7 @@ class _Post:
     """One sink that was opened. Sent to once it is placed and the one before it is closed."""
 
     name: str
-    wanted: Wanted
+    wanted: SinkSpec
     dispatcher: Dispatcher
     before: _Post | None = None
     placed: bool = False
@@ -50,7 +50,7 @@ class _Post:
     closed: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Telling:
+class DeliveryManager:
     """Turns sinks into running dispatchers; never are there two that send for one name."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Telling:
             self._tasks.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
 
     @asynccontextmanager
-    async def changing(self, sinks: Mapping[str, Wanted]) -> AsyncIterator[Callable[[], None]]:
+    async def changing(self, sinks: Mapping[str, SinkSpec]) -> AsyncIterator[Callable[[], None]]:
         """Open what is new or differs, and give what puts it in place.
 
         That fails in nothing. Unless it is called, all stays as it was. Sinks that are the
@@ -112,7 +112,7 @@ class Telling:
             if name in self._posts:
                 self._posts[name].dispatcher.wake()
 
-    def _place(self, sinks: Mapping[str, Wanted], opened: Iterable[_Post]) -> None:
+    def _place(self, sinks: Mapping[str, SinkSpec], opened: Iterable[_Post]) -> None:
         for name in self._posts.keys() - sinks.keys():
             self._posts.pop(name).dispatcher.stop()
         for post in opened:
@@ -123,7 +123,7 @@ class Telling:
             self._metrics.expect_sink(post.name)
             post.placed = True
 
-    async def _opened(self, name: str, wanted: Wanted) -> _Post:
+    async def _opened(self, name: str, wanted: SinkSpec) -> _Post:
         try:
             with anyio.fail_after(OPEN_WITHIN):
                 post: _Post = await self._tasks.start(
@@ -134,7 +134,7 @@ class Telling:
             raise ConfigurationError([Problem("", f"sinks.{name}", message)]) from None
         return post
 
-    async def _keep(self, name: str, wanted: Wanted, *, task_status: TaskStatus[_Post]) -> None:
+    async def _keep(self, name: str, wanted: SinkSpec, *, task_status: TaskStatus[_Post]) -> None:
         """Open a sink, send to it if it is wanted, and close it: all in one task."""
         async with AsyncExitStack() as stack:
             sink = await stack.enter_async_context(self._open_sink(name, wanted.settings))

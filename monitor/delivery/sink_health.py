@@ -25,7 +25,7 @@ _REMEMBERED = 500
 """Refused deliveries that can be taken back; one job alone may be refused without end."""
 
 
-class Condition:
+class SinkHealth:
     """Counts what was not taken since the last event that was."""
 
     def __init__(self, random: Random) -> None:

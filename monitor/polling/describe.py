@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from monitor import logs, pacing
-from monitor.errors import LookError, LookReason
-from monitor.polling.skipped import Oddities
+from monitor.errors import PollError, PollReason
+from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.recording import diff
 from monitor.recording.recorder import Outcome
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.model import Observation, Snapshot
-    from monitor.polling.schedule import Agenda, Tracked
-    from monitor.polling.source_client import Inquiry
+    from monitor.polling.schedule import Schedule, ScheduledJob
+    from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 
-NEEDS_A_PERSON = frozenset({LookReason.MISSING, LookReason.CONFIG, LookReason.AUTH})
+NEEDS_A_PERSON = frozenset({PollReason.MISSING, PollReason.CONFIG, PollReason.AUTH})
 """Failures that the log names for each job; the others befall all jobs of a source alike."""
 
 INSISTS_AFTER = 600.0
@@ -30,7 +30,7 @@ OWED_FOR = timedelta(days=1)
 """For so long a job whose end a listing has shown is described for the rest."""
 
 
-def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
+def interval(tracked: ScheduledJob, snapshot: Snapshot | None) -> float:
     """Return the seconds between looks; a job that ended may still change, but slowly.
 
     One of a kind that becomes busy again does so without a warning, and is looked at as ever.
@@ -41,19 +41,19 @@ def interval(tracked: Tracked, snapshot: Snapshot | None) -> float:
     return pacing.ended_interval(tracked.interval, job_type.grace_interval)
 
 
-def tells_all(tracked: Tracked, row: Observation) -> bool:
+def tells_all(tracked: ScheduledJob, row: Observation) -> bool:
     """Whether a row of a listing tells the whole state of a job."""
     whole = bool(row.parts) and all(row.parts.values())
     return whole and tracked.following.job_type.lists_states
 
 
-class Looker:
+class JobPoller:
     """Looks at single jobs."""
 
     def __init__(
         self,
-        inquiry: Inquiry,
-        agenda: Agenda,
+        inquiry: SourceClient,
+        agenda: Schedule,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
@@ -66,17 +66,17 @@ class Looker:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._oddities = Oddities(inquiry.key, metrics)
+        self._oddities = SkippedParts(inquiry.key, metrics)
         self._log = logs.get()
 
-    async def look_once(self, tracked: Tracked) -> float | None:
+    async def look_once(self, tracked: ScheduledJob) -> float | None:
         """Ask for one job and record the answer; return the seconds until the next look.
 
         ``None`` says that there is none: the job is final, or was dropped meanwhile.
         """
         try:
-            seen = await self._inquiry.ask(tracked.operation, tracked.source.look(tracked.job))
-        except LookError as error:
+            seen = await self._inquiry.ask(tracked.operation, tracked.source.describe(tracked.job))
+        except PollError as error:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
         self._oddities.note(seen)
@@ -87,7 +87,7 @@ class Looker:
         self._recovered(tracked)
         return self._next_delay(tracked)
 
-    async def record_row(self, tracked: Tracked, row: Observation, asked_at: float) -> bool:
+    async def record_row(self, tracked: ScheduledJob, row: Observation, asked_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; say whether it was news.
 
         The describe is still owed, even if the job has ended: what it alone knows is to follow.
@@ -99,7 +99,7 @@ class Looker:
         tracked.partial = tracked.partial or outcome is Outcome.CHANGED
         return outcome is Outcome.CHANGED
 
-    def _is_news(self, tracked: Tracked, row: Observation, asked_at: float) -> bool:
+    def _is_news(self, tracked: ScheduledJob, row: Observation, asked_at: float) -> bool:
         """Whether a row, by itself, may change what is known of a job.
 
         It must tell the whole state, and have been asked for after what is known. A listing may
@@ -120,7 +120,7 @@ class Looker:
         opens = ended and not (verdict and verdict.phase.terminal)
         return moved and not opens
 
-    async def _described(self, tracked: Tracked, seen: Observation) -> Outcome:
+    async def _described(self, tracked: ScheduledJob, seen: Observation) -> Outcome:
         """Record a describe; one that looks stale is believed where it insists for long.
 
         A replica that lags behind catches up within seconds. An older date that stays is the
@@ -137,13 +137,15 @@ class Looker:
             return await self._recorder.observe(seen, tracked.following, insists=True)
         return outcome
 
-    async def _record(self, tracked: Tracked, seen: Observation, *, owing: bool = False) -> Outcome:
+    async def _record(
+        self, tracked: ScheduledJob, seen: Observation, *, owing: bool = False
+    ) -> Outcome:
         """Record what a poll saw of a job."""
         outcome = await self._recorder.observe(seen, tracked.following, owing=owing)
         tracked.hear(self._clock)
         return outcome
 
-    def note_date(self, tracked: Tracked, seen: Observation) -> None:
+    def note_date(self, tracked: ScheduledJob, seen: Observation) -> None:
         """Count an update time that is ahead of the clock, and name it once for each job."""
         if not diff.is_misdated(seen):
             return
@@ -152,12 +154,12 @@ class Looker:
             tracked.misdated = True
             self._log.warning(logs.JOB_MISDATED, job=seen.job.key, updated_at=str(seen.updated_at))
 
-    def resume_debt(self, tracked: Tracked) -> None:
+    def resume_debt(self, tracked: ScheduledJob) -> None:
         """Owe a describe that was owed before a restart or a reload."""
         snapshot = self._recorder.snapshot(tracked.job.key)
         tracked.partial = tracked.partial or (snapshot is not None and snapshot.describe_owed)
 
-    def is_finished(self, tracked: Tracked) -> bool:
+    def is_finished(self, tracked: ScheduledJob) -> bool:
         """Whether a job need not be looked at any more."""
         snapshot = self._recorder.snapshot(tracked.job.key)
         if tracked.partial and not self._is_overdue(snapshot):
@@ -177,7 +179,7 @@ class Looker:
             return self._recorder.own_time() - snapshot.own_ended >= OWED_FOR
         return self._clock.now() - snapshot.ended_at >= OWED_FOR
 
-    def _next_delay(self, tracked: Tracked) -> float | None:
+    def _next_delay(self, tracked: ScheduledJob) -> float | None:
         if not self._agenda.holds(tracked):
             return None  # dropped meanwhile; another may follow the same job by now
         if self.is_finished(tracked):
@@ -185,19 +187,19 @@ class Looker:
             return None
         return self.next_turn(tracked) - self._clock.monotonic()
 
-    def next_turn(self, tracked: Tracked) -> float:
+    def next_turn(self, tracked: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""
         pause = self.interval(tracked)
         phase = pacing.phase_of(tracked.job.key, pause)
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
 
-    def interval(self, tracked: Tracked) -> float:
+    def interval(self, tracked: ScheduledJob) -> float:
         """Return the seconds between looks at a job, as it stands."""
         return interval(tracked, self._recorder.snapshot(tracked.job.key))
 
-    async def _failed(self, tracked: Tracked, error: LookError) -> float | None:
+    async def _failed(self, tracked: ScheduledJob, error: PollError) -> float | None:
         """Fall back on the row of a listing; only "there is no such job" speaks against it."""
-        if error.reason is LookReason.MISSING:
+        if error.reason is PollReason.MISSING:
             tracked.partial = False  # nothing more is owed than that it is gone
         elif tracked.row is not None:
             await self.record_row(tracked, tracked.row, tracked.row_asked_at)
@@ -206,22 +208,22 @@ class Looker:
             self._agenda.finish(tracked)
             return None
         delay = await self._retry_delay(tracked, error)
-        if error.reason is LookReason.MISSING:
+        if error.reason is PollReason.MISSING:
             tracked.hear(self._clock, delay)
         return delay
 
-    async def _retry_delay(self, tracked: Tracked, error: LookError) -> float:
+    async def _retry_delay(self, tracked: ScheduledJob, error: PollError) -> float:
         self._log_failure(tracked, error)
         attempt, tracked.attempts = tracked.attempts, tracked.attempts + 1
         known = self._recorder.snapshot(tracked.job.key) is not None
-        if error.reason is LookReason.MISSING and known:
+        if error.reason is PollReason.MISSING and known:
             return await self._denied(tracked)
         retry_after = error.retry_after
         tracked.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
         attempt -= tracked.forgiven
         return pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
 
-    async def _denied(self, tracked: Tracked) -> float:
+    async def _denied(self, tracked: ScheduledJob) -> float:
         """AWS says that a job it has shown does not exist: believe it the third time.
 
         Other failures between two denials neither confirm nor refute them.
@@ -234,16 +236,16 @@ class Looker:
             await self._recorder.deny(tracked.job, self._clock.now(), tracked.following)
         return pacing.missing_delay(tracked.denials, tracked.missing_after, self._random)
 
-    def _recovered(self, tracked: Tracked) -> None:
+    def _recovered(self, tracked: ScheduledJob) -> None:
         if tracked.failing in NEEDS_A_PERSON:
             self._log.info(logs.JOB_RECOVERED, job=tracked.job.key)
         tracked.failing = None
         tracked.attempts = tracked.denials = tracked.forgiven = 0
 
-    def _log_failure(self, tracked: Tracked, error: LookError) -> None:
+    def _log_failure(self, tracked: ScheduledJob, error: PollError) -> None:
         if tracked.failing is not error.reason and error.reason in NEEDS_A_PERSON:
             self._log.warning(logs.JOB_FAILING, job=tracked.job.key, **facts(error))
         tracked.failing = error.reason
 
-    def _count(self, tracked: Tracked, outcome: str) -> None:
+    def _count(self, tracked: ScheduledJob, outcome: str) -> None:
         self._metrics.count_poll(tracked.job, "describe", outcome)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor import config
     from monitor.interfaces import Clock
     from monitor.model import Snapshot
-    from monitor.polling.job_status import FollowedJob
+    from monitor.polling.job_status import JobStatus
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
 
@@ -47,8 +47,8 @@ class JobCollector:
     def __init__(
         self,
         places: Collection[Place],
-        followed: Callable[[], Iterable[FollowedJob]],
-        settings: config.Metrics,
+        followed: Callable[[], Iterable[JobStatus]],
+        settings: config.MetricsSettings,
         clock: Clock,
         own_time: Callable[[], datetime],
     ) -> None:
@@ -72,7 +72,7 @@ class JobCollector:
         if self.settings.per_job:
             yield from self._each(list(jobs))
 
-    def _each(self, jobs: Sequence[FollowedJob]) -> Iterator[Metric]:
+    def _each(self, jobs: Sequence[JobStatus]) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the quietest are cut."""
         keep, since_end = timedelta(seconds=self.settings.keep_finished), self._since_end()
         recent = [job for job in jobs if not _is_past(job, keep, since_end)]
@@ -99,7 +99,7 @@ class JobCollector:
 
         return since_end
 
-    def _info(self, jobs: Sequence[FollowedJob]) -> Metric:
+    def _info(self, jobs: Sequence[JobStatus]) -> Metric:
         text = "A followed job, the watch that follows it, and that watch's labels."
         wanted = self.settings.job_labels
         labels = (*_JOB, "watch", *map(job_label, wanted))
@@ -112,7 +112,7 @@ class JobCollector:
 
 def _totals(
     places: Iterable[Place],
-    jobs: Iterable[FollowedJob],
+    jobs: Iterable[JobStatus],
     since_end: SinceEnd,
 ) -> Iterator[Metric]:
     """Yield how many jobs there are at each place, by what is to be said of them."""
@@ -150,7 +150,7 @@ def _recent_ends(known: Snapshot, since_end: SinceEnd) -> Collection[str]:
     return recent
 
 
-def _is_past(job: FollowedJob, keep: timedelta, since_end: SinceEnd) -> bool:
+def _is_past(job: JobStatus, keep: timedelta, since_end: SinceEnd) -> bool:
     known = job.snapshot
     if known is None or known.ended_at is None:
         return False
@@ -174,7 +174,7 @@ _TRAITS = {
 }
 
 
-def _traits(job: FollowedJob) -> Iterator[str]:
+def _traits(job: JobStatus) -> Iterator[str]:
     if job.snapshot is not None:
         yield job.snapshot.phase
     if job.stuck:
@@ -185,7 +185,7 @@ def _traits(job: FollowedJob) -> Iterator[str]:
         yield "blind"
 
 
-def _liveliness(job: FollowedJob) -> tuple[bool, float]:
+def _liveliness(job: JobStatus) -> tuple[bool, float]:
     """Tell by what jobs are preferred: first those that have not ended, then the last changed."""
     known = job.snapshot
     if known is None:
@@ -193,7 +193,7 @@ def _liveliness(job: FollowedJob) -> tuple[bool, float]:
     return not known.phase.terminal, known.changed_at.timestamp()
 
 
-def _states(jobs: Iterable[FollowedJob]) -> Metric:
+def _states(jobs: Iterable[JobStatus]) -> Metric:
     text = "The phase that a job is in."
     family = StateSetMetricFamily("job_monitor_job_state", text, labels=_JOB)
     for job in jobs:
@@ -203,7 +203,7 @@ def _states(jobs: Iterable[FollowedJob]) -> Metric:
     return family
 
 
-def _last_changes(jobs: Iterable[FollowedJob]) -> Metric:
+def _last_changes(jobs: Iterable[JobStatus]) -> Metric:
     text = "When a job was first seen in its present state."
     name = "job_monitor_job_last_change_timestamp_seconds"
     family = GaugeMetricFamily(name, text, labels=_JOB)
@@ -213,5 +213,5 @@ def _last_changes(jobs: Iterable[FollowedJob]) -> Metric:
     return family
 
 
-def _names(job: FollowedJob) -> tuple[str, str, str, str]:
+def _names(job: JobStatus) -> tuple[str, str, str, str]:
     return job.job.type, job.job.account, job.job.region, job.job.id

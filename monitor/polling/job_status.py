@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.errors import LookError, LookReason
+    from monitor.errors import PollError, PollReason
     from monitor.model import Job, Snapshot
-    from monitor.polling.schedule import Discovery, Tracked
+    from monitor.polling.schedule import ListingSweep, ScheduledJob
 
 
 @dataclass(slots=True)  # not frozen, as one page makes a hundred thousand; nobody changes one
-class FollowedJob:
+class JobStatus:
     """One job of a watch, as it stood at ``at``.
 
     ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is in seconds,
@@ -37,7 +37,7 @@ class FollowedJob:
     looked_at: datetime | None
     at: datetime
     next_in: float | None
-    failing: LookReason | None
+    failing: PollReason | None
     finished: bool
     blind: bool
 
@@ -68,10 +68,10 @@ class SeenListing:
     type: str
     complete: bool | None
     completed_at: datetime | None
-    trouble: LookError | None
+    trouble: PollError | None
 
 
-def seen_listing(discovery: Discovery) -> SeenListing:
+def seen_listing(discovery: ListingSweep) -> SeenListing:
     """Return how the sweeps of a listing end."""
     return SeenListing(
         type=discovery.source.job_type.name,
@@ -82,12 +82,12 @@ def seen_listing(discovery: Discovery) -> SeenListing:
 
 
 def standing(
-    tracked: Tracked,
+    tracked: ScheduledJob,
     snapshot: Snapshot | None,
     interval: float,
     now: datetime,
     monotonic: float,
-) -> FollowedJob:
+) -> JobStatus:
     """Return how a job stands; ``interval`` is its own, in seconds."""
     pace = max(interval, tracked.pace)
     # Once read: a scrape reads while the loop may bring the job to its end.
@@ -95,7 +95,7 @@ def standing(
     finished = due == pacing.NEVER
     blind = pacing.is_blind(tracked.heard_at, pace, tracked.blind_after, monotonic)
     following = tracked.following
-    return FollowedJob(
+    return JobStatus(
         job=tracked.job,
         watch=following.watch,
         labels=following.labels,

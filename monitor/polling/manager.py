@@ -10,7 +10,7 @@ import anyio
 from monitor import pacing
 from monitor.model import SourceKey
 from monitor.polling.poller import Poller
-from monitor.polling.watch import Owners, WatchedRegion
+from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from monitor import config, model
     from monitor.interfaces import Clock, Random, Source
     from monitor.metrics import Metrics
-    from monitor.polling.job_status import FollowedJob
+    from monitor.polling.job_status import JobStatus
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -31,7 +31,7 @@ Place = tuple[str, str, str]
 """Type, account and region of jobs."""
 
 
-class Polling:
+class PollManager:
     """Turns watches into running pollers."""
 
     def __init__(
@@ -48,8 +48,8 @@ class Polling:
         self._clock = clock
         self._random = random
         self._source_of = source_of
-        self._watched: list[WatchedRegion] = []
-        self._owners = Owners(())
+        self._watched: list[WatchTarget] = []
+        self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
         self._budgets: dict[str, tuple[float, int]] = {}
         self._tasks: TaskGroup
@@ -82,7 +82,7 @@ class Polling:
             for watch in settings.watches
             for region in _regions(watch, types[watch.type])
         ]
-        self._owners = Owners(self._watched)
+        self._owners = JobOwnership(self._watched)
         baselines = self._recorder.baselines
         baselines.want(self._owners.discoveries(), self._owners.name)
         for each in set(before.values()).difference(self._watched):
@@ -111,12 +111,12 @@ class Polling:
         """Go through the pollers that run; from any thread."""
         yield from list(self._pollers.values())
 
-    def followed(self) -> Iterator[FollowedJob]:
+    def followed(self) -> Iterator[JobStatus]:
         """Yield how every job of every watch stands; from any thread."""
         for poller in list(self._pollers.values()):
             yield from poller.followed()
 
-    def standing_of(self, key: str) -> FollowedJob | None:
+    def standing_of(self, key: str) -> JobStatus | None:
         """Return how one job stands, if it is followed."""
         found = (poller.standing_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
@@ -128,8 +128,8 @@ class Polling:
     # What is watched
 
     def _watch(
-        self, before: WatchedRegion | None, watch: config.Watch, region: str, job_type: JobType
-    ) -> WatchedRegion:
+        self, before: WatchTarget | None, watch: config.Watch, region: str, job_type: JobType
+    ) -> WatchTarget:
         """Return ``before`` if that is the same, or else what is to take its place."""
         if before is not None and before.is_of(watch, job_type):
             return before
@@ -137,9 +137,9 @@ class Polling:
         poller = self._poller(SourceKey(job_type.service, watch.account, region))
         operations = (job_type.describe_operation, job_type.list_operation)
         self._metrics.expect_operations(poller.key, filter(None, operations))
-        return WatchedRegion(watch, region, job_type.interval, source, poller, self._owner_of)
+        return WatchTarget(watch, region, job_type.interval, source, poller, self._owner_of)
 
-    def _owner_of(self, job: model.Job) -> WatchedRegion | None:
+    def _owner_of(self, job: model.Job) -> WatchTarget | None:
         return self._owners.of(job)
 
     def _hand_over(self) -> None:
@@ -172,7 +172,7 @@ class Polling:
                 self._follow(snapshot.job, owner)
 
     @staticmethod
-    def _follow(job: model.Job, owner: WatchedRegion | None) -> None:
+    def _follow(job: model.Job, owner: WatchTarget | None) -> None:
         if owner is not None and not owner.poller.follows(job):
             owner.follow(job)
 
@@ -204,7 +204,7 @@ class Polling:
                 del self._pollers[poller.key.key]
                 poller.stop()
 
-    def _forget(self, before: Collection[WatchedRegion], known: Collection[model.Snapshot]) -> None:
+    def _forget(self, before: Collection[WatchTarget], known: Collection[model.Snapshot]) -> None:
         """Let the series of places end that are watched no more, and others begin."""
         was, now = {each.place for each in before}, self.places()
         for place in now - was:

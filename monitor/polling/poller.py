@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor import pacing
-from monitor.polling.describe import Looker, interval
-from monitor.polling.job_status import FollowedJob, SeenListing, seen_listing, standing
+from monitor.polling.describe import JobPoller, interval
+from monitor.polling.job_status import JobStatus, SeenListing, seen_listing, standing
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import NO_OUTAGE, Agenda, Discovery, Tracked
-from monitor.polling.source_client import Inquiry
+from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob
+from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.polling.outage import Return
-    from monitor.polling.source_client import SeenSource
+    from monitor.polling.source_client import SourceStatus
     from monitor.recording.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
@@ -65,12 +65,12 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
-        self._agenda = Agenda()
-        self._inquiry = Inquiry(
+        self._agenda = Schedule()
+        self._inquiry = SourceClient(
             key, quota, recorder, metrics, clock, timeout, still_failing=self._still_failing
         )
         self._outages = Outages(PROBE_INTERVAL)
-        self._looker = Looker(self._inquiry, self._agenda, recorder, metrics, clock, random)
+        self._looker = JobPoller(self._inquiry, self._agenda, recorder, metrics, clock, random)
         self._sweeper = Sweeper(
             self._inquiry, self._agenda, self._looker, recorder, metrics, clock, random
         )
@@ -83,7 +83,7 @@ class Poller:
         self.last_pass = clock.monotonic()
         """When the loop last went through what is due, on the monotonic clock."""
 
-    def follow(self, tracked: Tracked) -> None:
+    def follow(self, tracked: ScheduledJob) -> None:
         """Look at a job from now on, unless it is looked at already or known to be final."""
         if self._agenda.known(tracked.job.key):
             return
@@ -94,12 +94,12 @@ class Poller:
             self._agenda.put(tracked, self._clock.monotonic())
             self._wake.set()
 
-    def followed(self) -> Iterator[FollowedJob]:
+    def followed(self) -> Iterator[JobStatus]:
         """Yield how every job stands, those that are final as well; from any thread."""
         for tracked in self._agenda.everyone():
             yield self._standing(tracked)
 
-    def standing_of(self, key: str) -> FollowedJob | None:
+    def standing_of(self, key: str) -> JobStatus | None:
         """Return how one job stands, if it is followed."""
         tracked = self._agenda.known(key)
         return self._standing(tracked) if tracked else None
@@ -109,16 +109,16 @@ class Poller:
         """How many jobs it follows, those that are final as well."""
         return len(self._agenda.everyone())
 
-    def seen(self) -> SeenSource:
+    def seen(self) -> SourceStatus:
         """Return how the source itself stands."""
         return self._inquiry.seen()
 
-    def _standing(self, tracked: Tracked) -> FollowedJob:
+    def _standing(self, tracked: ScheduledJob) -> JobStatus:
         snapshot = self._recorder.snapshot(tracked.job.key)
         own = interval(tracked, snapshot)
         return standing(tracked, snapshot, own, self._clock.now(), self._clock.monotonic())
 
-    def follow_as(self, tracked: Tracked) -> None:
+    def follow_as(self, tracked: ScheduledJob) -> None:
         """Look at a job as ``tracked`` says, whether it is looked at already or not.
 
         One that is keeps its turn, unless another interval brings an earlier one.
@@ -137,22 +137,22 @@ class Poller:
             self._agenda.put(known, min(known.due, self._looker.next_turn(known)))
             self._wake.set()
 
-    def _resume(self, ended: Tracked) -> None:
+    def _resume(self, ended: ScheduledJob) -> None:
         """Look again at a job that had ended, if it is to be looked at for longer now."""
         if not self._looker.is_finished(ended):
             self._agenda.put(ended, self._clock.monotonic())
             self._wake.set()
 
-    def discover(self, discovery: Discovery) -> None:
+    def discover(self, discovery: ListingSweep) -> None:
         """Sweep a listing from now on."""
         self._agenda.put(discovery, self._clock.monotonic())
         self._sweeper.show(discovery)
         self._wake.set()
 
-    def drop(self, turn: Tracked | Discovery) -> None:
+    def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Look no more; a look under way is recorded, and is the last."""
         self._agenda.drop(turn)
-        if isinstance(turn, Discovery):
+        if isinstance(turn, ListingSweep):
             self._sweeper.show(turn)
 
     def listings(self) -> Sequence[SeenListing]:
@@ -163,7 +163,7 @@ class Poller:
         """Whether a job is looked at, or was until it was final."""
         return self._agenda.known(job.key) is not None
 
-    def tracked(self) -> Sequence[Tracked]:
+    def tracked(self) -> Sequence[ScheduledJob]:
         """Return the jobs that are looked at, or were until they were final."""
         return self._agenda.everyone()
 
@@ -224,7 +224,7 @@ class Poller:
         if held and self._held_since is None:
             self._held_since = now
 
-    def _begin(self, turn: Tracked | Discovery, tasks: TaskGroup, now: float) -> None:
+    def _begin(self, turn: ScheduledJob | ListingSweep, tasks: TaskGroup, now: float) -> None:
         self._agenda.begin()
         self._quota.take(now)
         self._probed_at = turn.began_at = now
@@ -239,9 +239,9 @@ class Poller:
             self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
             self._held_since = None
 
-    async def _work(self, turn: Tracked | Discovery) -> None:
+    async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
         """Do one piece of work and give ``turn`` its next time, if it has one."""
-        if isinstance(turn, Tracked):
+        if isinstance(turn, ScheduledJob):
             self._put(turn, await self._looker.look_once(turn))
         else:
             self._put(turn, await self._sweeper.page_once(turn))
@@ -250,13 +250,13 @@ class Poller:
         self._note_health()
         self._wake.set()
 
-    def _put(self, turn: Tracked | Discovery, delay: float | None) -> None:
+    def _put(self, turn: ScheduledJob | ListingSweep, delay: float | None) -> None:
         """Give ``turn`` its next time, if it has one; a delay below 0 keeps its place in line."""
         turn.busy = False
         if delay is not None and self._agenda.holds(turn):
             self._agenda.put(turn, self._clock.monotonic() + delay)
 
-    def _judge(self, turn: Tracked | Discovery) -> None:
+    def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
         """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""
         now = self._clock.monotonic()
         self._agenda.mark(turn)
@@ -277,7 +277,7 @@ class Poller:
         if was_lost and not self._was_lost:
             self._hasten(self._agenda.failing(), over=True)
 
-    def _hasten(self, turns: Iterable[Tracked | Discovery], *, over: bool = False) -> None:
+    def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
         """Poll ``turns`` next, and count what they failed before to no backoff any more.
 
         Once an outage is ``over``, so is the patience that its answers asked for.
@@ -295,7 +295,7 @@ class Poller:
         for operation in self._outages.silent(now):
             failing = (one for one in self._agenda.failing() if one.operation == operation)
             # A sweep that begins anew does so at its own interval, which may be longer.
-            waiting = [one for one in failing if isinstance(one, Tracked) or not one.rests]
+            waiting = [one for one in failing if isinstance(one, ScheduledJob) or not one.rests]
             first = min(waiting, key=lambda one: max(one.due, _held_until(one)), default=None)
             if first is not None and first.due > now >= _held_until(first):
                 self._agenda.put(first, now)
@@ -306,11 +306,11 @@ class Poller:
         return broken or next(self._agenda.failing(), None) is not None
 
 
-def _held_until(turn: Tracked | Discovery) -> float:
+def _held_until(turn: ScheduledJob | ListingSweep) -> float:
     return min(turn.hold_until, turn.began_at + LONGEST_HOLD)
 
 
-def _concerns(back: Return, turn: Tracked | Discovery) -> bool:
+def _concerns(back: Return, turn: ScheduledJob | ListingSweep) -> bool:
     """Whether a turn failed while what is back was away."""
     fits = back.operation in {None, turn.operation}
     return fits and turn.failing_since is not None and turn.failing_since > back.since

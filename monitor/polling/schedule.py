@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.config import Discover
-    from monitor.errors import LookError, LookReason
+    from monitor.errors import PollError, PollReason
     from monitor.interfaces import Clock, Source
     from monitor.model import Job, Observation
-    from monitor.recording.recorder import Following
+    from monitor.recording.recorder import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
 """When a job was last seen that has not been."""
 
-NO_OUTAGE: frozenset[LookReason | None] = frozenset({None, *ANSWERS})
+NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """How a turn stands that its source does not fail."""
 
 
 @dataclass(slots=True, eq=False)
-class Tracked:
+class ScheduledJob:
     """A job that is looked at until it is final.
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
@@ -50,7 +50,7 @@ class Tracked:
 
     job: Job
     source: Source
-    following: Following
+    following: TrackingOptions
     interval: float
     missing_after: float
     blind_after: int = BLIND_AFTER
@@ -58,7 +58,7 @@ class Tracked:
     busy: bool = False
     attempts: int = 0
     denials: int = 0
-    failing: LookReason | None = None
+    failing: PollReason | None = None
     heard_at: float = 0.0
     looked_at: datetime | None = None
     pace: float = 0.0
@@ -88,7 +88,7 @@ class Tracked:
         if asked_at >= self.shown_at:
             self.row, self.row_asked_at = row, asked_at
 
-    def take_over(self, other: Tracked) -> None:
+    def take_over(self, other: ScheduledJob) -> None:
         """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
         self.source = other.source
         self.following = other.following
@@ -98,7 +98,7 @@ class Tracked:
 
 
 @dataclass(slots=True, eq=False)
-class Discovery:
+class ListingSweep:
     """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
 
     ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
@@ -106,7 +106,7 @@ class Discovery:
     ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
-    ``trouble`` why a page failed since. The other fields are those of ``Tracked``.
+    ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
     ``listed`` is what the listing is asked for.
@@ -117,7 +117,7 @@ class Discovery:
     source: Source
     discover: Discover
     interval: float
-    track: Callable[[Job], Tracked]
+    track: Callable[[Job], ScheduledJob]
     due: float = 0.0
     busy: bool = False
     attempts: int = 0
@@ -135,7 +135,7 @@ class Discovery:
     rests: bool = False
     complete: bool | None = None
     completed_at: datetime | None = None
-    trouble: LookError | None = None
+    trouble: PollError | None = None
     failing_since: float | None = None
     began_at: float = 0.0
     hold_until: float = 0.0
@@ -147,7 +147,7 @@ class Discovery:
         return self.source.job_type.list_operation or ""
 
     @property
-    def failing(self) -> LookReason | None:
+    def failing(self) -> PollReason | None:
         """Why the last page brought nothing, if it did not."""
         return self.trouble.reason if self.trouble and self.attempts else None
 
@@ -156,7 +156,7 @@ class Discovery:
         return accepts(self.discover, row)
 
 
-class Agenda:
+class Schedule:
     """A heap of turns by the time at which they are due, with the jobs behind them.
 
     A turn that is put to another time leaves its old entry behind in the heap; it is
@@ -165,68 +165,68 @@ class Agenda:
 
     def __init__(self) -> None:
         """Begin with nothing to do."""
-        self._heap: list[tuple[float, int, Tracked | Discovery]] = []
+        self._heap: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
         self._order = count()
-        self._tracked: dict[str, Tracked] = {}
-        self._everyone: dict[str, Tracked] = {}
-        self._discoveries: dict[Discovery, None] = {}
-        self._failing: dict[Tracked | Discovery, None] = {}
+        self._tracked: dict[str, ScheduledJob] = {}
+        self._everyone: dict[str, ScheduledJob] = {}
+        self._discoveries: dict[ListingSweep, None] = {}
+        self._failing: dict[ScheduledJob | ListingSweep, None] = {}
 
     def __len__(self) -> int:
         """Return how many jobs are looked at."""
         return len(self._tracked)
 
-    def failing(self) -> Iterator[Tracked | Discovery]:
+    def failing(self) -> Iterator[ScheduledJob | ListingSweep]:
         """Go through the turns, none of them under way, that wait because their source failed.
 
         Listings come first: one page of them may show many of the jobs.
         """
-        for turn in sorted(self._failing, key=lambda one: isinstance(one, Tracked)):
+        for turn in sorted(self._failing, key=lambda one: isinstance(one, ScheduledJob)):
             if not turn.busy:
                 yield turn
 
-    def mark(self, turn: Tracked | Discovery) -> None:
+    def mark(self, turn: ScheduledJob | ListingSweep) -> None:
         """Note whether the last poll of ``turn`` failed for a reason of its source."""
         if turn.failing not in NO_OUTAGE and self.holds(turn):
             self._failing[turn] = None
         else:
             self._failing.pop(turn, None)
 
-    def listings(self) -> Sequence[Discovery]:
+    def listings(self) -> Sequence[ListingSweep]:
         """Return every listing that is swept; from any thread."""
         return list(self._discoveries)
 
-    def everyone(self) -> Sequence[Tracked]:
+    def everyone(self) -> Sequence[ScheduledJob]:
         """Return every job, those that are looked at no more as well.
 
         May be called from another thread: they are copied in one piece.
         """
         return list(self._everyone.values())
 
-    def known(self, key: str) -> Tracked | None:
+    def known(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is looked at, or was until it was final."""
         return self._everyone.get(key)
 
-    def get(self, key: str) -> Tracked | None:
+    def get(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is looked at."""
         return self._tracked.get(key)
 
-    def put(self, turn: Tracked | Discovery, due: float) -> None:
+    def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
-        if isinstance(turn, Tracked):
+        if isinstance(turn, ScheduledJob):
             self._track(turn, due)
         else:
             self._discoveries[turn] = None
         turn.due = due
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
-    def _track(self, tracked: Tracked, due: float) -> None:
+    def _track(self, tracked: ScheduledJob, due: float) -> None:
         key = tracked.job.key
         if key not in self._tracked:
             tracked.heard_at = due
         self._tracked[key] = self._everyone[key] = tracked
 
-    def finish(self, tracked: Tracked) -> None:
+    def finish(self, tracked: ScheduledJob) -> None:
         """Look at a job no more: it is final, and still counted."""
         # It stands in the list all the while, and once: a scrape may come between two steps.
         self._everyone[tracked.job.key] = tracked
@@ -234,9 +234,9 @@ class Agenda:
         self._failing.pop(tracked, None)
         tracked.due = NEVER
 
-    def drop(self, turn: Tracked | Discovery) -> None:
+    def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
-        if isinstance(turn, Tracked):
+        if isinstance(turn, ScheduledJob):
             self._tracked.pop(turn.job.key, None)
             self._everyone.pop(turn.job.key, None)
         else:
@@ -244,13 +244,13 @@ class Agenda:
         self._failing.pop(turn, None)
         turn.due = NEVER
 
-    def holds(self, turn: Tracked | Discovery) -> bool:
+    def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Whether ``turn`` was put here and not dropped since."""
-        if isinstance(turn, Tracked):
+        if isinstance(turn, ScheduledJob):
             return self._tracked.get(turn.job.key) is turn
         return turn in self._discoveries
 
-    def first(self) -> Tracked | Discovery | None:
+    def first(self) -> ScheduledJob | ListingSweep | None:
         """Return the turn that is due first; one that is under way has no turn."""
         while self._heap:
             due, _, turn = self._heap[0]

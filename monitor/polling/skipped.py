@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from monitor.model import Observation, Page, SourceKey
 
 
-class Oddities:
+class SkippedParts:
     """Counts and names the oddities of one source."""
 
     def __init__(self, key: SourceKey, metrics: Metrics) -> None:

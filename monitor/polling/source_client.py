@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from monitor import logs, pacing
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ LONGEST_RETRY_AFTER = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class SeenSource:
+class SourceStatus:
     """How a source stands: the last answers that told something, and the last failure.
 
     ``lost`` is whether it counts as unavailable; ``up`` whether the last question was answered,
@@ -42,13 +42,13 @@ class SeenSource:
     up: bool | None
     good_at: datetime | None
     bad_at: datetime | None
-    trouble: LookError | None
+    trouble: PollError | None
     rate: float
     full_rate: float
     request_rate: float
 
 
-class Inquiry:
+class SourceClient:
     """Asks under a deadline, and keeps the health, quota, metrics and log of one source."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Inquiry:
         """
         self.key = key
         self.quota = quota
-        self.health = pacing.Health(lost=recorder.is_lost(key))
+        self.health = pacing.SourceHealth(lost=recorder.is_lost(key))
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -81,7 +81,7 @@ class Inquiry:
         self._labels = (key.service, key.account, key.region)
         self._up: bool | None = None
         self._asked = pacing.Tally(clock.monotonic())
-        self._failure: tuple[datetime, LookError] | None = None
+        self._failure: tuple[datetime, PollError] | None = None
         self._turning = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
@@ -89,13 +89,13 @@ class Inquiry:
         """Await one answer, and judge the source by it.
 
         Raises:
-            LookError: in every case in which there is no proper answer.
+            PollError: in every case in which there is no proper answer.
         """
         started = self._clock.monotonic()
         self._asked.add(started)
         try:
             answer = await self._answer(operation, question)
-        except LookError as error:
+        except PollError as error:
             self._count(operation, started, error.reason)
             await self._failed(error)
             raise
@@ -103,10 +103,10 @@ class Inquiry:
         await self._succeeded()
         return answer
 
-    def seen(self) -> SeenSource:
+    def seen(self) -> SourceStatus:
         """Return how the source stands."""
         bad_at, trouble = self._failure or (None, None)
-        return SeenSource(
+        return SourceStatus(
             key=self.key,
             lost=self.health.lost,
             up=self._up,
@@ -122,18 +122,18 @@ class Inquiry:
         try:
             with anyio.fail_after(self._timeout):
                 return await question
-        except LookError:
+        except PollError:
             raise
         except TimeoutError:
-            raise LookError(LookReason.TRANSIENT, "Timeout") from None
+            raise PollError(PollReason.TRANSIENT, "Timeout") from None
         except anyio.get_cancelled_exc_class():
             # Nobody cancelled this look: something inside the plug-in was, and leaked.
             if anyio.get_current_task().has_pending_cancellation():
                 raise
-            raise LookError(LookReason.INTERNAL, "Cancelled") from None
+            raise PollError(PollReason.INTERNAL, "Cancelled") from None
         except Exception as error:  # noqa: BLE001 -- the loop's one net around a plug-in
-            self._log.exception(logs.LOOK_BROKEN, operation=operation)
-            raise LookError(LookReason.INTERNAL, type(error).__name__) from None
+            self._log.exception(logs.POLL_BROKEN, operation=operation)
+            raise PollError(PollReason.INTERNAL, type(error).__name__) from None
 
     def _count(self, operation: str, started: float, outcome: str) -> None:
         service, account, region = self._labels
@@ -150,11 +150,11 @@ class Inquiry:
         await self._judge(None)
         self._last_good = now
 
-    async def _failed(self, error: LookError) -> None:
+    async def _failed(self, error: PollError) -> None:
         answered = error.reason in pacing.ANSWERS
         self._up, self._failure = answered, (self._clock.now(), error)
         self._metrics.source_up.labels(*self._labels).set(answered)
-        if error.reason is LookReason.THROTTLE:
+        if error.reason is PollReason.THROTTLE:
             self._throttled(error)
         if not answered:
             self._log_trouble(error)
@@ -164,18 +164,18 @@ class Inquiry:
         else:
             self._last_bad = self._clock.now()
 
-    def _throttled(self, error: LookError) -> None:
+    def _throttled(self, error: PollError) -> None:
         retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
         if self.quota.throttled(self._clock.monotonic(), retry_after):
             self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
 
-    async def _judge(self, error: LookError | None) -> None:
+    async def _judge(self, error: PollError | None) -> None:
         """Tell once that the source is lost, and once that it is found."""
         self._metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
         turn = self.health.looked(error.reason if error else None, self._clock.monotonic())
         if turn is None:
             return
-        found = turn is pacing.Turn.FOUND
+        found = turn is pacing.AvailabilityChange.FOUND
         # A turn that comes while the last one is committed must not overtake it.
         async with self._turning:
             await self._recorder.turn(
@@ -186,7 +186,7 @@ class Inquiry:
                 reason=_reason(error) if error and not found else None,
             )
 
-    def _log_trouble(self, error: LookError) -> None:
+    def _log_trouble(self, error: PollError) -> None:
         if self._troubled_at is None:
             self._log.warning(logs.POLL_FAILING, **facts(error))
         self._troubled_at = self._clock.monotonic()
@@ -201,12 +201,12 @@ class Inquiry:
             self._log.info(logs.POLL_RECOVERED)
 
 
-def _reason(error: LookError) -> str:
+def _reason(error: PollError) -> str:
     """Name the credentials where they are at fault, as nothing is known of the service then."""
     return str(error) if error.of_credentials else f"{error.reason}: {error.code}"
 
 
-def facts(error: LookError) -> dict[str, Any]:
+def facts(error: PollError) -> dict[str, Any]:
     """Return what a log line may say of a failed look."""
     found = {
         "reason": error.reason.value,

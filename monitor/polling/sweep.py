@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor import logs, pacing
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.polling.describe import tells_all
-from monitor.polling.skipped import Oddities
+from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
-from monitor.recording.recorder import RowNews
+from monitor.recording.recorder import RowComparison
 
 if TYPE_CHECKING:
     from monitor.interfaces import Clock, JobType, Random
     from monitor.metrics import Metrics
     from monitor.model import Observation, Page
-    from monitor.polling.describe import Looker
-    from monitor.polling.schedule import Agenda, Discovery, Tracked
-    from monitor.polling.source_client import Inquiry
+    from monitor.polling.describe import JobPoller
+    from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+    from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 
 ROWS_AT_ONCE = 1000
@@ -34,7 +34,7 @@ FAILURES = 3
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
 
-HOPELESS = frozenset({LookReason.CONFIG, LookReason.MISSING, LookReason.AUTH})
+HOPELESS = frozenset({PollReason.CONFIG, PollReason.MISSING, PollReason.AUTH})
 """Failures of a page that the same token would meet again."""
 
 
@@ -43,9 +43,9 @@ class Sweeper:
 
     def __init__(
         self,
-        inquiry: Inquiry,
-        agenda: Agenda,
-        looker: Looker,
+        inquiry: SourceClient,
+        agenda: Schedule,
+        looker: JobPoller,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
@@ -59,10 +59,10 @@ class Sweeper:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._oddities = Oddities(inquiry.key, metrics)
+        self._oddities = SkippedParts(inquiry.key, metrics)
         self._log = logs.get()
 
-    async def page_once(self, discovery: Discovery) -> float:
+    async def page_once(self, discovery: ListingSweep) -> float:
         """Ask for the next page of a listing; return the seconds until the one after it.
 
         Pages are due one by one, each from the last one's time and not from its end: a page
@@ -75,7 +75,7 @@ class Sweeper:
         question = discovery.source.page(discovery.token)
         try:
             page = await self._inquiry.ask(discovery.operation, question)
-        except LookError as error:
+        except PollError as error:
             return self._failed(discovery, error)
         discovery.attempts = discovery.forgiven = 0
         discovery.pages += 1
@@ -87,7 +87,7 @@ class Sweeper:
         await self._complete_baseline(discovery)
         return delay
 
-    async def _begin_baseline(self, discovery: Discovery) -> None:
+    async def _begin_baseline(self, discovery: ListingSweep) -> None:
         """Write down that a sweep begins, before AWS is asked: what comes later is no baseline."""
         place, now = self._place(discovery), self._clock.now()
         baselines, begun = self._recorder.baselines, discovery.begun
@@ -96,7 +96,7 @@ class Sweeper:
         discovery.again = await baselines.begin(place, wanted, listed, now, again=begun)
         discovery.begun = True
 
-    async def _complete_baseline(self, discovery: Discovery) -> None:
+    async def _complete_baseline(self, discovery: ListingSweep) -> None:
         """Write down that a sweep went through the whole listing, after all of its rows."""
         whole = discovery.token is None and not discovery.torn
         if whole and self._agenda.holds(discovery):
@@ -104,7 +104,7 @@ class Sweeper:
             wanted, listed, now = discovery.discover, discovery.listed, self._clock.now()
             await self._recorder.baselines.complete(place, wanted, listed, now)
 
-    def _note_first(self, discovery: Discovery, row: Observation) -> None:
+    def _note_first(self, discovery: ListingSweep, row: Observation) -> None:
         """Note a job that nobody has recorded: it may have been there before it was watched."""
         job_type = discovery.source.job_type
         listed_open = job_type.lists_states and not _has_ended(job_type, row)
@@ -113,11 +113,11 @@ class Sweeper:
             self._place(discovery), wanted, listed, row, discovery.again, listed_open
         )
 
-    def _place(self, discovery: Discovery) -> tuple[str, str, str]:
+    def _place(self, discovery: ListingSweep) -> tuple[str, str, str]:
         key = self._inquiry.key
         return discovery.source.job_type.name, key.account, key.region
 
-    async def _take_rows(self, discovery: Discovery, page: Page) -> None:
+    async def _take_rows(self, discovery: ListingSweep, page: Page) -> None:
         """Take the rows of a page concurrently, so that they share commits.
 
         Of a large page some at a time, so that other work gets its turn.
@@ -128,12 +128,12 @@ class Sweeper:
                 for row in rows[start : start + ROWS_AT_ONCE]:
                     tasks.start_soon(self._take_row, discovery, row)
 
-    async def _take_row(self, discovery: Discovery, row: Observation) -> None:
+    async def _take_row(self, discovery: ListingSweep, row: Observation) -> None:
         if not self._agenda.holds(discovery):
             return
         tracked = self._agenda.get(row.job.key)
         news = self._recorder.compare(row)
-        if news is RowNews.FIRST and discovery.accepts(row):
+        if news is RowComparison.FIRST and discovery.accepts(row):
             self._note_first(discovery, row)
         if tracked:
             self._looker.note_date(tracked, row)
@@ -141,34 +141,36 @@ class Sweeper:
             self._keep(discovery, tracked, row, news)
             return
         match news:
-            case RowNews.FIRST if tracked is None and discovery.accepts(row):
+            case RowComparison.FIRST if tracked is None and discovery.accepts(row):
                 found = discovery.track(row.job)
                 self._keep(discovery, found, row, news)
                 await self._first(found, row)
-            case RowNews.FIRST if tracked and tells_all(tracked, row):
+            case RowComparison.FIRST if tracked and tells_all(tracked, row):
                 await self._differs(discovery, tracked, row)
-            case RowNews.SAME if tracked and self._is_judged_anew(tracked):
+            case RowComparison.SAME if tracked and self._is_judged_anew(tracked):
                 self._look_soon(tracked)
-            case RowNews.SAME if tracked and _is_whole(row):
+            case RowComparison.SAME if tracked and _is_whole(row):
                 await self._confirm(discovery, tracked, row)
-            case RowNews.DIFFERENT if tracked or discovery.accepts(row):
+            case RowComparison.DIFFERENT if tracked or discovery.accepts(row):
                 await self._differs(discovery, tracked or discovery.track(row.job), row)
 
     def _keep(
-        self, discovery: Discovery, tracked: Tracked, row: Observation, news: RowNews
+        self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation, news: RowComparison
     ) -> None:
         """Keep a row that shows something new, in case the describe fails that is to come."""
-        if news in {RowNews.FIRST, RowNews.DIFFERENT} and tells_all(tracked, row):
+        if news in {RowComparison.FIRST, RowComparison.DIFFERENT} and tells_all(tracked, row):
             tracked.keep_row(row, discovery.asked_at)
 
-    async def _first(self, tracked: Tracked, row: Observation) -> None:
+    async def _first(self, tracked: ScheduledJob, row: Observation) -> None:
         """Begin with a job; what ended before it was ever seen needs no look of its own."""
         if tracked.following.job_type.lists_states and _has_ended(tracked.following.job_type, row):
             await self._record(tracked, row)
         else:
             self._look_soon(tracked)
 
-    async def _differs(self, discovery: Discovery, tracked: Tracked, row: Observation) -> None:
+    async def _differs(
+        self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation
+    ) -> None:
         """Look at a job whose row differs, for the full snapshot.
 
         A listing without states that tells an end all the same (``IsCanceled``) is
@@ -179,14 +181,14 @@ class Sweeper:
         if not job_type.lists_states and _has_ended(job_type, row):
             await self._record(tracked, row)
             return
-        self._keep(discovery, tracked, row, RowNews.DIFFERENT)
+        self._keep(discovery, tracked, row, RowComparison.DIFFERENT)
         if not tracked.attempts or self._is_missing(tracked):
             self._look_soon(tracked)
-        elif tracked.failing is not LookReason.MISSING:
+        elif tracked.failing is not PollReason.MISSING:
             await self._record_before_describe(discovery, tracked, row)
 
     async def _record_before_describe(
-        self, discovery: Discovery, tracked: Tracked, row: Observation
+        self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation
     ) -> None:
         tracked.busy = True
         changed = await self._looker.record_row(tracked, row, discovery.asked_at)
@@ -194,7 +196,7 @@ class Sweeper:
         soon = max(self._clock.monotonic(), tracked.hold_until) if changed else tracked.due
         self._put(tracked, min(soon, tracked.due))
 
-    async def _record(self, tracked: Tracked, row: Observation) -> None:
+    async def _record(self, tracked: ScheduledJob, row: Observation) -> None:
         # It stands in the agenda at once: another listing may show the same job meanwhile.
         self._look_soon(tracked)
         tracked.busy = True
@@ -203,7 +205,9 @@ class Sweeper:
         tracked.busy = False
         self._put(tracked, tracked.due)
 
-    async def _confirm(self, discovery: Discovery, tracked: Tracked, row: Observation) -> None:
+    async def _confirm(
+        self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation
+    ) -> None:
         """Take a row that shows nothing new as a look at its job."""
         tracked.busy = True
         await self._recorder.confirm(row, tracked.following)
@@ -215,7 +219,7 @@ class Sweeper:
             tracked.due = max(tracked.due, self._clock.monotonic() + pacing.patience(pace))
         self._put(tracked, tracked.due)
 
-    def _put(self, tracked: Tracked, due: float) -> None:
+    def _put(self, tracked: ScheduledJob, due: float) -> None:
         if not self._agenda.holds(tracked):
             return
         if self._looker.is_finished(tracked):
@@ -223,15 +227,15 @@ class Sweeper:
         else:
             self._agenda.put(tracked, due)
 
-    def _pace(self, discovery: Discovery, tracked: Tracked) -> float:
+    def _pace(self, discovery: ListingSweep, tracked: ScheduledJob) -> float:
         rate = self._inquiry.quota.rate
         return pacing.sweep_pace(tracked.interval, discovery.period, len(self._agenda), rate)
 
-    def _is_missing(self, tracked: Tracked) -> bool:
+    def _is_missing(self, tracked: ScheduledJob) -> bool:
         snapshot = self._recorder.snapshot(tracked.job.key)
         return snapshot is not None and snapshot.missing
 
-    def _is_judged_anew(self, tracked: Tracked) -> bool:
+    def _is_judged_anew(self, tracked: ScheduledJob) -> bool:
         """Whether the job type has changed since, so that the same state has another phase now."""
         known = self._recorder.snapshot(tracked.job.key)
         if known is None:
@@ -239,13 +243,13 @@ class Sweeper:
         verdict = tracked.following.job_type.judge(known.parts, known.phase)
         return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
 
-    def _look_soon(self, tracked: Tracked) -> None:
+    def _look_soon(self, tracked: ScheduledJob) -> None:
         """Look at a job next; one that is overdue already keeps its place."""
         now = self._clock.monotonic()
         waits = self._agenda.get(tracked.job.key) is tracked
         self._agenda.put(tracked, min(now, tracked.due) if waits else now)
 
-    def _turn_page(self, discovery: Discovery, page: Page) -> float:
+    def _turn_page(self, discovery: ListingSweep, page: Page) -> float:
         """Go on with the listing, or rest until the next sweep.
 
         A token that was met before would lead round in a circle. A sweep that could read not one
@@ -261,13 +265,13 @@ class Sweeper:
         self._note_end(discovery)
         return self._rest(discovery)
 
-    def _note_torn(self, discovery: Discovery, *, torn: bool) -> None:
+    def _note_torn(self, discovery: ListingSweep, *, torn: bool) -> None:
         """Log a listing that does not end the first time that it does not."""
         if torn and not discovery.torn:
             self._log.warning(logs.LISTING_TORN, **self._about(discovery), pages=discovery.pages)
         discovery.torn = torn
 
-    def _rest(self, discovery: Discovery) -> float:
+    def _rest(self, discovery: ListingSweep) -> float:
         rate = self._inquiry.quota.rate
         discovery.period = pacing.sweep_period(discovery.interval, discovery.pages, rate)
         _rewind(discovery)
@@ -276,7 +280,7 @@ class Sweeper:
     def _seconds_until(self, moment: float) -> float:
         return moment - self._clock.monotonic()
 
-    def _failed(self, discovery: Discovery, error: LookError) -> float:
+    def _failed(self, discovery: ListingSweep, error: PollError) -> float:
         """Ask for the same page again later, but not for ever: then the listing begins anew.
 
         A later page that keeps failing must not hide what comes onto the first one.
@@ -298,17 +302,17 @@ class Sweeper:
             return self._rest(discovery)
         return delay
 
-    def _note_incomplete(self, discovery: Discovery, error: LookError) -> None:
+    def _note_incomplete(self, discovery: ListingSweep, error: PollError) -> None:
         """Show a listing that does not come to its end, and log it until it has once."""
         if discovery.complete is not False or discovery.trouble is None:
-            refused = error.reason in {LookReason.CONFIG, LookReason.MISSING}
+            refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
             event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
             where = {"page": discovery.pages + 1}
             self._log.warning(event, **self._about(discovery), **where, **facts(error))
         discovery.complete = False
         self.show(discovery)
 
-    def _note_end(self, discovery: Discovery) -> None:
+    def _note_end(self, discovery: ListingSweep) -> None:
         """Show that a sweep came to its end; one that was torn did not."""
         if discovery.torn:
             discovery.complete = False
@@ -319,7 +323,7 @@ class Sweeper:
         discovery.trouble = None
         self.show(discovery)
 
-    def show(self, discovery: Discovery) -> None:
+    def show(self, discovery: ListingSweep) -> None:
         """Let the metrics show the listings of the type of ``discovery``; the worst counts."""
         name = discovery.source.job_type.name
         listings = [one for one in self._agenda.listings() if one.source.job_type.name == name]
@@ -329,7 +333,7 @@ class Sweeper:
             [(one.complete, one.completed_at) for one in listings],
         )
 
-    def _about(self, discovery: Discovery) -> dict[str, str]:
+    def _about(self, discovery: ListingSweep) -> dict[str, str]:
         key = self._inquiry.key
         return {
             "type": discovery.source.job_type.name,
@@ -341,7 +345,7 @@ class Sweeper:
         self._metrics.count_poll(row.job, "sweep", outcome)
 
 
-def _rewind(discovery: Discovery) -> None:
+def _rewind(discovery: ListingSweep) -> None:
     """Begin the listing anew."""
     discovery.pages = 0
     discovery.token = None

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.config import Discover
 from monitor.model import Job
-from monitor.polling.schedule import Discovery, Tracked
+from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording import baselines
 from monitor.recording.baselines import includes
-from monitor.recording.recorder import Following
+from monitor.recording.recorder import TrackingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ def _discover(watch: Watch) -> Discover | None:
     return wanted if isinstance(wanted, Discover) else Discover() if wanted else None
 
 
-class WatchedRegion:
+class WatchTarget:
     """Gives a poller the jobs of one watch in one region."""
 
     def __init__(
@@ -42,7 +42,7 @@ class WatchedRegion:
         interval: float,
         source: Source,
         poller: Poller,
-        owner_of: Callable[[Job], WatchedRegion | None],
+        owner_of: Callable[[Job], WatchTarget | None],
     ) -> None:
         """``interval`` is in seconds; ``owner_of`` tells whose a job is, among all that run."""
         self.watch = watch
@@ -50,11 +50,13 @@ class WatchedRegion:
         self._region = region
         self._interval = watch.interval or interval
         self._source = source
-        self._discovery: Discovery | None = None
+        self._discovery: ListingSweep | None = None
         self.poller = poller
         """Looks at its jobs."""
         self._owner_of = owner_of
-        self._following = Following(source.job_type, watch.labels, watch.stuck_after, watch.name)
+        self._following = TrackingOptions(
+            source.job_type, watch.labels, watch.stuck_after, watch.name
+        )
 
     @property
     def job_type(self) -> JobType:
@@ -85,7 +87,7 @@ class WatchedRegion:
         """Look at ``job`` from now on, and as this watch says."""
         self.poller.follow_as(self.track(job))
 
-    def follows(self, tracked: Tracked) -> bool:
+    def follows(self, tracked: ScheduledJob) -> bool:
         """Whether a job is looked at as this watch says."""
         return tracked.following is self._following
 
@@ -98,7 +100,7 @@ class WatchedRegion:
                 self.poller.follow(self._track_as_owned(job))
         discover = _discover(self.watch)
         if discover is not None:
-            self._discovery = Discovery(
+            self._discovery = ListingSweep(
                 self._source, discover, self._interval, self._track_as_owned
             )
             self.poller.discover(self._discovery)
@@ -108,13 +110,13 @@ class WatchedRegion:
         if self._discovery is not None:
             self.poller.drop(self._discovery)
 
-    def _track_as_owned(self, job: Job) -> Tracked:
+    def _track_as_owned(self, job: Job) -> ScheduledJob:
         """Track a job as the first watch that wants it says, whichever comes upon it."""
         return (self._owner_of(job) or self).track(job)
 
-    def track(self, job: Job) -> Tracked:
+    def track(self, job: Job) -> ScheduledJob:
         """Track a job as this watch says."""
-        return Tracked(
+        return ScheduledJob(
             job,
             self._source,
             self._following,
@@ -124,16 +126,16 @@ class WatchedRegion:
         )
 
 
-class Owners:
+class JobOwnership:
     """Tells which watched region a job belongs to: the first that wants it."""
 
-    def __init__(self, watched: Iterable[WatchedRegion]) -> None:
+    def __init__(self, watched: Iterable[WatchTarget]) -> None:
         """Take the regions in the order of the configuration."""
-        self._claims: dict[tuple[str, str, str], Claims[WatchedRegion]] = {}
+        self._claims: dict[tuple[str, str, str], Claims[WatchTarget]] = {}
         for order, each in enumerate(watched):
             self._claims.setdefault(each.place, Claims()).add(order, each.watch, each)
 
-    def of(self, job: Job) -> WatchedRegion | None:
+    def of(self, job: Job) -> WatchTarget | None:
         """Return the region, if there is one."""
         claims = self._claims.get((job.type, job.account, job.region))
         found = claims.first(job.id) if claims else None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from monitor.model import Change, Kind, Severity, Snapshot, Standing, Transition
+from monitor.model import Change, Kind, Severity, Snapshot, StateAndPhase, Transition
 from monitor.recording import stuck
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ def _transition(
         service=service,
         sequence=sequence,
         kind=kind,
-        previous=Standing(before.state, before.phase) if before else None,
-        current=Standing(after.state, after.phase),
+        previous=StateAndPhase(before.state, before.phase) if before else None,
+        current=StateAndPhase(after.state, after.phase),
         changes=changed if tells_change else (),
         after=_seen_before(before, seen_at) if before else None,
         before=seen_at,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from monitor import model
 from monitor.errors import StoreError
-from monitor.model import Kind, Severity, Standing
+from monitor.model import Kind, Severity, StateAndPhase
 from monitor.recording import diff
 from monitor.recording.baselines import Baselines
 
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     STALE = "stale"
 
 
-class RowNews(StrEnum):
+class RowComparison(StrEnum):
     """How a row of a listing stands to what is known of its job."""
 
     FIRST = "first"
@@ -39,7 +39,7 @@ class RowNews(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class TrackingOptions:
     """How the transitions of a job are to be told, and by which watch."""
 
     job_type: JobType
@@ -120,7 +120,7 @@ class Recorder:
     async def observe(
         self,
         seen: model.Observation,
-        following: Following,
+        following: TrackingOptions,
         *,
         insists: bool = False,
         owing: bool = False,
@@ -150,7 +150,7 @@ class Recorder:
             if seen.asked_at < before.looked_at:
                 return Outcome.STALE
 
-    async def deny(self, job: model.Job, at: datetime, following: Following) -> bool:
+    async def deny(self, job: model.Job, at: datetime, following: TrackingOptions) -> bool:
         """Record that AWS says a known job does not exist; ``False`` if that was known."""
         before = self._snapshots.get(job.key)
         while before is not None and not before.missing:
@@ -177,19 +177,19 @@ class Recorder:
         made = (_source_transition(state, after, reason),)
         return await self._commit(self._addressed(state, sequence, made), None)
 
-    def compare(self, row: model.Observation) -> RowNews:
+    def compare(self, row: model.Observation) -> RowComparison:
         """Say how a row of a listing stands to what is known of its job."""
         known = self._snapshots.get(row.job.key)
         if known is None:
-            return RowNews.FIRST
+            return RowComparison.FIRST
         row = diff.dated(row)
         if diff.is_stale(known, row):
-            return RowNews.OLDER
+            return RowComparison.OLDER
         told = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         same = told and not known.missing and row.updated_at in {None, known.updated_at}
-        return RowNews.SAME if same else RowNews.DIFFERENT
+        return RowComparison.SAME if same else RowComparison.DIFFERENT
 
-    async def confirm(self, row: model.Observation, following: Following) -> None:
+    async def confirm(self, row: model.Observation, following: TrackingOptions) -> None:
         """Take a row that agrees, and tells the whole state, as a look."""
         known = self._snapshots[row.job.key]
         after = replace(known, looked_at=row.asked_at)
@@ -225,7 +225,7 @@ class Recorder:
         before: model.Snapshot | None,
         after: model.Snapshot,
         seen_at: datetime,
-        following: Following,
+        following: TrackingOptions,
     ) -> model.Entry | None:
         changed = diff.changes(before, after, following.job_type.unwatched()) if before else ()
         own, limits = self.own_time(), following.stuck_after
@@ -243,7 +243,9 @@ class Recorder:
         )
         return self._addressed(after, before.sequence if before else 0, made)
 
-    def _denial(self, before: model.Snapshot, at: datetime, following: Following) -> model.Entry:
+    def _denial(
+        self, before: model.Snapshot, at: datetime, following: TrackingOptions
+    ) -> model.Entry:
         after, made = diff.transitions(
             before,
             replace(before, missing=True, describe_owed=False),
@@ -303,8 +305,8 @@ def _source_transition(
         service=state.source.service,
         sequence=state.sequence,
         kind=Kind.SOURCE_RECOVERED if state.available else Kind.SOURCE_UNAVAILABLE,
-        previous=Standing(names[not state.available], ""),
-        current=Standing(names[state.available], ""),
+        previous=StateAndPhase(names[not state.available], ""),
+        current=StateAndPhase(names[state.available], ""),
         changes=(),
         after=min(after, state.changed_at) if after else None,
         before=state.changed_at,

@@ -17,7 +17,7 @@ from monitor.model import TERMINAL, Job, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from monitor.config import Match, Route
+    from monitor.config import Route, RouteMatch
     from monitor.model import Transition
 
 
@@ -45,7 +45,7 @@ class Router:
                     return
 
 
-def matches(match: Match, transition: Transition) -> bool:
+def matches(match: RouteMatch, transition: Transition) -> bool:
     """Whether every key that ``match`` gives fits ``transition``."""
     if _is_open_discovery(transition) and Kind.DISCOVERED not in match.kind:
         return False

@@ -24,7 +24,7 @@ EVERY = 1.0
 """Seconds between two comparisons of the clocks."""
 
 
-class Jumps:
+class ClockJumps:
     """Compares the wall clock with the monotonic one, and tells where they go apart."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:

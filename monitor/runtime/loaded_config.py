@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from monitor import config, sinks
 from monitor.aws import sessions
 from monitor.config import file_digest
-from monitor.delivery.manager import Wanted
+from monitor.delivery.manager import SinkSpec
 from monitor.errors import Problem
 from monitor.validation import everything
 
@@ -23,17 +23,17 @@ _REMEDY = "restart to change it"
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class LoadedConfig:
     """A configuration without mistakes; ``accounts`` tells of the files behind each account."""
 
     settings: config.Settings
     types: Mapping[str, JobType]
     warnings: Sequence[Problem]
-    sinks: Mapping[str, Wanted]
+    sinks: Mapping[str, SinkSpec]
     accounts: Mapping[str, bytes]
 
 
-def prepare(settings: config.Settings, models: Loader | None = None) -> Setup:
+def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
     """Examine ``settings``; blocks on the file system, and asks nothing of the network.
 
     Raises:
@@ -41,7 +41,7 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> Setup:
     """
     # Before anything else is read: what changes meanwhile is then seen as changed next time.
     wanted = {
-        name: Wanted(sink, file_digest.digest(sinks.files(sink)))
+        name: SinkSpec(sink, file_digest.digest(sinks.files(sink)))
         for name, sink in settings.sinks.items()
     }
     accounts = {
@@ -50,7 +50,7 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> Setup:
     }
     types, found = everything.examine(config.Draft(settings), models)
     everything.refuse(found)
-    return Setup(settings, types, [each for each in found if each.warning], wanted, accounts)
+    return LoadedConfig(settings, types, [each for each in found if each.warning], wanted, accounts)
 
 
 def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:
@@ -58,6 +58,6 @@ def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem
     message = "cannot change while the monitor runs"
     if before.store != after.store:
         yield Problem(after.place("store"), "store", message, _REMEDY)
-    for key in config.Server.model_fields:
+    for key in config.ServerSettings.model_fields:
         if getattr(before.server, key) != getattr(after.server, key):
             yield Problem(after.place("server", key), f"server.{key}", message, _REMEDY)

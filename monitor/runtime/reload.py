@@ -1,6 +1,6 @@
 """When the configuration is read again: on request, and when its files change.
 
-``Reloader`` makes one reload of many requests; ``Files`` notices changes. What a reload
+``Reloader`` makes one reload of many requests; ``WatchedFiles`` notices changes. What a reload
 does is the daemon's affair.
 """
 
@@ -116,7 +116,7 @@ def _break_off(one: _Round) -> None:
     one.done.set()
 
 
-class Files:
+class WatchedFiles:
     """Notices when files have another content than when they were last read.
 
     Kubernetes replaces the files of a ConfigMap by renaming a link beside them, and editors

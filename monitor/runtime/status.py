@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from monitor.config import Settings
     from monitor.delivery.dispatcher import Dispatcher
-    from monitor.delivery.manager import Telling
+    from monitor.delivery.manager import DeliveryManager
     from monitor.errors import Problem
     from monitor.interfaces import Clock
-    from monitor.polling.job_status import FollowedJob, SeenListing
-    from monitor.polling.manager import Polling
-    from monitor.polling.source_client import SeenSource
+    from monitor.polling.job_status import JobStatus, SeenListing
+    from monitor.polling.manager import PollManager
+    from monitor.polling.source_client import SourceStatus
 
 
 class Live:
     """Fits ``web.asked.Live``; the daemon sets ``settings``, ``loaded_at`` and ``refused``."""
 
     def __init__(
-        self, polling: Polling, telling: Telling, clock: Clock, settings: Settings
+        self, polling: PollManager, telling: DeliveryManager, clock: Clock, settings: Settings
     ) -> None:
         """Read from what runs."""
         self._polling = polling
@@ -35,11 +35,11 @@ class Live:
         self.loaded_at: datetime | None = None
         self.refused: Sequence[Problem] = ()
 
-    def jobs(self) -> Iterator[FollowedJob]:
+    def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
         return self._polling.followed()
 
-    def job(self, key: str) -> FollowedJob | None:
+    def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
         return self._polling.standing_of(key)
 
@@ -77,7 +77,7 @@ class Live:
         self._telling.wake([sink])
 
 
-def _source(seen: SeenSource, jobs: int, listings: Sequence[SeenListing]) -> interfaces.Source:
+def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> interfaces.Source:
     trouble = seen.trouble
     return interfaces.Source(
         source=seen.key,

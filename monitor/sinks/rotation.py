@@ -200,7 +200,7 @@ class Rotating(Generic[T]):
             before, self._open = self._open, await self._opened(news.made_of)
             await self._release(before)
         if news.made_of is not None or self._failing:
-            self._log.info(logs.SINK_FILES_TAKEN)
+            self._log.info(logs.SINK_FILES_RELOADED)
         self._failing = False
 
     async def _opened(self, made_of: T) -> _Open[T]:

@@ -8,10 +8,10 @@ import anyio
 import anyio.to_thread
 
 from monitor.aws import errors
-from monitor.aws.clients import Clients, Exchange
-from monitor.errors import LookError, LookReason
+from monitor.aws.clients import Clients, ResponseMeta
+from monitor.errors import PollError, PollReason
 from monitor.model import Job, Observation, Page, SourceKey
-from monitor.sources.response_parser import AbsentError, MalformedError, Moment, Reader
+from monitor.sources.response_parser import MalformedError, MissingJobError, Moment, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class AwsSource:
 
     ``options`` are the watch's: ``include_tracking_number`` keeps it whole.
     ``timeout`` is the deadline of one request in seconds; credentials have their own.
-    Both methods raise LookError alone, which carries no text of any answer.
+    Both methods raise PollError alone, which carries no text of any answer.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class AwsSource:
         """The service, account and region that are asked."""
         return self._key
 
-    async def look(self, job: Job) -> Observation:
+    async def describe(self, job: Job) -> Observation:
         """Ask for one job; an error that is a state is an observation of that part alone."""
         if not self._type.accepts_id(job.id):
-            raise LookError(LookReason.CONFIG, "BadId", hint="this cannot be the id of such a job")
+            raise PollError(PollReason.CONFIG, "BadId", hint="this cannot be the id of such a job")
         asked_at = self._clock.now()
         describe = self._type.describe
 
@@ -72,7 +72,7 @@ class AwsSource:
 
         try:
             return await self._ask(describe.operation, self._type.params(job.id), read)
-        except LookError as error:
+        except PollError as error:
             parts = self._type.parts_told_by(error.code)
             if parts is None:
                 raise
@@ -86,7 +86,7 @@ class AwsSource:
         """
         listing = self._type.listing
         if listing is None:
-            raise LookError(LookReason.CONFIG, "NoListing", hint="this type cannot be listed")
+            raise PollError(PollReason.CONFIG, "NoListing", hint="this type cannot be listed")
         asked_at = self._clock.now()
         more = {listing.paging.param: token} if listing.paging and token is not None else {}
 
@@ -104,7 +104,7 @@ class AwsSource:
         The failure is raised outside of the ``except`` block, so that it does not
         carry the SDK's exception as its context: that one may hold the whole body.
         """
-        exchange = Exchange()
+        exchange = ResponseMeta()
         try:
             await self._clients.ready(self._key)
             with anyio.fail_after(self._timeout):
@@ -112,8 +112,8 @@ class AwsSource:
                 if not exchange.large:
                     return read(answer)
                 return await anyio.to_thread.run_sync(read, answer)
-        except AbsentError:
-            failure = LookError(LookReason.MISSING, "Absent", status=exchange.status)
+        except MissingJobError:
+            failure = PollError(PollReason.MISSING, "Absent", status=exchange.status)
         except MalformedError as error:
             failure = errors.malformed(error.code, error.hint, exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from monitor.config import Duration, Quota, Section
+from monitor.config import Duration, QuotaSettings, Section
 from monitor.model import Phase, Severity
 from monitor.sources import jmespath_check, sanitize
 
@@ -162,7 +162,7 @@ class Declaration(Form):
     """The regions that the service is known to have; any if left out."""
     interval: Duration = 60.0
     """Default time between two looks at a job."""
-    quota: Quota = Quota(rate=2, burst=5)
+    quota: QuotaSettings = QuotaSettings(rate=2, burst=5)
     """Default request budget per account and region."""
     id: IdForm = IdForm()
     describe: DescribeForm

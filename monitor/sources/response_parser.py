@@ -37,7 +37,7 @@ class MalformedError(Exception):
         self.hint = hint
 
 
-class AbsentError(Exception):
+class MissingJobError(Exception):
     """A proper answer that says that there is no such job."""
 
 
@@ -96,7 +96,7 @@ class Reader:
         """Read the answer for one job; raises AbsentError if it says that there is none."""
         how = self._type.describe
         if how.missing_if and how.missing_if(answer):
-            raise AbsentError
+            raise MissingJobError
         if how.id and how.id(answer) != job.id:
             raise MalformedError("WrongId", "the answer is not for the job that was asked for")
         secrets = Secrets.of(self._secret_values(answer))

@@ -104,7 +104,7 @@ class SqlStore:
         clock: Clock,
         on_commit: Callable[[float], None],
         ledger_id: str,
-        own: store_clock.OwnTime,
+        own: store_clock.StoreClock,
     ) -> None:
         """``on_commit`` is told the seconds that each commit took."""
         self.ledger_id = ledger_id
@@ -155,12 +155,12 @@ class SqlStore:
         record = writes.record_of(entry, self.ledger_id, now, own)
         return bool(await self._commits.submit(record))
 
-    async def touch(self, looks: Mapping[str, datetime]) -> None:
+    async def touch(self, polls: Mapping[str, datetime]) -> None:
         """Store when each job or source (by key) was last looked at, if that is later."""
-        keys = list(looks)
+        keys = list(polls)
         for start in range(0, len(keys), _LOOKS_AT_ONCE):
             some = keys[start : start + _LOOKS_AT_ONCE]
-            await self._commits.submit(writes.Touch({key: looks[key] for key in some}))
+            await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
 
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
         """The first pending delivery of each job for ``sink`` that is due, oldest first.

@@ -51,7 +51,7 @@ _WAIT_LESS = (
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTime:
+class StoreClock:
     """The ledger's own time, as one process knows it.
 
     ``moves`` where the process is the daemon. For others it stands where the daemon last wrote it
@@ -83,26 +83,26 @@ class OwnTime:
         return max(own, self.began)
 
 
-async def seen(connection: AsyncConnection, clock: Clock) -> OwnTime:
+async def seen(connection: AsyncConnection, clock: Clock) -> StoreClock:
     """Return own time as the daemon last wrote it down."""
     row = (await connection.execute(_READ)).one()
     wall, monotonic = clock.now(), clock.monotonic()
     if row.own_time is None:
-        return OwnTime(clock, wall, wall, wall, monotonic)
-    return OwnTime(clock, row.own_began, row.own_time, row.wall_time, monotonic)
+        return StoreClock(clock, wall, wall, wall, monotonic)
+    return StoreClock(clock, row.own_began, row.own_time, row.wall_time, monotonic)
 
 
-async def moving(connection: AsyncConnection, clock: Clock) -> OwnTime:
+async def moving(connection: AsyncConnection, clock: Clock) -> StoreClock:
     """Let own time go on, or begin, in an open transaction of the daemon's."""
     row = (await connection.execute(_READ.with_for_update())).one()
     wall, monotonic = clock.now(), clock.monotonic()
     if row.own_time is None:
         await connection.execute(_BEGIN, {"own": wall})
         await connection.execute(_ALL_DUE, {"own": wall})
-        return OwnTime(clock, wall, wall, wall, monotonic, moves=True)
+        return StoreClock(clock, wall, wall, wall, monotonic, moves=True)
     passed = (wall - row.wall_time) // timedelta(microseconds=1)
     if passed > 0:
         await connection.execute(_WAIT_LESS, {"own": row.own_time, "passed": passed})
     set_back = max(0.0, -passed / 1e6)
     began, own = row.own_began, row.own_time
-    return OwnTime(clock, began, own, wall, monotonic, moves=True, set_back=set_back)
+    return StoreClock(clock, began, own, wall, monotonic, moves=True, set_back=set_back)

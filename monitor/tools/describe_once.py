@@ -31,7 +31,7 @@ _ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jo
 _NAME_ONE = "name one with --region us-east-1, AWS_REGION, or an ARN as ID"
 
 
-class SingleLook:
+class DescribeOnce:
     """One look at one job, outside of any watch; nothing is recorded or sent."""
 
     def __init__(
@@ -95,7 +95,7 @@ class SingleLook:
         """Look at the job and say what its state means.
 
         Raises:
-            LookError: AWS told nothing about it.
+            PollError: AWS told nothing about it.
         """
         async with self.opened() as look:
             seen = await look()
@@ -105,12 +105,12 @@ class SingleLook:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Callable[[], Awaitable[Observation]]]:
-        """Yield what looks once, as often as it is called; it raises LookError alone."""
+        """Yield what looks once, as often as it is called; it raises PollError alone."""
         async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
             account, region = self._job.account, self._job.region
             source = AwsSource(self._type, account, region, clients, SystemClock())
             self._awaited = partial(clients.awaited, source.key)
-            yield partial(source.look, self._job)
+            yield partial(source.describe, self._job)
 
 
 def _with_profile(settings: config.Settings, account: str, profile: str | None) -> config.Settings:

@@ -17,7 +17,7 @@ import anyio
 from monitor.aws import credential_source, errors, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Job
 from monitor.sources.aws_source import AwsSource
 
@@ -129,12 +129,12 @@ async def _looked(
         return Finding(place.account, place.region, operation, Outcome.UNCLEAR, said)
     job = Job(place.kind.name, place.account, place.region, asked)
     _, finding = await _asked(
-        place, operation, partial(source.look, job), tried, invented=job_id is None
+        place, operation, partial(source.describe, job), tried, invented=job_id is None
     )
     return replace(finding, said=f"saw job {asked}") if finding.said == "" else finding
 
 
-def _remedy(error: LookError, tried: credential_source.Tried | None) -> str:
+def _remedy(error: PollError, tried: credential_source.Tried | None) -> str:
     if error.of_credentials:
         return LOGIN
     if tried and errors.refuses_credentials(error.code):
@@ -156,7 +156,7 @@ async def _asked(
     began, remedy = time.monotonic(), ""
     try:
         answer, outcome, said = await ask(), Outcome.OK, ""
-    except LookError as error:
+    except PollError as error:
         answer, (outcome, said) = None, _judged(error, invented=invented)
         if outcome is Outcome.FAILED:
             remedy = _remedy(error, tried())
@@ -165,25 +165,25 @@ async def _asked(
 
 
 _WORDS = {
-    LookReason.AUTH: "denied",
-    LookReason.CONFIG: "refused",
-    LookReason.INTERNAL: "a fault of this program",
-    LookReason.MALFORMED: "unreadable answer",
-    LookReason.MISSING: "AWS knows no job of this name",
-    LookReason.THROTTLE: "throttled just now",
-    LookReason.TRANSIENT: "no answer",
-    LookReason.UNAVAILABLE: "not there",
+    PollReason.AUTH: "denied",
+    PollReason.CONFIG: "refused",
+    PollReason.INTERNAL: "a fault of this program",
+    PollReason.MALFORMED: "unreadable answer",
+    PollReason.MISSING: "AWS knows no job of this name",
+    PollReason.THROTTLE: "throttled just now",
+    PollReason.TRANSIENT: "no answer",
+    PollReason.UNAVAILABLE: "not there",
 }
 # Some services look at what is asked before they look at who asks.
-_UNCLEAR_WHERE_INVENTED = frozenset({LookReason.CONFIG, LookReason.THROTTLE})
+_UNCLEAR_WHERE_INVENTED = frozenset({PollReason.CONFIG, PollReason.THROTTLE})
 
 
-def _judged(error: LookError, *, invented: bool) -> tuple[Outcome, str]:
-    if invented and error.reason is LookReason.MISSING:
+def _judged(error: PollError, *, invented: bool) -> tuple[Outcome, str]:
+    if invented and error.reason is PollReason.MISSING:
         return Outcome.OK, "AWS says that an invented job is not there"
     shown = ": ".join(filter(None, (error.code, error.hint)))
     said = f"{_WORDS[error.reason]} ({shown})" if shown else _WORDS[error.reason]
-    unclear = _UNCLEAR_WHERE_INVENTED if invented else {LookReason.THROTTLE}
+    unclear = _UNCLEAR_WHERE_INVENTED if invented else {PollReason.THROTTLE}
     return (Outcome.UNCLEAR if error.reason in unclear else Outcome.FAILED), said
 
 

@@ -67,7 +67,7 @@ def door_of_url(url: str) -> Door:
     return Door(parts.hostname, port, ssl.create_default_context() if secure else None)
 
 
-def own_door(server: config.Server) -> Door:
+def own_door(server: config.ServerSettings) -> Door:
     """Return where a daemon with these settings listens, as seen from its own machine.
 
     Raises:

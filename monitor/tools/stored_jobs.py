@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
-from monitor.polling.job_status import FollowedJob
+from monitor.polling.job_status import JobStatus
 from monitor.polling.watch import Claims
 from monitor.web.api.job_filters import JobsQuery, fits, label_readings
 from monitor.web.api.job_view import facts
@@ -39,7 +39,7 @@ def query(given: Mapping[str, Any]) -> JobsQuery:
 
 def known_jobs(
     snapshots: Iterable[model.Snapshot], watches: Sequence[config.Watch]
-) -> Iterator[FollowedJob]:
+) -> Iterator[JobStatus]:
     """Yield each job with the watch that follows it, named by an empty text if none does any more.
 
     Only a daemon that runs knows when it looks again and whether it can; here that stays empty.
@@ -52,7 +52,7 @@ def known_jobs(
             claims.setdefault(place, Claims()).add(order, watch, watch)
     for snapshot in snapshots:
         owner = _first(claims, snapshot.job)
-        yield FollowedJob(
+        yield JobStatus(
             job=snapshot.job,
             watch=owner.name if owner else "",
             labels=owner.labels if owner else {},
@@ -77,6 +77,6 @@ def _first(
     return wanting[1] if wanting else None
 
 
-def chosen(jobs: Iterable[FollowedJob], asked: JobsQuery) -> Sequence[FollowedJob]:
+def chosen(jobs: Iterable[JobStatus], asked: JobsQuery) -> Sequence[JobStatus]:
     """Return those that fit, by key, as the API would."""
     return sorted((job for job in jobs if fits(job, asked)), key=lambda job: job.job.key)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from monitor.errors import UnseenError
+from monitor.errors import UnreachableJobError
 from monitor.model import Phase, Severity
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class Sight:
 class Eye(Protocol):
     """Sees one job."""
 
-    async def look(self, before: Sight, left: float) -> tuple[Sight, float]:
+    async def poll(self, before: Sight, left: float) -> tuple[Sight, float]:
         """Look once; return what is known then, and the seconds until the next look.
 
         ``before`` is what was known, ``left`` the seconds for which it is still waited.
 
         Raises:
-            UnseenError: the job cannot be seen, and waiting would not mend that.
+            UnreachableJobError: the job cannot be seen, and waiting would not mend that.
         """
         ...
 
@@ -95,13 +95,13 @@ async def wait(
     try:
         with anyio.CancelScope(deadline=until) as scope:
             while not sight.phase.terminal:
-                sight, pause = await eye.look(sight, scope.deadline - anyio.current_time())
+                sight, pause = await eye.poll(sight, scope.deadline - anyio.current_time())
                 if longest is None and sight.state is not None:
                     scope.deadline = math.inf
                 show(sight)
                 if not sight.phase.terminal:
                     await anyio.sleep(pause)
-    except UnseenError as error:
+    except UnreachableJobError as error:
         return Outcome(End.UNSEEN, sight, str(error))
     if scope.cancelled_caught and (awaited := eye.awaited()):
         sight = replace(sight, trouble=awaited)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from monitor import pacing
-from monitor.errors import LookError, LookReason, UnseenError
+from monitor.errors import PollError, PollReason, UnreachableJobError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,8 +26,8 @@ DENIAL_GAP = 15.0
 
 A job that was made a moment ago may not be known everywhere at AWS yet.
 """
-_AT_ONCE = frozenset({LookReason.AUTH, LookReason.CONFIG})
-_LASTING = _AT_ONCE | {LookReason.MISSING, LookReason.UNAVAILABLE}
+_AT_ONCE = frozenset({PollReason.AUTH, PollReason.CONFIG})
+_LASTING = _AT_ONCE | {PollReason.MISSING, PollReason.UNAVAILABLE}
 
 
 class OwnEye:
@@ -43,7 +43,7 @@ class OwnEye:
         random: Random,
         awaited: Callable[[], str] = lambda: "",
     ) -> None:
-        """``ask`` looks once, and raises LookError alone; ``interval`` is in seconds.
+        """``ask`` looks once, and raises PollError alone; ``interval`` is in seconds.
 
         ``awaited`` says what it waits for meanwhile.
         """
@@ -55,19 +55,19 @@ class OwnEye:
         self._random = random
         self._awaited = awaited
         self._parts: dict[str, str | None] = {}
-        self._failures: Counter[LookReason] = Counter()
+        self._failures: Counter[PollReason] = Counter()
 
-    async def look(self, before: Sight, left: float) -> tuple[Sight, float]:
+    async def poll(self, before: Sight, left: float) -> tuple[Sight, float]:
         """Ask AWS once.
 
         Raises:
-            UnseenError: credentials, request or endpoint are wrong, or there is no such job.
+            UnreachableJobError: credentials, request or endpoint are wrong, or no such job.
         """
         self._quota.take(self._clock.monotonic())
         began = self._clock.monotonic()
         try:
             seen = await self._ask()
-        except LookError as error:
+        except PollError as error:
             return self._paced(self._failed(before, error), self._delay(error))
         self._failures.clear()
         left -= self._clock.monotonic() - began
@@ -95,8 +95,8 @@ class OwnEye:
             trouble=None,
         )
 
-    def _failed(self, before: Sight, error: LookError) -> Sight:
-        """Say what is wrong; raise UnseenError if it will be so the next time too.
+    def _failed(self, before: Sight, error: PollError) -> Sight:
+        """Say what is wrong; raise UnreachableJobError if it will be so the next time too.
 
         Credentials and refusals that come in the midst may pass, so they must be repeated;
         other failures between neither confirm nor refute them.
@@ -105,13 +105,13 @@ class OwnEye:
         self._failures[reason] += 1
         first = before.state is None and reason in _AT_ONCE
         if first or (reason in _LASTING and self._failures[reason] >= pacing.CONFIRMATIONS):
-            raise UnseenError(str(error)) from None
-        if reason is LookReason.THROTTLE:
+            raise UnreachableJobError(str(error)) from None
+        if reason is PollReason.THROTTLE:
             self._quota.throttled(self._clock.monotonic(), error.retry_after)
         return replace(before, trouble=str(error))
 
-    def _delay(self, error: LookError) -> float:
-        if error.reason is LookReason.MISSING:
+    def _delay(self, error: PollError) -> float:
+        if error.reason is PollReason.MISSING:
             return min(self._interval, DENIAL_GAP)
         attempt = self._failures.total() - 1
         after = error.retry_after
@@ -125,7 +125,7 @@ class OwnEye:
 
 
 def quota(
-    of: job_type.JobType, configured: Mapping[str, config.Quota], clock: Clock
+    of: job_type.JobType, configured: Mapping[str, config.QuotaSettings], clock: Clock
 ) -> pacing.Quota:
     """Return the budget of requests: as configured for the service, or else the type's own."""
     own = configured.get(of.service, of)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor import config, pacing
-from monitor.errors import ConfigurationError, DaemonError, LookReason, Problem, UnseenError
+from monitor.errors import ConfigurationError, DaemonError, PollReason, Problem, UnreachableJobError
 from monitor.polling.watch import discovers
 from monitor.tools.wait import PATIENCE
 
@@ -25,8 +25,8 @@ SHORT_POLL = 5.0
 """Seconds between two questions about a job that AWS has not shown yet: why may change."""
 LONGEST_RETRY = 10.0
 """Seconds between two questions to a daemon that does not answer: restarts are short."""
-_AT_ONCE = frozenset({LookReason.AUTH, LookReason.CONFIG})
-_LASTING = frozenset({LookReason.MISSING, LookReason.UNAVAILABLE})
+_AT_ONCE = frozenset({PollReason.AUTH, PollReason.CONFIG})
+_LASTING = frozenset({PollReason.MISSING, PollReason.UNAVAILABLE})
 _LASTING_FOR = 30.0
 _MOST = 100_000
 """Jobs whose ids may hold the one that is asked for."""
@@ -79,11 +79,11 @@ class DaemonEye:
         self._began = clock.monotonic()
         self._failing: tuple[str, float] | None = None
 
-    async def look(self, before: Sight, left: float) -> tuple[Sight, float]:
+    async def poll(self, before: Sight, left: float) -> tuple[Sight, float]:
         """Return as soon as something has changed, or a minute has passed.
 
         Raises:
-            UnseenError: the daemon does not watch the job, cannot see it, or lets nobody in.
+            UnreachableJobError: the daemon does not watch the job, or refuses access.
         """
         began = self._clock.monotonic()
         try:
@@ -116,7 +116,9 @@ class DaemonEye:
         if found is None:
             await self._require_discovery()
         elif _is_abandoned(found):
-            raise UnseenError(f"no watch of {self._client.url} follows it any more ({_REMEDY})")
+            raise UnreachableJobError(
+                f"no watch of {self._client.url} follows it any more ({_REMEDY})"
+            )
         return found
 
     async def _ask(self, before: Sight, left: float) -> Job | None:
@@ -143,14 +145,16 @@ class DaemonEye:
         return await self._client.job(key) if key else None
 
     async def _require_discovery(self) -> None:
-        """Raise UnseenError unless a watch may discover the job within a reasonable time."""
+        """Raise UnreachableJobError unless a watch may discover the job soon."""
         watches = read_watches(await self._client.watches())
         hopeful = any(map(self._wanted.may_come_from, watches))
         if hopeful and self._clock.monotonic() - self._began < PATIENCE:
             return
         types = ", ".join(sorted({watch.type for watch in watches})) or "nothing"
         said = "has not discovered it" if hopeful else "does not watch it"
-        raise UnseenError(f"{self._client.url} {said}; it watches jobs of {types} ({_REMEDY})")
+        raise UnreachableJobError(
+            f"{self._client.url} {said}; it watches jobs of {types} ({_REMEDY})"
+        )
 
     # Telling
 
@@ -172,9 +176,9 @@ class DaemonEye:
         )
 
     def _trouble(self, found: Job) -> str | None:
-        """Say why the daemon cannot see the job; raise UnseenError if that will last."""
+        """Say why the daemon cannot see the job; raise UnreachableJobError if that will last."""
         if found.missing:
-            raise UnseenError("AWS says that it does not exist any more")
+            raise UnreachableJobError("AWS says that it does not exist any more")
         if found.failing is None:
             self._failing = None
             return None
@@ -184,13 +188,13 @@ class DaemonEye:
             self._failing = (reason, now)
         lasting = reason in _LASTING and now - self._failing[1] >= _LASTING_FOR
         if found.state is None and (reason in _AT_ONCE or lasting):
-            raise UnseenError(text)
+            raise UnreachableJobError(text)
         return text
 
     def _failed(self, before: Sight, error: DaemonError) -> tuple[Sight, float]:
-        """Try again after a while; raise UnseenError if the answer was one, and a refusal."""
+        """Try again later; raise UnreachableJobError if the answer was a refusal."""
         if not error.passing:
-            raise UnseenError(str(error)) from None
+            raise UnreachableJobError(str(error)) from None
         delay = max(0.2, pacing.full_jitter(self._attempts, 1, LONGEST_RETRY, self._random))
         self._attempts += 1
         trouble = replace(before, trouble=str(error), next_look_at=None)

@@ -11,7 +11,7 @@ from monitor.config import named_files, unforeseen
 from monitor.config.gaps import NO_GAPS, Gaps
 from monitor.config.messages import tidy
 from monitor.config.yaml_document import dotted
-from monitor.errors import ConfigurationError, Problem, StoreError, ToldToStop
+from monitor.errors import ConfigurationError, Problem, StopRequested, StoreError
 from monitor.sources import loader
 from monitor.web import web_config
 
@@ -67,7 +67,7 @@ def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Proble
 def _of_sink(name: str, sink: config.Sink) -> Sequence[Problem]:
     try:
         return sinks.problems(name, sink)
-    except ToldToStop:
+    except StopRequested:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
         return [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
@@ -94,7 +94,7 @@ def of_store(settings: config.Settings) -> Iterator[Problem]:
     if not settings.store.startswith("sqlite:"):
         return
     try:
-        sqlite.look(sqlite.path_of(settings.store))
+        sqlite.check(sqlite.path_of(settings.store))
     except (ConfigurationError, StoreError) as error:
         message, _, remedy = str(error).removeprefix("store ").removesuffix(")").partition(" (")
         yield Problem(settings.place("store"), "store", message, remedy, warning=True)

@@ -17,7 +17,7 @@ from monitor.recording.router import fits
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from monitor.config import Match, Route, Watch
+    from monitor.config import Route, RouteMatch, Watch
 
 # What a phase usually means; where it may mean more than one thing, it is left open.
 _SEVERITIES: Mapping[str, Collection[str]] = {
@@ -105,7 +105,7 @@ def _routed(watch: Watch, event: _Event, phase: str, routes: Sequence[Route]) ->
     return Way(watch.name, event.kind, phase, found, taken)
 
 
-def _fit(match: Match, event: _Event) -> tuple[bool, bool]:
+def _fit(match: RouteMatch, event: _Event) -> tuple[bool, bool]:
     """Whether ``match`` may take such an event, and whether it takes every one."""
     if event.open_discovery and Kind.DISCOVERED not in match.kind:
         return False, False

@@ -21,7 +21,7 @@ from monitor.validation.route_table import ways
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from monitor.config.settings import Match, Settings
+    from monitor.config.settings import RouteMatch, Settings
     from monitor.config.yaml_document import Path
 
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
@@ -70,7 +70,7 @@ def _routes(settings: Settings, job_types: Sequence[str]) -> Iterator[Finding]:
 
 
 def _match(
-    path: Path, match: Match, settings: Settings, job_types: Sequence[str]
+    path: Path, match: RouteMatch, settings: Settings, job_types: Sequence[str]
 ) -> Iterator[Finding]:
     accounts = ["default", *settings.accounts]
     yield from bad_globs((*path, "kind"), match.kind, [kind.value for kind in Kind])
@@ -99,7 +99,7 @@ def _unreachable(settings: Settings) -> Iterator[Finding]:
             catcher = index
 
 
-def _takes_all(match: Match) -> bool:
+def _takes_all(match: RouteMatch) -> bool:
     globs = [getattr(match, name) for name in type(match).model_fields if name != "labels"]
     return all(not given or "*" in given for given in [*globs, *match.labels.values()])
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from monitor import model
     from monitor.config import Watch
-    from monitor.errors import LookReason
+    from monitor.errors import PollReason
 
 
-class FollowedJob(Protocol):
+class JobStatus(Protocol):
     """One job of a watch, as it stands; ``interval`` is in seconds."""
 
     @property
@@ -55,7 +55,7 @@ class FollowedJob(Protocol):
         ...
 
     @property
-    def failing(self) -> LookReason | None:
+    def failing(self) -> PollReason | None:
         """Why the last look brought nothing."""
         ...
 
@@ -148,11 +148,11 @@ class Status:
 class Live(Protocol):
     """What the running daemon knows at this moment."""
 
-    def jobs(self) -> Iterable[FollowedJob]:
+    def jobs(self) -> Iterable[JobStatus]:
         """Every job of a watch, in no order; may be asked from another thread."""
         ...
 
-    def job(self, key: str) -> FollowedJob | None:
+    def job(self, key: str) -> JobStatus | None:
         """One job of a watch, by its key."""
         ...
 

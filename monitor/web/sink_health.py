@@ -15,7 +15,7 @@ Status = Literal["ok", "failing", "parked"]
 
 
 @dataclass(frozen=True, slots=True)
-class SinkHealth:
+class SinkStatus:
     """``status`` is ``ok``, ``failing`` (nothing taken since the last failure) or ``parked``."""
 
     status: Status
@@ -25,7 +25,7 @@ class SinkHealth:
 
 def judge(
     sink: interfaces.Sink, backlog: model.Backlog | None, parking: model.Parking | None
-) -> SinkHealth:
+) -> SinkStatus:
     """Judge a sink.
 
     What failed before the daemon started is known by the deliveries that still wait: it counts
@@ -37,5 +37,5 @@ def judge(
         since = min(since, stored) if since and stored else since or stored
         error = error or backlog.last_error
     if parking is not None:
-        return SinkHealth("parked", since, error or parking.reason)
-    return SinkHealth("failing" if since else "ok", since, error)
+        return SinkStatus("parked", since, error or parking.reason)
+    return SinkStatus("failing" if since else "ok", since, error)

@@ -50,10 +50,10 @@ def read(path: Path) -> Loaded:
     Raises:
         ConfigurationError: with everything that is wrong, or cannot be done here.
     """
-    return _first(path, file_digest.Reading())
+    return _first(path, file_digest.FileDigest())
 
 
-def _first(path: Path, reading: file_digest.Reading) -> Loaded:
+def _first(path: Path, reading: file_digest.FileDigest) -> Loaded:
     """Read the file where there is no later try."""
     try:
         return _read(path, reading)
@@ -61,7 +61,7 @@ def _first(path: Path, reading: file_digest.Reading) -> Loaded:
         _refuse(str(path), "", f"cannot be used: {_reason(error)}", "see what the system lacks")
 
 
-def _read(path: Path, reading: file_digest.Reading) -> Loaded:
+def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
     """Read the file, and note in ``reading`` what was read.
 
     Raises:
@@ -85,7 +85,7 @@ def _read(path: Path, reading: file_digest.Reading) -> Loaded:
     )
 
 
-def _parsed(path: Path, reading: file_digest.Reading) -> Node:
+def _parsed(path: Path, reading: file_digest.FileDigest) -> Node:
     try:
         content = reading.of(path)
         if len(content) > LARGEST:
@@ -135,7 +135,7 @@ def _files(tls: TlsServer, directory: Path) -> dict[str, Path]:
 
 
 def _context(
-    tls: TlsServer, directory: Path, node: Node, reading: file_digest.Reading
+    tls: TlsServer, directory: Path, node: Node, reading: file_digest.FileDigest
 ) -> ssl.SSLContext:
     found, unreadable = _held(_files(tls, directory), reading)
     problems = [*_disagreements(tls), *unreadable]
@@ -176,7 +176,7 @@ def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
 
 
 def _held(
-    files: Mapping[str, Path], reading: file_digest.Reading
+    files: Mapping[str, Path], reading: file_digest.FileDigest
 ) -> tuple[dict[str, bytes], list[tuple[str, str, str]]]:
     """Return what the files hold by their keys, and what is wrong with the others."""
     read: dict[Path, bytes] = {}  # one file may hold both certificate and key: it is read once
@@ -250,7 +250,7 @@ class WebConfigFile:
         """
         self._path = path
         self._log = logs.get()
-        self._reading = file_digest.Reading()
+        self._reading = file_digest.FileDigest()
         self.loaded = _first(path, self._reading)
 
     async def refresh(self) -> bool:
@@ -263,7 +263,7 @@ class WebConfigFile:
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
-    def _again(self, reading: file_digest.Reading) -> Loaded:
+    def _again(self, reading: file_digest.FileDigest) -> Loaded:
         try:
             return _read(self._path, reading)
         except (ConfigurationError, OSError):
@@ -275,7 +275,7 @@ class WebConfigFile:
     def _refresh(self) -> bool:
         if self._reading.is_current():
             return False
-        reading = file_digest.Reading()
+        reading = file_digest.FileDigest()
         try:
             new = self._again(reading)
             if (new.tls is None) is not (self.loaded.tls is None):

@@ -17,7 +17,7 @@ from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.pacing import Quota
 from monitor.polling.poller import Poller
-from monitor.polling.schedule import Tracked
+from monitor.polling.schedule import ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.stores.store import open_store
@@ -69,7 +69,7 @@ class Watched(Live):
         for one in known:
             recorder.adopt(one.snapshot)
             told = following(labels=one.labels)
-            self.poller.follow(Tracked(one.job, kind, told, 30.0, 3600.0))
+            self.poller.follow(ScheduledJob(one.job, kind, told, 30.0, 3600.0))
 
     def jobs(self):
         return self.poller.followed()

@@ -20,7 +20,7 @@ from monitor import config, pacing
 from monitor.metrics import Metrics
 from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
-from monitor.polling.watch import WatchedRegion
+from monitor.polling.watch import WatchTarget
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.sources import loader
@@ -91,11 +91,11 @@ class Polling:
 
     async def begin(self) -> None:
         """Do once what is slow once, and follow all jobs."""
-        await self.source.look(Job(self.job_type.name, KEY.account, KEY.region, IDS[0]))
+        await self.source.describe(Job(self.job_type.name, KEY.account, KEY.region, IDS[0]))
         watch = config.Watch.model_validate(
             {"name": "bench", "type": self.job_type.name, "account": KEY.account, "jobs": IDS}
         )
-        WatchedRegion(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
+        WatchTarget(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
 
     @property
     def looks(self) -> float:

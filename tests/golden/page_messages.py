@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from monitor.cli import signals
 from monitor.metrics import Metrics
 from monitor.model import Backlog, DeliveryStatus, Kind, Parking, Phase, StoredDelivery
-from monitor.runtime.clock_jumps import Jumps
+from monitor.runtime.clock_jumps import ClockJumps
 from monitor.sinks.format import title
 from monitor.sources import loader
 from monitor.web import server as web_server
@@ -230,7 +230,7 @@ def dialogs(_directory):
 def jumped(_directory):
     async def jump():
         clock = VirtualClock()
-        jumps = Jumps(clock, Metrics(CollectorRegistry(), "0"))
+        jumps = ClockJumps(clock, Metrics(CollectorRegistry(), "0"))
         jumps.between_runs(3600.0)
         clock.jump = 86400.0
         jumps.compare()

@@ -92,7 +92,7 @@ async def files_refused(directory):
                 await sink.send([event()])
                 token.write_text("Bearer two")
                 await sink.send([event()])
-        return lines("sink_files.refused", "sink_files.taken")
+        return lines("sink_files.refused", "sink_files.reloaded")
 
 
 @message("7 sinks list: one that fails, one that is parked")

@@ -12,7 +12,7 @@ import pytest
 
 from monitor import model
 from monitor.config import Settings
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.model import Phase
 from monitor.web import interfaces
 from tests.contracts.store_examples import T0, dead, delivered, snapshot
@@ -28,7 +28,7 @@ async def keys(site, query=""):
 async def test_jobs_are_listed_as_they_stand(tmp_path):
     async with open_site(tmp_path) as site:
         await site.record(1, state="RUNNING")
-        site.live.followed[KEY.format(1)].failing = LookReason.AUTH
+        site.live.followed[KEY.format(1)].failing = PollReason.AUTH
         listed = await site.get("/api/v1/jobs")
         assert listed["total"] == 1
         assert listed["next_cursor"] is None

@@ -60,7 +60,7 @@ async def _fill(directory, jobs):
         known = snapshot(job=job, first_seen_at=now, changed_at=now, looked_at=now)
         made = model.Transition(
             *(job, "panorama", 1, model.Kind.DISCOVERED, None),
-            *(model.Standing(known.state, known.phase), (), None, now, known.severity),
+            *(model.StateAndPhase(known.state, known.phase), (), None, now, known.severity),
             *(None, None, {}, {}),
         )
         assert await store.record(model.Entry(known, 0, (made,), ((),)))

@@ -119,7 +119,7 @@ def look(tmp_path, text, *arguments):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        describe_once.SingleLook(config.load([path], {}), *arguments)
+        describe_once.DescribeOnce(config.load([path], {}), *arguments)
     return [str(problem).replace(str(path), "F") for problem in caught.value.problems]
 
 
@@ -149,4 +149,4 @@ def test_a_job_of_a_type_that_cannot_be_listed_can_be_looked_at(tmp_path):
     text = declaration.partition("list:")[0].replace("name: panorama.", "name: unlisted.", 1)
     (tmp_path / "unlisted.yaml").write_text(text, "utf-8")
     settings = config.Settings(job_types_dir=str(tmp_path))
-    describe_once.SingleLook(settings, "unlisted.package-import", "default", "us-east-1", "a")
+    describe_once.DescribeOnce(settings, "unlisted.package-import", "default", "us-east-1", "a")

@@ -34,7 +34,7 @@ from monitor.model import (
     Severity,
     Snapshot,
     SourceKey,
-    Standing,
+    StateAndPhase,
     Transition,
 )
 from monitor.polling.job_collector import JobCollector
@@ -72,7 +72,7 @@ FOLLOWED = (followed_job(),)
 
 
 def the_jobs(places=(), followed=FOLLOWED):
-    settings = config.Metrics(per_job=True)
+    settings = config.MetricsSettings(per_job=True)
     return JobCollector(places, lambda: followed, settings, LoopClock(), LoopClock().now)
 
 
@@ -112,8 +112,8 @@ def transition(subject=JOB, kind=Kind.STATE_CHANGED, state="SUCCEEDED", phase="s
         service="panorama",
         sequence=2,
         kind=kind,
-        previous=Standing("PENDING", "running"),
-        current=Standing(state, phase),
+        previous=StateAndPhase("PENDING", "running"),
+        current=StateAndPhase(state, phase),
         changes=(),
         after=NOW + timedelta(seconds=60),
         before=NOW + timedelta(seconds=90),

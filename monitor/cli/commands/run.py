@@ -35,7 +35,7 @@ def run(config: options.Config = None) -> None:
 
 
 async def _run(
-    daemon: lazy.app.Daemon, files: lazy.reload.Files, receiver: signals.Receiver
+    daemon: lazy.app.Daemon, files: lazy.reload.WatchedFiles, receiver: signals.Receiver
 ) -> None:
     async def reload_quietly() -> None:
         with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
@@ -57,7 +57,7 @@ class Own:
         """``config`` is as the option gives it."""
         self._config = config
         self._types: Path | None = None
-        self.files = lazy.reload.Files(settings=self._settings, types=self._declarations)
+        self.files = lazy.reload.WatchedFiles(settings=self._settings, types=self._declarations)
         """Notices when what ``load`` read is no more what there is."""
 
     def load(self) -> Settings:

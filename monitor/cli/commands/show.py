@@ -10,12 +10,12 @@ import typer
 from monitor.cli import lazy, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
     from monitor.model import Observation, Verdict
 
-_EXIT_CODES = {LookReason.MISSING: 1, LookReason.CONFIG: 2}
+_EXIT_CODES = {PollReason.MISSING: 1, PollReason.CONFIG: 2}
 _NOT_SEEN = 69
 
 
@@ -30,10 +30,10 @@ def show(
 ) -> None:
     """Look once at one job and print what AWS says; records and sends nothing."""
     settings = options.load(config)
-    look = lazy.single_look.SingleLook(settings, type_, account, region, job_id, profile=profile)
+    look = lazy.single_look.DescribeOnce(settings, type_, account, region, job_id, profile=profile)
     try:
         seen, verdict = anyio.run(look.once)
-    except LookError as error:
+    except PollError as error:
         typer.echo(f"error: {job_id}: {error}", err=True)
         raise typer.Exit(_EXIT_CODES.get(error.reason, _NOT_SEEN)) from None
     tables.show_one(_told(seen, verdict), output)

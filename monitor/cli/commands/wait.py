@@ -76,7 +76,7 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         outcome = anyio.run(_through_daemon, daemon, wanted, seconds)
     else:
         settings = options.load(config)
-        look = lazy.single_look.SingleLook(
+        look = lazy.single_look.DescribeOnce(
             settings, type_, account or "default", region, job_id, profile=profile
         )
         outcome = anyio.run(_by_looks, settings, look, pause, seconds)
@@ -86,7 +86,7 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 
 async def _by_looks(
     settings: Settings,
-    look: lazy.single_look.SingleLook,
+    look: lazy.single_look.DescribeOnce,
     interval: float | None,
     longest: float | None,
 ) -> Outcome:

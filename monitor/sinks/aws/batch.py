@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from monitor.aws.clients import Exchange
+from monitor.aws.clients import ResponseMeta
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import SourceKey
 from monitor.sinks.aws import refusals
@@ -130,7 +130,7 @@ class AwsSink:
         self, entries: Sequence[Entry], deadline: float
     ) -> Mapping[str, Any] | SendError:
         """An error is returned, so that none of the SDK's, which may hold the reply, is kept."""
-        exchange, operation = Exchange(), self._form.operation
+        exchange, operation = ResponseMeta(), self._form.operation
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._clients.ask(

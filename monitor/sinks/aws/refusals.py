@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from monitor.aws import errors
-from monitor.errors import LookReason, SendError, SendReason
+from monitor.errors import PollReason, SendError, SendReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.aws.clients import Exchange
-    from monitor.errors import LookError
+    from monitor.aws.clients import ResponseMeta
+    from monitor.errors import PollError
     from monitor.sinks.aws.target import Target
 
 _GONE = frozenset({
@@ -23,18 +23,18 @@ _GONE = frozenset({
     "resourcenotfound",
 })  # fmt: skip
 _REASONS = {
-    LookReason.THROTTLE: SendReason.RATE_LIMITED,
-    LookReason.TRANSIENT: SendReason.SERVER_ERROR,
-    LookReason.UNAVAILABLE: SendReason.CONNECTION,
-    LookReason.AUTH: SendReason.DENIED,
-    LookReason.MISSING: SendReason.GONE,
-    LookReason.CONFIG: SendReason.REJECTED,
-    LookReason.MALFORMED: SendReason.SERVER_ERROR,
-    LookReason.INTERNAL: SendReason.INTERNAL,
+    PollReason.THROTTLE: SendReason.RATE_LIMITED,
+    PollReason.TRANSIENT: SendReason.SERVER_ERROR,
+    PollReason.UNAVAILABLE: SendReason.CONNECTION,
+    PollReason.AUTH: SendReason.DENIED,
+    PollReason.MISSING: SendReason.GONE,
+    PollReason.CONFIG: SendReason.REJECTED,
+    PollReason.MALFORMED: SendReason.SERVER_ERROR,
+    PollReason.INTERNAL: SendReason.INTERNAL,
 }
 """What an answered request's failure means."""
 _TIMEOUTS = (TimeoutError, ConnectTimeoutError, ReadTimeoutError)
-_UNANSWERED = frozenset({LookReason.TRANSIENT, LookReason.UNAVAILABLE, LookReason.CONFIG})
+_UNANSWERED = frozenset({PollReason.TRANSIENT, PollReason.UNAVAILABLE, PollReason.CONFIG})
 """Without an answer these say that nothing was reached, and not that the event is bad."""
 
 
@@ -51,7 +51,7 @@ UNTOLD = Refusal("", sender=False)
 
 
 def of_request(
-    target: Target, operation: str, error: Exception, exchange: Exchange, now: datetime
+    target: Target, operation: str, error: Exception, exchange: ResponseMeta, now: datetime
 ) -> SendError:
     """Return why a whole request failed; ``error`` may hold secrets and must end here."""
     if isinstance(error, _TIMEOUTS):
@@ -72,7 +72,7 @@ def of_entry(address: str, refusal: Refusal) -> SendError:
     return SendError(known or blamed, message)
 
 
-def _reason(failed: LookError) -> SendReason:
+def _reason(failed: PollError) -> SendReason:
     if failed.status is None and failed.reason in _UNANSWERED:
         return SendReason.CONNECTION
     return _of_key(failed.code) or _REASONS[failed.reason]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
 
 
 def _label(text: str) -> str:
@@ -78,7 +78,7 @@ class JobsQuery(Form):
         return cache(matcher([] if self.type is None else [self.type]))
 
 
-def fits(one: FollowedJob, asked: JobsQuery) -> bool:
+def fits(one: JobStatus, asked: JobsQuery) -> bool:
     """Whether every filter that is given takes a job."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
     return (
@@ -92,15 +92,15 @@ def fits(one: FollowedJob, asked: JobsQuery) -> bool:
     )
 
 
-def _has(one: FollowedJob, label: str) -> bool:
+def _has(one: JobStatus, label: str) -> bool:
     return any(one.labels.get(name) == value for name, value in label_readings(label))
 
 
-def _mentions(one: FollowedJob, text: str) -> bool:
+def _mentions(one: JobStatus, text: str) -> bool:
     return any(text in each.casefold() for each in _texts(one))
 
 
-def _texts(one: FollowedJob) -> Iterator[str]:
+def _texts(one: JobStatus) -> Iterator[str]:
     yield one.job.key
     yield from (f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:")
     if one.snapshot:
@@ -108,15 +108,15 @@ def _texts(one: FollowedJob) -> Iterator[str]:
         yield one.snapshot.reason or ""
 
 
-def _by_time(read: Callable[[FollowedJob], datetime | None]) -> Callable[[FollowedJob], Any]:
-    def rank(one: FollowedJob) -> tuple[float]:
+def _by_time(read: Callable[[JobStatus], datetime | None]) -> Callable[[JobStatus], Any]:
+    def rank(one: JobStatus) -> tuple[float]:
         moment = read(one)
         return (moment.timestamp() if moment else 0.0,)
 
     return rank
 
 
-RANKS: Mapping[str, Callable[[FollowedJob], tuple[Any, ...]]] = {
+RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "key": lambda _: (),
     "state": lambda one: (one.snapshot.state if one.snapshot else "",),
     "phase": lambda one: (phase(one).value,),

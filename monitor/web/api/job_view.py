@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor import model
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
 
 
-def totals(jobs: Sequence[FollowedJob]) -> dict[str, Any]:
+def totals(jobs: Sequence[JobStatus]) -> dict[str, Any]:
     """Count jobs by how they stand."""
     phases = Counter(phase(job) for job in jobs)
     return {
@@ -26,7 +26,7 @@ def totals(jobs: Sequence[FollowedJob]) -> dict[str, Any]:
     }
 
 
-def facts(followed: FollowedJob) -> dict[str, Any]:
+def facts(followed: JobStatus) -> dict[str, Any]:
     """Return what ``answers.Job`` says of a followed job."""
     return {
         **_named(followed.job),
@@ -88,6 +88,6 @@ def _known(snapshot: model.Snapshot | None) -> dict[str, Any]:
     }
 
 
-def phase(job: FollowedJob) -> Phase:
+def phase(job: JobStatus) -> Phase:
     """Return the phase; unknown until AWS has first shown the job."""
     return job.snapshot.phase if job.snapshot else Phase.UNKNOWN

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
 
 PAGE_SIZE = 50
 """Jobs on one page: nobody reads more, and ten thousand rows would help no browser."""
@@ -71,7 +71,7 @@ class Selection:
         query = urlencode({name: value for name, value in told.items() if value})
         return f"/?{query}" if query else "/"
 
-    def takes(self, job: FollowedJob) -> bool:
+    def takes(self, job: JobStatus) -> bool:
         """Whether ``job`` is to be shown."""
         return (
             (not self.phase or phase_of(job) == self.phase)
@@ -86,14 +86,14 @@ class Selection:
 class Chosen:
     """One page of the jobs that a selection takes; ``first`` counts from 1."""
 
-    jobs: Sequence[FollowedJob]
+    jobs: Sequence[JobStatus]
     many: int
     first: int
     page: int
     pages: int
 
 
-def choose(jobs: Iterable[FollowedJob], selection: Selection, since: datetime) -> Chosen:
+def choose(jobs: Iterable[JobStatus], selection: Selection, since: datetime) -> Chosen:
     """Take one page of ``jobs``: what needs somebody stands first, then the newest change.
 
     A failure needs somebody if it was seen after ``since``; older ones stand with what ended.
@@ -109,24 +109,24 @@ def choose(jobs: Iterable[FollowedJob], selection: Selection, since: datetime) -
     return Chosen(first[start:], len(taken), start + 1, page, pages)
 
 
-def phase_of(job: FollowedJob) -> Phase:
+def phase_of(job: JobStatus) -> Phase:
     """Return its phase; one that AWS has not shown yet has none that is known."""
     return job.snapshot.phase if job.snapshot else Phase.UNKNOWN
 
 
-def has_failed(job: FollowedJob, since: datetime) -> bool:
+def has_failed(job: JobStatus, since: datetime) -> bool:
     """Whether it was seen to end badly after ``since``."""
     snapshot = job.snapshot
     return snapshot is not None and snapshot.phase in _BAD and snapshot.changed_at >= since
 
 
-def _rank(job: FollowedJob, since: datetime) -> int:
+def _rank(job: JobStatus, since: datetime) -> int:
     if job.stuck or job.missing or job.blind or has_failed(job, since):
         return 0
     return _RANKS.get(phase_of(job), _ENDED)
 
 
-def _changed(job: FollowedJob) -> float:
+def _changed(job: JobStatus) -> float:
     return job.snapshot.changed_at.timestamp() if job.snapshot else 0.0
 
 
@@ -135,7 +135,7 @@ def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
     return wanted in labels or any(labels.get(n) == v for n, v in label_readings(wanted))
 
 
-def _words(job: FollowedJob) -> str:
+def _words(job: JobStatus) -> str:
     snapshot = job.snapshot
     parts = [job.job.key, job.watch, *(f"{name}={value}" for name, value in job.labels.items())]
     if snapshot:

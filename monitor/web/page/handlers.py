@@ -79,7 +79,7 @@ class StatusPage:
         return await self._beside(view.gather, self._live, backlogs, parkings, self._clock.now())
 
     async def _histories(
-        self, jobs: Iterable[interfaces.FollowedJob]
+        self, jobs: Iterable[interfaces.JobStatus]
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the last CloudEvents of each job, in order."""
         sequences = {
@@ -109,7 +109,7 @@ class StatusPage:
     def _job(
         self,
         seen: view.Scene,
-        followed: interfaces.FollowedJob,
+        followed: interfaces.JobStatus,
         events: Sequence[tuple[int, Mapping[str, Any]]],
         deliveries: Iterable[Any],
     ) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
     from monitor.web.page.filters import Chosen, Selection
     from monitor.web.page.rows import JobLine, TransitionLine
     from monitor.web.page.view import Scene
@@ -123,7 +123,7 @@ def _tiles(census: summary.Census) -> list[tuple[str, int, str]]:
     return [*first, *phases.values(), ("all", census.total, "/")]
 
 
-def _labels(jobs: Sequence[FollowedJob]) -> list[str]:
+def _labels(jobs: Sequence[JobStatus]) -> list[str]:
     found: dict[int, Mapping[str, str]] = {id(job.labels): job.labels for job in jobs}
     pairs = {f"{name}={value}" for labels in found.values() for name, value in labels.items()}
     return sorted(pairs)[:_MOST_CHOICES]

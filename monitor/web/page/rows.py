@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from monitor.model import StoredDelivery
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
     from monitor.web.page.timeline import Segment
 
 _SHORT = 120
@@ -48,7 +48,7 @@ class Window:
 class JobLine:
     """One job as it is shown."""
 
-    followed: FollowedJob
+    followed: JobStatus
     phase: Phase
     flags: tuple[str, ...]
     strip: tuple[Segment, ...]
@@ -94,7 +94,7 @@ class TransitionLine:
     deliveries: tuple[StoredDelivery, ...]
 
 
-def job_line(followed: FollowedJob, events: Sequence[Mapping[str, Any]], now: datetime) -> JobLine:
+def job_line(followed: JobStatus, events: Sequence[Mapping[str, Any]], now: datetime) -> JobLine:
     """Make the line of a job from its last CloudEvents, in order."""
     flags = tuple(flag for flag in filters.FLAGS if getattr(followed, flag))
     changes = [event for event in events if event["data"]["kind"] != Kind.UPDATED]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from monitor.web.interfaces import FollowedJob
+    from monitor.web.interfaces import JobStatus
     from monitor.web.page.view import Scene, SinkLine, SourceLine
 
 RECENT = timedelta(days=1)
@@ -66,7 +66,7 @@ class Verdict:
         return next(level for level in ("bad", "warn", "good") if level in levels)
 
 
-def count_jobs(jobs: Sequence[FollowedJob], now: datetime) -> Census:
+def count_jobs(jobs: Sequence[JobStatus], now: datetime) -> Census:
     """Count ``jobs``; a failure is recent for a day."""
     since = now - RECENT
     phases = Counter(filters.phase_of(job) for job in jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.web import sink_health
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Scene:
 
     now: datetime
     version: str
-    jobs: Sequence[interfaces.FollowedJob]
+    jobs: Sequence[interfaces.JobStatus]
     sources: Sequence[SourceLine]
     sinks: Sequence[SinkLine]
     refused: Sequence[str]
@@ -142,7 +142,7 @@ def _condition(source: interfaces.Source) -> str:
         return "incomplete"
     if source.up:
         return "seen"
-    return "throttled" if source.reason == LookReason.THROTTLE else "failing"
+    return "throttled" if source.reason == PollReason.THROTTLE else "failing"
 
 
 def _sink(

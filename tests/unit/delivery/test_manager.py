@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from monitor import logs
 from monitor.config import LogSink, Route
-from monitor.delivery.manager import Telling, Wanted
+from monitor.delivery.manager import DeliveryManager, SinkSpec
 from monitor.errors import ConfigurationError, Problem, SendError, SendReason
 from monitor.metrics import Metrics
 from monitor.recording.recorder import Recorder
@@ -32,7 +32,7 @@ ROUTES = [Route.model_validate({"sinks": NAMES, "match": {"kind": ["*", "job.dis
 
 
 def wanted(path="a", contents=b"", **more):
-    return Wanted(LogSink(type="log", path=path, **more), contents)
+    return SinkSpec(LogSink(type="log", path=path, **more), contents)
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
         self.happened = []
         self.latency = 0.0
         self.trouble = None
-        self.telling = Telling(store, self.metrics, clock, Random(3), self._open)
+        self.telling = DeliveryManager(store, self.metrics, clock, Random(3), self._open)
         self.recorder = Recorder(store, Router(ROUTES, NAMES), self._announce)
 
     def _announce(self, entry, _before):

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from monitor.delivery.sink_health import WIDESPREAD, Condition
+from monitor.delivery.sink_health import WIDESPREAD, SinkHealth
 from monitor.errors import SendError, SendReason
 from monitor.model import Delivery
 
@@ -20,7 +20,7 @@ def delivery(number, key=None):
 
 @pytest.fixture
 def condition():
-    return Condition(Random(3))
+    return SinkHealth(Random(3))
 
 
 def test_one_job_that_fails_over_and_over_says_nothing_of_the_sink(condition):

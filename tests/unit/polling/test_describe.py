@@ -6,15 +6,15 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from tests.builders import TYPE, VIRTUAL, Answer, FakeType, at, following, running, until
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
-MISSING = LookError(LookReason.MISSING, "ResourceNotFound")
-REFUSED = LookError(LookReason.CONFIG, "ValidationException")
-DENIED = LookError(LookReason.AUTH, "AccessDenied")
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=500)
+MISSING = PollError(PollReason.MISSING, "ResourceNotFound")
+REFUSED = PollError(PollReason.CONFIG, "ValidationException")
+DENIED = PollError(PollReason.AUTH, "AccessDenied")
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException", status=500)
 HOUR, DAY = 3600.0, 86_400.0
 
 
@@ -28,8 +28,8 @@ async def test_a_failed_look_is_never_a_state(tmp_path):
         b.follow("a")
         async with running(b.poller):
             await anyio.sleep(1)
-            for reason in LookReason:
-                b.source.trouble = LookError(reason, "X")
+            for reason in PollReason:
+                b.source.trouble = PollError(reason, "X")
                 await anyio.sleep(100)
             b.source.trouble = None
             await anyio.sleep(HOUR)
@@ -198,7 +198,7 @@ async def test_a_missing_job_is_neither_told_nor_hurried_after_a_restart(tmp_pat
 async def test_a_service_in_trouble_may_ask_for_patience(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers |= {
-            "a": LookError(LookReason.TRANSIENT, "InternalServerException", retry_after=90),
+            "a": PollError(PollReason.TRANSIENT, "InternalServerException", retry_after=90),
             "b": "PENDING",
         }
         b.follow("a", "b")

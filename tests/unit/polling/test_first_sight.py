@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from monitor.config import Discover
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.recording.baselines import canonical
 from monitor.recording.router import Router
@@ -17,7 +17,7 @@ from tests.polling import polling, run_for
 pytestmark = VIRTUAL
 NO_STATES = FakeType(lists_states=False)
 """A listing that tells no states."""
-REFUSED = LookError(LookReason.UNAVAILABLE, "ServiceUnavailable")
+REFUSED = PollError(PollReason.UNAVAILABLE, "ServiceUnavailable")
 
 
 async def sent(bench):
@@ -292,7 +292,7 @@ async def test_an_outage_at_the_start_swallows_no_end(tmp_path):
 
 
 async def test_a_token_that_is_refused_begins_the_first_sweep_anew(tmp_path):
-    refusals = [LookError(LookReason.CONFIG, "InvalidToken")]
+    refusals = [PollError(PollReason.CONFIG, "InvalidToken")]
 
     async with polling(tmp_path) as b:
         b.source.answers |= {f"j-{n}": Answer("FAILED", created_at=at(-60)) for n in range(30)}

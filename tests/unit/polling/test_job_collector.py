@@ -18,7 +18,7 @@ from monitor import config
 from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.polling.job_collector import JobCollector
-from monitor.polling.schedule import Agenda, Tracked
+from monitor.polling.schedule import Schedule, ScheduledJob
 from tests.builders import (
     ScriptedSource,
     VirtualClock,
@@ -55,7 +55,7 @@ class Scrape:
         self.registry = CollectorRegistry()
         self.jobs = list(jobs)
         places = [(PLACE["type"], PLACE["account"], PLACE["region"])]
-        given = config.Metrics.model_validate(settings)
+        given = config.MetricsSettings.model_validate(settings)
         self.clock, self.own = Clock(now), Clock(now if own is None else own)
         every = (places, lambda: self.jobs, given, self.clock, self.own.now)
         self.registry.register(JobCollector(*every))
@@ -258,8 +258,8 @@ def test_no_name_stands_twice_beside_the_other_metrics():
 
 
 def test_jobs_can_be_listed_in_a_thread_while_others_come_and_go():
-    agenda, source, errors = Agenda(), ScriptedSource(VirtualClock()), []
-    tracked = [Tracked(job(f"j-{n}"), source, following(), 30.0, 3600.0) for n in range(2000)]
+    agenda, source, errors = Schedule(), ScriptedSource(VirtualClock()), []
+    tracked = [ScheduledJob(job(f"j-{n}"), source, following(), 30.0, 3600.0) for n in range(2000)]
     done = threading.Event()
 
     def scrape():

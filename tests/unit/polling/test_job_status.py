@@ -5,17 +5,17 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Phase
 from tests.builders import VIRTUAL, at, following, job, running, until
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
-GONE = LookError(LookReason.UNAVAILABLE, "NoSuchHost")
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException")
-REFUSED = LookError(LookReason.CONFIG, "ValidationException")
-MISSING = LookError(LookReason.MISSING, "ResourceNotFound")
-DENIED = LookError(LookReason.AUTH, "AccessDenied")
+GONE = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException")
+REFUSED = PollError(PollReason.CONFIG, "ValidationException")
+MISSING = PollError(PollReason.MISSING, "ResourceNotFound")
+DENIED = PollError(PollReason.AUTH, "AccessDenied")
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -60,7 +60,7 @@ async def test_a_job_is_blind_after_five_intervals_without_an_answer_and_until_t
             last = b.source.asked_for("a")[-1]
             await anyio.sleep(last + 149 - b.clock.monotonic())
             assert blind(b) == set()
-            assert standings(b)["a"].failing is LookReason.TRANSIENT
+            assert standings(b)["a"].failing is PollReason.TRANSIENT
             await anyio.sleep(2)
             assert blind(b) == {"a"}
             assert standings(b)["a"].looked_at == pytest.approx(
@@ -101,7 +101,7 @@ async def test_a_job_that_was_never_seen_becomes_blind_and_has_no_snapshot(tmp_p
             assert blind(b) == set()
             await anyio.sleep(20)
             (a,) = b.poller.followed()
-        assert (a.blind, a.snapshot, a.looked_at, a.failing) == (True, None, None, LookReason.AUTH)
+        assert (a.blind, a.snapshot, a.looked_at, a.failing) == (True, None, None, PollReason.AUTH)
 
 
 async def test_a_missing_job_is_asked_for_ever_more_rarely_and_is_not_blind(tmp_path):

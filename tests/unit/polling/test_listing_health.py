@@ -7,7 +7,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Page, SkippedRow
 from tests.builders import TYPE, VIRTUAL, running
 from tests.polling import polling, run_for
@@ -39,8 +39,8 @@ def events(lines, *names):
 # Without throttling that asks for patience: that silences all polls of the service.
 FAILURES = [
     (reason, retry_after)
-    for reason, retry_after in product(LookReason, (None, 900.0))
-    if reason is not LookReason.THROTTLE or retry_after is None
+    for reason, retry_after in product(PollReason, (None, 900.0))
+    if reason is not PollReason.THROTTLE or retry_after is None
 ]
 
 
@@ -50,7 +50,7 @@ async def test_jobs_on_the_first_page_are_found_however_the_second_fares(
     tmp_path, reason, retry_after, interval
 ):
     async with polling(tmp_path) as b:
-        broken(b, LookError(reason, "Bad", retry_after=retry_after))
+        broken(b, PollError(reason, "Bad", retry_after=retry_after))
         b.discover(interval=interval)
         async with running(b.poller):
             for number in range(8):
@@ -63,7 +63,7 @@ async def test_jobs_on_the_first_page_are_found_however_the_second_fares(
 
 async def test_a_sweep_that_begins_anew_keeps_its_interval(tmp_path):
     async with polling(tmp_path) as b:
-        broken(b, LookError(LookReason.TRANSIENT, "X"))
+        broken(b, PollError(PollReason.TRANSIENT, "X"))
         b.discover(interval=30.0)
         await run_for(b, 600)
         gaps = [later - earlier for earlier, later in zip(firsts(b), firsts(b)[1:], strict=False)]
@@ -75,7 +75,7 @@ async def test_a_listing_is_called_failing_once_and_recovered_once(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RUNNING"
         b.follow("a", interval=10.0)
-        broken(b, LookError(LookReason.TRANSIENT, "InternalServerException"))
+        broken(b, PollError(PollReason.TRANSIENT, "InternalServerException"))
         listing = b.discover(interval=300.0)
         assert math.isnan(b.measured("listing_complete", **PLACE))
         with capture_logs() as lines:
@@ -107,7 +107,7 @@ async def test_a_listing_is_called_failing_once_and_recovered_once(tmp_path):
 
 async def test_a_job_that_fails_by_itself_is_not_called_recovered_between_its_polls(tmp_path):
     async with polling(tmp_path) as b:
-        b.source.answers |= {"a": LookError(LookReason.MALFORMED, "NoState"), "b": "RUNNING"}
+        b.source.answers |= {"a": PollError(PollReason.MALFORMED, "NoState"), "b": "RUNNING"}
         b.follow("a", "b")
         with capture_logs() as lines:
             async with running(b.poller):
@@ -120,7 +120,7 @@ async def test_a_job_that_fails_by_itself_is_not_called_recovered_between_its_po
 
 async def test_a_page_that_fails_twice_is_no_incomplete_listing(tmp_path):
     async with polling(tmp_path) as b:
-        errors = [LookError(LookReason.TRANSIENT, "X")] * 2
+        errors = [PollError(PollReason.TRANSIENT, "X")] * 2
         pages = {None: Page((), "2"), "2": Page((), None)}
 
         def listing(token):
@@ -139,7 +139,7 @@ async def test_a_page_that_fails_twice_is_no_incomplete_listing(tmp_path):
 
 async def test_a_first_page_that_keeps_failing_is_an_incomplete_listing(tmp_path):
     async with polling(tmp_path) as b:
-        b.source.page_trouble = LookError(LookReason.AUTH, "AccessDenied")
+        b.source.page_trouble = PollError(PollReason.AUTH, "AccessDenied")
         b.discover()
         with capture_logs() as lines:
             await run_for(b, 300)

@@ -10,9 +10,8 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitor.config import Metrics as MetricsSettings
-from monitor.config import Route, Settings
-from monitor.errors import LookError, LookReason
+from monitor.config import MetricsSettings, Route, Settings
+from monitor.errors import PollError, PollReason
 from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.polling import manager
@@ -56,7 +55,7 @@ class Bench:
         self.sources = []
         metrics = Metrics(self.registry, "0")
         self.recorder = Recorder(store, Router(ROUTES, ["ops"]), metrics.record)
-        self.polling = manager.Polling(self.recorder, metrics, clock, Random(7), self._source)
+        self.polling = manager.PollManager(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
             JobCollector(
                 metrics.places, self.polling.followed, MetricsSettings(), clock, store.own_time
@@ -211,7 +210,7 @@ async def test_a_look_under_way_when_its_watch_goes_brings_no_series_back(tmp_pa
         await anyio.sleep(70)
         looked = len(bench.source.asked_for("j-1"))
         await until(lambda: len(bench.source.asked_for("j-1")) > looked)
-        bench.source.answers["j-1"] = answer or LookError(LookReason.TRANSIENT, "x")
+        bench.source.answers["j-1"] = answer or PollError(PollReason.TRANSIENT, "x")
         await bench.apply(*kept)
         await anyio.sleep(200)
         if answer:
@@ -325,10 +324,10 @@ async def test_a_job_type_that_changed_holds_for_jobs_already_followed(tmp_path)
         assert await bench.kinds() == ["job.discovered"] * 2
 
 
-@pytest.mark.parametrize("reason", [LookReason.AUTH, LookReason.UNAVAILABLE])
+@pytest.mark.parametrize("reason", [PollReason.AUTH, PollReason.UNAVAILABLE])
 async def test_what_failed_is_asked_again_at_once_when_its_account_changed(tmp_path, reason):
     async with benched(tmp_path) as bench:
-        bench.source.answers = {"j-1": LookError(reason, "Denied")}
+        bench.source.answers = {"j-1": PollError(reason, "Denied")}
         await bench.apply(watch(jobs=["j-1"]))
         await anyio.sleep(2000)
         looks = len(bench.source.looks)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.polling.outage import Outages
 from monitor.polling.poller import LONGEST_HOLD, PROBE_INTERVAL
 from tests.builders import VIRTUAL, running, until
@@ -15,7 +15,7 @@ from tests.polling import polling, run_for
 pytestmark = VIRTUAL
 IDS = [f"j-{number}" for number in range(100)]
 SOME = IDS[:20]
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=503)
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException", status=503)
 WITHIN = 35.0
 
 
@@ -48,17 +48,17 @@ async def test_all_changes_come_soon_after_an_outage(tmp_path, minutes):
 
 @pytest.mark.parametrize("minutes", [0.3, 4, 6])
 @pytest.mark.parametrize(
-    "reason", [LookReason.UNAVAILABLE, LookReason.AUTH, LookReason.MALFORMED, LookReason.INTERNAL]
+    "reason", [PollReason.UNAVAILABLE, PollReason.AUTH, PollReason.MALFORMED, PollReason.INTERNAL]
 )
 async def test_it_does_not_matter_how_a_source_fails(tmp_path, minutes, reason):
     async with polling(tmp_path) as b:
         b.source.answers |= dict.fromkeys(SOME, "RUNNING")
         b.follow(*SOME, interval=10.0)
-        assert await outage(b, minutes, LookError(reason, "Bad")) == set(SOME)
+        assert await outage(b, minutes, PollError(reason, "Bad")) == set(SOME)
 
 
 @pytest.mark.parametrize("retry_after", [30.0, 120.0, 3600.0, 1e9])
-@pytest.mark.parametrize("reason", [LookReason.TRANSIENT, LookReason.UNAVAILABLE])
+@pytest.mark.parametrize("reason", [PollReason.TRANSIENT, PollReason.UNAVAILABLE])
 async def test_what_asked_for_patience_in_an_outage_has_none_after_it(
     tmp_path, reason, retry_after
 ):
@@ -66,7 +66,7 @@ async def test_what_asked_for_patience_in_an_outage_has_none_after_it(
     async with polling(tmp_path, rate=20, burst=20) as b:
         b.source.answers |= dict.fromkeys(SOME, "RUNNING")
         b.follow(*SOME, interval=10.0)
-        trouble = LookError(reason, "Bad", status=503, retry_after=retry_after)
+        trouble = PollError(reason, "Bad", status=503, retry_after=retry_after)
         async with running(b.poller):
             await anyio.sleep(60)
             b.source.trouble = trouble
@@ -87,16 +87,16 @@ async def test_after_throttling_all_changes_come_as_the_quota_permits(tmp_path, 
     async with polling(tmp_path, rate=40, burst=20) as b:
         b.source.answers |= dict.fromkeys(IDS, "RUNNING")
         b.follow(*IDS, interval=10.0)
-        assert await outage(b, minutes, LookError(LookReason.THROTTLE, "Slow")) == set(IDS)
+        assert await outage(b, minutes, PollError(PollReason.THROTTLE, "Slow")) == set(IDS)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("reason", [LookReason.TRANSIENT, LookReason.UNAVAILABLE, LookReason.AUTH])
+@pytest.mark.parametrize("reason", [PollReason.TRANSIENT, PollReason.UNAVAILABLE, PollReason.AUTH])
 async def test_the_return_is_found_soon_where_few_jobs_can_show_it(tmp_path, jobs, reason):
     async with polling(tmp_path) as b:
         b.source.answers |= dict.fromkeys(IDS[:jobs], "RUNNING")
         b.follow(*IDS[:jobs])
-        assert len(await outage(b, 120, LookError(reason, "Bad"))) == jobs
+        assert len(await outage(b, 120, PollError(reason, "Bad"))) == jobs
 
 
 async def test_a_source_that_fails_wholly_is_probed_but_not_hammered(tmp_path):

@@ -6,14 +6,14 @@ import anyio
 import pytest
 
 from monitor import pacing
-from monitor.errors import LookError, LookReason, StoreError
+from monitor.errors import PollError, PollReason, StoreError
 from monitor.polling.poller import PROBE_INTERVAL
 from tests.builders import VIRTUAL, ScriptedSource, job, running, until
 from tests.polling import PLACE, polling, run_for
 
 pytestmark = VIRTUAL
-GONE = LookError(LookReason.UNAVAILABLE, "NoSuchHost")
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException")
+GONE = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException")
 
 
 async def test_a_job_is_polled_until_it_is_final(tmp_path):
@@ -128,7 +128,7 @@ async def test_throttling_halves_the_rate_and_it_recovers(tmp_path):
         b.follow(*ids, interval=1.0)
         async with running(b.poller):
             await anyio.sleep(10)
-            b.source.trouble = LookError(LookReason.THROTTLE, "ThrottlingException")
+            b.source.trouble = PollError(PollReason.THROTTLE, "ThrottlingException")
             await until(lambda: b.quota.rate < 8, within=2)
             assert b.quota.rate == pytest.approx(4, abs=0.1)
             assert b.measured("quota_rate", **PLACE) == pytest.approx(4, abs=0.1)
@@ -151,7 +151,7 @@ async def test_retry_after_silences_the_whole_source(tmp_path):
         b.source.answers |= {"a": "PENDING", "b": "PENDING"}
         b.follow("a", interval=10.0)
         async with running(b.poller):
-            b.source.trouble = LookError(LookReason.THROTTLE, "SlowDown", retry_after=60)
+            b.source.trouble = PollError(PollReason.THROTTLE, "SlowDown", retry_after=60)
             await anyio.sleep(1)
             b.source.trouble = None
             b.follow("b")
@@ -212,10 +212,10 @@ async def test_three_answers_of_no_such_host_are_enough(tmp_path):
         assert len(b.source.looks) == 3
 
 
-@pytest.mark.parametrize("reason", [LookReason.TRANSIENT, LookReason.AUTH, LookReason.MALFORMED])
+@pytest.mark.parametrize("reason", [PollReason.TRANSIENT, PollReason.AUTH, PollReason.MALFORMED])
 async def test_five_minutes_of_failures_are_an_outage(tmp_path, reason):
     async with polling(tmp_path) as b:
-        b.source.trouble = LookError(reason, "Bad")
+        b.source.trouble = PollError(reason, "Bad")
         b.follow("a", "b", "c", "d")
         async with running(b.poller):
             await anyio.sleep(295)
@@ -226,7 +226,7 @@ async def test_five_minutes_of_failures_are_an_outage(tmp_path, reason):
 
 async def test_throttling_alone_is_no_outage(tmp_path):
     async with polling(tmp_path) as b:
-        b.source.trouble = LookError(LookReason.THROTTLE, "Throttling")
+        b.source.trouble = PollError(PollReason.THROTTLE, "Throttling")
         b.follow("a", "b", "c")
         await run_for(b, 3600)
         assert await b.kinds() == []

@@ -7,7 +7,7 @@ from random import Random
 import anyio
 import pytest
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.poller import Poller
 from monitor.stores import rows
@@ -26,8 +26,8 @@ from tests.builders import (
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=503)
-NO_STATEMENT = [reason for reason in LookReason if reason is not LookReason.MISSING]
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException", status=503)
+NO_STATEMENT = [reason for reason in PollReason if reason is not PollReason.MISSING]
 
 
 def listed(b, *rows):
@@ -57,7 +57,7 @@ async def test_a_row_is_recorded_when_the_describe_fails_once(tmp_path, reason):
         async with running(b.poller):
             await anyio.sleep(95)
             listed(b, Answer("SUCCEEDED", updated_at=at(90)))
-            b.source.answers["a"] = LookError(reason, "Bad")
+            b.source.answers["a"] = PollError(reason, "Bad")
             looks = len(b.source.asked_for("a"))
             await anyio.sleep(31)
             assert await states(b) == ["RUNNING", "PENDING", "SUCCEEDED"]

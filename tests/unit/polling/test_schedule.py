@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from monitor.config import Discover
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.polling import schedule as agenda_module
-from monitor.polling.schedule import Agenda, Discovery, Tracked
+from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
 from monitor.recording.baselines import includes
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 
@@ -16,11 +16,13 @@ SOURCE = ScriptedSource(VirtualClock())
 
 
 def tracked(job_id="j-1"):
-    return Tracked(job(job_id), SOURCE, following(), 30.0, 3600.0)
+    return ScheduledJob(job(job_id), SOURCE, following(), 30.0, 3600.0)
 
 
 def discovery(**discover):
-    return Discovery(SOURCE, Discover.model_validate(discover), 30.0, lambda one: tracked(one.id))
+    return ListingSweep(
+        SOURCE, Discover.model_validate(discover), 30.0, lambda one: tracked(one.id)
+    )
 
 
 def order(agenda):
@@ -33,7 +35,7 @@ def order(agenda):
 
 
 def test_the_longest_overdue_turn_comes_first():
-    agenda, a, b, c = Agenda(), tracked("a"), tracked("b"), discovery()
+    agenda, a, b, c = Schedule(), tracked("a"), tracked("b"), discovery()
     agenda.put(a, 3.0)
     agenda.put(b, 1.0)
     agenda.put(c, 2.0)
@@ -41,14 +43,14 @@ def test_the_longest_overdue_turn_comes_first():
 
 
 def test_turns_of_one_time_keep_their_order():
-    agenda, turns = Agenda(), [tracked(str(number)) for number in range(9)]
+    agenda, turns = Schedule(), [tracked(str(number)) for number in range(9)]
     for turn in turns:
         agenda.put(turn, 1.0)
     assert order(agenda) == turns
 
 
 def test_a_turn_put_to_another_time_comes_once():
-    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
     agenda.put(a, 1.0)
     agenda.put(b, 2.0)
     agenda.put(a, 3.0)
@@ -58,7 +60,7 @@ def test_a_turn_put_to_another_time_comes_once():
 
 
 def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
-    agenda, a = Agenda(), tracked()
+    agenda, a = Schedule(), tracked()
     agenda.put(a, 1.0)
     agenda.begin()
     agenda.put(a, 1.0)
@@ -69,7 +71,7 @@ def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
 
 
 def test_a_job_that_is_dropped_is_looked_at_no_more():
-    agenda, a = Agenda(), tracked()
+    agenda, a = Schedule(), tracked()
     agenda.put(a, 1.0)
     agenda.drop(a)
     assert agenda.first() is None
@@ -78,7 +80,7 @@ def test_a_job_that_is_dropped_is_looked_at_no_more():
 
 
 def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
-    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
     agenda.put(a, 1.0)
     agenda.put(b, 1.0)
     agenda.finish(a)
@@ -92,7 +94,7 @@ def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
 
 def test_a_job_is_in_the_list_just_once_at_every_step_of_its_end_and_its_return():
     """A scrape may come between any two steps, in another thread."""
-    agenda, a, again = Agenda(), tracked("a"), tracked("a")
+    agenda, a, again = Schedule(), tracked("a"), tracked("a")
     agenda.put(a, 1.0)
     seen = []
 
@@ -111,7 +113,7 @@ def test_a_job_is_in_the_list_just_once_at_every_step_of_its_end_and_its_return(
 
 
 def test_a_job_that_is_dropped_is_forgotten_whether_it_has_ended_or_not():
-    agenda, a, b = Agenda(), tracked("a"), tracked("b")
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
     agenda.put(a, 1.0)
     agenda.put(b, 1.0)
     agenda.finish(a)
@@ -122,20 +124,20 @@ def test_a_job_that_is_dropped_is_forgotten_whether_it_has_ended_or_not():
 
 
 def test_a_job_counts_as_heard_of_when_it_is_first_due_and_not_whenever_it_is_put():
-    agenda, a = Agenda(), tracked()
+    agenda, a = Schedule(), tracked()
     agenda.put(a, 7.0)
     agenda.put(a, 37.0)
     assert a.heard_at == 7.0
 
 
 def test_only_what_its_source_failed_waits_for_the_source():
-    agenda = Agenda()
+    agenda = Schedule()
     turns = {name: tracked(name) for name in ("fine", "down", "gone", "wrong", "busy")}
-    turns["down"].failing = turns["busy"].failing = LookReason.TRANSIENT
-    turns["gone"].failing, turns["wrong"].failing = LookReason.MISSING, LookReason.CONFIG
+    turns["down"].failing = turns["busy"].failing = PollReason.TRANSIENT
+    turns["gone"].failing, turns["wrong"].failing = PollReason.MISSING, PollReason.CONFIG
     turns["busy"].busy = True
     listings = [discovery(), discovery()]
-    listings[1].attempts, listings[1].trouble = 1, LookError(LookReason.TRANSIENT, "X")
+    listings[1].attempts, listings[1].trouble = 1, PollError(PollReason.TRANSIENT, "X")
     for turn in (*turns.values(), *listings):
         agenda.put(turn, 1.0)
         agenda.mark(turn)

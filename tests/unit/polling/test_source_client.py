@@ -6,12 +6,12 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from tests.builders import VIRTUAL, at, running, until
 from tests.polling import PLACE, polling, run_for
 
 pytestmark = VIRTUAL
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException", status=500, request_id="r-1")
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException", status=500, request_id="r-1")
 
 
 def requests(b, outcome, operation="DescribePackageImportJob"):
@@ -138,12 +138,12 @@ async def test_the_windows_of_an_outage_lie_between_its_looks(tmp_path):
         async with running(b.poller):
             await anyio.sleep(50)
             good = [moment for moment, _ in b.source.looks][-1]
-            b.source.trouble = LookError(LookReason.UNAVAILABLE, "NoSuchHost")
+            b.source.trouble = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
             await until(lambda: b.recorder.is_lost(b.poller.key))
             lost = b.source.looks[-1][0]
             await anyio.sleep(400)
             bad = b.source.looks[-1][0]
-            b.source.trouble = LookError(LookReason.MISSING, "ResourceNotFound")
+            b.source.trouble = PollError(PollReason.MISSING, "ResourceNotFound")
             await until(lambda: not b.recorder.is_lost(b.poller.key), within=1000)
             found = b.source.looks[-1][0]
         rows = [event["data"] for _, event in await b.store.transitions()]

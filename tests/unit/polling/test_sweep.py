@@ -6,7 +6,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling import sweep
 from tests.builders import (
@@ -234,7 +234,7 @@ async def test_a_job_that_sweeps_show_is_looked_at_if_they_stop(tmp_path):
         b.discover()
         async with running(b.poller):
             await anyio.sleep(300)
-            b.source.page_trouble = LookError(LookReason.AUTH, "AccessDenied")
+            b.source.page_trouble = PollError(PollReason.AUTH, "AccessDenied")
             looks = len(b.source.looks)
             await anyio.sleep(50)
             assert len(b.source.looks) > looks
@@ -260,7 +260,7 @@ async def test_a_failed_page_is_asked_for_again(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers |= {f"j-{number}": "FAILED" for number in range(60)}
         b.discover()
-        b.source.listing = broken_once(b.source, LookError(LookReason.TRANSIENT, "X"))
+        b.source.listing = broken_once(b.source, PollError(PollReason.TRANSIENT, "X"))
         await run_for(b, 10)
         assert [token for _, token in b.source.pages] == [None, "25", "25", "50"]
 
@@ -269,11 +269,11 @@ async def test_after_a_page_that_came_failures_count_anew(tmp_path):
     async with polling(tmp_path) as b:
         b.discover()
         async with running(b.poller):
-            b.source.page_trouble = LookError(LookReason.TRANSIENT, "X")
+            b.source.page_trouble = PollError(PollReason.TRANSIENT, "X")
             await anyio.sleep(400)
             b.source.page_trouble = None
             await anyio.sleep(400)
-            b.source.page_trouble = LookError(LookReason.TRANSIENT, "X")
+            b.source.page_trouble = PollError(PollReason.TRANSIENT, "X")
             failed = len(b.source.pages)
             await anyio.sleep(35)
             first, second, third, *_ = [moment for moment, _ in b.source.pages[failed:]]
@@ -285,7 +285,7 @@ async def test_a_token_that_is_refused_starts_the_listing_anew(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers |= {f"j-{number}": "FAILED" for number in range(60)}
         b.discover()
-        refused = LookError(LookReason.CONFIG, "ValidationException")
+        refused = PollError(PollReason.CONFIG, "ValidationException")
         b.source.listing = broken_once(b.source, refused)
         with capture_logs() as lines:
             await run_for(b, 70)
@@ -403,7 +403,7 @@ async def test_a_row_does_not_cut_short_the_patience_with_a_failing_job(tmp_path
         b.discover()
         async with running(b.poller):
             await anyio.sleep(5)
-            b.source.answers["a"] = LookError(LookReason.MISSING, "ResourceNotFound")
+            b.source.answers["a"] = PollError(PollReason.MISSING, "ResourceNotFound")
             b.source.listing = lambda _token: Page((observation("RUNNING", of=job("a")),), None)
             await anyio.sleep(3000)
             assert await b.kinds() == ["job.discovered"]
@@ -418,7 +418,7 @@ async def test_rows_do_not_put_off_the_next_look_at_a_failing_job(tmp_path):
         async with running(b.poller):
             await anyio.sleep(1)
             b.source.listing = lambda _token: Page((observation(of=job("a")),), None)
-            b.source.answers["a"] = LookError(LookReason.MISSING, "ResourceNotFound")
+            b.source.answers["a"] = PollError(PollReason.MISSING, "ResourceNotFound")
             await until(lambda: len(b.source.looks) == 2)
             await anyio.sleep(3700)
         assert await b.kinds() == ["job.discovered", "job.missing"]
@@ -444,7 +444,7 @@ async def test_a_row_does_not_begin_a_second_look_beside_one_under_way(tmp_path)
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "PENDING"
         b.discover(interval=10.0)
-        flaky = LookError(LookReason.TRANSIENT, "InternalServerException")
+        flaky = PollError(PollReason.TRANSIENT, "InternalServerException")
         async with running(b.poller):
             await anyio.sleep(25)
             b.source.latency = 55

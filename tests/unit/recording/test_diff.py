@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model import Change, Kind, Phase, Severity, Snapshot, Standing
+from monitor.model import Change, Kind, Phase, Severity, Snapshot, StateAndPhase
 from monitor.recording import diff
 from tests.builders import START, TYPE, at, job, observation, snapshot
 
@@ -38,7 +38,7 @@ def test_the_first_sight_of_a_job_is_a_discovery():
     after, (made,) = looked(None, observation("PENDING", asked=10))
     assert made.kind is Kind.DISCOVERED
     assert made.previous is None
-    assert made.current == Standing("PENDING", "waiting")
+    assert made.current == StateAndPhase("PENDING", "waiting")
     assert (made.after, made.before) == (None, at(10.1))
     assert (made.sequence, after.sequence) == (1, 1)
     assert (made.subject, made.labels, made.service) == (job(), {"team": "a"}, "panorama")
@@ -57,8 +57,8 @@ def test_an_unchanged_job_makes_no_transition_and_narrows_the_next_window():
 def test_another_state_is_told_with_what_it_was_and_what_it_is():
     after, (made,) = looked(snapshot("PENDING"), observation("FAILED", asked=30, reason="disk"))
     assert made.kind is Kind.STATE_CHANGED
-    assert made.previous == Standing("PENDING", "waiting")
-    assert made.current == Standing("FAILED", "failed")
+    assert made.previous == StateAndPhase("PENDING", "waiting")
+    assert made.current == StateAndPhase("FAILED", "failed")
     assert made.changes == (Change("Status", "PENDING", "FAILED"),)
     assert (made.severity, made.reason) == (Severity.ERROR, "disk")
     assert (after.changed_at, after.ended_at, after.sequence) == (at(30.1), at(30.1), 2)

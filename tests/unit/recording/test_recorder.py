@@ -9,7 +9,7 @@ import pytest
 from monitor.config import Route
 from monitor.errors import StoreError
 from monitor.model import Entry, Kind, Phase
-from monitor.recording.recorder import Outcome, Recorder, RowNews
+from monitor.recording.recorder import Outcome, Recorder, RowComparison
 from monitor.recording.router import Router
 from tests.builders import (
     SOURCE,
@@ -307,16 +307,16 @@ def row(state="PENDING", asked=30, **more):
 
 async def test_rows_are_compared_with_what_is_known(tmp_path):
     async with bench(tmp_path) as b:
-        assert b.recorder.compare(row()) is RowNews.FIRST
+        assert b.recorder.compare(row()) is RowComparison.FIRST
         await b.see("RUNNING", updated=10)
-        assert b.recorder.compare(row("RUNNING", updated=10)) is RowNews.SAME
-        assert b.recorder.compare(row("RUNNING")) is RowNews.SAME
-        assert b.recorder.compare(row(None)) is RowNews.SAME
-        assert b.recorder.compare(row("FAILED")) is RowNews.DIFFERENT
-        assert b.recorder.compare(row("RUNNING", updated=11)) is RowNews.DIFFERENT
-        assert b.recorder.compare(row("FAILED", updated=9)) is RowNews.OLDER
+        assert b.recorder.compare(row("RUNNING", updated=10)) is RowComparison.SAME
+        assert b.recorder.compare(row("RUNNING")) is RowComparison.SAME
+        assert b.recorder.compare(row(None)) is RowComparison.SAME
+        assert b.recorder.compare(row("FAILED")) is RowComparison.DIFFERENT
+        assert b.recorder.compare(row("RUNNING", updated=11)) is RowComparison.DIFFERENT
+        assert b.recorder.compare(row("FAILED", updated=9)) is RowComparison.OLDER
         await b.recorder.deny(job(), at(20), following())
-        assert b.recorder.compare(row("RUNNING", updated=10)) is RowNews.DIFFERENT
+        assert b.recorder.compare(row("RUNNING", updated=10)) is RowComparison.DIFFERENT
 
 
 async def test_a_row_that_agrees_counts_as_a_look(tmp_path):

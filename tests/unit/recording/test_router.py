@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.config import Match, Route
-from monitor.model import Kind, Severity, SourceKey, Standing, Transition
+from monitor.config import Route, RouteMatch
+from monitor.model import Kind, Severity, SourceKey, StateAndPhase, Transition
 from monitor.recording.router import Router, fits
 from tests.builders import at, job
 
@@ -14,8 +14,8 @@ FAILED = Transition(
     service="panorama",
     sequence=2,
     kind=Kind.STATE_CHANGED,
-    previous=Standing("RUNNING", "running"),
-    current=Standing("AtAWS/FAILED", "failed"),
+    previous=StateAndPhase("RUNNING", "running"),
+    current=StateAndPhase("AtAWS/FAILED", "failed"),
     changes=(),
     after=at(0),
     before=at(1),
@@ -26,13 +26,13 @@ FAILED = Transition(
     labels={"team": "vision"},
 )
 ENDED = replace(FAILED, kind=Kind.DISCOVERED, previous=None)
-FIRST = replace(ENDED, current=Standing("RUNNING", "running"))
+FIRST = replace(ENDED, current=StateAndPhase("RUNNING", "running"))
 OLD = replace(ENDED, baseline=True)
 LOST = replace(
     FAILED,
     kind=Kind.SOURCE_UNAVAILABLE,
     subject=SourceKey("panorama", "prod", "us-east-1"),
-    current=Standing("unavailable", ""),
+    current=StateAndPhase("unavailable", ""),
     severity=Severity.WARNING,
     labels={},
 )
@@ -166,4 +166,4 @@ def test_a_source_has_no_type_and_no_phase():
 def test_no_globs_match_everything():
     assert fits([], "x")
     assert not fits(["y"], "x")
-    assert Match().kind == []
+    assert RouteMatch().kind == []

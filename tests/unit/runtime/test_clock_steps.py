@@ -16,7 +16,7 @@ from monitor.errors import SendError, SendReason
 from monitor.model import Parking
 from monitor.pacing import LAST_RETRY
 from monitor.runtime import clock_jumps
-from monitor.runtime.clock_jumps import Jumps
+from monitor.runtime.clock_jumps import ClockJumps
 from tests.builders import VIRTUAL, ScriptedSink, running
 from tests.unit.delivery.test_dispatcher import DAY, DOWN, HOUR, about, delivering, failing
 
@@ -202,7 +202,7 @@ async def test_a_jump_is_logged_once_and_counted(tmp_path, step):
     async with delivering(tmp_path) as d:
         with capture_logs() as lines:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(Jumps(d.clock, d.metrics).watch)
+                tasks.start_soon(ClockJumps(d.clock, d.metrics).watch)
                 await anyio.sleep(10)
                 d.clock.jump = clock_jumps.LEAST / 2  # a correction
                 await anyio.sleep(10)
@@ -222,5 +222,5 @@ async def test_a_clock_that_went_back_between_two_runs_is_logged(tmp_path, befor
         await d.store.ping()
     async with delivering(tmp_path) as d:
         with capture_logs() as lines:
-            Jumps(d.clock, d.metrics).between_runs(d.store.set_back)
+            ClockJumps(d.clock, d.metrics).between_runs(d.store.set_back)
         assert [line["seconds"] for line in lines] == pytest.approx(told, abs=0.2)

@@ -70,7 +70,7 @@ def test_other_credentials_of_the_aws_files_make_every_account_another(
 
 @pytest.mark.parametrize("key", ["store", "server"])
 def test_what_needs_a_restart_is_told_by_its_key(settings, key):
-    other = {"store": "sqlite:///other.db", "server": config.Server(listen="127.0.0.1:1")}
+    other = {"store": "sqlite:///other.db", "server": config.ServerSettings(listen="127.0.0.1:1")}
     found = list(loaded_config.lasting(settings, settings.model_copy(update={key: other[key]})))
     (problem,) = found
     assert problem.path == {"store": "store", "server": "server.listen"}[key]

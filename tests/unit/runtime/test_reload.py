@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from monitor.errors import ConfigurationError, Problem, StoppingError
-from monitor.runtime.reload import Files, Reloader
+from monitor.runtime.reload import Reloader, WatchedFiles
 
 PATIENCE = 60.0
 
@@ -103,7 +103,7 @@ class Watching:
 
     def __init__(self, *paths):
         self.paths = paths
-        self.files = Files(all=self._present)
+        self.files = WatchedFiles(all=self._present)
         self.found = []
 
     def _present(self):

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from monitor import pacing
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Phase
 from monitor.tools import wait as waiting
 from monitor.tools import wait_on_aws
@@ -17,11 +17,11 @@ from tests.builders import TYPE, VIRTUAL, ScriptedSource, VirtualClock, at, job,
 
 pytestmark = VIRTUAL
 INTERVAL = 30.0
-DENIED = LookError(LookReason.AUTH, "AccessDeniedException")
-REFUSED = LookError(LookReason.CONFIG, "ValidationException")
-GONE = LookError(LookReason.MISSING, "ResourceNotFoundException")
-NOWHERE = LookError(LookReason.UNAVAILABLE, "EAI_NONAME")
-FLAKY = LookError(LookReason.TRANSIENT, "InternalServerException")
+DENIED = PollError(PollReason.AUTH, "AccessDeniedException")
+REFUSED = PollError(PollReason.CONFIG, "ValidationException")
+GONE = PollError(PollReason.MISSING, "ResourceNotFoundException")
+NOWHERE = PollError(PollReason.UNAVAILABLE, "EAI_NONAME")
+FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException")
 
 
 class Waiter:
@@ -38,7 +38,7 @@ class Waiter:
     async def _ask(self):
         """Give one answer after the other, the last one for ever."""
         self.source.answers["j-1"] = self.answers.pop(0) if self.answers[1:] else self.answers[0]
-        return await self.source.look(job())
+        return await self.source.describe(job())
 
     async def wait(self, longest=None):
         return await waiting.wait(self.eye, "j-1", longest, self.shown.append)
@@ -127,16 +127,16 @@ async def test_once_seen_it_is_a_timeout_even_if_nothing_is_seen_at_last():
     assert outcome.sight.trouble == str(FLAKY)
 
 
-@pytest.mark.parametrize("reason", [LookReason.THROTTLE, LookReason.TRANSIENT])
+@pytest.mark.parametrize("reason", [PollReason.THROTTLE, PollReason.TRANSIENT])
 async def test_the_pause_that_aws_asks_for_is_kept(reason):
-    slow_down = LookError(reason, "ServiceUnavailable", retry_after=77)
+    slow_down = PollError(reason, "ServiceUnavailable", retry_after=77)
     waiter = Waiter(slow_down, "SUCCEEDED")
     assert (await waiter.wait()).end is End.SUCCEEDED
     assert waiter.looks[1] >= 77
 
 
 async def test_throttling_slows_down_all_that_follows():
-    throttled = LookError(LookReason.THROTTLE, "ThrottlingException")
+    throttled = PollError(PollReason.THROTTLE, "ThrottlingException")
     waiter = Waiter(*[throttled] * 6, "PENDING", "PENDING", "SUCCEEDED", interval=0.01, rate=1.0)
     await waiter.wait()
     gaps = [b - a for a, b in zip(waiter.looks, waiter.looks[1:], strict=False)]

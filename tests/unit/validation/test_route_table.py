@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import Route, Watch
-from monitor.model import TERMINAL, Kind, Phase, Severity, Standing
+from monitor.model import TERMINAL, Kind, Phase, Severity, StateAndPhase
 from monitor.recording.router import Router
 from monitor.validation.route_table import ways
 from tests.contracts.store_examples import job, source, transition
@@ -64,7 +64,7 @@ def _events(kind, phase):
     severities = _SEVERITY.get(kind) or _USUAL.get(phase, list(Severity))
     for state in states:
         for severity in severities:
-            current = Standing(state, phase)
+            current = StateAndPhase(state, phase)
             yield replace(first, kind=kind, current=current, severity=Severity(severity))
 
 

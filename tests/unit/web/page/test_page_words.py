@@ -122,7 +122,7 @@ def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
     before = Backlog("ops", 1, NOW - timedelta(hours=1), 0, NOW - timedelta(hours=1), "status 503")
     started = sink(last_delivered_at=None)
     health = sink_health.judge(started, before, None)
-    assert health == sink_health.SinkHealth("failing", NOW - timedelta(hours=1), "status 503")
+    assert health == sink_health.SinkStatus("failing", NOW - timedelta(hours=1), "status 503")
     assert sink_health.judge(sink(), before, None).status == "ok", "something was delivered since"
     parked = sink_health.judge(started, before, Parking("ops", NOW, "gone"))
     assert parked.status == "parked"
