@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from monitor import __version__, redaction
-from monitor.cli import (
+from monitor.cli import streams
+from monitor.cli.commands import (
     check,
     deliveries,
     demo,
@@ -24,7 +25,6 @@ from monitor.cli import (
     show,
     simulate,
     sinks,
-    streams,
     transitions,
     types,
     version,

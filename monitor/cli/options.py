@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import late
+from monitor.cli import lazy
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from monitor.config import Settings
-    from monitor.configuration import Draft
+    from monitor.config import Draft, Settings
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -53,8 +52,8 @@ def load(config: list[Path] | None) -> Settings:
     Raises:
         ConfigurationError: with every value that cannot be read.
     """
-    with late.unforeseen.refused():
-        return late.configuration.load(paths(config), os.environ)
+    with lazy.unforeseen.refused():
+        return lazy.configuration.load(paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
@@ -66,7 +65,7 @@ def load_own(config: list[Path] | None) -> Settings:
     """
     draft = read_own(config)
     if draft.problems:
-        late.examination.refuse(late.examination.examine(draft)[1])
+        lazy.examination.refuse(lazy.examination.examine(draft)[1])
     return draft.settings
 
 
@@ -76,9 +75,9 @@ def read_own(config: list[Path] | None) -> Draft:
     Raises:
         ConfigurationError: nothing at all is configured.
     """
-    with late.unforeseen.refused():
-        draft = late.configuration.read(paths(config), os.environ)
-    if config or draft.problems or draft.settings != late.config.Settings():
+    with lazy.unforeseen.refused():
+        draft = lazy.configuration.read(paths(config), os.environ)
+    if config or draft.problems or draft.settings != lazy.config.Settings():
         return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])

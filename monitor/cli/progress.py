@@ -11,12 +11,12 @@ import anyio
 import typer
 
 from monitor import events
-from monitor.cli import tables
+from monitor.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor.waiting import Sight
+    from monitor.tools.wait import Sight
 
 _COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 _CLEAR = "\r\x1b[K"
@@ -92,7 +92,7 @@ def progress() -> Lines | Live:
 
 def _say(sight: Sight, what: str) -> None:
     moment = events.timestamp(datetime.now(UTC))
-    typer.echo(tables.text(f"{moment} {sight.name}: {what}"), err=True)
+    typer.echo(output.text(f"{moment} {sight.name}: {what}"), err=True)
 
 
 def _columns() -> int:
@@ -106,13 +106,13 @@ def _parts(sight: Sight, now: datetime) -> Iterator[str]:
     """Yield what the line is made of, the most important first: a narrow terminal cuts it off."""
     name = sight.name.rpartition("/")[2]
     if sight.state is not None:
-        yield tables.text(f"{name}  {sight.state} ({sight.phase})")
+        yield output.text(f"{name}  {sight.state} ({sight.phase})")
         if sight.since is not None:
             yield f"for {_short((now - sight.since).total_seconds())}"
     else:
-        yield tables.text(f"{name}  not seen yet")
+        yield output.text(f"{name}  not seen yet")
     if sight.trouble:
-        yield tables.text(f"cannot be seen now: {sight.trouble}")
+        yield output.text(f"cannot be seen now: {sight.trouble}")
     if (seconds := until_next_look(sight, now)) is not None:
         yield f"next look in {_short(seconds)}" if seconds >= 1 else "looking"
 

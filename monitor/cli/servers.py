@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import late, selecting
+from monitor.cli import arguments, lazy
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from monitor.daemon_client import DaemonClient
+    from monitor.tools.api_client import DaemonClient
 
 Url = Annotated[
     str | None,
@@ -41,7 +41,7 @@ class Server:
 
     def opened(self) -> AbstractAsyncContextManager[DaemonClient]:
         """Open what asks it; entering raises ConfigurationError if the options are wrong."""
-        return late.daemon_client.open_client(self.url, self.token_file, self.ca_file)
+        return lazy.daemon_client.open_client(self.url, self.token_file, self.ca_file)
 
 
 def named(url: str | None, token_file: Path | None, ca_file: Path | None) -> Server | None:
@@ -54,5 +54,5 @@ def named(url: str | None, token_file: Path | None, ca_file: Path | None) -> Ser
         return Server(url, token_file, ca_file)
     for option, file in (("--token-file", token_file), ("--ca-file", ca_file)):
         if file is not None:
-            raise selecting.mistake(option, "is of use with --server alone")
+            raise arguments.mistake(option, "is of use with --server alone")
     return None

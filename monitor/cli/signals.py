@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from monitor.errors import ToldToStop
+from monitor.errors import StopRequested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -171,7 +171,7 @@ class Receiver:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise ToldToStop(0)
+    raise StopRequested(0)
 
 
 def prepare(last: Callable[[], None] = lambda: None) -> Receiver:

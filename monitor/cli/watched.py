@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitor.cli import late, options
+from monitor.cli import lazy, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +23,11 @@ def read(config: list[Path] | None, *parts: str) -> tuple[Settings, Mapping[str,
         ConfigurationError: with everything that is wrong in these.
     """
     settings = options.load_own(config)
-    types, wrong = late.examination.job_types(settings, None)
+    types, wrong = lazy.examination.job_types(settings, None)
     found = [
         one
-        for one in late.configuration.problems(settings, types)
+        for one in lazy.validation.problems(settings, types)
         if one.path.startswith(parts) or one.path.endswith(parts)
     ]
-    late.examination.refuse([*wrong, *found])
+    lazy.examination.refuse([*wrong, *found])
     return settings, types

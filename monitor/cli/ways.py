@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from monitor import route_table
 from monitor.model import Phase
+from monitor.validation import route_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.config import Settings, Watch
     from monitor.model import Kind
-    from monitor.route_table import Way
+    from monitor.validation.route_table import Way
 
 _Line = tuple[tuple[str, str], ...]
 

@@ -8,8 +8,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from monitor.simulator.faults import Faults
+from monitor.simulator.job import Job, State
 from monitor.simulator.job_specs import Change
-from monitor.simulator.jobs import Job, State
 from monitor.simulator.receiver import Receiver
 from monitor.simulator.records import as_json
 from monitor.simulator.strict import problems

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 from monitor.simulator import pages
 from monitor.simulator.calls import DEFAULT_REGION
-from monitor.simulator.jobs import Job, State
+from monitor.simulator.job import Job, State
 from monitor.simulator.pages import Inquiry
 from monitor.simulator.replies import Reply, Rows, ServiceError
 from monitor.simulator.world import World

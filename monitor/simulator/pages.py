@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 from monitor.simulator.calls import Call
-from monitor.simulator.jobs import Job, Position, State
+from monitor.simulator.job import Job, Position, State
 from monitor.simulator.replies import Distortion, Rows
 from monitor.simulator.world import World
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.simulator import pages
-from monitor.simulator.jobs import Position, State
+from monitor.simulator.job import Position, State
 from monitor.simulator.pages import Inquiry
 from monitor.simulator.replies import Reply, Rows, ServiceError
 from monitor.simulator.world import World

@@ -16,8 +16,8 @@ from monitor.simulator.endpoint import Endpoint
 from monitor.simulator.faults import Faults
 from monitor.simulator.gate import Gate
 from monitor.simulator.importexport import ImportExport
+from monitor.simulator.job import Job, State
 from monitor.simulator.job_specs import Change, JobSpec
-from monitor.simulator.jobs import Job, State
 from monitor.simulator.members import Service
 from monitor.simulator.panorama import Panorama
 from monitor.simulator.receiver import Receiver

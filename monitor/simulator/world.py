@@ -7,8 +7,8 @@ from typing import Any
 
 from monitor.simulator import consequences, members
 from monitor.simulator.clock import Clock
+from monitor.simulator.job import Job, Position, State
 from monitor.simulator.job_specs import Change, JobSpec
-from monitor.simulator.jobs import Job, Position, State
 from monitor.simulator.members import Service
 from monitor.simulator.records import StateRecord
 from monitor.simulator.truth import Log

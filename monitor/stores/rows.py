@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from monitor.stores.own_time import OwnTime
+    from monitor.stores.store_clock import StoreClock
 
 _LONGEST_ERROR = 200
 
@@ -111,7 +111,7 @@ def source(row: Row[Any]) -> model.SourceState:
     )
 
 
-def delivery(row: Row[Any], own: OwnTime) -> model.Delivery:
+def delivery(row: Row[Any], own: StoreClock) -> model.Delivery:
     """Make the delivery of a joined row of ``deliveries`` and ``transitions``."""
     return model.Delivery(
         id=row.id,
@@ -185,7 +185,7 @@ def baseline_row(baseline: model.Baseline) -> dict[str, Any]:
     }
 
 
-def stored_delivery(row: Row[Any], own: OwnTime) -> model.StoredDelivery:
+def stored_delivery(row: Row[Any], own: StoreClock) -> model.StoredDelivery:
     """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
     columns = {name: value for name, value in row._asdict().items() if name != "event"}
     columns["status"] = model.DeliveryStatus(row.status)

@@ -77,7 +77,7 @@ async def opened(
         yield database.Database(name, writer, readers, files.check)
 
 
-def look(path: Path) -> None:
+def check(path: Path) -> None:
     """Look whether a store may be opened there; change nothing.
 
     Raises:

@@ -15,7 +15,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from monitor import errors, named_files
+from monitor import errors
+from monitor.config import named_files
 from monitor.stores import database
 
 if TYPE_CHECKING:

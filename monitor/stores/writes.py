@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from monitor.stores.own_time import OwnTime
+    from monitor.stores.store_clock import StoreClock
 
 MOST_POSITIONS = 500
 """The most positions that one ``Prune`` may name, well below any database's limit."""
@@ -148,7 +148,7 @@ def record_of(entry: model.Entry, ledger_id: str, now: datetime, own: datetime) 
     )
 
 
-async def go_on(connection: AsyncConnection, own: OwnTime) -> None:
+async def go_on(connection: AsyncConnection, own: StoreClock) -> None:
     """Keep what own time and the wall clock are now, inside the present transaction."""
     await connection.execute(_GO_ON, {"own": own.now(), "wall": own.clock.now()})
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import simulator
-from monitor.sources import catalogue
+from monitor.sources import loader
 from tests.acceptance import ledger
 from tests.acceptance.program import (
     SECRET,
@@ -217,7 +217,7 @@ async def test_hangups_at_any_moment_of_start_and_stop_do_no_harm(tmp_path):
 
 
 async def test_a_job_type_that_is_declared_anew_takes_effect_by_itself(tmp_path):
-    types, built_in = tmp_path / "types", catalogue.BUILT_IN / "panorama.package-import.yaml"
+    types, built_in = tmp_path / "types", loader.BUILT_IN / "panorama.package-import.yaml"
     types.mkdir()
     text = built_in.read_text().replace("name: panorama.", "name: own.", 1)
     own = types / "own.yaml"

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from monitor.model import DeliveryStatus, Parking, Settlement
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.acceptance.program import run
 from tests.contracts.sink_kit import receiving, replying
 from tests.contracts.store_examples import SettableClock, dead, delivered, entry

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from monitor import simulator
-from monitor.aws.failures import normal_code
+from monitor.aws.errors import normal_code
 from tests.acceptance.program import (
     PATIENCE,
     Program,

@@ -2,9 +2,11 @@ import os
 
 import pytest
 
-from monitor import config, configuration, examination, single_look
+from monitor import config
 from monitor.errors import ConfigurationError
-from monitor.sources import catalogue
+from monitor.sources import loader
+from monitor.tools import describe_once
+from monitor.validation import everything
 
 WATCH = "watches: [{name: w, type: importexport.job, jobs: [A]}]\n"
 HOOK = "type: webhook, url: 'https://hooks.example.com/x'"
@@ -17,7 +19,7 @@ def told(tmp_path):
     def tell(text):
         path = tmp_path / "a.yaml"
         path.write_text(WATCH + text, "utf-8")
-        _, found = examination.examine(configuration.read([path], {}))
+        _, found = everything.examine(config.read([path], {}))
         return [str(problem).replace(str(path), "F") for problem in found]
 
     return tell
@@ -117,7 +119,7 @@ def look(tmp_path, text, *arguments):
     path = tmp_path / "a.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigurationError) as caught:
-        single_look.SingleLook(configuration.load([path], {}), *arguments)
+        describe_once.DescribeOnce(config.load([path], {}), *arguments)
     return [str(problem).replace(str(path), "F") for problem in caught.value.problems]
 
 
@@ -143,8 +145,8 @@ def test_a_mistake_of_the_file_that_matters_to_one_look_keeps_its_line(tmp_path)
 
 
 def test_a_job_of_a_type_that_cannot_be_listed_can_be_looked_at(tmp_path):
-    declaration = catalogue.BUILT_IN.joinpath("panorama.package-import.yaml").read_text("utf-8")
+    declaration = loader.BUILT_IN.joinpath("panorama.package-import.yaml").read_text("utf-8")
     text = declaration.partition("list:")[0].replace("name: panorama.", "name: unlisted.", 1)
     (tmp_path / "unlisted.yaml").write_text(text, "utf-8")
     settings = config.Settings(job_types_dir=str(tmp_path))
-    single_look.SingleLook(settings, "unlisted.package-import", "default", "us-east-1", "a")
+    describe_once.DescribeOnce(settings, "unlisted.package-import", "default", "us-east-1", "a")

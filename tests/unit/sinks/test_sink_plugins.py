@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from monitor import configuration, examination, sinks
+from monitor import config, sinks
 from monitor.errors import ConfigurationError
 from monitor.interfaces import SinkContext
+from monitor.validation import everything
 
 GOOD = """
 from contextlib import asynccontextmanager
@@ -43,18 +44,18 @@ def plugin(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, "odd_plugin", raising=False)
         file = tmp_path / "a.yaml"
         file.write_text(f"sinks:\n  x:\n    type: odd\n{settings}")
-        return configuration.read([file], {})
+        return config.read([file], {})
 
     yield install
     sys.modules.pop("odd_plugin", None)
 
 
 def mistakes(draft):
-    return [str(each) for each in examination.examine(draft)[1] if not each.warning]
+    return [str(each) for each in everything.examine(draft)[1] if not each.warning]
 
 
 def told(draft):
-    _, found = examination.examine(draft)
+    _, found = everything.examine(draft)
     return [str(each).partition("a.yaml:")[2] for each in found if "sinks.x" in each.path]
 
 
@@ -125,7 +126,7 @@ def test_a_variable_sets_one_key_of_a_plug_in(plugin, tmp_path):
         "MINE__NESTED": "{z: 5}",
     }
     environ = {f"JOB_MONITOR_SINKS__{name}": text for name, text in variables.items()}
-    draft = configuration.read([tmp_path / "a.yaml"], environ)
+    draft = config.read([tmp_path / "a.yaml"], environ)
     assert mistakes(draft) == []
     mine, given = draft.settings.sinks["mine"], draft.settings.sinks["x"]
     assert mine.model_extra == {"nested": {"z": 5}}
@@ -148,7 +149,7 @@ def test_a_mistake_in_a_variable_of_a_plug_in_names_the_variable(
     plugin(GOOD.replace(', alias="Size"', "") if text == "big" else GOOD)
     (tmp_path / "a.yaml").write_text("sinks: {x: {type: odd}, y: {type: log}}")
     name = f"JOB_MONITOR_SINKS__{variable}"
-    (line,) = mistakes(configuration.read([tmp_path / "a.yaml"], {name: text}))
+    (line,) = mistakes(config.read([tmp_path / "a.yaml"], {name: text}))
     assert line.startswith(f"environment {name}: {message}")
     assert "big" not in line
 
@@ -165,7 +166,7 @@ def test_two_packages_may_not_offer_one_name(plugin, tmp_path):
 def test_a_plug_in_does_not_take_the_place_of_a_sink_of_the_program(plugin, tmp_path):
     plugin(GOOD, entries="log = odd_plugin\nodd = odd_plugin\n")
     (tmp_path / "a.yaml").write_text("sinks: {x: {type: log}}")
-    settings = configuration.load([tmp_path / "a.yaml"], {})
+    settings = config.load([tmp_path / "a.yaml"], {})
     assert type(settings.sinks["x"]).__name__ == "LogSink"
 
 

@@ -1,0 +1,159 @@
+"""Arguments that choose among what is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.cli import lazy, output
+from monitor.delivery import replay
+from monitor.errors import ConfigurationError, Problem
+from monitor.model import Kind, Phase, Severity
+from monitor.recording.router import fits
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from monitor.config import Settings
+    from monitor.stores.store import SqlStore
+
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="AGE|TIME", help="Such as 2h, or 2026-03-01T12:00:00Z (UTC)."),
+]
+Job = Annotated[str | None, typer.Option(help="A job's id, or its whole key.")]
+Matches = tuple[tuple[str, tuple[str, ...]], ...]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The most rows to print.")]
+
+_CLOSED: dict[str, Collection[str]] = {
+    "kind": tuple(Kind),
+    "phase": tuple(Phase),
+    "severity": tuple(Severity),
+}
+_PLACES = frozenset({"type", "account", "region"})
+_MOST_NAMED = 20
+
+
+def moment(value: str | None) -> datetime | None:
+    """Read an age (``2h``) or a time in ISO form, UTC if it does not say.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if value is None:
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=lazy.config.parse_duration(value))
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        remedy = "write an age, such as 2h, or a time, such as 2026-03-01T12:00:00Z"
+        raise mistake("--since", "is neither an age nor a time", remedy) from None
+
+
+def duration(option: str, value: str | None) -> float | None:
+    """Read a duration (``2h``) in seconds.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return None if value is None else lazy.config.parse_duration(value)
+    except ValueError as error:
+        raise mistake(option, str(error)) from None
+
+
+def matches(given: Iterable[str]) -> Matches:
+    """Read ``key=glob`` or ``key=glob,glob``.
+
+    Raises:
+        ConfigurationError: a key is unknown, or the value of one of which all are known.
+    """
+    found = tuple(_match(each) for each in given)
+    for key, globs in found:
+        if key in _CLOSED:
+            require_fitting(key, globs, _CLOSED[key])
+    return found
+
+
+def _match(given: str) -> tuple[str, tuple[str, ...]]:
+    key, equals, globs = given.partition("=")
+    if not (key in replay.KEYS or key.startswith(replay.LABEL)):
+        raise unknown("--match", "key", key, [*replay.KEYS, f"{replay.LABEL}NAME"])
+    if not equals:
+        raise mistake("--match", f"{key} is without a value", f"write {key}=GLOB")
+    return key, tuple(globs.split(","))
+
+
+async def require_places(found: Matches, settings: Settings, store: SqlStore) -> None:
+    """Check what is matched of types, accounts and regions: configured, or in the store.
+
+    Raises:
+        ConfigurationError: something is neither.
+    """
+    if not any(key in _PLACES for key, _ in found):
+        return
+    stored = await store.places()
+    known = {
+        "type": {watch.type for watch in settings.watches},
+        "account": {"default", *settings.accounts},
+        "region": {region for watch in settings.watches for region in watch.regions},
+    }
+    for key, globs in found:
+        if key in _PLACES:
+            require_fitting(key, globs, known[key] | {getattr(place, key) for place in stored})
+
+
+def require_fitting(
+    key: str, globs: Iterable[str], known: Collection[str], option: str = "--match"
+) -> None:
+    """Require that each glob fits something; the empty one fits what has no such thing.
+
+    Raises:
+        ConfigurationError: one fits none of ``known``.
+    """
+    for glob in globs:
+        if glob and not any(fits((glob,), name) for name in known):
+            raise unknown(option, key, glob, known)
+
+
+def require_sink(settings: Settings, name: str, option: str = "") -> None:
+    """Require a sink that is configured.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if name not in settings.sinks:
+        raise unknown(option, "sink", name, settings.sinks)
+
+
+async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> None:
+    """Require a sink that is configured, or was and is still in the store.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if name not in settings.sinks:
+        stored = await store.sinks()
+        if name not in stored:
+            raise unknown("--sink", "sink", name, {*settings.sinks, *stored})
+
+
+def unknown(option: str, what: str, word: str, known: Iterable[str]) -> ConfigurationError:
+    """Name the known ones, the nearest first."""
+    names = sorted(filter(None, known))
+    more = f", and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    listed = f"known: {', '.join(names[:_MOST_NAMED]) or 'none'}{more}"
+    near = lazy.configuration.similar(word, names)
+    return mistake(option, f'unknown {what} "{word}"', f"{near} {listed}".strip())
+
+
+def mistake(option: str, message: str, remedy: str = "") -> ConfigurationError:
+    """Say what is wrong with an option."""
+    problem = Problem("", option, output.text(message), remedy)
+    return ConfigurationError([problem])

@@ -1,0 +1,31 @@
+"""``job-monitor doctor``: whether AWS lets this configuration see what it watches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import anyio
+import typer
+
+from monitor.cli import lazy, options, watched
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+
+
+def doctor(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+    """Ask AWS once for each account, region and operation that the watches use, and say what came.
+
+    Records and sends nothing; exit code 1 if any call failed.
+    """
+    settings, types = watched.read(config, "watches", "accounts")
+    findings = anyio.run(lazy.diagnosis.examine, settings, types)
+    rows = [asdict(each) for each in findings]
+    if output is Format.TABLE:
+        rows = [{name: row[name] for name in row if name != "remedy"} for row in rows]
+    tables.show(rows, output, "There is nothing to ask: no watches.")
+    failed = [each for each in findings if each.outcome is lazy.diagnosis.Outcome.FAILED]
+    if failed:
+        if output is Format.TABLE:
+            for remedy in dict.fromkeys(each.remedy for each in failed):
+                typer.echo(remedy, err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,29 @@
+"""``job-monitor iam-policy``: what this configuration must be allowed in AWS, and no more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from monitor.cli import arguments, lazy, options, output, watched
+
+
+def iam_policy(
+    config: options.Config = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="IDENTITY",
+            help="Print the policy of one alone: ambient, 'profile NAME', or the ARN of a role.",
+        ),
+    ] = None,
+) -> None:
+    """Print the least-privilege IAM policy of each identity that the daemon is in AWS, as JSON."""
+    # Nothing else matters here, such as secrets, which are where the daemon will run.
+    settings, types = watched.read(config, ".type", ".account")
+    policies = lazy.permissions.policies(settings, types)
+    if identity is not None and identity not in policies:
+        raise arguments.unknown("--for", "identity", identity, policies)
+    output.show_json(policies if identity is None else policies[identity])

@@ -1,0 +1,103 @@
+"""``job-monitor replay``: send again what a sink has given up, or has lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import typer
+
+from monitor.cli import arguments, lazy, options
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+from monitor.delivery import replay as replaying
+from monitor.model import DeliveryStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from monitor.config import Settings
+    from monitor.stores.store import SqlStore
+
+_MOST_SHOWN = 1000
+
+
+def replay(
+    sink: Annotated[str, typer.Option(help="The sink to send to.")],
+    config: options.Config = None,
+    since: arguments.Since = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=GLOB", help="Only these, such as job=PKG-7, phase=failed; repeatable."
+        ),
+    ] = None,
+    delivered: Annotated[  # noqa: FBT002 -- the form of a typer option
+        bool, typer.Option("--delivered", help="Also what the sink took; needs --since.")
+    ] = False,
+    dry_run: Annotated[  # noqa: FBT002
+        bool, typer.Option("--dry-run", help="Only say what would be sent.")
+    ] = False,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Send dead deliveries again, in order, behind what waits; a daemon does the sending."""
+    if delivered and since is None:
+        raise arguments.mistake("--delivered", "is without --since", "add --since 2h or the like")
+    settings = options.load_own(config)
+    dead, taken = DeliveryStatus.DEAD, DeliveryStatus.DELIVERED
+    selection = replaying.Selection(
+        sink=sink,
+        statuses=(dead, taken) if delivered else (dead,),
+        since=arguments.moment(since),
+        match=arguments.matches(match or ()),
+    )
+    count, first = anyio.run(_replay, settings, selection, dry_run)
+    if output is Format.JSON:
+        tables.show_json({"sink": sink, "count": count, "dry_run": dry_run, "events": first})
+        return
+    for row in first if dry_run else ():
+        typer.echo("  ".join(map(tables.text, row.values())))
+    verb = "would be" if dry_run else "will be"
+    typer.echo(f"{count} transition{'' if count == 1 else 's'} {verb} sent to {sink} again.")
+
+
+async def _check(
+    settings: Settings,
+    selection: replaying.Selection,
+    store: SqlStore,
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    await arguments.require_known_sink(settings, store, selection.sink)
+    if selection.sink not in settings.sinks and not dry_run:
+        message = f'"{selection.sink}" is configured no more, so nothing would send to it'
+        raise arguments.mistake("--sink", message, "configure it again, or ask with --dry-run")
+    await arguments.require_places(selection.match, settings, store)
+
+
+async def _replay(
+    settings: Settings,
+    selection: replaying.Selection,
+    dry_run: bool,  # noqa: FBT001
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many were chosen, and the first of them."""
+    count = 0
+    first: list[dict[str, Any]] = []
+    async with lazy.app.open_ledger(settings) as store:
+        await _check(settings, selection, store, dry_run)
+        async for page in replaying.replay(store, selection, dry_run=dry_run):
+            count += len(page)
+            first += [_row(event) for event in page[: _MOST_SHOWN - len(first)]]
+    return count, first
+
+
+def _row(event: Mapping[str, Any]) -> dict[str, Any]:
+    data = event["data"]
+    about = data.get("job") or data["source"]
+    return {
+        "id": event["id"],
+        "time": event["time"],
+        "kind": data["kind"],
+        "job": about["key"],
+        "sequence": data["sequence"],
+        "state": data["current"]["state"],
+    }

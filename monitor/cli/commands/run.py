@@ -1,0 +1,88 @@
+"""``job-monitor run``: the daemon."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from monitor.aws.process_groups import ProcessGroups
+from monitor.cli import lazy, options, signals
+from monitor.errors import ConfigurationError, StoppingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from monitor.config import Settings
+
+
+def run(config: options.Config = None) -> None:
+    """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
+    groups = ProcessGroups()
+    receiver = signals.prepare(groups.kill)
+    own = Own(config)
+    settings = own.load()
+    lazy.logs.configure(settings.log.format, settings.log.level)
+    supervisor = lazy.supervisor.Supervisor(os.environ)
+    daemon = lazy.app.Daemon(settings, load=own.load, supervisor=supervisor, groups=groups)
+    try:
+        anyio.run(_run, daemon, own.files, receiver)
+    finally:
+        receiver.leaving()
+
+
+async def _run(
+    daemon: lazy.app.Daemon, files: lazy.reload.WatchedFiles, receiver: signals.Receiver
+) -> None:
+    async def reload_quietly() -> None:
+        with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
+            await daemon.reloader.reload()
+
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(signals.stop_on_signal, stop, receiver)
+        await tasks.start(signals.reload_on_signal, reload_quietly, receiver)
+        tasks.start_soon(files.watch, reload_quietly, stop, name="watch the configuration")
+        await daemon.run(stop)
+        tasks.cancel_scope.cancel()
+
+
+class Own:
+    """The configuration that the command line or the environment names, to be read repeatedly."""
+
+    def __init__(self, config: list[Path] | None) -> None:
+        """``config`` is as the option gives it."""
+        self._config = config
+        self._types: Path | None = None
+        self.files = lazy.reload.WatchedFiles(settings=self._settings, types=self._declarations)
+        """Notices when what ``load`` read is no more what there is."""
+
+    def load(self) -> Settings:
+        """Read the settings as they are now.
+
+        Raises:
+            ConfigurationError: with everything that is wrong.
+        """
+        self.files.note("settings")
+        settings = options.load_own(self._config)
+        self._types = Path(settings.job_types_dir) if settings.job_types_dir else None
+        self.files.note("types")
+        return settings
+
+    def _settings(self) -> Iterator[Path]:
+        for path in options.paths(self._config) or []:
+            yield from _with_content(path)
+
+    def _declarations(self) -> Iterator[Path]:
+        if self._types is not None:
+            yield from _with_content(self._types)
+
+
+def _with_content(path: Path) -> Iterator[Path]:
+    yield path
+    with suppress(OSError, ValueError):  # reading it says what is wrong with it
+        if path.is_dir():
+            yield from lazy.configuration.files([path])

@@ -1,0 +1,96 @@
+"""``job-monitor send-test``: one example event through a real sink."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import anyio
+import orjson
+import typer
+
+from monitor import events, example_events
+from monitor.cli import arguments, lazy, options
+from monitor.cli.options import Format
+from monitor.errors import PartialSendError, SendError, SendReason
+from monitor.interfaces import Replying
+from monitor.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from monitor.config import Settings
+    from monitor.interfaces import Sink
+
+_MARK = {"test": "true"}
+
+
+def send_test(
+    sink: Annotated[str, typer.Argument(metavar="SINK", help="One of the configured sinks.")],
+    config: options.Config = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Send one event, labelled as a test, to a sink; exit code 0 if it was taken, 1 if not.
+
+    Nothing is recorded and nothing is tried again.
+    """
+    settings = options.load_own(config)
+    arguments.require_sink(settings, sink)
+    event = _event()
+    started = time.monotonic()
+    error, reply = anyio.run(_send, settings, sink, event)
+    told = {
+        "sink": sink,
+        "event_id": event["id"],
+        "taken": error is None,
+        "reason": error.reason.value if error else None,
+        "error": error.message if error else None,
+        "reply": reply or None,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    typer.echo(orjson.dumps(told).decode() if output is Format.JSON else _line(told))
+    raise typer.Exit(int(error is not None))
+
+
+def _line(told: Mapping[str, Any]) -> str:
+    if told["taken"]:
+        line = f"{told['sink']} took the test event {told['event_id']} in {told['seconds']} s"
+        return f"{line}; it answered {told['reply']}" if told["reply"] else line
+    return f"{told['sink']} did not take the test event: {told['reason']}: {told['error']}"
+
+
+def _event() -> dict[str, Any]:
+    """Make an event that is new each time, so that no receiver drops it as a repeat."""
+    example = example_events.event(Kind.STATE_CHANGED)
+    job = {**example["data"]["job"], "labels": _MARK}
+    data = {**example["data"], "job": job, "reason": "A test by job-monitor send-test."}
+    return {
+        **example,
+        "id": str(uuid4()),
+        "time": events.timestamp(datetime.now(UTC)),
+        "data": data,
+    }
+
+
+async def _send(
+    settings: Settings, name: str, event: Mapping[str, Any]
+) -> tuple[SendError | None, str]:
+    """Send once; return what went wrong, and the start of the receiver's reply."""
+    async with lazy.app.open_sink(settings, name) as sink:
+        error = await _attempt(sink, event, settings.sinks[name].timeout)
+        return error, sink.reply if isinstance(sink, Replying) else ""
+
+
+async def _attempt(sink: Sink, event: Mapping[str, Any], timeout: float) -> SendError | None:  # noqa: ASYNC109
+    try:
+        with anyio.fail_after(timeout):
+            await sink.send([event])
+    except SendError as error:
+        return error
+    except PartialSendError as error:
+        return next(iter(error.failures.values()))
+    except TimeoutError:
+        return SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
+    return None

@@ -1,0 +1,134 @@
+"""``job-monitor types``: the kinds of AWS jobs that can be watched."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 -- typer reads the annotation
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monitor.cli import arguments, lazy, options
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+from monitor.errors import ConfigurationError
+from monitor.model import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from monitor.errors import Problem
+    from monitor.sources.job_type import JobType
+
+commands = typer.Typer(help="Look at job types, and check your own.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+    """List the job types that come with the monitor, and those of job_types_dir."""
+    rows = [
+        {
+            "type": kind.name,
+            "service": kind.service,
+            "describe": kind.describe_operation,
+            "list": kind.list_operation,
+            "interval": _duration(kind.interval),
+            "description": kind.description or None,
+        }
+        for _, kind in sorted(_known(config).items())
+    ]
+    tables.show(rows, output, "There are no job types.")
+
+
+@commands.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
+    config: options.Config = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Show one job type: what it asks, which states it knows, and what it keeps."""
+    known = _known(config)
+    if name not in known:
+        raise arguments.unknown("TYPE", "job type", name, known)
+    told = _told(known[name])
+    if output is Format.JSON:
+        tables.show_json(told)
+        return
+    lines = list(_lines(told))
+    width = max(len(key) for key, _ in lines)
+    typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
+
+
+@commands.command("lint")
+def lint(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
+) -> None:
+    """Check job types against the service's model, as loading them would."""
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            kind = lazy.examination.job_type(file)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            states = "1 state" if len(kind.phases) == 1 else f"{len(kind.phases)} states"
+            typer.echo(f"{file}: {kind.name} is valid, with {states}")
+            for warning in kind.warnings:
+                typer.echo(f"warning: {warning}", err=True)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _known(config: list[Path] | None) -> Mapping[str, JobType]:
+    settings = options.load(config)
+    types, wrong = lazy.examination.job_types(settings, None)
+    lazy.examination.refuse(wrong)
+    return types
+
+
+def _told(kind: JobType) -> dict[str, Any]:
+    return {
+        "type": kind.name,
+        "description": kind.description,
+        "service": kind.service,
+        "region": kind.region,
+        "regions": list(kind.regions),
+        "describe": kind.describe_operation,
+        "list": kind.list_operation,
+        "list_shows_states": kind.lists_states if kind.listing else None,
+        "interval": _duration(kind.interval),
+        "requests_per_second": kind.rate,
+        "id": kind.id_pattern.pattern,
+        "states": {
+            phase.value: states
+            for phase in Phase
+            if (states := sorted(glob for glob, its in kind.state_globs.items() if its is phase))
+        },
+        "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
+        "fields": [field.name for field in kind.fields],
+        "unwatched_fields": sorted(kind.unwatched()),
+        "grace": _duration(kind.grace) if kind.final else None,
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in told.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())
+        elif value not in (None, "", []):
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
