@@ -9,7 +9,7 @@ from tests.docs import pages
 
 INSTEAD = {
     r"\bno more\b(?! than)": "no longer; nothing else; missing",
-    r"(?<!there\s)\b(?:is|are|was|were) no (?!longer\b|one\b|such\b|better\b|worse\b)[a-z]": "is not a",
+    r"(?<!there\s)\b(?:is|are|was|were) no (?!longer\b|more\b|one\b|such\b)[a-z]+": "is not a",
     r"\bmend(?:s|ed|ing)?\b": "fix, repair",
     r"\breckon(?:s|ed|ing)?\b": "estimate, compute",
     r"\btold\b|\btells? (?:nobody|everybody|people)\b": "report, notify, send, deliver",
@@ -93,7 +93,9 @@ def code():
     for root in roots:
         assert root.exists(), f"{root} is in COVERED and does not exist"
     files = [file for root in roots for file in (root.rglob("*") if root.is_dir() else [root])]
-    return [file for file in files if file.suffix in {".py", ".yaml", ".jinja", ".j2", ".html"}]
+    return [
+        file for file in files if file.suffix in {".py", ".yaml", ".jinja", ".j2", ".html", ".js"}
+    ]
 
 
 def paragraphs(text):
@@ -160,7 +162,7 @@ def test_sentences_of_documents_are_short():
     [
         ("The job is no more.", "no longer; nothing else; missing"),
         ("x is no URL", "is not a"),
-        ("Nobody is\ntold of it.", "report, notify, send, deliver"),
+        ("Nobody is told\nof it.", "report, notify, send, deliver"),
         ("class OwnEye:", "poll AWS directly"),
         ("def own_eye():", "poll AWS directly"),
         ("Mend the receiver.", "fix, repair"),
@@ -181,8 +183,6 @@ def test_a_good_word_is_left_alone(text):
 
 
 def test_a_long_sentence_is_counted_over_its_lines():
-    text = "# No sentence\n\n- One two\n  three `four five`. Six seven: eight.\n\n| a | b |\n"
-    found = [
-        (number, len(sentence.split())) for number, sentence in sentences(_CODE.sub("x", text))
-    ]
-    assert found == [(3, 4), (3, 2), (3, 1)]
+    text = "# No sentence\n\n- One two\n  three four five. Six seven: eight.\n\n| a | b |\n"
+    found = [(number, len(sentence.split())) for number, sentence in sentences(text)]
+    assert found == [(3, 5), (3, 2), (3, 1)]
