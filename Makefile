@@ -1,11 +1,11 @@
-# Two commands are all that a newcomer needs: `make demo` and `make test`.
-# They set up their own virtual environments; only Python >= 3.11 and git are needed.
+# A newcomer needs two commands: `make demo` and `make test`.
+# They set up their own virtual environments; they need only Python >= 3.11 and git.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# How many processes share the tests: -n 0 for one, which also shows output as it comes.
+# How many processes share the tests: -n 0 for one, which shows output at once.
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
@@ -40,13 +40,13 @@ bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
 	  PYTHONPATH=. $(BIN)/python $$script || missed=1; \
 	done; exit $$missed
 
-screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew (needs chromium)
+screenshots: $(VENV)/.dev ## Take the pictures of the page again (needs chromium)
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
-manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests anew
+manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests
 	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests
 
-lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
+lock: $(VENV)/.dev ## Pin all dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@for set in runtime dev full; do \
 	  case $$set in \
@@ -59,16 +59,16 @@ lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	    --upgrade --output-file requirements/$$set.txt || exit 1; \
 	done
 
-notices: $(VENV)/.dev ## Write the licences of the runtime requirements anew
+notices: $(VENV)/.dev ## Write the licences of the runtime requirements
 	@$(BIN)/python release/notices.py > THIRD-PARTY-NOTICES.new
 	@mv THIRD-PARTY-NOTICES.new THIRD-PARTY-NOTICES
 
-release: $(VENV)/.dev ## Build what is released of the last commit, into dist/
+release: $(VENV)/.dev ## Build the release of the last commit, into dist/
 	@rm -rf dist
 	@$(BIN)/python release/build.py dist
 	@cat dist/SHA256SUMS
 
-clean: ## Remove what the targets made
+clean: ## Remove everything that the targets created
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:

@@ -128,9 +128,14 @@ def test_documents_are_in_our_words():
     assert not odd, "\n".join(odd)
 
 
-def test_examples_of_configuration_are_in_our_words():
-    files = sorted((pages.ROOT / "config").rglob("*.yaml"))
-    assert len(files) >= 8
+def test_examples_and_what_is_deployed_are_in_our_words():
+    files = [
+        file
+        for folder in ("config", "deploy")
+        for file in sorted((pages.ROOT / folder).rglob("*"))
+        if file.suffix in {".yaml", ".yml", ".json", ".txt", ".service"}
+    ]
+    assert len(files) >= 50
     odd = [place for file in files for place in odd_words(file, file.read_text())]
     assert not odd, "\n".join(odd)
 
