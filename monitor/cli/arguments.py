@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import lazy, output
+from monitor.cli import output
 from monitor.delivery import replay
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Kind, Phase, Severity
@@ -15,9 +17,11 @@ from monitor.recording.router import fits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     from monitor.config import Settings
     from monitor.stores.store import SqlStore
+    from monitor.tools.api_client import DaemonClient
 
 Since = Annotated[
     str | None,
@@ -26,6 +30,20 @@ Since = Annotated[
 Job = Annotated[str | None, typer.Option(help="A job's id, or its whole key.")]
 Matches = tuple[tuple[str, tuple[str, ...]], ...]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The most rows to print.")]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option("--server", metavar="URL", help="Ask the daemon that listens there."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Holds a bearer token for --server."),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Authorities (PEM) to trust for --server instead of the system's."
+    ),
+]
 
 _CLOSED: dict[str, Collection[str]] = {
     "kind": tuple(Kind),
@@ -42,10 +60,12 @@ def moment(value: str | None) -> datetime | None:
     Raises:
         ConfigurationError: it is neither.
     """
+    from monitor.config import parse_duration
+
     if value is None:
         return None
     try:
-        return datetime.now(UTC) - timedelta(seconds=lazy.config.parse_duration(value))
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
     except ValueError:
         pass
     try:
@@ -62,8 +82,10 @@ def duration(option: str, value: str | None) -> float | None:
     Raises:
         ConfigurationError: it is none.
     """
+    from monitor.config import parse_duration
+
     try:
-        return None if value is None else lazy.config.parse_duration(value)
+        return None if value is None else parse_duration(value)
     except ValueError as error:
         raise mistake(option, str(error)) from None
 
@@ -146,10 +168,12 @@ async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> 
 
 def unknown(option: str, what: str, word: str, known: Iterable[str]) -> ConfigurationError:
     """Name the known ones, the nearest first."""
+    from monitor.config import similar
+
     names = sorted(filter(None, known))
     more = f", and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     listed = f"known: {', '.join(names[:_MOST_NAMED]) or 'none'}{more}"
-    near = lazy.configuration.similar(word, names)
+    near = similar(word, names)
     return mistake(option, f'unknown {what} "{word}"', f"{near} {listed}".strip())
 
 
@@ -157,3 +181,32 @@ def mistake(option: str, message: str, remedy: str = "") -> ConfigurationError:
     """Say what is wrong with an option."""
     problem = Problem("", option, output.text(message), remedy)
     return ConfigurationError([problem])
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """A daemon, and the files that open the way to it."""
+
+    url: str
+    token_file: Path | None
+    ca_file: Path | None
+
+    def opened(self) -> AbstractAsyncContextManager[DaemonClient]:
+        """Open what asks it; entering raises ConfigurationError if the options are wrong."""
+        from monitor.tools.api_client import open_client
+
+        return open_client(self.url, self.token_file, self.ca_file)
+
+
+def server(url: str | None, token_file: Path | None, ca_file: Path | None) -> ServerOptions | None:
+    """Return the daemon that is named, if one is.
+
+    Raises:
+        ConfigurationError: files are named for none.
+    """
+    if url is not None:
+        return ServerOptions(url, token_file, ca_file)
+    for option, file in (("--token-file", token_file), ("--ca-file", ca_file)):
+        if file is not None:
+            raise mistake(option, "is of use with --server alone")
+    return None

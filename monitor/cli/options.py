@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import lazy
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from monitor.config import Draft, Settings
+    from monitor.sources.job_type import JobType
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -52,8 +54,10 @@ def load(config: list[Path] | None) -> Settings:
     Raises:
         ConfigurationError: with every value that cannot be read.
     """
-    with lazy.unforeseen.refused():
-        return lazy.configuration.load(paths(config), os.environ)
+    from monitor.config import loader, unforeseen
+
+    with unforeseen.refused():
+        return loader.load(paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
@@ -63,9 +67,11 @@ def load_own(config: list[Path] | None) -> Settings:
         ConfigurationError: nothing at all is configured, or values cannot be read; then with
             everything that is wrong.
     """
+    from monitor.validation import everything
+
     draft = read_own(config)
     if draft.problems:
-        lazy.examination.refuse(lazy.examination.examine(draft)[1])
+        everything.refuse(everything.examine(draft)[1])
     return draft.settings
 
 
@@ -75,9 +81,11 @@ def read_own(config: list[Path] | None) -> Draft:
     Raises:
         ConfigurationError: nothing at all is configured.
     """
-    with lazy.unforeseen.refused():
-        draft = lazy.configuration.read(paths(config), os.environ)
-    if config or draft.problems or draft.settings != lazy.config.Settings():
+    from monitor.config import Settings, loader, unforeseen
+
+    with unforeseen.refused():
+        draft = loader.read(paths(config), os.environ)
+    if config or draft.problems or draft.settings != Settings():
         return draft
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
@@ -87,3 +95,25 @@ def paths(config: list[Path] | None) -> list[Path] | None:
     """Return the files and directories that the options or the environment name, if any."""
     named = os.environ.get(CONFIG_VARIABLE)
     return config or ([Path(named)] if named else None)
+
+
+def load_parts(config: list[Path] | None, *parts: str) -> tuple[Settings, Mapping[str, JobType]]:
+    """Return the settings, and the job types; what is wrong elsewhere does not matter.
+
+    ``parts`` are the beginnings or ends of the keys that do matter.
+
+    Raises:
+        ConfigurationError: with everything that is wrong in these.
+    """
+    from monitor import validation
+    from monitor.validation import everything
+
+    settings = load_own(config)
+    types, wrong = everything.job_types(settings, None)
+    found = [
+        one
+        for one in validation.problems(settings, types)
+        if one.path.startswith(parts) or one.path.endswith(parts)
+    ]
+    everything.refuse([*wrong, *found])
+    return settings, types

@@ -10,10 +10,13 @@ import typer
 
 from monitor import events
 from monitor.cli.options import Format
+from monitor.model import TERMINAL, Job, Kind
 from monitor.web.page import format as wording
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from monitor.model import Transition
 
 
 def show(
@@ -84,3 +87,44 @@ def _with_age(value: Any, now: datetime) -> str:
     passed = (now - value).total_seconds()
     age = f"{wording.span(passed)} ago" if passed >= 0 else f"in {wording.span(-passed)}"
     return f"{text(value)} ({age})"
+
+
+_COLOURS = {"info": "green", "warning": "yellow", "error": "red"}
+
+
+def transition_line(transition: Transition) -> str:
+    """Return one line: when, which job, what changed, and how narrowly it was seen."""
+    subject = transition.subject
+    name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
+    when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")
+    what = typer.style(_what_changed(transition), fg=_colour(transition))
+    return f"{when}  {name:<40} {what}{_window(transition)}"
+
+
+def _what_changed(transition: Transition) -> str:
+    current = transition.current
+    match transition.kind:
+        case Kind.STATE_CHANGED if transition.previous:
+            return f"{transition.previous.state} -> {current.state}  [{current.phase}]"
+        case Kind.UPDATED:
+            changed = ", ".join(change.field for change in transition.changes)
+            return f"{current.state}  changed: {changed}"
+        case Kind.SOURCE_UNAVAILABLE | Kind.SOURCE_RECOVERED:
+            return current.state
+        case _:
+            verb = transition.kind.partition(".")[2]
+            return f"{verb}: {current.state}  [{current.phase}]"
+
+
+def _colour(transition: Transition) -> str | None:
+    ended = transition.current.phase in TERMINAL and not transition.baseline
+    if transition.kind is Kind.DISCOVERED and not ended:
+        return "bright_black"
+    return _COLOURS[transition.severity]
+
+
+def _window(transition: Transition) -> str:
+    if transition.after is None or transition.kind is not Kind.STATE_CHANGED:
+        return ""
+    seconds = (transition.before - transition.after).total_seconds()
+    return typer.style(f"  (within {seconds:.1f} s)", dim=True)

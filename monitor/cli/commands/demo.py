@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, signals
+from monitor.cli import arguments, signals
 from monitor.cli.commands.simulate import load
-from monitor.cli.lines import transition_line
+from monitor.cli.output import transition_line
 
 if TYPE_CHECKING:
+    from monitor import simulator
+    from monitor.app import Running
+    from monitor.config import Settings
     from monitor.model import Transition
 
 KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -33,8 +36,10 @@ def demo(
     ] = "demo",
 ) -> None:
     """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
+    from monitor import logs
+
     seconds = arguments.duration("--duration", duration)
-    lazy.logs.configure("console", "warning")
+    logs.configure("console", "warning")
     _shield_environment()
     with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
         anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
@@ -58,15 +63,18 @@ def _shield_environment() -> None:
 
 
 async def _demo(
-    scenario: lazy.simulator.Scenario, directory: Path, listen: str, seconds: float | None
+    scenario: simulator.Scenario, directory: Path, listen: str, seconds: float | None
 ) -> None:
+    from monitor import simulator
+    from monitor.app import Daemon
+
     stop = anyio.Event()
-    async with lazy.simulator.running(scenario) as running, anyio.create_task_group() as tasks:
+    async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)
         tasks.start_soon(_stop_after, seconds, stop)
         shown = Shown(running)
         settings = _settings(running, directory, listen)
-        await lazy.app.Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
+        await Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
     shown.summary()
 
@@ -77,13 +85,13 @@ async def _stop_after(seconds: float | None, stop: anyio.Event) -> None:
         stop.set()
 
 
-def _settings(
-    running: lazy.simulator.Simulator, directory: Path, listen: str
-) -> lazy.config.Settings:
+def _settings(running: simulator.Simulator, directory: Path, listen: str) -> Settings:
+    from monitor.config import Settings
+
     secret = directory / "webhook-secret"
     secret.write_text(SECRET)
     endpoints = {"panorama": running.url, "importexport": running.url}
-    return lazy.config.Settings.model_validate(
+    return Settings.model_validate(
         {
             "accounts": {"demo": {"endpoint_urls": endpoints}},
             "watches": [
@@ -129,12 +137,12 @@ def _settings(
 class Shown:
     """What the demo prints."""
 
-    def __init__(self, running: lazy.simulator.Simulator) -> None:
+    def __init__(self, running: simulator.Simulator) -> None:
         """Tell of this simulation."""
         self._simulator = running
         self._transitions = 0
 
-    def addresses(self, running: lazy.app.Running) -> None:
+    def addresses(self, running: Running) -> None:
         """Print where to look."""
         typer.echo(f"Watching simulated AWS jobs; see them at {running.url}/")
         typer.echo(f"Metrics at {running.url}/metrics")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import anyio
 import typer
 
-from monitor.cli import lazy, options, watched
+from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 
@@ -17,13 +17,15 @@ def doctor(config: options.Config = None, output: options.Output = Format.TABLE)
 
     Records and sends nothing; exit code 1 if any call failed.
     """
-    settings, types = watched.read(config, "watches", "accounts")
-    findings = anyio.run(lazy.diagnosis.examine, settings, types)
+    from monitor.tools import doctor as diagnosis
+
+    settings, types = options.load_parts(config, "watches", "accounts")
+    findings = anyio.run(diagnosis.examine, settings, types)
     rows = [asdict(each) for each in findings]
     if output is Format.TABLE:
         rows = [{name: row[name] for name in row if name != "remedy"} for row in rows]
     tables.show(rows, output, "There is nothing to ask: no watches.")
-    failed = [each for each in findings if each.outcome is lazy.diagnosis.Outcome.FAILED]
+    failed = [each for each in findings if each.outcome is diagnosis.Outcome.FAILED]
     if failed:
         if output is Format.TABLE:
             for remedy in dict.fromkeys(each.remedy for each in failed):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import lazy, options
+from monitor.cli import options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,16 +25,21 @@ def health(
     ] = None,
 ) -> None:
     """Ask a running daemon whether its scheduler goes round; exit code 0 if it does, 1 if not."""
-    verdict = lazy.health.ask(_door(config, url))
+    from monitor.tools import healthcheck
+
+    verdict = healthcheck.ask(_door(config, url))
     typer.echo(verdict.why, err=not verdict.healthy)
     if not verdict.healthy:
         raise typer.Exit(1)
 
 
 def _door(config: list[Path] | None, url: str | None) -> Door:
+    from monitor.config import loader
+    from monitor.tools import healthcheck
+
     if url is not None:
-        return lazy.health.door_of_url(url)
+        return healthcheck.door_of_url(url)
     # A mistake elsewhere in a file that has just been changed says nothing about the daemon,
     # which runs on with what it read before.
-    draft = lazy.configuration.read(options.paths(config), os.environ)
-    return lazy.health.own_door(draft.settings.server)
+    draft = loader.read(options.paths(config), os.environ)
+    return healthcheck.own_door(draft.settings.server)

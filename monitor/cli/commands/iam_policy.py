@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli import arguments, lazy, options, output, watched
+from monitor.cli import arguments, options, output
 
 
 def iam_policy(
@@ -21,9 +21,11 @@ def iam_policy(
     ] = None,
 ) -> None:
     """Print the least-privilege IAM policy of each identity that the daemon is in AWS, as JSON."""
+    from monitor.tools import iam_policy as iam
+
     # Nothing else matters here, such as secrets, which are where the daemon will run.
-    settings, types = watched.read(config, ".type", ".account")
-    policies = lazy.permissions.policies(settings, types)
+    settings, types = options.load_parts(config, ".type", ".account")
+    policies = iam.policies(settings, types)
     if identity is not None and identity not in policies:
         raise arguments.unknown("--for", "identity", identity, policies)
     output.show_json(policies if identity is None else policies[identity])

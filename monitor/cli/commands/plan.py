@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import lazy, options, watched
+from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 
@@ -29,8 +29,10 @@ def plan(
     output: options.Output = Format.TABLE,
 ) -> None:
     """Reckon calls per day, use of the quotas and detection delay; asks nothing of AWS."""
-    settings, types = watched.read(config, "watches", ".account", "quotas")
-    watches, quotas = lazy.planning.plan(settings, types, jobs)
+    from monitor.tools import plan as planning
+
+    settings, types = options.load_parts(config, "watches", ".account", "quotas")
+    watches, quotas = planning.plan(settings, types, jobs)
     if output is Format.JSON:
         tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
         return

@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from monitor import example_events
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli.options import Format
 from monitor.model import Kind
 
@@ -31,11 +31,13 @@ def render(
 
     Secrets are shown as ***.
     """
+    from monitor import sinks
+
     settings = options.load_own(config)
     arguments.require_sink(settings, sink, "--sink")
     kinds = [_kind(each) for each in kind or Kind]
     events = [example_events.event(each) for each in kinds]
-    previews = lazy.sinks.previews(sink, settings.sinks[sink], events)
+    previews = sinks.previews(sink, settings.sinks[sink], events)
     typer.echo(_json(kinds, previews) if output is Format.JSON else _text(kinds, previews))
 
 

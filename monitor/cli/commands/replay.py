@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.delivery import replay as replaying
@@ -80,9 +80,11 @@ async def _replay(
     dry_run: bool,  # noqa: FBT001
 ) -> tuple[int, list[dict[str, Any]]]:
     """Return how many were chosen, and the first of them."""
+    from monitor.app import open_ledger
+
     count = 0
     first: list[dict[str, Any]] = []
-    async with lazy.app.open_ledger(settings) as store:
+    async with open_ledger(settings) as store:
         await _check(settings, selection, store, dry_run)
         async for page in replaying.replay(store, selection, dry_run=dry_run):
             count += len(page)

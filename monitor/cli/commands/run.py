@@ -10,33 +10,37 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor.aws.process_groups import ProcessGroups
-from monitor.cli import lazy, options, signals
+from monitor.cli import options, signals
 from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from monitor.app import Daemon
     from monitor.config import Settings
+    from monitor.runtime.reload import WatchedFiles
 
 
 def run(config: options.Config = None) -> None:
     """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
+    from monitor import logs
+    from monitor.app import Daemon
+    from monitor.runtime.systemd import Supervisor
+
     groups = ProcessGroups()
     receiver = signals.prepare(groups.kill)
     own = Own(config)
     settings = own.load()
-    lazy.logs.configure(settings.log.format, settings.log.level)
-    supervisor = lazy.supervisor.Supervisor(os.environ)
-    daemon = lazy.app.Daemon(settings, load=own.load, supervisor=supervisor, groups=groups)
+    logs.configure(settings.log.format, settings.log.level)
+    supervisor = Supervisor(os.environ)
+    daemon = Daemon(settings, load=own.load, supervisor=supervisor, groups=groups)
     try:
         anyio.run(_run, daemon, own.files, receiver)
     finally:
         receiver.leaving()
 
 
-async def _run(
-    daemon: lazy.app.Daemon, files: lazy.reload.WatchedFiles, receiver: signals.Receiver
-) -> None:
+async def _run(daemon: Daemon, files: WatchedFiles, receiver: signals.Receiver) -> None:
     async def reload_quietly() -> None:
         with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
             await daemon.reloader.reload()
@@ -55,9 +59,11 @@ class Own:
 
     def __init__(self, config: list[Path] | None) -> None:
         """``config`` is as the option gives it."""
+        from monitor.runtime.reload import WatchedFiles
+
         self._config = config
         self._types: Path | None = None
-        self.files = lazy.reload.WatchedFiles(settings=self._settings, types=self._declarations)
+        self.files = WatchedFiles(settings=self._settings, types=self._declarations)
         """Notices when what ``load`` read is no more what there is."""
 
     def load(self) -> Settings:
@@ -82,7 +88,9 @@ class Own:
 
 
 def _with_content(path: Path) -> Iterator[Path]:
+    from monitor.config import yaml_files
+
     yield path
     with suppress(OSError, ValueError):  # reading it says what is wrong with it
         if path.is_dir():
-            yield from lazy.configuration.files([path])
+            yield from yaml_files.files([path])

@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from monitor import events, example_events
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli.options import Format
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.interfaces import Replying
@@ -78,7 +78,9 @@ async def _send(
     settings: Settings, name: str, event: Mapping[str, Any]
 ) -> tuple[SendError | None, str]:
     """Send once; return what went wrong, and the start of the receiver's reply."""
-    async with lazy.app.open_sink(settings, name) as sink:
+    from monitor.app import open_sink
+
+    async with open_sink(settings, name) as sink:
         error = await _attempt(sink, event, settings.sinks[name].timeout)
         return error, sink.reply if isinstance(sink, Replying) else ""
 

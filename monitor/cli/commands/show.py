@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import lazy, options
+from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import PollError, PollReason
@@ -29,8 +29,10 @@ def show(
     output: options.Output = Format.TABLE,
 ) -> None:
     """Look once at one job and print what AWS says; records and sends nothing."""
+    from monitor.tools.describe_once import DescribeOnce
+
     settings = options.load(config)
-    look = lazy.single_look.DescribeOnce(settings, type_, account, region, job_id, profile=profile)
+    look = DescribeOnce(settings, type_, account, region, job_id, profile=profile)
     try:
         seen, verdict = anyio.run(look.once)
     except PollError as error:

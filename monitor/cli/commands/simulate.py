@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
-from monitor.cli import lazy as late
 from monitor.cli import signals
 from monitor.cli.groups import leaves
 from monitor.errors import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from monitor import simulator
 
 
 def simulate(
@@ -40,22 +42,24 @@ def simulate(
         raise ConfigurationError(told) from None
 
 
-def load(name: str) -> late.simulator.Scenario:
+def load(name: str) -> simulator.Scenario:
     """Read a built-in scenario by its name, or one from a file.
 
     Raises:
         ConfigurationError: there is none such, or it is wrong.
     """
-    built_in = late.simulator.SCENARIOS / f"{name}.yaml"
+    from monitor import simulator
+
+    built_in = simulator.SCENARIOS / f"{name}.yaml"
     try:
-        return late.simulator.Scenario.load(built_in if built_in.is_file() else Path(name))
-    except late.simulator.ScenarioError as error:
+        return simulator.Scenario.load(built_in if built_in.is_file() else Path(name))
+    except simulator.ScenarioError as error:
         problems = [Problem("", "", line) for line in str(error).splitlines()]
         raise ConfigurationError(problems) from None
 
 
 async def _simulate(
-    scenario: late.simulator.Scenario, listen: str, receiver: str, directory: Path | None
+    scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
 ) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
@@ -66,9 +70,11 @@ async def _simulate(
 
 
 async def _serve(
-    scenario: late.simulator.Scenario, listen: str, receiver: str, directory: Path | None
+    scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
 ) -> None:
-    await late.simulator.serve_forever(
+    from monitor import simulator
+
+    await simulator.serve_forever(
         scenario,
         listen=listen,
         receiver=receiver,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import ConfigurationError
@@ -63,10 +63,12 @@ def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
 ) -> None:
     """Check job types against the service's model, as loading them would."""
+    from monitor.validation import everything
+
     problems: list[Problem] = []
     for file in files:
         try:
-            kind = lazy.examination.job_type(file)
+            kind = everything.job_type(file)
         except ConfigurationError as error:
             problems += error.problems
         else:
@@ -79,9 +81,11 @@ def lint(
 
 
 def _known(config: list[Path] | None) -> Mapping[str, JobType]:
+    from monitor.validation import everything
+
     settings = options.load(config)
-    types, wrong = lazy.examination.job_types(settings, None)
-    lazy.examination.refuse(wrong)
+    types, wrong = everything.job_types(settings, None)
+    everything.refuse(wrong)
     return types
 
 

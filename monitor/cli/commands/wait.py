@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options, progress, servers
+from monitor.cli import arguments, options, progress
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.clock import SystemClock
@@ -17,8 +17,10 @@ from monitor.tools import wait as waiting
 from monitor.tools.wait import End
 
 if TYPE_CHECKING:
-    from monitor.cli.servers import Server
+    from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings
+    from monitor.tools import wait_on_daemon
+    from monitor.tools.describe_once import DescribeOnce
     from monitor.tools.wait import Eye, Outcome, Sight
 
 EXIT_CODES = {End.SUCCEEDED: 0, End.FAILED: 1, End.TIMEOUT: 3, End.UNSEEN: 4}
@@ -48,9 +50,9 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         str | None,
         typer.Option(metavar="DURATION", help="Between two looks; by default the job type's own."),
     ] = None,
-    server: servers.Url = None,
-    token_file: servers.TokenFile = None,
-    ca_file: servers.CaFile = None,
+    server: arguments.ServerUrl = None,
+    token_file: arguments.TokenFile = None,
+    ca_file: arguments.CaFile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Block until a job has ended; its outcome is the exit code.
@@ -63,22 +65,23 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 
     Without --timeout, a job that was never seen is given up after 5 minutes.
     """
+    from monitor.tools import wait_on_daemon
+    from monitor.tools.describe_once import DescribeOnce
+
     seconds = arguments.duration("--timeout", timeout)
     pause = arguments.duration("--interval", interval)
-    daemon = servers.named(server, token_file, ca_file)
+    daemon = arguments.server(server, token_file, ca_file)
     began = time.monotonic()
     if daemon:
         if pause is not None:
             raise arguments.mistake("--interval", "is the daemon's own with --server")
         if profile is not None:
             raise arguments.mistake("--profile", "is the daemon's own with --server")
-        wanted = lazy.daemon_eye.Wanted(type_, account, region, job_id)
+        wanted = wait_on_daemon.Wanted(type_, account, region, job_id)
         outcome = anyio.run(_through_daemon, daemon, wanted, seconds)
     else:
         settings = options.load(config)
-        look = lazy.single_look.DescribeOnce(
-            settings, type_, account or "default", region, job_id, profile=profile
-        )
+        look = DescribeOnce(settings, type_, account or "default", region, job_id, profile=profile)
         outcome = anyio.run(_by_looks, settings, look, pause, seconds)
     _tell(outcome, output, timeout, time.monotonic() - began)
     raise typer.Exit(EXIT_CODES[outcome.end])
@@ -86,14 +89,16 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 
 async def _by_looks(
     settings: Settings,
-    look: lazy.single_look.DescribeOnce,
+    look: DescribeOnce,
     interval: float | None,
     longest: float | None,
 ) -> Outcome:
+    from monitor.tools import wait_on_aws
+
     clock = SystemClock()
-    quota = lazy.own_eye.quota(look.job_type, settings.quotas, clock)
+    quota = wait_on_aws.quota(look.job_type, settings.quotas, clock)
     async with look.opened() as ask:
-        eye = lazy.own_eye.OwnEye(
+        eye = wait_on_aws.OwnEye(
             ask,
             look.job_type,
             interval or look.job_type.interval,
@@ -106,10 +111,12 @@ async def _by_looks(
 
 
 async def _through_daemon(
-    server: Server, wanted: lazy.daemon_eye.Wanted, longest: float | None
+    server: ServerOptions, wanted: wait_on_daemon.Wanted, longest: float | None
 ) -> Outcome:
+    from monitor.tools import wait_on_daemon
+
     async with server.opened() as client:
-        eye = lazy.daemon_eye.DaemonEye(client, wanted, SystemClock(), _random())
+        eye = wait_on_daemon.DaemonEye(client, wanted, SystemClock(), _random())
         return await _watched(eye, str(wanted), longest)
 
 
