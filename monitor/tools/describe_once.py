@@ -73,7 +73,7 @@ class DescribeOnce:
         problems = validation.problems(alone, types)
         everything.refuse(_asked(problem, source) for problem in problems)
         self._settings = settings
-        self._awaited: Callable[[], str] = str
+        self._pending: Callable[[], str] = str
         self._type = types[type_]
         self._job = Job(type_, account, self._type.region or region or "", job_id)
 
@@ -87,9 +87,9 @@ class DescribeOnce:
         """The type of the job."""
         return self._type
 
-    def awaited(self) -> str:
+    def pending(self) -> str:
         """Return which credentials a look that is under way waits for, if it does."""
-        return self._awaited()
+        return self._pending()
 
     async def once(self) -> tuple[Observation, Verdict]:
         """Look at the job and say what its state means.
@@ -109,7 +109,7 @@ class DescribeOnce:
         async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
             account, region = self._job.account, self._job.region
             source = AwsSource(self._type, account, region, clients, SystemClock())
-            self._awaited = partial(clients.awaited, source.key)
+            self._pending = partial(clients.awaited, source.key)
             yield partial(source.describe, self._job)
 
 
