@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they lead to."""
+"""Options of several commands, and the configuration that they name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Config = Annotated[
 
 
 class Format(StrEnum):
-    """How data is printed."""
+    """The form in which data is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -49,10 +49,10 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 
 def load(config: list[Path] | None) -> Settings:
-    """Read the configuration that the options or the environment name.
+    """Read the configuration that the options or the environment name; there may be none.
 
     Raises:
-        ConfigurationError: with every value that cannot be read.
+        ConfigurationError: with every problem.
     """
     from monitor.config import loader, unforeseen
 
@@ -61,11 +61,10 @@ def load(config: list[Path] | None) -> Settings:
 
 
 def load_own(config: list[Path] | None) -> Settings:
-    """Read the configuration, of which there must be some.
+    """Read the configuration, which must exist.
 
     Raises:
-        ConfigurationError: nothing at all is configured, or values cannot be read; then with
-            everything that is wrong.
+        ConfigurationError: there is no configuration, or with every problem of it.
     """
     from monitor.validation import everything
 
@@ -76,10 +75,10 @@ def load_own(config: list[Path] | None) -> Settings:
 
 
 def read_own(config: list[Path] | None) -> Draft:
-    """Read what can be read of the configuration, of which there must be some.
+    """Read the configuration, which must exist, and the problems of its form.
 
     Raises:
-        ConfigurationError: nothing at all is configured.
+        ConfigurationError: there is no configuration.
     """
     from monitor.config import Settings, loader, unforeseen
 
@@ -98,12 +97,12 @@ def paths(config: list[Path] | None) -> list[Path] | None:
 
 
 def load_parts(config: list[Path] | None, *parts: str) -> tuple[Settings, Mapping[str, JobType]]:
-    """Return the settings, and the job types; what is wrong elsewhere does not matter.
+    """Return the settings and the job types, for a command that needs only parts of them.
 
-    ``parts`` are the beginnings or ends of the keys that do matter.
+    ``parts`` are the first or last keys of paths whose problems matter.
 
     Raises:
-        ConfigurationError: with everything that is wrong in these.
+        ConfigurationError: with every problem of these parts.
     """
     from monitor import validation
     from monitor.validation import everything

@@ -1,4 +1,4 @@
-"""Rows for people, or as JSON: a table shows UTC and says so, JSON holds ISO 8601."""
+"""Print rows for people, or as JSON: a table shows UTC and says so, JSON holds ISO 8601."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def show(
     empty: str,
     aged: Collection[str] = (),
 ) -> None:
-    """Print rows that all have the same keys; where there are none, a table says ``empty``.
+    """Print rows that all have the same keys; a table without rows prints ``empty``.
 
-    In a table, how long ago it was stands beside the times whose keys are ``aged``.
+    A table shows the age beside the times whose keys are in ``aged``.
     """
     if output is Format.JSON:
         show_json(rows)
@@ -38,7 +38,7 @@ def show(
 
 
 def show_one(facts: Mapping[str, Any], output: Format) -> None:
-    """Print one thing; in a table its ``fields`` stand below, and what is not known is left out."""
+    """Print one object; a table puts its ``fields`` below and leaves out unknown values."""
     if output is Format.JSON:
         show_json(facts)
         return
@@ -50,7 +50,7 @@ def show_one(facts: Mapping[str, Any], output: Format) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON; times as events have them."""
+    """Print a value as JSON; times have the form of those in events."""
     option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
     typer.echo(orjson.dumps(value, default=_plain, option=option).decode())
 
@@ -81,7 +81,7 @@ def text(value: Any) -> str:
 
 
 def _with_age(value: Any, now: datetime) -> str:
-    """Write a time and how long ago it was, or in how long it will be; other values as ``text``."""
+    """Write a time and its age, or the time left until it; other values as ``text``."""
     if not isinstance(value, datetime):
         return text(value)
     passed = (now - value).total_seconds()
@@ -93,7 +93,7 @@ _COLOURS = {"info": "green", "warning": "yellow", "error": "red"}
 
 
 def transition_line(transition: Transition) -> str:
-    """Return one line: when, which job, what changed, and how narrowly it was seen."""
+    """Return one line: the time, the job, the change, and the window it fell into."""
     subject = transition.subject
     name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
     when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")

@@ -1,7 +1,7 @@
-"""What a configuration must be allowed in AWS, as IAM policies of least privilege.
+"""Write the IAM policies of least privilege that a configuration needs.
 
-Each set of credentials that it uses is somebody in AWS: the ambient ones, those of a profile, or a
-role. Each needs what is asked with it, and whoever takes a role must be allowed to.
+Each set of credentials is an identity in AWS: the ambient ones, those of a profile, or a role. Each
+identity needs the calls made with it, and the one that assumes a role must be allowed to.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from monitor.sources.job_type import JobType
 
 AMBIENT = "ambient"
-"""Whoever the daemon is without a profile or a role."""
+"""The identity of the daemon without a profile or a role."""
 _OTHERWISE = {"IngestionService": "importexport", "email": "ses", "monitoring": "cloudwatch"}
-"""Where IAM calls a service other than what its requests are signed for."""
+"""The names in IAM of services whose requests are signed for another name."""
 
 
 def policies(

@@ -11,7 +11,6 @@ import typer
 from monitor.cli import options
 from monitor.cli.options import Format
 from monitor.model import Phase
-from monitor.validation import route_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 
 FIRST_SIGHT = (
     "first sight: jobs that the first complete sweep finds are recorded, not sent;"
-    " a job that has ended when it is first seen later is sent like any other change"
+    " a job that has already ended when a later poll finds it is sent like any other change"
 )
-"""Printed where a watch discovers jobs."""
+"""The note that is printed where a watch discovers jobs."""
 
 
 def check(
@@ -35,7 +34,7 @@ def check(
         bool, typer.Option("--strict", help="Exit with code 1 where there are warnings.")
     ] = False,
 ) -> None:
-    """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
+    """Print the problems of the configuration, or what it watches; makes no call to AWS."""
     from monitor.config import report
     from monitor.validation import everything
 
@@ -53,7 +52,7 @@ def check(
         typer.echo(_table(settings, types, warnings))
     if strict and warnings:
         count = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
-        typer.echo(f"error: {count}, none of which --strict allows", err=True)
+        typer.echo(f"error: {count}, and --strict allows none", err=True)
         raise typer.Exit(1)
 
 
@@ -80,7 +79,7 @@ def _table(settings: Settings, types: Mapping[str, JobType], warnings: Sequence[
 
 
 def _paces(watch: Watch, job_type: JobType) -> str:
-    """Say how often the jobs of a watch are polled, before and after they ended."""
+    """Return how often the jobs of a watch are polled, before and after they end."""
     from monitor.config import format_duration
 
     interval = watch.interval or job_type.interval
@@ -93,7 +92,7 @@ def _paces(watch: Watch, job_type: JobType) -> str:
 
 
 def _jobs(watch: Watch) -> str:
-    """Say which jobs a watch follows."""
+    """Return which jobs a watch follows."""
     count = len(watch.jobs)
     named = [f"{count} named job{'s' if count > 1 else ''}"] if count else []
     return " and ".join([*named, *(["what it discovers"] if watch.discover else [])])
@@ -101,6 +100,8 @@ def _jobs(watch: Watch) -> str:
 
 def _route_rows(settings: Settings) -> list[dict[str, Any]]:
     """Return one row per watch, kind and phase; ``certain`` is false where more matchers decide."""
+    from monitor.validation import route_table
+
     return [
         {
             "watch": way.watch,
@@ -115,6 +116,8 @@ def _route_rows(settings: Settings) -> list[dict[str, Any]]:
 
 def _route_lines(settings: Settings) -> Iterator[str]:
     """Yield the routes of each watch; events that take the same route share a line."""
+    from monitor.validation import route_table
+
     for watch in settings.watches:
         yield f"routes of {watch.name}:"
         lines = _merged(route_table.ways(watch, settings.routes, tuple(settings.sinks)))

@@ -1,4 +1,4 @@
-"""``job-monitor demo``: the daemon and a stand-in for AWS, in one process on loopback."""
+"""``job-monitor demo``: run the daemon and simulated AWS services in one process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def demo(
         str, typer.Option(help="A scenario file, or a built-in one: demo, steady, chaos.")
     ] = "demo",
 ) -> None:
-    """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
+    """Watch simulated jobs, and print their transitions as they come; needs no AWS account."""
     from monitor import logs
 
     seconds = arguments.duration("--duration", duration)
@@ -46,9 +46,9 @@ def demo(
 
 
 def _shield_environment() -> None:
-    """Let nothing of the user's own AWS set-up reach the demo, or the other way round.
+    """Keep the user's own AWS set-up out of the demo, and the demo out of it.
 
-    A proxy would be asked for loopback addresses, which are others on its machine.
+    A proxy is left out too: loopback on its machine is not ours.
     """
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
@@ -72,7 +72,7 @@ async def _demo(
     async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)
         tasks.start_soon(_stop_after, seconds, stop)
-        shown = Shown(running)
+        shown = DemoOutput(running)
         settings = _settings(running, directory, listen)
         await Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
@@ -134,16 +134,16 @@ def _settings(running: simulator.Simulator, directory: Path, listen: str) -> Set
     )
 
 
-class Shown:
-    """What the demo prints."""
+class DemoOutput:
+    """Prints the output of the demo."""
 
     def __init__(self, running: simulator.Simulator) -> None:
-        """Tell of this simulation."""
+        """Print what this simulation shows."""
         self._simulator = running
         self._transitions = 0
 
     def addresses(self, running: Running) -> None:
-        """Print where to look."""
+        """Print the addresses to open."""
         typer.echo(f"Watching simulated AWS jobs; see them at {running.url}/")
         typer.echo(f"Metrics at {running.url}/metrics")
         typer.echo(f"AWS stand-in {self._simulator.url} (try the AWS CLI with --endpoint-url)")
@@ -156,6 +156,6 @@ class Shown:
         typer.echo(transition_line(transition))
 
     def summary(self) -> None:
-        """Print what came of it."""
+        """Print the totals."""
         received = self._simulator.truth.received
         typer.echo(f"\n{self._transitions} transitions; {received.count} webhooks sent")

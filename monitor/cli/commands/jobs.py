@@ -100,7 +100,7 @@ class _Known:
     def require(self, choice: _Choice) -> None:
         """Require all names of a choice; raise ConfigurationError, which names the known ones."""
         if choice.type is not None:
-            arguments.require_fitting("type", [choice.type], self.types, "--type")
+            arguments.require_match("type", [choice.type], self.types, "--type")
         for what, name, known in (
             ("account", choice.account, self.accounts),
             ("region", choice.region, self.regions),

@@ -1,4 +1,4 @@
-"""``job-monitor plan``: what a configuration will cost, and how late it will tell."""
+"""``job-monitor plan``: estimate what a configuration costs, and how late it reports."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def plan(
         typer.Option(
             min=0,
             max=1_000_000,
-            help="How many jobs are under way in each region of a watch that discovers.",
+            help="How many jobs are running in each region of a watch that discovers.",
         ),
     ] = 100,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Reckon calls per day, use of the quotas and detection delay; asks nothing of AWS."""
+    """Estimate calls per day, use of the quotas and detection delay; makes no call to AWS."""
     from monitor.tools import plan as planning
 
     settings, types = options.load_parts(config, "watches", ".account", "quotas")
@@ -44,12 +44,9 @@ def plan(
     tables.show(_quotas(quotas), output, "")
     for one in watches:
         if one.every > 1.01 * one.interval:
-            typer.echo(f"warning: {_late(one)}", err=True)
-
-
-def _late(one: WatchPlan) -> str:
-    looks = f"a look at each job every {one.every:.0f} s instead of every {one.interval:.0f} s"
-    return f"{one.watch} in {one.account}/{one.region}: {looks}, as the quota permits no more"
+            polls = f"polls each job every {one.every:.0f} s instead of every {one.interval:.0f} s"
+            place = f"{one.watch} in {one.account}/{one.region}"
+            typer.echo(f"warning: {place}: {polls}: the quota permits no more", err=True)
 
 
 def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
@@ -61,7 +58,7 @@ def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
             "jobs": one.jobs,
             "list_calls_per_day": round(one.lists),
             "describe_calls_per_day": round(one.describes),
-            "seconds_between_looks": round(one.every, 3),
+            "seconds_between_polls": round(one.every, 3),
             "mean_delay_seconds": round(one.mean_delay, 3),
             "worst_delay_seconds": round(one.worst_delay, 3),
             "ended_interval_seconds": one.ended_every,

@@ -1,4 +1,4 @@
-"""``job-monitor render``: what a sink would send, without sending it."""
+"""``job-monitor render``: print what a sink would send, without sending it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def _kind(text: str) -> Kind:
 
 
 def _json(kinds: Sequence[Kind], previews: Sequence[Preview]) -> str:
-    told = [
+    shown = [
         {"kind": kind.value, "headers": dict(preview.headers), "body": preview.body}
         for kind, preview in zip(kinds, previews, strict=True)
     ]
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
 
 
 def _text(kinds: Sequence[Kind], previews: Sequence[Preview]) -> str:

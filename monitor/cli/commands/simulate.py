@@ -1,4 +1,4 @@
-"""``job-monitor simulate``: the stand-in for AWS and for receivers, alone."""
+"""``job-monitor simulate``: run the simulated AWS services and webhook receiver alone."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def simulate(
         str, typer.Option(help="A scenario file, or a built-in one: demo, steady, chaos.")
     ] = "demo",
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where AWS stands.")
+        str, typer.Option(metavar="HOST:PORT", help="The address of the simulated AWS services.")
     ] = "127.0.0.1:4566",
     receiver: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where webhooks are received.")
+        str, typer.Option(metavar="HOST:PORT", help="The address of the webhook receiver.")
     ] = "127.0.0.1:4567",
     directory: Annotated[
         Path | None, typer.Option(help="Append the ground truth to files in this directory.")
     ] = None,
 ) -> None:
-    """Stand in for AWS Panorama and AWS Import/Export, with jobs that live by a scenario."""
+    """Simulate AWS Panorama and AWS Import/Export, with jobs that follow a scenario."""
     chosen = load(scenario)
     try:
         anyio.run(_simulate, chosen, listen, receiver, directory)
     except* ValueError as group:
-        told = [_mistake("--listen or --receiver", group, "write it as 127.0.0.1:4566")]
-        raise ConfigurationError(told) from None
+        problems = [_problem("--listen or --receiver", group, "write it as 127.0.0.1:4566")]
+        raise ConfigurationError(problems) from None
     except* OSError as group:
-        told = [_mistake("simulate", group, "choose other addresses, or another directory")]
-        raise ConfigurationError(told) from None
+        problems = [_problem("simulate", group, "choose other addresses, or another directory")]
+        raise ConfigurationError(problems) from None
 
 
 def load(name: str) -> simulator.Scenario:
     """Read a built-in scenario by its name, or one from a file.
 
     Raises:
-        ConfigurationError: there is none such, or it is wrong.
+        ConfigurationError: the scenario does not exist, or is wrong.
     """
     from monitor import simulator
 
@@ -83,7 +83,7 @@ async def _serve(
     )
 
 
-def _mistake(path: str, group: BaseExceptionGroup[Exception], remedy: str) -> Problem:
+def _problem(path: str, group: BaseExceptionGroup[Exception], remedy: str) -> Problem:
     error = next(leaves(group))
     reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else ""
     return Problem("", path, reason or str(error), remedy)
