@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,11 @@ from monitor.cli.commands import (
     version,
     wait,
 )
-from monitor.cli.groups import leaves
+from monitor.cli.exception_groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 USAGE, UNAVAILABLE, SOFTWARE, IO_ERROR = 2, 69, 70, 74
 """Exit codes, after sysexits(3)."""
@@ -82,32 +85,36 @@ def _options(
     """Take the options that stand before a command."""
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901 -- one branch per family of errors
     """Run a command; turn every expected error into one screen of text and an exit code."""
     streams.prepare()
-    sys.exit(_outcome())
-
-
-def _outcome() -> int:
     code = 0
     try:
         code = _run()
     except* streams.OutputError as group:
-        code = _report_output_error(group)
+        for output_error in leaves(group):
+            # A reader that has left, as ``head`` does, wants no message.
+            if not output_error.left:
+                streams.say(f"error: {output_error}")
+        code = IO_ERROR
     except* typer.TyperException as group:
-        code = _report_usage(group)
+        for usage_error in leaves(group):
+            # The message is empty where help was printed instead.
+            if text := " ".join(usage_error.format_message().split()):
+                streams.say(f"error: {_usage(text, usage_error)}")
+        code = USAGE
     except* ConfigurationError as group:
-        code = _report(group, USAGE)
+        code = _report([str(one) for error in leaves(group) for one in error.problems], USAGE)
     except* StoreLockedError as group:
-        code = _report(group, UNAVAILABLE)
+        code = _report([str(error) for error in leaves(group)], UNAVAILABLE)
     except* StoreError as group:
-        code = _report(group, IO_ERROR)
+        code = _report([str(error) for error in leaves(group)], IO_ERROR)
     except* MonitorError as group:
-        code = _report(group, UNAVAILABLE)
+        code = _report([str(error) for error in leaves(group)], UNAVAILABLE)
     except* Exception as group:  # noqa: BLE001 -- the last resort: a traceback could show secrets
         streams.say(f"error: a bug in job-monitor itself:\n{redaction.describe(group)}")
         code = SOFTWARE
-    return code
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -119,22 +126,6 @@ def _run() -> int:
         return end.code if isinstance(end.code, int) else USAGE
     streams.finish()
     return code or 0
-
-
-def _report_output_error(group: BaseExceptionGroup[streams.OutputError]) -> int:
-    """Print nothing for a reader that has left, as ``head`` does."""
-    for error in leaves(group):
-        if not error.left:
-            streams.say(f"error: {error}")
-    return IO_ERROR
-
-
-def _report_usage(group: BaseExceptionGroup[typer.TyperException]) -> int:
-    for error in leaves(group):
-        # The message is empty where help was printed instead.
-        if text := " ".join(error.format_message().split()):
-            streams.say(f"error: {_usage(text, error)}")
-    return USAGE
 
 
 def _usage(text: str, error: typer.TyperException) -> str:
@@ -149,16 +140,11 @@ def _usage(text: str, error: typer.TyperException) -> str:
     return f"{text} (did you mean {near}? {remedy})" if near else f"{text} ({remedy})"
 
 
-def _report(group: BaseExceptionGroup[MonitorError], code: int) -> int:
-    lines = list(dict.fromkeys(line for error in leaves(group) for line in _lines(error)))
+def _report(problems: Iterable[str], code: int) -> int:
+    # Several tasks may fail for the same reason: one line is enough.
+    lines = list(dict.fromkeys(problems))
     for line in lines[:MOST_PROBLEMS]:
         streams.say(f"error: {line}")
     if len(lines) > MOST_PROBLEMS:
         streams.say(f"error: and {len(lines) - MOST_PROBLEMS} more")
     return code
-
-
-def _lines(error: MonitorError) -> list[str]:
-    if isinstance(error, ConfigurationError):
-        return [str(problem) for problem in error.problems]
-    return [str(error)]

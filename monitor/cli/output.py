@@ -94,37 +94,25 @@ _COLOURS = {"info": "green", "warning": "yellow", "error": "red"}
 
 def transition_line(transition: Transition) -> str:
     """Return one line: the time, the job, the change, and the window it fell into."""
-    subject = transition.subject
+    subject, current = transition.subject, transition.current
     name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
     when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")
-    what = typer.style(_what_changed(transition), fg=_colour(transition))
-    return f"{when}  {name:<40} {what}{_window(transition)}"
-
-
-def _what_changed(transition: Transition) -> str:
-    current = transition.current
     match transition.kind:
         case Kind.STATE_CHANGED if transition.previous:
-            return f"{transition.previous.state} -> {current.state}  [{current.phase}]"
+            what = f"{transition.previous.state} -> {current.state}  [{current.phase}]"
         case Kind.UPDATED:
             changed = ", ".join(change.field for change in transition.changes)
-            return f"{current.state}  changed: {changed}"
+            what = f"{current.state}  changed: {changed}"
         case Kind.SOURCE_UNAVAILABLE | Kind.SOURCE_RECOVERED:
-            return current.state
+            what = current.state
         case _:
             verb = transition.kind.partition(".")[2]
-            return f"{verb}: {current.state}  [{current.phase}]"
-
-
-def _colour(transition: Transition) -> str | None:
-    ended = transition.current.phase in TERMINAL and not transition.baseline
-    if transition.kind is Kind.DISCOVERED and not ended:
-        return "bright_black"
-    return _COLOURS[transition.severity]
-
-
-def _window(transition: Transition) -> str:
-    if transition.after is None or transition.kind is not Kind.STATE_CHANGED:
-        return ""
-    seconds = (transition.before - transition.after).total_seconds()
-    return typer.style(f"  (within {seconds:.1f} s)", dim=True)
+            what = f"{verb}: {current.state}  [{current.phase}]"
+    ended = current.phase in TERMINAL and not transition.baseline
+    quiet = transition.kind is Kind.DISCOVERED and not ended
+    colour = "bright_black" if quiet else _COLOURS[transition.severity]
+    window = ""
+    if transition.after is not None and transition.kind is Kind.STATE_CHANGED:
+        seconds = (transition.before - transition.after).total_seconds()
+        window = typer.style(f"  (within {seconds:.1f} s)", dim=True)
+    return f"{when}  {name:<40} {typer.style(what, fg=colour)}{window}"

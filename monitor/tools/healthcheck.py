@@ -126,22 +126,16 @@ def ask(address: DaemonAddress) -> HealthAnswer:
         response = connection.getresponse()
         text = " ".join(response.read(_MOST).decode("utf-8", "replace").split())
     except (OSError, http.client.HTTPException) as error:
-        return HealthAnswer(healthy=False, why=_trouble(error))
+        if isinstance(error, TimeoutError):
+            return HealthAnswer(healthy=False, why=f"no answer within {ANSWER_WITHIN:.0f} s")
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+        why = f"unreachable: {reason or type(error).__name__}".replace("_", " ").lower()
+        return HealthAnswer(healthy=False, why=why)
     finally:
         connection.close()
-    return _judged(response.status, text)
-
-
-def _judged(status: int, text: str) -> HealthAnswer:
-    if status == _DENIED:
+    if response.status == _DENIED:
         # Without a user the daemon says no more; a blocked one would not answer at all.
         return HealthAnswer(healthy=True, why="it answers, and gives details to users only")
     shown = text if text.isprintable() else ""
-    return HealthAnswer(healthy=status == _OK, why=shown or f"it answers with status {status}")
-
-
-def _trouble(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {ANSWER_WITHIN:.0f} s"
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-    return f"unreachable: {reason or type(error).__name__}".replace("_", " ").lower()
+    healthy = response.status == _OK
+    return HealthAnswer(healthy, why=shown or f"it answers with status {response.status}")

@@ -50,7 +50,10 @@ def policies(
         if account.role_arn:
             taker = statements[_identity(config.Account(profile=account.profile))]
             _allow(taker, "sts", ["sts:AssumeRole"], account.role_arn)
-    return {name: _document(statements[name].values()) for name in sorted(statements)}
+    return {
+        name: {"Version": "2012-10-17", "Statement": list(statements[name].values())}
+        for name in sorted(statements)
+    }
 
 
 def identity(settings: config.Settings, account: str) -> str:
@@ -113,7 +116,3 @@ def _allow(
     )
     found["Action"] = sorted({*found["Action"], *actions})
     found["Resource"] = sorted({*found["Resource"], resource})
-
-
-def _document(statements: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -9,7 +9,7 @@ import anyio
 import typer
 
 from monitor.cli import signals
-from monitor.cli.groups import leaves
+from monitor.cli.exception_groups import leaves
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
