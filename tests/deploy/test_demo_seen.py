@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(240)
 
 RIGHTLY_EMPTY = {
     "annotation Stuck and missing": "one job of the demo is stuck, but only after a while",
-    "annotation AWS unreachable and back": "the demo's outage is over before it counts as one",
+    "annotation AWS unreachable and recovered": "the demo's outage is over before it counts as one",
     "rule JobMonitorJobStuck": "a job is stuck for some seconds only",
     "rule JobMonitorJobsMissing": "no job is missing",
     "rule JobMonitorUnclassifiedState": "every state of the demo is classified",

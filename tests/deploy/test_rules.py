@@ -143,7 +143,7 @@ def test_the_runbook_has_the_section_that_an_alert_points_to(name, rule):
     sections = _sections(text)
     assert anchor == name.lower()
     assert anchor in {heading.lower() for heading in sections}
-    for part in ("**Means.**", "**Look at.**", "**Do.**"):
+    for part in ("**Means.**", "**Check.**", "**Do.**"):
         assert part in sections[name], part
 
 
