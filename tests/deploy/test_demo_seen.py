@@ -40,7 +40,7 @@ RIGHTLY_EMPTY = {
 
 NOT_A_NUMBER = {
     "overview: Sinks age": "the outbox may be empty at every moment that is looked at",
-    "overview: Age of the oldest pending event A": "the outbox may be empty at every moment that is looked at",
+    "overview: The oldest waits for A": "the outbox may be empty at every moment that is looked at",
     "rule sink:job_monitor_outbox_age_seconds:max": "as above",
     "overview: Sinks failing": "no sink may fail at any moment that is looked at",
     "rule sink:job_monitor_sink_failing_seconds:max": "as above",
