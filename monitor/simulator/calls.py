@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from monitor.simulator import signing
-from monitor.simulator.http_request import HttpRequest
 from monitor.simulator.members import Service
+from monitor.simulator.signing import HttpRequest
 
 DEFAULT_REGION = "us-east-1"
 _IMPORT_JOBS = "/packages/import-jobs"

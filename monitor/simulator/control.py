@@ -134,7 +134,7 @@ def _lines(log: Log[Any]) -> Callable[[web.Request], Awaitable[list[dict[str, An
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"after: {text!r} is no number")
+        raise ValueError(f"after: {text!r} is not a number")
     return int(text)
 
 
@@ -142,9 +142,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.text())
     except ValueError as error:
-        raise ValueError(f"the body is no JSON: {error}") from None
+        raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise ValueError("the body is no JSON object")  # noqa: TRY004 - the caller's mistake
+        raise ValueError("the body is not a JSON object")  # noqa: TRY004 - the caller's mistake
     return body
 
 
