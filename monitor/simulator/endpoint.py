@@ -13,7 +13,7 @@ from monitor.simulator.faults import Faults, Plan
 from monitor.simulator.gate import Gate
 from monitor.simulator.importexport import ImportExport
 from monitor.simulator.members import Service
-from monitor.simulator.pages import Inquiry
+from monitor.simulator.pages import ServiceRequest
 from monitor.simulator.panorama import Panorama
 from monitor.simulator.records import RequestRecord
 from monitor.simulator.replies import Reply, ServiceError
@@ -67,7 +67,7 @@ class Endpoint:
                 return planned
             account = self._gate.account(http, call)
             now = self._clock.now()
-            reply = service.answer(Inquiry(call, account, now, plan.distortion, request_id))
+            reply = service.answer(ServiceRequest(call, account, now, plan.distortion, request_id))
         except ServiceError as error:
             reply = service.refuse(error, request_id)
         return _damaged(reply, plan)

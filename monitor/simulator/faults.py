@@ -79,7 +79,7 @@ class Faults:
         """Lift all rules."""
         self._armed.clear()
 
-    def told(self) -> list[dict[str, Any]]:
+    def views(self) -> list[dict[str, Any]]:
         """Return the rules in force as JSON values, with their names and how often they struck."""
         return [
             {

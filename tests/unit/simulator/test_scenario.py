@@ -57,7 +57,7 @@ def test_an_empty_file_is_an_empty_scenario(tmp_path):
             "named twice: job panorama/us-east-1/a",
         ),
         ("generate: [{service: panorama}]", "give count, every or both"),
-        ("generate: [{service: panorama, count: 1, profile: eror}]", "'eror' is no profile"),
+        ("generate: [{service: panorama, count: 1, profile: eror}]", "'eror' is not a profile"),
         ("faults: [{kind: gone}]", "does not match any of the expected tags"),
         ("faults: [{kind: reset, every: 2, probability: 0.5}]", "exclude each other"),
         ("faults: [{kind: reset, from: 5s, until: 4s}]", "until must be later than from"),
