@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint check format bench screenshots manifests lock notices release clean
+.PHONY: help demo test soak house lint check format bench screenshots manifests lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,9 @@ test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
 
 soak: $(VENV)/.dev ## Run the long forms of the harnesses, for an hour or so
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+house: $(VENV)/.dev ## Print the figures of the code, such as its size, against their goals
+	@$(BIN)/python tests/house.py
 
 lint: $(VENV)/.dev ## Check style, types and architecture
 	@$(BIN)/ruff check

@@ -102,14 +102,12 @@ class SignalReceiver:
 
     def _run(self) -> None:
         while True:
-            ready, _, _ = select.select([self._reader], [], [], self._left())
+            deadlines = [each for each in (self._stop_by, self._left_by) if each is not None]
+            left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+            ready, _, _ = select.select([self._reader], [], [], left)
             for number in os.read(self._reader, 64) if ready else ():
                 self._received(number)
             self._end_if_late()
-
-    def _left(self) -> float | None:
-        deadlines = [each for each in (self._stop_by, self._left_by) if each is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _received(self, number: int) -> None:
         with self._lock:
@@ -157,8 +155,10 @@ class SignalReceiver:
         for frame in (*blocked, *(frames.get(each.ident or 0) for each in _lingering())):
             if path := _path_in(frame):
                 return f"{path}, which does not answer"
+        if blocked and (own := next(_own_frames(main), None)):
+            return f"{own.f_globals['__name__']}.{own.f_code.co_name}, which blocks all else"
         if blocked:
-            return f"{_place(main)}, which blocks all else"
+            return "a library, which blocks all else"
         return "what does not answer, such as the store"
 
     def _is_blocked(self) -> bool:
@@ -248,11 +248,6 @@ def _path_in(frame: FrameType | None) -> Path | None:
             if isinstance(value, Path):
                 return value
     return None
-
-
-def _place(frame: FrameType | None) -> str:
-    own = next(_own_frames(frame), None)
-    return f"{own.f_globals['__name__']}.{own.f_code.co_name}" if own else "a library"
 
 
 def _write_last(line: str) -> None:

@@ -47,35 +47,37 @@ def check(
     everything.refuse(found)
     warnings += everything.of_store(settings)
     if output is Format.JSON:
-        typer.echo(_json(settings, warnings))
+        shown: dict[str, Any] = {
+            "configuration": settings.redacted(),
+            "routes": _route_rows(settings),
+            "warnings": [str(problem) for problem in warnings],
+        }
+        typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
     else:
-        typer.echo(_table(settings, types, warnings))
+        typer.echo("\n".join(_lines(settings, types, warnings)))
     if strict and warnings:
         count = f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
         typer.echo(f"error: {count}, and --strict allows none", err=True)
         raise typer.Exit(1)
 
 
-def _json(settings: Settings, warnings: Sequence[Problem]) -> str:
-    shown: dict[str, Any] = {
-        "configuration": settings.redacted(),
-        "routes": _route_rows(settings),
-        "warnings": [str(problem) for problem in warnings],
-    }
-    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
-
-
-def _table(settings: Settings, types: Mapping[str, JobType], warnings: Sequence[Problem]) -> str:
-    lines = [f"warning: {problem}" for problem in warnings]
+def _lines(
+    settings: Settings, types: Mapping[str, JobType], warnings: Sequence[Problem]
+) -> Iterator[str]:
+    yield from (f"warning: {problem}" for problem in warnings)
     for watch in settings.watches:
+        count = len(watch.jobs)
+        jobs = [f"{count} named job{'s' if count > 1 else ''}"] if count else []
+        jobs += ["what it discovers"] if watch.discover else []
         regions = f" in {', '.join(watch.regions)}" if watch.regions else ""
         place = f"account {watch.account}{regions}"
-        lines.append(f"watch {watch.name}: {watch.type}, {_jobs(watch)}, {place}")
-        lines.append(f"  {_paces(watch, types[watch.type])}")
-    lines.extend(f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
+        yield f"watch {watch.name}: {watch.type}, {' and '.join(jobs)}, {place}"
+        yield f"  {_paces(watch, types[watch.type])}"
+    yield from (f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
     if any(watch.discover for watch in settings.watches):
-        lines.append(FIRST_SIGHT)
-    return "\n".join([*lines, *_route_lines(settings), "The configuration is valid."])
+        yield FIRST_SIGHT
+    yield from _route_lines(settings)
+    yield "The configuration is valid."
 
 
 def _paces(watch: Watch, job_type: JobType) -> str:
@@ -89,13 +91,6 @@ def _paces(watch: Watch, job_type: JobType) -> str:
     ended = max(interval, watch.ended_interval or job_type.grace_interval)
     after = format_duration(ended)
     return f"{before}; every {after} once ended, while it may still change"
-
-
-def _jobs(watch: Watch) -> str:
-    """Return which jobs a watch follows."""
-    count = len(watch.jobs)
-    named = [f"{count} named job{'s' if count > 1 else ''}"] if count else []
-    return " and ".join([*named, *(["what it discovers"] if watch.discover else [])])
 
 
 def _route_rows(settings: Settings) -> list[dict[str, Any]]:

@@ -30,7 +30,10 @@ def render(
 
     settings = options.load_own(config)
     arguments.require_sink(settings, sink, "--sink")
-    kinds = [_kind(each) for each in kind or Kind]
+    for each in kind or ():
+        if each not in set(Kind):
+            raise arguments.unknown("--kind", "kind", each, Kind)
+    kinds = [Kind(each) for each in kind or Kind]
     events = [example_events.event(each) for each in kinds]
     previews = sinks.previews(sink, settings.sinks[sink], events)
     pairs = list(zip(kinds, previews, strict=True))
@@ -47,10 +50,3 @@ def render(
         body = preview.body.rstrip("\n")
         texts.append("\n".join([f"# {each.value}", *headers, *([""] if headers else []), body]))
     typer.echo("\n\n".join(texts))
-
-
-def _kind(text: str) -> Kind:
-    try:
-        return Kind(text)
-    except ValueError:
-        raise arguments.unknown("--kind", "kind", text, Kind) from None

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
 
 _MOST_SHOWN = 1000
 
@@ -61,19 +60,6 @@ def replay(
     typer.echo(f"{count} transition{'' if count == 1 else 's'} {verb} sent to {sink} again.")
 
 
-async def _check(
-    settings: Settings,
-    selection: replaying.Selection,
-    store: SqlStore,
-    dry_run: bool,  # noqa: FBT001
-) -> None:
-    await arguments.require_known_sink(settings, store, selection.sink)
-    if selection.sink not in settings.sinks and not dry_run:
-        message = f'"{selection.sink}" is no longer configured, so nothing would send to it'
-        raise arguments.mistake("--sink", message, "configure it again, or use --dry-run")
-    await arguments.require_places(selection.match, settings, store)
-
-
 async def _replay(
     settings: Settings,
     selection: replaying.Selection,
@@ -85,7 +71,11 @@ async def _replay(
     count = 0
     first: list[dict[str, Any]] = []
     async with open_ledger(settings) as store:
-        await _check(settings, selection, store, dry_run)
+        await arguments.require_known_sink(settings, store, selection.sink)
+        if selection.sink not in settings.sinks and not dry_run:
+            message = f'"{selection.sink}" is no longer configured, so nothing would send to it'
+            raise arguments.mistake("--sink", message, "configure it again, or use --dry-run")
+        await arguments.require_places(selection.match, settings, store)
         async for page in replaying.replay(store, selection, dry_run=dry_run):
             count += len(page)
             first += [_row(event) for event in page[: _MOST_SHOWN - len(first)]]

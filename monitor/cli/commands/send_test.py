@@ -50,16 +50,15 @@ def send_test(
         "reply": reply or None,
         "seconds": round(time.monotonic() - started, 3),
     }
-    typer.echo(orjson.dumps(result).decode() if output is Format.JSON else _line(result))
+    if output is Format.JSON:
+        typer.echo(orjson.dumps(result).decode())
+    elif error is None:
+        answer = f"; it answered {reply}" if reply else ""
+        line = f"{sink} accepted the test event {event['id']} in {result['seconds']} s{answer}"
+        typer.echo(line)
+    else:
+        typer.echo(f"{sink} did not accept the test event: {error.reason}: {error.message}")
     raise typer.Exit(int(error is not None))
-
-
-def _line(result: Mapping[str, Any]) -> str:
-    if result["taken"]:
-        event, seconds = result["event_id"], result["seconds"]
-        line = f"{result['sink']} accepted the test event {event} in {seconds} s"
-        return f"{line}; it answered {result['reply']}" if result["reply"] else line
-    return f"{result['sink']} did not accept the test event: {result['reason']}: {result['error']}"
 
 
 def _event() -> dict[str, Any]:
