@@ -1,4 +1,4 @@
-"""Every job type there is: the built-in ones and those of the user's directory."""
+"""The loader of job types: the built-in ones and those of the user's directory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from monitor.sources.declaration import Declaration
 from monitor.sources.jmespath_check import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from botocore.loaders import Loader
 
     from monitor.sources.job_type import JobType
@@ -43,7 +41,12 @@ def load_job_types(directory: Path | None, models: Loader | None = None) -> dict
     for path in (*_files(BUILT_IN), *_own_files(directory, problems)):
         try:
             with unforeseen.refused(str(path), what="the job type"):
-                _add(found, _load(path, models), path)
+                job_type = _load(path, models)
+                if job_type.name in found:
+                    message = f'"{job_type.name}" exists already'
+                    problem = Problem(str(path), "name", message, "choose another name")
+                    raise ConfigurationError([problem])  # noqa: TRY301 -- gathered with the rest
+                found[job_type.name] = job_type
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
@@ -79,19 +82,13 @@ def _own_files(directory: Path | None, problems: list[Problem]) -> list[Path]:
         return []
 
 
-def _add(found: dict[str, JobType], job_type: JobType, path: Path) -> None:
-    if job_type.name in found:
-        message = f'"{job_type.name}" exists already'
-        raise ConfigurationError([Problem(str(path), "name", message, "choose another name")])
-    found[job_type.name] = job_type
-
-
 def _load(path: Path, models: Loader) -> JobType:
     place = path.name if path.parent == BUILT_IN else str(path)
     try:
         form = Declaration.model_validate(_read(path, place))
     except ValidationError as error:
-        problems = list(_problems(error, place))
+        errors = error.errors(include_input=False, include_url=False)
+        problems = [_problem(place, one["type"], one["msg"], one["loc"]) for one in errors]
     else:
         return model_check.checked(form, models, place)
     raise ConfigurationError(problems)
@@ -125,7 +122,7 @@ def _read(path: Path, place: str) -> Any:
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """It is YAML, but nothing that a declaration may hold; ``note`` is the remedy."""
+    """Valid YAML that a declaration may not hold; ``note`` is the fix."""
 
     def __init__(self, problem: str, node: yaml.Node, note: str = "", key: str = "") -> None:
         super().__init__(problem=problem, problem_mark=node.start_mark, note=note)
@@ -139,7 +136,7 @@ _KINDS = {
     "timestamp": "a date",
     "binary": "base64",
 }
-"""What the values of YAML's own tags are."""
+"""Names for the values of YAML's own tags."""
 
 
 class _Strict(yaml.SafeLoader):
@@ -181,15 +178,15 @@ class _Strict(yaml.SafeLoader):
         if not isinstance(node, yaml.MappingNode):
             words = "expected a mapping node, but found scalar"
             raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
-        seen = set()
+        keys = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.value in seen:
+            if key.value in keys:
                 raise yaml.MarkedYAMLError(
-                    problem=f'the key "{key.value}" stands twice', problem_mark=key.start_mark
+                    problem=f'the key "{key.value}" is written twice', problem_mark=key.start_mark
                 )
-            seen.add(key.value)
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -226,33 +223,24 @@ def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int
     return found
 
 
-def _problems(error: ValidationError, place: str) -> Iterator[Problem]:
-    for one in error.errors(include_input=False, include_url=False):
-        message, remedy = _wording(one["type"], one["msg"], one["loc"])
-        yield Problem(place, _key_path(one["loc"]), message, remedy)
-
-
-def _wording(kind: str, message: str, location: tuple[int | str, ...]) -> tuple[str, str]:
+def _problem(place: str, kind: str, message: str, location: tuple[int | str, ...]) -> Problem:
+    """Say in plain words what pydantic found at a location."""
+    keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    message, remedy = message.removeprefix("Value error, "), ""
     match kind:
         case "extra_forbidden":
-            return "no such key", _nearest(str(location[-1]), location[:-1])
+            message = "no such key"
+            if len(location) == 1:
+                fields = Declaration.model_fields.items()
+                known = (field.alias or name for name, field in fields)
+                remedy = suggestion(str(location[0]), known)
         case "model_type" if not location:
-            return "not a mapping", "start with name: …"
+            message, remedy = "not a mapping", "start with name: …"
         case "missing":
-            return "this key is required", ""
+            message = "this key is required"
         case "invalid_key":
-            return "a key that is not text", "put the key in quotes"
+            message, remedy = "a key that is not text", "put the key in quotes"
         case "string_type":
-            return "not a text", "put it in quotes: YAML reads a bare yes, no, on, off as a truth"
-    return message.removeprefix("Value error, "), ""
-
-
-def _nearest(key: str, parents: tuple[int | str, ...]) -> str:
-    """Suggest a key of the form's own for a misspelled one at the top level."""
-    names = (field.alias or name for name, field in Declaration.model_fields.items())
-    return "" if parents else suggestion(key, names)
-
-
-def _key_path(location: Iterable[int | str]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".")
+            message = "not a text"
+            remedy = "put it in quotes: YAML reads a bare yes, no, on, off as a boolean"
+    return Problem(place, keys.removeprefix("."), message, remedy)

@@ -140,7 +140,7 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
             {"final": [{"status": ["FAILD"]}]},
             'final[0]: "FAILD" is not declared (did you mean "FAILED"?)',
         ),
-        ({"irrevocable": ["running"]}, 'irrevocable: "running" is not an end'),
+        ({"irrevocable": ["running"]}, 'irrevocable: "running" is not a final phase'),
         ({"phase_from": "stat"}, 'phase_from: "stat" is not declared (did you mean "status"?)'),
         ({"descripe": "x"}, 'descripe: no such key (did you mean "describe"?)'),
         ({"interval": "often"}, "not a duration"),
@@ -150,20 +150,23 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
             {"region": "us-east-1", "regions": ["us-east-1"]},
             "region and regions exclude each other",
         ),
-        ({"fields": {"Q": "jobs[0].jobQueu"}}, 'fields.Q: the answer has no member "jobQueu" here'),
+        (
+            {"fields": {"Q": "jobs[0].jobQueu"}},
+            'fields.Q: the response has no member "jobQueu" here',
+        ),
         ({"fields": {"Q": "jobs[0].container"}}, "fields.Q: a structure (name one of its members)"),
         ({"fields": {"Q": "jobs[].jobQueue"}}, "fields.Q: a list"),
-        ({"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "texts"}}}, "fields.Q: no list"),
+        ({"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "texts"}}}, "fields.Q: not a list"),
         (
             {"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "count"}}},
-            "no list that could be counted",
+            "not a list, so it cannot be counted",
         ),
         (
             {"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "hash"}}},
             "fields.Q.as: Input should be",
         ),
         ({"secret": ["jobs[].jobQueue"]}, "fields.Queue: this would keep a secret"),
-        ({"secret": ["jobs[].jobQueu"]}, 'secret[0]: the answer has no member "jobQueu"'),
+        ({"secret": ["jobs[].jobQueu"]}, 'secret[0]: the response has no member "jobQueu"'),
         (
             {"describe": {"operation": "DescribeJobs", "params": {"jobs": ["x"]}}},
             "no parameter takes the id",
@@ -206,8 +209,11 @@ def test_a_listing_that_tells_the_whole_state_is_known_to(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"items": "jobSummary"}, 'list.items: the answer has no member "jobSummary" here'),
-        ({"id": "jobID"}, 'list.id: the answer has no member "jobID" here; did you mean "jobId"?'),
+        ({"items": "jobSummary"}, 'list.items: the response has no member "jobSummary" here'),
+        (
+            {"id": "jobID"},
+            'list.id: the response has no member "jobID" here; did you mean "jobId"?',
+        ),
         ({"state": {"state": "status"}}, 'list.state: "state" is not declared'),
         ({"next": {"param": "token", "path": "nextToken"}}, 'list.params: "token" is not declared'),
         ({"next": {"param": "nextToken"}}, "list.next: give either path, or both last_id and more"),
@@ -242,7 +248,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
     found = problems(tmp_path)
 
     assert len(found) == 4
-    assert f'{tmp_path}/zz.yaml:2: not YAML: the key "name" stands twice' in found
+    assert f'{tmp_path}/zz.yaml:2: not YAML: the key "name" is written twice' in found
 
 
 @pytest.mark.parametrize(
