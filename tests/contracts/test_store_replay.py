@@ -301,7 +301,7 @@ async def _stepped(store_url, monkeypatch, to):
 
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "reach", step)
-        async with connect.opened(store_url) as found, found.writer.begin():
+        async with connect.open_database(store_url) as found, found.writer.begin():
             yield found.writer
 
 
