@@ -300,7 +300,7 @@ async def _stepped(store_url, monkeypatch, to):
         command.upgrade(config, to)
 
     with monkeypatch.context() as patched:
-        patched.setattr(upgrade, "reach", step)
+        patched.setattr(upgrade, "migrate", step)
         async with connect.open_database(store_url) as found, found.writer.begin():
             yield found.writer
 
