@@ -82,7 +82,7 @@ async def test_a_store_of_an_older_build_goes_on(old_store, clock):
         await store.settle(delivered(found[0], clock.now()))
     async with open_store(old_store, clock) as store:
         assert await store.position() == 6
-        assert (await store.snapshot(job(1).key)).state == "SUCCEEDED"
+        assert "SUCCEEDED" in [one.state for one in await store.snapshots() if one.job == job(1)]
         assert [one.id for one in found] == [3, 5, 7], "4 waits for its retry"
         # The settled delivery made way for the new one of the same job.
         assert [one.id for one in await store.due("ops", store.own_time(), 10)] == [5, 7, 8]
