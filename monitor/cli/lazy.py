@@ -18,6 +18,7 @@ __all__ = [
     "diagnosis",
     "examination",
     "health",
+    "job_type_loader",
     "known_jobs",
     "logs",
     "own_eye",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from monitor.config import unforeseen
     from monitor.runtime import reload
     from monitor.runtime import systemd as supervisor
+    from monitor.sources import loader as job_type_loader
     from monitor.tools import api_client as daemon_client
     from monitor.tools import describe_once as single_look
     from monitor.tools import doctor as diagnosis
@@ -58,6 +60,7 @@ else:
         "diagnosis": "monitor.tools.doctor",
         "examination": "monitor.validation.everything",
         "health": "monitor.tools.healthcheck",
+        "job_type_loader": "monitor.sources.loader",
         "known_jobs": "monitor.tools.stored_jobs",
         "logs": "monitor.logs",
         "own_eye": "monitor.tools.wait_on_aws",

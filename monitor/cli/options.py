@@ -13,7 +13,7 @@ from monitor.cli import lazy
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from monitor.config import Draft, Settings
+    from monitor.config import Settings
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -60,25 +60,11 @@ def load_own(config: list[Path] | None) -> Settings:
     """Read the configuration, of which there must be some.
 
     Raises:
-        ConfigurationError: nothing at all is configured, or values cannot be read; then with
-            everything that is wrong.
+        ConfigurationError: nothing at all is configured, or values cannot be read.
     """
-    draft = read_own(config)
-    if draft.problems:
-        lazy.examination.refuse(lazy.examination.examine(draft)[1])
-    return draft.settings
-
-
-def read_own(config: list[Path] | None) -> Draft:
-    """Read what can be read of the configuration, of which there must be some.
-
-    Raises:
-        ConfigurationError: nothing at all is configured.
-    """
-    with lazy.unforeseen.refused():
-        draft = lazy.configuration.read(paths(config), os.environ)
-    if config or draft.problems or draft.settings != lazy.config.Settings():
-        return draft
+    settings = load(config)
+    if config or settings != lazy.config.Settings():
+        return settings
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
 

@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from monitor import events
+from monitor.cli import lazy
 from monitor.cli.options import Format
 from monitor.web.page import format as wording
 
@@ -82,5 +83,9 @@ def _with_age(value: Any, now: datetime) -> str:
     if not isinstance(value, datetime):
         return text(value)
     passed = (now - value).total_seconds()
-    age = f"{wording.span(passed)} ago" if passed >= 0 else f"in {wording.span(-passed)}"
+    age = (
+        f"{lazy.config.short_duration(passed)} ago"
+        if passed >= 0
+        else f"in {lazy.config.short_duration(-passed)}"
+    )
     return f"{text(value)} ({age})"

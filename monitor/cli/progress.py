@@ -11,7 +11,7 @@ import anyio
 import typer
 
 from monitor import events
-from monitor.cli import output
+from monitor.cli import lazy, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,13 +108,13 @@ def _parts(sight: Sight, now: datetime) -> Iterator[str]:
     if sight.state is not None:
         yield output.text(f"{name}  {sight.state} ({sight.phase})")
         if sight.since is not None:
-            yield f"for {_short((now - sight.since).total_seconds())}"
+            yield f"for {lazy.config.short_duration((now - sight.since).total_seconds())}"
     else:
         yield output.text(f"{name}  not seen yet")
     if sight.trouble:
         yield output.text(f"cannot be seen now: {sight.trouble}")
     if (seconds := until_next_look(sight, now)) is not None:
-        yield f"next look in {_short(seconds)}" if seconds >= 1 else "looking"
+        yield f"next look in {lazy.config.short_duration(seconds)}" if seconds >= 1 else "looking"
 
 
 def until_next_look(sight: Sight, now: datetime) -> float | None:
@@ -125,14 +125,3 @@ def until_next_look(sight: Sight, now: datetime) -> float | None:
     if seconds < 0 and sight.interval:
         return seconds % sight.interval
     return max(0.0, seconds)
-
-
-def _short(seconds: float) -> str:
-    """Write a duration in its two largest units."""
-    whole = max(0, int(seconds))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes:02}m"
-    return f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"

@@ -23,11 +23,11 @@ def read(config: list[Path] | None, *parts: str) -> tuple[Settings, Mapping[str,
         ConfigurationError: with everything that is wrong in these.
     """
     settings = options.load_own(config)
-    types, wrong = lazy.examination.job_types(settings, None)
+    types, wrong = lazy.examination.load_job_types(settings, None)
     found = [
         one
         for one in lazy.validation.problems(settings, types)
         if one.path.startswith(parts) or one.path.endswith(parts)
     ]
-    lazy.examination.refuse([*wrong, *found])
+    lazy.examination.raise_errors([*wrong, *found])
     return settings, types

@@ -18,14 +18,8 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticUndefined
 
 from monitor.config.schema import every_section, fields
-from monitor.config.settings import (
-    OneOrMany,
-    Section,
-    Settings,
-    format_duration,
-    parse_duration,
-    parse_limit,
-)
+from monitor.config.settings import OneOrMany, Section, Settings
+from monitor.config.values import format_duration, parse_duration, parse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

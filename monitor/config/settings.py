@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -20,78 +19,14 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     Tag,
-    WithJsonSchema,
     model_serializer,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.config.values import Duration, Limit
 from monitor.pacing import BLIND_AFTER
 from monitor.redaction import HIDDEN, clean_text
-
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-LONGEST = 3650 * 86400.0
-"""No duration is longer than ten years, so that no sum of times overflows."""
-NEVER = "never"
-"""What is written for a time that does not come."""
-
-
-def parse_duration(value: Any) -> float:
-    """Turn ``30s``, ``5m``, ``2h``, ``3d`` or ``1h30m`` into seconds.
-
-    Raises:
-        ValueError: the text is not a duration, or one that makes no sense.
-    """
-    text = str(value).strip()
-    if not text or _DURATION.sub("", text):
-        raise ValueError("is not a duration (write 30s, 5m, 2h or 3d)")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-    if not 0 < seconds <= LONGEST:
-        raise ValueError("must be more than 0s and at most 3650d")
-    return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """Write seconds as ``parse_duration`` reads them, to the millisecond."""
-    rest, parts = round(seconds * 1000), []
-    for unit, size in _UNITS.items():
-        count, rest = divmod(rest, round(size * 1000))
-        parts.append(f"{count}{unit}" if count else "")
-    return "".join(parts) or "0s"
-
-
-def parse_limit(value: Any) -> float | None:
-    """Turn a duration into seconds, and ``never`` or nothing into ``None``.
-
-    Raises:
-        ValueError: as ``parse_duration``.
-    """
-    return None if value is None or value == NEVER else parse_duration(value)
-
-
-def _format_limit(seconds: float | None) -> str:
-    return NEVER if seconds is None else format_duration(seconds)
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Split ``127.0.0.1:9847`` or ``[::1]:9847`` into host and port.
-
-    ``:9847`` and ``*:9847`` have an empty host: every address, IPv4 and IPv6.
-
-    Raises:
-        ValueError: the text is not an address and a port.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else "" if host == "*" else host
-    if not colon or bracketed != (":" in bare):
-        raise ValueError("is not an address and a port")
-    if not re.fullmatch(r"[0-9A-Za-z.:_%-]*", bare) or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError("is not an address and a port")
-    if int(port) > 65535:  # noqa: PLR2004 - the highest port there is
-        raise ValueError("has a port above 65535")
-    return bare, int(port)
 
 
 def _shown(value: Any) -> Any:
@@ -101,23 +36,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _shown(item) for key, item in value.items()}
     return [_shown(item) for item in value] if isinstance(value, list) else value
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
-]
-"""Seconds, written as 30s, 5m, 2h or 3d."""
-
-Limit = Annotated[
-    float | None,
-    BeforeValidator(parse_limit),
-    PlainSerializer(_format_limit, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^(never|({_DURATION.pattern})+)$"}),
-]
-"""Seconds, written as a duration; ``None``, written as never or null, for no limit at all."""
 
 
 class Section(BaseModel):
@@ -500,15 +418,14 @@ class Origin:
     find: Callable[[tuple[str | int, ...]], str] = field(default=_nowhere, compare=False)
 
 
+ENVIRONMENT_PREFIX = "JOB_MONITOR_"
+"""The beginning of every variable that sets something."""
+
+
 class Settings(BaseSettings, Section):
     """The whole configuration; of itself it reads neither files nor the environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="JOB_MONITOR_",
-        env_nested_delimiter="__",
-        case_sensitive=True,
-        validate_default=False,
-    )
+    model_config = SettingsConfigDict(case_sensitive=True, validate_default=False)
 
     accounts: dict[str, Account] = {}
     """Name → the credentials to use; the name is part of every job's key."""

@@ -220,7 +220,7 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == (
-        f"warning: {file}:7: routes[1]: matches nothing that any watch can tell (correct its match)"
+        f"warning: {file}:7: routes[1]: matches no event of any watch (correct its match)"
     )
     assert "routes of disks:" in lines
     assert "job.discovered waiting, running, unknown -> no sink" in lines

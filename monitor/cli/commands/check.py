@@ -32,14 +32,13 @@ def check(
     ] = False,
 ) -> None:
     """Say what is wrong with the configuration, or what it would watch; ask nothing of AWS."""
-    draft = options.read_own(config)
-    settings = draft.settings
-    types, found = lazy.examination.examine(draft)
+    settings = options.load_own(config)
+    types, found = lazy.examination.validate(settings)
     warnings = [problem for problem in found if problem.warning]
     if warnings and len(warnings) < len(found):
         typer.echo(lazy.configuration.report(warnings), err=True)
-    lazy.examination.refuse(found)
-    warnings += lazy.examination.of_store(settings)
+    lazy.examination.raise_errors(found)
+    warnings += lazy.examination.check_store(settings)
     if output is Format.JSON:
         typer.echo(_json(settings, warnings))
     else:

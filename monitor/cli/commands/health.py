@@ -34,7 +34,6 @@ def health(
 def _door(config: list[Path] | None, url: str | None) -> Door:
     if url is not None:
         return lazy.health.door_of_url(url)
-    # A mistake elsewhere in a file that has just been changed says nothing about the daemon,
-    # which runs on with what it read before.
-    draft = lazy.configuration.read(options.paths(config), os.environ)
-    return lazy.health.own_door(draft.settings.server)
+    # A problem elsewhere in a file that has just been changed says nothing about the daemon,
+    # which still runs with what it read before.
+    return lazy.health.own_door(lazy.configuration.load_server(options.paths(config), os.environ))

@@ -31,7 +31,7 @@ def list_(config: options.Config = None, output: options.Output = Format.TABLE) 
             "service": kind.service,
             "describe": kind.describe_operation,
             "list": kind.list_operation,
-            "interval": _duration(kind.interval),
+            "interval": lazy.config.format_duration(kind.interval),
             "description": kind.description or None,
         }
         for _, kind in sorted(_known(config).items())
@@ -66,7 +66,7 @@ def lint(
     problems: list[Problem] = []
     for file in files:
         try:
-            kind = lazy.examination.job_type(file)
+            kind = lazy.job_type_loader.load_job_type(file)
         except ConfigurationError as error:
             problems += error.problems
         else:
@@ -80,8 +80,8 @@ def lint(
 
 def _known(config: list[Path] | None) -> Mapping[str, JobType]:
     settings = options.load(config)
-    types, wrong = lazy.examination.job_types(settings, None)
-    lazy.examination.refuse(wrong)
+    types, wrong = lazy.examination.load_job_types(settings, None)
+    lazy.examination.raise_errors(wrong)
     return types
 
 
@@ -95,7 +95,7 @@ def _told(kind: JobType) -> dict[str, Any]:
         "describe": kind.describe_operation,
         "list": kind.list_operation,
         "list_shows_states": kind.lists_states if kind.listing else None,
-        "interval": _duration(kind.interval),
+        "interval": lazy.config.format_duration(kind.interval),
         "requests_per_second": kind.rate,
         "id": kind.id_pattern.pattern,
         "states": {
@@ -106,15 +106,8 @@ def _told(kind: JobType) -> dict[str, Any]:
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],
         "unwatched_fields": sorted(kind.unwatched()),
-        "grace": _duration(kind.grace) if kind.final else None,
+        "grace": lazy.config.format_duration(kind.grace) if kind.final else None,
     }
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
