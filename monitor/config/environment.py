@@ -50,6 +50,7 @@ def overlay(environ: Mapping[str, str], tree: Node) -> tuple[Node, list[Problem]
         text = given[words]
         if words in RESERVED or _is_injected(words, text):
             continue
+        # The tree grows with each variable, so that later ones can name what it added.
         path, shape = _target(words.split("__"), tree)
         if path is None:
             problems.append(_unknown(words))
@@ -64,6 +65,7 @@ def _is_injected(words: str, text: str) -> bool:
     """Return whether Kubernetes set it, for this Service or one whose name begins like it."""
     if _SERVICE.fullmatch(words):
         return True
+    # A sibling's name could be a misspelled setting: only its typical values count.
     return bool(_SIBLING.fullmatch(words) and _SIBLING_VALUE.fullmatch(text))
 
 
@@ -73,6 +75,7 @@ def _target(words: list[str], tree: Node) -> tuple[Path | None, Shape]:
     node: Node | None = tree
     shape = schema.ROOT
     for word in words:
+        # Only a plug-in knows its own settings: any key may be set there.
         written = node.get("type") if node and PluginSink in shape else None
         kind = written.value if written else None
         if isinstance(kind, str) and kind not in schema.kinds(shape) and kind in plugin_names():
@@ -91,6 +94,7 @@ def _token(word: str, node: Node | None, shape: Shape) -> str | int | None:
     if not word:
         return None
     if schema.is_list(shape):
+        # One index beyond the end appends; more would leave a hole.
         length = len(value) if isinstance(value, list) else 0
         return int(word) if re.fullmatch(r"[0-9]{1,6}", word) and int(word) <= length else None
     if schema.is_free_map(shape) or shape == schema.UNKNOWN:
@@ -142,6 +146,7 @@ def _unknown(words: str) -> Problem:
 
 def _known(words: str) -> Iterator[str]:
     """Yield what could have been meant, with the user's own names and indexes kept."""
+    # Free names and indexes are taken from what was given, so that only the rest can differ.
     given = words.split("__")
     for path, section in schema.every_section():
         parts = path.replace("[]", ".0").split(".") if path else []

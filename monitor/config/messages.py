@@ -44,6 +44,7 @@ _WORDS = (
         ("must be a map", "write `key: value` pairs"),
     ),
 )
+# Users try the name of a service as the type of a sink before they find the webhook.
 _TEMPLATES = frozenset({"slack", "teams", "pagerduty"})
 """The templates that come with the program, which are often written as types of sinks."""
 _ALIASES = {"msteams": "teams", "microsoft-teams": "teams", "pager": "pagerduty"}
@@ -88,6 +89,7 @@ def similar(word: str, known: Iterable[str]) -> str:
     """Say ``did you mean "…"?``, or nothing if no known name is near."""
     names = {name.lower(): name for name in known}
     given = shown(word).lower()
+    # An abbreviation is more likely than a typo: a shared beginning wins.
     begun = [name for name in names if len(given) >= _TELLING and name.startswith(given)]
     near = begun or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
     return f'did you mean "{shown(names[near[0]])}"?' if near else ""
@@ -179,6 +181,7 @@ def _words(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:  # noqa: PLR09
             return next((words for kinds, words in _WORDS if kind in kinds), _OTHERWISE)
 
 
+# Thousands of watches made by a script may all have the same unknown key.
 @lru_cache(maxsize=256)
 def _unknown_key(key: str, shape: Shape) -> str:
     siblings = schema.keys(shape)

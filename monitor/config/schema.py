@@ -27,6 +27,7 @@ def shape_of(annotation: Any) -> Shape:
     if origin is Annotated:
         return shape_of(get_args(annotation)[0])
     if origin in {Union, types.UnionType}:
+        # None is not a shape: a key without a value counts as not given.
         members = (shape_of(member) for member in get_args(annotation))
         return tuple(part for member in members for part in member if part is not types.NoneType)
     return (annotation,)

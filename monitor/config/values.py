@@ -33,6 +33,7 @@ def parse_duration(value: Any) -> float:
 
 def format_duration(seconds: float) -> str:
     """Write seconds as ``parse_duration`` reads them, to the millisecond."""
+    # In whole milliseconds, as sums of floats would leave crumbs such as 0.9999ms.
     rest, parts = round(seconds * 1000), []
     for unit, size in _UNITS.items():
         count, rest = divmod(rest, round(size * 1000))
@@ -72,6 +73,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else "" if host == "*" else host
+    # Without brackets, the last group of an IPv6 address would be taken for the port.
     if not colon or bracketed != (":" in bare):
         raise ValueError("is not an address and a port")
     if not re.fullmatch(r"[0-9A-Za-z.:_%-]*", bare) or not re.fullmatch(r"[0-9]{1,5}", port):

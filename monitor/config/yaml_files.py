@@ -68,6 +68,7 @@ def read_files(paths: Sequence[Path]) -> tuple[Node, list[Problem], bool]:
         if not listed:
             problems.append(Problem(str(path), "", "holds no *.yaml or *.yml file", "add one"))
             complete = False
+        # A file that cannot be read does not hide the problems of the others.
         for file in listed:
             found = _read(file, problems)
             complete = complete and found is not None

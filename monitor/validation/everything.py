@@ -73,7 +73,7 @@ def check_sinks(settings: config.Settings) -> Iterator[Problem]:
     for name, sink in settings.sinks.items():
         try:
             found = sinks.problems(name, sink)
-        except StopRequested:
+        except StopRequested:  # a signal while the daemon starts must end it
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
             found = [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ROLE = re.compile(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")
 _HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}")
+# These endpoints exist by a naming rule, but not for a service with one global endpoint.
 _NO_FIPS = re.compile(r"(^|[.-])(fips|dualstack|us-gov-\w+-\d|cn-\w+-\d)([.-]|$)|\.api\.aws$|\.cn$")
 _ALSO_CALLED = frozenset({"sts", "sns", "sqs", "events"})
 _STORES = "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db"
@@ -87,6 +88,7 @@ def _http_host(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return None
+    # Only what the SDK needs of an endpoint is allowed: the rest may be a pasted secret.
     surplus = parts.query or parts.fragment or "@" in parts.netloc or not url.isascii()
     if parts.scheme not in {"http", "https"} or surplus or port == 0 or re.search(r"\s", url):
         return None
@@ -128,6 +130,7 @@ def _job_labels(settings: Settings) -> Iterator[SettingProblem]:
     first: dict[str, str] = {}
     for index, label in enumerate(settings.metrics.job_labels):
         path = ("metrics", "job_labels", index)
+        # Prometheus allows fewer signs than labels do: two labels may end as one.
         same = first.setdefault(job_label(label), label)
         if not label:
             yield SettingProblem(path, "is empty", "name a label of a watch")

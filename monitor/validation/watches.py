@@ -155,6 +155,7 @@ def _repeated_jobs(
     for number, job in enumerate(watch.jobs):
         twice = job in own
         own.add(job)
+        # The same id in another region or account is another job.
         firsts = {
             owners.setdefault((watch.type, watch.account, region, job), index) for region in regions
         }
