@@ -25,6 +25,7 @@ __all__ = [
     "permissions",
     "planning",
     "reload",
+    "route_table",
     "simulator",
     "single_look",
     "sinks",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from monitor.tools import wait_on_aws as own_eye
     from monitor.tools import wait_on_daemon as daemon_eye
     from monitor.validation import everything as examination
+    from monitor.validation import route_table
 else:
     _MODULES = {
         "app": "monitor.app",
@@ -67,6 +69,7 @@ else:
         "permissions": "monitor.tools.iam_policy",
         "planning": "monitor.tools.plan",
         "reload": "monitor.runtime.reload",
+        "route_table": "monitor.validation.route_table",
         "simulator": "monitor.simulator",
         "single_look": "monitor.tools.describe_once",
         "sinks": "monitor.sinks",

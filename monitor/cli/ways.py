@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from monitor.cli import lazy
 from monitor.model import Phase
-from monitor.validation import route_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ def lines(settings: Settings) -> Iterator[str]:
 
 
 def _ways(watch: Watch, settings: Settings) -> Iterator[Way]:
-    return route_table.ways(watch, settings.routes, tuple(settings.sinks))
+    return lazy.route_table.ways(watch, settings.routes, tuple(settings.sinks))
 
 
 def _merged(ways: Iterator[Way]) -> list[tuple[str, str, str]]:
