@@ -82,7 +82,7 @@ async def test_every_file_is_checked_and_every_mistake_told(tmp_path):
     assert f'{wrong}:9: describe.operation: there is no operation "DescribeJob"' in first
     assert second == (
         f"error: {gone}: cannot be read: no such file or directory"
-        " (check the file and its permissions, or remove it)"
+        " (check the path and its permissions)"
     )
 
 
