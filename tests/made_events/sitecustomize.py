@@ -45,5 +45,12 @@ def _keeping(make):
     return cloud_event
 
 
+def keep_now():
+    """Begin in a fork of what was imported before anybody wanted to keep its events."""
+    if "MADE_EVENTS" in os.environ:
+        module = sys.modules[MODULE]
+        module.cloud_event = _keeping(module.cloud_event)
+
+
 if "MADE_EVENTS" in os.environ:
     sys.meta_path.insert(0, _Keeping())

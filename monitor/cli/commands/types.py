@@ -1,4 +1,4 @@
-"""``job-monitor types``: the kinds of AWS jobs that can be watched."""
+"""``job-monitor types``: list, show and check job types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import ConfigurationError
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
-commands = typer.Typer(help="Look at job types, and check your own.", no_args_is_help=True)
+commands = typer.Typer(help="List and show job types, and check your own.", no_args_is_help=True)
 
 
 @commands.command("list")
 def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """List the job types that come with the monitor, and those of job_types_dir."""
+    from monitor.config import format_duration
+
     rows = [
         {
             "type": kind.name,
             "service": kind.service,
             "describe": kind.describe_operation,
             "list": kind.list_operation,
-            "interval": lazy.config.format_duration(kind.interval),
+            "interval": format_duration(kind.interval),
             "description": kind.description or None,
         }
         for _, kind in sorted(_known(config).items())
@@ -45,15 +47,15 @@ def show(
     config: options.Config = None,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Show one job type: what it asks, which states it knows, and what it keeps."""
+    """Show one job type: its operations, its states, and the fields that it keeps."""
     known = _known(config)
     if name not in known:
         raise arguments.unknown("TYPE", "job type", name, known)
-    told = _told(known[name])
+    facts = _facts(known[name])
     if output is Format.JSON:
-        tables.show_json(told)
+        tables.show_json(facts)
         return
-    lines = list(_lines(told))
+    lines = list(_lines(facts))
     width = max(len(key) for key, _ in lines)
     typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
 
@@ -63,10 +65,12 @@ def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
 ) -> None:
     """Check job types against the service's model, as loading them would."""
+    from monitor.sources import loader
+
     problems: list[Problem] = []
     for file in files:
         try:
-            kind = lazy.job_type_loader.load_job_type(file)
+            kind = loader.load_job_type(file)
         except ConfigurationError as error:
             problems += error.problems
         else:
@@ -79,13 +83,17 @@ def lint(
 
 
 def _known(config: list[Path] | None) -> Mapping[str, JobType]:
+    from monitor.validation import everything
+
     settings = options.load(config)
-    types, wrong = lazy.examination.load_job_types(settings, None)
-    lazy.examination.raise_errors(wrong)
+    types, wrong = everything.load_job_types(settings, None)
+    everything.raise_errors(wrong)
     return types
 
 
-def _told(kind: JobType) -> dict[str, Any]:
+def _facts(kind: JobType) -> dict[str, Any]:
+    from monitor.config import format_duration
+
     return {
         "type": kind.name,
         "description": kind.description,
@@ -95,7 +103,7 @@ def _told(kind: JobType) -> dict[str, Any]:
         "describe": kind.describe_operation,
         "list": kind.list_operation,
         "list_shows_states": kind.lists_states if kind.listing else None,
-        "interval": lazy.config.format_duration(kind.interval),
+        "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
         "id": kind.id_pattern.pattern,
         "states": {
@@ -106,12 +114,12 @@ def _told(kind: JobType) -> dict[str, Any]:
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],
         "unwatched_fields": sorted(kind.unwatched()),
-        "grace": lazy.config.format_duration(kind.grace) if kind.final else None,
+        "grace": format_duration(kind.grace) if kind.final else None,
     }
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in told.items():
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
         name = key.replace("_", " ")
         if isinstance(value, dict):
             yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())
