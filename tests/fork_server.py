@@ -47,7 +47,7 @@ def serve(orders):
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    living = {}
+    living: dict[int, int] = {}
     while True:
         ready, _, _ = select.select([orders, ended], [], [])
         if ended in ready:

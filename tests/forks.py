@@ -76,7 +76,7 @@ class _Server:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, SERVER],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=SERVER.parent,
                 env={name: own for name, own in environment.items() if name != "MADE_EVENTS"},
