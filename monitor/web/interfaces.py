@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.config import Watch
     from monitor.errors import PollReason
+    from monitor.web.api.schemas import SourceView
 
 
 class JobStatus(Protocol):
@@ -81,49 +82,8 @@ class JobStatus(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """How one source stands; rates are in requests per second.
-
-    ``available`` is what the ledger says, ``up`` what the last look brought (``None``
-    before the first). ``reason``, ``code`` and ``hint`` are of the last failure. ``rate`` is what
-    the quota permits at present, ``request_rate`` what was asked within the last minute.
-    """
-
-    source: model.SourceKey
-    available: bool
-    up: bool | None
-    last_success_at: datetime | None
-    last_failure_at: datetime | None
-    reason: str | None
-    code: str | None
-    hint: str | None
-    rate: float
-    configured_rate: float
-    request_rate: float
-    jobs: int
-    listings: Sequence[Listing] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """How the sweeps of one listing of a source end.
-
-    ``complete`` says whether the last one came to its end, ``None`` before the first;
-    ``last_complete_at`` is when one last did. ``reason``, ``code`` and ``hint`` say why a page
-    failed since.
-    """
-
-    type: str
-    complete: bool | None
-    last_complete_at: datetime | None
-    reason: str | None
-    code: str | None
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """What a configured sink is, and what came of its last attempts since the start."""
+class SinkAttempts:
+    """A configured sink and its last attempts since the start."""
 
     name: str
     type: str
@@ -131,11 +91,11 @@ class Sink:
     last_error_at: datetime | None
     last_error: str | None
     failing_since: datetime | None = None
-    """When something was first not taken, since something was taken."""
+    """When an attempt first failed since the last success."""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DaemonStatus:
     """How the daemon itself stands; ``last_pass_age`` is in seconds."""
 
     version: str
@@ -156,11 +116,11 @@ class Live(Protocol):
         """One job of a watch, by its key."""
         ...
 
-    def sources(self) -> Sequence[Source]:
+    def sources(self) -> Sequence[SourceView]:
         """Every source that is asked."""
         ...
 
-    def sinks(self) -> Sequence[Sink]:
+    def sinks(self) -> Sequence[SinkAttempts]:
         """Every sink that is configured."""
         ...
 
@@ -168,7 +128,7 @@ class Live(Protocol):
         """The configuration in effect, without secrets, as JSON values."""
         ...
 
-    def status(self) -> Status:
+    def status(self) -> DaemonStatus:
         """How the daemon stands."""
         ...
 

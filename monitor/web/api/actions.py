@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from monitor.delivery import replay as replaying
 from monitor.model import DeliveryStatus
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.params import Form, Since, Text
-from monitor.web.api.schemas import as_json
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -129,11 +128,11 @@ class Changes:
         outcome, error = await self._first_attempt(name, before) if resumed else (None, None)
         return as_json(schemas.Resumed(resumed=resumed, outcome=outcome, error=error))
 
-    def _seen(self, name: str) -> interfaces.Sink | None:
+    def _seen(self, name: str) -> interfaces.SinkAttempts | None:
         return next((one for one in self._live.sinks() if one.name == name), None)
 
     async def _first_attempt(
-        self, name: str, before: interfaces.Sink | None
+        self, name: str, before: interfaces.SinkAttempts | None
     ) -> tuple[Any, str | None]:
         """Wait for some seconds for what becomes of the first attempt after a resume."""
         with anyio.move_on_after(RESUME_WITHIN):

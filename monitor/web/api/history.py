@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ from pydantic import Field
 from monitor.model import DeliveryStatus, Kind
 from monitor.recording.router import matcher
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.params import Form, Glob, Limit, Position, Since, Text
-from monitor.web.api.schemas import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +86,7 @@ class History:
         """List transitions in the order of the ledger."""
         asked = params.query(TransitionsQuery, request)
         found, onward = await read(self._ledger, asked, asked.after, asked.limit)
-        items = [schemas.Transition(position=at, event=event) for at, event in found]
+        items = [schemas.TransitionView(position=at, event=event) for at, event in found]
         return as_json(schemas.Transitions(items=items, next_after=onward))
 
     async def deliveries(self, request: web.Request) -> web.Response:
@@ -99,7 +97,7 @@ class History:
         )
         shown = found[: asked.limit]
         cursor = str(shown[-1].id) if len(found) > asked.limit else None
-        items = [schemas.Delivery(**asdict(one), job=one.key) for one in shown]
+        items = [schemas.DeliveryView.of(one) for one in shown]
         return as_json(schemas.Deliveries(items=items, next_cursor=cursor))
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from monitor.model import Phase  # noqa: TC001 -- pydantic reads the annotation
+from monitor.model import Phase
 from monitor.recording.router import matcher
-from monitor.web.api.job_view import phase
 from monitor.web.api.params import Form, Glob, Limit, Text
 
 if TYPE_CHECKING:
@@ -85,15 +84,21 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
         asked.takes_type(one.job.type)
         and asked.account in {None, one.job.account}
         and asked.region in {None, one.job.region}
-        and (not asked.phase or phase(one) in asked.phase)
+        and (not asked.phase or phase_of(one) in asked.phase)
         and all(wanted in {None, has} for wanted, has in flags)
-        and all(_has(one, label) for label in asked.label)
+        and all(has_label(one.labels, label) for label in asked.label)
         and (asked.q is None or _mentions(one, asked.q.casefold()))
     )
 
 
-def _has(one: JobStatus, label: str) -> bool:
-    return any(one.labels.get(name) == value for name, value in label_readings(label))
+def has_label(labels: Mapping[str, str], text: str) -> bool:
+    """Return whether ``labels`` match a filter, as ``label_readings`` reads it."""
+    return any(labels.get(name) == value for name, value in label_readings(text))
+
+
+def phase_of(one: JobStatus) -> Phase:
+    """Return the phase of a job; unknown until AWS has returned it."""
+    return one.snapshot.phase if one.snapshot else Phase.UNKNOWN
 
 
 def _mentions(one: JobStatus, text: str) -> bool:
@@ -119,7 +124,7 @@ def _by_time(read: Callable[[JobStatus], datetime | None]) -> Callable[[JobStatu
 RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "key": lambda _: (),
     "state": lambda one: (one.snapshot.state if one.snapshot else "",),
-    "phase": lambda one: (phase(one).value,),
+    "phase": lambda one: (phase_of(one).value,),
     "changed_at": _by_time(lambda one: one.snapshot.changed_at if one.snapshot else None),
     "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
     "last_look_at": _by_time(lambda one: one.looked_at),

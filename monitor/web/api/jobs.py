@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 from pydantic import AfterValidator, Field
 
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits
-from monitor.web.api.job_view import facts, remembered
 from monitor.web.api.params import Form, Position, Seconds
-from monitor.web.api.schemas import as_json
+from monitor.web.api.schemas import JobView
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aiohttp import web
 
@@ -101,16 +100,16 @@ class Jobs:
             limit=asked.limit,
             cursor=asked.cursor,
         )
-        items = [schemas.Job(**facts(one)) for one in found]
+        items = [JobView.of(one) for one in found]
         return as_json(schemas.Jobs(items=items, next_cursor=cursor, total=len(fitting)))
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one job, followed or remembered; slashes in its key may be percent-encoded."""
         key = request.match_info["key"]
-        found = await self._facts(key)
+        found = await self._view(key)
         change = await self._ledger.last_change(key)
         window = change["data"]["window"] if change else None
-        return as_json(schemas.JobDetail(**found, window=window))
+        return as_json(schemas.JobDetail(**dict(found), window=window))
 
     async def wait(self, request: web.Request) -> web.Response:
         """Wait until a job has ended, or has changed; answered at once if it is already so.
@@ -126,13 +125,11 @@ class Jobs:
             done, found = await self._wait(key, asked, request)
         finally:
             self._waiting -= 1
-        return as_json(schemas.JobWait(done=done, job=schemas.Job(**found)))
+        return as_json(schemas.JobWait(done=done, job=found))
 
-    async def _wait(
-        self, key: str, asked: WaitQuery, request: web.Request
-    ) -> tuple[bool, dict[str, Any]]:
-        found = await self._facts(key)
-        after = found["sequence"] if asked.after is None else asked.after
+    async def _wait(self, key: str, asked: WaitQuery, request: web.Request) -> tuple[bool, JobView]:
+        found = await self._view(key)
+        after = found.sequence if asked.after is None else asked.after
         with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
             while not (
                 _is_done(found, asked.wait_for, after)
@@ -140,24 +137,22 @@ class Jobs:
                 or request.transport is None
             ):
                 changed = self._news.of(key)
-                found = await self._facts(key)
+                found = await self._view(key)
                 if not _is_done(found, asked.wait_for, after):
                     with anyio.move_on_after(NOTICE_GONE):
                         await changed.wait()
-                    found = await self._facts(key)
+                    found = await self._view(key)
         return _is_done(found, asked.wait_for, after), found
 
-    async def _facts(self, key: str) -> dict[str, Any]:
-        """Return what is known of a job; raise RefusedError if that is nothing."""
+    async def _view(self, key: str) -> JobView:
+        """Return a job, followed or remembered; raise RefusedError if it is unknown."""
         followed = self._live.job(key)
         if followed is not None:
-            return facts(followed)
+            return JobView.of(followed)
         if "\x00" in key or (snapshot := await self._ledger.snapshot(key)) is None:
             raise RefusedError(404, "no such job is known")
-        return remembered(snapshot)
+        return JobView.of_snapshot(snapshot)
 
 
-def _is_done(found: Mapping[str, Any], wanted: str, after: int) -> bool:
-    if wanted == "change":
-        return bool(found["sequence"] > after)
-    return bool(found["phase"].terminal)
+def _is_done(found: JobView, wait_for: str, after: int) -> bool:
+    return found.sequence > after if wait_for == "change" else found.terminal

@@ -8,8 +8,7 @@ from monitor import config
 from monitor.errors import ConfigurationError
 from monitor.web import problems
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
-from monitor.web.api.schemas import as_json
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
