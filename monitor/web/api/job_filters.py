@@ -1,4 +1,4 @@
-"""Which jobs are listed, and in which order."""
+"""The filters and the order of a list of jobs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def _label(text: str) -> str:
 
 
 def label_readings(text: str) -> list[tuple[str, str]]:
-    """Return the labels that a filter may mean: ``name=value``, or ``name:value`` as formerly."""
+    """Return the labels that a filter may mean: ``name=value``, or the former ``name:value``."""
     parts = (text.partition(sign) for sign in "=:")
     return [(name, value) for name, sign, value in parts if sign and name]
 
 
 class JobsQuery(Form):
-    """Which jobs, in which order; every filter given must fit."""
+    """Filters and order of jobs; a job must match every filter."""
 
     q: Text | None = None
-    """Text that is in the key, the state, the reason or a label, whatever its case."""
+    """Text in the key, the state, the reason or a label; case is ignored."""
     type: Glob | None = None
     """A job type, or a glob on it, such as ``panorama.*``."""
     account: Text | None = None
@@ -44,13 +44,13 @@ class JobsQuery(Form):
     phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
     label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
-    """``name=value``; may be repeated, and then each must fit."""
+    """``name=value``; may be repeated, and then every label must match."""
     stuck: bool | None = None
-    """Those whose state has not changed for too long, or the others."""
+    """Jobs whose state has not changed for too long, or all others."""
     missing: bool | None = None
-    """Those that AWS says do not exist any more, or the others."""
+    """Jobs that no longer exist according to AWS, or all others."""
     blind: bool | None = None
-    """Those of which nothing has been heard for too long, or the others."""
+    """Jobs whose status is stale, or all others."""
     sort: Literal[
         "key",
         "-key",
@@ -69,16 +69,16 @@ class JobsQuery(Form):
     limit: Limit = 100
     """The most jobs on a page."""
     cursor: Text | None = None
-    """The ``next_cursor`` of the page before, asked for with the same ``sort``."""
+    """The ``next_cursor`` of the page before, which had the same ``sort``."""
 
     @cached_property
     def takes_type(self) -> Callable[[str], bool]:
-        """Whether ``type`` takes a job type; many jobs share one, which is matched once."""
+        """Match a job type against ``type``; many jobs share one, which is matched once."""
         return cache(matcher([] if self.type is None else [self.type]))
 
 
 def fits(one: JobStatus, asked: JobsQuery) -> bool:
-    """Whether every filter that is given takes a job."""
+    """Return whether a job matches every filter."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
     return (
         asked.takes_type(one.job.type)
@@ -129,4 +129,4 @@ RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
     "last_look_at": _by_time(lambda one: one.looked_at),
 }
-"""What the names of orders mean; the key comes last in all of them."""
+"""The sort key of each order; the key of the job is always the last part."""

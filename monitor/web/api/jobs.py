@@ -1,4 +1,4 @@
-"""Jobs: the list, one of them, and waiting for one."""
+"""Endpoints for jobs: list them, show one, wait for one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from monitor.web.notifier import News
 
 LONGEST_WAIT = 600.0
-"""Seconds: proxies cut longer requests off; who wants to wait longer asks again."""
+"""Seconds: proxies cut longer requests off; to wait longer, repeat the request."""
 MOST_WAITERS = 5000
-"""Requests that may wait at once; the next is asked to come again. Nor may they be more than half
-of all connections, so that there are some for others."""
+"""Requests that may wait at once; further ones get 503. They also may not take more than half of
+all connections, so that some are left for others."""
 NOTICE_GONE = 5.0
-"""Seconds after which a request waits no longer whose client has gone."""
+"""Seconds within which a request ends whose client has disconnected."""
 
 
 def _known_wait(seconds: float) -> float:
@@ -38,18 +38,18 @@ def _known_wait(seconds: float) -> float:
 
 
 class WaitQuery(Form):
-    """What to wait for, and how long."""
+    """Parameters of a wait."""
 
     timeout: Annotated[Seconds, AfterValidator(_known_wait)] = 60.0
     """At most 10 minutes."""
     wait_for: Literal["final", "change"] = Field(default="final", alias="for")
-    """``final``: it has ended; ``change``: it has a transition later than ``after``."""
+    """``final``: until the job has ended; ``change``: until it has a transition after ``after``."""
     after: Position | None = None
-    """The ``sequence`` last known; by default that of the moment of asking."""
+    """The last known ``sequence``; by default the present one."""
 
 
 class Jobs:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Jobs:
         counting: anyio.CapacityLimiter,
         connections: int,
     ) -> None:
-        """Answer from these; ``counting`` limits how many go through all jobs at once.
+        """Read from these; ``counting`` limits how many requests go through all jobs at once.
 
-        ``connections`` is how many there may be, of which half may wait.
+        ``connections`` is the most that there may be; half of them may wait.
         """
         self._share = max(1, connections // 2)
         self._counting = counting
@@ -71,7 +71,7 @@ class Jobs:
         self._waiting = 0
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered; the first that fits a path is taken."""
+        """Return the endpoints; the first that matches a path is used."""
         missing = {404: "No such job is known."}
         path = "/api/v1/jobs/{key}"
         return (
@@ -79,7 +79,8 @@ class Jobs:
             Endpoint(
                 *("GET", f"{path}/wait", self.wait, schemas.JobWait),
                 query=WaitQuery,
-                problems=missing | {503: "Too many wait already, or the store cannot be used."},
+                problems=missing
+                | {503: "Too many requests wait already, or the store cannot be used."},
             ),
             Endpoint("GET", path, self.show, schemas.JobDetail, problems=missing),
         )
@@ -112,9 +113,9 @@ class Jobs:
         return as_json(schemas.JobDetail(**dict(found), window=window))
 
     async def wait(self, request: web.Request) -> web.Response:
-        """Wait until a job has ended, or has changed; answered at once if it is already so.
+        """Wait until a job has ended or changed; return at once if it has already.
 
-        Costs no look at AWS, however many wait.
+        Waiting costs no poll of AWS, however many requests wait.
         """
         asked = params.query(WaitQuery, request)
         key = request.match_info["key"]
@@ -136,6 +137,7 @@ class Jobs:
                 or self._news.closed
                 or request.transport is None
             ):
+                # Take the event first, then read: a change in between sets it, and is not missed.
                 changed = self._news.of(key)
                 found = await self._view(key)
                 if not _is_done(found, asked.wait_for, after):

@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 _REF = "#/components/schemas/"
 _UNREADABLE = 400
 _COMMON = {
-    400: "A parameter is wrong: `errors` names each. As text: the request is no HTTP, or its "
+    400: "A parameter is wrong: `errors` names each. As text: the request is not HTTP, or its "
     "head is longer than 8 KiB.",
     401: "Credentials are missing or wrong.",
     403: "Writing is not configured, or the request comes from another site.",
-    404: "There is nothing of that name.",
+    404: "Nothing has that name.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     421: "The request calls the monitor by a name that is not in `server.hosts`.",
-    422: "The body is JSON, but not what is needed; `errors` names each mistake.",
+    422: "The body is JSON, but not valid here; `errors` names each mistake.",
     429: "Too many passwords are to be verified already.",
     503: "The store cannot be used.",
 }
 _DESCRIPTION = """Jobs, transitions, deliveries, sources and sinks of one AWS job monitor.
 
 Times are RFC 3339 in UTC, durations in answers are seconds. Errors are RFC 9457 problems. Every
-GET answers an `ETag`, except the event stream, and 304 to its `If-None-Match`.
+GET except the event stream returns an `ETag`, and 304 to its `If-None-Match`.
 """
 
 
@@ -136,7 +136,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     words = HTTPStatus(endpoint.status).phrase
     found = {str(endpoint.status): {"description": words, "content": _content(endpoint.ok, kind)}}
     if not (endpoint.writes or endpoint.streams):
-        found["304"] = {"description": "It is as `If-None-Match` says."}
+        found["304"] = {"description": "It has not changed since the `ETag` in `If-None-Match`."}
     own = dict(endpoint.problems)
     for status in _statuses(endpoint):
         own.setdefault(status, _COMMON[status])

@@ -137,7 +137,7 @@ class JobView(View):
             watch=status.watch or None,
             labels=dict(status.labels),
             last_look_at=status.looked_at,
-            failing=status.failing.value if status.failing else None,
+            failing=str(status.failing) if status.failing else None,
         )
 
     @classmethod

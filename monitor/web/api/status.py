@@ -1,4 +1,4 @@
-"""How the daemon stands: sources, sinks, configuration, itself."""
+"""Endpoints for the status of sources, sinks, configuration and daemon."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(self, live: Live, ledger: Ledger, counting: anyio.CapacityLimiter) -> None:
-        """Answer from these; ``counting`` limits how many go through all jobs at once."""
+        """Read from these; ``counting`` limits how many requests go through all jobs at once."""
         self._counting = counting
         self._live = live
         self._ledger = ledger
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         return (
             Endpoint("GET", "/api/v1/sources", self.sources, schemas.Sources),
             Endpoint("GET", "/api/v1/sinks", self.sinks, schemas.Sinks),
@@ -40,12 +40,12 @@ class Standing:
         )
 
     async def sources(self, _request: web.Request) -> web.Response:
-        """List the sources: whether AWS can be seen, and at what rate it is asked."""
+        """List the sources: whether AWS is reachable, and the rate of requests."""
         found = sorted(self._live.sources(), key=lambda one: one.name)
         return as_json(schemas.Sources(items=found))
 
     async def sinks(self, _request: web.Request) -> web.Response:
-        """List the configured sinks: what they still have to be told, and whether that works."""
+        """List the configured sinks: what waits to be delivered, and whether delivery works."""
         backlogs = {one.sink: one for one in await self._ledger.backlog()}
         parkings = {one.sink: one for one in await self._ledger.parkings()}
         items = [
@@ -59,7 +59,7 @@ class Standing:
         return as_json(self._live.config())
 
     async def status(self, _request: web.Request) -> web.Response:
-        """Show how the daemon stands."""
+        """Show the status of the daemon."""
         status = self._live.status()
         counts = await anyio.to_thread.run_sync(
             lambda: totals([*self._live.jobs()]), limiter=self._counting
