@@ -9,10 +9,11 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from monitor import config
 from monitor.events import timestamp
 from monitor.model import Kind, Phase
 from monitor.web.page import filters, rows, summary, timeline
-from monitor.web.page.format import clock, moment, rate, shortened, span
+from monitor.web.page.format import clock, moment, rate, shortened
 from monitor.web.page.view import trouble
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Templates:
         )
         self._environment.filters |= {
             "iso": timestamp,
-            "span": span,
+            "span": config.short_duration,
             "moment": moment,
             "clock": clock,
             "rate": rate,

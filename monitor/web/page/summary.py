@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from monitor.config import short_duration
 from monitor.model import Phase
 from monitor.web.api.job_filters import phase_of
 from monitor.web.page import filters
-from monitor.web.page.format import clock, count, sentence, shortened, span
+from monitor.web.page.format import clock, count, sentence, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ def _of_deliveries(sinks: Sequence[SinkView], now: datetime) -> Part:
     bad = [f"{sink.name} is parked" for sink in sinks if sink.parked]
     for sink in sinks:
         if sink.failing_since and not sink.parked:
-            failing_for = span((now - sink.failing_since).total_seconds())
+            failing_for = short_duration((now - sink.failing_since).total_seconds())
             why = f" ({shortened(sink.last_error, SHORT)})" if sink.last_error else ""
             since = clock(sink.failing_since, now)
             bad.append(f"{sink.name} failing since {since} UTC, for {failing_for}{why}")
@@ -141,7 +142,7 @@ def _of_deliveries(sinks: Sequence[SinkView], now: datetime) -> Part:
     waited = (now - oldest).total_seconds()
     if waited > LATE_AFTER:
         waiting = count(pending, "delivery waits", "deliveries wait")
-        bad.append(f"{waiting} for up to {span(waited)}")
+        bad.append(f"{waiting} for up to {short_duration(waited)}")
     if bad:
         return Part(", ".join(bad), "bad")
     if pending:

@@ -7,7 +7,8 @@ from datetime import datetime
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from monitor.web.page.format import moment, span
+from monitor.config import short_duration
+from monitor.web.page.format import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,8 @@ def draw(transitions: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Segme
         data = event["data"]
         phase = data["current"].get("phase", "unknown")
         style = _FLAGS.get(data["kind"], phase)
-        text = f"{data['current']['state']} ({style}), seen {moment(start)}, for {span(seconds)}"
+        state, lasting = data["current"]["state"], short_duration(seconds)
+        text = f"{state} ({style}), seen {moment(start)}, for {lasting}"
         height = _HEIGHTS.get(phase, HEIGHT)
         segments.append(Segment(round(x, 1), round(width - _GAP, 1), height, style, text))
         x += width

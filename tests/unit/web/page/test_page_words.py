@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 
+from monitor import config
 from monitor.events import cloud_event
 from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
 from monitor.web.api.schemas import ListingView, SinkView
 from monitor.web.page import filters, rows, summary, timeline
 from monitor.web.page import view as page_view
 from monitor.web.page.filters import JobFilter
-from monitor.web.page.format import rate, span
+from monitor.web.page.format import rate
 from tests.page_kit import NOW, Live, entry, followed, sink, source
 
 BROKEN = ListingView(
@@ -175,7 +176,7 @@ def test_the_whole_summary_is_as_bad_as_its_worst_part():
     ],
 )
 def test_times_are_written_in_two_units(seconds, text):
-    assert span(seconds) == text
+    assert config.short_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
