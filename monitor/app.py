@@ -39,8 +39,9 @@ from monitor.runtime.systemd import Supervisor
 from monitor.sources.aws_source import AwsSource
 from monitor.stores.store import open_store
 from monitor.validation import everything
-from monitor.web import descriptors, sink_health
+from monitor.web import descriptors
 from monitor.web.api.routes import Parts
+from monitor.web.api.schemas import SinkView
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
 from monitor.web.connections import Connections
@@ -444,7 +445,7 @@ class Daemon:
 
     def _show_sinks(self, backlogs: Mapping[str, model.Backlog]) -> None:
         for sink in self._live.sinks():
-            health = sink_health.judge(sink, backlogs.get(sink.name), None)
+            health = SinkView.of(sink, backlogs.get(sink.name), None)
             tried = sink.last_delivered_at is not None
             self._metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
 
