@@ -10,6 +10,7 @@ import typer
 
 from monitor import events
 from monitor.cli.options import Format
+from monitor.errors import printable
 from monitor.model import TERMINAL, Job, Kind
 from monitor.web.page import format as wording
 
@@ -77,7 +78,7 @@ def text(value: Any) -> str:
     if value is None:
         return "-"
     written = wording.moment(value) if isinstance(value, datetime) else str(value)
-    return "".join(sign if sign.isprintable() else "?" for sign in written)
+    return printable(written)
 
 
 def _with_age(value: Any, now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""What a configuration comes to: settings that hold, job types, and what lies in other files."""
+"""A configuration that was validated: settings, job types, and digests of other files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REMEDY = "restart to change it"
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration without mistakes; ``accounts`` tells of the files behind each account."""
+    """A configuration without mistakes; ``accounts`` has a digest of the files of each."""
 
     settings: config.Settings
     types: Mapping[str, JobType]
@@ -34,13 +34,13 @@ class LoadedConfig:
 
 
 def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
-    """Examine ``settings``; blocks on the file system, and asks nothing of the network.
+    """Validate ``settings``; blocks on the file system, and sends nothing over the network.
 
     Raises:
         ConfigurationError: with everything that is wrong.
     """
-    # Before anything else is read: what changes meanwhile is then seen as changed next time.
-    wanted = {
+    # Before anything else is read: a change meanwhile then counts as a change next time.
+    specs = {
         name: SinkSpec(sink, file_digest.digest(sinks.files(sink)))
         for name, sink in settings.sinks.items()
     }
@@ -50,7 +50,7 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
     }
     types, found = everything.examine(config.Draft(settings), models)
     everything.refuse(found)
-    return LoadedConfig(settings, types, [each for each in found if each.warning], wanted, accounts)
+    return LoadedConfig(settings, types, [each for each in found if each.warning], specs, accounts)
 
 
 def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SETTLE, STEP = 1000, 200
 """Milliseconds: a burst of changes is waited for at most so long, and ends after such a pause."""
 
-LOOK_ROUND = 1000
-"""Milliseconds after which it is seen whether other places are to be watched by now."""
+ROUND = 1000
+"""Milliseconds between two checks for other directories to watch."""
 
 REREAD = 10
 """Rounds after which the files are compared in any case: a network file system tells nothing of
@@ -128,11 +128,11 @@ class WatchedFiles:
         It blocks, and may raise OSError.
         """
         self._parts = parts
-        self._seen: dict[str, bytes] = {}
+        self._known: dict[str, bytes] = {}
 
     def note(self, part: str) -> None:
         """Take what is there of ``part`` as known; to be called before it is read. Blocks."""
-        self._seen[part] = self._content(part)
+        self._known[part] = self._content(part)
 
     async def watch(self, changed: Callable[[], Awaitable[None]], stop: anyio.Event) -> None:
         """Await ``changed``, which calls ``note``, within seconds of a change, until ``stop``."""
@@ -167,7 +167,7 @@ class WatchedFiles:
             debounce=SETTLE,
             step=STEP,
             stop_event=stop,
-            rust_timeout=LOOK_ROUND,
+            rust_timeout=ROUND,
             yield_on_timeout=True,
             force_polling=force_polling,
             recursive=False,
@@ -179,11 +179,11 @@ class WatchedFiles:
                 return
 
     async def _compare(self, changed: Callable[[], Awaitable[None]]) -> None:
-        if await anyio.to_thread.run_sync(self._has_changed):
-            await changed()
+        def has_changed() -> bool:
+            return any(self._content(part) != known for part, known in self._known.items())
 
-    def _has_changed(self) -> bool:
-        return any(self._content(part) != seen for part, seen in self._seen.items())
+        if await anyio.to_thread.run_sync(has_changed):
+            await changed()
 
     def _content(self, part: str) -> bytes:
         return file_digest.digest(sorted(self._present(part)))
@@ -203,7 +203,7 @@ class WatchedFiles:
 
 
 async def _pause(stop: anyio.Event) -> None:
-    with anyio.move_on_after(LOOK_ROUND / 1000):
+    with anyio.move_on_after(ROUND / 1000):
         await stop.wait()
 
 
@@ -220,7 +220,7 @@ def _directory(path: Path) -> Path:
 
 
 def _is_directory(path: Path) -> bool:
-    """Whether it is one that can be reached; a name that is too long is none."""
+    """Return whether it is a directory that can be reached; a name may be too long."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -228,5 +228,5 @@ def _is_directory(path: Path) -> bool:
 
 
 def _may_matter(name: str) -> bool:
-    """Whether a change of this name is worth a look: a store in the same place changes always."""
+    """Return whether a change of this name counts; a store in the same place always changes."""
     return not name.endswith((".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log"))

@@ -42,7 +42,7 @@ def read(value: Mapping[str, Any], place: str = "") -> config.Watch:
 
 
 def _node(value: Any, place: str, room: int = DEEPEST) -> Node:
-    """Make the tree that mistakes are looked up in; nothing right is nested deeper than it."""
+    """Make the tree in which mistakes are located; nothing right is nested deeper than it."""
     if isinstance(value, dict) and room:
         return Node({key: _node(each, place, room - 1) for key, each in value.items()}, place)
     if isinstance(value, list) and room:
