@@ -95,8 +95,8 @@ async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]
     Raises:
         ConfigurationError: it cannot be built.
     """
-    found = everything.of_sinks(settings)
-    everything.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
+    found = everything.check_sinks(settings)
+    everything.raise_errors(each for each in found if each.path.startswith(f"sinks.{name}."))
     async with (
         Clients(settings.accounts, models=service_models.loader()) as clients,
         sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,

@@ -24,7 +24,7 @@ _REMEDY = "restart to change it"
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration without mistakes; ``accounts`` has a digest of the files of each."""
+    """A configuration without mistakes; ``accounts`` tells of the files behind each account."""
 
     settings: config.Settings
     types: Mapping[str, JobType]
@@ -34,12 +34,12 @@ class LoadedConfig:
 
 
 def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
-    """Validate ``settings``; blocks on the file system, and sends nothing over the network.
+    """Validate ``settings``; block on the file system, and use no network.
 
     Raises:
         ConfigurationError: with everything that is wrong.
     """
-    # Before anything else is read: a change meanwhile then counts as a change next time.
+    # Before anything else is read: what changes meanwhile is then seen as changed next time.
     specs = {
         name: SinkSpec(sink, file_digest.digest(sinks.files(sink)))
         for name, sink in settings.sinks.items()
@@ -48,8 +48,8 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
         name: file_digest.digest(sessions.files(account))
         for name, account in ({"default": config.Account()} | settings.accounts).items()
     }
-    types, found = everything.examine(config.Draft(settings), models)
-    everything.refuse(found)
+    types, found = everything.validate(settings, models)
+    everything.raise_errors(found)
     return LoadedConfig(settings, types, [each for each in found if each.warning], specs, accounts)
 
 

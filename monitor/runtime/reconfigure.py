@@ -178,7 +178,7 @@ class ConfigManager:
     def _read(self, watches: Sequence[model.AddedWatch]) -> tuple[Settings, LoadedConfig]:
         configured = self._load()
         loaded = loaded_config.prepare(with_watches(configured, watches), self._models)
-        everything.refuse(loaded_config.lasting(self._state.loaded.settings, loaded.settings))
+        everything.raise_errors(loaded_config.lasting(self._state.loaded.settings, loaded.settings))
         return configured, loaded
 
     async def _replace(self, loaded: LoadedConfig) -> None:
