@@ -2,11 +2,11 @@
 
 MonitorError
 ├── ConfigurationError   the user's mistake; a list of problems; exit 2
-├── StoppingError        nothing is taken any more; the next start will
-├── PollError            one look at AWS told nothing about a job
-├── UnreachableJobError          who waits for a job cannot see it, and more waiting would not help
-├── DaemonError          another process's daemon did not answer as asked; exit 69
-├── SendError            one attempt to tell a sink failed
+├── StoppingError        the daemon is stopping; nothing more is accepted
+├── PollError            one poll of AWS brought nothing about a job
+├── UnreachableJobError  the job that is waited for is unreachable; waiting does not help
+├── DaemonError          a daemon did not answer over its API; exit 69
+├── SendError            one attempt to deliver to a sink failed
 │   └── PartialSendError some events of a batch failed
 └── StoreError           the store cannot be used; fatal; exit 74
     └── StoreLockedError another process has it; exit 69
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PollReason(StrEnum):
-    """Why a look failed: the closed set that decides what the poller does.
+    """Why a poll failed: the closed set that decides what the poller does.
 
     Source: the error table of the two services (docs/job-types.md repeats it).
     """
@@ -59,7 +59,7 @@ class SendReason(StrEnum):
 
         A name that leads to a forbidden address may be a passing answer of DNS; an
         address that is forbidden for good is refused with the configuration. Where
-        credentials or a policy deny it, someone may mend them.
+        credentials or a policy deny it, someone may fix them.
         """
         return self is not SendReason.REJECTED
 
@@ -85,7 +85,7 @@ class MonitorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in the configuration: where, what, and how to mend it.
+    """One mistake in the configuration: where, what, and how to fix it.
 
     A ``warning`` may be meant so, and stops nothing. ``trace`` is a redacted traceback where
     the mistake is the program's own.
@@ -100,18 +100,19 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Make the words one printable line: they may repeat a key or name as it was written."""
-        object.__setattr__(self, "message", _printable(self.message))
-        object.__setattr__(self, "remedy", _printable(self.remedy))
+        object.__setattr__(self, "message", printable(self.message))
+        object.__setattr__(self, "remedy", printable(self.remedy))
 
     def __str__(self) -> str:
         """One line: ``FILE:LINE: key.path: message (remedy)``."""
         where = ": ".join(part for part in (self.place, self.path) if part)
         text = f"{where}: {self.message}" if where else self.message
-        return _printable(f"{text} ({self.remedy})" if self.remedy else text)
+        return printable(f"{text} ({self.remedy})" if self.remedy else text)
 
 
-def _printable(text: str) -> str:
-    """Half of a surrogate pair cannot even be printed, and a line break would be two lines."""
+def printable(text: str) -> str:
+    """Return ``text`` on one line, with ``?`` for each character that does not print."""
+    # Half of a surrogate pair cannot even be written, and a line break would make two lines.
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -132,16 +133,16 @@ class StopRequested(SystemExit):
 
 
 class StoppingError(MonitorError):
-    """The monitor is stopping."""
+    """The daemon is stopping."""
 
 
 class PollError(MonitorError):
-    """A look told nothing about the job; never a state.
+    """A poll brought nothing about the job; never a state.
 
     ``code``, ``status`` and ``request_id`` are what AWS named, if anything; no text
     of an answer is ever carried, as it may hold secrets. ``retry_after`` is in
     seconds. ``where`` is a redacted traceback, for ``INTERNAL`` alone. ``of_credentials``
-    says that the service was not asked, as there were no credentials to ask it with.
+    says that no request was sent, as there were no credentials to sign it with.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class PollError(MonitorError):
         where: str = "",
         of_credentials: bool = False,
     ) -> None:
-        """Say why the look failed."""
+        """Say why the poll failed."""
         detail = f" ({hint})" if hint else ""
         super().__init__(f"{reason.value}: {code or 'no code'}{detail}")
         self.reason = reason
@@ -170,11 +171,11 @@ class PollError(MonitorError):
 
 
 class UnreachableJobError(MonitorError):
-    """The job that is waited for cannot be seen, and waiting on would not mend that."""
+    """The job that is waited for is unreachable, and waiting on would not change that."""
 
 
 class DaemonError(MonitorError):
-    """A daemon did not answer what it was asked over its HTTP API.
+    """A daemon did not answer a request to its HTTP API.
 
     ``passing`` says that it may answer later, ``status`` what it answered with, if it did.
     The message holds no secret; ``retry_after`` is in seconds.

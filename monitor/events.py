@@ -14,7 +14,7 @@ from monitor.model import Job, SourceKey
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from monitor.model import Change, StateAndPhase, Transition
+    from monitor.model import StateAndPhase, Transition
 
 TYPE_PREFIX = "io.job-monitor."
 
@@ -57,9 +57,12 @@ def _data(transition: Transition) -> dict[str, Any]:
         "kind": transition.kind.value,
         **_about(transition),
         "sequence": transition.sequence,
-        "previous": _standing(transition.previous) if transition.previous else None,
-        "current": _standing(transition.current),
-        "changes": [_change(change) for change in transition.changes],
+        "previous": _state_and_phase(transition.previous) if transition.previous else None,
+        "current": _state_and_phase(transition.current),
+        "changes": [
+            {"field": change.field, "from": change.before, "to": change.after}
+            for change in transition.changes
+        ],
         "window": {
             "after": timestamp(transition.after) if transition.after else None,
             "before": timestamp(transition.before),
@@ -96,10 +99,6 @@ def _about(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _standing(standing: StateAndPhase) -> dict[str, str]:
+def _state_and_phase(at: StateAndPhase) -> dict[str, str]:
     """State and phase; a source has no phase."""
-    return {"state": standing.state} | ({"phase": standing.phase} if standing.phase else {})
-
-
-def _change(change: Change) -> dict[str, Any]:
-    return {"field": change.field, "from": change.before, "to": change.after}
+    return {"state": at.state} | ({"phase": at.phase} if at.phase else {})

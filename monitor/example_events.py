@@ -16,6 +16,10 @@ _SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _BEFORE = _SEEN - timedelta(seconds=30)
 _PENDING = StateAndPhase("PENDING", Phase.RUNNING)
 _FAILED = StateAndPhase("FAILED", Phase.FAILED)
+_CHANGES = {
+    Kind.STATE_CHANGED: (Change("Status", "PENDING", "FAILED"),),
+    Kind.UPDATED: (Change("JobType", None, "NODE_PACKAGE_VERSION"),),
+}
 _WARNED = frozenset({Kind.MISSING, Kind.STUCK, Kind.SOURCE_UNAVAILABLE})
 
 
@@ -45,31 +49,17 @@ def _transition(kind: Kind) -> Transition:
         kind=kind,
         previous=None if first else _PENDING,
         current=current,
-        changes=_changes(kind),
+        changes=_CHANGES.get(kind, ()),
         after=None if first else _BEFORE,
         before=_SEEN,
-        severity=_severity(kind, current),
+        severity=(
+            Severity.ERROR if changed else Severity.WARNING if kind in _WARNED else Severity.INFO
+        ),
         reason="The package archive could not be read." if changed else None,
         occurred_at=_SEEN - timedelta(seconds=8) if changed else None,
         fields={"JobType": "NODE_PACKAGE_VERSION"},
         labels={"team": "vision"},
     )
-
-
-def _changes(kind: Kind) -> tuple[Change, ...]:
-    match kind:
-        case Kind.STATE_CHANGED:
-            return (Change("Status", "PENDING", "FAILED"),)
-        case Kind.UPDATED:
-            return (Change("JobType", None, "NODE_PACKAGE_VERSION"),)
-        case _:
-            return ()
-
-
-def _severity(kind: Kind, current: StateAndPhase) -> Severity:
-    if current is _FAILED:
-        return Severity.ERROR
-    return Severity.WARNING if kind in _WARNED else Severity.INFO
 
 
 def _of_source(kind: Kind) -> Transition:

@@ -1,4 +1,4 @@
-"""What the loops ask of their collaborators, and nothing more."""
+"""The protocols of the loops' collaborators, as small as the loops need them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Random(Protocol):
 
 
 class JobType(Protocol):
-    """What the loops must know of a kind of AWS job."""
+    """One kind of AWS job, as far as the loops must know it."""
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class JobType(Protocol):
 
     @property
     def describe_operation(self) -> str:
-        """The operation that asks for one job."""
+        """The operation that describes one job."""
         ...
 
     @property
@@ -58,17 +58,17 @@ class JobType(Protocol):
 
     @property
     def listed(self) -> str:
-        """What its listing is asked for, in one form; empty if there is none."""
+        """The parameters of its listing, in one form; empty if there is none."""
         ...
 
     @property
     def grace(self) -> float:
-        """Seconds for which an ended job that may still change is looked at."""
+        """Seconds for which an ended job that may still change is polled."""
         ...
 
     @property
     def grace_interval(self) -> float:
-        """Seconds between the looks at such a job."""
+        """Seconds between the polls of such a job."""
         ...
 
     @property
@@ -88,29 +88,29 @@ class JobType(Protocol):
         ...
 
     def unwatched(self) -> frozenset[str]:
-        """The kept fields whose change alone is no news."""
+        """Return the kept fields whose change alone is not a transition."""
         ...
 
 
 class Source(Protocol):
-    """Looks at jobs of one type in one account and region; asks once, and raises PollError."""
+    """Polls jobs of one type in one account and region; sends once, and raises PollError."""
 
     @property
     def job_type(self) -> JobType:
-        """The type of the jobs it can see."""
+        """The type of its jobs."""
         ...
 
     async def describe(self, job: model.Job) -> model.Observation:
-        """Ask for one job."""
+        """Describe one job."""
         ...
 
     async def page(self, token: str | None) -> model.Page:
-        """Ask for one page of the listing, from the start if ``token`` is ``None``."""
+        """Get one page of the listing, from the start if ``token`` is ``None``."""
         ...
 
 
 class Sink(Protocol):
-    """Tells one receiver; sends once, and raises SendError or PartialSendError.
+    """Delivers to one receiver; sends once, and raises SendError or PartialSendError.
 
     It never sleeps, retries, counts, or logs its own failure.
     """
@@ -121,7 +121,7 @@ class Sink(Protocol):
         ...
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Tell ``events`` (CloudEvents in JSON form); return only when all were taken."""
+        """Send ``events`` (CloudEvents in JSON form); return only when all were taken."""
         ...
 
 
@@ -137,9 +137,9 @@ class Replying(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a plug-in is told of the place that its sink has in the monitor.
+    """The place of a sink in the monitor, as its plug-in gets it.
 
-    An attempt is broken off after ``timeout`` seconds; at most ``concurrency`` are under way
+    An attempt is interrupted after ``timeout`` seconds; at most ``concurrency`` are under way
     at once.
     """
 
@@ -172,7 +172,7 @@ class Store(Protocol):
         ...
 
     async def touch(self, polls: Mapping[str, datetime]) -> None:
-        """Store when each job (by key) was last looked at, if that is later than stored."""
+        """Store when each job (by key) was last polled, if that is later than stored."""
         ...
 
     async def baselines(self) -> Sequence[model.Baseline]:
@@ -197,7 +197,7 @@ class Store(Protocol):
         ...
 
     async def settle(self, settlement: model.Settlement) -> None:
-        """Write down what became of one attempt."""
+        """Store the outcome of one attempt."""
         ...
 
     async def hasten(self, sink: str) -> None:
@@ -205,7 +205,7 @@ class Store(Protocol):
         ...
 
     async def park(self, parking: model.Parking, revived: Sequence[model.Delivery]) -> None:
-        """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
+        """Store that a sink is parked, and make the dead among ``revived`` pending again."""
         ...
 
     async def revive(self, revived: Sequence[model.Delivery]) -> None:
@@ -217,7 +217,7 @@ class Store(Protocol):
         ...
 
     async def backlog(self) -> Sequence[model.Backlog]:
-        """What each sink still has to tell; sinks with nothing at all are absent."""
+        """Return what each sink still has to deliver; sinks with nothing at all are left out."""
         ...
 
     async def ping(self) -> None:

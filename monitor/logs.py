@@ -1,4 +1,4 @@
-"""What the daemon says of itself: one line per event, without secrets.
+"""The log of the daemon: one line per event, without secrets.
 
 Every line, ours or a library's, goes through one chain that ends with the redaction.
 Loggers are named after their module (``structlog.stdlib.get_logger("monitor.polling.poller")``).
@@ -104,7 +104,17 @@ def configure(
     stream = stream or sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
     handler = _Handler(stream)
-    handler.setFormatter(_formatter(_renderer(format_, stream)))
+    # The redaction comes last before the rendering, so that nothing is added behind it.
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=(*_common(), _keep_first_line),
+            processors=(
+                ProcessorFormatter.remove_processors_meta,
+                _redact,
+                _renderer(format_, stream),
+            ),
+        )
+    )
     handler.addFilter(lambda record: record.levelno >= _threshold(record.name, threshold))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -134,7 +144,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _threshold(name: str, ours: int) -> int:
-    """From which level on a logger speaks, whatever level a library gave it."""
+    """Return the lowest level that a logger writes, whatever level a library gave it."""
     own = name == _OURS or name.startswith(f"{_OURS}.")
     return ours if own else max(ours, logging.WARNING)
 
@@ -144,13 +154,6 @@ def _common() -> tuple[Processor, ...]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-    )
-
-
-def _formatter(render: Processor) -> logging.Formatter:
-    return ProcessorFormatter(
-        foreign_pre_chain=(*_common(), _keep_first_line),
-        processors=(ProcessorFormatter.remove_processors_meta, _redact, render),
     )
 
 
@@ -168,7 +171,7 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _error(exc_info: Any) -> BaseException | None:
-    """The exception behind what the logging call was given: itself, a triple, or ``True``."""
+    """Return the exception that a logging call was given: itself, in a triple, or ``True``."""
     if isinstance(exc_info, BaseException):
         return exc_info
     if isinstance(exc_info, tuple):
@@ -178,13 +181,9 @@ def _error(exc_info: Any) -> BaseException | None:
 
 def _renderer(format_: Literal["json", "console"], stream: TextIO) -> Processor:
     if format_ == "json":
-        return _as_json
+        return lambda _logger, _method, event: orjson.dumps(event).decode()
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(),
         sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
-
-
-def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return orjson.dumps(event).decode()

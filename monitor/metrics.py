@@ -287,7 +287,7 @@ class Metrics:
         self.expect_operations(source, operations)
 
     def expect_operations(self, source: SourceKey, operations: Iterable[str]) -> None:
-        """Let every series of a source's operations exist before they are asked for."""
+        """Let every series of a source's operations exist before the first request."""
         for operation in operations:
             self.aws_request_duration.labels(source.service, operation)
             for outcome in REQUEST_OUTCOMES:
@@ -311,7 +311,7 @@ class Metrics:
             self.deliveries.labels(sink, outcome)
 
     def forget_jobs(self, type_: str, account: str, region: str) -> None:
-        """Let the series of a watch end that is no more."""
+        """Let the series of a watch end that was removed."""
         self.places.discard((type_, account, region))
         place = dict(zip(JOBS, (type_, account, region), strict=True))
         for metric in (self.transitions, self.ended, self.polls, self.bad_rows):
@@ -322,7 +322,7 @@ class Metrics:
         place: tuple[str, str, str],
         sweeps: Sequence[tuple[bool | None, datetime | None]],
     ) -> None:
-        """Show how the sweeps of a listing ended, and when each last came to its end.
+        """Show how the sweeps of a listing ended, and when each was last complete.
 
         Several watches may sweep the same one: the worst of them counts. Without any, the series
         end.
@@ -349,7 +349,7 @@ class Metrics:
                     self.ended.labels(job.type, job.account, job.region, phase).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
-        """Let the series of a source end that is asked no more."""
+        """Let the series of a source end that is no longer polled."""
         labels = (source.service, source.account, source.region)
         for metric in (self.quota_rate, self.quota_wait, self.source_up, self.source_last_success):
             metric.remove(*labels)
@@ -357,7 +357,7 @@ class Metrics:
         self.transitions.remove_by_labels(dict(zip(JOBS, labels, strict=True)))
 
     def forget_sink(self, sink: str) -> None:
-        """Let the series of a sink end that is no more; what it left undelivered is still shown."""
+        """Let the series of a removed sink end; what it left undelivered is still shown."""
         self._sinks.discard(sink)
         for metric in (
             *(self.sink_parked, self.sink_up, self.sink_failing_since),
@@ -367,7 +367,7 @@ class Metrics:
         self.deliveries.remove_by_labels({"sink": sink})
 
     def set_backlogs(self, backlogs: Iterable[Backlog]) -> None:
-        """Show what each sink still has to tell; an expected sink that is absent has nothing."""
+        """Show what each sink still has to deliver; one without a backlog has nothing."""
         found = {backlog.sink: backlog for backlog in backlogs}
         shown = self._sinks | found.keys()
         for sink in shown:
@@ -397,7 +397,7 @@ class Metrics:
         self.connections_closed.labels(reason).inc()
 
     def count_poll(self, job: Job, mode: str, outcome: str) -> None:
-        """Count a look at a job."""
+        """Count a poll of a job."""
         if self._is_watched(job):
             self.polls.labels(job.type, job.account, job.region, mode, outcome).inc()
 
@@ -414,7 +414,7 @@ class Metrics:
             self.bad_rows.labels(type_, account, region).inc(rows)
 
     def _is_watched(self, job: Job) -> bool:
-        """Whether a watch follows jobs there: a look may end when the series of its watch have."""
+        """Whether a watch follows jobs there: a poll may end after the series of its watch."""
         return (job.type, job.account, job.region) in self.places
 
     def record(self, entry: Entry, before: Snapshot | None) -> None:
@@ -439,12 +439,10 @@ class Metrics:
             self.unclassified_states.labels(name).inc()
         if kind is Kind.STATE_CHANGED and transition.after is not None:
             window = (transition.before - transition.after).total_seconds()
-            self.detection_window.labels(name).observe(window, self._exemplar(transition))
-
-    def _exemplar(self, transition: Transition) -> dict[str, str] | None:
-        if self.ledger_id is None:
-            return None
-        return exemplar(event_id(self.ledger_id, transition.subject.key, transition.sequence))
+            named = None
+            if self.ledger_id is not None:
+                named = exemplar(event_id(self.ledger_id, about.key, transition.sequence))
+            self.detection_window.labels(name).observe(window, named)
 
     def _leave(self, before: Snapshot, at: datetime) -> None:
         known = self._states.setdefault(before.job.type, set())

@@ -40,7 +40,7 @@ TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED, Phase.EXPIR
 
 
 class Kind(StrEnum):
-    """What kind of change a transition tells."""
+    """The kind of change that a transition reports."""
 
     DISCOVERED = "job.discovered"
     STATE_CHANGED = "job.state_changed"
@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
 
 class Severity(StrEnum):
-    """How loudly a transition should be told."""
+    """The urgency of a transition."""
 
     INFO = "info"
     WARNING = "warning"
@@ -65,7 +65,7 @@ class Ending(StrEnum):
     """Whether a job can still change.
 
     ``GRACE``: the work is over, but the service may still report something
-    (a device on its way back), so the job is looked at slowly for a while.
+    (a device on its way back), so the job is polled slowly for a while.
     """
 
     OPEN = "open"
@@ -104,10 +104,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look saw of one job.
+    """One job as one poll saw it.
 
     ``parts`` maps each part of the job type's state to its value, in the declared
-    order; ``None`` where this look did not tell (an error that is a state tells
+    order; ``None`` where this poll did not bring it (an error that is a state brings
     only its own part). ``fields`` holds only what may be kept; a field that is
     absent was not told, a field that is ``None`` was told to be empty. ``unreadable`` names
     what the answer has in a form that cannot be read: fields, ``reason``, ``updated_at`` or
@@ -127,7 +127,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a job type makes of the parts of a state."""
+    """The classification of a state by its job type."""
 
     state: str
     phase: Phase
@@ -196,7 +196,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """Whether a source could be seen, as last recorded."""
+    """The availability of a source, as last recorded."""
 
     source: SourceKey
     available: bool
@@ -224,7 +224,7 @@ class StateAndPhase:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row of the ledger: what changed between two snapshots, and between which looks.
+    """One row of the ledger: what changed between two snapshots, and between which polls.
 
     ``after`` and ``before`` bound the moment of the change: it happened later than
     ``after`` (``None`` at first sight) and no later than ``before``. ``baseline`` marks the
@@ -282,7 +282,7 @@ class Delivery:
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands."""
+    """The status of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -291,7 +291,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """One delivery as it stands, for people to look at.
+    """One delivery with its status, for people to read.
 
     ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
     ``attempts`` counts those of which the end is known, the one that was taken included.
@@ -314,7 +314,7 @@ class StoredDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one attempt to deliver.
+    """The outcome of one attempt to deliver.
 
     ``at`` is by the wall clock. ``due_at``, in the store's own time, is set where the delivery
     stays pending. ``error`` is a short text
@@ -331,7 +331,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """Why a sink gets nothing until somebody resumes it; ``reason`` holds no secret."""
+    """A sink that gets nothing until somebody resumes it; ``reason`` holds no secret."""
 
     sink: str
     at: datetime
@@ -340,7 +340,7 @@ class Parking:
 
 @dataclass(frozen=True, slots=True)
 class AddedWatch:
-    """A watch that was added at run time; ``settings`` is as it would be written."""
+    """A run-time watch; ``settings`` is as it would be written."""
 
     name: str
     settings: Mapping[str, Any]
@@ -367,7 +367,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much one sink still has to tell, and since when the oldest of it has waited.
+    """The deliveries that one sink still has to make, and since when the oldest has waited.
 
     ``oldest_at`` is as long ago as a daemon has tried, and never in the future: a wall clock that
     was set moves it along.

@@ -1,7 +1,7 @@
-"""What may be shown of text and errors that came from elsewhere.
+"""Cleans text and errors that came from elsewhere, so that they may be shown.
 
 Cheap on every log line, and bounded whatever the text: nothing beyond the first
-``LIMIT + _SLACK`` characters is ever looked at.
+``LIMIT + _SLACK`` characters is ever read.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def clean_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """Tell where ``error`` and what led to it were raised, without what they say.
+    """Describe where ``error`` and its causes were raised, without their messages.
 
     The message of an error of our own is kept, as it carries no secret; any other may
     hold the body of an answer.
@@ -117,7 +117,10 @@ def describe(error: BaseException) -> str:
     lines = []
     for link in _chain(error):
         lines.append(_headline(link))
-        lines.extend(f"  {frame}" for frame in _frames(link))
+        # Of a file's path only the end, which is the same on every machine.
+        for frame, line in deque(traceback.walk_tb(link.__traceback__), maxlen=_FRAMES):
+            place = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
+            lines.append(f"  {place}:{line} in {frame.f_code.co_qualname}")
     return "\n".join(lines)
 
 
@@ -184,18 +187,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while waiting and len(seen) <= _LINKS:
         link = waiting.popleft()
         yield link
-        for origin in _origins(link):
-            if id(origin) not in seen:
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        context = None if link.__suppress_context__ else link.__context__
+        for origin in (*members, link.__cause__ or context):
+            # Chains may be circular, and an error may stand in several groups.
+            if origin is not None and id(origin) not in seen:
                 seen.add(id(origin))
                 waiting.append(origin)
-
-
-def _origins(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        yield from error.exceptions
-    context = None if error.__suppress_context__ else error.__context__
-    if origin := error.__cause__ or context:
-        yield origin
 
 
 def _headline(error: BaseException) -> str:
@@ -209,10 +207,3 @@ def _headline(error: BaseException) -> str:
         return f"{name}: {clean_text(str(error))}"
     code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
     return f"{name}: {code}" if code else name
-
-
-def _frames(error: BaseException) -> Iterator[str]:
-    """The innermost frames; of a file's path only the end, which is the same everywhere."""
-    for frame, line in deque(traceback.walk_tb(error.__traceback__), maxlen=_FRAMES):
-        place = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
-        yield f"{place}:{line} in {frame.f_code.co_qualname}"

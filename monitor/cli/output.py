@@ -10,6 +10,7 @@ import typer
 
 from monitor import events
 from monitor.cli.options import Format
+from monitor.errors import printable
 from monitor.model import TERMINAL, Job, Kind
 from monitor.web.page.format import moment
 
@@ -76,8 +77,7 @@ def text(value: Any) -> str:
     """Write one value on one line."""
     if value is None:
         return "-"
-    written = moment(value) if isinstance(value, datetime) else str(value)
-    return "".join(sign if sign.isprintable() else "?" for sign in written)
+    return printable(moment(value) if isinstance(value, datetime) else str(value))
 
 
 def _with_age(value: Any, now: datetime) -> str:

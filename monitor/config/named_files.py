@@ -14,6 +14,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from monitor.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -86,7 +88,7 @@ def called(name: str | Path) -> str:
     if not _exists(text):
         return f"the value ({len(text)} characters)"
     cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+    return printable(cut)
 
 
 def trouble(name: str | Path, error: Exception, holds: str = "the secret") -> tuple[str, str]:

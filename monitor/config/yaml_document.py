@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from monitor.config import named_files
-from monitor.errors import Problem
+from monitor.errors import Problem, printable
 from monitor.redaction import clean_text
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def dotted(path: Path) -> str:
 
 def shown(text: str, limit: int = 60) -> str:
     """Return ``text`` fit for one line of a message, without what is plainly a secret."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text)
-    line = clean_text(line)
+    line = clean_text(printable(text))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

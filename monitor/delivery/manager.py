@@ -13,10 +13,18 @@ from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskStatus
 
     from monitor import config
     from monitor.interfaces import Clock, Random, Sink, Store
@@ -38,16 +46,24 @@ class SinkSpec:
 
 
 @dataclass(slots=True, eq=False)
-class _Post:
-    """One sink that was opened. Sent to once it is placed and the one before it is closed."""
+class _OpenSink:
+    """A sink that was opened. Sent to once it is applied and the one before it is closed."""
 
     name: str
-    wanted: SinkSpec
+    spec: SinkSpec
     dispatcher: Dispatcher
-    before: _Post | None = None
-    placed: bool = False
+    before: _OpenSink | None = None
+    applied: bool = False
     decided: anyio.Event = field(default_factory=anyio.Event)
     closed: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSinks:
+    """The sinks of a configuration, with those that had to be opened for it."""
+
+    names: Collection[str]
+    opened: Sequence[_OpenSink]
 
 
 class DeliveryManager:
@@ -67,120 +83,112 @@ class DeliveryManager:
         self._clock = clock
         self._random = random
         self._open_sink = open_sink
-        self._posts: dict[str, _Post] = {}
-        self._last: dict[str, _Post] = {}
+        self._present: dict[str, _OpenSink] = {}
+        # The last one of each name, until it is closed: the next one has to wait for that.
+        self._last: dict[str, _OpenSink] = {}
         self._log = logs.get()
-        self._tasks: TaskGroup
+        self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the dispatchers beside the body; then let the last deliveries end."""
-        async with anyio.create_task_group() as self._tasks:
+        async with self._tasks:
             yield
             for dispatcher in self.dispatchers():
                 dispatcher.stop()
             self._tasks.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
 
     @asynccontextmanager
-    async def changing(self, sinks: Mapping[str, SinkSpec]) -> AsyncIterator[Callable[[], None]]:
-        """Open what is new or differs, and give what puts it in place.
-
-        That fails in nothing. Unless it is called, all stays as it was. Sinks that are the
-        same are left alone; those that are no more finish the attempts under way and close.
+    async def prepare(self, sinks: Mapping[str, SinkSpec]) -> AsyncIterator[PreparedSinks]:
+        """Open the sinks that are new or differ; close them after the body if not applied.
 
         Raises:
             ConfigurationError: one of them cannot be opened.
         """
-        opened: list[_Post] = []
+        opened: list[_OpenSink] = []
         try:
-            for name, wanted in sinks.items():
-                if name not in self._posts or self._posts[name].wanted != wanted:
-                    opened.append(await self._opened(name, wanted))
-            yield lambda: self._place(sinks, opened)
+            for name, spec in sinks.items():
+                if name in self._present and self._present[name].spec == spec:
+                    continue
+                try:
+                    with anyio.fail_after(OPEN_WITHIN):
+                        title = f"dispatch {name}"
+                        opened.append(await self._tasks.start(self._run, name, spec, name=title))
+                except TimeoutError:
+                    message = f"could not be opened within {OPEN_WITHIN:.0f} s"
+                    raise ConfigurationError([Problem("", f"sinks.{name}", message)]) from None
+            yield PreparedSinks(frozenset(sinks), opened)
         finally:
-            for post in opened:
-                post.decided.set()
+            for each in opened:
+                each.decided.set()
+
+    def apply(self, prepared: PreparedSinks) -> None:
+        """Send to the prepared sinks from now on; those that are the same go on undisturbed.
+
+        A sink that is replaced or removed finishes the attempts under way and closes.
+        """
+        for name in self._present.keys() - prepared.names:
+            self._present.pop(name).dispatcher.stop()
+        for each in prepared.opened:
+            if each.name in self._present:
+                self._present[each.name].dispatcher.stop()
+            each.before = self._last.get(each.name)
+            self._present[each.name] = self._last[each.name] = each
+            self._metrics.expect_sink(each.name)
+            each.applied = True
 
     def dispatchers(self) -> Iterator[Dispatcher]:
         """Go through the dispatchers of the present sinks; from any thread."""
-        for post in list(self._posts.values()):
-            yield post.dispatcher
+        for each in list(self._present.values()):
+            yield each.dispatcher
 
     def wake(self, names: Iterable[str]) -> None:
         """Say that there may be something new to send to the sinks of these ``names``."""
         for name in names:
-            if name in self._posts:
-                self._posts[name].dispatcher.wake()
+            if name in self._present:
+                self._present[name].dispatcher.wake()
 
-    def _place(self, sinks: Mapping[str, SinkSpec], opened: Iterable[_Post]) -> None:
-        for name in self._posts.keys() - sinks.keys():
-            self._posts.pop(name).dispatcher.stop()
-        for post in opened:
-            if post.name in self._posts:
-                self._posts[post.name].dispatcher.stop()
-            post.before = self._last.get(post.name)
-            self._posts[post.name] = self._last[post.name] = post
-            self._metrics.expect_sink(post.name)
-            post.placed = True
+    async def _run(self, name: str, spec: SinkSpec, *, task_status: TaskStatus[_OpenSink]) -> None:
+        """Open a sink, send to it if it is applied, and close it.
 
-    async def _opened(self, name: str, wanted: SinkSpec) -> _Post:
-        try:
-            with anyio.fail_after(OPEN_WITHIN):
-                post: _Post = await self._tasks.start(
-                    self._keep, name, wanted, name=f"dispatch {name}"
-                )
-        except TimeoutError:
-            message = f"could not be opened within {OPEN_WITHIN:.0f} s"
-            raise ConfigurationError([Problem("", f"sinks.{name}", message)]) from None
-        return post
-
-    async def _keep(self, name: str, wanted: SinkSpec, *, task_status: TaskStatus[_Post]) -> None:
-        """Open a sink, send to it if it is wanted, and close it: all in one task."""
+        All in one task: a plug-in may hold a cancel scope, which its own task must leave.
+        """
         async with AsyncExitStack() as stack:
-            sink = await stack.enter_async_context(self._open_sink(name, wanted.settings))
-            post = _Post(name, wanted, self._dispatcher(name, wanted.settings, sink))
-            task_status.started(post)
+            sink = await stack.enter_async_context(self._open_sink(name, spec.settings))
+            dispatcher = Dispatcher(
+                name,
+                sink,
+                self._store,
+                self._metrics,
+                self._clock,
+                self._random,
+                timeout=spec.settings.timeout,
+                max_age=spec.settings.max_age,
+                concurrency=spec.settings.concurrency,
+            )
+            own = _OpenSink(name, spec, dispatcher)
+            task_status.started(own)
             try:
-                await post.decided.wait()
-                if post.placed:
-                    await self._send(post)
+                await own.decided.wait()
+                if own.applied:
+                    if own.before is not None:
+                        # With something of the former one under way a job's order might be lost.
+                        await own.before.closed.wait()
+                        own.before = None
+                    await dispatcher.run()
             finally:
-                await self._close(name, stack)
-                post.closed.set()
-        if self._last.get(name) is post:
+                try:
+                    await stack.aclose()
+                except Exception:  # noqa: BLE001 -- another's code, which has done its work
+                    self._log.exception(logs.SINK_BROKEN, sink=name)
+                own.closed.set()
+        if self._last.get(name) is own:
             del self._last[name]
-            if name not in self._posts:
-                await self._take_leave(name)
+            if name not in self._present:
+                await self._report_removed(name)
 
-    def _dispatcher(self, name: str, settings: config.Sink, sink: Sink) -> Dispatcher:
-        return Dispatcher(
-            name,
-            sink,
-            self._store,
-            self._metrics,
-            self._clock,
-            self._random,
-            timeout=settings.timeout,
-            max_age=settings.max_age,
-            concurrency=settings.concurrency,
-        )
-
-    async def _send(self, post: _Post) -> None:
-        """Send, once the one before has nothing under way: else a job's order might be lost."""
-        if post.before is not None:
-            await post.before.closed.wait()
-            post.before = None
-        await post.dispatcher.run()
-
-    async def _close(self, name: str, stack: AsyncExitStack) -> None:
-        """Close a sink; what goes wrong in it then is nobody else's trouble."""
-        try:
-            await stack.aclose()
-        except Exception:  # noqa: BLE001 -- another's code, which has done its work
-            self._log.exception(logs.SINK_BROKEN, sink=name)
-
-    async def _take_leave(self, name: str) -> None:
-        """Say what a sink that is no more has left: the store keeps it for one of its name."""
+    async def _report_removed(self, name: str) -> None:
+        """Log what a removed sink has left; the store keeps it for a later one of its name."""
         self._metrics.forget_sink(name)
         left = [each for each in await self._store.backlog() if each.sink == name]
         pending, dead = sum(each.pending for each in left), sum(each.dead for each in left)

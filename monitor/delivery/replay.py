@@ -9,7 +9,7 @@ from monitor.model import DeliveryStatus
 from monitor.recording.router import matcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import datetime
 
 LABEL = "labels."
@@ -47,11 +47,6 @@ class Selection:
     since: datetime | None = None
     match: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    def chooser(self) -> Callable[[Mapping[str, Any]], bool]:
-        """Return what tells whether every key of ``match`` fits an event."""
-        wanted = [(key, matcher(globs)) for key, globs in self.match]
-        return lambda event: all(any(map(fits, _values(event, key))) for key, fits in wanted)
-
 
 async def replay(
     store: Outbox, selection: Selection, *, dry_run: bool = False
@@ -61,17 +56,23 @@ async def replay(
     Within a job they come in the order of the ledger, behind what waits already. A
     ``dry_run`` changes nothing.
     """
-    after, takes = 0, selection.chooser()
+    # Compiled once: there may be a hundred thousand events to match.
+    matchers = [(key, matcher(globs)) for key, globs in selection.match]
+
+    def matches(event: Mapping[str, Any]) -> bool:
+        return all(any(map(fits, _values(event, key))) for key, fits in matchers)
+
+    after = 0
     while page := await store.settled(selection.sink, selection.statuses, selection.since, after):
         after = page[-1][1]
-        chosen = {number: event for number, _, event in page if takes(event)}
+        chosen = {number: event for number, _, event in page if matches(event)}
         if chosen and not dry_run:
             await store.replay(tuple(chosen))
         yield tuple(chosen.values())
 
 
 def _values(event: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """What an event has under a key; more than one value where the key has two meanings."""
+    """Return the values of a key in an event; more than one where the key has two meanings."""
     data = event["data"]
     about = data.get("job") or data["source"]
     match key:

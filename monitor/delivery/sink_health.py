@@ -1,4 +1,4 @@
-"""What the answers of a sink say of the sink itself, rather than of one event; no I/O.
+"""Judges a sink as a whole by what became of the events sent to it; no I/O.
 
 One event that fails says nothing of the others. But where the events of several
 different jobs fail in a row, with nothing taken between them, it is the sink: one that is
@@ -29,7 +29,7 @@ class SinkHealth:
     """Counts what was not taken since the last event that was."""
 
     def __init__(self, random: Random) -> None:
-        """Begin well."""
+        """Begin healthy."""
         self._random = random
         self._failed: set[str] = set()
         self._refusing: set[str] = set()

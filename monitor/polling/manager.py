@@ -15,8 +15,6 @@ from monitor.polling.watch import JobOwnership, WatchTarget
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
-    from anyio.abc import TaskGroup
-
     from monitor import config, model
     from monitor.interfaces import Clock, Random, Source
     from monitor.metrics import Metrics
@@ -52,12 +50,12 @@ class PollManager:
         self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
         self._budgets: dict[str, tuple[float, int]] = {}
-        self._tasks: TaskGroup
+        self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the pollers beside the body; then start no more looks, and let the last ones end."""
-        async with anyio.create_task_group() as self._tasks:
+        async with self._tasks:
             yield
             for poller in self._pollers.values():
                 poller.stop()

@@ -25,7 +25,7 @@ EVERY = 1.0
 
 
 class ClockJumps:
-    """Compares the wall clock with the monotonic one, and tells where they go apart."""
+    """Compares the wall clock with the monotonic one, and reports where they part."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         """Begin with what the clocks say now."""
@@ -35,15 +35,15 @@ class ClockJumps:
         self._ahead = self._difference()
 
     def between_runs(self, set_back: float) -> None:
-        """Tell that the wall clock is so many seconds behind what the last run saw, if it is."""
+        """Report a wall clock that is so many seconds behind that of the last run, if it is."""
         if set_back >= LEAST:
-            self._tell(-set_back)
+            self._report(-set_back)
 
     def compare(self) -> None:
-        """Tell a jump since the last comparison, if there was one."""
+        """Report a jump since the last comparison, if there was one."""
         before, self._ahead = self._ahead, self._difference()
         if abs(self._ahead - before) >= LEAST:
-            self._tell(self._ahead - before)
+            self._report(self._ahead - before)
 
     async def watch(self, every: float = EVERY) -> NoReturn:
         """Compare until cancelled."""
@@ -54,7 +54,7 @@ class ClockJumps:
     def _difference(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         self._metrics.clock_jumps.inc()
         self._metrics.clock_last_jump.set(seconds)
         self._log.warning(logs.CLOCK_JUMPED, seconds=round(seconds, 1))

@@ -1,4 +1,4 @@
-"""What a configuration comes to: settings that hold, job types, and what lies in other files."""
+"""A configuration that was validated: settings, job types, and digests of other files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
         ConfigurationError: with everything that is wrong.
     """
     # Before anything else is read: what changes meanwhile is then seen as changed next time.
-    wanted = {
+    specs = {
         name: SinkSpec(sink, file_digest.digest(sinks.files(sink)))
         for name, sink in settings.sinks.items()
     }
@@ -50,7 +50,7 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
     }
     types, found = everything.validate(settings, models)
     everything.raise_errors(found)
-    return LoadedConfig(settings, types, [each for each in found if each.warning], wanted, accounts)
+    return LoadedConfig(settings, types, [each for each in found if each.warning], specs, accounts)
 
 
 def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:

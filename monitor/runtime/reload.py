@@ -1,7 +1,7 @@
-"""When the configuration is read again: on request, and when its files change.
+"""Decides when the configuration is read again: on request, and when its files change.
 
 ``Reloader`` makes one reload of many requests; ``WatchedFiles`` notices changes. What a reload
-does is the daemon's affair.
+does is in ``reconfigure``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SETTLE, STEP = 1000, 200
 """Milliseconds: a burst of changes is waited for at most so long, and ends after such a pause."""
 
-LOOK_ROUND = 1000
-"""Milliseconds after which it is seen whether other places are to be watched by now."""
+ROUND = 1000
+"""Milliseconds between two checks for other directories to watch."""
 
 REREAD = 10
 """Rounds after which the files are compared in any case: a network file system tells nothing of
@@ -40,25 +40,24 @@ class _Round:
 
     done: anyio.Event = field(default_factory=anyio.Event)
     problems: Sequence[Problem] = ()
-    broken_off: bool = False
+    interrupted: bool = False
 
 
 class Reloader:
-    """Takes the configuration anew when asked, one time after another.
+    """Reloads the configuration on request, one reload at a time.
 
-    All that ask while one is under way share the next one: files may have changed since
+    All requests that arrive during a reload share the next one: files may have changed since
     the present one read them.
     """
 
-    def __init__(self, take: Callable[[], Awaitable[None]]) -> None:
-        """``take`` reads and applies the configuration, or raises ConfigurationError."""
-        self._take = take
+    def __init__(self) -> None:
+        """Begin with nothing requested; requests wait for ``running``."""
         self._next = _Round()
-        self._asked = anyio.Event()
+        self._requested = anyio.Event()
         self.over = False
-        """Whether nothing is taken any more."""
+        """Whether no further reload or change is accepted."""
         self.problems: Sequence[Problem] = ()
-        """What was wrong with the last configuration that was read; nothing if it was taken."""
+        """What was wrong with the last configuration that was read; empty if it took effect."""
 
     async def reload(self) -> None:
         """Return once the configuration, as it is now or later, has taken effect.
@@ -72,47 +71,47 @@ class Reloader:
         if self.over:
             raise StoppingError
         mine = self._next
-        self._asked.set()
+        self._requested.set()
         await mine.done.wait()
-        if mine.broken_off:
+        if mine.interrupted:
             raise StoppingError
         if mine.problems:
             raise ConfigurationError(mine.problems)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Do what is asked for beside the body; a reload under way at its end breaks off."""
+    async def running(self, reload: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Reload on request beside the body; a reload under way at its end is interrupted.
+
+        ``reload`` reads and applies the configuration, or raises ConfigurationError.
+        """
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._run, name="reload")
+                tasks.start_soon(self._run, reload, name="reload")
                 yield
                 tasks.cancel_scope.cancel()
         finally:
             self.over = True
-            _break_off(self._next)
+            _interrupt(self._next)
 
-    async def _run(self) -> None:
+    async def _run(self, reload: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self._asked.wait()
-            present, self._next, self._asked = self._next, _Round(), anyio.Event()
+            await self._requested.wait()
+            # Replaced before the files are read: whoever asks from here on shares the next round.
+            present, self._next, self._requested = self._next, _Round(), anyio.Event()
             try:
-                self.problems = await self._outcome()
+                await reload()
+                self.problems = ()
+            except ConfigurationError as error:
+                self.problems = error.problems
             except BaseException:
-                _break_off(present)
+                _interrupt(present)
                 raise
             present.problems = self.problems
             present.done.set()
 
-    async def _outcome(self) -> Sequence[Problem]:
-        try:
-            await self._take()
-        except ConfigurationError as error:
-            return error.problems
-        return ()
 
-
-def _break_off(one: _Round) -> None:
-    one.broken_off = True
+def _interrupt(one: _Round) -> None:
+    one.interrupted = True
     one.done.set()
 
 
@@ -129,11 +128,11 @@ class WatchedFiles:
         It blocks, and may raise OSError.
         """
         self._parts = parts
-        self._seen: dict[str, bytes] = {}
+        self._known: dict[str, bytes] = {}
 
     def note(self, part: str) -> None:
         """Take what is there of ``part`` as known; to be called before it is read. Blocks."""
-        self._seen[part] = self._content(part)
+        self._known[part] = self._content(part)
 
     async def watch(self, changed: Callable[[], Awaitable[None]], stop: anyio.Event) -> None:
         """Await ``changed``, which calls ``note``, within seconds of a change, until ``stop``."""
@@ -168,7 +167,7 @@ class WatchedFiles:
             debounce=SETTLE,
             step=STEP,
             stop_event=stop,
-            rust_timeout=LOOK_ROUND,
+            rust_timeout=ROUND,
             yield_on_timeout=True,
             force_polling=force_polling,
             recursive=False,
@@ -180,11 +179,11 @@ class WatchedFiles:
                 return
 
     async def _compare(self, changed: Callable[[], Awaitable[None]]) -> None:
-        if await anyio.to_thread.run_sync(self._has_changed):
-            await changed()
+        def has_changed() -> bool:
+            return any(self._content(part) != known for part, known in self._known.items())
 
-    def _has_changed(self) -> bool:
-        return any(self._content(part) != seen for part, seen in self._seen.items())
+        if await anyio.to_thread.run_sync(has_changed):
+            await changed()
 
     def _content(self, part: str) -> bytes:
         return file_digest.digest(sorted(self._present(part)))
@@ -204,7 +203,7 @@ class WatchedFiles:
 
 
 async def _pause(stop: anyio.Event) -> None:
-    with anyio.move_on_after(LOOK_ROUND / 1000):
+    with anyio.move_on_after(ROUND / 1000):
         await stop.wait()
 
 
@@ -221,7 +220,7 @@ def _directory(path: Path) -> Path:
 
 
 def _is_directory(path: Path) -> bool:
-    """Whether it is one that can be reached; a name that is too long is none."""
+    """Return whether it is a directory that can be reached; a name may be too long."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -229,5 +228,5 @@ def _is_directory(path: Path) -> bool:
 
 
 def _may_matter(name: str) -> bool:
-    """Whether a change of this name is worth a look: a store in the same place changes always."""
+    """Return whether a change of this name counts; a store in the same place always changes."""
     return not name.endswith((".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log"))

@@ -1,4 +1,4 @@
-"""Watches that are added at run time: kept in the store, and watched like configured ones."""
+"""Run-time watches: added over the API, kept in the store, and polled like configured ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(value: Mapping[str, Any], place: str = "") -> config.Watch:
 
 
 def _node(value: Any, place: str, room: int = DEEPEST) -> Node:
-    """Make the tree that mistakes are looked up in; nothing right is nested deeper than it."""
+    """Make the tree in which mistakes are located; nothing right is nested deeper than it."""
     if isinstance(value, dict) and room:
         return Node({key: _node(each, place, room - 1) for key, each in value.items()}, place)
     if isinstance(value, list) and room:
@@ -48,8 +48,8 @@ def _node(value: Any, place: str, room: int = DEEPEST) -> Node:
     return Node(None if isinstance(value, dict | list) else value, place)
 
 
-def together(settings: Settings, added: Sequence[model.AddedWatch]) -> Settings:
-    """Return the configuration with the added watches behind its own.
+def with_watches(settings: Settings, added: Sequence[model.AddedWatch]) -> Settings:
+    """Return the configuration with the run-time watches behind its own.
 
     Raises:
         ConfigurationError: one of them has a shape that is not known.
@@ -68,11 +68,11 @@ def together(settings: Settings, added: Sequence[model.AddedWatch]) -> Settings:
 
 
 def _place(watch: model.AddedWatch) -> str:
-    return f"added watch {shown(watch.name)}"
+    return f"run-time watch {shown(watch.name)}"
 
 
-class AddedWatches:
-    """Adds and removes watches while the daemon runs; each is durable before it counts."""
+class RuntimeWatches:
+    """Adds and removes watches while the daemon runs; each is durable before it takes effect."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class AddedWatches:
         take: Callable[[Settings, Callable[[], Awaitable[Any]]], Awaitable[None]],
         alone: Callable[[], AbstractAsyncContextManager[Any]],
     ) -> None:
-        """``configured`` is without added ones.
+        """``configured`` returns the settings without run-time watches.
 
-        ``take(settings, keep)`` examines, awaits ``keep``, and lets the settings take effect;
+        ``take(settings, keep)`` validates, awaits ``keep``, and lets the settings take effect;
         where it raises ConfigurationError nothing has changed but what ``keep`` did. Inside of
         ``alone`` nothing else changes the settings.
         """
@@ -96,22 +96,23 @@ class AddedWatches:
         self._log = logs.get()
 
     async def all(self) -> Sequence[model.AddedWatch]:
-        """Return those that were added, in that order."""
+        """Return the run-time watches, oldest first."""
         return await self._store.watches()
 
     def own(self) -> Sequence[config.Watch]:
-        """Return those of the configuration."""
+        """Return the watches of the configuration."""
         return self._configured().watches
 
     async def add(self, value: Mapping[str, Any]) -> model.AddedWatch | None:
-        """Watch what ``value`` asks for; ``None`` if there is a watch of that name.
+        """Add the watch that ``value`` describes; ``None`` if there is one of that name.
 
         Raises:
             ConfigurationError: with everything that is wrong with it.
-            StoppingError: the monitor ends.
+            StoppingError: the daemon is stopping.
         """
         watch = read(value)
         made = model.AddedWatch(watch.name, dict(value), self._clock.now())
+        # Names are compared inside: two requests may bring the same one at a time.
         async with self._alone():
             added = await self._store.watches()
             names = {one.name for one in self._configured().watches} | {one.name for one in added}
@@ -120,46 +121,42 @@ class AddedWatches:
             if len(added) >= MOST:
                 message = f"{MOST} watches have been added already"
                 raise ConfigurationError([Problem("", "", message, "remove one")])
-            await self._add(made, added)
+            settings = with_watches(self._configured(), [*added, made])
+            try:
+                await self._take(settings, lambda: self._store.add_watch(made))
+            except ConfigurationError as error:
+                # It may be stored already, as it is stored before it takes effect.
+                await self._store.remove_watch(made.name)
+                here = f"watches[{len(settings.watches) - 1}]"
+                found = [_as_sent(problem, here) for problem in error.problems]
+                raise ConfigurationError(found) from None
         self._log.info(logs.WATCH_ADDED, watch=made.name)
         return made
 
-    async def _add(self, made: model.AddedWatch, added: Sequence[model.AddedWatch]) -> None:
-        wanted = together(self._configured(), [*added, made])
-        try:
-            await self._take(wanted, lambda: self._store.add_watch(made))
-        except ConfigurationError as error:
-            await self._store.remove_watch(made.name)
-            here = f"watches[{len(wanted.watches) - 1}]"
-            raise ConfigurationError([_relative(each, here) for each in error.problems]) from None
-
     async def remove(self, name: str) -> bool:
-        """Watch no more what was added as ``name``; ``False`` if there is none.
+        """Remove the run-time watch ``name``; ``False`` if there is none.
 
         Raises:
             ConfigurationError: the configuration cannot be used without it, for other reasons.
-            StoppingError: the monitor ends.
+            StoppingError: the daemon is stopping.
         """
         async with self._alone():
-            added = await self._store.watches()
-            kept = [each for each in added if each.name != name]
-            if len(kept) == len(added):
+            added = {watch.name: watch for watch in await self._store.watches()}
+            removed = added.pop(name, None)
+            if removed is None:
                 return False
-            await self._remove(next(each for each in added if each.name == name), kept)
+            try:
+                settings = with_watches(self._configured(), list(added.values()))
+                await self._take(settings, lambda: self._store.remove_watch(name))
+            except ConfigurationError:
+                await self._store.add_watch(removed)
+                raise
         self._log.info(logs.WATCH_REMOVED, watch=name)
         return True
 
-    async def _remove(self, gone: model.AddedWatch, kept: Sequence[model.AddedWatch]) -> None:
-        try:
-            wanted = together(self._configured(), kept)
-            await self._take(wanted, lambda: self._store.remove_watch(gone.name))
-        except ConfigurationError:
-            await self._store.add_watch(gone)
-            raise
 
-
-def _relative(problem: Problem, here: str) -> Problem:
-    """Name a key of the watch that is added as its sender wrote it."""
+def _as_sent(problem: Problem, here: str) -> Problem:
+    """Name a key of the new watch as its sender wrote it."""
     if not problem.path.startswith(here):
         return problem
     return replace(problem, place="", path=problem.path.removeprefix(here).removeprefix("."))

@@ -1,4 +1,4 @@
-"""What the running daemon knows at this moment, as the HTTP side asks for it."""
+"""The status of the running daemon, its jobs, sources and sinks, as the HTTP side reads it."""
 
 from __future__ import annotations
 
@@ -10,72 +10,68 @@ from monitor.web.api.schemas import ListingView, SourceView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
-    from monitor.config import Settings
     from monitor.delivery.dispatcher import Dispatcher
     from monitor.delivery.manager import DeliveryManager
-    from monitor.errors import Problem
     from monitor.interfaces import Clock
     from monitor.polling.job_status import JobStatus, SeenListing
     from monitor.polling.manager import PollManager
     from monitor.polling.source_client import SourceStatus
+    from monitor.runtime.reconfigure import ConfigState
 
 
-class Live:
-    """Fits ``web.asked.Live``; the daemon sets ``settings``, ``loaded_at`` and ``refused``."""
+class DaemonStatus:
+    """Implements ``web.interfaces.Live``: each call returns frozen values, for any thread."""
 
     def __init__(
-        self, polling: PollManager, telling: DeliveryManager, clock: Clock, settings: Settings
+        self, polls: PollManager, deliveries: DeliveryManager, clock: Clock, state: ConfigState
     ) -> None:
-        """Read from what runs."""
-        self._polling = polling
-        self._telling = telling
+        """Read from these; nothing is written here."""
+        self._polls = polls
+        self._deliveries = deliveries
+        self._state = state
         self._started_at = clock.now()
-        self.settings = settings
-        self.loaded_at: datetime | None = None
-        self.refused: Sequence[Problem] = ()
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return self._polling.followed()
+        return self._polls.followed()
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
-        return self._polling.standing_of(key)
+        return self._polls.standing_of(key)
 
     def sources(self) -> Sequence[SourceView]:
-        """Return every source that is asked."""
+        """Return every source that is polled."""
         return [
             _source(poller.seen(), poller.size, poller.listings())
-            for poller in self._polling.pollers()
+            for poller in self._polls.pollers()
         ]
 
     def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
-        running = {dispatcher.name: dispatcher for dispatcher in self._telling.dispatchers()}
+        running = {dispatcher.name: dispatcher for dispatcher in self._deliveries.dispatchers()}
         return [
             _sink(name, settings.type, running.get(name))
-            for name, settings in self.settings.sinks.items()
+            for name, settings in self._state.loaded.settings.sinks.items()
         ]
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect, without secrets."""
-        return self.settings.redacted()
+        return self._state.loaded.settings.redacted()
 
     def status(self) -> interfaces.DaemonStatus:
-        """Return how the daemon stands."""
+        """Return the status of the daemon itself."""
         return interfaces.DaemonStatus(
             version=__version__,
             started_at=self._started_at,
-            config_loaded_at=self.loaded_at,
-            config_refused=[str(problem) for problem in self.refused],
-            last_pass_age=self._polling.last_pass_age(),
+            config_loaded_at=self._state.loaded_at,
+            config_refused=[str(problem) for problem in self._state.refused],
+            last_pass_age=self._polls.last_pass_age(),
         )
 
     def wake(self, sink: str) -> None:
-        """Let a sink look at what it has to send."""
-        self._telling.wake([sink])
+        """Let a sink check at once for something to send."""
+        self._deliveries.wake([sink])
 
 
 def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> SourceView:

@@ -1,7 +1,7 @@
-"""Tells the service manager how the daemon stands: sd_notify(3), a datagram to ``NOTIFY_SOCKET``.
+"""Reports to the service manager as sd_notify(3) does: datagrams to ``NOTIFY_SOCKET``.
 
-Only a scheduler that goes round feeds the watchdog: a process that hangs, or answers requests but
-looks at nothing any more, is restarted, which is safe at any time.
+Only pollers that go round feed the watchdog: a process that hangs, or answers requests but no
+longer polls, is restarted, which is safe at any time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 MICROSECONDS = 1_000_000
 _TIMES_PER_LIMIT = 3
-"""How often the watchdog is fed within its limit."""
+"""Times that the watchdog is fed within its limit."""
 
 
 class Supervisor:
     """The service manager, if there is one; without one all of this does nothing.
 
-    What cannot be told is left untold: the manager then acts on its silence.
+    What cannot be sent is dropped: the manager then acts on the silence.
     """
 
     def __init__(self, environ: Mapping[str, str], pid: int | None = None) -> None:
@@ -35,15 +35,15 @@ class Supervisor:
 
     def ready(self) -> None:
         """Say that all has started, or that a reload is over."""
-        self._tell("READY=1")
+        self._notify("READY=1")
 
     def reloading(self) -> None:
         """Say that the configuration is being read again."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
-        self._tell("STOPPING=1")
+        """Say that the daemon is stopping."""
+        self._notify("STOPPING=1")
 
     async def feed(self, last_pass_age: Callable[[], float]) -> None:
         """Feed the watchdog while the last pass was within its limit, until cancelled."""
@@ -51,10 +51,10 @@ class Supervisor:
             return
         while True:
             if last_pass_age() < self.limit:
-                self._tell("WATCHDOG=1")
+                self._notify("WATCHDOG=1")
             await anyio.sleep(self.limit / _TIMES_PER_LIMIT)
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         if self._address is None:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from contextlib import asynccontextmanager
-from datetime import datetime  # noqa: TC003 -- pydantic reads the annotation
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -14,8 +14,9 @@ import aiohttp
 from pydantic import ValidationError
 from yarl import URL
 
+from monitor import retry_after
 from monitor.config import named_files
-from monitor.errors import ConfigurationError, DaemonError, Problem
+from monitor.errors import ConfigurationError, DaemonError, Problem, printable
 from monitor.web.api.schemas import Jobs, JobView, JobWait, Sources, View
 
 if TYPE_CHECKING:
@@ -158,14 +159,13 @@ class DaemonClient:
             passing = status in _PASSING or status == HTTPStatus.OK
             text = f"{self.url} answers with status {status}, and not as a job monitor does"
             return DaemonError(text, passing=passing)
-        detail = refusal.detail[:_LONGEST_DETAIL]
-        shown = "".join(sign if sign.isprintable() else "?" for sign in detail)
+        shown = printable(refusal.detail[:_LONGEST_DETAIL])
         remedy = " (--token-file names a file with a token)" if status in _DENIED else ""
         return DaemonError(
             f"{self.url} answers with status {status}: {shown}{remedy}",
             status=status,
             passing=status in _PASSING,
-            retry_after=_seconds(headers.get("Retry-After")),
+            retry_after=retry_after.seconds(headers.get("Retry-After"), datetime.now(UTC)),
         )
 
 
@@ -174,10 +174,6 @@ def _read(kind: type[A], body: bytes) -> A | None:
         return kind.model_validate_json(body)
     except ValidationError:
         return None
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None  # noqa: PLR2004
 
 
 @asynccontextmanager

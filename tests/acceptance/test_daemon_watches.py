@@ -150,7 +150,7 @@ async def test_an_added_watch_that_the_configuration_does_not_allow_any_more_is_
             config.write_text(json.dumps(settings))
             program.process.send_signal(SIGHUP)
             await until(lambda: program.logged("config.refused"))
-            assert "added watch more-disks" in program.logged("config.refused")[0]["problem"]
+            assert "run-time watch more-disks" in program.logged("config.refused")[0]["problem"]
             assert (await program.stop(SIGTERM))[0] == 0
         async with running("run", "-c", config, directory=tmp_path) as program:
             client = Client(session, await program.started())

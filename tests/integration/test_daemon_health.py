@@ -10,6 +10,7 @@ from monitor.app import Daemon
 from monitor.clock import SystemClock
 from monitor.config import Settings
 from monitor.polling.poller import Poller
+from monitor.runtime.reconfigure import ConfigManager
 from monitor.web.app import STALE_AFTER
 from tests.acceptance.program import configure, fetch, packages, until
 
@@ -98,18 +99,18 @@ async def test_liveness_stays_green_when_aws_is_down(tmp_path, monkeypatch, faul
 async def test_it_is_ready_once_its_configuration_has_taken_effect_and_not_before(
     tmp_path, monkeypatch
 ):
-    serve, take_up, seen = Daemon._serve, Daemon._take_up, []
+    serve, start, seen = Daemon._serve, ConfigManager.start, []
 
     async def serving(self, *parts):
         seen.append(await serve(self, *parts))
         return seen[0]
 
-    async def taking_up(self, *parts):
+    async def starting(self):
         seen.append((await fetch(f"{seen[0]}/-/ready"))[0])
-        await take_up(self, *parts)
+        await start(self)
 
     monkeypatch.setattr(Daemon, "_serve", serving)
-    monkeypatch.setattr(Daemon, "_take_up", taking_up)
+    monkeypatch.setattr(ConfigManager, "start", starting)
     async with (
         simulator.running(JOBS) as sim,
         daemon(tmp_path, sim, SystemClock(), monkeypatch) as url,

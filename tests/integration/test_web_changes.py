@@ -385,7 +385,7 @@ async def test_a_monitor_that_is_stopping_is_unavailable_and_blames_no_configura
     async def take():
         await anyio.sleep_forever()
 
-    reloader = Reloader(take)
+    reloader = Reloader()
     found = []
     async with open_site(
         tmp_path, parts={"reload": reloader.reload}, **with_token(tmp_path)
@@ -395,7 +395,7 @@ async def test_a_monitor_that_is_stopping_is_unavailable_and_blames_no_configura
             found.append(await site.ask("/-/reload", "POST", headers=BEARER))
 
         async with anyio.create_task_group() as tasks:
-            async with reloader.running():
+            async with reloader.running(take):
                 tasks.start_soon(ask)  # a reload under way breaks off
                 await anyio.sleep(0.1)
             await ask()
@@ -463,7 +463,7 @@ async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watch
             await ask(session, "POST", "/-/reload")
             await ask(session, "POST", "/api/v1/watches", json={"name": "more", **DISKS})
             await ask(session, "DELETE", "/api/v1/watches/more")
-        assert await daemon._store.watches() == []
+        assert await recorder._store.watches() == []
         await rest(recorder)
 
     def ready(running):

@@ -13,7 +13,7 @@ from schemathesis.core.result import Ok
 
 from monitor.config import Settings
 from monitor.model import AddedWatch, Parking
-from monitor.runtime.runtime_watches import AddedWatches
+from monitor.runtime.runtime_watches import RuntimeWatches
 from monitor.web.api import jobs as web_jobs
 from monitor.web.api import stream as web_events
 from monitor.web.auth import Guard
@@ -36,7 +36,7 @@ async def take(_settings, keep):
 def watches(site):
     """What is watched over a site's store, of which any that has the right shape is taken."""
     lock = anyio.Lock()
-    return AddedWatches(site.store, SettableClock(), Settings, take, lambda: lock)
+    return RuntimeWatches(site.store, SettableClock(), Settings, take, lambda: lock)
 
 
 async def reload():

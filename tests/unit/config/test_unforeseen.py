@@ -5,7 +5,7 @@ import os
 import anyio
 import pytest
 
-from monitor import app, sinks
+from monitor import sinks
 from monitor.config import unforeseen
 from monitor.errors import ConfigurationError, StoreError
 from monitor.web import web_config
@@ -26,9 +26,8 @@ def _exit(*_args, **_keys):
 
 @pytest.mark.parametrize("raised", [KeyError(CANARY), RecursionError(), SystemExit(CANARY)])
 async def test_what_nobody_foresaw_is_a_refusal_without_its_words(raised):
-    with pytest.raises(ConfigurationError) as caught:
-        async with app._refusing():
-            raise raised
+    with pytest.raises(ConfigurationError) as caught, unforeseen.refused():
+        raise raised
     [problem] = caught.value.problems
     assert type(raised).__name__ in str(problem)
     assert "please report it" in str(problem)
@@ -37,11 +36,10 @@ async def test_what_nobody_foresaw_is_a_refusal_without_its_words(raised):
 
 
 async def test_what_ends_the_daemon_for_good_reason_still_does():
-    with pytest.raises(StoreError):
-        async with app._refusing():
-            raise StoreError("lost")
+    with pytest.raises(StoreError), unforeseen.refused():
+        raise StoreError("lost")
     with anyio.CancelScope() as scope:
-        async with app._refusing():
+        with unforeseen.refused():
             scope.cancel()
             await anyio.sleep(1)
     assert scope.cancelled_caught

@@ -47,12 +47,12 @@ class Bench:
         self.happened = []
         self.latency = 0.0
         self.trouble = None
-        self.telling = DeliveryManager(store, self.metrics, clock, Random(3), self._open)
+        self.manager = DeliveryManager(store, self.metrics, clock, Random(3), self._open)
         self.recorder = Recorder(store, Router(ROUTES, NAMES), self._announce)
 
     def _announce(self, entry, _before):
         for names in entry.sinks:
-            self.telling.wake(names)
+            self.manager.wake(names)
 
     @asynccontextmanager
     async def _open(self, name, settings):
@@ -76,8 +76,8 @@ class Bench:
         self.happened.append(f"close {place}")
 
     async def apply(self, **sinks):
-        async with self.telling.changing(sinks) as place:
-            place()
+        async with self.manager.prepare(sinks) as prepared:
+            self.manager.apply(prepared)
 
     async def change(self, *states, of="a"):
         for state in states:
@@ -101,7 +101,7 @@ async def benched(tmp_path):
     async with ledger(tmp_path, clock) as store:
         bench = Bench(store, clock)
         with anyio.fail_after(10 * 86400):
-            async with bench.telling.running():
+            async with bench.manager.running():
                 yield bench
 
 
@@ -215,9 +215,9 @@ async def test_a_sink_that_fails_to_close_is_logged_and_disturbs_nobody(tmp_path
             yield ScriptedSink()
             raise RuntimeError("while closing")
 
-        bench.telling._open_sink = clumsy
+        bench.manager._open_sink = clumsy
         await bench.apply(ops=wanted())
-        bench.telling._open_sink = bench._open
+        bench.manager._open_sink = bench._open
         with capture_logs() as lines:
             await bench.apply(ops=wanted("b"))
             await bench.change("PENDING")

@@ -33,7 +33,7 @@ class Taking:
 
 async def test_many_requests_share_reloads_and_each_gets_what_was_there_when_it_asked():
     taking = Taking()
-    reloader = Reloader(taking.take)
+    reloader = Reloader()
     told = []
 
     async def ask(number):
@@ -42,7 +42,7 @@ async def test_many_requests_share_reloads_and_each_gets_what_was_there_when_it_
         told.append((number, taking.taken[-1]))
 
     with anyio.fail_after(PATIENCE):
-        async with reloader.running():
+        async with reloader.running(taking.take):
             taking.let = anyio.Event()
             async with anyio.create_task_group() as tasks:
                 for number in range(1, 11):
@@ -56,10 +56,10 @@ async def test_many_requests_share_reloads_and_each_gets_what_was_there_when_it_
 
 async def test_what_was_wrong_is_told_to_all_who_asked_and_kept_until_it_is_mended():
     taking = Taking()
-    reloader = Reloader(taking.take)
+    reloader = Reloader()
     taking.problem = Problem("F:1", "store", "is wrong")
     with anyio.fail_after(PATIENCE):
-        async with reloader.running():
+        async with reloader.running(taking.take):
             for _ in range(2):
                 with pytest.raises(ConfigurationError, match="is wrong"):
                     await reloader.reload()
@@ -71,7 +71,7 @@ async def test_what_was_wrong_is_told_to_all_who_asked_and_kept_until_it_is_mend
 
 async def test_a_request_before_the_start_waits_for_it_and_one_at_the_end_is_refused():
     taking = Taking()
-    reloader = Reloader(taking.take)
+    reloader = Reloader()
     refused = []
 
     async def ask():
@@ -85,7 +85,7 @@ async def test_a_request_before_the_start_waits_for_it_and_one_at_the_end_is_ref
             tasks.start_soon(ask)
             await anyio.sleep(0.05)
             assert taking.taken == []
-            async with reloader.running():
+            async with reloader.running(taking.take):
                 while not taking.taken:  # noqa: ASYNC110 -- another task brings it about
                     await anyio.sleep(0.01)
                 taking.let = anyio.Event()

@@ -1,0 +1,248 @@
+"""Puts one configuration in place of another, in two steps.
+
+``prepare`` may wait and fail, and changes nothing that runs. ``apply`` is a plain function: nothing
+else runs meanwhile, so no poll, commit or delivery comes between the parts of two configurations.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from monitor import logs
+from monitor.config import unforeseen
+from monitor.errors import ConfigurationError, StoppingError
+from monitor.recording.router import Router
+from monitor.runtime import loaded_config
+from monitor.runtime.runtime_watches import with_watches
+from monitor.validation import everything
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import datetime
+
+    from botocore.loaders import Loader
+
+    from monitor import model
+    from monitor.aws.clients import Clients
+    from monitor.config import Settings, Watch
+    from monitor.delivery.manager import DeliveryManager, PreparedSinks
+    from monitor.errors import Problem
+    from monitor.interfaces import Clock
+    from monitor.metrics import Metrics
+    from monitor.polling.job_collector import JobCollector
+    from monitor.polling.manager import PollManager
+    from monitor.recording.recorder import Recorder
+    from monitor.runtime.loaded_config import LoadedConfig
+    from monitor.runtime.reload import Reloader
+    from monitor.runtime.systemd import Supervisor
+    from monitor.stores.store import SqlStore
+
+
+@dataclass(slots=True)
+class ConfigState:
+    """The configuration in effect: written by ``ConfigManager`` alone, read from any thread.
+
+    ``configured`` is without run-time watches, ``loaded`` with them. ``loaded_at`` is ``None``
+    until the first one has taken effect; ``refused`` is what was wrong with the last one.
+    """
+
+    configured: Settings
+    loaded: LoadedConfig
+    loaded_at: datetime | None = None
+    refused: Sequence[Problem] = ()
+    retention_changed: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of the daemon that a configuration takes effect in."""
+
+    store: SqlStore
+    clients: Clients
+    recorder: Recorder
+    deliveries: DeliveryManager
+    polls: PollManager
+    collector: JobCollector
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedConfig:
+    """A configuration that only needs to be applied; ``known`` are jobs of the store."""
+
+    loaded: LoadedConfig
+    sinks: PreparedSinks
+    router: Router
+    known: Sequence[model.Snapshot]
+
+
+class ConfigManager:
+    """Loads configurations and lets them take effect, one at a time and each as a whole."""
+
+    def __init__(
+        self,
+        state: ConfigState,
+        components: Components,
+        load: Callable[[], Settings],
+        models: Loader,
+        reloader: Reloader,
+        supervisor: Supervisor,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """``load`` reads the settings, or raises ConfigurationError; it may block."""
+        self._state = state
+        self._parts = components
+        self._load = load
+        self._models = models
+        self._reloader = reloader
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._clock = clock
+        self._log = logs.get()
+        self.lock = anyio.Lock()
+        """Held while a configuration is read and takes effect: another one has to wait."""
+
+    async def start(self) -> None:
+        """Put the first configuration in place, with the run-time watches that it still allows."""
+        loaded = self._state.loaded
+        fitting: list[model.AddedWatch] = []
+        for watch in await self._parts.store.watches():
+            try:
+                settings = with_watches(self._state.configured, [*fitting, watch])
+                loaded = await self._validate(settings)
+                fitting.append(watch)
+            except ConfigurationError as error:
+                for problem in error.problems:
+                    self._log.error(
+                        logs.WATCH_SKIPPED, watch=watch.name, problem=logs.of_problem(problem)
+                    )
+        async with self.prepare(loaded, await self._parts.store.snapshots()) as prepared:
+            self.apply(prepared)
+        self._report(logs.CONFIG_LOADED)
+
+    async def reload(self) -> None:
+        """Read the configuration again and let it take effect, or leave everything as it is.
+
+        Raises:
+            ConfigurationError: it is refused.
+        """
+        self._supervisor.reloading()
+        try:
+            async with self.lock:
+                # Whatever is raised is a refusal: a mistake in a file must not end the daemon.
+                with unforeseen.refused():
+                    read = partial(self._read, await self._parts.store.watches())
+                    configured, loaded = await anyio.to_thread.run_sync(
+                        read, abandon_on_cancel=True
+                    )
+                    await self._replace(loaded)
+                    self._state.configured = configured
+        except ConfigurationError as error:
+            self._state.refused = error.problems
+            self._metrics.config_last_reload_successful.set(0)
+            for problem in error.problems:
+                trace = {"where": problem.trace} if problem.trace else {}
+                self._log.error(logs.CONFIG_REFUSED, problem=logs.of_problem(problem), **trace)
+            raise
+        finally:
+            self._supervisor.ready()
+        self._report(logs.CONFIG_RELOADED)
+        await self._parts.clients.close_idle()
+
+    async def replace(self, settings: Settings, keep: Callable[[], Awaitable[object]]) -> None:
+        """Let settings with other run-time watches take effect, once ``keep`` has stored these.
+
+        The caller holds ``lock``.
+
+        Raises:
+            ConfigurationError: they cannot be used; nothing but what ``keep`` did has changed.
+            StoppingError: the daemon is stopping; nothing is stored.
+        """
+        with unforeseen.refused():
+            loaded = await self._validate(settings)
+            # Asked after the last wait before storing: the daemon may have begun to stop meanwhile.
+            if self._reloader.over:
+                raise StoppingError
+            await keep()
+            await self._replace(loaded)
+
+    async def _validate(self, settings: Settings) -> LoadedConfig:
+        return await anyio.to_thread.run_sync(loaded_config.prepare, settings, self._models)
+
+    def _read(self, watches: Sequence[model.AddedWatch]) -> tuple[Settings, LoadedConfig]:
+        configured = self._load()
+        loaded = loaded_config.prepare(with_watches(configured, watches), self._models)
+        everything.raise_errors(loaded_config.lasting(self._state.loaded.settings, loaded.settings))
+        return configured, loaded
+
+    async def _replace(self, loaded: LoadedConfig) -> None:
+        before = self._state.loaded
+        try:
+            async with self.prepare(loaded, await self._known(loaded)) as prepared:
+                self.apply(prepared)
+        except Exception:
+            # A fault of ours in the midst of ``apply``: nobody should run on half of each.
+            if self._state.loaded is not before:
+                async with self.prepare(before, await self._known(before)) as prepared:
+                    self.apply(prepared)
+            raise
+
+    async def _known(self, loaded: LoadedConfig) -> Sequence[model.Snapshot]:
+        """Return the jobs of the store, if ``loaded`` may take up some that were not followed."""
+        present = self._state.loaded
+        reach, known = (set(map(_reach, one.settings.watches)) for one in (loaded, present))
+        if reach <= known and loaded.types == present.types:
+            return ()  # such as other labels or intervals: not worth reading every job again
+        # What was observed since must be stored first, or older snapshots would be taken up.
+        await self._parts.recorder.rest()
+        return await self._parts.store.snapshots()
+
+    @asynccontextmanager
+    async def prepare(
+        self, loaded: LoadedConfig, known: Sequence[model.Snapshot]
+    ) -> AsyncIterator[PreparedConfig]:
+        """Open and build all that ``loaded`` needs; what is not applied is closed again."""
+        router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
+        async with self._parts.deliveries.prepare(loaded.sinks) as prepared:
+            yield PreparedConfig(loaded, prepared, router, known)
+
+    def apply(self, prepared: PreparedConfig) -> None:
+        """Put ``prepared`` in place of what there is."""
+        parts, loaded = self._parts, prepared.loaded
+        before, after = self._state.loaded.settings, loaded.settings
+        # First of all, so that a fault below is known to have left something half done.
+        self._state.loaded = loaded
+        # Sinks come before the routes to them, and accounts before the watches that use them.
+        parts.deliveries.apply(prepared.sinks)
+        parts.recorder.route(prepared.router)
+        changed = parts.clients.replace(after.accounts, loaded.accounts)
+        parts.polls.apply(after, loaded.types, prepared.known)
+        parts.polls.retry(changed)
+        parts.collector.settings = after.metrics
+        if before.log != after.log:
+            logs.configure(after.log.format, after.log.level)
+        if before.retention != after.retention:
+            self._state.retention_changed.set()
+            self._state.retention_changed = anyio.Event()
+
+    def _report(self, event: str) -> None:
+        """Say that a configuration has taken effect."""
+        loaded = self._state.loaded
+        counts = {"watches": len(loaded.settings.watches), "sinks": len(loaded.settings.sinks)}
+        self._log.info(event, **counts)
+        for warning in loaded.warnings:
+            self._log.warning(logs.CONFIG_LOADED, problem=str(warning))
+        self._state.loaded_at, self._state.refused = self._clock.now(), ()
+        self._metrics.config_last_reload_successful.set(1)
+        self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
+
+
+def _reach(watch: Watch) -> tuple[object, ...]:
+    """Return which jobs a watch selects, in a form that can be compared."""
+    return watch.type, watch.account, tuple(watch.regions), tuple(watch.jobs), repr(watch.discover)
