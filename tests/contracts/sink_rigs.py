@@ -12,8 +12,7 @@ from typing import Any
 from monitor import config, sinks
 from monitor.model import Severity
 from monitor.sinks.format import title
-from monitor.sinks.log import Log
-from monitor.sinks.output import Stream
+from monitor.sinks.log import LogStream, LogWriter
 from tests.contracts.sink_kit import (
     PLANTED,
     Outcome,
@@ -190,7 +189,7 @@ async def pipe_rig(_tmp_path):
 
     try:
         yield Rig(
-            Log(Stream("standard output", write), TIMEOUT),
+            LogWriter(LogStream("standard output", write), TIMEOUT),
             taken,
             stall,
             drain,

@@ -15,7 +15,7 @@ from monitor.model import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monitor.sinks.preview import Preview
+    from monitor.sinks.kind import Preview
 
 
 def render(

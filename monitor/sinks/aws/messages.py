@@ -6,13 +6,13 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from monitor.sinks.aws.refusals import UNTOLD, Refusal
-from monitor.sinks.encoding import encode
+from monitor.sinks.aws.refusals import UNANSWERED, EntryRefusal
+from monitor.sinks.format import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.target import AwsTarget
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What neither service takes in a text."""
@@ -24,7 +24,7 @@ def text(event: Mapping[str, Any]) -> str:
     return _NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", encode(event).decode())
 
 
-def beside(event: Mapping[str, Any], target: Target) -> dict[str, Any]:
+def beside(event: Mapping[str, Any], target: AwsTarget) -> dict[str, Any]:
     """Return what goes beside the text to a topic or queue."""
     return {"MessageAttributes": attributes(event), **(order(event) if target.ordered else {})}
 
@@ -66,9 +66,13 @@ def numbered(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
 
 
-def outcomes(answer: Mapping[str, Any], count: int) -> list[Refusal | None]:
+def outcomes(answer: Mapping[str, Any], count: int) -> list[EntryRefusal | None]:
     """Read ``Successful`` and ``Failed`` of the answer to ``count`` numbered entries."""
-    found: dict[str, Refusal | None] = {each["Id"]: None for each in answer.get("Successful", [])}
+    found: dict[str, EntryRefusal | None] = {
+        each["Id"]: None for each in answer.get("Successful", [])
+    }
     for each in answer.get("Failed", []):
-        found[each["Id"]] = Refusal(each.get("Code", ""), sender=each.get("SenderFault", False))
-    return [found.get(str(number), UNTOLD) for number in range(count)]
+        found[each["Id"]] = EntryRefusal(
+            each.get("Code", ""), sender=each.get("SenderFault", False)
+        )
+    return [found.get(str(number), UNANSWERED) for number in range(count)]

@@ -97,9 +97,13 @@ def refusal(address: str, allowed: Iterable[Network] = ()) -> str | None:
         ValueError: it is no numeric address.
     """
     given = ip_address(address)
-    if not _METADATA.isdisjoint((_unscoped(given), *_carried(given), *_embedded(given))):
+    # An address with a scope, as fe80::a9fe:a9fe%eth0, equals none without one.
+    unscoped = type(given)(int(given))
+    if not _METADATA.isdisjoint((unscoped, *_carried(given), *_embedded(given))):
         return "a metadata service, which is never permitted"
-    plain = _plain(given)
+    plain = given
+    if any(given in network for network in _TRANSPARENT):
+        plain = IPv4Address(int(given) & _LOW_32)
     if _is_public(plain) or any(form in net for form in (given, plain) for net in allowed):
         return None
     return "an address that is not public"
@@ -115,17 +119,6 @@ def literal(host: str) -> str | None:
         return str(IPv4Address(inet_aton(host)))
     except OSError:
         return None
-
-
-def _unscoped(address: Address) -> Address:
-    return type(address)(int(address))
-
-
-def _plain(address: Address) -> Address:
-    """Take the wrapping off an address that stands for nothing but the one inside."""
-    if any(address in network for network in _TRANSPARENT):
-        return IPv4Address(int(address) & _LOW_32)
-    return address
 
 
 def _carried(address: Address) -> Iterator[IPv4Address]:
@@ -164,8 +157,6 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
 def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
-    return not any(map(_is_reserved, (address, *_carried(address))))
-
-
-def _is_reserved(address: Address) -> bool:
-    return any(address in network for network in _RESERVED)
+    # Whatever it may be delivered to must be public as well.
+    every = (address, *_carried(address))
+    return not any(each in network for each in every for network in _RESERVED)

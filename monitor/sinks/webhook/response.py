@@ -54,8 +54,8 @@ _SPOKEN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A complete reply; ``headers`` have lower-case names, ``body`` is cut at 64 KiB."""
+class WebhookResponse:
+    """A complete response; ``headers`` have lower-case names, ``body`` is cut at 64 KiB."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -63,7 +63,11 @@ class Reply:
 
 
 def failure(
-    origin: str, reply: Reply, now: datetime, secrets: Iterable[str], success: Success | None = None
+    origin: str,
+    reply: WebhookResponse,
+    now: datetime,
+    secrets: Iterable[str],
+    success: Success | None = None,
 ) -> SendError | None:
     """Return why a reply is no yes; ``None`` if it is one.
 
@@ -83,7 +87,7 @@ def failure(
     return SendError(reason, message, retry_after=wait)
 
 
-def summary(reply: Reply, secrets: Iterable[str]) -> str:
+def summary(reply: WebhookResponse, secrets: Iterable[str]) -> str:
     """Return status and start of a reply in one line, without any of ``secrets``."""
     text = excerpt(reply.body, secrets)
     return f"{reply.status}: {text}" if text else f"{reply.status}"

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from monitor.config import named_files
 from monitor.errors import ConfigurationError
 from monitor.sinks import template
-from monitor.sinks.settings_reader import Reader
+from monitor.sinks.format import encode
+from monitor.sinks.settings_reader import SettingsReader
 from monitor.sinks.webhook import addresses, signature, success, tls
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from monitor.config import WebhookSink
-    from monitor.errors import Problem
     from monitor.sinks.webhook.addresses import Network
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -37,8 +37,8 @@ _CLOUD_EVENT = "application/cloudevents+json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A receiver; its secrets are kept out of its ``repr``."""
+class WebhookTarget:
+    """A receiver and what goes to it; its secrets are kept out of its ``repr``."""
 
     origin: str
     """Scheme and host: all of the URL that may be shown."""
@@ -49,25 +49,27 @@ class Endpoint:
     timeout: float
     """Seconds for one attempt."""
     content_type: str
-    template: template.Source | None
+    template: template.TemplateSource | None
     template_secrets: Mapping[str, str] = field(repr=False)
     success: success.Success | None
     """What a reply of 2xx must fulfil, if anything."""
     context: ssl.SSLContext
     server_name: str | None
     proxy: Proxy | None
+    encode: Callable[[Mapping[str, Any]], bytes] = encode
+    """Writes the body of an event where there is no ``template``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What stands between the monitor and the receiver."""
+    """A proxy between the monitor and the receiver."""
 
     url: URL
     credentials: str | None = field(repr=False)
     """As ``user:password``."""
 
 
-def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> Endpoint:
+def load(name: str, settings: WebhookSink, before: WebhookTarget | None = None) -> WebhookTarget:
     """Read the files that ``settings`` name, and check everything.
 
     Blocks on the file system, and for a template on the process that tries it: not for the one
@@ -76,8 +78,8 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
     Raises:
         ConfigurationError: with every problem found.
     """
-    files = Reader(name)
-    reader = _Reader(files)
+    files = SettingsReader(name)
+    reader = _WebhookReader(files)
     allowed = reader.networks(settings.allow_networks)
     url = reader.url(settings, allowed)
     headers = reader.headers(settings)
@@ -90,7 +92,7 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
     context = tls.context(settings.tls, files)
     if files.problems or context is None:
         raise ConfigurationError(files.problems)
-    return Endpoint(
+    return WebhookTarget(
         f"{url.scheme}://{url.host}",
         url,
         headers,
@@ -108,7 +110,7 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
 
 
 def files(settings: WebhookSink) -> list[str]:
-    """Name the files that ``load`` reads, and perhaps a ready template, which is none."""
+    """Name the files that ``load`` reads; a ready template among them is not a file."""
     tls_files = (settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
     single = (*tls_files, settings.proxy_auth_file, settings.template)
     return [
@@ -119,35 +121,22 @@ def files(settings: WebhookSink) -> list[str]:
     ]
 
 
-def problems(name: str, settings: WebhookSink) -> list[Problem]:
-    """Return what is wrong with ``settings``; no text repeats a secret."""
-    try:
-        load(name, settings)
-    except ConfigurationError as error:
-        return list(error.problems)
-    return []
-
-
-class _Reader:
+class _WebhookReader:
     """Reads the settings of one webhook."""
 
-    def __init__(self, files: Reader) -> None:
+    def __init__(self, files: SettingsReader) -> None:
         self._problem = files.problem
         self._file = files.file
 
     def networks(self, texts: list[str]) -> tuple[Network, ...]:
-        return tuple(
-            network
-            for number, text in enumerate(texts)
-            if (network := self._network(f"allow_networks[{number}]", text))
-        )
-
-    def _network(self, key: str, text: str) -> Network | None:
-        try:
-            return ip_network(text)
-        except ValueError:
-            self._problem(key, f"{text!r} is no network", "write it as 10.0.0.0/8 or fd00::/8")
-            return None
+        networks: list[Network] = []
+        for number, text in enumerate(texts):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                key, remedy = f"allow_networks[{number}]", "write it as 10.0.0.0/8 or fd00::/8"
+                self._problem(key, f"{text!r} is no network", remedy)
+        return tuple(networks)
 
     def url(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> URL:
         """Return the URL exactly as written, as receivers may sign its very characters."""
@@ -184,20 +173,17 @@ class _Reader:
         seen.add(name.lower())
 
     def keys(self, paths: list[str]) -> tuple[bytes, ...]:
-        return tuple(
-            key
-            for number, path in enumerate(paths)
-            if (key := self._key(f"secret_files[{number}]", path))
-        )
-
-    def _key(self, key: str, path: str) -> bytes | None:
-        text = self._file(key, path)
-        try:
-            return signature.parse_key(text) if text else None
-        except ValueError as error:
-            remedy = 'make one with: echo "whsec_$(openssl rand -base64 32)"'
-            self._problem(key, f"the secret in {named_files.called(path)} {error}", remedy)
-            return None
+        keys: list[bytes] = []
+        for number, path in enumerate(paths):
+            setting = f"secret_files[{number}]"
+            text = self._file(setting, path)
+            try:
+                keys += [signature.parse_key(text)] if text else []
+            except ValueError as error:
+                message = f"the secret in {named_files.called(path)} {error}"
+                remedy = 'make one with: echo "whsec_$(openssl rand -base64 32)"'
+                self._problem(setting, message, remedy)
+        return tuple(keys)
 
     def content_type(self, settings: WebhookSink) -> str:
         usual = _CLOUD_EVENT if settings.template is None else "application/json"
@@ -216,8 +202,8 @@ class _Reader:
         }
 
     def template(
-        self, settings: WebhookSink, content_type: str, tried: template.Source | None
-    ) -> template.Source | None:
+        self, settings: WebhookSink, content_type: str, tried: template.TemplateSource | None
+    ) -> template.TemplateSource | None:
         if settings.template is None:
             return None
         try:
@@ -225,7 +211,9 @@ class _Reader:
             if source != tried:
                 template.try_out(source, settings.template_secrets)
         except template.TemplateError as error:
-            where = _template(settings.template, error.line)
+            name = settings.template
+            shown = name if name in template.ready() else named_files.called(name)
+            where = f"{shown}:{error.line}" if error.line else shown
             remedy = _REMEDIES.get(settings.template, "")
             self._problem("template", f"{where}: {error.message}", remedy)
             return None
@@ -262,11 +250,6 @@ class _Reader:
             message = f"{named_files.called(path or '')} holds no user:password"
             self._problem("proxy_auth_file", message, "write user:password into it")
         return text
-
-
-def _template(name: str, line: int | None) -> str:
-    shown = name if name in template.ready() else named_files.called(name)
-    return f"{shown}:{line}" if line else shown
 
 
 def _parse(text: str) -> URL:

@@ -10,16 +10,16 @@ from monitor.config import named_files
 
 if TYPE_CHECKING:
     from monitor.config import Tls
-    from monitor.sinks.settings_reader import Reader
+    from monitor.sinks.settings_reader import SettingsReader
 
 _LARGEST = 1024 * 1024
 _NAME = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?")
 
 
-def context(settings: Tls, reader: Reader) -> ssl.SSLContext | None:
+def context(settings: Tls, reader: SettingsReader) -> ssl.SSLContext | None:
     """Return a context that trusts ``ca_file`` (or the system) and shows ``cert_file``.
 
-    Blocks on the file system. ``None`` if something is wrong, which ``reader`` was told.
+    Blocks on the file system. ``None`` if something is wrong, which ``reader`` then knows.
     """
     made = _trusting(settings.ca_file, reader)
     _show_certificate(settings, reader, made)
@@ -28,7 +28,7 @@ def context(settings: Tls, reader: Reader) -> ssl.SSLContext | None:
     return made
 
 
-def _trusting(path: str | None, reader: Reader) -> ssl.SSLContext | None:
+def _trusting(path: str | None, reader: SettingsReader) -> ssl.SSLContext | None:
     if path is None:
         return ssl.create_default_context()
     data = reader.content("tls.ca_file", path, _LARGEST)
@@ -42,7 +42,7 @@ def _trusting(path: str | None, reader: Reader) -> ssl.SSLContext | None:
         return None
 
 
-def _show_certificate(settings: Tls, reader: Reader, made: ssl.SSLContext | None) -> None:
+def _show_certificate(settings: Tls, reader: SettingsReader, made: ssl.SSLContext | None) -> None:
     certificate, key = settings.cert_file, settings.key_file
     if certificate is None:
         if key is not None:
@@ -60,10 +60,8 @@ def _show_certificate(settings: Tls, reader: Reader, made: ssl.SSLContext | None
 
 
 def _fault(error: Exception, settings: Tls) -> tuple[str, str, str]:
-    reason = getattr(error, "reason", None)
-    if reason == "KEY_VALUES_MISMATCH":
-        where = "tls.key_file" if settings.key_file else "tls.cert_file"
-        return where, "does not fit the certificate", "name the certificate's own key"
     where = "tls.key_file" if settings.key_file else "tls.cert_file"
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        return where, "does not fit the certificate", "name the certificate's own key"
     message = "no certificate and key can be read from it"
     return where, message, "give both in PEM form, the key not encrypted"

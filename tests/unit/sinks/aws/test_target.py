@@ -1,8 +1,8 @@
 import pytest
 
 from monitor import config, validation
-from monitor.sinks import problems
-from monitor.sinks.aws import target as aws_target
+from monitor.sinks import kind_of, problems
+from monitor.sinks.aws import target
 from monitor.sources.loader import load_job_types
 
 OWNER = "123456789012"
@@ -54,18 +54,18 @@ def bus(arn):
     ],
 )
 def test_a_place_is_read_from_its_arn_or_url(settings, service, region, address):
-    target = aws_target.load("x", settings)
+    place = kind_of(settings).load("x", settings, None)
 
-    assert (target.service, target.region) == (service, region)
+    assert (place.service, place.region) == (service, region)
     if address:
-        assert target.address == address
+        assert place.address == address
     assert problems("x", settings) == []
 
 
 def test_a_name_that_ends_in_fifo_keeps_order():
     arns = [f"arn:aws:sns:us-east-1:{OWNER}:jobs{end}" for end in ("", ".fifo", "fifo")]
 
-    assert [aws_target.load("x", sns(arn)).ordered for arn in arns] == [False, True, False]
+    assert [target.topic("x", sns(arn)).ordered for arn in arns] == [False, True, False]
 
 
 @pytest.mark.parametrize(

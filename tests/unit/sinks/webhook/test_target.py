@@ -6,7 +6,7 @@ import pytest
 
 from monitor import config, sinks
 from monitor.errors import ConfigurationError
-from monitor.sinks.webhook import target as endpoint
+from monitor.sinks.webhook.target import load
 
 KEY = b"0123456789abcdefghijklmn"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -30,7 +30,7 @@ def test_good_settings_have_no_problem(tmp_path):
         allow_networks=["10.0.0.0/8", "fd00::/8"],
     )
     assert told(settings) == []
-    target = endpoint.load("ops", settings)
+    target = load("ops", settings)
     assert target.origin == "https://hooks.example.com"
     assert target.keys == (KEY,)
     assert target.headers == (("X-Team", "vision"), ("Authorization", "Bearer x"))
