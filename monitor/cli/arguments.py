@@ -1,13 +1,15 @@
-"""Arguments that choose among what is stored."""
+"""Arguments of several commands: what to choose from a store, and which daemon to ask."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import lazy, output
+from monitor.cli import output
 from monitor.delivery import replay
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Kind, Phase, Severity
@@ -15,9 +17,11 @@ from monitor.recording.router import fits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     from monitor.config import Settings
     from monitor.stores.store import SqlStore
+    from monitor.tools.api_client import DaemonClient
 
 Since = Annotated[
     str | None,
@@ -26,6 +30,20 @@ Since = Annotated[
 Job = Annotated[str | None, typer.Option(help="A job's id, or its whole key.")]
 Matches = tuple[tuple[str, tuple[str, ...]], ...]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The most rows to print.")]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option("--server", metavar="URL", help="Ask the daemon that listens there."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Holds a bearer token for --server."),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Authorities (PEM) to trust for --server instead of the system's."
+    ),
+]
 
 _CLOSED: dict[str, Collection[str]] = {
     "kind": tuple(Kind),
@@ -37,15 +55,17 @@ _MOST_NAMED = 20
 
 
 def moment(value: str | None) -> datetime | None:
-    """Read an age (``2h``) or a time in ISO form, UTC if it does not say.
+    """Read an age (``2h``) or an ISO 8601 time, in UTC unless it names a zone.
 
     Raises:
         ConfigurationError: it is neither.
     """
+    from monitor.config import parse_duration
+
     if value is None:
         return None
     try:
-        return datetime.now(UTC) - timedelta(seconds=lazy.config.parse_duration(value))
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
     except ValueError:
         pass
     try:
@@ -60,10 +80,12 @@ def duration(option: str, value: str | None) -> float | None:
     """Read a duration (``2h``) in seconds.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not a duration.
     """
+    from monitor.config import parse_duration
+
     try:
-        return None if value is None else lazy.config.parse_duration(value)
+        return None if value is None else parse_duration(value)
     except ValueError as error:
         raise mistake(option, str(error)) from None
 
@@ -72,12 +94,12 @@ def matches(given: Iterable[str]) -> Matches:
     """Read ``key=glob`` or ``key=glob,glob``.
 
     Raises:
-        ConfigurationError: a key is unknown, or the value of one of which all are known.
+        ConfigurationError: a key is unknown, or a value of a key whose values are all known.
     """
     found = tuple(_match(each) for each in given)
     for key, globs in found:
         if key in _CLOSED:
-            require_fitting(key, globs, _CLOSED[key])
+            require_match(key, globs, _CLOSED[key])
     return found
 
 
@@ -86,15 +108,15 @@ def _match(given: str) -> tuple[str, tuple[str, ...]]:
     if not (key in replay.KEYS or key.startswith(replay.LABEL)):
         raise unknown("--match", "key", key, [*replay.KEYS, f"{replay.LABEL}NAME"])
     if not equals:
-        raise mistake("--match", f"{key} is without a value", f"write {key}=GLOB")
+        raise mistake("--match", f"{key} has no value", f"write {key}=GLOB")
     return key, tuple(globs.split(","))
 
 
 async def require_places(found: Matches, settings: Settings, store: SqlStore) -> None:
-    """Check what is matched of types, accounts and regions: configured, or in the store.
+    """Require that matched types, accounts and regions are configured or in the store.
 
     Raises:
-        ConfigurationError: something is neither.
+        ConfigurationError: one is neither.
     """
     if not any(key in _PLACES for key, _ in found):
         return
@@ -106,16 +128,16 @@ async def require_places(found: Matches, settings: Settings, store: SqlStore) ->
     }
     for key, globs in found:
         if key in _PLACES:
-            require_fitting(key, globs, known[key] | {getattr(place, key) for place in stored})
+            require_match(key, globs, known[key] | {getattr(place, key) for place in stored})
 
 
-def require_fitting(
+def require_match(
     key: str, globs: Iterable[str], known: Collection[str], option: str = "--match"
 ) -> None:
-    """Require that each glob fits something; the empty one fits what has no such thing.
+    """Require that each glob matches a known name; the empty one matches a missing value.
 
     Raises:
-        ConfigurationError: one fits none of ``known``.
+        ConfigurationError: one matches none of ``known``.
     """
     for glob in globs:
         if glob and not any(fits((glob,), name) for name in known):
@@ -123,20 +145,20 @@ def require_fitting(
 
 
 def require_sink(settings: Settings, name: str, option: str = "") -> None:
-    """Require a sink that is configured.
+    """Require a configured sink.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: no sink has that name.
     """
     if name not in settings.sinks:
         raise unknown(option, "sink", name, settings.sinks)
 
 
 async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> None:
-    """Require a sink that is configured, or was and is still in the store.
+    """Require a sink that is configured, or is still in the store.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: no sink has that name.
     """
     if name not in settings.sinks:
         stored = await store.sinks()
@@ -145,15 +167,46 @@ async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> 
 
 
 def unknown(option: str, what: str, word: str, known: Iterable[str]) -> ConfigurationError:
-    """Name the known ones, the nearest first."""
+    """Return the error for an unknown name; it lists the known ones and the nearest."""
+    from monitor.config import similar
+
     names = sorted(filter(None, known))
     more = f", and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     listed = f"known: {', '.join(names[:_MOST_NAMED]) or 'none'}{more}"
-    near = lazy.configuration.similar(word, names)
+    near = similar(word, names)
     return mistake(option, f'unknown {what} "{word}"', f"{near} {listed}".strip())
 
 
 def mistake(option: str, message: str, remedy: str = "") -> ConfigurationError:
-    """Say what is wrong with an option."""
+    """Return the error for a wrong option."""
     problem = Problem("", option, output.text(message), remedy)
     return ConfigurationError([problem])
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The address of a daemon, and the files with credentials for it."""
+
+    url: str
+    token_file: Path | None
+    ca_file: Path | None
+
+    def opened(self) -> AbstractAsyncContextManager[DaemonClient]:
+        """Open a client; entering it raises ConfigurationError if an option is wrong."""
+        from monitor.tools.api_client import open_client
+
+        return open_client(self.url, self.token_file, self.ca_file)
+
+
+def server(url: str | None, token_file: Path | None, ca_file: Path | None) -> ServerOptions | None:
+    """Return the daemon that ``--server`` names, if it is given.
+
+    Raises:
+        ConfigurationError: files are given without ``--server``.
+    """
+    if url is not None:
+        return ServerOptions(url, token_file, ca_file)
+    for option, file in (("--token-file", token_file), ("--ca-file", ca_file)):
+        if file is not None:
+            raise mistake(option, "needs --server")
+    return None

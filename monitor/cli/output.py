@@ -1,4 +1,4 @@
-"""Rows for people, or as JSON: a table shows UTC and says so, JSON holds ISO 8601."""
+"""Print rows for people, or as JSON: a table shows UTC and says so, JSON holds ISO 8601."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import typer
 
 from monitor import events
 from monitor.cli.options import Format
+from monitor.model import TERMINAL, Job, Kind
 from monitor.web.page import format as wording
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from monitor.model import Transition
 
 
 def show(
@@ -22,9 +25,9 @@ def show(
     empty: str,
     aged: Collection[str] = (),
 ) -> None:
-    """Print rows that all have the same keys; where there are none, a table says ``empty``.
+    """Print rows that all have the same keys; a table without rows prints ``empty``.
 
-    In a table, how long ago it was stands beside the times whose keys are ``aged``.
+    A table shows the age beside the times whose keys are in ``aged``.
     """
     if output is Format.JSON:
         show_json(rows)
@@ -35,7 +38,7 @@ def show(
 
 
 def show_one(facts: Mapping[str, Any], output: Format) -> None:
-    """Print one thing; in a table its ``fields`` stand below, and what is not known is left out."""
+    """Print one object; a table puts its ``fields`` below and leaves out unknown values."""
     if output is Format.JSON:
         show_json(facts)
         return
@@ -47,7 +50,7 @@ def show_one(facts: Mapping[str, Any], output: Format) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON; times as events have them."""
+    """Print a value as JSON; times have the form of those in events."""
     option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
     typer.echo(orjson.dumps(value, default=_plain, option=option).decode())
 
@@ -78,9 +81,38 @@ def text(value: Any) -> str:
 
 
 def _with_age(value: Any, now: datetime) -> str:
-    """Write a time and how long ago it was, or in how long it will be; other values as ``text``."""
+    """Write a time and its age, or the time left until it; other values as ``text``."""
     if not isinstance(value, datetime):
         return text(value)
     passed = (now - value).total_seconds()
     age = f"{wording.span(passed)} ago" if passed >= 0 else f"in {wording.span(-passed)}"
     return f"{text(value)} ({age})"
+
+
+_COLOURS = {"info": "green", "warning": "yellow", "error": "red"}
+
+
+def transition_line(transition: Transition) -> str:
+    """Return one line: the time, the job, the change, and the window it fell into."""
+    subject, current = transition.subject, transition.current
+    name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
+    when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")
+    match transition.kind:
+        case Kind.STATE_CHANGED if transition.previous:
+            what = f"{transition.previous.state} -> {current.state}  [{current.phase}]"
+        case Kind.UPDATED:
+            changed = ", ".join(change.field for change in transition.changes)
+            what = f"{current.state}  changed: {changed}"
+        case Kind.SOURCE_UNAVAILABLE | Kind.SOURCE_RECOVERED:
+            what = current.state
+        case _:
+            verb = transition.kind.partition(".")[2]
+            what = f"{verb}: {current.state}  [{current.phase}]"
+    ended = current.phase in TERMINAL and not transition.baseline
+    quiet = transition.kind is Kind.DISCOVERED and not ended
+    colour = "bright_black" if quiet else _COLOURS[transition.severity]
+    window = ""
+    if transition.after is not None and transition.kind is Kind.STATE_CHANGED:
+        seconds = (transition.before - transition.after).total_seconds()
+        window = typer.style(f"  (within {seconds:.1f} s)", dim=True)
+    return f"{when}  {name:<40} {typer.style(what, fg=colour)}{window}"

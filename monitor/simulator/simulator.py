@@ -116,7 +116,7 @@ class Simulator:
 
     def describe(self) -> str:
         """Tell a reader, in a few lines, what runs where."""
-        faults = ", ".join(told["name"] for told in self.faults.told()) or "none"
+        faults = ", ".join(told["name"] for told in self.faults.views()) or "none"
         arriving = sum(plan.every is not None for plan in self.scenario.generate)
         to_come = sum(bool(spec.starts) for spec in self.scenario.jobs)
         lines = (

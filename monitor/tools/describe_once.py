@@ -1,4 +1,4 @@
-"""Looks at one job, outside of any watch, for a command that shows it or waits for it."""
+"""Poll one job outside of any watch, for a command that shows it or waits for it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _ARN = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:([a-z0-9-]*):.+")
 _ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jobs": "ID"}
-"""What a watch's keys are called on the command line."""
+"""The keys of a watch, as arguments of the command line."""
 
 _NAME_ONE = "name one with --region us-east-1, AWS_REGION, or an ARN as ID"
 
 
 class DescribeOnce:
-    """One look at one job, outside of any watch; nothing is recorded or sent."""
+    """A job to poll outside of any watch; nothing is recorded or sent."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class DescribeOnce:
         *,
         profile: str | None = None,
     ) -> None:
-        """Choose where to look; ``region`` may be left out for a global endpoint.
+        """Choose where to poll; ``region`` may be left out for a global endpoint.
 
         Otherwise an ARN as the id, ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or the profile names it.
-        An ARN that ends in the id stands for it. ``profile`` replaces the account's own.
+        An ARN that ends in the id may stand for it. ``profile`` replaces the account's own.
 
         Raises:
             ConfigurationError: there is no such type or account, no job can have that id, or a
@@ -63,54 +63,44 @@ class DescribeOnce:
                 region, source = _region(settings, account, job_id)
             job_id = _id(kind, job_id)
         if region is None and kind is not None and kind.region is None:
-            message = f"jobs of type {type_} are in many regions"
+            message = f"jobs of type {type_} exist in several regions"
             everything.refuse([Problem("", "--region", message, _NAME_ONE)])
         regions = [region] if region else []
-        asked = config.Watch(
+        only = config.Watch(
             name="show", type=type_, account=account, regions=regions, jobs=[job_id]
         )
-        alone = settings.model_copy(update={"watches": [asked], "sinks": {}, "routes": []})
+        alone = settings.model_copy(update={"watches": [only], "sinks": {}, "routes": []})
         problems = validation.problems(alone, types)
-        everything.refuse(_asked(problem, source) for problem in problems)
+        everything.refuse(_as_argument(problem, source) for problem in problems)
         self._settings = settings
-        self._awaited: Callable[[], str] = str
-        self._type = types[type_]
-        self._job = Job(type_, account, self._type.region or region or "", job_id)
+        self._pending: Callable[[], str] = str
+        self.job_type: JobType = types[type_]
+        self.job = Job(type_, account, self.job_type.region or region or "", job_id)
 
-    @property
-    def job(self) -> Job:
-        """Which job is looked at."""
-        return self._job
-
-    @property
-    def job_type(self) -> JobType:
-        """The type of the job."""
-        return self._type
-
-    def awaited(self) -> str:
-        """Return which credentials a look that is under way waits for, if it does."""
-        return self._awaited()
+    def pending(self) -> str:
+        """Return which credentials a poll that is under way waits for, or an empty text."""
+        return self._pending()
 
     async def once(self) -> tuple[Observation, Verdict]:
-        """Look at the job and say what its state means.
+        """Poll the job, and judge its state.
 
         Raises:
-            PollError: AWS told nothing about it.
+            PollError: AWS did not report a state.
         """
-        async with self.opened() as look:
-            seen = await look()
-        verdict = self._type.judge(seen.parts, None)
+        async with self.opened() as describe:
+            seen = await describe()
+        verdict = self.job_type.judge(seen.parts, None)
         assert verdict is not None  # noqa: S101 -- nothing was known before
         return seen, verdict
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Callable[[], Awaitable[Observation]]]:
-        """Yield what looks once, as often as it is called; it raises PollError alone."""
+        """Yield a function that polls once per call, and raises PollError alone."""
         async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
-            account, region = self._job.account, self._job.region
-            source = AwsSource(self._type, account, region, clients, SystemClock())
-            self._awaited = partial(clients.awaited, source.key)
-            yield partial(source.describe, self._job)
+            account, region = self.job.account, self.job.region
+            source = AwsSource(self.job_type, account, region, clients, SystemClock())
+            self._pending = partial(clients.awaited, source.key)
+            yield partial(source.describe, self.job)
 
 
 def _with_profile(settings: config.Settings, account: str, profile: str | None) -> config.Settings:
@@ -122,7 +112,7 @@ def _with_profile(settings: config.Settings, account: str, profile: str | None) 
 
 
 def _region(settings: config.Settings, account: str, job_id: str) -> tuple[str | None, str]:
-    """Return the region that something else than --region names, and what that is."""
+    """Return the region where --region names none, and where it comes from."""
     if (arn := _ARN.fullmatch(job_id)) and arn[1]:
         return arn[1], "ID"
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
@@ -133,15 +123,15 @@ def _region(settings: config.Settings, account: str, job_id: str) -> tuple[str |
 
 
 def _id(kind: JobType, given: str) -> str:
-    """Return the id that an ARN ends in, where the ARN itself is none."""
+    """Return the id that an ARN ends in, unless the whole ARN is the id."""
     if not _ARN.fullmatch(given) or kind.accepts_id(given):
         return given
     ends = (given.rpartition("/")[2], given.rpartition(":")[2])
     return next(filter(kind.accepts_id, ends), given)
 
 
-def _asked(problem: Problem, region: str) -> Problem:
-    """Tell a problem of the one watch of a single look as one of the command's arguments."""
+def _as_argument(problem: Problem, region: str) -> Problem:
+    """Name the argument of the command in place of the key of the watch made from it."""
     head, _, key = problem.path.partition("watches[0].")
     if head or not key:
         return problem

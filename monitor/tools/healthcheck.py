@@ -1,7 +1,7 @@
-"""Asks a daemon whether its scheduler still goes round.
+"""Ask a daemon whether its scheduler still runs.
 
-As the health check of a container it starts anew every half minute, beside the daemon. So it
-imports the settings alone, and the reader of the web configuration file where there is one.
+A container starts this every half minute beside the daemon, so it imports the settings alone, and
+the reader of the web configuration file where there is one.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _EVERYWHERE = dict.fromkeys(("", "0.0.0.0", "::"), "127.0.0.1")  # noqa: S104 --
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a daemon answered; ``why`` is one line."""
+class HealthAnswer:
+    """The answer of a daemon; ``why`` is one line."""
 
     healthy: bool
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where a daemon listens, and what opens it."""
+class DaemonAddress:
+    """The address of a daemon, and the credentials for it."""
 
     host: str
     port: int
@@ -48,11 +48,11 @@ class Door:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def door_of_url(url: str) -> Door:
-    """Return where a URL leads; one of https must have a certificate that this machine trusts.
+def address_of_url(url: str) -> DaemonAddress:
+    """Read a URL; with https, its certificate must be one that this machine trusts.
 
     Raises:
-        ConfigurationError: it is no such URL.
+        ConfigurationError: it is not such a URL.
     """
     try:
         parts = urlsplit(url)
@@ -62,25 +62,25 @@ def door_of_url(url: str) -> Door:
         parts = urlsplit("")
     if not parts.hostname:
         raise ConfigurationError(
-            [Problem("", "--url", "is no URL", "write http://HOST:PORT or https://HOST:PORT")]
+            [Problem("", "--url", "is not a URL", "write http://HOST:PORT or https://HOST:PORT")]
         )
-    return Door(parts.hostname, port, ssl.create_default_context() if secure else None)
+    return DaemonAddress(parts.hostname, port, ssl.create_default_context() if secure else None)
 
 
-def own_door(server: config.ServerSettings) -> Door:
-    """Return where a daemon with these settings listens, as seen from its own machine.
+def own_address(server: config.ServerSettings) -> DaemonAddress:
+    """Return the address of a daemon with these settings, on its own machine.
 
     Raises:
-        ConfigurationError: the settings do not tell.
+        ConfigurationError: the settings name no port.
     """
     try:
         host, port = config.parse_listen(server.listen)
     except ValueError as error:
-        raise _refusal(str(error), "mend it, or name a --url") from None
+        raise _refusal(str(error), "fix it, or name a --url") from None
     if port == 0:
         raise _refusal("says any free port", "name a --url")
     tls = _own_tls(Path(server.web_config_file)) if server.web_config_file else None
-    return Door(_EVERYWHERE.get(host, host), port, tls, _credentials(server.token_files))
+    return DaemonAddress(_EVERYWHERE.get(host, host), port, tls, _credentials(server.token_files))
 
 
 def _refusal(message: str, remedy: str) -> ConfigurationError:
@@ -94,7 +94,7 @@ def _own_tls(web_config_file: Path) -> ssl.SSLContext | None:
     if loaded.tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Its name is not the one that is asked here, but it is this very certificate.
+    # The certificate names another host, but it is this very one.
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(loaded.files[1])
@@ -112,34 +112,30 @@ def _credentials(token_files: list[str]) -> dict[str, str]:
     return {}
 
 
-def ask(door: Door) -> Verdict:
-    """Ask once."""
+def ask(address: DaemonAddress) -> HealthAnswer:
+    """Send one request."""
     connection = (
-        http.client.HTTPSConnection(door.host, door.port, timeout=ANSWER_WITHIN, context=door.tls)
-        if door.tls
-        else http.client.HTTPConnection(door.host, door.port, timeout=ANSWER_WITHIN)
+        http.client.HTTPSConnection(
+            address.host, address.port, timeout=ANSWER_WITHIN, context=address.tls
+        )
+        if address.tls
+        else http.client.HTTPConnection(address.host, address.port, timeout=ANSWER_WITHIN)
     )
     try:
-        connection.request("GET", PATH, headers=dict(door.headers))
+        connection.request("GET", PATH, headers=dict(address.headers))
         response = connection.getresponse()
         text = " ".join(response.read(_MOST).decode("utf-8", "replace").split())
     except (OSError, http.client.HTTPException) as error:
-        return Verdict(healthy=False, why=_trouble(error))
+        if isinstance(error, TimeoutError):
+            return HealthAnswer(healthy=False, why=f"no answer within {ANSWER_WITHIN:.0f} s")
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+        why = f"unreachable: {reason or type(error).__name__}".replace("_", " ").lower()
+        return HealthAnswer(healthy=False, why=why)
     finally:
         connection.close()
-    return _judged(response.status, text)
-
-
-def _judged(status: int, text: str) -> Verdict:
-    if status == _DENIED:
-        # Nobody without a name is told more; but what is blocked does not answer at all.
-        return Verdict(healthy=True, why="it answers, and tells more only to users")
+    if response.status == _DENIED:
+        # Without a user the daemon says no more; a blocked one would not answer at all.
+        return HealthAnswer(healthy=True, why="it answers, and gives details to users only")
     shown = text if text.isprintable() else ""
-    return Verdict(healthy=status == _OK, why=shown or f"it answers with status {status}")
-
-
-def _trouble(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {ANSWER_WITHIN:.0f} s"
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-    return f"cannot be asked: {reason or type(error).__name__}".replace("_", " ").lower()
+    healthy = response.status == _OK
+    return HealthAnswer(healthy, why=shown or f"it answers with status {response.status}")

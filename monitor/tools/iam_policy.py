@@ -1,7 +1,7 @@
-"""What a configuration must be allowed in AWS, as IAM policies of least privilege.
+"""Write the IAM policies of least privilege that a configuration needs.
 
-Each set of credentials that it uses is somebody in AWS: the ambient ones, those of a profile, or a
-role. Each needs what is asked with it, and whoever takes a role must be allowed to.
+Each set of credentials is an identity in AWS: the ambient ones, those of a profile, or a role. Each
+identity needs the calls made with it, and the one that assumes a role must be allowed to.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from monitor.sources.job_type import JobType
 
 AMBIENT = "ambient"
-"""Whoever the daemon is without a profile or a role."""
+"""The identity of the daemon without a profile or a role."""
 _OTHERWISE = {"IngestionService": "importexport", "email": "ses", "monitoring": "cloudwatch"}
-"""Where IAM calls a service other than what its requests are signed for."""
+"""The names in IAM of services whose requests are signed for another name."""
 
 
 def policies(
@@ -51,7 +51,10 @@ def policies(
         if account.role_arn:
             taker = statements[_identity(config.Account(profile=account.profile))]
             _allow(taker, "sts", ["sts:AssumeRole"], account.role_arn)
-    return {name: _document(statements[name].values()) for name in sorted(statements)}
+    return {
+        name: {"Version": "2012-10-17", "Statement": list(statements[name].values())}
+        for name in sorted(statements)
+    }
 
 
 def identity(settings: config.Settings, account: str) -> str:
@@ -94,7 +97,3 @@ def _allow(
     )
     found["Action"] = sorted({*found["Action"], *actions})
     found["Resource"] = sorted({*found["Resource"], resource})
-
-
-def _document(statements: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -1,8 +1,8 @@
-"""What a configuration will cost, and how late it will tell: reckoned before it runs.
+"""Estimate what a configuration will cost, and how late it will report, before it runs.
 
-By the rules of ``pacing``, for as many jobs as are said to be under way, with an AWS that answers
-and does not throttle. A change comes at any moment between two looks with the same likelihood, so
-that it is seen after half the time between them in the mean, and after all of it at worst.
+The estimate follows the rules of ``pacing``, for a given number of running jobs and an AWS that
+answers and does not throttle. A change is equally likely at any moment between two polls: it is
+observed after half that time on average, and after all of it at worst.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 DAY = 86400
 _PAGE = 100
-"""Rows of a page of a listing that is not asked for any number: what most services give."""
+"""Rows of a page where the request names no size: what most services return."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchPlan:
-    """One watch in one region; calls are per day, ``every`` and the delays in seconds.
+    """The estimate for one watch in one region; calls are per day, the rest in seconds.
 
-    ``every`` is the time between two looks at a job: the ``interval``, or more where the quota
-    does not permit so many. ``ended_every`` is the time between two polls of a job that has ended
-    and may still change; ``None`` where such jobs are not polled.
+    ``every`` is the time between two polls of a job: the ``interval``, or more where the quota
+    permits fewer. ``ended_every`` is the same for a job that has ended and may still change;
+    ``None`` where such jobs are not polled.
     """
 
     watch: str
@@ -46,20 +46,20 @@ class WatchPlan:
 
     @property
     def mean_delay(self) -> float:
-        """From a change to the look that sees it, in the mean."""
+        """Return the seconds from a change to the poll that observes it, on average."""
         return self.every / 2
 
     @property
     def worst_delay(self) -> float:
-        """From a change to the look that sees it, at worst."""
+        """Return the seconds from a change to the poll that observes it, at worst."""
         return self.every
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaPlan:
-    """The budget of one service in one account and region, in calls a second.
+    """The estimate for one service in one account and region, in calls per second.
 
-    ``wanted`` is what the intervals ask for; with more than ``rate`` looks come later.
+    ``wanted`` is what the intervals need; where it exceeds ``rate``, polls come later.
     """
 
     service: str
@@ -70,13 +70,13 @@ class QuotaPlan:
 
     @property
     def share(self) -> float:
-        """Which part of the budget is wanted."""
+        """Return the part of the quota that the intervals need."""
         return self.wanted / self.rate
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One watch in one region: pages of a listing, and jobs ``looked`` at one by one."""
+class _Load:
+    """One watch in one region: pages to list, and jobs to describe one by one."""
 
     watch: config.Watch
     region: str
@@ -84,86 +84,75 @@ class _Part:
     jobs: int
     interval: float
     pages: int
-    looked: int
-
-    def period(self, rate: float) -> float:
-        """Seconds between two sweeps of the listing."""
-        return pacing.sweep_period(self.interval, self.pages, rate)
+    described: int
 
 
 def plan(
     settings: config.Settings, types: Mapping[str, JobType], running: int
 ) -> tuple[Sequence[WatchPlan], Sequence[QuotaPlan]]:
-    """Reckon every watch, and every quota that they share.
+    """Estimate every watch, and every quota that watches share.
 
-    ``running`` is how many jobs are under way in each region of a watch that discovers.
+    ``running`` is the number of running jobs in each region of a watch that discovers.
     """
-    shared: dict[tuple[str, str, str], list[_Part]] = {}
+    shared: dict[tuple[str, str, str], list[_Load]] = {}
     for watch in settings.watches:
         kind = types[watch.type]
         for region in [kind.region] if kind.region else watch.regions:
             key = (kind.service, watch.account, region)
-            shared.setdefault(key, []).append(_part(watch, region, kind, running))
+            shared.setdefault(key, []).append(_load(watch, region, kind, running))
     budgets = manager.budgets(settings, types)
     watches: list[WatchPlan] = []
     quotas: list[QuotaPlan] = []
-    for key, parts in shared.items():
+    for key, loads in shared.items():
         rate, _ = budgets[key[0]]
-        quotas.append(QuotaPlan(*key, rate, sum(map(_wanted, parts))))
-        watches += _planned(parts, rate)
+        wanted = sum((load.pages + load.described) / load.interval for load in loads)
+        quotas.append(QuotaPlan(*key, rate, wanted))
+        periods = [pacing.sweep_period(load.interval, load.pages, rate) for load in loads]
+        # Sweeps may take half of the quota at most; describes share what they leave.
+        left = rate - sum(load.pages / every for load, every in zip(loads, periods, strict=True))
+        late = _lateness(loads, max(left, rate / 2))
+        watches += [_watch(load, every, late) for load, every in zip(loads, periods, strict=True)]
     return watches, quotas
 
 
-def _part(watch: config.Watch, region: str, kind: JobType, running: int) -> _Part:
+def _load(watch: config.Watch, region: str, kind: JobType, running: int) -> _Load:
     interval = watch.interval or kind.interval
     if not (watch.discover and kind.listing):
-        return _Part(watch, region, kind, len(watch.jobs), interval, 0, len(watch.jobs))
+        return _Load(watch, region, kind, len(watch.jobs), interval, 0, len(watch.jobs))
     jobs = max(running, len(watch.jobs))
     pages = max(1, math.ceil(jobs / (kind.listing.page_size or _PAGE)))
-    # A listing that shows states is a look at every job on it.
-    return _Part(watch, region, kind, jobs, interval, pages, 0 if kind.lists_states else jobs)
+    # A listing that shows states polls every job on it: nothing is left to describe.
+    return _Load(watch, region, kind, jobs, interval, pages, 0 if kind.lists_states else jobs)
 
 
-def _wanted(part: _Part) -> float:
-    return (part.pages + part.looked) / part.interval
-
-
-def _planned(parts: Sequence[_Part], rate: float) -> Sequence[WatchPlan]:
-    left = rate - sum(part.pages / part.period(rate) for part in parts)
-    late = _lateness(parts, max(left, rate / 2))
-    return [_planned_one(part, rate, late) for part in parts]
-
-
-def _planned_one(part: _Part, rate: float, late: float) -> WatchPlan:
-    kind = manager.type_of(part.watch, {part.kind.name: part.kind})
-    looks = part.interval + late
-    period = part.period(rate)
+def _watch(load: _Load, period: float, late: float) -> WatchPlan:
+    kind = manager.type_of(load.watch, {load.kind.name: load.kind})
+    ended = pacing.ended_interval(load.interval, kind.grace_interval) if kind.final else None
+    every = load.interval + late
     return WatchPlan(
-        watch=part.watch.name,
-        account=part.watch.account,
-        region=part.region,
-        jobs=part.jobs,
-        lists=DAY * part.pages / period if part.pages else 0.0,
-        describes=DAY * part.looked / looks,
-        interval=part.interval,
-        every=looks if part.looked or not part.pages else period,
-        ended_every=pacing.ended_interval(part.interval, kind.grace_interval)
-        if kind.final
-        else None,
+        watch=load.watch.name,
+        account=load.watch.account,
+        region=load.region,
+        jobs=load.jobs,
+        lists=DAY * load.pages / period if load.pages else 0.0,
+        describes=DAY * load.described / every,
+        interval=load.interval,
+        every=every if load.described or not load.pages else period,
+        ended_every=ended,
     )
 
 
-def _lateness(parts: Sequence[_Part], rate: float) -> float:
-    """Return how many seconds after its interval each look comes, where all share a rate.
+def _lateness(loads: Sequence[_Load], rate: float) -> float:
+    """Return by how many seconds each describe is late, where all share ``rate``.
 
-    Who is due first is looked at first, so that all are late by the same time.
+    The job that is due first is polled first, so all are late by the same time.
     """
-    looked = [(part.looked, part.interval) for part in parts if part.looked]
-    if sum(jobs / interval for jobs, interval in looked) <= rate:
+    described = [(load.described, load.interval) for load in loads if load.described]
+    if sum(jobs / interval for jobs, interval in described) <= rate:
         return 0.0
-    low, high = 0.0, sum(jobs for jobs, _ in looked) / rate
-    for _ in range(60):
+    low, high = 0.0, sum(jobs for jobs, _ in described) / rate
+    for _ in range(60):  # bisection, to the last bit of a float
         middle = (low + high) / 2
-        asked = sum(jobs / (interval + middle) for jobs, interval in looked)
-        low, high = (middle, high) if asked > rate else (low, middle)
+        needed = sum(jobs / (interval + middle) for jobs, interval in described)
+        low, high = (middle, high) if needed > rate else (low, middle)
     return high

@@ -1,4 +1,4 @@
-"""The jobs of a store, told as a daemon tells of the jobs that it follows."""
+"""The jobs of a store, in the form in which a daemon shows the jobs that it follows."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _OPTIONS = {"q": "--query"}
 
 
 def query(given: Mapping[str, Any]) -> JobsQuery:
-    """Read what is asked for by options of the command line.
+    """Read the filters given as options of the command line.
 
     Raises:
-        ConfigurationError: a value makes no sense.
+        ConfigurationError: a value is invalid.
     """
     try:
         return JobsQuery.model_validate(given)
@@ -40,9 +40,9 @@ def query(given: Mapping[str, Any]) -> JobsQuery:
 def known_jobs(
     snapshots: Iterable[model.Snapshot], watches: Sequence[config.Watch]
 ) -> Iterator[JobStatus]:
-    """Yield each job with the watch that follows it, named by an empty text if none does any more.
+    """Yield each job with the watch that follows it; its name is empty if none does any longer.
 
-    Only a daemon that runs knows when it looks again and whether it can; here that stays empty.
+    Only a running daemon knows when it polls next and whether it can; here that stays empty.
     """
     claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
     for order, watch in enumerate(watches):
@@ -77,6 +77,6 @@ def _first(
     return wanting[1] if wanting else None
 
 
-def chosen(jobs: Iterable[JobStatus], asked: JobsQuery) -> Sequence[JobStatus]:
-    """Return those that fit, by key, as the API would."""
-    return sorted((job for job in jobs if fits(job, asked)), key=lambda job: job.job.key)
+def chosen(jobs: Iterable[JobStatus], filters: JobsQuery) -> Sequence[JobStatus]:
+    """Return those that match, sorted by key, as the API does."""
+    return sorted((job for job in jobs if fits(job, filters)), key=lambda job: job.job.key)

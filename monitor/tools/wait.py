@@ -1,6 +1,6 @@
-"""Waiting for one job to end: what is known of it meanwhile, and what comes of it.
+"""Wait for one job to end: one loop, whatever way the job is got.
 
-How the job is looked at is the business of an ``Eye``: by questions to AWS, or to a daemon.
+``wait_on_aws`` polls AWS itself; ``wait_on_daemon`` asks a daemon that watches the job.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PATIENCE = 300.0
-"""Seconds after which a job that was never seen is given up, where no timeout was named."""
+"""Seconds after which a job that was never found is given up, where no timeout was named."""
 
 
-class End(StrEnum):
-    """What came of waiting."""
+class Outcome(StrEnum):
+    """The outcome of waiting for a job; the values are those of ``wait -o json``."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMEOUT = "timeout"
-    UNSEEN = "unseen"
+    UNREACHABLE = "unseen"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What is known of a job that is waited for; ``state`` is ``None`` until it was first seen.
+class Progress:
+    """The last known state of a job that is waited for; ``state`` is ``None`` before the first.
 
-    ``since`` is when its state was first seen. ``trouble`` says, in words, why the last look
-    brought nothing. ``interval`` is in seconds.
+    ``since`` is when this state was first observed. ``trouble`` says why the last poll brought
+    no state. ``interval`` is in seconds.
     """
 
     name: str
@@ -50,67 +50,65 @@ class Sight:
     seen_at: datetime | None = None
     updated_at: datetime | None = None
     trouble: str | None = None
-    next_look_at: datetime | None = None
+    next_poll_at: datetime | None = None
     interval: float | None = None
 
 
-class Eye(Protocol):
-    """Sees one job."""
+class JobGetter(Protocol):
+    """Gets the present state of one job."""
 
-    async def poll(self, before: Sight, left: float) -> tuple[Sight, float]:
-        """Look once; return what is known then, and the seconds until the next look.
+    async def get(self, before: Progress, left: float) -> tuple[Progress, float]:
+        """Return the progress now, and the seconds until the next call.
 
-        ``before`` is what was known, ``left`` the seconds for which it is still waited.
+        ``before`` is the last progress, ``left`` the seconds until the timeout.
 
         Raises:
-            UnreachableJobError: the job cannot be seen, and waiting would not mend that.
+            UnreachableJobError: the job cannot be got, and trying again would not help.
         """
         ...
 
-    def awaited(self) -> str:
-        """Say what a look that is under way still waits for, if that is known."""
+    def pending(self) -> str:
+        """Return what a call that is under way waits for, or an empty text."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How waiting ended; ``why`` says, in words, why the job is not to be seen."""
+class WaitResult:
+    """The end of waiting; ``why`` says why the job is unreachable."""
 
-    end: End
-    sight: Sight
+    outcome: Outcome
+    progress: Progress
     why: str = ""
 
 
 async def wait(
-    eye: Eye, name: str, longest: float | None, show: Callable[[Sight], None]
-) -> Outcome:
-    """Look until the job has ended or ``longest`` seconds have passed.
+    getter: JobGetter, name: str, longest: float | None, show: Callable[[Progress], None]
+) -> WaitResult:
+    """Get the job until it has ended or ``longest`` seconds have passed.
 
-    A look that fails is no state: it is tried again. Where ``longest`` is ``None``, a job that
-    was never seen is given up after ``PATIENCE``, and one that was is waited for without end.
-    ``show`` is told of every look.
+    A failed poll is no state: it is tried again. Without ``longest``, a job that was never
+    found is given up after ``PATIENCE``, and a found one is waited for without end.
+    ``show`` gets each progress.
     """
-    sight = Sight(name)
+    progress = Progress(name)
     until = anyio.current_time() + (PATIENCE if longest is None else longest)
     try:
         with anyio.CancelScope(deadline=until) as scope:
-            while not sight.phase.terminal:
-                sight, pause = await eye.poll(sight, scope.deadline - anyio.current_time())
-                if longest is None and sight.state is not None:
+            while not progress.phase.terminal:
+                progress, pause = await getter.get(progress, scope.deadline - anyio.current_time())
+                if longest is None and progress.state is not None:
                     scope.deadline = math.inf
-                show(sight)
-                if not sight.phase.terminal:
+                show(progress)
+                if not progress.phase.terminal:
                     await anyio.sleep(pause)
     except UnreachableJobError as error:
-        return Outcome(End.UNSEEN, sight, str(error))
-    if scope.cancelled_caught and (awaited := eye.awaited()):
-        sight = replace(sight, trouble=awaited)
-    return _outcome(sight)
-
-
-def _outcome(sight: Sight) -> Outcome:
-    if sight.phase.terminal:
-        return Outcome(End.SUCCEEDED if sight.phase is Phase.SUCCEEDED else End.FAILED, sight)
-    if sight.state is None:
-        return Outcome(End.UNSEEN, sight, sight.trouble or "no look at it came to its end")
-    return Outcome(End.TIMEOUT, sight)
+        return WaitResult(Outcome.UNREACHABLE, progress, str(error))
+    if progress.phase.terminal:
+        succeeded = progress.phase is Phase.SUCCEEDED
+        return WaitResult(Outcome.SUCCEEDED if succeeded else Outcome.FAILED, progress)
+    # The call that the timeout cut off may be the first: what it waited for is the reason then.
+    if scope.cancelled_caught and (pending := getter.pending()):
+        progress = replace(progress, trouble=pending)
+    if progress.state is None:
+        return WaitResult(Outcome.UNREACHABLE, progress, progress.trouble or "no poll has finished")
+    return WaitResult(Outcome.TIMEOUT, progress)

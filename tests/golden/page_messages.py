@@ -281,7 +281,7 @@ def ended(_directory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "_write_last", said.append)
         patch.setattr(os, "_exit", said.append)
-        receiver = signals.Receiver()
+        receiver = signals.SignalReceiver()
         patch.setattr(
             receiver, "_culprit", lambda: "/etc/job-monitor/monitor.yaml, which does not answer"
         )

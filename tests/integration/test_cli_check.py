@@ -226,7 +226,7 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
     assert "job.discovered waiting, running, unknown -> no sink" in lines
     assert (
         "first sight: jobs that the first complete sweep finds are recorded, not sent;"
-        " a job that has ended when it is first seen later is sent like any other change"
+        " a job that has already ended when a later poll finds it is sent like any other change"
     ) in lines
     assert any(line.endswith("failed, expired -> ops, (audit)") for line in lines)
     assert "source.unavailable, source.recovered - -> no sink" in lines
@@ -250,7 +250,7 @@ async def test_a_store_that_cannot_be_there_is_a_warning(tmp_path):
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == line
     code, out, err = await run("check", "-c", file, "--strict", directory=tmp_path)
-    assert (code, err) == (1, "error: 1 warning, none of which --strict allows\n")
+    assert (code, err) == (1, "error: 1 warning, and --strict allows none\n")
     assert out.splitlines()[0] == line
     (tmp_path / "none").mkdir()
     assert (await run("check", "-c", file, "--strict", directory=tmp_path))[0] == 0

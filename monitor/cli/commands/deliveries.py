@@ -9,7 +9,7 @@ import anyio
 import orjson
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.model import DeliveryStatus
@@ -48,7 +48,9 @@ def list_(
 async def _list(
     settings: Settings, sink: str | None, status: DeliveryStatus | None, limit: int, job: str | None
 ) -> tuple[Sequence[StoredDelivery], Collection[str]]:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger
+
+    async with open_ledger(settings) as store:
         if sink is not None:
             await arguments.require_known_sink(settings, store, sink)
         return await store.deliveries(sink, status, limit, job), await _parked(store)
@@ -113,6 +115,8 @@ def show(
 async def _show(
     settings: Settings, number: int
 ) -> tuple[StoredDelivery, Mapping[str, Any], bool] | None:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger
+
+    async with open_ledger(settings) as store:
         found = await store.delivery(number)
         return found and (*found, found[0].sink in await _parked(store))

@@ -1,4 +1,4 @@
-"""``job-monitor demo``: the daemon and a stand-in for AWS, in one process on loopback."""
+"""``job-monitor demo``: run the daemon and simulated AWS services in one process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, signals
+from monitor.cli import arguments, signals
 from monitor.cli.commands.simulate import load
-from monitor.cli.lines import transition_line
+from monitor.cli.output import transition_line
 
 if TYPE_CHECKING:
+    from monitor import simulator
+    from monitor.app import Running
+    from monitor.config import Settings
     from monitor.model import Transition
 
 KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -32,18 +35,20 @@ def demo(
         str, typer.Option(help="A scenario file, or a built-in one: demo, steady, chaos.")
     ] = "demo",
 ) -> None:
-    """Watch simulated jobs, and show their transitions as they come; needs no AWS account."""
+    """Watch simulated jobs, and print their transitions as they come; needs no AWS account."""
+    from monitor import logs
+
     seconds = arguments.duration("--duration", duration)
-    lazy.logs.configure("console", "warning")
+    logs.configure("console", "warning")
     _shield_environment()
     with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
         anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
 
 
 def _shield_environment() -> None:
-    """Let nothing of the user's own AWS set-up reach the demo, or the other way round.
+    """Keep the user's own AWS set-up out of the demo, and the demo out of it.
 
-    A proxy would be asked for loopback addresses, which are others on its machine.
+    A proxy is left out too: loopback on its machine is not ours.
     """
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
@@ -58,15 +63,18 @@ def _shield_environment() -> None:
 
 
 async def _demo(
-    scenario: lazy.simulator.Scenario, directory: Path, listen: str, seconds: float | None
+    scenario: simulator.Scenario, directory: Path, listen: str, seconds: float | None
 ) -> None:
+    from monitor import simulator
+    from monitor.app import Daemon
+
     stop = anyio.Event()
-    async with lazy.simulator.running(scenario) as running, anyio.create_task_group() as tasks:
+    async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)
         tasks.start_soon(_stop_after, seconds, stop)
-        shown = Shown(running)
+        shown = DemoOutput(running)
         settings = _settings(running, directory, listen)
-        await lazy.app.Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
+        await Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
     shown.summary()
 
@@ -77,13 +85,13 @@ async def _stop_after(seconds: float | None, stop: anyio.Event) -> None:
         stop.set()
 
 
-def _settings(
-    running: lazy.simulator.Simulator, directory: Path, listen: str
-) -> lazy.config.Settings:
+def _settings(running: simulator.Simulator, directory: Path, listen: str) -> Settings:
+    from monitor.config import Settings
+
     secret = directory / "webhook-secret"
     secret.write_text(SECRET)
     endpoints = {"panorama": running.url, "importexport": running.url}
-    return lazy.config.Settings.model_validate(
+    return Settings.model_validate(
         {
             "accounts": {"demo": {"endpoint_urls": endpoints}},
             "watches": [
@@ -126,16 +134,16 @@ def _settings(
     )
 
 
-class Shown:
-    """What the demo prints."""
+class DemoOutput:
+    """Prints the output of the demo."""
 
-    def __init__(self, running: lazy.simulator.Simulator) -> None:
-        """Tell of this simulation."""
+    def __init__(self, running: simulator.Simulator) -> None:
+        """Print what this simulation shows."""
         self._simulator = running
         self._transitions = 0
 
-    def addresses(self, running: lazy.app.Running) -> None:
-        """Print where to look."""
+    def addresses(self, running: Running) -> None:
+        """Print the addresses to open."""
         typer.echo(f"Watching simulated AWS jobs; see them at {running.url}/")
         typer.echo(f"Metrics at {running.url}/metrics")
         typer.echo(f"AWS stand-in {self._simulator.url} (try the AWS CLI with --endpoint-url)")
@@ -148,6 +156,6 @@ class Shown:
         typer.echo(transition_line(transition))
 
     def summary(self) -> None:
-        """Print what came of it."""
+        """Print the totals."""
         received = self._simulator.truth.received
         typer.echo(f"\n{self._transitions} transitions; {received.count} webhooks sent")

@@ -1,4 +1,4 @@
-"""``job-monitor health``: whether the daemon beside it lives, as a health check asks."""
+"""``job-monitor health``: check the daemon on this machine, as a container's health check."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import lazy, options
+from monitor.cli import options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from monitor.tools.healthcheck import Door
+    from monitor.tools.healthcheck import DaemonAddress
 
 
 def health(
@@ -24,17 +24,22 @@ def health(
         ),
     ] = None,
 ) -> None:
-    """Ask a running daemon whether its scheduler goes round; exit code 0 if it does, 1 if not."""
-    verdict = lazy.health.ask(_door(config, url))
-    typer.echo(verdict.why, err=not verdict.healthy)
-    if not verdict.healthy:
+    """Ask a running daemon whether its scheduler runs; exit code 0 if it does, 1 if not."""
+    from monitor.tools import healthcheck
+
+    answer = healthcheck.ask(_address(config, url))
+    typer.echo(answer.why, err=not answer.healthy)
+    if not answer.healthy:
         raise typer.Exit(1)
 
 
-def _door(config: list[Path] | None, url: str | None) -> Door:
+def _address(config: list[Path] | None, url: str | None) -> DaemonAddress:
+    from monitor.config import loader
+    from monitor.tools import healthcheck
+
     if url is not None:
-        return lazy.health.door_of_url(url)
-    # A mistake elsewhere in a file that has just been changed says nothing about the daemon,
-    # which runs on with what it read before.
-    draft = lazy.configuration.read(options.paths(config), os.environ)
-    return lazy.health.own_door(draft.settings.server)
+        return healthcheck.address_of_url(url)
+    # A mistake in a file that has just been edited says nothing about the daemon: it still
+    # runs with what it read before.
+    draft = loader.read(options.paths(config), os.environ)
+    return healthcheck.own_address(draft.settings.server)

@@ -9,7 +9,7 @@ import anyio
 import typer
 from typer.core import TyperGroup
 
-from monitor.cli import arguments, lazy, options, servers
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.model import Phase  # noqa: TC001 -- typer reads the annotation
@@ -17,8 +17,9 @@ from monitor.model import Phase  # noqa: TC001 -- typer reads the annotation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from monitor.cli.servers import Server
+    from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings, Watch
+    from monitor.tools import stored_jobs
     from monitor.tools.api_client import DaemonClient
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
@@ -99,7 +100,7 @@ class _Known:
     def require(self, choice: _Choice) -> None:
         """Require all names of a choice; raise ConfigurationError, which names the known ones."""
         if choice.type is not None:
-            arguments.require_fitting("type", [choice.type], self.types, "--type")
+            arguments.require_match("type", [choice.type], self.types, "--type")
         for what, name, known in (
             ("account", choice.account, self.accounts),
             ("region", choice.region, self.regions),
@@ -110,8 +111,10 @@ class _Known:
             self._require_label(label)
 
     def _require_label(self, label: str) -> None:
+        from monitor.tools import stored_jobs
+
         names = {name for name, _ in self.labels}
-        readings = lazy.known_jobs.label_readings(label)
+        readings = stored_jobs.label_readings(label)
         if any(reading in self.labels for reading in readings):
             return
         name, value = next((one for one in readings if one[0] in names), readings[0])
@@ -144,9 +147,9 @@ def list_(  # noqa: PLR0913 -- each is an option
         typer.Option("--query", "-q", help="Text in the key, state, reason or a label."),
     ] = None,
     limit: arguments.Limit = 100,
-    server: servers.Url = None,
-    token_file: servers.TokenFile = None,
-    ca_file: servers.CaFile = None,
+    server: arguments.ServerUrl = None,
+    token_file: arguments.TokenFile = None,
+    ca_file: arguments.CaFile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
     """List jobs by key: from the store beside a daemon, or from a daemon with --server.
@@ -155,9 +158,11 @@ def list_(  # noqa: PLR0913 -- each is an option
     written: polls that find no change write nothing. A daemon shows the jobs that it follows,
     with the time of the last poll.
     """
+    from monitor.tools import stored_jobs
+
     choice = _Choice(type_, account, region, phase or [], label or [], query)
-    asked = lazy.known_jobs.query(choice.told())
-    daemon = servers.named(server, token_file, ca_file)
+    asked = stored_jobs.query(choice.told())
+    daemon = arguments.server(server, token_file, ca_file)
     if daemon:
         found, total = anyio.run(_from_daemon, daemon, choice, limit)
     else:
@@ -175,24 +180,27 @@ def list_(  # noqa: PLR0913 -- each is an option
 
 
 async def _from_store(
-    settings: Settings, choice: _Choice, asked: lazy.known_jobs.JobsQuery, limit: int
+    settings: Settings, choice: _Choice, asked: stored_jobs.JobsQuery, limit: int
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger, with_added
+    from monitor.tools import stored_jobs
+
+    async with open_ledger(settings) as store:
         snapshots, places = await store.snapshots(), await store.places()
-        watches = lazy.app.with_added(settings, await store.watches()).watches
+        watches = with_added(settings, await store.watches()).watches
     known = _Known()
     known.add(watches)
     known.accounts.update(settings.accounts, (place.account for place in places))
     known.types.update(place.type for place in places)
     known.regions.update(place.region for place in places)
     known.require(choice)
-    jobs = lazy.known_jobs.chosen(lazy.known_jobs.known_jobs(snapshots, watches), asked)
-    found = [lazy.known_jobs.facts(job) for job in jobs[:limit]]
+    jobs = stored_jobs.chosen(stored_jobs.known_jobs(snapshots, watches), asked)
+    found = [stored_jobs.facts(job) for job in jobs[:limit]]
     return [{**each, "watch": each["watch"] or None} for each in found], len(jobs)
 
 
 async def _from_daemon(
-    server: Server, choice: _Choice, limit: int
+    server: ServerOptions, choice: _Choice, limit: int
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
     async with server.opened() as client:
         found, total = await client.jobs(choice.params(), limit)
@@ -202,8 +210,10 @@ async def _from_daemon(
 
 
 async def _require_known(client: DaemonClient, choice: _Choice) -> None:
+    from monitor.tools import wait_on_daemon
+
     known = _Known()
-    known.add(lazy.daemon_eye.read_watches(await client.watches()))
+    known.add(wait_on_daemon.read_watches(await client.watches()))
     sources = await client.sources()
     known.accounts.update(source.account for source in sources)
     known.regions.update(source.region for source in sources)

@@ -1,4 +1,4 @@
-"""``job-monitor plan``: what a configuration will cost, and how late it will tell."""
+"""``job-monitor plan``: estimate what a configuration costs, and how late it reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import lazy, options, watched
+from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 
@@ -23,14 +23,16 @@ def plan(
         typer.Option(
             min=0,
             max=1_000_000,
-            help="How many jobs are under way in each region of a watch that discovers.",
+            help="How many jobs are running in each region of a watch that discovers.",
         ),
     ] = 100,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Reckon calls per day, use of the quotas and detection delay; asks nothing of AWS."""
-    settings, types = watched.read(config, "watches", ".account", "quotas")
-    watches, quotas = lazy.planning.plan(settings, types, jobs)
+    """Estimate calls per day, use of the quotas and detection delay; makes no call to AWS."""
+    from monitor.tools import plan as planning
+
+    settings, types = options.load_parts(config, "watches", ".account", "quotas")
+    watches, quotas = planning.plan(settings, types, jobs)
     if output is Format.JSON:
         tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
         return
@@ -42,12 +44,9 @@ def plan(
     tables.show(_quotas(quotas), output, "")
     for one in watches:
         if one.every > 1.01 * one.interval:
-            typer.echo(f"warning: {_late(one)}", err=True)
-
-
-def _late(one: WatchPlan) -> str:
-    looks = f"a look at each job every {one.every:.0f} s instead of every {one.interval:.0f} s"
-    return f"{one.watch} in {one.account}/{one.region}: {looks}, as the quota permits no more"
+            polls = f"polls each job every {one.every:.0f} s instead of every {one.interval:.0f} s"
+            place = f"{one.watch} in {one.account}/{one.region}"
+            typer.echo(f"warning: {place}: {polls}: the quota permits no more", err=True)
 
 
 def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
@@ -59,7 +58,7 @@ def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
             "jobs": one.jobs,
             "list_calls_per_day": round(one.lists),
             "describe_calls_per_day": round(one.describes),
-            "seconds_between_looks": round(one.every, 3),
+            "seconds_between_polls": round(one.every, 3),
             "mean_delay_seconds": round(one.mean_delay, 3),
             "worst_delay_seconds": round(one.worst_delay, 3),
             "ended_interval_seconds": one.ended_every,

@@ -1,21 +1,16 @@
-"""``job-monitor render``: what a sink would send, without sending it."""
+"""``job-monitor render``: print what a sink would send, without sending it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
 
 from monitor import example_events
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli.options import Format
 from monitor.model import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from monitor.sinks.kind import Preview
 
 
 def render(
@@ -31,36 +26,27 @@ def render(
 
     Secrets are shown as ***.
     """
+    from monitor import sinks
+
     settings = options.load_own(config)
     arguments.require_sink(settings, sink, "--sink")
-    kinds = [_kind(each) for each in kind or Kind]
+    for each in kind or ():
+        if each not in set(Kind):
+            raise arguments.unknown("--kind", "kind", each, Kind)
+    kinds = [Kind(each) for each in kind or Kind]
     events = [example_events.event(each) for each in kinds]
-    previews = lazy.sinks.previews(sink, settings.sinks[sink], events)
-    typer.echo(_json(kinds, previews) if output is Format.JSON else _text(kinds, previews))
-
-
-def _kind(text: str) -> Kind:
-    try:
-        return Kind(text)
-    except ValueError:
-        raise arguments.unknown("--kind", "kind", text, Kind) from None
-
-
-def _json(kinds: Sequence[Kind], previews: Sequence[Preview]) -> str:
-    told = [
-        {"kind": kind.value, "headers": dict(preview.headers), "body": preview.body}
-        for kind, preview in zip(kinds, previews, strict=True)
-    ]
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
-
-
-def _text(kinds: Sequence[Kind], previews: Sequence[Preview]) -> str:
-    return "\n\n".join(
-        "\n".join([f"# {kind.value}", *_lines(preview)])
-        for kind, preview in zip(kinds, previews, strict=True)
-    )
-
-
-def _lines(preview: Preview) -> list[str]:
-    headers = [f"{name}: {value}" for name, value in preview.headers.items()]
-    return [*headers, *([""] if headers else []), preview.body.rstrip("\n")]
+    previews = sinks.previews(sink, settings.sinks[sink], events)
+    pairs = list(zip(kinds, previews, strict=True))
+    if output is Format.JSON:
+        shown = [
+            {"kind": each.value, "headers": dict(preview.headers), "body": preview.body}
+            for each, preview in pairs
+        ]
+        typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        return
+    texts = []
+    for each, preview in pairs:
+        headers = [f"{name}: {value}" for name, value in preview.headers.items()]
+        body = preview.body.rstrip("\n")
+        texts.append("\n".join([f"# {each.value}", *headers, *([""] if headers else []), body]))
+    typer.echo("\n\n".join(texts))

@@ -1,4 +1,4 @@
-"""``job-monitor replay``: send again what a sink has given up, or has lost."""
+"""``job-monitor replay``: send dead or lost deliveries of a sink again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.delivery import replay as replaying
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
 
 _MOST_SHOWN = 1000
 
@@ -33,16 +32,16 @@ def replay(
         ),
     ] = None,
     delivered: Annotated[  # noqa: FBT002 -- the form of a typer option
-        bool, typer.Option("--delivered", help="Also what the sink took; needs --since.")
+        bool, typer.Option("--delivered", help="Also what the sink accepted; needs --since.")
     ] = False,
     dry_run: Annotated[  # noqa: FBT002
-        bool, typer.Option("--dry-run", help="Only say what would be sent.")
+        bool, typer.Option("--dry-run", help="Only print what would be sent.")
     ] = False,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Send dead deliveries again, in order, behind what waits; a daemon does the sending."""
+    """Queue dead deliveries again, in order, behind pending ones; the daemon sends them."""
     if delivered and since is None:
-        raise arguments.mistake("--delivered", "is without --since", "add --since 2h or the like")
+        raise arguments.mistake("--delivered", "needs --since", "add --since 2h or the like")
     settings = options.load_own(config)
     dead, taken = DeliveryStatus.DEAD, DeliveryStatus.DELIVERED
     selection = replaying.Selection(
@@ -61,29 +60,22 @@ def replay(
     typer.echo(f"{count} transition{'' if count == 1 else 's'} {verb} sent to {sink} again.")
 
 
-async def _check(
-    settings: Settings,
-    selection: replaying.Selection,
-    store: SqlStore,
-    dry_run: bool,  # noqa: FBT001
-) -> None:
-    await arguments.require_known_sink(settings, store, selection.sink)
-    if selection.sink not in settings.sinks and not dry_run:
-        message = f'"{selection.sink}" is configured no more, so nothing would send to it'
-        raise arguments.mistake("--sink", message, "configure it again, or ask with --dry-run")
-    await arguments.require_places(selection.match, settings, store)
-
-
 async def _replay(
     settings: Settings,
     selection: replaying.Selection,
     dry_run: bool,  # noqa: FBT001
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Return how many were chosen, and the first of them."""
+    """Return how many were selected, and the first of them."""
+    from monitor.app import open_ledger
+
     count = 0
     first: list[dict[str, Any]] = []
-    async with lazy.app.open_ledger(settings) as store:
-        await _check(settings, selection, store, dry_run)
+    async with open_ledger(settings) as store:
+        await arguments.require_known_sink(settings, store, selection.sink)
+        if selection.sink not in settings.sinks and not dry_run:
+            message = f'"{selection.sink}" is no longer configured, so nothing would send to it'
+            raise arguments.mistake("--sink", message, "configure it again, or use --dry-run")
+        await arguments.require_places(selection.match, settings, store)
         async for page in replaying.replay(store, selection, dry_run=dry_run):
             count += len(page)
             first += [_row(event) for event in page[: _MOST_SHOWN - len(first)]]

@@ -10,33 +10,37 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor.aws.process_groups import ProcessGroups
-from monitor.cli import lazy, options, signals
+from monitor.cli import options, signals
 from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from monitor.app import Daemon
     from monitor.config import Settings
+    from monitor.runtime.reload import WatchedFiles
 
 
 def run(config: options.Config = None) -> None:
-    """Watch the configured jobs and tell their changes, until SIGTERM or Ctrl-C."""
+    """Watch the configured jobs and report their changes, until SIGTERM or Ctrl-C."""
+    from monitor import logs
+    from monitor.app import Daemon
+    from monitor.runtime.systemd import Supervisor
+
     groups = ProcessGroups()
     receiver = signals.prepare(groups.kill)
-    own = Own(config)
-    settings = own.load()
-    lazy.logs.configure(settings.log.format, settings.log.level)
-    supervisor = lazy.supervisor.Supervisor(os.environ)
-    daemon = lazy.app.Daemon(settings, load=own.load, supervisor=supervisor, groups=groups)
+    source = ConfigurationSource(config)
+    settings = source.load()
+    logs.configure(settings.log.format, settings.log.level)
+    supervisor = Supervisor(os.environ)
+    daemon = Daemon(settings, load=source.load, supervisor=supervisor, groups=groups)
     try:
-        anyio.run(_run, daemon, own.files, receiver)
+        anyio.run(_run, daemon, source.files, receiver)
     finally:
         receiver.leaving()
 
 
-async def _run(
-    daemon: lazy.app.Daemon, files: lazy.reload.WatchedFiles, receiver: signals.Receiver
-) -> None:
+async def _run(daemon: Daemon, files: WatchedFiles, receiver: signals.SignalReceiver) -> None:
     async def reload_quietly() -> None:
         with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
             await daemon.reloader.reload()
@@ -50,21 +54,23 @@ async def _run(
         tasks.cancel_scope.cancel()
 
 
-class Own:
-    """The configuration that the command line or the environment names, to be read repeatedly."""
+class ConfigurationSource:
+    """The configuration that the options or the environment name; a reload reads it again."""
 
     def __init__(self, config: list[Path] | None) -> None:
-        """``config`` is as the option gives it."""
+        """Take the value of the option ``--config``."""
+        from monitor.runtime.reload import WatchedFiles
+
         self._config = config
         self._types: Path | None = None
-        self.files = lazy.reload.WatchedFiles(settings=self._settings, types=self._declarations)
-        """Notices when what ``load`` read is no more what there is."""
+        self.files = WatchedFiles(settings=self._settings, types=self._declarations)
+        """Notices when the files that ``load`` read have changed."""
 
     def load(self) -> Settings:
-        """Read the settings as they are now.
+        """Read the settings.
 
         Raises:
-            ConfigurationError: with everything that is wrong.
+            ConfigurationError: with every problem.
         """
         self.files.note("settings")
         settings = options.load_own(self._config)
@@ -82,7 +88,9 @@ class Own:
 
 
 def _with_content(path: Path) -> Iterator[Path]:
+    from monitor.config import yaml_files
+
     yield path
     with suppress(OSError, ValueError):  # reading it says what is wrong with it
         if path.is_dir():
-            yield from lazy.configuration.files([path])
+            yield from yaml_files.files([path])

@@ -1,4 +1,4 @@
-"""``job-monitor send-test``: one example event through a real sink."""
+"""``job-monitor send-test``: send one example event through a real sink."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from monitor import events, example_events
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli.options import Format
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.interfaces import Replying
@@ -32,16 +32,16 @@ def send_test(
     config: options.Config = None,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Send one event, labelled as a test, to a sink; exit code 0 if it was taken, 1 if not.
+    """Send one event, labelled as a test, to a sink; exit code 0 if accepted, else 1.
 
-    Nothing is recorded and nothing is tried again.
+    Nothing is recorded, and nothing is retried.
     """
     settings = options.load_own(config)
     arguments.require_sink(settings, sink)
     event = _event()
     started = time.monotonic()
     error, reply = anyio.run(_send, settings, sink, event)
-    told = {
+    result = {
         "sink": sink,
         "event_id": event["id"],
         "taken": error is None,
@@ -50,19 +50,19 @@ def send_test(
         "reply": reply or None,
         "seconds": round(time.monotonic() - started, 3),
     }
-    typer.echo(orjson.dumps(told).decode() if output is Format.JSON else _line(told))
+    if output is Format.JSON:
+        typer.echo(orjson.dumps(result).decode())
+    elif error is None:
+        answer = f"; it answered {reply}" if reply else ""
+        line = f"{sink} accepted the test event {event['id']} in {result['seconds']} s{answer}"
+        typer.echo(line)
+    else:
+        typer.echo(f"{sink} did not accept the test event: {error.reason}: {error.message}")
     raise typer.Exit(int(error is not None))
 
 
-def _line(told: Mapping[str, Any]) -> str:
-    if told["taken"]:
-        line = f"{told['sink']} took the test event {told['event_id']} in {told['seconds']} s"
-        return f"{line}; it answered {told['reply']}" if told["reply"] else line
-    return f"{told['sink']} did not take the test event: {told['reason']}: {told['error']}"
-
-
 def _event() -> dict[str, Any]:
-    """Make an event that is new each time, so that no receiver drops it as a repeat."""
+    """Return an event with a new id, so that no receiver drops it as a duplicate."""
     example = example_events.event(Kind.STATE_CHANGED)
     job = {**example["data"]["job"], "labels": _MARK}
     data = {**example["data"], "job": job, "reason": "A test by job-monitor send-test."}
@@ -77,8 +77,10 @@ def _event() -> dict[str, Any]:
 async def _send(
     settings: Settings, name: str, event: Mapping[str, Any]
 ) -> tuple[SendError | None, str]:
-    """Send once; return what went wrong, and the start of the receiver's reply."""
-    async with lazy.app.open_sink(settings, name) as sink:
+    """Send once; return the error, if any, and the start of the receiver's reply."""
+    from monitor.app import open_sink
+
+    async with open_sink(settings, name) as sink:
         error = await _attempt(sink, event, settings.sinks[name].timeout)
         return error, sink.reply if isinstance(sink, Replying) else ""
 

@@ -1,4 +1,4 @@
-"""``job-monitor show``: one look at one job, printed."""
+"""``job-monitor show``: poll one job once, and print it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import lazy, options
+from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import PollError, PollReason
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monitor.model import Observation, Verdict
 
 _EXIT_CODES = {PollReason.MISSING: 1, PollReason.CONFIG: 2}
-_NOT_SEEN = 69
+_UNAVAILABLE = 69
 
 
 def show(
@@ -28,18 +28,20 @@ def show(
     profile: options.Profile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Look once at one job and print what AWS says; records and sends nothing."""
+    """Poll one job once and print what AWS reports; records and sends nothing."""
+    from monitor.tools.describe_once import DescribeOnce
+
     settings = options.load(config)
-    look = lazy.single_look.DescribeOnce(settings, type_, account, region, job_id, profile=profile)
+    job = DescribeOnce(settings, type_, account, region, job_id, profile=profile)
     try:
-        seen, verdict = anyio.run(look.once)
+        seen, verdict = anyio.run(job.once)
     except PollError as error:
         typer.echo(f"error: {job_id}: {error}", err=True)
-        raise typer.Exit(_EXIT_CODES.get(error.reason, _NOT_SEEN)) from None
-    tables.show_one(_told(seen, verdict), output)
+        raise typer.Exit(_EXIT_CODES.get(error.reason, _UNAVAILABLE)) from None
+    tables.show_one(_facts(seen, verdict), output)
 
 
-def _told(seen: Observation, verdict: Verdict) -> dict[str, Any]:
+def _facts(seen: Observation, verdict: Verdict) -> dict[str, Any]:
     return {
         "job": seen.job.key,
         "state": verdict.state,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 
@@ -45,7 +45,9 @@ def list_(config: options.Config = None, output: options.Output = Format.TABLE) 
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger
+
+    async with open_ledger(settings) as store:
         backlogs = {each.sink: each for each in await store.backlog()}
         parked = {each.sink: each for each in await store.parkings()}
         taken = await store.taken()
@@ -114,7 +116,9 @@ def resume(
 
 
 async def _resume(settings: Settings, name: str) -> tuple[bool, Parking | None]:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger
+
+    async with open_ledger(settings) as store:
         resumed = await store.resume(name)
         return resumed, await _parked_again(store, name) if resumed else None
 

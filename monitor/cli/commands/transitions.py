@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.model import Kind
@@ -59,7 +59,9 @@ async def _list(
     kinds: Collection[str] | None,
     limit: int,
 ) -> Sequence[tuple[int, Mapping[str, Any]]]:
-    async with lazy.app.open_ledger(settings) as store:
+    from monitor.app import open_ledger
+
+    async with open_ledger(settings) as store:
         return await store.history(job, since, kinds, limit)
 
 

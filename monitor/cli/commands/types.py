@@ -1,4 +1,4 @@
-"""``job-monitor types``: the kinds of AWS jobs that can be watched."""
+"""``job-monitor types``: list, show and check job types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import arguments, lazy, options
+from monitor.cli import arguments, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import ConfigurationError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
-commands = typer.Typer(help="Look at job types, and check your own.", no_args_is_help=True)
+commands = typer.Typer(help="List and show job types, and check your own.", no_args_is_help=True)
 
 
 @commands.command("list")
@@ -45,15 +45,15 @@ def show(
     config: options.Config = None,
     output: options.Output = Format.TABLE,
 ) -> None:
-    """Show one job type: what it asks, which states it knows, and what it keeps."""
+    """Show one job type: its operations, its states, and the fields that it keeps."""
     known = _known(config)
     if name not in known:
         raise arguments.unknown("TYPE", "job type", name, known)
-    told = _told(known[name])
+    facts = _facts(known[name])
     if output is Format.JSON:
-        tables.show_json(told)
+        tables.show_json(facts)
         return
-    lines = list(_lines(told))
+    lines = list(_lines(facts))
     width = max(len(key) for key, _ in lines)
     typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
 
@@ -63,10 +63,12 @@ def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
 ) -> None:
     """Check job types against the service's model, as loading them would."""
+    from monitor.validation import everything
+
     problems: list[Problem] = []
     for file in files:
         try:
-            kind = lazy.examination.job_type(file)
+            kind = everything.job_type(file)
         except ConfigurationError as error:
             problems += error.problems
         else:
@@ -79,13 +81,15 @@ def lint(
 
 
 def _known(config: list[Path] | None) -> Mapping[str, JobType]:
+    from monitor.validation import everything
+
     settings = options.load(config)
-    types, wrong = lazy.examination.job_types(settings, None)
-    lazy.examination.refuse(wrong)
+    types, wrong = everything.job_types(settings, None)
+    everything.refuse(wrong)
     return types
 
 
-def _told(kind: JobType) -> dict[str, Any]:
+def _facts(kind: JobType) -> dict[str, Any]:
     return {
         "type": kind.name,
         "description": kind.description,
@@ -117,8 +121,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def _lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in told.items():
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
         name = key.replace("_", " ")
         if isinstance(value, dict):
             yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())

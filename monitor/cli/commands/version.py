@@ -1,4 +1,4 @@
-"""``job-monitor version``: what runs here."""
+"""``job-monitor version``: print the versions of program, Python and platform."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from monitor.cli.options import Format, Output
 
 def version(output: Output = Format.TABLE) -> None:
     """Print the version of the program, of Python and of the platform."""
-    told = {
+    facts = {
         "version": __version__,
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": f"{platform.system().lower()}/{platform.machine()}",
     }
     if output is Format.JSON:
-        typer.echo(json.dumps(told, indent=2))
+        typer.echo(json.dumps(facts, indent=2))
         return
-    typer.echo(f"job-monitor {told['version']}")
-    typer.echo(f"{told['implementation']} {told['python']} on {told['platform']}")
+    typer.echo(f"job-monitor {facts['version']}")
+    typer.echo(f"{facts['implementation']} {facts['python']} on {facts['platform']}")

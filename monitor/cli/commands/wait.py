@@ -1,27 +1,34 @@
-"""``job-monitor wait``: blocks until a job has ended."""
+"""``job-monitor wait``: block until a job has ended."""
 
 from __future__ import annotations
 
 import time
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
-from monitor.cli import arguments, lazy, options, progress, servers
+from monitor.cli import arguments, options, progress
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.clock import SystemClock
 from monitor.tools import wait as waiting
-from monitor.tools.wait import End
+from monitor.tools.wait import Outcome
 
 if TYPE_CHECKING:
-    from monitor.cli.servers import Server
+    from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings
-    from monitor.tools.wait import Eye, Outcome, Sight
+    from monitor.tools import wait_on_daemon
+    from monitor.tools.describe_once import DescribeOnce
+    from monitor.tools.wait import JobGetter, WaitResult
 
-EXIT_CODES = {End.SUCCEEDED: 0, End.FAILED: 1, End.TIMEOUT: 3, End.UNSEEN: 4}
+EXIT_CODES = {
+    Outcome.SUCCEEDED: 0,
+    Outcome.FAILED: 1,
+    Outcome.TIMEOUT: 3,
+    Outcome.UNREACHABLE: 4,
+}
 
 
 def wait(  # noqa: PLR0913 -- each is an argument or an option
@@ -46,129 +53,110 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
     ] = None,
     interval: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Between two looks; by default the job type's own."),
+        typer.Option(metavar="DURATION", help="Between two polls; by default the job type's own."),
     ] = None,
-    server: servers.Url = None,
-    token_file: servers.TokenFile = None,
-    ca_file: servers.CaFile = None,
+    server: arguments.ServerUrl = None,
+    token_file: arguments.TokenFile = None,
+    ca_file: arguments.CaFile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Block until a job has ended; its outcome is the exit code.
 
     Exit code 0: it has succeeded; 1: it has failed, expired or was canceled;
-    3: the timeout has passed; 4: it cannot be seen.
+    3: the timeout has passed; 4: it cannot be reached.
 
-    Looks at AWS itself, or with --server through a daemon that watches the
-    job: then any number of waiters costs no further look.
+    Polls AWS itself, or with --server asks a daemon that watches the job:
+    then any number of waiters costs no further poll.
 
-    Without --timeout, a job that was never seen is given up after 5 minutes.
+    Without --timeout, a job that was never found is given up after 5 minutes.
     """
+    from monitor.tools import wait_on_daemon
+    from monitor.tools.describe_once import DescribeOnce
+
     seconds = arguments.duration("--timeout", timeout)
     pause = arguments.duration("--interval", interval)
-    daemon = servers.named(server, token_file, ca_file)
+    daemon = arguments.server(server, token_file, ca_file)
     began = time.monotonic()
     if daemon:
-        if pause is not None:
-            raise arguments.mistake("--interval", "is the daemon's own with --server")
-        if profile is not None:
-            raise arguments.mistake("--profile", "is the daemon's own with --server")
-        wanted = lazy.daemon_eye.Wanted(type_, account, region, job_id)
-        outcome = anyio.run(_through_daemon, daemon, wanted, seconds)
+        for option, given in (("--interval", pause), ("--profile", profile)):
+            if given is not None:
+                raise arguments.mistake(option, "is the daemon's own with --server")
+        selector = wait_on_daemon.JobSelector(type_, account, region, job_id)
+        result = anyio.run(_through_daemon, daemon, selector, seconds)
     else:
         settings = options.load(config)
-        look = lazy.single_look.DescribeOnce(
-            settings, type_, account or "default", region, job_id, profile=profile
-        )
-        outcome = anyio.run(_by_looks, settings, look, pause, seconds)
-    _tell(outcome, output, timeout, time.monotonic() - began)
-    raise typer.Exit(EXIT_CODES[outcome.end])
+        job = DescribeOnce(settings, type_, account or "default", region, job_id, profile=profile)
+        result = anyio.run(_by_polling, settings, job, pause, seconds)
+    _report(result, output, timeout, time.monotonic() - began)
+    raise typer.Exit(EXIT_CODES[result.outcome])
 
 
-async def _by_looks(
-    settings: Settings,
-    look: lazy.single_look.DescribeOnce,
-    interval: float | None,
-    longest: float | None,
-) -> Outcome:
-    clock = SystemClock()
-    quota = lazy.own_eye.quota(look.job_type, settings.quotas, clock)
-    async with look.opened() as ask:
-        eye = lazy.own_eye.OwnEye(
-            ask,
-            look.job_type,
-            interval or look.job_type.interval,
-            quota,
-            clock,
-            _random(),
-            look.awaited,
-        )
-        return await _watched(eye, look.job.key, longest)
+async def _by_polling(
+    settings: Settings, job: DescribeOnce, interval: float | None, longest: float | None
+) -> WaitResult:
+    from monitor.tools import wait_on_aws
+
+    clock, random = SystemClock(), Random()  # noqa: S311 -- jitter, no secret
+    kind = job.job_type
+    quota = wait_on_aws.quota(kind, settings.quotas, clock)
+    async with job.opened() as describe:
+        every = interval or kind.interval
+        getter = wait_on_aws.AwsGetter(describe, kind, every, quota, clock, random, job.pending)
+        return await _wait(getter, job.job.key, longest)
 
 
 async def _through_daemon(
-    server: Server, wanted: lazy.daemon_eye.Wanted, longest: float | None
-) -> Outcome:
+    server: ServerOptions, selector: wait_on_daemon.JobSelector, longest: float | None
+) -> WaitResult:
+    from monitor.tools.wait_on_daemon import DaemonGetter
+
     async with server.opened() as client:
-        eye = lazy.daemon_eye.DaemonEye(client, wanted, SystemClock(), _random())
-        return await _watched(eye, str(wanted), longest)
+        random = Random()  # noqa: S311 -- jitter, no secret
+        getter = DaemonGetter(client, selector, SystemClock(), random)
+        return await _wait(getter, str(selector), longest)
 
 
-def _random() -> Random:
-    return Random()  # noqa: S311 -- jitter, no secret
-
-
-async def _watched(eye: Eye, name: str, longest: float | None) -> Outcome:
-    """Wait, and show how the job stands meanwhile."""
+async def _wait(getter: JobGetter, name: str, longest: float | None) -> WaitResult:
+    """Wait, and show the progress meanwhile."""
     shown = progress.progress()
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(shown.run)
-            outcome = await waiting.wait(eye, name, longest, shown.show)
+            result = await waiting.wait(getter, name, longest, shown.show)
             tasks.cancel_scope.cancel()
     finally:
         shown.close()
-    return outcome
+    return result
 
 
-def _tell(outcome: Outcome, output: Format, timeout: str | None, waited: float) -> None:
-    """Print what is known of the job, and in one line what there is to complain of."""
-    if outcome.sight.state is not None or output is Format.JSON:
-        tables.show_one(_told(outcome, waited), output)
-    if complaint := _complaint(outcome, timeout):
-        typer.echo(tables.text(f"error: {outcome.sight.name}: {complaint}"), err=True)
-
-
-def _told(outcome: Outcome, waited: float) -> dict[str, Any]:
-    sight = outcome.sight
-    return {
-        "job": sight.name,
-        "outcome": outcome.end.value,
-        "state": sight.state,
-        "phase": sight.phase.value,
-        "severity": sight.severity.value,
-        "reason": sight.reason,
-        "since": sight.since,
-        "seen_at": sight.seen_at,
-        "updated_at": sight.updated_at,
-        "waited_seconds": round(waited, 3),
-        "trouble": outcome.why or sight.trouble,
-        "fields": dict(sight.fields),
-    }
-
-
-def _complaint(outcome: Outcome, timeout: str | None) -> str:
-    sight = outcome.sight
-    match outcome.end:
-        case End.FAILED:
-            why = f": {sight.reason}" if sight.reason else ""
-            return f"{_named(sight)}{why}"
-        case End.TIMEOUT:
-            trouble = f", and cannot be seen now: {sight.trouble}" if sight.trouble else ""
-            return f"still {_named(sight)} after {timeout}{trouble}"
-        case End.UNSEEN:
-            return f"cannot be seen: {outcome.why}"
-    return ""
-
-
-def _named(sight: Sight) -> str:
-    return f"{sight.state} ({sight.phase})"
+def _report(result: WaitResult, output: Format, timeout: str | None, waited: float) -> None:
+    """Print the job, and in one line on standard error why the exit code is not 0."""
+    job = result.progress
+    if job.state is not None or output is Format.JSON:
+        facts = {
+            "job": job.name,
+            "outcome": result.outcome.value,
+            "state": job.state,
+            "phase": job.phase.value,
+            "severity": job.severity.value,
+            "reason": job.reason,
+            "since": job.since,
+            "seen_at": job.seen_at,
+            "updated_at": job.updated_at,
+            "waited_seconds": round(waited, 3),
+            "trouble": result.why or job.trouble,
+            "fields": dict(job.fields),
+        }
+        tables.show_one(facts, output)
+    state = f"{job.state} ({job.phase})"
+    match result.outcome:
+        case Outcome.SUCCEEDED:
+            return
+        case Outcome.FAILED:
+            error = f"{state}: {job.reason}" if job.reason else state
+        case Outcome.TIMEOUT:
+            trouble = f", and unreachable now: {job.trouble}" if job.trouble else ""
+            error = f"still {state} after {timeout}{trouble}"
+        case Outcome.UNREACHABLE:
+            error = f"unreachable: {result.why}"
+    typer.echo(tables.text(f"error: {job.name}: {error}"), err=True)

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from monitor.simulator import consequences, lifecycles
+from monitor.simulator import lifecycles, members
 
 EVERY = [
     (service, profile)
@@ -38,11 +38,11 @@ def test_failures_are_of_several_kinds():
 
 
 def test_a_returned_device_has_a_carrier_and_a_tracking_number():
-    followed = consequences.of("EX1", {"LocationCode": "Returned"})
+    followed = members.consequences("EX1", {"LocationCode": "Returned"})
     assert followed["Carrier"] == "UPS"
     assert followed["TrackingNumber"].startswith("1Z")
 
 
 def test_what_a_scenario_sets_is_not_overruled():
     changed = {"LocationCode": "Returned", "LocationMessage": "home", "Carrier": "Bike"}
-    assert consequences.of("EX1", changed).keys() == {"TrackingNumber"}
+    assert members.consequences("EX1", changed).keys() == {"TrackingNumber"}

@@ -34,14 +34,14 @@ def test_an_empty_file_is_an_empty_scenario(tmp_path):
     [
         ("sped: 2", "sped: Extra inputs are not permitted"),
         ("jobs: [{id: a, service: s3}]", "jobs[0].service: Input should be 'panorama'"),
-        ("jobs: [{id: a b, service: panorama}]", "jobs[0]: 'a b' is no job id of panorama"),
+        ("jobs: [{id: a b, service: panorama}]", "jobs[0]: 'a b' is not a job id of panorama"),
         (
             "jobs: [{id: a, service: panorama, steps: [{after: 1s, set: {Statuss: X}}]}]",
-            "jobs[0]: steps[0]: 'Statuss' is no member of panorama: did you mean Status",
+            "jobs[0]: steps[0]: 'Statuss' is not a member of panorama: did you mean Status",
         ),
         (
             "jobs: [{id: a, service: panorama, steps: [{after: soon}]}]",
-            "jobs[0].steps[0].after: 'soon' is no duration",
+            "jobs[0].steps[0].after: 'soon' is not a duration",
         ),
         (
             "jobs: [{id: a, service: panorama, steps: [{error: canceled}]}]",
@@ -57,13 +57,13 @@ def test_an_empty_file_is_an_empty_scenario(tmp_path):
             "named twice: job panorama/us-east-1/a",
         ),
         ("generate: [{service: panorama}]", "give count, every or both"),
-        ("generate: [{service: panorama, count: 1, profile: eror}]", "'eror' is no profile"),
+        ("generate: [{service: panorama, count: 1, profile: eror}]", "'eror' is not a profile"),
         ("faults: [{kind: gone}]", "does not match any of the expected tags"),
         ("faults: [{kind: reset, every: 2, probability: 0.5}]", "exclude each other"),
         ("faults: [{kind: reset, from: 5s, until: 4s}]", "until must be later than from"),
         ("faults: [{kind: torn_page, form: empty, omit: x}]", "omit goes with form: lossy"),
         ("receivers: {a: {secrets: ['whsec_?']}}", "receivers.a.secrets: a secret is base64"),
-        ("defaults: {panorama: {Nothing: 1}}", "'Nothing' is no member of panorama"),
+        ("defaults: {panorama: {Nothing: 1}}", "'Nothing' is not a member of panorama"),
         ("{", "while parsing"),
         ("- a", "Input should be a valid dictionary"),
     ],

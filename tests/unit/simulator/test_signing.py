@@ -9,8 +9,7 @@ from botocore.credentials import Credentials
 from multidict import CIMultiDict
 
 from monitor.simulator import signing
-from monitor.simulator.http_request import HttpRequest
-from monitor.simulator.signing import Key, NotLetInError, Refusal
+from monitor.simulator.signing import HttpRequest, Key, NotLetInError, Refusal
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 KEYS = {"AKIAIOSFODNN7EXAMPLE": Key(SECRET)}

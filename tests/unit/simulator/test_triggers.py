@@ -1,6 +1,6 @@
 import random
 
-from monitor.simulator.buckets import Buckets
+from monitor.simulator.faults import Buckets
 from monitor.simulator.triggers import Trigger, When
 
 

@@ -9,8 +9,8 @@ import pytest
 from monitor.errors import ConfigurationError, DaemonError
 from monitor.tools import wait as waiting
 from monitor.tools.api_client import Job
-from monitor.tools.wait import End, Sight
-from monitor.tools.wait_on_daemon import LONG_POLL, DaemonEye, Wanted
+from monitor.tools.wait import Outcome, Progress
+from monitor.tools.wait_on_daemon import LONG_POLL, DaemonGetter, JobSelector
 from tests.builders import VIRTUAL, VirtualClock
 
 pytestmark = VIRTUAL
@@ -99,9 +99,9 @@ class Daemon:
 
 
 async def wait(daemon, longest=None, account=None, region=None):
-    shown: list[Sight] = []
-    wanted = Wanted(TYPE, account, region, "j-1")
-    eye = DaemonEye(daemon, wanted, VirtualClock(), Random(1))
+    shown: list[Progress] = []
+    wanted = JobSelector(TYPE, account, region, "j-1")
+    eye = DaemonGetter(daemon, wanted, VirtualClock(), Random(1))
     return await waiting.wait(eye, str(wanted), longest, shown.append), shown
 
 
@@ -122,40 +122,40 @@ async def during(daemon, *acts, **options):
 
 async def test_each_change_is_told_and_the_end_ends_it():
     daemon = Daemon(told())
-    outcome, shown = await during(
+    result, shown = await during(
         daemon,
         (100, lambda: daemon.change(state="HALF", sequence=2)),
         (200, lambda: daemon.change(state="SUCCEEDED", phase="succeeded", sequence=3)),
     )
-    assert outcome.end is End.SUCCEEDED
+    assert result.outcome is Outcome.SUCCEEDED
     assert anyio.current_time() == 200
-    assert list(dict.fromkeys(sight.state for sight in shown)) == ["RUNNING", "HALF", "SUCCEEDED"]
+    assert list(dict.fromkeys(each.state for each in shown)) == ["RUNNING", "HALF", "SUCCEEDED"]
     assert [moment for _, moment in daemon.questions] == [0, 0, LONG_POLL, 100, 100 + LONG_POLL]
 
 
 async def test_a_job_that_has_ended_already_takes_one_question():
     daemon = Daemon(told(state="FAILED", phase="failed"))
-    outcome, _ = await wait(daemon)
-    assert outcome.end is End.FAILED
+    result, _ = await wait(daemon)
+    assert result.outcome is Outcome.FAILED
     assert len(daemon.questions) == 1
 
 
 async def test_the_timeout_is_kept():
-    outcome, _ = await wait(Daemon(told()), longest=70)
-    assert outcome.end is End.TIMEOUT
+    result, _ = await wait(Daemon(told()), longest=70)
+    assert result.outcome is Outcome.TIMEOUT
     assert anyio.current_time() == pytest.approx(70, abs=0.1)
 
 
 async def test_a_restart_is_survived():
     daemon = Daemon(told())
-    outcome, shown = await during(
+    result, shown = await during(
         daemon,
         (10, lambda: setattr(daemon, "trouble", DOWN)),
         (300, lambda: setattr(daemon, "trouble", None)),
         (350, lambda: daemon.change(state="SUCCEEDED", phase="succeeded", sequence=2)),
     )
-    assert outcome.end is End.SUCCEEDED
-    assert str(DOWN) in [sight.trouble for sight in shown]
+    assert result.outcome is Outcome.SUCCEEDED
+    assert str(DOWN) in [each.trouble for each in shown]
     assert anyio.current_time() == 350
     assert len(daemon.questions) < 100
 
@@ -163,16 +163,16 @@ async def test_a_restart_is_survived():
 async def test_a_daemon_that_is_never_there_is_given_up():
     daemon = Daemon(told())
     daemon.trouble = DOWN
-    outcome, _ = await wait(daemon)
-    assert (outcome.end, outcome.why) == (End.UNSEEN, str(DOWN))
+    result, _ = await wait(daemon)
+    assert (result.outcome, result.why) == (Outcome.UNREACHABLE, str(DOWN))
     assert anyio.current_time() == waiting.PATIENCE
 
 
 async def test_a_refusal_ends_it_at_once():
     daemon = Daemon(told())
     daemon.trouble = DaemonError("http://monitor answers with status 401: no", status=401)
-    outcome, _ = await wait(daemon, longest=3600)
-    assert (outcome.end, outcome.why) == (End.UNSEEN, str(daemon.trouble))
+    result, _ = await wait(daemon, longest=3600)
+    assert (result.outcome, result.why) == (Outcome.UNREACHABLE, str(daemon.trouble))
     assert anyio.current_time() == 0
 
 
@@ -184,9 +184,9 @@ async def test_a_daemon_that_stops_is_not_asked_without_pause():
 
 
 async def test_a_job_of_no_watch_is_told_how_to_be_watched():
-    outcome, _ = await wait(Daemon(told(id="j-2"), watches=[WATCH]), longest=3600)
-    assert outcome.end is End.UNSEEN
-    assert f"does not watch it; it watches jobs of {TYPE} (add it to the jobs" in outcome.why
+    result, _ = await wait(Daemon(told(id="j-2"), watches=[WATCH]), longest=3600)
+    assert result.outcome is Outcome.UNREACHABLE
+    assert f"does not watch it; it watches jobs of {TYPE} (add it to the jobs" in result.why
     assert anyio.current_time() == 0
 
 
@@ -195,23 +195,23 @@ async def test_a_job_of_no_watch_is_told_how_to_be_watched():
 )
 async def test_only_a_watch_that_would_discover_the_job_gives_hope(change):
     other = {**WATCH, "discover": True, **change}
-    outcome, _ = await wait(Daemon(watches=[other]), 3600, "prod", "us-east-1")
-    assert outcome.end is End.UNSEEN
+    result, _ = await wait(Daemon(watches=[other]), 3600, "prod", "us-east-1")
+    assert result.outcome is Outcome.UNREACHABLE
     assert anyio.current_time() == 0
 
 
 async def test_a_job_that_is_yet_to_be_discovered_is_waited_for():
     daemon = Daemon(watches=[{**WATCH, "discover": {"include": ["j-*"]}}])
-    outcome, _ = await during(
+    result, _ = await during(
         daemon, (40, lambda: daemon.change(state="SUCCEEDED", phase="succeeded"))
     )
-    assert outcome.end is End.SUCCEEDED
+    assert result.outcome is Outcome.SUCCEEDED
 
 
 async def test_but_not_for_ever():
     daemon = Daemon(watches=[{**WATCH, "discover": True}])
-    outcome, _ = await wait(daemon, longest=86400)
-    assert "has not discovered it" in outcome.why
+    result, _ = await wait(daemon, longest=86400)
+    assert "has not discovered it" in result.why
     assert anyio.current_time() == pytest.approx(waiting.PATIENCE, abs=10)
 
 
@@ -224,9 +224,9 @@ async def test_while_a_daemon_starts_it_need_not_know_its_jobs(known):
         daemon.begun = True
         daemon.change(state="SUCCEEDED", phase="succeeded")
 
-    outcome, shown = await during(daemon, (20, begin), account="prod", region="us-east-1")
-    assert outcome.end is End.SUCCEEDED
-    assert "http://monitor is still starting" in [sight.trouble for sight in shown]
+    result, shown = await during(daemon, (20, begin), account="prod", region="us-east-1")
+    assert result.outcome is Outcome.SUCCEEDED
+    assert "http://monitor is still starting" in [each.trouble for each in shown]
 
 
 async def test_a_daemon_may_begin_to_follow_its_jobs_between_two_questions():
@@ -235,30 +235,30 @@ async def test_a_daemon_may_begin_to_follow_its_jobs_between_two_questions():
             self.change(state="SUCCEEDED", phase="succeeded")
             return await super().has_begun()
 
-    outcome, _ = await wait(Beginning(), longest=3600)
-    assert outcome.end is End.SUCCEEDED
+    result, _ = await wait(Beginning(), longest=3600)
+    assert result.outcome is Outcome.SUCCEEDED
 
 
 async def test_a_job_that_is_watched_no_more_is_not_waited_for():
     daemon = Daemon(told())
-    outcome, _ = await during(daemon, (10, lambda: daemon.change(watch=None, sequence=2)))
-    assert outcome.end is End.UNSEEN
-    assert "no watch of http://monitor follows it any more" in outcome.why
+    result, _ = await during(daemon, (10, lambda: daemon.change(watch=None, sequence=2)))
+    assert result.outcome is Outcome.UNREACHABLE
+    assert "no watch of http://monitor follows it any longer" in result.why
 
 
 async def test_of_a_job_that_is_watched_no_more_the_end_is_known():
     daemon = Daemon(told(watch=None, state="SUCCEEDED", phase="succeeded"))
-    outcome, _ = await wait(daemon, account="prod", region="us-east-1")
-    assert outcome.end is End.SUCCEEDED
+    result, _ = await wait(daemon, account="prod", region="us-east-1")
+    assert result.outcome is Outcome.SUCCEEDED
 
 
 async def test_one_id_in_two_places_has_to_be_told_apart():
     daemon = Daemon(told(), told(region="eu-west-1", phase="succeeded"))
     with pytest.raises(ConfigurationError) as raised:
         await wait(daemon)
-    assert "several jobs are called so" in str(raised.value)
-    outcome, _ = await wait(daemon, region="eu-west-1")
-    assert outcome.end is End.SUCCEEDED
+    assert "several jobs have this id" in str(raised.value)
+    result, _ = await wait(daemon, region="eu-west-1")
+    assert result.outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -266,26 +266,29 @@ async def test_one_id_in_two_places_has_to_be_told_apart():
 )
 async def test_what_the_daemon_itself_cannot_see_is_not_waited_for(failing, lasts):
     unseen = {"state": None, "phase": "unknown", "sequence": 0, "failing": failing}
-    outcome, _ = await wait(Daemon(told(**unseen)), longest=3600)
-    assert (outcome.end, outcome.why) == (End.UNSEEN, f"the daemon cannot see it: {failing}")
+    result, _ = await wait(Daemon(told(**unseen)), longest=3600)
+    assert (result.outcome, result.why) == (
+        Outcome.UNREACHABLE,
+        f"the daemon cannot poll it: {failing}",
+    )
     assert anyio.current_time() == pytest.approx(lasts, abs=6)
 
 
 async def test_what_passes_for_the_daemon_is_waited_for():
     daemon = Daemon(told(state=None, phase="unknown", sequence=0, failing="throttle"))
-    outcome, shown = await during(
+    result, shown = await during(
         daemon, (100, lambda: daemon.change(state="SUCCEEDED", phase="succeeded", sequence=1))
     )
-    assert outcome.end is End.SUCCEEDED
-    assert shown[0].trouble == "the daemon cannot see it: throttle"
+    assert result.outcome is Outcome.SUCCEEDED
+    assert shown[0].trouble == "the daemon cannot poll it: throttle"
 
 
 async def test_a_job_that_has_vanished_at_aws_is_not_waited_for():
     daemon = Daemon(told())
-    outcome, _ = await during(daemon, (10, lambda: daemon.change(missing=True, sequence=2)))
-    assert (outcome.end, outcome.sight.state) == (End.UNSEEN, "RUNNING")
+    result, _ = await during(daemon, (10, lambda: daemon.change(missing=True, sequence=2)))
+    assert (result.outcome, result.progress.state) == (Outcome.UNREACHABLE, "RUNNING")
 
 
 async def test_a_phase_of_a_newer_daemon_is_no_end():
-    outcome, _ = await wait(Daemon(told(phase="pondering")), longest=5)
-    assert outcome.end is End.TIMEOUT
+    result, _ = await wait(Daemon(told(phase="pondering")), longest=5)
+    assert result.outcome is Outcome.TIMEOUT

@@ -1,4 +1,4 @@
-"""Exceptions as task groups raise them: in groups, which may hold groups."""
+"""Exception groups, as task groups raise them; they may be nested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ E = TypeVar("E", bound=Exception)
 
 
 def leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
-    """Go through the exceptions themselves."""
+    """Yield the exceptions inside a group."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)
