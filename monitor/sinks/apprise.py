@@ -19,9 +19,7 @@ from monitor.sinks.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
-    from monitor.sinks.kind import SinkTools
 
 _BREAK = "\x1e"
 """Separates the title from the body in what is rendered at once."""
@@ -141,10 +139,10 @@ def _services(settings: AppriseSink, reader: SettingsReader) -> Any:
     return services
 
 
-def _open(target: AppriseTarget, _tools: SinkTools) -> AbstractAsyncContextManager[AppriseSender]:
-    return aclosing(AppriseSender(target))
-
-
 KIND = SinkKind(
-    AppriseSink, load, _open, lambda settings: list(settings.url_files), preview=preview
+    AppriseSink,
+    load,
+    lambda target, _: aclosing(AppriseSender(target)),
+    lambda settings: list(settings.url_files),
+    preview=preview,
 )

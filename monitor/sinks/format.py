@@ -32,7 +32,7 @@ def title(event: Mapping[str, Any]) -> str:
     if "job" not in data:
         source = data["source"]
         lost = data["kind"] == Kind.SOURCE_UNAVAILABLE
-        now = "cannot be seen any more" if lost else "can be seen again"
+        now = "is unreachable" if lost else "is reachable again"
         return f"{source['service']} in {source['account']}/{source['region']} {now}"
     name = f"{data['job']['type']} {data['job']['id']}"
     state = data["current"]["state"]

@@ -48,7 +48,7 @@ class SinkKind(Generic[S, T]):
     files: Callable[[S], list[str]] = lambda _: []
     """Name the files that ``load`` reads."""
     rereads: bool = True
-    """A change of these files opens the sink anew, without a reload."""
+    """A change of these files reopens the sink without a reload."""
     preview: Callable[[T, Sequence[Mapping[str, Any]]], list[Preview]] | None = None
     """Show events as they go out, with every secret hidden; by default as they are."""
     permission: Callable[[T], tuple[str, str]] | None = None

@@ -122,7 +122,13 @@ class LogWriter:
         name = self._output.name
         try:
             async with asyncio.timeout(self._timeout):
-                written, cause = await self._write(lines)
+                async with self._lock:
+                    # A write that was given up may still be under way in its thread.
+                    if self._last:
+                        await asyncio.wait([self._last])
+                    self._last = in_thread(lambda: self._output.write(lines), "log-sink")
+                    # Shielded, so that the next attempt can wait for it.
+                    written, cause = await asyncio.shield(self._last)
         except TimeoutError:
             message = f"{name} took no line within {self._timeout:g} s"
             raise SendError(SendReason.TIMEOUT, message) from None
@@ -132,13 +138,6 @@ class LogWriter:
         if not written:
             raise failure
         raise PartialSendError({event["id"]: failure for event in events[written:]})
-
-    async def _write(self, lines: Sequence[bytes]) -> Written:
-        async with self._lock:
-            if self._last:
-                await asyncio.wait([self._last])
-            self._last = in_thread(lambda: self._output.write(lines), "log-sink")
-            return await asyncio.shield(self._last)
 
 
 def load(name: str, settings: LogSink, _before: LogTarget | None = None) -> LogTarget:

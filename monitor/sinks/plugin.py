@@ -21,7 +21,7 @@ from monitor.redaction import clean_text
 from monitor.sinks.kind import SinkKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from monitor.sinks.kind import SinkTools
@@ -60,10 +60,17 @@ def load(name: str, settings: PluginSink, _before: PluginTarget | None = None) -
         model, opener = _parts(settings.type)
     except Exception as error:  # noqa: BLE001 -- another's code
         message = f'the plug-in "{settings.type}" cannot be used: {_words(error)}'
-        remedy = "mend or replace the package that offers it"
+        remedy = "fix or replace the package that offers it"
         raise ConfigurationError([Problem("", f"sinks.{name}.type", message, remedy)]) from None
     given = settings.model_extra or {}
-    found = list(_unknown(name, model, given))
+    found: list[Problem] = []
+    if model.model_config.get("extra") != "allow":
+        # Pydantic passes over misspelled keys unless the model says otherwise.
+        aliases = (field.alias for field in model.model_fields.values())
+        known = sorted({*model.model_fields, *filter(None, aliases)})
+        for key in (key for key in given if key not in known):
+            remedy = f"known: {', '.join(known)}"
+            found.append(Problem("", f"sinks.{name}.{key}", "unknown key", remedy))
     try:
         own = model.model_validate(given)
     except ValidationError as error:
@@ -103,7 +110,7 @@ def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
     offered = entries[0].load()
     model, opener = getattr(offered, "Settings", None), getattr(offered, "open_sink", None)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise _BadPluginError("its Settings are no pydantic model")
+        raise _BadPluginError("its Settings are not a pydantic model")
     if not callable(opener):
         raise _BadPluginError("it has no function open_sink")
     return model, opener
@@ -112,25 +119,13 @@ def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
 def _check(sink: Any) -> None:
     size = getattr(sink, "batch_size", None)
     if not isinstance(size, int) or size < 1:
-        raise _BadPluginError("the batch_size of its sink is no number above 0")
+        raise _BadPluginError("the batch_size of its sink is not a number above 0")
     if not callable(getattr(sink, "send", None)):
         raise _BadPluginError("its sink has no method send")
 
 
-def _unknown(name: str, model: type[BaseModel], given: dict[str, Any]) -> Iterator[Problem]:
-    """Find misspelt keys, which pydantic would pass over unless a model says otherwise."""
-    if model.model_config.get("extra") == "allow":
-        return
-    aliases = (field.alias for field in model.model_fields.values())
-    known = sorted({*model.model_fields, *filter(None, aliases)})
-    for key in given:
-        if key not in known:
-            remedy = f"known: {', '.join(known)}"
-            yield Problem("", f"sinks.{name}.{key}", "unknown key", remedy)
-
-
 def _words(error: Exception) -> str:
-    """Name an error; what those of others say may hold a secret, but for a missing module."""
+    """Name an error: only texts of our own and of imports hold no secret for sure."""
     if isinstance(error, MonitorError | ImportError | AttributeError):
         return clean_text(f"{error}")
     return type(error).__name__

@@ -1,7 +1,7 @@
 """Templates: an event → what a receiver of its own form wants.
 
 Rendering happens in a process of its own (``template_worker.py``), one for each sink, which is
-started when there is something to render and started anew when it was lost.
+started when there is something to render and started again when it was lost.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def attempt(
     """
     lines = [source.order(), *(_line(values(event, secrets)) for event in events)]
     try:
+        # A process for one use: this runs in threads, and before there is an event loop.
         done = subprocess.run(  # noqa: S603 -- ourselves
             _COMMAND,
             input=b"".join(lines),
@@ -167,7 +168,7 @@ class Renderer:
             SendError: it failed; to be retried, as a template can be fixed.
         """
         try:
-            async with self._lock:
+            async with self._lock:  # answers come in the order of the questions
                 return await self._exchange(_line(values(event, self._secrets)))
         except TemplateError as error:
             place = f"{self._source.name}:{error.line}" if error.line else self._source.name
@@ -181,6 +182,7 @@ class Renderer:
     async def aclose(self) -> None:
         """End the process."""
         if process := self._process:
+            # First: a later rendering must not meet a process that is being killed.
             self._process = None
             with suppress(ProcessLookupError):
                 process.kill()

@@ -45,6 +45,8 @@ LARGEST = 256 * 1024
 
 _UNSAFE = ("safe", "e", "escape", "forceescape", "urlize", "xmlattr")
 """Filters whose result counts as escaped, for HTML, which does not make it safe in JSON."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_SLACK = re.compile("[&<>]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~])")
 
 
@@ -74,10 +76,11 @@ def environment(form: str) -> ImmutableSandboxedEnvironment:
     made.code_generator_class = _Generator
     made.filters |= {
         "tojson": _tojson,
-        "slack": _slack,
+        "slack": lambda value: _SLACK.sub(lambda found: _ENTITIES[found[0]], str(value)),
         "markdown": lambda value: _MARKDOWN.sub(r"\\\1", str(value)),
         "sha256": lambda value: hashlib.sha256(str(value).encode()).hexdigest(),
     }
+    # It makes up text of any length.
     made.globals.pop("lipsum")
     if form == "json":
         for name in _UNSAFE:
@@ -97,21 +100,18 @@ def _in_json(value: Any) -> Any:
     return text[1:-1] if isinstance(value, str) else text
 
 
-def _slack(value: Any) -> str:
-    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def render(template: Template, values: dict[str, Any], form: str) -> str:
     """Render within the limits of size; JSON must come out as such."""
     parts, size = [], 0
     for part in template.generate(values):
+        # Counted part by part: the whole of a too large text is never in memory.
         size += len(part.encode(errors="surrogatepass"))
         if size > LARGEST:
             raise _TooLargeError
         parts.append(part)
     text = "".join(parts)
     if form == "json":
-        json.loads(text)
+        json.loads(text)  # a receiver would only say 400
     return text
 
 
@@ -119,7 +119,7 @@ def describe(error: Exception, name: str) -> dict[str, Any]:
     """Return message and line of an error, without what the values hold."""
     match error:
         case TemplateSyntaxError():
-            return {"message": error.message or "is no template", "line": error.lineno}
+            return {"message": error.message or "is not a template", "line": error.lineno}
         case json.JSONDecodeError():
             where = f"line {error.lineno}, column {error.colno} of what is rendered"
             return {"message": f"renders no JSON: {error.msg} in {where}", "line": 0}
@@ -166,7 +166,9 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    # For all that follows, compiling included: a template may be built to explode there.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Ctrl-C reaches the whole group; the daemon still wants what is being rendered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)

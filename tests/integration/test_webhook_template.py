@@ -152,7 +152,7 @@ async def test_the_process_that_renders_is_gone_with_the_sink(templated):
 def test_a_bad_content_type_is_told(kind):
     settings = hook(url="https://h/x", content_type=kind)
     (problem,) = sinks.problems("ops", settings)
-    assert (problem.path, problem.message) == ("sinks.ops.content_type", "is no media type")
+    assert (problem.path, problem.message) == ("sinks.ops.content_type", "is not a media type")
 
 
 def test_secrets_without_a_template_are_told(tmp_path):

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from monitor.sinks.kind import SinkTools
 
 MOST_BYTES = 256 * 1024
-"""Of a message, and of all messages of one request. SNS takes no more; newer SQS queues and
-event buses do, older ones do not."""
+"""Of a message, and of all messages of one request. That is the most for SNS and older
+SQS queues; newer ones and event buses take larger messages."""
 
 Entry = Mapping[str, Any]
 S = TypeVar("S")
@@ -92,6 +92,7 @@ class AwsSender:
         for request in _requests(rendered):
             failures |= await self._send_once(request, deadline)
         reasons = list(failures.values())
+        # One reason for all speaks of the sink; several, of the events.
         if len(reasons) == len(events) and all(each is reasons[0] for each in reasons):
             raise reasons[0]
         if failures:
@@ -137,6 +138,7 @@ class AwsSender:
         """Return an error: raised here, it would keep the SDK's, which may hold the reply."""
         meta, operation = ResponseMeta(), self._form.operation
         try:
+            # One deadline for all requests of the batch: an attempt ends within ``timeout``.
             async with asyncio.timeout_at(deadline):
                 return await self._clients.ask(
                     self._key, operation, self._form.params(entries), meta
@@ -150,7 +152,7 @@ class AwsSender:
 
 
 def weight(value: Any) -> int:
-    """Return the bytes of all texts in an entry, which is no less than the services count."""
+    """Return the bytes of all texts in an entry, at least as many as the services count."""
     match value:
         case str():
             return len(value.encode())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monitor.sinks.aws.target import AwsTarget
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What neither service takes in a text."""
+"""Neither service takes these in a text."""
 _GROUP = re.compile(r"[!-~]{1,128}")
 
 
@@ -25,8 +25,12 @@ def text(event: Mapping[str, Any]) -> str:
 
 
 def beside(event: Mapping[str, Any], target: AwsTarget) -> dict[str, Any]:
-    """Return what goes beside the text to a topic or queue."""
-    return {"MessageAttributes": attributes(event), **(order(event) if target.ordered else {})}
+    """Return what goes with the text to a topic or queue."""
+    more: dict[str, Any] = {"MessageAttributes": attributes(event)}
+    if target.ordered:
+        # A FIFO keeps the order within a group, and drops a repeat of an id within 5 minutes.
+        more |= {"MessageGroupId": group(event), "MessageDeduplicationId": event["id"]}
+    return more
 
 
 def attributes(event: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -47,11 +51,6 @@ def attributes(event: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {
         name: {"DataType": "String", "StringValue": value} for name, value in clean.items() if value
     }
-
-
-def order(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return what makes a FIFO topic or queue keep the order of each job, and drop repeats."""
-    return {"MessageGroupId": group(event), "MessageDeduplicationId": event["id"]}
 
 
 def group(event: Mapping[str, Any]) -> str:

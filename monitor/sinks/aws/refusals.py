@@ -57,6 +57,7 @@ def of_request(
         return SendError(SendReason.TIMEOUT, message)
     failed = errors.failure(error, meta, operation, lambda code, _: code in _GONE, now)
     hint = f" ({failed.hint})" if failed.hint else ""
+    # Only the code: the text may quote the event, or credentials.
     message = f"{target.address}: {failed.code}{hint}"
     if failed.status is None and failed.reason in _UNREACHED:
         reason = SendReason.CONNECTION

@@ -9,7 +9,7 @@ from monitor.sinks.aws import messages, target
 from monitor.sinks.aws.batch import BatchForm, aws_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from monitor.sinks.aws.target import AwsTarget
 
@@ -20,11 +20,15 @@ def form(topic: AwsTarget) -> BatchForm:
     def entry(event: Mapping[str, Any]) -> dict[str, Any]:
         return {"Message": messages.text(event), **messages.beside(event, topic)}
 
-    def params(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        numbered = messages.numbered(entries)
-        return {"TopicArn": topic.address, "PublishBatchRequestEntries": numbered}
-
-    return BatchForm("PublishBatch", entry, params, messages.outcomes)
+    return BatchForm(
+        "PublishBatch",
+        entry,
+        lambda entries: {
+            "TopicArn": topic.address,
+            "PublishBatchRequestEntries": messages.numbered(entries),
+        },
+        messages.outcomes,
+    )
 
 
 KIND = aws_kind(SnsSink, target.topic, form, "sns:Publish")

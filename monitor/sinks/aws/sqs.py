@@ -9,7 +9,7 @@ from monitor.sinks.aws import messages, target
 from monitor.sinks.aws.batch import BatchForm, aws_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from monitor.sinks.aws.target import AwsTarget
 
@@ -20,10 +20,12 @@ def form(queue: AwsTarget) -> BatchForm:
     def entry(event: Mapping[str, Any]) -> dict[str, Any]:
         return {"MessageBody": messages.text(event), **messages.beside(event, queue)}
 
-    def params(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return {"QueueUrl": queue.address, "Entries": messages.numbered(entries)}
-
-    return BatchForm("SendMessageBatch", entry, params, messages.outcomes)
+    return BatchForm(
+        "SendMessageBatch",
+        entry,
+        lambda entries: {"QueueUrl": queue.address, "Entries": messages.numbered(entries)},
+        messages.outcomes,
+    )
 
 
 KIND = aws_kind(SqsSink, target.queue, form, "sqs:SendMessage")

@@ -105,7 +105,13 @@ def _matched(
 ) -> re.Match[str]:
     found = pattern.fullmatch(text)
     if found is None:
-        what = "is missing" if not text else "is no such URL" if "url" in key else "is no such ARN"
+        what = (
+            "is missing"
+            if not text
+            else "is not such a URL"
+            if "url" in key
+            else "is not such an ARN"
+        )
         raise _problem(name, key, what, remedy)
     return found
 

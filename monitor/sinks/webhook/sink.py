@@ -65,6 +65,7 @@ class _Request(aiohttp.ClientRequest):
     """Refuses a connection on which something lies already: it would pass for the reply."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # True as well once data has come, which only a reply to somebody else could be.
         if conn.protocol is None or conn.protocol.should_close:
             raise _HastyReplyError
         return await super().send(conn)
@@ -132,6 +133,7 @@ class WebhookSender:
                 else:
                     body = (await self._renderer.render(event)).encode(errors="replace")
                 sent = headers(self._target, event["id"], int(self._now().timestamp()), body)
+                # After rendering, which takes longest: the answer of a resolver ages.
                 await self._check_host()
                 answer = await self._post(sent, body)
         except TimeoutError:
@@ -139,6 +141,7 @@ class WebhookSender:
             return SendError(SendReason.TIMEOUT, message)
         except (aiohttp.ClientError, OSError) as error:
             return _unreachable(origin, error)
+        # A receiver may echo what it was sent, in a reply that people will read.
         secrets = (*self._secrets, sent.get("webhook-signature", ""))
         self.reply = response.summary(answer, secrets)
         return response.failure(origin, answer, self._now(), secrets, self._target.success)
@@ -164,6 +167,7 @@ class WebhookSender:
             self._target.url,
             data=payload,
             headers=sent,
+            # A redirect would lead past the checks of the URL, and turn the POST into a GET.
             allow_redirects=False,
             server_hostname=self._target.server_name,
             proxy=proxy.url if proxy else None,
@@ -218,7 +222,7 @@ async def open_webhook(
         ssl=target.context,
         resolver=resolver or ThreadedResolver(),
         socket_factory=guarded,
-        limit=0,
+        limit=0,  # the dispatcher bounds the attempts of a sink
         keepalive_timeout=_IDLE,
     )
     async with (
@@ -226,8 +230,11 @@ async def open_webhook(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"aws-job-monitor/{__version__}"},
+            # ``send`` has the one deadline; aiohttp's own would overrule a longer one.
             timeout=aiohttp.ClientTimeout(),
+            # A small reply could unpack to gigabytes.
             auto_decompress=False,
+            # A proxy or .netrc of the environment must not get what goes to a receiver.
             trust_env=False,
             read_bufsize=_REPLY_LIMIT,
             request_class=_Request,
@@ -251,6 +258,7 @@ def _secrets(target: WebhookTarget) -> tuple[str, ...]:
 
 
 def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError:
+    # aiohttp wraps what the socket factory raises.
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, _ForbiddenAddressError):
         message = f"{origin} leads to {cause}"

@@ -135,7 +135,7 @@ class _WebhookReader:
                 networks.append(ip_network(text))
             except ValueError:
                 key, remedy = f"allow_networks[{number}]", "write it as 10.0.0.0/8 or fd00::/8"
-                self._problem(key, f"{text!r} is no network", remedy)
+                self._problem(key, f"{text!r} is not a network", remedy)
         return tuple(networks)
 
     def url(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> URL:
@@ -143,9 +143,19 @@ class _WebhookReader:
         try:
             url = _parse(settings.url.get_secret_value())
         except ValueError:
-            self._problem("url", "is no URL", "write it as https://host/path, in plain ASCII")
+            self._problem("url", "is not a URL", "write it as https://host/path, in plain ASCII")
             return URL()
-        if fault := _fault(url, settings, allowed):
+        remedy = "send them as an Authorization header from header_files"
+        plain = url.scheme == "http" and not settings.allow_http
+        faults = (
+            ("@" in url.raw_authority, "has a user name or password in it", remedy),
+            (
+                plain,
+                "is plain http, which anyone on the way can read",
+                "use https, or set allow_http: true",
+            ),
+        )
+        if fault := _fault(url, allowed, faults):
             self._problem("url", *fault)
         return url
 
@@ -158,19 +168,19 @@ class _WebhookReader:
         ]
         seen: set[str] = set()
         for section, name, value in (*given, *read):
-            self._check_header(f"{section}.{name}", name, value, seen)
+            key, fault = f"{section}.{name}", None
+            if not _TOKEN.fullmatch(name):
+                fault = "is not a header name", "use letters, digits and dashes"
+            elif _OWN.fullmatch(name):
+                fault = "is a header that the monitor sets itself", "leave it out"
+            elif name.lower() in seen:
+                fault = "is given twice", "leave one of them out"
+            elif not _VALUE.fullmatch(value):
+                fault = "has a value that is not one line of ASCII", "fix the value"
+            if fault:
+                self._problem(key, *fault)
+            seen.add(name.lower())
         return tuple((name, value) for _, name, value in (*given, *read))
-
-    def _check_header(self, key: str, name: str, value: str, seen: set[str]) -> None:
-        if not _TOKEN.fullmatch(name):
-            self._problem(key, "is no header name", "use letters, digits and dashes")
-        elif _OWN.fullmatch(name):
-            self._problem(key, "is a header that the monitor sets itself", "leave it out")
-        elif name.lower() in seen:
-            self._problem(key, "is given twice", "leave one of them out")
-        elif not _VALUE.fullmatch(value):
-            self._problem(key, "has a value that is not one line of ASCII", "mend the value")
-        seen.add(name.lower())
 
     def keys(self, paths: list[str]) -> tuple[bytes, ...]:
         keys: list[bytes] = []
@@ -189,7 +199,7 @@ class _WebhookReader:
         usual = _CLOUD_EVENT if settings.template is None else "application/json"
         given = usual if settings.content_type is None else settings.content_type
         if not _TYPE.fullmatch(given):
-            self._problem("content_type", "is no media type", "write it as application/json")
+            self._problem("content_type", "is not a media type", "write it as application/json")
         return given
 
     def template_secrets(self, settings: WebhookSink) -> dict[str, str]:
@@ -208,6 +218,7 @@ class _WebhookReader:
             return None
         try:
             source = template.read(settings.template, content_type)
+            # Trying takes a process: not again for every secret that was rotated.
             if source != tried:
                 template.try_out(source, settings.template_secrets)
         except template.TemplateError as error:
@@ -234,25 +245,34 @@ class _WebhookReader:
             if settings.proxy_auth_file is not None:
                 self._problem("proxy_auth_file", "is of no use without proxy", "add proxy")
             return None
-        credentials = self._credentials(settings.proxy_auth_file)
+        credentials = None
+        if (path := settings.proxy_auth_file) is not None:
+            credentials = self._file("proxy_auth_file", path)
+            if credentials and not (":" in credentials and credentials.isprintable()):
+                message = f"{named_files.called(path)} holds no user:password"
+                self._problem("proxy_auth_file", message, "write user:password into it")
         try:
             url = _parse(settings.proxy.get_secret_value())
         except ValueError:
-            self._problem("proxy", "is no URL", "write it as http://proxy.example.com:3128")
+            self._problem("proxy", "is not a URL", "write it as http://proxy.example.com:3128")
             return None
-        if fault := _proxy_fault(url, allowed):
+        remedy = "put user:password into proxy_auth_file"
+        odd = url.scheme != "http" or url.raw_path_qs not in {"", "/"}
+        faults = (
+            ("@" in url.raw_authority, "has a user name or password in it", remedy),
+            (
+                odd,
+                "is not the plain address of an HTTP proxy",
+                "write http://proxy.example.com:3128",
+            ),
+        )
+        if fault := _fault(url, allowed, faults):
             self._problem("proxy", *fault)
         return Proxy(url, credentials)
 
-    def _credentials(self, path: str | None) -> str | None:
-        text = self._file("proxy_auth_file", path) if path is not None else None
-        if text and not (":" in text and text.isprintable()):
-            message = f"{named_files.called(path or '')} holds no user:password"
-            self._problem("proxy_auth_file", message, "write user:password into it")
-        return text
-
 
 def _parse(text: str) -> URL:
+    # ``encoded`` keeps every character, so none may come that would break up the request.
     if not _URL.fullmatch(text):
         raise ValueError("white space, control or non-ASCII characters")
     url = URL(text, encoded=True)
@@ -261,33 +281,17 @@ def _parse(text: str) -> URL:
     return url
 
 
-def _fault(url: URL, settings: WebhookSink, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
-    """Return what is wrong with a well-formed URL, and the remedy."""
-    if "@" in url.raw_authority:
-        return (
-            "has a user name or password in it",
-            "send them as an Authorization header from header_files",
-        )
-    if url.scheme == "http" and not settings.allow_http:
-        return (
-            "is plain http, which anyone on the way can read",
-            "use https, or set allow_http: true",
-        )
-    return _host_fault(url, allowed)
-
-
-def _proxy_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
-    if "@" in url.raw_authority:
-        return "has a user name or password in it", "put user:password into proxy_auth_file"
-    if url.scheme != "http" or url.raw_path_qs not in {"", "/"}:
-        return "is not the plain address of an HTTP proxy", "write http://proxy.example.com:3128"
-    return _host_fault(url, allowed)
-
-
-def _host_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
+def _fault(
+    url: URL, allowed: tuple[Network, ...], faults: tuple[tuple[bool, str, str], ...]
+) -> tuple[str, str] | None:
+    """Return what is wrong with a well-formed URL, and the remedy; ``faults`` come first."""
+    for found, message, remedy in faults:
+        if found:
+            return message, remedy
     address = addresses.literal(url.raw_host or "")
     if address and (refusal := addresses.refusal(address, allowed)):
         return f"leads to {refusal}", "networks can be opened with allow_networks"
+    # The resolver would read 0177.1 as 127.0.0.1, and no person would.
     if address and ":" not in address and address != url.raw_host:
         return "writes an address in an unusual form", f"write {address}"
     return None

@@ -24,7 +24,7 @@ def context(settings: Tls, reader: SettingsReader) -> ssl.SSLContext | None:
     made = _trusting(settings.ca_file, reader)
     _show_certificate(settings, reader, made)
     if settings.server_name is not None and not _NAME.fullmatch(settings.server_name):
-        reader.problem("tls.server_name", "is no host name", "write it as hooks.example.com")
+        reader.problem("tls.server_name", "is not a host name", "write it as hooks.example.com")
     return made
 
 
@@ -56,12 +56,11 @@ def _show_certificate(settings: Tls, reader: SettingsReader, made: ssl.SSLContex
         # Asked for a password, OpenSSL would otherwise wait for one at the terminal.
         (made or ssl.create_default_context()).load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:  # an SSLError too, or a file that has just gone
-        reader.problem(*_fault(error, settings))
-
-
-def _fault(error: Exception, settings: Tls) -> tuple[str, str, str]:
-    where = "tls.key_file" if settings.key_file else "tls.cert_file"
-    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
-        return where, "does not fit the certificate", "name the certificate's own key"
-    message = "no certificate and key can be read from it"
-    return where, message, "give both in PEM form, the key not encrypted"
+        key = "tls.key_file" if settings.key_file else "tls.cert_file"
+        # OpenSSL names this case, and every other by where in its code it gave up.
+        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            message, remedy = "does not fit the certificate", "name the certificate's own key"
+        else:
+            message = "no certificate and key can be read from it"
+            remedy = "give both in PEM form, the key not encrypted"
+        reader.problem(key, message, remedy)
