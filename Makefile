@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 # How many processes share the tests: -n 0 for one, which shows output at once.
-WORKERS ?= -n auto
+WORKERS ?= -n auto --maxschedchunk 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak house lint check format bench screenshots manifests lock notices release clean

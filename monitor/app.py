@@ -108,8 +108,8 @@ async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]
     Raises:
         ConfigurationError: it cannot be built.
     """
-    found = everything.of_sinks(settings)
-    everything.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
+    found = everything.check_sinks(settings)
+    everything.raise_errors(each for each in found if each.path.startswith(f"sinks.{name}."))
     async with (
         Clients(settings.accounts, models=service_models.loader()) as clients,
         sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,
@@ -346,7 +346,7 @@ class Daemon:
     def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, LoadedConfig]:
         configured = self._load()
         wanted = loaded_config.prepare(together(configured, added), self._models)
-        everything.refuse(loaded_config.lasting(self.settings, wanted.settings))
+        everything.raise_errors(loaded_config.lasting(self.settings, wanted.settings))
         return configured, wanted
 
     async def _known(self, wanted: LoadedConfig) -> Sequence[model.Snapshot]:

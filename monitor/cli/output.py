@@ -84,8 +84,10 @@ def _with_age(value: Any, now: datetime) -> str:
     """Write a time and its age, or the time left until it; other values as ``text``."""
     if not isinstance(value, datetime):
         return text(value)
+    from monitor.config import short_duration
+
     passed = (now - value).total_seconds()
-    age = f"{wording.span(passed)} ago" if passed >= 0 else f"in {wording.span(-passed)}"
+    age = f"{short_duration(passed)} ago" if passed >= 0 else f"in {short_duration(-passed)}"
     return f"{text(value)} ({age})"
 
 

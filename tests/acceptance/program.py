@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import anyio
 
+from tests import forks
 from tests.made import search_path
 
 ROOT = Path(__file__).parents[2]
@@ -106,26 +107,28 @@ class Program:
 
 
 @asynccontextmanager
-async def running(*arguments, directory, cwd=None, prefix=(), **env):
+async def running(*arguments, directory, cwd=None, prefix=(), anew=False, **env):
     """Run ``python -m monitor`` with these arguments; killed at the end, if not over before.
 
-    ``prefix`` is a command that runs it, such as one that takes privileges away.
+    ``prefix`` is a command that runs it, such as one that takes privileges away. The process is
+    forked from one that has imported the program, unless it is to be started ``anew``.
     """
     number = next(_NUMBERS)
     out, err = directory / f"{number}.out", directory / f"{number}.err"
+    merged = environment(**env)
+    given, cwd = list(map(str, arguments)), cwd or directory
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *prefix,
-            sys.executable,
-            "-m",
-            "monitor",
-            *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=cwd or directory,
-            env=environment(**env),
-        )
+        if anew or prefix or not forks.can(merged):
+            process = await asyncio.create_subprocess_exec(
+                *(*prefix, sys.executable, "-m", "monitor", *given),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                env=merged,
+            )
+        else:
+            process = await forks.fork(given, cwd=cwd, env=merged, out=stdout, err=stderr)
     program = Program(process, out, err)
     try:
         yield program
@@ -133,9 +136,9 @@ async def running(*arguments, directory, cwd=None, prefix=(), **env):
         await program.kill()
 
 
-async def run(*arguments, directory, cwd=None, prefix=(), **env):
+async def run(*arguments, directory, **how):
     """Run a command to its end; return the exit code, its output and its errors."""
-    async with running(*arguments, directory=directory, cwd=cwd, prefix=prefix, **env) as program:
+    async with running(*arguments, directory=directory, **how) as program:
         code = await program.ended()
         return code, program.out, program.err
 

@@ -7,20 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def span(seconds: float) -> str:
-    """Write seconds in at most two units, as ``4m 10s``; page.js writes them in the same way."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
-    return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
-
 
 def moment(value: datetime) -> str:
     """Write a time for people, to the second."""

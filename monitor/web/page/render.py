@@ -9,6 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from monitor import config
 from monitor.events import timestamp
 from monitor.model import Kind, Phase
 from monitor.web.page import filters, rows, summary, timeline
@@ -42,7 +43,7 @@ class Templates:
         )
         self._environment.filters |= {
             "iso": timestamp,
-            "span": wording.span,
+            "span": config.short_duration,
             "moment": wording.moment,
             "clock": wording.clock,
             "rate": wording.rate,

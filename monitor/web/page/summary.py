@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from monitor.config import short_duration
 from monitor.model import Phase
 from monitor.web.page import filters
-from monitor.web.page.format import clock, count, sentence, span
+from monitor.web.page.format import clock, count, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
     bad = [f"{sink.name} is parked" for sink in sinks if sink.parked_at]
     bad += [
         f"{sink.name} failing since {clock(sink.failing_since, now)} UTC, for "
-        f"{span((now - sink.failing_since).total_seconds())}"
+        f"{short_duration((now - sink.failing_since).total_seconds())}"
         + (f" ({_brief(sink.last_error)})" if sink.last_error else "")
         for sink in sinks
         if sink.failing_since and not sink.parked_at
@@ -143,7 +144,7 @@ def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
     waited = max((_waited(sink, now) for sink in sinks), default=0.0)
     if waited > ON_THE_WAY:
         waiting = count(pending, "delivery waits", "deliveries wait")
-        return Part(", ".join([*bad, f"{waiting} for up to {span(waited)}"]), "bad")
+        return Part(", ".join([*bad, f"{waiting} for up to {short_duration(waited)}"]), "bad")
     if bad:
         return Part(", ".join(bad), "bad")
     if pending:

@@ -7,7 +7,8 @@ from datetime import datetime
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from monitor.web.page.format import moment, span
+from monitor.config import short_duration
+from monitor.web.page.format import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,5 +78,5 @@ def _segment(
     phase = current.get("phase", "unknown")
     look = _FLAGS.get(data["kind"], phase)
     told = f"{current['state']} ({phase if look == phase else look})"
-    words = f"{told}, seen {moment(start)}, for {span(seconds)}"
+    words = f"{told}, seen {moment(start)}, for {short_duration(seconds)}"
     return Segment(round(x, 1), round(width - _GAP, 1), _HEIGHTS.get(phase, HEIGHT), look, words)

@@ -54,7 +54,9 @@ def problems(directory):
 def problem(tmp_path, **changes):
     found = problems(declared(tmp_path, **changes))
     assert len(found) == 1, found
-    return found[0].removeprefix(f"{tmp_path}/own.yaml: ")
+    place, _, words = found[0].partition(": ")
+    assert re.fullmatch(rf"{tmp_path}/own\.yaml:\d+", place)
+    return words
 
 
 def test_a_users_type_stands_beside_the_built_in_ones(tmp_path):
@@ -242,17 +244,18 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
     found = problems(tmp_path)
 
     assert len(found) == 4
-    assert f'{tmp_path}/zz.yaml:2: not YAML: the key "name" stands twice' in found
+    first = f"{tmp_path}/zz.yaml:1"
+    assert f"{tmp_path}/zz.yaml:2: name: is given twice (it was first given at {first})" in found
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"\xff\xfe", "is not text in UTF-8 (save it as UTF-8)"),
-        (b"? [a, b]\n: 1\n", "own.yaml:1: not YAML"),
-        (b"a: [", "own.yaml:1: not YAML"),
-        (b"- a\n", "own.yaml: not a mapping"),
-        (b"a: !!python/object:os.system {}", "not YAML"),
+        (b"? [a, b]\n: 1\n", "own.yaml:1: has a list or map as a key"),
+        (b"a: [", "own.yaml:2: is not YAML"),
+        (b"- a\n", "own.yaml:1: not a map of keys to values (start with name: …)"),
+        (b"a: !!python/object:os.system {}", "own.yaml:1: a: has a YAML tag"),
     ],
 )
 def test_a_file_that_is_no_declaration_is_told(tmp_path, content, told):
@@ -364,13 +367,14 @@ def test_what_cannot_be_meant_is_told(tmp_path, changes, told):
         ),
         ("service: batch", 'service: "a\\0b"', ': service: the SDK has no service model for "a?b"'),
         ("state: {status: ", 'state: "1" # ', ": state: not a plain path"),
-        ("AWS Batch job", "!!bool x", ":4: description: cannot be read as true or false ("),
-        ("AWS Batch job", "2001-99-99", ":4: description: cannot be read as a date ("),
-        ("AWS Batch job", "!!int x", ":4: description: cannot be read as a whole number ("),
-        ("AWS Batch job", "!!map x", ":4: not YAML: expected a mapping node"),
-        ("{status: ", "{status: !!timestamp x, other: ", ":11: state.status: cannot be read as a"),
-        ("[FAILED]", "[FAILED, !!bool x]", ":16: phases.failed[1]: cannot be read as true or"),
-        ("\nfields:", "\n2001-01-01: x\nfields:", "a key that is not text (put the key in quotes)"),
+        ("AWS Batch job", "!!bool x", ":4: description: has a YAML tag (!…), which is not"),
+        ("AWS Batch job", "012", ":4: description: is a number to some YAML readers"),
+        ("AWS Batch job", "5", ":4: description: not a text (put it in quotes)"),
+        ("AWS Batch job", "!!map x", ":4: description: has a YAML tag"),
+        ("{status: ", "{status: !!timestamp x, other: ", ":11: state.status: has a YAML tag"),
+        ("[FAILED]", "[FAILED, !!bool x]", ":16: phases.failed[1]: has a YAML tag"),
+        ("[FAILED]", "[FAILED, no]", ":16: phases.failed[1]: yes, no, on and off are true or"),
+        ("\nfields:", "\n2001-01-01: x\nfields:", ": 2001-01-01: no such key"),
     ],
 )
 def test_a_value_that_nothing_can_read_is_told_with_its_place(tmp_path, was, becomes, told):

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from monitor import config
 from monitor.events import cloud_event
 from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
 from monitor.web import interfaces, sink_health
@@ -165,7 +166,7 @@ def test_the_whole_verdict_is_as_bad_as_its_worst_part():
     ],
 )
 def test_times_are_written_in_two_units(seconds, text):
-    assert wording.span(seconds) == text
+    assert config.short_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

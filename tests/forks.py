@@ -1,0 +1,117 @@
+"""Processes of the program, forked from one that has imported it already."""
+
+import atexit
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from signal import SIGKILL
+
+import anyio
+
+SERVER = Path(__file__).with_name("fork_server.py")
+OWN = ("AWS_", "JOB_MONITOR_", "MADE_EVENTS", "TERM", "TMPDIR", "HOME")
+"""Variables that are read only when the program runs; any other change needs a real start."""
+
+
+class Fork:
+    """A process, with what ``asyncio.subprocess.Process`` has and these tests use."""
+
+    def __init__(self, report):
+        self._report = report
+        self._told = b""
+
+    async def begin(self):
+        while not self._lines():
+            await anyio.wait_readable(self._report)
+            self._read()
+        self.pid = self._lines()[0]
+        return self
+
+    @property
+    def returncode(self):
+        self._read()
+        return self._lines()[1] if self._report.fileno() < 0 else None
+
+    async def wait(self):
+        while self.returncode is None:
+            await anyio.wait_readable(self._report)
+        return self.returncode
+
+    def send_signal(self, signal):
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, signal)
+
+    def kill(self):
+        self.send_signal(SIGKILL)
+
+    def _lines(self):
+        """Return what was told so far: the process id, and the exit code."""
+        return list(map(int, self._told.split(b"\n")[:-1]))
+
+    def _read(self):
+        """Take what is told now; at the exit code is the end."""
+        if self._report.fileno() < 0:
+            return
+        try:
+            more = self._report.recv(100)
+        except BlockingIOError:
+            return
+        if not more:
+            raise ChildProcessError("the fork server has ended; what it said is above")
+        self._told += more
+        if len(self._lines()) > 1:
+            self._report.close()
+
+
+class _Server:
+    """The process that forks, started when the first fork is wanted."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, SERVER],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd=SERVER.parent,
+                env={name: own for name, own in environment.items() if name != "MADE_EVENTS"},
+            )
+        atexit.register(self._end)
+
+    def order(self, arguments, cwd, env, streams):
+        own, theirs = socket.socketpair()
+        own.setblocking(False)  # noqa: FBT003 -- its only form
+        order = json.dumps({"arguments": arguments, "cwd": cwd, "env": env}).encode()
+        with theirs:
+            socket.send_fds(self._orders, [order], [*streams, theirs.fileno()])
+        return own
+
+    def _end(self):
+        self._orders.close()
+        self._process.wait()
+
+
+_servers: list[_Server] = []
+
+
+def can(environment):
+    """Whether a fork would be as a process with this environment, and so for all but a few."""
+    if sys.platform != "linux":
+        return False
+    if not _servers:
+        _servers.append(_Server(environment))
+    differing = environment.items() ^ _servers[0].environment.items()
+    return all(name.startswith(OWN) for name, _ in differing)
+
+
+async def fork(arguments, *, cwd, env, out, err):
+    """Fork the program; ``can(env)`` must hold."""
+    with Path(os.devnull).open("rb") as nothing:  # noqa: ASYNC230 -- it never waits
+        streams = [each.fileno() for each in (nothing, out, err)]
+        report = _servers[0].order(list(map(str, arguments)), str(cwd), env, streams)
+    return await Fork(report).begin()
