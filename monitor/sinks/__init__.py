@@ -1,66 +1,64 @@
 """Where transitions go. Each sink sends once and raises; the dispatcher does the rest.
 
-    log.py (output.py)                              lines of JSON
-    webhook.py (endpoint.py, addresses.py,          signed HTTP posts
-                signature.py, reply.py,
-                success.py, tls.py)
-    apprise.py (threads.py)                         notifications by a library
-    plugin.py                                       what installed packages offer
-    sns.py, sqs.py (messages.py), eventbridge.py    requests to AWS
-               (aws_batch.py, aws_target.py,
-                aws_refusals.py, shortening.py)
-    rotation.py                                     files that change meanwhile
-    template.py (template_worker.py, wording.py)    bodies of other forms
-    preview.py                                      what would be sent
+    kind.py                    what the monitor needs to know of a kind of sink
+    log.py                     lines of JSON
+    webhook/                   signed HTTP posts
+    apprise.py                 notifications by a library
+    aws/                       SNS, SQS, EventBridge: several events in one request
+    plugin.py                  what installed packages offer
+    rotation.py                files that change while the sink is open
+    template.py                bodies of other forms, rendered by template_worker.py
+    format.py                  events as bytes, and in one line for people
 
-A new kind of sink has its settings in ``config.Sink`` and its lines here.
+To add a kind, follow "Adding a sink" in docs/sinks.md.
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
-from monitor import config, errors
-from monitor.sinks import apprise, log, plugin, preview, rotation
+from monitor.errors import ConfigurationError
+from monitor.sinks import apprise, format, log, plugin, rotation  # noqa: A004 -- our module
 from monitor.sinks.aws import eventbridge, sns, sqs
-from monitor.sinks.aws import target as aws_target
-from monitor.sinks.aws.batch import AwsSink
+from monitor.sinks.kind import Preview, SinkTools
 from monitor.sinks.webhook import sink as webhook
-from monitor.sinks.webhook import target as endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
-    from monitor import interfaces
+    from monitor import config, interfaces
     from monitor.aws.clients import Clients
+    from monitor.errors import Problem
+    from monitor.sinks.kind import SinkKind
+
+KINDS: Mapping[str, SinkKind[Any, Any]] = {
+    "apprise": apprise.KIND,
+    "eventbridge": eventbridge.KIND,
+    "log": log.KIND,
+    "sns": sns.KIND,
+    "sqs": sqs.KIND,
+    "webhook": webhook.KIND,
+}
+"""Every built-in ``type`` of a sink. Any other is that of an installed plug-in."""
 
 
-def _utc() -> datetime:
-    return datetime.now(UTC)
+def kind_of(settings: config.Sink) -> SinkKind[Any, Any]:
+    """Return the kind of a configured sink."""
+    return KINDS.get(settings.type, plugin.KIND)
 
 
-def problems(name: str, settings: config.Sink) -> list[errors.Problem]:
+def problems(name: str, settings: config.Sink) -> list[Problem]:
     """Return what is wrong with a sink's settings and the files they name.
 
     Blocks on the file system, and touches no network. No text repeats a secret.
     """
-    match settings:
-        case config.LogSink():
-            return log.problems(name, settings)
-        case config.WebhookSink():
-            return endpoint.problems(name, settings)
-        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
-            return aws_target.problems(name, settings)
-        case config.AppriseSink():
-            return apprise.problems(name, settings)
-        case config.PluginSink():
-            return plugin.problems(name, settings)
-    assert_never(settings)
+    try:
+        kind_of(settings).load(name, settings, None)
+    except ConfigurationError as error:
+        return list(error.problems)
+    return []
 
 
 def files(settings: config.Sink) -> list[str]:
@@ -68,23 +66,14 @@ def files(settings: config.Sink) -> list[str]:
 
     Of a plug-in's settings, those count whose key ends in ``_file`` or ``_files``.
     """
-    match settings:
-        case config.WebhookSink():
-            return endpoint.files(settings)
-        case config.AppriseSink():
-            return list(settings.url_files)
-        case config.PluginSink():
-            return plugin.files(settings)
-        case config.LogSink() | config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
-            return []
-    assert_never(settings)
+    return kind_of(settings).files(settings)
 
 
 @asynccontextmanager
 async def open_sink(
     name: str,
     settings: config.Sink,
-    now: Callable[[], datetime] = _utc,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     clients: Clients | None = None,
 ) -> AsyncIterator[interfaces.Sink]:
     """Build a sink, and release what it holds at the end.
@@ -93,62 +82,39 @@ async def open_sink(
     A sink in AWS needs ``clients``, and leaves it to their owner to close them.
 
     Raises:
-        ConfigurationError: with all that ``problems`` tells.
+        ConfigurationError: the settings have ``problems``.
     """
-    match settings:
-        case config.LogSink():
-            yield await asyncio.to_thread(log.open_log, name, settings)
-        case config.WebhookSink():
-            load = partial(endpoint.load, name, settings)
-            opener = partial(webhook.open_webhook, now=now)
-            async with rotation.open_rotating(name, files(settings), load, opener) as sink:
-                yield sink
-        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
-            yield _aws_sink(aws_target.load(name, settings), clients, now)
-        case config.AppriseSink():
-            reread = partial(apprise.load, name, settings)
-            async with rotation.open_rotating(name, files(settings), reread, _apprise) as sink:
-                yield sink
-        case config.PluginSink():
-            async with plugin.open_plugin(name, settings) as sink:
-                yield sink
-        case _:
-            assert_never(settings)
+    kind, tools = kind_of(settings), SinkTools(now, clients)
+    async with rotation.open_rotating(
+        name,
+        kind.files(settings) if kind.rereads else (),
+        lambda before: kind.load(name, settings, before),
+        lambda target: kind.open(target, tools),
+    ) as sink:
+        yield sink
 
 
 def previews(
     name: str, settings: config.Sink, events: Sequence[Mapping[str, Any]]
-) -> list[preview.Preview]:
+) -> list[Preview]:
     """Return how each event would go out, with every secret hidden; blocks.
 
-    What a plug-in makes of an event is its own affair: shown is what it is given.
+    A plug-in's own form of an event is not known: shown is what the plug-in is given.
 
     Raises:
-        ConfigurationError: with all that ``problems`` tells.
+        ConfigurationError: the settings have ``problems``.
     """
-    match settings:
-        case config.LogSink() | config.PluginSink():
-            return preview.of_event(events)
-        case config.WebhookSink():
-            return preview.of_webhook(name, settings, events)
-        case config.AppriseSink():
-            return preview.of_apprise(name, settings, events)
-        case config.SnsSink() | config.SqsSink() | config.EventBridgeSink():
-            target = aws_target.load(name, settings)
-            return preview.of_aws(_FORMS[target.service](target), events)
-    assert_never(settings)
+    kind = kind_of(settings)
+    if kind.preview is None:
+        return [Preview({}, format.encode(event).decode()) for event in events]
+    return kind.preview(kind.load(name, settings, None), events)
 
 
-_FORMS = {"sns": sns.form, "sqs": sqs.form, "events": eventbridge.form}
+def permission(name: str, settings: config.Sink) -> tuple[str, str] | None:
+    """Return the IAM action that a sink needs and the ARN it is needed on, if any.
 
-
-def _apprise(target: apprise.Notification) -> AbstractAsyncContextManager[apprise.Apprise]:
-    return aclosing(apprise.Apprise(target))
-
-
-def _aws_sink(
-    target: aws_target.Target, clients: Clients | None, now: Callable[[], datetime]
-) -> AwsSink:
-    if clients is None:
-        raise ValueError("a sink in AWS needs clients")
-    return AwsSink(target, _FORMS[target.service](target), clients, now)
+    Raises:
+        ConfigurationError: the settings have ``problems``.
+    """
+    kind = kind_of(settings)
+    return kind.permission(kind.load(name, settings, None)) if kind.permission else None

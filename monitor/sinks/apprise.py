@@ -5,43 +5,43 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from monitor.config import named_files
+from monitor.config import AppriseSink, named_files
 from monitor.errors import ConfigurationError, SendError, SendReason
 from monitor.model import Severity
 from monitor.sinks import template
-from monitor.sinks.settings_reader import Reader
+from monitor.sinks.kind import Preview, SinkKind
+from monitor.sinks.settings_reader import SettingsReader
 from monitor.sinks.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from monitor.config import AppriseSink
-    from monitor.errors import Problem
 
 _BREAK = "\x1e"
-"""Parts the title from the body in what is rendered at once."""
+"""Separates the title from the body in what is rendered at once."""
 _TYPES = {Severity.ERROR: "failure", Severity.WARNING: "warning", Severity.INFO: "info"}
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
-    """What is told and to whom; the services hold secrets."""
+class AppriseTarget:
+    """What is sent and to whom; the services hold secrets."""
 
-    source: template.Source
+    source: template.TemplateSource
     services: Any = field(repr=False)
     timeout: float
     """Seconds for one attempt."""
 
 
-class Apprise:
+class AppriseSender:
     """Notifies all services of one configuration of Apprise."""
 
     batch_size = 1
 
-    def __init__(self, target: Notification) -> None:
+    def __init__(self, target: AppriseTarget) -> None:
         """Start nothing yet."""
         self._target = target
         self._renderer = template.Renderer(target.source, {})
@@ -77,7 +77,7 @@ class Apprise:
             return False
 
 
-def load(name: str, settings: AppriseSink, _before: Notification | None = None) -> Notification:
+def load(name: str, settings: AppriseSink, _before: AppriseTarget | None = None) -> AppriseTarget:
     """Read the files that ``settings`` name, and try the templates.
 
     Blocks on the file system.
@@ -85,40 +85,34 @@ def load(name: str, settings: AppriseSink, _before: Notification | None = None) 
     Raises:
         ConfigurationError: with every problem found.
     """
-    reader = Reader(name)
-    source = _source(settings, reader)
+    reader = SettingsReader(name)
+    for key, text in (("title", settings.title), ("body", settings.body)):
+        try:
+            template.try_out(template.TemplateSource(key, text, "text"), ())
+        except template.TemplateError as error:
+            line = f"line {error.line}: " if error.line else ""
+            reader.problem(key, f"{line}{error.message}")
+    text = f"{settings.title}{_BREAK}{settings.body}"
+    source = template.TemplateSource("title and body", text, "text")
     services = _services(settings, reader)
     if reader.problems:
         raise ConfigurationError(reader.problems)
-    return Notification(source, services, settings.timeout)
-
-
-def problems(name: str, settings: AppriseSink) -> list[Problem]:
-    """Return what is wrong with ``settings``; no text repeats a secret."""
-    try:
-        load(name, settings)
-    except ConfigurationError as error:
-        return list(error.problems)
-    return []
+    return AppriseTarget(source, services, settings.timeout)
 
 
 def parts(text: str) -> tuple[str, str]:
-    """Part title and body of what was rendered; the title is one line."""
+    """Split what was rendered into title and body; the title is one line."""
     title, _, body = text.partition(_BREAK)
     return " ".join(title.split()), body
 
 
-def _source(settings: AppriseSink, reader: Reader) -> template.Source:
-    for key, text in (("title", settings.title), ("body", settings.body)):
-        try:
-            template.try_out(template.Source(key, text, "text"), ())
-        except template.TemplateError as error:
-            line = f"line {error.line}: " if error.line else ""
-            reader.problem(key, f"{line}{error.message}")
-    return template.Source("title and body", f"{settings.title}{_BREAK}{settings.body}", "text")
+def preview(target: AppriseTarget, events: Sequence[Mapping[str, Any]]) -> list[Preview]:
+    """Show title and body of notifications; blocks."""
+    rendered = map(parts, template.attempt(target.source, events, {}))
+    return [Preview({"title": title}, body) for title, body in rendered]
 
 
-def _services(settings: AppriseSink, reader: Reader) -> Any:
+def _services(settings: AppriseSink, reader: SettingsReader) -> Any:
     try:
         library = importlib.import_module("apprise")
     except ImportError:
@@ -143,3 +137,12 @@ def _services(settings: AppriseSink, reader: Reader) -> Any:
             message = f"{named_files.called(path)} holds no URL that Apprise knows"
             reader.problem(key, message, remedy)
     return services
+
+
+KIND = SinkKind(
+    AppriseSink,
+    load,
+    lambda target, _: aclosing(AppriseSender(target)),
+    lambda settings: list(settings.url_files),
+    preview=preview,
+)

@@ -1,8 +1,10 @@
-"""What happened, in one line for people."""
+"""Events as bytes for programs, and in one line for people."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from monitor.model import TERMINAL, Kind
 
@@ -19,12 +21,19 @@ _VERBS = {
 }
 
 
+def encode(event: Mapping[str, Any]) -> bytes:
+    """Write an event as one line of JSON, the same bytes for the same event every time."""
+    return orjson.dumps(event, default=dict, option=orjson.OPT_SORT_KEYS)
+
+
 def title(event: Mapping[str, Any]) -> str:
     """Return one line such as ``importexport.job EX1ID: AtAWS/Pending → AtAWS/InProgress``."""
     data = event["data"]
     if "job" not in data:
         source = data["source"]
-        return f"{source['service']} in {source['account']}/{source['region']} {_seen(data)}"
+        lost = data["kind"] == Kind.SOURCE_UNAVAILABLE
+        now = "is unreachable" if lost else "is reachable again"
+        return f"{source['service']} in {source['account']}/{source['region']} {now}"
     name = f"{data['job']['type']} {data['job']['id']}"
     state = data["current"]["state"]
     verb = _VERBS.get(data["kind"])
@@ -33,8 +42,3 @@ def title(event: Mapping[str, Any]) -> str:
     if verb:
         return f"{name} {verb} ({state})"
     return f"{name}: {data['previous']['state']} → {state}"
-
-
-def _seen(data: Mapping[str, Any]) -> str:
-    lost = data["kind"] == Kind.SOURCE_UNAVAILABLE
-    return "cannot be seen any more" if lost else "can be seen again"

@@ -4,26 +4,99 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+import select
+import stat
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from monitor.config import named_files
+from monitor.config import LogSink, named_files
 from monitor.errors import ConfigurationError, PartialSendError, Problem, SendError, SendReason
-from monitor.sinks.encoding import encode
-from monitor.sinks.output import File, Stream
+from monitor.sinks.format import encode
+from monitor.sinks.kind import SinkKind
 from monitor.sinks.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from monitor.config import LogSink
-    from monitor.sinks.output import Output, Written
-
 _STDOUT = 1
+_MODE = 0o640
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+
+Written: TypeAlias = tuple[int, OSError | None]
+"""How many lines were written whole, and what stopped the rest."""
 
 
-class Log:
+class Output(Protocol):
+    """A place for lines; it blocks, and one thread at a time uses it."""
+
+    @property
+    def name(self) -> str:
+        """The name in messages."""
+        ...
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Write ``lines`` in order until one fails; blocks as long as the other side does."""
+        ...
+
+
+class LogStream:
+    """An open file descriptor, such as standard output."""
+
+    def __init__(self, name: str, descriptor: int, *, torn: bool = False) -> None:
+        """``torn``: the last line has no end. The caller closes the descriptor."""
+        self.name = name
+        self._descriptor = descriptor
+        self._torn = torn
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Write ``lines``, the first on a new line if the one before it was torn."""
+        for number, line in enumerate(lines):
+            data = b"\n" + line if self._torn else line
+            done, error = _write_all(self._descriptor, data)
+            if done:
+                self._torn = not data[:done].endswith(b"\n")
+            if error:
+                return number, error
+        return len(lines), None
+
+
+class LogFile:
+    """A file by its name, opened for each write, so that it may be rotated at any time."""
+
+    def __init__(self, path: str) -> None:
+        """Leave the file alone until there is something to write."""
+        self.name = path
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Append ``lines`` and flush them to the disk; if that fails, none counts."""
+        try:
+            descriptor = os.open(self.name, _FLAGS, _MODE)
+            try:
+                status = os.fstat(descriptor)
+                regular = stat.S_ISREG(status.st_mode)
+                torn = regular and status.st_size > 0 and _is_torn(self.name)
+                written = LogStream(self.name, descriptor, torn=torn).write(lines)
+                if regular:
+                    os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return 0, error
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """Where a log is written."""
+
+    output: Output
+    timeout: float
+    """Seconds for one attempt."""
+
+
+class LogWriter:
     """Writes each event as one line."""
 
     batch_size = 100
@@ -32,7 +105,7 @@ class Log:
         """``timeout`` is in seconds, for one ``send``."""
         self._output = output
         self._timeout = timeout
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._last: asyncio.Future[Written] | None = None
 
     async def send(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -49,7 +122,13 @@ class Log:
         name = self._output.name
         try:
             async with asyncio.timeout(self._timeout):
-                written, cause = await self._write(lines)
+                async with self._lock:
+                    # A write that was given up may still be under way in its thread.
+                    if self._last:
+                        await asyncio.wait([self._last])
+                    self._last = in_thread(lambda: self._output.write(lines), "log-sink")
+                    # Shielded, so that the next attempt can wait for it.
+                    written, cause = await asyncio.shield(self._last)
         except TimeoutError:
             message = f"{name} took no line within {self._timeout:g} s"
             raise SendError(SendReason.TIMEOUT, message) from None
@@ -60,36 +139,25 @@ class Log:
             raise failure
         raise PartialSendError({event["id"]: failure for event in events[written:]})
 
-    async def _write(self, lines: Sequence[bytes]) -> Written:
-        async with self._turn:
-            if self._last:
-                await asyncio.wait([self._last])
-            self._last = in_thread(lambda: self._output.write(lines), "log-sink")
-            return await asyncio.shield(self._last)
 
+def load(name: str, settings: LogSink, _before: LogTarget | None = None) -> LogTarget:
+    """Check the path; the file is created when there is something to write.
 
-def open_log(name: str, settings: LogSink) -> Log:
-    """Build a log; its file is made when there is something to write.
+    Blocks on the file system.
 
     Raises:
-        ConfigurationError: with all that ``problems`` tells.
+        ConfigurationError: the path cannot be written.
     """
-    if found := problems(name, settings):
-        raise ConfigurationError(found)
-    output = File(settings.path) if settings.path else Stream("standard output", _STDOUT)
-    return Log(output, settings.timeout)
-
-
-def problems(name: str, settings: LogSink) -> list[Problem]:
-    """Return what is wrong with ``settings``; blocks on the file system."""
     if settings.path is None:
-        return []
+        return LogTarget(LogStream("standard output", _STDOUT), settings.timeout)
     try:
         fault = _fault(Path(settings.path))
     except OSError as error:  # a name too long, or a link to itself
         fault = f"cannot be used: {named_files.reason(error)}"
-    remedy = "name a file in a directory that the monitor may write to"
-    return [Problem("", f"sinks.{name}.path", fault, remedy)] if fault else []
+    if fault:
+        remedy = "name a file in a directory that the monitor may write to"
+        raise ConfigurationError([Problem("", f"sinks.{name}.path", fault, remedy)])
+    return LogTarget(LogFile(settings.path), settings.timeout)
 
 
 def _fault(path: Path) -> str | None:
@@ -104,3 +172,31 @@ def _fault(path: Path) -> str | None:
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         return f"{named_files.called(path)} may not be written"
     return None
+
+
+def _write_all(descriptor: int, data: bytes) -> Written:
+    """Write all of ``data`` in one call, or in more where the system takes only a part."""
+    done = 0
+    while done < len(data):
+        try:
+            done += os.write(descriptor, data[done:])
+        except BlockingIOError:  # another owner of the pipe made it non-blocking
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLOUT)
+            waiting.poll()
+        except OSError as error:
+            return done, error
+    return done, None
+
+
+def _is_torn(path: str) -> bool:
+    """Return whether a crash or a full disk left the last line without its end."""
+    with suppress(PermissionError), Path(path).open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+    return False
+
+
+KIND = SinkKind(
+    LogSink, load, lambda target, _: nullcontext(LogWriter(target.output, target.timeout))
+)

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from monitor import interfaces
-from monitor.config import PLUGINS
+from monitor.config import PLUGINS, PluginSink
 from monitor.errors import ConfigurationError, MonitorError, Problem
 from monitor.redaction import clean_text
+from monitor.sinks.kind import SinkKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from pydantic_core import ErrorDetails
-
-    from monitor import config
+    from monitor.sinks.kind import SinkTools
 
 
 @dataclass(frozen=True, slots=True)
-class _Plugin:
+class PluginTarget:
+    """A sink of a package, with its settings as the package's own model."""
+
+    context: interfaces.SinkContext
     settings: BaseModel
     opener: Callable[[interfaces.SinkContext, Any], AbstractAsyncContextManager[interfaces.Sink]]
 
@@ -38,16 +40,7 @@ class _BadPluginError(MonitorError):
     """The package does not keep to the contract."""
 
 
-def problems(name: str, settings: config.PluginSink) -> list[Problem]:
-    """Return what is wrong with a plug-in, or with what was set for it; imports it."""
-    try:
-        _load(name, settings)
-    except ConfigurationError as error:
-        return list(error.problems)
-    return []
-
-
-def files(settings: config.PluginSink) -> list[str]:
+def files(settings: PluginSink) -> list[str]:
     """Name the files that a plug-in's settings seem to name."""
     found: list[str] = []
     for key, value in (settings.model_extra or {}).items():
@@ -57,43 +50,57 @@ def files(settings: config.PluginSink) -> list[str]:
     return found
 
 
-@asynccontextmanager
-async def open_plugin(name: str, settings: config.PluginSink) -> AsyncIterator[interfaces.Sink]:
-    """Open a plug-in's sink, and close it at the end.
+def load(name: str, settings: PluginSink, _before: PluginTarget | None = None) -> PluginTarget:
+    """Import the plug-in, and have its model read the settings.
 
     Raises:
-        ConfigurationError: with all that ``problems`` tells, or the sink cannot be opened.
+        ConfigurationError: with every problem found.
     """
-    plugin = _load(name, settings)
-    context = interfaces.SinkContext(name, settings.timeout, settings.concurrency)
-    async with AsyncExitStack() as stack:
-        try:
-            sink = await stack.enter_async_context(plugin.opener(context, plugin.settings))
-            _check(sink)
-        except Exception as error:  # noqa: BLE001 -- another's code
-            message = f"the plug-in cannot open the sink: {_words(error)}"
-            problem = Problem("", f"sinks.{name}.type", message)
-            raise ConfigurationError([problem]) from None
-        yield sink
-
-
-def _load(name: str, settings: config.PluginSink) -> _Plugin:
     try:
         model, opener = _parts(settings.type)
     except Exception as error:  # noqa: BLE001 -- another's code
         message = f'the plug-in "{settings.type}" cannot be used: {_words(error)}'
-        remedy = "mend or replace the package that offers it"
+        remedy = "fix or replace the package that offers it"
         raise ConfigurationError([Problem("", f"sinks.{name}.type", message, remedy)]) from None
     given = settings.model_extra or {}
-    found = list(_unknown(name, model, given))
+    found: list[Problem] = []
+    if model.model_config.get("extra") != "allow":
+        # Pydantic passes over misspelled keys unless the model says otherwise.
+        aliases = (field.alias for field in model.model_fields.values())
+        known = sorted({*model.model_fields, *filter(None, aliases)})
+        for key in (key for key in given if key not in known):
+            remedy = f"known: {', '.join(known)}"
+            found.append(Problem("", f"sinks.{name}.{key}", "unknown key", remedy))
     try:
         own = model.model_validate(given)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        found += [_problem(name, detail) for detail in details]
+        for detail in error.errors(include_url=False, include_input=False, include_context=False):
+            key, *rest = map(str, detail["loc"] or ("type",))
+            inside = f" (at {'.'.join(rest)})" if rest else ""
+            message = clean_text(detail["msg"]) + inside
+            found.append(Problem("", f"sinks.{name}.{key}", message))
     if found:
         raise ConfigurationError(list({problem.path: problem for problem in found}.values()))
-    return _Plugin(own, opener)
+    context = interfaces.SinkContext(name, settings.timeout, settings.concurrency)
+    return PluginTarget(context, own, opener)
+
+
+@asynccontextmanager
+async def open_plugin(target: PluginTarget, _tools: SinkTools) -> AsyncIterator[interfaces.Sink]:
+    """Open a plug-in's sink, and close it at the end.
+
+    Raises:
+        ConfigurationError: the plug-in raises, or its sink is not one.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            sink = await stack.enter_async_context(target.opener(target.context, target.settings))
+            _check(sink)
+        except Exception as error:  # noqa: BLE001 -- another's code
+            message = f"the plug-in cannot open the sink: {_words(error)}"
+            problem = Problem("", f"sinks.{target.context.name}.type", message)
+            raise ConfigurationError([problem]) from None
+        yield sink
 
 
 def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
@@ -103,7 +110,7 @@ def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
     offered = entries[0].load()
     model, opener = getattr(offered, "Settings", None), getattr(offered, "open_sink", None)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise _BadPluginError("its Settings are no pydantic model")
+        raise _BadPluginError("its Settings are not a pydantic model")
     if not callable(opener):
         raise _BadPluginError("it has no function open_sink")
     return model, opener
@@ -112,31 +119,17 @@ def _parts(kind: str) -> tuple[type[BaseModel], Callable[..., Any]]:
 def _check(sink: Any) -> None:
     size = getattr(sink, "batch_size", None)
     if not isinstance(size, int) or size < 1:
-        raise _BadPluginError("the batch_size of its sink is no number above 0")
+        raise _BadPluginError("the batch_size of its sink is not a number above 0")
     if not callable(getattr(sink, "send", None)):
         raise _BadPluginError("its sink has no method send")
 
 
-def _unknown(name: str, model: type[BaseModel], given: dict[str, Any]) -> Iterator[Problem]:
-    """Find misspelt keys, which pydantic would pass over unless a model says otherwise."""
-    if model.model_config.get("extra") == "allow":
-        return
-    aliases = (field.alias for field in model.model_fields.values())
-    known = sorted({*model.model_fields, *filter(None, aliases)})
-    for key in given:
-        if key not in known:
-            remedy = f"known: {', '.join(known)}"
-            yield Problem("", f"sinks.{name}.{key}", "unknown key", remedy)
-
-
-def _problem(name: str, detail: ErrorDetails) -> Problem:
-    key, *rest = map(str, detail["loc"] or ("type",))
-    inside = f" (at {'.'.join(rest)})" if rest else ""
-    return Problem("", f"sinks.{name}.{key}", clean_text(detail["msg"]) + inside)
-
-
 def _words(error: Exception) -> str:
-    """Name an error; what those of others say may hold a secret, but for a missing module."""
+    """Name an error: only texts of our own and of imports hold no secret for sure."""
     if isinstance(error, MonitorError | ImportError | AttributeError):
         return clean_text(f"{error}")
     return type(error).__name__
+
+
+# A plug-in reads its files itself, whenever it likes; a reload notices that they differ.
+KIND = SinkKind(PluginSink, load, open_plugin, files, rereads=False)

@@ -1,7 +1,7 @@
 """A sink whose files are read again when they change, and once more when it is denied.
 
 Tokens, keys and certificates are replaced while the monitor runs: by Kubernetes, which swaps a
-link above them, by agents that write the file anew, and by people. Nobody sends a signal then.
+link above them, by agents that rewrite the file, and by people. Nobody sends a signal then.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _REFUSED_FOR = 30.0
 T = TypeVar("T")
 
 
-class _Files:
-    """Knows whether files are as they were; used by one thread at a time, and blocks."""
+class _RereadFiles:
+    """The last digest of files; used by one thread at a time, and blocks."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = tuple(paths)
@@ -50,7 +50,17 @@ class _Files:
 
     def digest(self, *, thorough: bool) -> bytes | None:
         """Return the digest of all; ``None`` where no file seems to have been touched."""
-        stats, now = [_stat(path) for path in self._paths], time.monotonic()
+        stats: list[object] = []
+        now = time.monotonic()
+        for path in self._paths:
+            try:
+                found = os.stat(path)  # noqa: PTH116  # a path with a null byte is refused by both
+            except (OSError, ValueError):
+                stats.append(None)
+                continue
+            # One of these differs when a file is written or replaced, by a link on its way too.
+            times = found.st_mtime_ns, found.st_ctime_ns
+            stats.append((found.st_dev, found.st_ino, found.st_size, *times))
         if stats != self._stats:
             self._stats, self._settled_at = stats, now + _SETTLED
         elif not thorough and now >= self._settled_at and not self.refused:
@@ -59,8 +69,8 @@ class _Files:
 
 
 @dataclass(slots=True, eq=False)
-class _Open(Generic[T]):
-    """A sink, what it was made of, and how many attempts it has under way."""
+class _OpenSink(Generic[T]):
+    """An open sink, what it was made of, and its attempts under way."""
 
     made_of: T
     sink: Sink
@@ -69,8 +79,8 @@ class _Open(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _News(Generic[T]):
-    """What came of reading files that were touched: a value, problems, or what there was."""
+class _ReadResult(Generic[T]):
+    """The outcome of reading files that changed: a value, problems, or the same as before."""
 
     made_of: T | None = None
     problems: Sequence[Problem] = ()
@@ -92,15 +102,15 @@ class Rotating(Generic[T]):
     ) -> None:
         """``load`` reads the files, given what they came to before, and blocks."""
         self._name = name
-        self._files = _Files(paths)
+        self._files = _RereadFiles(paths)
         self._load = load
         self._opener = opener
-        self._turn = asyncio.Lock()
-        self._reading: asyncio.Future[_News[T] | None] | None = None
+        self._lock = asyncio.Lock()
+        self._reading: asyncio.Future[_ReadResult[T] | None] | None = None
         self._stalled = False
         self._failing = False
         self._log = logs.get(sink=name)
-        self._open: _Open[T]
+        self._open: _OpenSink[T]
 
     @property
     def current(self) -> Sink:
@@ -123,7 +133,10 @@ class Rotating(Generic[T]):
         Raises:
             ConfigurationError: they cannot be used.
         """
-        self._open = await self._opened(await asyncio.to_thread(self._first))
+        # Before anything is read: what changes meanwhile then differs at the first attempt.
+        digest = await asyncio.to_thread(self._files.digest, thorough=True)
+        self._files.taken = digest or b""
+        self._open = await self._opened(await asyncio.to_thread(self._load, None))
 
     async def aclose(self) -> None:
         """Close the sink in use."""
@@ -149,7 +162,8 @@ class Rotating(Generic[T]):
             return
         await self._send(self._open, events)
 
-    async def _send(self, used: _Open[T], events: Sequence[Mapping[str, Any]]) -> None:
+    async def _send(self, used: _OpenSink[T], events: Sequence[Mapping[str, Any]]) -> None:
+        # Another attempt may replace the sink meanwhile; the last user of the old one closes it.
         used.users += 1
         try:
             await used.sink.send(events)
@@ -157,14 +171,14 @@ class Rotating(Generic[T]):
             used.users -= 1
             await self._release(used)
 
-    async def _release(self, used: _Open[T]) -> None:
+    async def _release(self, used: _OpenSink[T]) -> None:
         """Close a sink that was replaced, once its last attempt has ended."""
         if used is not self._open and not used.users:
             await asyncio.shield(used.stack.aclose())
 
     async def _refresh(self, *, thorough: bool) -> None:
         """Take what is in the files now, if that can be used and they answer in time."""
-        async with self._turn:
+        async with self._lock:
             earlier = self._reading
             if earlier and self._stalled and not (thorough or earlier.done()):
                 return
@@ -176,44 +190,41 @@ class Rotating(Generic[T]):
     async def _read_and_take(self, *, thorough: bool) -> bool:
         """Await the reading under way, or a new one; return whether it ended in time."""
         if self._reading is None:
+            # A disk that does not answer must hold up neither the loop nor the other sinks.
             self._reading = in_thread(lambda: self._read(thorough=thorough), "sink-files")
         try:
             async with asyncio.timeout(PATIENCE):
                 # Shielded, so that a caller who gives up leaves it to the next one.
-                news = await asyncio.shield(self._reading)
+                result = await asyncio.shield(self._reading)
         except TimeoutError:
             self._stalled = True
             return False
         self._reading, self._stalled = None, False
-        if news is not None:
-            await self._take(news)
+        if result is not None:
+            await self._take(result)
         return True
 
-    async def _take(self, news: _News[T]) -> None:
-        if news.problems:
+    async def _take(self, result: _ReadResult[T]) -> None:
+        if result.problems:
             if not self._failing:
-                told = [logs.of_problem(problem) for problem in news.problems]
-                self._log.warning(logs.SINK_FILES_REFUSED, problems=told)
+                # Once: they are read again before every attempt until somebody fixes them.
+                shown = [logs.of_problem(problem) for problem in result.problems]
+                self._log.warning(logs.SINK_FILES_REFUSED, problems=shown)
             self._failing = True
             return
-        if news.made_of is not None:
-            before, self._open = self._open, await self._opened(news.made_of)
+        if result.made_of is not None:
+            before, self._open = self._open, await self._opened(result.made_of)
             await self._release(before)
-        if news.made_of is not None or self._failing:
+        if result.made_of is not None or self._failing:
             self._log.info(logs.SINK_FILES_RELOADED)
         self._failing = False
 
-    async def _opened(self, made_of: T) -> _Open[T]:
+    async def _opened(self, made_of: T) -> _OpenSink[T]:
         stack = AsyncExitStack()
         sink = await stack.enter_async_context(self._opener(made_of))
-        return _Open(made_of, sink, stack)
+        return _OpenSink(made_of, sink, stack)
 
-    def _first(self) -> T:
-        # Before anything is read: what changes meanwhile then differs at the first attempt.
-        self._files.taken = self._files.digest(thorough=True) or b""
-        return self._load(None)
-
-    def _read(self, *, thorough: bool) -> _News[T] | None:
+    def _read(self, *, thorough: bool) -> _ReadResult[T] | None:
         """Return what is new; blocks, and raises nothing."""
         files, now = self._files, time.monotonic()
         digest = files.digest(thorough=thorough)
@@ -221,7 +232,7 @@ class Rotating(Generic[T]):
             return None
         if digest == files.taken:
             files.refused = b""
-            return _News()
+            return _ReadResult()
         try:
             made_of = self._load(self._open.made_of)
         except ConfigurationError as error:
@@ -230,9 +241,9 @@ class Rotating(Generic[T]):
             problems = (Problem("", f"sinks.{self._name}", type(error).__name__),)
         else:
             files.taken, files.refused = digest, b""
-            return _News(made_of)
+            return _ReadResult(made_of)
         files.refused, files.refused_until = digest, now + _REFUSED_FOR
-        return _News(problems=problems)
+        return _ReadResult(problems=problems)
 
 
 @asynccontextmanager
@@ -257,12 +268,3 @@ async def open_rotating(
         yield rotating
     finally:
         await rotating.aclose()
-
-
-def _stat(path: str) -> object:
-    """Return what differs when a file is written or replaced, by a link on its way too."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  # a path with a null byte is refused by both
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -9,8 +9,8 @@ MAX_BYTES = 8190
 """Of a secret or header file: no server takes a longer header line."""
 
 
-class Reader:
-    """Blocks on the file system; no problem that it tells repeats the content of a file."""
+class SettingsReader:
+    """Blocks on the file system; no problem repeats the content of a file."""
 
     def __init__(self, sink: str) -> None:
         """``sink`` is the sink's name in the configuration."""
@@ -18,7 +18,7 @@ class Reader:
         self._path = f"sinks.{sink}"
 
     def problem(self, key: str, message: str, remedy: str = "") -> None:
-        """Tell what is wrong with the setting ``key``."""
+        """Add a problem of the setting ``key``."""
         self.problems.append(Problem("", f"{self._path}.{key}", message, remedy))
 
     def file(self, key: str, path: str) -> str | None:

@@ -1,7 +1,7 @@
 """Templates: an event → what a receiver of its own form wants.
 
 Rendering happens in a process of its own (``template_worker.py``), one for each sink, which is
-started when there is something to render and started anew when it was lost.
+started when there is something to render and started again when it was lost.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import example_events as examples
+from monitor import example_events
 from monitor.config import named_files
 from monitor.errors import SendError, SendReason
+from monitor.redaction import HIDDEN
 from monitor.sinks.format import title
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ LARGEST = 64 * 1024
 READY = Path(__file__).parent / "templates"
 """Where the templates lie that come with the program: ``NAME.j2``."""
 
-_WORKER = str(Path(__file__).parent / "template_worker.py")
-_LENGTH = struct.Struct("!I")
+_COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("template_worker.py")))
+_LONGEST_LINE = 2 * 1024 * 1024
+"""Bytes of one answer: JSON writes a character of the largest rendering in at most 6."""
 _PATIENCE = 20.0
 """Seconds for the process to start and to try a template with all examples."""
 _LOST = "takes too long or too much memory"
@@ -48,7 +49,7 @@ class TemplateError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TemplateSource:
     """The text of a template; ``form`` is json, html or text, and decides the escaping."""
 
     name: str
@@ -56,11 +57,11 @@ class Source:
     form: str
 
     def order(self) -> bytes:
-        """Return the first frame for the process."""
-        return _frame({"name": self.name, "source": self.text, "format": self.form})
+        """Return the first line for the process."""
+        return _line({"name": self.name, "source": self.text, "format": self.form})
 
 
-def read(name: str, content_type: str) -> Source:
+def read(name: str, content_type: str) -> TemplateSource:
     """Read a ready template by its name, or one of the user's by its path.
 
     Raises:
@@ -80,7 +81,7 @@ def read(name: str, content_type: str) -> Source:
         raise TemplateError("is not a path") from None
     if len(data) > LARGEST:
         raise TemplateError(f"is longer than {LARGEST // 1024} KiB")
-    return Source(name, text, form_of(content_type))
+    return TemplateSource(name, text, form_of(content_type))
 
 
 def ready() -> Sequence[str]:
@@ -89,7 +90,7 @@ def ready() -> Sequence[str]:
 
 
 def form_of(content_type: str) -> str:
-    """Return how values are escaped in bodies of this type."""
+    """Return the format of bodies of this type: it decides the escaping."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return "json"
@@ -112,18 +113,19 @@ def values(event: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, An
 
 
 def attempt(
-    source: Source, events: Iterable[Mapping[str, Any]], secrets: Mapping[str, str]
+    source: TemplateSource, events: Iterable[Mapping[str, Any]], secrets: Mapping[str, str]
 ) -> list[str]:
     """Render every event, in a process of its own; blocks until that has ended.
 
     Raises:
         TemplateError: the first thing that went wrong.
     """
-    frames = [source.order(), *(_frame(values(event, secrets)) for event in events)]
+    lines = [source.order(), *(_line(values(event, secrets)) for event in events)]
     try:
+        # A process for one use: this runs in threads, and before there is an event loop.
         done = subprocess.run(  # noqa: S603 -- ourselves
-            _command(),
-            input=b"".join(frames),
+            _COMMAND,
+            input=b"".join(lines),
             capture_output=True,
             check=False,
             timeout=_PATIENCE,
@@ -131,116 +133,105 @@ def attempt(
         )
     except (OSError, subprocess.TimeoutExpired):
         raise TemplateError("could not be tried") from None
-    texts = [_text(answer) for answer in _answers(done.stdout)]
-    if len(texts) < len(frames):
-        raise TemplateError(_LOST)
+    answers = done.stdout.splitlines(keepends=True)
+    try:
+        # A process that was killed leaves fewer answers, or half of the last one.
+        texts = [_text(answer) for answer in [*answers, *[b""] * (len(lines) - len(answers))]]
+    except EOFError:
+        raise TemplateError(_LOST) from None
     return texts[1:]
 
 
-def try_out(source: Source, secrets: Iterable[str]) -> None:
+def try_out(source: TemplateSource, secrets: Iterable[str]) -> None:
     """Render an example of each kind.
 
     Raises:
         TemplateError: one of them failed.
     """
-    attempt(source, examples.trials(), dict.fromkeys(secrets, "secret"))
+    attempt(source, example_events.trials(), dict.fromkeys(secrets, "secret"))
 
 
 class Renderer:
     """Renders one template in a process that is kept; one event at a time."""
 
-    def __init__(self, source: Source, secrets: Mapping[str, str]) -> None:
+    def __init__(self, source: TemplateSource, secrets: Mapping[str, str]) -> None:
         """``secrets`` are what the template may put into its output."""
         self._source = source
         self._secrets = secrets
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
     async def render(self, event: Mapping[str, Any]) -> str:
         """Return the text for ``event``.
 
         Raises:
-            SendError: it failed; to be tried again, as a template can be mended.
+            SendError: it failed; to be retried, as a template can be fixed.
         """
         try:
-            async with self._turn:
-                return await self._ask(_frame(values(event, self._secrets)))
+            async with self._lock:  # answers come in the order of the questions
+                return await self._exchange(_line(values(event, self._secrets)))
         except TemplateError as error:
             place = f"{self._source.name}:{error.line}" if error.line else self._source.name
-            message = f"the template {place} {_hidden(error.message, self._secrets.values())}"
-        except (OSError, EOFError):
+            message = f"the template {place} {error.message}"
+            for secret in self._secrets.values():
+                message = message.replace(secret, HIDDEN)
+        except (OSError, EOFError, ValueError):  # the last for a line that is cut, or too long
             message = f"the template {self._source.name} {_LOST}"
         raise SendError(SendReason.INTERNAL, message)
 
     async def aclose(self) -> None:
         """End the process."""
         if process := self._process:
+            # First: a later rendering must not meet a process that is being killed.
             self._process = None
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-            # asyncio keeps the pipe to a dead process until it is told.
+            # asyncio keeps the pipe to a dead process open; nothing public closes it.
             process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
-    async def _ask(self, frame: bytes) -> str:
-        """Exchange one frame; a process that did not answer is not asked a second time."""
+    async def _exchange(self, line: bytes) -> str:
+        """Render one line of values; start the process where there is none."""
         try:
-            process = self._process or await self._start()
-            return await _exchange(process, frame)
+            if self._process is None:
+                pipe = asyncio.subprocess.PIPE
+                self._process = await asyncio.create_subprocess_exec(
+                    *_COMMAND, stdin=pipe, stdout=pipe, env=_environment(), limit=_LONGEST_LINE
+                )
+                await _answer(self._process, self._source.order())
+            return await _answer(self._process, line)
         except TemplateError:
             raise
         except BaseException:
+            # Its answer may still come, and would pass for that to the next question.
             await asyncio.shield(self.aclose())
             raise
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *_command(), stdin=pipe, stdout=pipe, env=_environment()
-        )
-        await _exchange(self._process, self._source.order())
-        return self._process
 
-
-async def _exchange(process: asyncio.subprocess.Process, frame: bytes) -> str:
-    assert process.stdin is not None  # noqa: S101 -- it was asked for
+async def _answer(process: asyncio.subprocess.Process, line: bytes) -> str:
+    assert process.stdin is not None  # noqa: S101 -- both are pipes
     assert process.stdout is not None  # noqa: S101
-    process.stdin.write(frame)
+    process.stdin.write(line)
     await process.stdin.drain()
-    (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
-    return _text(json.loads(await process.stdout.readexactly(length)))
+    return _text(await process.stdout.readline())
 
 
-def _text(answer: Mapping[str, Any]) -> str:
-    if "text" not in answer:
-        raise TemplateError(answer["message"], answer["line"])
-    return str(answer["text"])
+def _text(answer: bytes) -> str:
+    """Return what was rendered; an answer that is not whole means that the process is lost."""
+    if not answer.endswith(b"\n"):
+        raise EOFError
+    content = json.loads(answer)
+    if "text" not in content:
+        raise TemplateError(content["message"], content["line"])
+    return str(content["text"])
 
 
-def _answers(data: bytes) -> Iterable[Mapping[str, Any]]:
-    while data:
-        (length,) = _LENGTH.unpack_from(data)
-        yield json.loads(data[_LENGTH.size : _LENGTH.size + length])
-        data = data[_LENGTH.size + length :]
-
-
-def _frame(content: Mapping[str, Any]) -> bytes:
-    data = json.dumps(content, default=dict).encode()
-    return _LENGTH.pack(len(data)) + data
-
-
-def _hidden(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _command() -> list[str]:
-    return [sys.executable, "-P", _WORKER]
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, default=dict).encode() + b"\n"
 
 
 def _environment() -> dict[str, str]:
-    """Only what Python needs to start; credentials are no concern of a template."""
+    """Return what Python needs to start, and no credentials: a template must not reach them."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -3,10 +3,10 @@
 A template is a program, and inside a process nothing bounds the time and memory that one
 takes. So it runs here, alone, sandboxed, with limits that the operating system keeps.
 
-Standard input and output carry frames: four bytes of length, then JSON. The first frame in is
-``{"name", "source", "format"}`` with a format of json, html or text; each further one holds the
-values for one rendering. The answer to each is ``{"text"}``, or ``{"message", "line"}`` where
-something went wrong. A rendering that takes too long ends the process.
+Standard input and output carry lines of JSON. The first line in is ``{"name", "source",
+"format"}`` with a format of json, html or text; each further one holds the values for one
+rendering. The answer to each is ``{"text"}``, or ``{"message", "line"}`` where something went
+wrong. A rendering that takes too long ends the process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 import re
 import resource
 import signal
-import struct
 import sys
 import traceback
 from functools import partial
@@ -44,9 +43,10 @@ MEMORY = 512 * 1024 * 1024
 LARGEST = 256 * 1024
 """Bytes of one rendering."""
 
-_LENGTH = struct.Struct("!I")
 _UNSAFE = ("safe", "e", "escape", "forceescape", "urlize", "xmlattr")
 """Filters whose result counts as escaped, for HTML, which does not make it safe in JSON."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_SLACK = re.compile("[&<>]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~])")
 
 
@@ -74,7 +74,13 @@ def environment(form: str) -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
     )
     made.code_generator_class = _Generator
-    made.filters |= {"tojson": _tojson, "slack": _slack, "markdown": _markdown, "sha256": _sha256}
+    made.filters |= {
+        "tojson": _tojson,
+        "slack": lambda value: _SLACK.sub(lambda found: _ENTITIES[found[0]], str(value)),
+        "markdown": lambda value: _MARKDOWN.sub(r"\\\1", str(value)),
+        "sha256": lambda value: hashlib.sha256(str(value).encode()).hexdigest(),
+    }
+    # It makes up text of any length.
     made.globals.pop("lipsum")
     if form == "json":
         for name in _UNSAFE:
@@ -94,70 +100,45 @@ def _in_json(value: Any) -> Any:
     return text[1:-1] if isinstance(value, str) else text
 
 
-def _slack(value: Any) -> str:
-    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _markdown(value: Any) -> str:
-    return _MARKDOWN.sub(r"\\\1", str(value))
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(str(value).encode()).hexdigest()
-
-
 def render(template: Template, values: dict[str, Any], form: str) -> str:
     """Render within the limits of size; JSON must come out as such."""
     parts, size = [], 0
     for part in template.generate(values):
+        # Counted part by part: the whole of a too large text is never in memory.
         size += len(part.encode(errors="surrogatepass"))
         if size > LARGEST:
             raise _TooLargeError
         parts.append(part)
     text = "".join(parts)
     if form == "json":
-        json.loads(text)
+        json.loads(text)  # a receiver would only say 400
     return text
 
 
-def complaint(error: Exception, name: str) -> dict[str, Any]:
-    """Tell an error without what the values hold."""
-    if isinstance(error, TemplateSyntaxError):
-        return {"message": error.message or "is no template", "line": error.lineno}
-    if isinstance(error, json.JSONDecodeError):
-        where = f"line {error.lineno}, column {error.colno} of what is rendered"
-        return {"message": f"renders no JSON: {error.msg} in {where}", "line": 0}
+def describe(error: Exception, name: str) -> dict[str, Any]:
+    """Return message and line of an error, without what the values hold."""
+    match error:
+        case TemplateSyntaxError():
+            return {"message": error.message or "is not a template", "line": error.lineno}
+        case json.JSONDecodeError():
+            where = f"line {error.lineno}, column {error.colno} of what is rendered"
+            return {"message": f"renders no JSON: {error.msg} in {where}", "line": 0}
+        case _TooLargeError():
+            message = f"renders more than {LARGEST // 1024} KiB"
+        case MemoryError():
+            message = "needs too much memory"
+        case UndefinedError() | SecurityError() | TemplateError():
+            message = str(error.message or type(error).__name__)
+        case _:
+            message = f"fails with {type(error).__name__}"
     frames = traceback.extract_tb(error.__traceback__)
     line = next((frame.lineno for frame in reversed(frames) if frame.filename == name), 0)
-    return {"message": _words(error), "line": line}
-
-
-def _words(error: Exception) -> str:
-    match error:
-        case _TooLargeError():
-            return f"renders more than {LARGEST // 1024} KiB"
-        case MemoryError():
-            return "needs too much memory"
-        case UndefinedError() | SecurityError() | TemplateError():
-            return str(error.message or type(error).__name__)
-        case _:
-            return f"fails with {type(error).__name__}"
-
-
-def _read(stream: BinaryIO) -> Any:
-    head = stream.read(_LENGTH.size)
-    return json.loads(stream.read(*_LENGTH.unpack(head))) if head else None
-
-
-def _write(stream: BinaryIO, answer: dict[str, Any]) -> None:
-    data = json.dumps(answer).encode()
-    stream.write(_LENGTH.pack(len(data)) + data)
-    stream.flush()
+    return {"message": message, "line": line}
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
     """Compile one template and render it until there is nothing more to read."""
-    order = _read(source)
+    order = json.loads(source.readline())
     name, form = order["name"], order["format"]
     made = environment(form)
     compiled: list[Template] = []
@@ -167,25 +148,27 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         compiled.append(Template.from_code(made, code, dict(made.globals)))
         return ""
 
-    _write(target, _answer(prepare, name))
-    for template in compiled:
-        while (values := _read(source)) is not None:
-            _write(target, _answer(partial(render, template, values, form), name))
+    def answer(work: Callable[[], str]) -> None:
+        # The alarm has no handler, so it ends the process: not even a loop in C outlives it.
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
+            content: dict[str, Any] = {"text": work()}
+        except Exception as error:  # noqa: BLE001 -- whatever a template may do
+            content = describe(error, name)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        target.write(json.dumps(content).encode() + b"\n")
+        target.flush()
 
-
-def _answer(work: Callable[[], str], name: str) -> dict[str, Any]:
-    """Do what may take too long, and so may end this process."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        return {"text": work()}
-    except Exception as error:  # noqa: BLE001 -- whatever a template may do
-        return complaint(error, name)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    answer(prepare)
+    for line in source if compiled else ():
+        answer(partial(render, compiled[0], json.loads(line), form))
 
 
 if __name__ == "__main__":
+    # For all that follows, compiling included: a template may be built to explode there.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Ctrl-C reaches the whole group; the daemon still wants what is being rendered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)

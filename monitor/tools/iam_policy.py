@@ -7,11 +7,10 @@ identity needs the calls made with it, and the one that assumes a role must be a
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
-from monitor import config
+from monitor import config, sinks
 from monitor.aws import service_models
-from monitor.sinks.aws import target as aws_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,8 +41,10 @@ def policies(
         # Few services offer a permission on a single job, and nobody knows the next one's name.
         _allow(statements[identity(settings, watch.account)], kind.service, actions, "*")
     for name, sink in settings.sinks.items():
-        if isinstance(sink, config.SnsSink | config.SqsSink | config.EventBridgeSink):
-            action, resource = _asked(name, sink)
+        permission = sinks.permission(name, sink)
+        if permission and isinstance(sink, config.AwsSinkSettings):
+            # The permission to send one message also permits the batch.
+            action, resource = permission
             service = action.partition(":")[0]
             _allow(statements[identity(settings, sink.account)], service, [action], resource)
     for account in _used(settings):
@@ -71,8 +72,9 @@ def _account(settings: config.Settings, name: str) -> config.Account:
 
 def _used(settings: config.Settings) -> Iterable[config.Account]:
     names = {watch.account for watch in settings.watches}
-    sinks = settings.sinks.values()
-    names |= {sink.account for sink in sinks if isinstance(sink, config.AwsSinkSettings)}
+    names |= {
+        sink.account for sink in settings.sinks.values() if isinstance(sink, config.AwsSinkSettings)
+    }
     return [_account(settings, name) for name in sorted(names)]
 
 
@@ -82,27 +84,6 @@ def _actions(kind: JobType, models: Loader) -> list[str]:
     prefix = _OTHERWISE.get(signing, signing)
     operations = filter(None, [kind.describe_operation, kind.list_operation])
     return [f"{prefix}:{operation}" for operation in operations]
-
-
-def _asked(
-    name: str, sink: config.SnsSink | config.SqsSink | config.EventBridgeSink
-) -> tuple[str, str]:
-    """Return the action, which also permits the batch, and the ARN that it is done to."""
-    match sink:
-        case config.SnsSink():
-            return "sns:Publish", sink.topic_arn
-        case config.SqsSink():
-            return "sqs:SendMessage", sink.queue_arn or _queue_arn(name, sink)
-        case config.EventBridgeSink():
-            return "events:PutEvents", sink.event_bus_arn
-    assert_never(sink)
-
-
-def _queue_arn(name: str, sink: config.SqsSink) -> str:
-    target = aws_target.load(name, sink)
-    _, owner, queue = target.address.rsplit("/", 2)
-    partition = "aws-cn" if target.region.startswith("cn-") else "aws"
-    return f"arn:{partition}:sqs:{target.region}:{owner}:{queue}"
 
 
 def _allow(

@@ -101,5 +101,5 @@ async def test_what_is_no_topic_is_told_with_its_line(tmp_path):
     code, _, told = await run("check", "--config", file, directory=tmp_path)
 
     assert code == 2
-    assert f"{file}:5: sinks.topic.topic_arn: is no such ARN" in told
+    assert f"{file}:5: sinks.topic.topic_arn: is not such an ARN" in told
     assert f'{file}:6: sinks.topic.account: unknown account "nobody"' in told

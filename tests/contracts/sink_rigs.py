@@ -12,8 +12,7 @@ from typing import Any
 from monitor import config, sinks
 from monitor.model import Severity
 from monitor.sinks.format import title
-from monitor.sinks.log import Log
-from monitor.sinks.output import Stream
+from monitor.sinks.log import LogStream, LogWriter
 from tests.contracts.sink_kit import (
     PLANTED,
     Outcome,
@@ -77,10 +76,20 @@ def _slack_text(event):
     return f"{ICONS[event['data']['severity']]} {title(event)}"
 
 
-@asynccontextmanager
-async def _hook(tmp_path, *, read, form, key="id", yes=b"", **settings):
+def _hook(tmp_path, *, read, form, key="id", yes=b"", **settings):
     (tmp_path / "key").write_text(SECRET)
     (tmp_path / "header").write_text(f"Bearer {PLANTED[3]}\n")
+    files = {
+        "secret_files": [str(tmp_path / "key")],
+        "headers": {"X-Team": PLANTED[2]},
+        "header_files": {"Authorization": str(tmp_path / "header")},
+    }
+    return http_rig(lambda url: webhook(url, **files, **settings), read, form, key, yes)
+
+
+@asynccontextmanager
+async def http_rig(settings, read, form, key="id", yes=b""):
+    """A receiver that speaks HTTP; ``settings`` makes those of the sink for its URL."""
 
     async def take(writer, request):
         taken.append(read(request))
@@ -92,14 +101,8 @@ async def _hook(tmp_path, *, read, form, key="id", yes=b"", **settings):
 
     taken: list[dict[str, Any]] = []
     async with receiving(take) as receiver:
-        told = webhook(
-            f"{receiver.url}/{PLANTED[0]}?key={PLANTED[1]}",
-            secret_files=[str(tmp_path / "key")],
-            headers={"X-Team": PLANTED[2]},
-            header_files={"Authorization": str(tmp_path / "header")},
-            **settings,
-        )
-        async with sinks.open_sink("rig", told) as sink:
+        made = settings(f"{receiver.url}/{PLANTED[0]}?key={PLANTED[1]}")
+        async with sinks.open_sink("rig", made) as sink:
             await warm_up(sink, taken)
             yield Rig(
                 sink,
@@ -107,7 +110,7 @@ async def _hook(tmp_path, *, read, form, key="id", yes=b"", **settings):
                 lambda: setattr(receiver, "answer", stalling),
                 lambda: setattr(receiver, "answer", take),
                 lambda: setattr(receiver, "answer", echo),
-                told.timeout,
+                made.timeout,
                 answers(receiver, STATUSES),
                 form=form,
                 key=key,
@@ -190,7 +193,7 @@ async def pipe_rig(_tmp_path):
 
     try:
         yield Rig(
-            Log(Stream("standard output", write), TIMEOUT),
+            LogWriter(LogStream("standard output", write), TIMEOUT),
             taken,
             stall,
             drain,

@@ -1,13 +1,18 @@
 """What CONTRIBUTING.md says can be followed."""
 
+import filecmp
+import json
 import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
+from anyio import to_thread
 
 from tests.acceptance.program import environment
 from tests.checkout import checkout
+from tests.contracts.sink_kit import receiving
 from tests.docs import pages
 
 PAGE = (pages.ROOT / "CONTRIBUTING.md").read_text()
@@ -18,7 +23,10 @@ LAYOUT = PAGE.partition("## Layout")[2].partition("\n## ")[0]
 def named():
     """Return the paths that the page names, without those with a name to fill in."""
     found = re.findall(r"`([\w./-]+)`", PAGE.replace(LAYOUT, ""))
-    return sorted({path for path in found if path.startswith(TOPS) and "NAME" not in path})
+    return sorted(
+        {path for path in found if path.startswith(TOPS) and "NAME" not in path}
+        - {"monitor/sinks/ntfy.py"}
+    )
 
 
 def section(title):
@@ -59,9 +67,110 @@ def test_a_job_type_that_is_added_as_described_is_a_built_in_one(tmp_path):
     assert "batch.own" in monitor(tmp_path, "types", "list")
 
 
+def steps():
+    """Return the blocks that add a sink, by the number of their step and their language."""
+    found = {}
+    for step in re.split(r"^(?=\d\. )", section("Add a sink"), flags=re.MULTILINE)[1:]:
+        blocks = re.findall(r"^ +```(\w+)\n(.*?)^ +```$", step, re.MULTILINE | re.DOTALL)
+        for language, text in blocks:
+            found[int(step[0]), language] = textwrap.dedent(text)
+    return found
+
+
+def edit(file, *replacements):
+    """Replace texts that stand in a file once."""
+    text = file.read_text()
+    for old, new in replacements:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def add_the_sink(project):
+    """Do what the steps say, and nothing else."""
+    step = steps()
+    edit(
+        project / "monitor/config/settings.py",
+        ("BuiltInSink = ", f"{step[1, 'python']}\n\nBuiltInSink = "),
+        ("| AppriseSink,", "| AppriseSink | NtfySink,"),
+    )
+    (project / "monitor/sinks/ntfy.py").write_text(step[2, "python"])
+    line = textwrap.indent(step[3, "python"], "    ")
+    edit(
+        project / "monitor/sinks/__init__.py",
+        ("import apprise, format, log, plugin", "import apprise, format, log, ntfy, plugin"),
+        ('    "sns": sns.KIND,\n', line + '    "sns": sns.KIND,\n'),
+    )
+    edit(project / "docs/sinks.md", ("## Plug-ins\n", f"{step[4, 'markdown']}\n## Plug-ins\n"))
+    (command,) = re.findall(r"`python (-m .+?)`", section("Add a sink"))
+    python(project, *command.split())
+    rig = step[5, "python"]
+    edit(
+        project / "tests/contracts/test_sinks.py",
+        ("\nRIGS = {\n", f'\n{rig}\n\nRIGS = {{\n    "ntfy": ntfy_rig,\n'),
+        ("\nMEANINGS = {\n", '\nMEANINGS = {\n    "ntfy": set(Outcome),\n'),
+    )
+
+
+def touched(project):
+    files = {path.relative_to(project) for path in project.rglob("*") if path.is_file()}
+    return {
+        path.as_posix()
+        for path in files
+        if "__pycache__" not in path.parts
+        and not ((pages.ROOT / path).exists() and filecmp.cmp(project / path, pages.ROOT / path))
+    }
+
+
+async def test_a_sink_that_is_added_as_described_sends_from_five_files(tmp_path):
+    project = tmp_path / "project"
+    checkout(project)
+    add_the_sink(project)
+    by_hand = touched(project) - {"docs/configuration.md"}  # which a command has written
+    assert by_hand == {
+        "monitor/config/settings.py",
+        "monitor/sinks/ntfy.py",
+        "monitor/sinks/__init__.py",
+        "docs/sinks.md",
+        "tests/contracts/test_sinks.py",
+    }
+    (tmp_path / "token").write_text("Bearer tk_1")
+    async with receiving() as receiver:
+        sink = {"type": "ntfy", "url": receiver.url, "topic": "jobs", "allow_http": True}
+        sink |= {
+            "allow_networks": ["127.0.0.0/8"],
+            "header_files": {"Authorization": str(tmp_path / "token")},
+        }
+        store = f"sqlite://{tmp_path}/state.db"
+        file = tmp_path / "monitor.yaml"
+        file.write_text(json.dumps({"store": store, "sinks": {"push": sink}}))
+        await to_thread.run_sync(monitor, project, "check", "-c", str(file))
+        await to_thread.run_sync(monitor, project, "send-test", "push", "-c", str(file))
+    (request,) = receiver.requests
+    assert request.event.keys() == {"topic", "message"}
+    assert request.headers["authorization"] == "Bearer tk_1"
+
+
+def test_a_sink_that_is_added_as_described_passes_its_tests(tmp_path):
+    checkout(tmp_path)
+    add_the_sink(tmp_path)
+    suites = ("tests/contracts/test_sinks.py", "tests/unit/sinks/test_sink_kinds.py")
+    more = ("tests/unit/sinks/test_sink_docs.py", "tests/unit/config/test_examples.py")
+    only = "ntfy or rig or registry or documented or reference"
+    out = python(tmp_path, "-m", "pytest", "-q", "-n0", "-k", only, *suites, *more)
+    assert int(re.findall(r"(\d+) passed", out)[0]) > 20
+    ruff = [sys.executable, "-m", "ruff", "check", "monitor/sinks", "monitor/config/settings.py"]
+    done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def monitor(project, *arguments):
+    return python(project, "-m", "monitor", *arguments)
+
+
+def python(project, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "monitor", *arguments],
+        [sys.executable, *arguments],
         cwd=project,
         env=environment(PYTHONPATH=str(project)),
         capture_output=True,

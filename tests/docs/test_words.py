@@ -40,7 +40,7 @@ INSTEAD = {
 """Pattern → what to write."""
 KEPT = re.compile(r"\b(?:last|next)_look_at\b|LAST LOOK")
 """Names that clients of the HTTP API and readers of tables rely on."""
-COVERED = ("clock.py", "logs.py", "retry_after.py")
+COVERED = ("clock.py", "logs.py", "retry_after.py", "sinks")
 """The folders and modules of ``monitor/`` whose names, texts and comments are held to the table."""
 LONGEST = 25
 """Words of a sentence; a piece of code is one word."""

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from monitor.errors import SendError, SendReason
-from monitor.sinks.webhook import target as endpoint
 from monitor.sinks.webhook.sink import open_webhook
+from monitor.sinks.webhook.target import load
 from tests.contracts.sink_kit import SEEN, event, receiving, replying, webhook
 
 
@@ -42,7 +42,7 @@ class Names(AbstractResolver):
 
 async def outcome(url, names=None, **more):
     """Send one event to ``url``; return the error, if any."""
-    target = endpoint.load("ops", webhook(url, **more))
+    target = load("ops", webhook(url, **more))
     async with open_webhook(target, lambda: SEEN, names) as sink:
         try:
             with anyio.fail_after(5):
@@ -114,7 +114,7 @@ async def test_several_forbidden_addresses_are_forbidden():
 async def test_a_name_that_changes_its_answer_is_checked_each_time():
     async with receiving(replying(200, b"", "Connection: close")) as receiver:
         names = Names(["127.0.0.1"], ["127.0.0.2"])
-        target = endpoint.load(
+        target = load(
             "ops",
             webhook(f"http://hook.example:{receiver.port}/", allow_networks=["127.0.0.1/32"]),
         )

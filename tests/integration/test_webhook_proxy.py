@@ -157,7 +157,7 @@ async def test_a_name_that_leads_to_a_forbidden_address_is_not_handed_to_the_pro
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("proxy:3128", "is no URL"),
+        ("proxy:3128", "is not a URL"),
         ("https://proxy.example.com", "is not the plain address of an HTTP proxy"),
         ("http://proxy.example.com/path", "is not the plain address of an HTTP proxy"),
         ("http://u:planted@proxy.example.com", "has a user name or password in it"),

@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from monitor.errors import ConfigurationError, SendError, SendReason
-from monitor.sinks.webhook import target as endpoint
 from monitor.sinks.webhook.sink import open_webhook
+from monitor.sinks.webhook.target import load
 from tests.contracts.sink_kit import SEEN, event, receiving, webhook
 from tests.integration.test_webhook_addresses import Names
 
@@ -108,7 +108,7 @@ EVERYWHERE = ["0.0.0.0/0", "::/0"]
 async def refused(url, opened, names=None):
     """Whether a URL is refused, with the configuration or when its address is known."""
     try:
-        target = endpoint.load("ops", webhook(url, allow_networks=opened, timeout="400ms"))
+        target = load("ops", webhook(url, allow_networks=opened, timeout="400ms"))
     except (ConfigurationError, ValueError):
         return True
     async with open_webhook(target, lambda: SEEN, names) as sink:

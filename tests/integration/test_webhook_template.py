@@ -11,7 +11,7 @@ import standardwebhooks
 from monitor import config, sinks
 from monitor.errors import SendError, SendReason
 from monitor.sinks.rotation import Rotating
-from monitor.sinks.webhook.sink import Webhook
+from monitor.sinks.webhook.sink import WebhookSender
 from tests.contracts.sink_kit import event, receiving, replying, webhook
 
 SECRET = "whsec_cGxhbnRlZC1zZWNyZXQtMDEyMzQ1Njc4OWFi"
@@ -140,7 +140,7 @@ async def test_the_process_that_renders_is_gone_with_the_sink(templated):
         async with sinks.open_sink("ops", settings) as sink:
             await sink.send([event()])
             assert isinstance(sink, Rotating)
-            assert isinstance(sink.current, Webhook)
+            assert isinstance(sink.current, WebhookSender)
             assert sink.current._renderer
             process = sink.current._renderer._process
             assert process
@@ -152,7 +152,7 @@ async def test_the_process_that_renders_is_gone_with_the_sink(templated):
 def test_a_bad_content_type_is_told(kind):
     settings = hook(url="https://h/x", content_type=kind)
     (problem,) = sinks.problems("ops", settings)
-    assert (problem.path, problem.message) == ("sinks.ops.content_type", "is no media type")
+    assert (problem.path, problem.message) == ("sinks.ops.content_type", "is not a media type")
 
 
 def test_secrets_without_a_template_are_told(tmp_path):

@@ -111,7 +111,7 @@ async def test_the_monitor_shows_its_own_certificate_where_it_is_asked_for_one(t
         ({"cert_file": "text"}, "cert_file", "no certificate and key can be read from it"),
         ({"cert_file": "one", "key_file": "two"}, "key_file", "does not fit the certificate"),
         ({"cert_file": "one", "key_file": "locked"}, "key_file", "no certificate and key can be"),
-        ({"server_name": "a b"}, "server_name", "is no host name"),
+        ({"server_name": "a b"}, "server_name", "is not a host name"),
     ],
 )
 def test_what_is_wrong_with_tls_is_told(tls, path, message, tmp_path):

@@ -1,39 +1,46 @@
 """Sinks in AWS: several events in one request, and an outcome for each of them.
 
-What SNS, SQS and EventBridge do not share is a ``Form``; see sns.py, sqs.py, eventbridge.py.
+SNS, SQS and EventBridge differ in their ``BatchForm``: see sns.py, sqs.py, eventbridge.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
 
 from monitor.aws.clients import ResponseMeta
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import SourceKey
 from monitor.sinks.aws import refusals
 from monitor.sinks.aws.truncate import versions
+from monitor.sinks.kind import Preview, SinkKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from monitor.aws.clients import Clients
-    from monitor.sinks.aws.refusals import Refusal
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.refusals import EntryRefusal
+    from monitor.sinks.aws.target import AwsTarget
+    from monitor.sinks.kind import SinkTools
 
 MOST_BYTES = 256 * 1024
-"""Of a message, and of all messages of one request. SNS takes no more; newer SQS queues and
-event buses do, older ones do not."""
+"""Of a message, and of all messages of one request. That is the most for SNS and older
+SQS queues; newer ones and event buses take larger messages."""
 
 Entry = Mapping[str, Any]
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How a service takes events.
+class BatchForm:
+    """The form in which a service takes events.
 
     ``entry`` renders one event; ``params`` makes a request of several entries; ``outcomes``
     reads its answer: for each entry, in order, ``None`` where it was taken. Entries of which
@@ -43,25 +50,25 @@ class Form:
     operation: str
     entry: Callable[[Mapping[str, Any]], Entry]
     params: Callable[[Sequence[Entry]], Mapping[str, Any]]
-    outcomes: Callable[[Mapping[str, Any], int], Sequence[Refusal | None]]
+    outcomes: Callable[[Mapping[str, Any], int], Sequence[EntryRefusal | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    """One event, rendered; ``size`` is in bytes."""
+class _Rendered:
+    """One event as an entry; ``size`` is in bytes."""
 
     event_id: str
     entry: Entry
     size: int
 
 
-class AwsSink:
-    """Tells one topic, queue or event bus."""
+class AwsSender:
+    """Sends to one topic, queue or event bus."""
 
     batch_size = 10
 
     def __init__(
-        self, target: Target, form: Form, clients: Clients, now: Callable[[], datetime]
+        self, target: AwsTarget, form: BatchForm, clients: Clients, now: Callable[[], datetime]
     ) -> None:
         """Take over no ownership of ``clients``; ``now`` tells the UTC time."""
         self._target = target
@@ -81,10 +88,11 @@ class AwsSink:
             PartialSendError: some were not taken.
         """
         deadline = asyncio.get_running_loop().time() + self._target.timeout
-        letters, failures = self._render(events)
-        for request in _requests(letters):
-            failures |= await self._ask(request, deadline)
+        rendered, failures = self._render(events)
+        for request in _requests(rendered):
+            failures |= await self._send_once(request, deadline)
         reasons = list(failures.values())
+        # One reason for all speaks of the sink; several, of the events.
         if len(reasons) == len(events) and all(each is reasons[0] for each in reasons):
             raise reasons[0]
         if failures:
@@ -92,52 +100,51 @@ class AwsSink:
 
     def _render(
         self, events: Sequence[Mapping[str, Any]]
-    ) -> tuple[list[_Letter], dict[str, SendError]]:
+    ) -> tuple[list[_Rendered], dict[str, SendError]]:
         """Return what can be sent, and the errors of events that cannot be made to fit."""
-        letters: list[_Letter] = []
+        rendered: list[_Rendered] = []
         failures: dict[str, SendError] = {}
         for event in events:
-            letter = self._fitting(event)
-            if letter is not None:
-                letters.append(letter)
+            for version in versions(event):
+                entry = self._form.entry(version)
+                size = weight(entry)
+                if size <= MOST_BYTES:
+                    rendered.append(_Rendered(event["id"], entry, size))
+                    break
             else:
                 message = "is larger than 256 KiB, even with its texts cut"
                 failures[event["id"]] = SendError(SendReason.REJECTED, message)
-        return letters, failures
+        return rendered, failures
 
-    def _fitting(self, event: Mapping[str, Any]) -> _Letter | None:
-        for version in versions(event):
-            entry = self._form.entry(version)
-            size = weight(entry)
-            if size <= MOST_BYTES:
-                return _Letter(event["id"], entry, size)
-        return None
-
-    async def _ask(self, letters: Sequence[_Letter], deadline: float) -> dict[str, SendError]:
+    async def _send_once(
+        self, request: Sequence[_Rendered], deadline: float
+    ) -> dict[str, SendError]:
         """Make one request; return the errors of what was not taken, by event id."""
-        answer = await self._answer([letter.entry for letter in letters], deadline)
+        answer = await self._answer([each.entry for each in request], deadline)
         if isinstance(answer, SendError):
-            return dict.fromkeys((letter.event_id for letter in letters), answer)
-        told = list(self._form.outcomes(answer, len(letters)))
-        told += [refusals.UNTOLD] * (len(letters) - len(told))
+            return dict.fromkeys((each.event_id for each in request), answer)
+        outcomes = list(self._form.outcomes(answer, len(request)))
+        # An answer that is too short does not say that the rest was taken.
+        outcomes += [refusals.UNANSWERED] * (len(request) - len(outcomes))
         return {
-            letter.event_id: refusals.of_entry(self._target.address, refusal)
-            for letter, refusal in zip(letters, told, strict=True)
+            each.event_id: refusals.of_entry(self._target.address, refusal)
+            for each, refusal in zip(request, outcomes, strict=True)
             if refusal is not None
         }
 
     async def _answer(
         self, entries: Sequence[Entry], deadline: float
     ) -> Mapping[str, Any] | SendError:
-        """An error is returned, so that none of the SDK's, which may hold the reply, is kept."""
-        exchange, operation = ResponseMeta(), self._form.operation
+        """Return an error: raised here, it would keep the SDK's, which may hold the reply."""
+        meta, operation = ResponseMeta(), self._form.operation
         try:
+            # One deadline for all requests of the batch: an attempt ends within ``timeout``.
             async with asyncio.timeout_at(deadline):
                 return await self._clients.ask(
-                    self._key, operation, self._form.params(entries), exchange
+                    self._key, operation, self._form.params(entries), meta
                 )
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
-            failure = refusals.of_request(self._target, operation, error, exchange, self._now())
+            failure = refusals.of_request(self._target, operation, error, meta, self._now())
         if failure.reason is SendReason.REJECTED and len(entries) > 1:
             # One bad entry may be the cause: on its next attempt each has other company, or none.
             return SendError(SendReason.SERVER_ERROR, f"{failure.message}, for a batch")
@@ -145,7 +152,7 @@ class AwsSink:
 
 
 def weight(value: Any) -> int:
-    """Return the bytes of all texts in an entry, which is no less than the services count."""
+    """Return the bytes of all texts in an entry, at least as many as the services count."""
     match value:
         case str():
             return len(value.encode())
@@ -156,15 +163,42 @@ def weight(value: Any) -> int:
     return 32
 
 
-def _requests(letters: Sequence[_Letter]) -> Iterator[list[_Letter]]:
-    """Part letters, in order, into as few requests as their size allows."""
-    request: list[_Letter] = []
+def _requests(rendered: Sequence[_Rendered]) -> Iterator[list[_Rendered]]:
+    """Split entries, in order, into as few requests as their size allows."""
+    request: list[_Rendered] = []
     room = MOST_BYTES
-    for letter in letters:
-        if letter.size > room:
+    for each in rendered:
+        if each.size > room:
             yield request
             request, room = [], MOST_BYTES
-        request.append(letter)
-        room -= letter.size
+        request.append(each)
+        room -= each.size
     if request:
         yield request
+
+
+def aws_kind(
+    settings: type[S],
+    load: Callable[[str, S, AwsTarget | None], AwsTarget],
+    form: Callable[[AwsTarget], BatchForm],
+    action: str,
+) -> SinkKind[S, AwsTarget]:
+    """Return the kind of a sink that sends batches of ``form`` and needs one IAM ``action``."""
+
+    def open_sink(target: AwsTarget, tools: SinkTools) -> AbstractAsyncContextManager[AwsSender]:
+        if tools.clients is None:
+            raise ValueError("a sink in AWS needs clients")
+        return nullcontext(AwsSender(target, form(target), tools.clients, tools.now))
+
+    def preview(target: AwsTarget, events: Sequence[Mapping[str, Any]]) -> list[Preview]:
+        made = form(target)
+        bodies = (orjson.dumps(made.entry(event), option=orjson.OPT_INDENT_2) for event in events)
+        return [Preview({"operation": made.operation}, body.decode()) for body in bodies]
+
+    return SinkKind(
+        settings,
+        load,
+        open_sink,
+        preview=preview,
+        permission=lambda target: (action, target.arn),
+    )

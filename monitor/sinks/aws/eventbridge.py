@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monitor.sinks.aws.batch import Form
+from monitor.config import EventBridgeSink
+from monitor.sinks.aws import target
+from monitor.sinks.aws.batch import BatchForm, aws_kind
 from monitor.sinks.aws.messages import text
-from monitor.sinks.aws.refusals import UNTOLD, Refusal
+from monitor.sinks.aws.refusals import UNANSWERED, EntryRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.target import AwsTarget
 
 SOURCE = "io.job-monitor"
 _BLAMES = ("Invalid", "Malformed", "Validation")
 """How the codes begin that blame the entry."""
 
 
-def form(target: Target) -> Form:
-    """Say how the event bus takes events."""
+def form(bus: AwsTarget) -> BatchForm:
+    """Return the form of requests to the event bus."""
 
     def entry(event: Mapping[str, Any]) -> dict[str, Any]:
         data = event["data"]
@@ -29,22 +31,21 @@ def form(target: Target) -> Form:
             "DetailType": data["kind"],
             "Detail": text(event),
             "Resources": [(data.get("job") or data["source"])["key"]],
-            "EventBusName": target.address,
+            "EventBusName": bus.address,
         }
 
-    return Form("PutEvents", entry, _params, _outcomes)
+    return BatchForm("PutEvents", entry, lambda entries: {"Entries": list(entries)}, outcomes)
 
 
-def _params(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"Entries": list(entries)}
+def outcomes(answer: Mapping[str, Any], count: int) -> list[EntryRefusal | None]:
+    """Read an answer: in the order of the entries, an id where one was taken, or a code."""
+    found: list[EntryRefusal | None] = []
+    for entry in answer.get("Entries", [])[:count]:
+        if code := entry.get("ErrorCode"):
+            found.append(EntryRefusal(code, sender=code.startswith(_BLAMES)))
+        else:
+            found.append(None if entry.get("EventId") else UNANSWERED)
+    return found
 
 
-def _outcomes(answer: Mapping[str, Any], count: int) -> list[Refusal | None]:
-    """Entries are answered in their order: with an id where taken, with a code where not."""
-    return [_outcome(each) for each in answer.get("Entries", [])][:count]
-
-
-def _outcome(entry: Mapping[str, Any]) -> Refusal | None:
-    if code := entry.get("ErrorCode"):
-        return Refusal(code, sender=code.startswith(_BLAMES))
-    return None if entry.get("EventId") else UNTOLD
+KIND = aws_kind(EventBridgeSink, target.event_bus, form, "events:PutEvents")

@@ -6,16 +6,16 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from monitor.sinks.aws.refusals import UNTOLD, Refusal
-from monitor.sinks.encoding import encode
+from monitor.sinks.aws.refusals import UNANSWERED, EntryRefusal
+from monitor.sinks.format import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.target import AwsTarget
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What neither service takes in a text."""
+"""Neither service takes these in a text."""
 _GROUP = re.compile(r"[!-~]{1,128}")
 
 
@@ -24,9 +24,13 @@ def text(event: Mapping[str, Any]) -> str:
     return _NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", encode(event).decode())
 
 
-def beside(event: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    """Return what goes beside the text to a topic or queue."""
-    return {"MessageAttributes": attributes(event), **(order(event) if target.ordered else {})}
+def beside(event: Mapping[str, Any], target: AwsTarget) -> dict[str, Any]:
+    """Return what goes with the text to a topic or queue."""
+    more: dict[str, Any] = {"MessageAttributes": attributes(event)}
+    if target.ordered:
+        # A FIFO keeps the order within a group, and drops a repeat of an id within 5 minutes.
+        more |= {"MessageGroupId": group(event), "MessageDeduplicationId": event["id"]}
+    return more
 
 
 def attributes(event: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -49,11 +53,6 @@ def attributes(event: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def order(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return what makes a FIFO topic or queue keep the order of each job, and drop repeats."""
-    return {"MessageGroupId": group(event), "MessageDeduplicationId": event["id"]}
-
-
 def group(event: Mapping[str, Any]) -> str:
     """Return the key of the job or source, or its SHA-256 where it may not be a group's name."""
     data = event["data"]
@@ -66,9 +65,13 @@ def numbered(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
 
 
-def outcomes(answer: Mapping[str, Any], count: int) -> list[Refusal | None]:
+def outcomes(answer: Mapping[str, Any], count: int) -> list[EntryRefusal | None]:
     """Read ``Successful`` and ``Failed`` of the answer to ``count`` numbered entries."""
-    found: dict[str, Refusal | None] = {each["Id"]: None for each in answer.get("Successful", [])}
+    found: dict[str, EntryRefusal | None] = {
+        each["Id"]: None for each in answer.get("Successful", [])
+    }
     for each in answer.get("Failed", []):
-        found[each["Id"]] = Refusal(each.get("Code", ""), sender=each.get("SenderFault", False))
-    return [found.get(str(number), UNTOLD) for number in range(count)]
+        found[each["Id"]] = EntryRefusal(
+            each.get("Code", ""), sender=each.get("SenderFault", False)
+        )
+    return [found.get(str(number), UNANSWERED) for number in range(count)]

@@ -1,9 +1,9 @@
-"""What AWS' refusals mean for a delivery; no text of an answer passes, only its code."""
+"""AWS errors → the outcome of a delivery; no text of an answer passes, only its code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
@@ -11,12 +11,10 @@ from monitor.aws import errors
 from monitor.errors import PollReason, SendError, SendReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from monitor.aws.clients import ResponseMeta
-    from monitor.errors import PollError
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.target import AwsTarget
 
 _GONE = frozenset({
     "aws.simplequeueservice.nonexistentqueue", "notfound", "queuedoesnotexist",
@@ -34,56 +32,51 @@ _REASONS = {
 }
 """What an answered request's failure means."""
 _TIMEOUTS = (TimeoutError, ConnectTimeoutError, ReadTimeoutError)
-_UNANSWERED = frozenset({PollReason.TRANSIENT, PollReason.UNAVAILABLE, PollReason.CONFIG})
+_UNREACHED = frozenset({PollReason.TRANSIENT, PollReason.UNAVAILABLE, PollReason.CONFIG})
 """Without an answer these say that nothing was reached, and not that the event is bad."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a service said of one entry; ``sender`` where it blames the entry itself."""
+class EntryRefusal:
+    """A service's refusal of one entry; ``sender`` where it blames the entry itself."""
 
     code: str
     sender: bool
 
 
-UNTOLD = Refusal("", sender=False)
-"""An entry of which the answer says nothing."""
+UNANSWERED = EntryRefusal("", sender=False)
+"""The answer leaves the entry out."""
 
 
 def of_request(
-    target: Target, operation: str, error: Exception, exchange: ResponseMeta, now: datetime
+    target: AwsTarget, operation: str, error: Exception, meta: ResponseMeta, now: datetime
 ) -> SendError:
     """Return why a whole request failed; ``error`` may hold secrets and must end here."""
     if isinstance(error, _TIMEOUTS):
         message = f"{target.address} did not answer within {target.timeout:g} s"
         return SendError(SendReason.TIMEOUT, message)
-    failed = errors.failure(error, exchange, operation, _denies, now)
+    failed = errors.failure(error, meta, operation, lambda code, _: code in _GONE, now)
     hint = f" ({failed.hint})" if failed.hint else ""
+    # Only the code: the text may quote the event, or credentials.
     message = f"{target.address}: {failed.code}{hint}"
-    return SendError(_reason(failed), message, retry_after=failed.retry_after)
+    if failed.status is None and failed.reason in _UNREACHED:
+        reason = SendReason.CONNECTION
+    else:
+        reason = _of_key(failed.code) or _REASONS[failed.reason]
+    return SendError(reason, message, retry_after=failed.retry_after)
 
 
-def of_entry(address: str, refusal: Refusal) -> SendError:
+def of_entry(address: str, refusal: EntryRefusal) -> SendError:
     """Return why one entry of a request was not taken."""
     code = errors.shown_code(refusal.code)
     message = f"{address}: {code or 'the answer leaves it out'}"
-    known = _of_key(code) or _known(code)
+    reason, normal = _of_key(code), errors.normal_code(code)
+    if reason is None and normal in _GONE:
+        reason = SendReason.GONE
+    if reason is None and (known := errors.reason_of_code(normal)):
+        reason = _REASONS[known]
     blamed = SendReason.REJECTED if refusal.sender else SendReason.SERVER_ERROR
-    return SendError(known or blamed, message)
-
-
-def _reason(failed: PollError) -> SendReason:
-    if failed.status is None and failed.reason in _UNANSWERED:
-        return SendReason.CONNECTION
-    return _of_key(failed.code) or _REASONS[failed.reason]
-
-
-def _known(code: str) -> SendReason | None:
-    normal = errors.normal_code(code)
-    if normal in _GONE:
-        return SendReason.GONE
-    reason = errors.reason_of_code(normal)
-    return _REASONS[reason] if reason else None
+    return SendError(reason or blamed, message)
 
 
 def _of_key(code: str) -> SendReason | None:
@@ -92,8 +85,3 @@ def _of_key(code: str) -> SendReason | None:
     if not lowered.startswith("kms"):
         return None
     return SendReason.RATE_LIMITED if "throttl" in lowered else SendReason.DENIED
-
-
-def _denies(code: str, _answer: Mapping[str, Any]) -> bool:
-    """Whether an error says that there is no such topic, queue or event bus."""
-    return code in _GONE

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monitor.sinks.aws import messages
-from monitor.sinks.aws.batch import Form
+from monitor.config import SnsSink
+from monitor.sinks.aws import messages, target
+from monitor.sinks.aws.batch import BatchForm, aws_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from monitor.sinks.aws.target import Target
+    from monitor.sinks.aws.target import AwsTarget
 
 
-def form(target: Target) -> Form:
-    """Say how the topic takes events."""
+def form(topic: AwsTarget) -> BatchForm:
+    """Return the form of requests to the topic."""
 
     def entry(event: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Message": messages.text(event), **messages.beside(event, target)}
+        return {"Message": messages.text(event), **messages.beside(event, topic)}
 
-    def params(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        numbered = messages.numbered(entries)
-        return {"TopicArn": target.address, "PublishBatchRequestEntries": numbered}
+    return BatchForm(
+        "PublishBatch",
+        entry,
+        lambda entries: {
+            "TopicArn": topic.address,
+            "PublishBatchRequestEntries": messages.numbered(entries),
+        },
+        messages.outcomes,
+    )
 
-    return Form("PublishBatch", entry, params, messages.outcomes)
+
+KIND = aws_kind(SnsSink, target.topic, form, "sns:Publish")

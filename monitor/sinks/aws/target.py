@@ -1,16 +1,15 @@
-"""Which topic, queue or event bus a sink tells: its settings, checked and taken apart."""
+"""The topic, queue or event bus of a sink: its settings, validated and parsed."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from monitor import config
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    AwsSinkSettings = config.SnsSink | config.SqsSink | config.EventBridgeSink
+    from monitor.config import EventBridgeSink, SnsSink, SqsSink
 
 _REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2})"
 _OWNER = r"(?P<owner>[0-9]{12})"
@@ -34,68 +33,71 @@ _BUS_REMEDY = "write it as arn:aws:events:us-east-1:123456789012:event-bus/NAME"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AwsTarget:
     """A place in AWS that takes events.
 
-    ``service`` is the SDK's name of it, ``address`` what its requests call the place.
+    ``service`` is the SDK's name of it, ``address`` what its requests call the place, and
+    ``arn`` what policies call it.
     """
 
     service: str
     account: str
     region: str
     address: str
+    arn: str
     timeout: float
     """Seconds for one attempt."""
 
     @property
     def ordered(self) -> bool:
-        """Whether it keeps the order within a message group."""
+        """True if it keeps the order within a message group."""
         return self.address.endswith(".fifo")
 
 
-def load(name: str, settings: AwsSinkSettings) -> Target:
-    """Take the settings of a sink apart.
+def topic(name: str, settings: SnsSink, _before: AwsTarget | None = None) -> AwsTarget:
+    """Read the ARN of a topic.
 
     Raises:
-        ConfigurationError: the ARN or URL is none.
+        ConfigurationError: it is not one.
     """
-    match settings:
-        case config.SnsSink():
-            found = _matched(name, "topic_arn", _TOPIC, settings.topic_arn, _TOPIC_REMEDY)
-            return _target("sns", settings, found["region"], settings.topic_arn)
-        case config.SqsSink():
-            return _queue(name, settings)
-        case config.EventBridgeSink():
-            found = _matched(name, "event_bus_arn", _BUS, settings.event_bus_arn, _BUS_REMEDY)
-            return _target("events", settings, found["region"], settings.event_bus_arn)
-    assert_never(settings)
+    arn = settings.topic_arn
+    found = _matched(name, "topic_arn", _TOPIC, arn, _TOPIC_REMEDY)
+    return AwsTarget("sns", settings.account, found["region"], arn, arn, settings.timeout)
 
 
-def problems(name: str, settings: AwsSinkSettings) -> list[Problem]:
-    """Return what is wrong with ``settings``."""
-    try:
-        load(name, settings)
-    except ConfigurationError as error:
-        return list(error.problems)
-    return []
+def event_bus(name: str, settings: EventBridgeSink, _before: AwsTarget | None = None) -> AwsTarget:
+    """Read the ARN of an event bus.
+
+    Raises:
+        ConfigurationError: it is not one.
+    """
+    arn = settings.event_bus_arn
+    found = _matched(name, "event_bus_arn", _BUS, arn, _BUS_REMEDY)
+    return AwsTarget("events", settings.account, found["region"], arn, arn, settings.timeout)
 
 
-def _queue(name: str, settings: config.SqsSink) -> Target:
-    """Name a queue by its URL, which requests want and SQS reads no more than the path of."""
-    arn, url = settings.queue_arn, settings.queue_url
-    if arn is not None and url is not None:
+def queue(name: str, settings: SqsSink, _before: AwsTarget | None = None) -> AwsTarget:
+    """Read the ARN or the URL of a queue.
+
+    Requests want the URL, and SQS reads no more than the path of it.
+
+    Raises:
+        ConfigurationError: it is neither, or both are given.
+    """
+    arn, url = settings.queue_arn or "", settings.queue_url
+    if settings.queue_arn is not None and url is not None:
         raise _problem(name, "queue_url", "stands beside queue_arn", "leave one of them out")
     if url is not None:
         found = _matched(name, "queue_url", _QUEUE_URL, url, f"{_QUEUE_REMEDY} instead")
-        return _target("sqs", settings, found["region"] or found["legacy"], url)
-    found = _matched(name, "queue_arn", _QUEUE_ARN, arn or "", _QUEUE_REMEDY)
-    host = f"sqs.{found['region']}.amazonaws.com" + (".cn" if ":aws-cn:" in (arn or "") else "")
-    address = f"https://{host}/{found['owner']}/{found['name']}"
-    return _target("sqs", settings, found["region"], address)
-
-
-def _target(service: str, settings: AwsSinkSettings, region: str, address: str) -> Target:
-    return Target(service, settings.account, region, address, settings.timeout)
+        region = found["region"] or found["legacy"]
+        partition = "aws-cn" if region.startswith("cn-") else "aws"
+        arn = f"arn:{partition}:sqs:{region}:{found['owner']}:{found['name']}"
+    else:
+        found = _matched(name, "queue_arn", _QUEUE_ARN, arn, _QUEUE_REMEDY)
+        region = found["region"]
+        host = f"sqs.{region}.amazonaws.com" + (".cn" if ":aws-cn:" in arn else "")
+        url = f"https://{host}/{found['owner']}/{found['name']}"
+    return AwsTarget("sqs", settings.account, region, url, arn, settings.timeout)
 
 
 def _matched(
@@ -103,7 +105,13 @@ def _matched(
 ) -> re.Match[str]:
     found = pattern.fullmatch(text)
     if found is None:
-        what = "is missing" if not text else "is no such URL" if "url" in key else "is no such ARN"
+        what = (
+            "is missing"
+            if not text
+            else "is not such a URL"
+            if "url" in key
+            else "is not such an ARN"
+        )
         raise _problem(name, key, what, remedy)
     return found
 

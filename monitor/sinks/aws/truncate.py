@@ -22,17 +22,14 @@ def versions(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield event
     length = _LONGEST
     while length >= _SHORTEST:
-        yield {**event, "truncated": True, "data": _data(event["data"], length)}
+        data = event["data"]
+        cut = {key: _cut(data[key], length) for key in ("reason", "fields")}
+        cut["changes"] = [
+            {**change, "from": _cut(change["from"], length), "to": _cut(change["to"], length)}
+            for change in data["changes"]
+        ]
+        yield {**event, "truncated": True, "data": {**data, **cut}}
         length //= 2
-
-
-def _data(data: Mapping[str, Any], length: int) -> dict[str, Any]:
-    changes = [
-        {**change, "from": _cut(change["from"], length), "to": _cut(change["to"], length)}
-        for change in data["changes"]
-    ]
-    reason, fields = _cut(data["reason"], length), _cut(data["fields"], length)
-    return {**data, "reason": reason, "changes": changes, "fields": fields}
 
 
 def _cut(value: Any, length: int) -> Any:

@@ -94,13 +94,21 @@ def refusal(address: str, allowed: Iterable[Network] = ()) -> str | None:
     ``allowed`` opens private and reserved networks, never a metadata service.
 
     Raises:
-        ValueError: it is no numeric address.
+        ValueError: it is not a numeric address.
     """
     given = ip_address(address)
-    if not _METADATA.isdisjoint((_unscoped(given), *_carried(given), *_embedded(given))):
+    # An address with a scope, as fe80::a9fe:a9fe%eth0, equals none without one.
+    unscoped = type(given)(int(given))
+    if not _METADATA.isdisjoint((unscoped, *_carried(given), *_embedded(given))):
         return "a metadata service, which is never permitted"
-    plain = _plain(given)
-    if _is_public(plain) or any(form in net for form in (given, plain) for net in allowed):
+    plain = given
+    if any(given in network for network in _TRANSPARENT):
+        plain = IPv4Address(int(given) & _LOW_32)
+    # Whatever an address may be delivered to must be public as well.
+    every = (plain, *_carried(plain))
+    public = isinstance(plain, IPv4Address) or plain in _GLOBAL_UNICAST
+    public = public and not any(each in network for each in every for network in _RESERVED)
+    if public or any(form in net for form in (given, plain) for net in allowed):
         return None
     return "an address that is not public"
 
@@ -117,22 +125,12 @@ def literal(host: str) -> str | None:
         return None
 
 
-def _unscoped(address: Address) -> Address:
-    return type(address)(int(address))
-
-
-def _plain(address: Address) -> Address:
-    """Take the wrapping off an address that stands for nothing but the one inside."""
-    if any(address in network for network in _TRANSPARENT):
-        return IPv4Address(int(address) & _LOW_32)
-    return address
-
-
 def _carried(address: Address) -> Iterator[IPv4Address]:
     """Yield every IPv4 address that an IPv6 address may be delivered to."""
     if isinstance(address, IPv4Address):
         return
     number = int(address)
+    # A route or a kernel may deliver to the address inside, past every check of the one outside.
     for network, shift in _CARRIERS:
         if address in network:
             yield IPv4Address(number >> shift & _LOW_32)
@@ -155,17 +153,7 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
     for shift in _WHOLE:
         yield IPv4Address(number >> shift & _LOW_32)
     for above in _SPLIT:
-        # Bits 64 to 71 are no part of the address, and split it.
+        # Bits 64 to 71 do not belong to the address, and split it.
         high = number >> 64 & ((1 << above) - 1)
         low = number >> (24 + above) & ((1 << (32 - above)) - 1)
         yield IPv4Address(high << (32 - above) | low)
-
-
-def _is_public(address: Address) -> bool:
-    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
-        return False
-    return not any(map(_is_reserved, (address, *_carried(address))))
-
-
-def _is_reserved(address: Address) -> bool:
-    return any(address in network for network in _RESERVED)

@@ -54,8 +54,8 @@ _SPOKEN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A complete reply; ``headers`` have lower-case names, ``body`` is cut at 64 KiB."""
+class WebhookResponse:
+    """A complete response; ``headers`` have lower-case names, ``body`` is cut at 64 KiB."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -63,11 +63,15 @@ class Reply:
 
 
 def failure(
-    origin: str, reply: Reply, now: datetime, secrets: Iterable[str], success: Success | None = None
+    origin: str,
+    reply: WebhookResponse,
+    now: datetime,
+    secrets: Iterable[str],
+    success: Success | None = None,
 ) -> SendError | None:
-    """Return why a reply is no yes; ``None`` if it is one.
+    """Return why a reply is not a success; ``None`` if it is one.
 
-    A yes has a status of 2xx, and fulfils ``success`` where there is such a condition.
+    A success has a status of 2xx, and fulfils ``success`` where there is such a condition.
     ``origin`` and an excerpt of the reply without any of ``secrets`` make the message.
     """
     reason = reason_of(reply.status)
@@ -83,14 +87,14 @@ def failure(
     return SendError(reason, message, retry_after=wait)
 
 
-def summary(reply: Reply, secrets: Iterable[str]) -> str:
+def summary(reply: WebhookResponse, secrets: Iterable[str]) -> str:
     """Return status and start of a reply in one line, without any of ``secrets``."""
     text = excerpt(reply.body, secrets)
     return f"{reply.status}: {text}" if text else f"{reply.status}"
 
 
 def reason_of(status: int) -> SendReason | None:
-    """Return why a status is no yes; ``None`` for 2xx, the only ones that are."""
+    """Return why a status is not a success; ``None`` for 2xx, the only ones that are."""
     if 200 <= status < 300:  # noqa: PLR2004  # the class of successes
         return None
     if status >= 500:  # noqa: PLR2004  # the class of server errors
@@ -103,8 +107,8 @@ def reason_of(status: int) -> SendReason | None:
 def reason_in(body: bytes) -> SendReason:
     """Return why a reply of 2xx is a no, from the status or the words in its text.
 
-    One that asks to park is not believed: the sink is still there. What speaks of nothing that
-    may pass is a refusal of the event.
+    One that asks to park is not believed: the sink is still there. A text without a temporary
+    cause refuses the event.
     """
     text = body[:_SCANNED].decode(errors="replace")
     if found := _STATUS.search(text):
@@ -120,6 +124,7 @@ def excerpt(body: bytes, secrets: Iterable[str]) -> str:
     A receiver may echo what it was sent, in whatever quoting: so every word of a secret
     goes, not only the secret as it was sent.
     """
+    # Binary or compressed: no text that helps anybody.
     if b"\0" in body or body.startswith(b"\x1f\x8b"):
         return ""
     text = body[:_SCANNED].decode(errors="replace")

@@ -6,26 +6,29 @@ import asyncio
 import base64
 import socket
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 from aiohttp.resolver import ThreadedResolver
 
 from monitor import __version__
+from monitor.config import WebhookSink
 from monitor.errors import SendError, SendReason
-from monitor.sinks.encoding import encode
-from monitor.sinks.template import Renderer
-from monitor.sinks.webhook import addresses, signature
-from monitor.sinks.webhook import response as reply
+from monitor.redaction import HIDDEN
+from monitor.sinks import template
+from monitor.sinks.kind import Preview, SinkKind
+from monitor.sinks.webhook import addresses, response, signature
+from monitor.sinks.webhook.target import WebhookTarget, files, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from aiohttp.abc import AbstractResolver, AbstractStreamWriter
     from aiohttp.connector import Connection
 
-    from monitor.sinks.webhook.target import Endpoint
+    from monitor.sinks.kind import SinkTools
 
 _REPLY_LIMIT = 64 * 1024
 _IDLE = 4.0
@@ -33,7 +36,20 @@ _IDLE = 4.0
 HTTP forbids to repeat blindly, does not run into their closing it."""
 
 _PROXY_DENIES = 407
-_CAUSES = {
+
+S = TypeVar("S")
+
+
+class _ForbiddenAddressError(OSError):
+    """The name led to an address that must not be connected to."""
+
+
+class _HastyReplyError(aiohttp.ClientConnectionError):
+    """The receiver answered before it had the request."""
+
+
+_CAUSES: dict[type[Exception], str] = {
+    _HastyReplyError: "it answered before it was asked",
     aiohttp.ClientConnectorCertificateError: "its certificate cannot be trusted",
     aiohttp.ClientConnectorDNSError: "its name cannot be resolved",
     aiohttp.ClientSSLError: "no TLS connection could be made",
@@ -42,20 +58,14 @@ _CAUSES = {
     aiohttp.ClientResponseError: "the reply is not proper HTTP",
     aiohttp.ClientPayloadError: "the reply broke off",
 }
-
-
-class _ForbiddenAddressError(OSError):
-    """The name led to an address that must not be connected to."""
-
-
-class _HastyReplyError(aiohttp.ClientConnectionError):
-    """There was an answer before the question."""
+"""The first that fits names the cause."""
 
 
 class _Request(aiohttp.ClientRequest):
     """Refuses a connection on which something lies already: it would pass for the reply."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # True as well once data has come, which only a reply to somebody else could be.
         if conn.protocol is None or conn.protocol.should_close:
             raise _HastyReplyError
         return await super().send(conn)
@@ -73,25 +83,29 @@ class _Body(aiohttp.BytesPayload):
         self.sent = True
 
 
-class Webhook:
+class WebhookSender:
     """Posts each event to one endpoint."""
 
     batch_size = 1
 
     def __init__(
-        self, target: Endpoint, session: aiohttp.ClientSession, now: Callable[[], datetime]
+        self, target: WebhookTarget, session: aiohttp.ClientSession, now: Callable[[], datetime]
     ) -> None:
         """Take over no ownership of ``session``; ``now`` tells the UTC time."""
         self._target = target
         self._session = session
         self._now = now
         self._secrets = _secrets(target)
-        self._proxy_headers = _proxy_headers(target)
-        self._renderer: Renderer | None = None
+        self._proxy_headers: dict[str, str] | None = None
+        if target.proxy and target.proxy.credentials:
+            # For the proxy alone: aiohttp turns it into ``Proxy-Authorization``.
+            encoded = base64.b64encode(target.proxy.credentials.encode()).decode()
+            self._proxy_headers = {"Authorization": f"Basic {encoded}"}
+        self._renderer: template.Renderer | None = None
         self.reply = ""
         """The status and the start of the last reply, cleaned."""
         if target.template:
-            self._renderer = Renderer(target.template, target.template_secrets)
+            self._renderer = template.Renderer(target.template, target.template_secrets)
 
     async def aclose(self) -> None:
         """End the process that renders, if there is one."""
@@ -114,8 +128,12 @@ class Webhook:
         origin = self._target.origin
         try:
             async with asyncio.timeout(self._target.timeout):
-                body = await self._body(event)
+                if self._renderer is None:
+                    body = self._target.encode(event)
+                else:
+                    body = (await self._renderer.render(event)).encode(errors="replace")
                 sent = headers(self._target, event["id"], int(self._now().timestamp()), body)
+                # After rendering, which takes longest: the answer of a resolver ages.
                 await self._check_host()
                 answer = await self._post(sent, body)
         except TimeoutError:
@@ -123,14 +141,10 @@ class Webhook:
             return SendError(SendReason.TIMEOUT, message)
         except (aiohttp.ClientError, OSError) as error:
             return _unreachable(origin, error)
+        # A receiver may echo what it was sent, in a reply that people will read.
         secrets = (*self._secrets, sent.get("webhook-signature", ""))
-        self.reply = reply.summary(answer, secrets)
-        return reply.failure(origin, answer, self._now(), secrets, self._target.success)
-
-    async def _body(self, event: Mapping[str, Any]) -> bytes:
-        if self._renderer is None:
-            return encode(event)
-        return (await self._renderer.render(event)).encode(errors="replace")
+        self.reply = response.summary(answer, secrets)
+        return response.failure(origin, answer, self._now(), secrets, self._target.success)
 
     async def _check_host(self) -> None:
         """Refuse a forbidden receiver before a proxy, which knows no such rules, is asked.
@@ -146,27 +160,39 @@ class Webhook:
                 if refusal := addresses.refusal(str(address[0]), self._target.allowed):
                     raise _ForbiddenAddressError(refusal)
 
-    async def _post(self, sent: dict[str, str], body: bytes) -> reply.Reply:
+    async def _post(self, sent: dict[str, str], body: bytes) -> response.WebhookResponse:
         proxy = self._target.proxy
         payload = _Body(body)
         async with self._session.post(
             self._target.url,
             data=payload,
             headers=sent,
+            # A redirect would lead past the checks of the URL, and turn the POST into a GET.
             allow_redirects=False,
             server_hostname=self._target.server_name,
             proxy=proxy.url if proxy else None,
             proxy_headers=self._proxy_headers,
-        ) as response:
-            start = await _read(response.content)
+        ) as received:
+            start = bytearray()
+            while len(start) < _REPLY_LIMIT:
+                chunk = await received.content.read(_REPLY_LIMIT - len(start))
+                if not chunk:
+                    break
+                start += chunk
+            # Checked only now: a receiver may answer while the body is still on its way.
             if not payload.sent:
                 raise _HastyReplyError
-            if not response.content.at_eof():
-                response.close()
-            return reply.Reply(response.status, _lowered(response.headers), start)
+            if not received.content.at_eof():
+                received.close()
+            # Of a header that comes several times, all values.
+            lowered: dict[str, str] = {}
+            for name, value in received.headers.items():
+                known = lowered.get(name.lower())
+                lowered[name.lower()] = value if known is None else f"{known}, {value}"
+            return response.WebhookResponse(received.status, lowered, bytes(start))
 
 
-def headers(target: Endpoint, event_id: str, seconds: int, body: bytes) -> dict[str, str]:
+def headers(target: WebhookTarget, event_id: str, seconds: int, body: bytes) -> dict[str, str]:
     """Return what goes with ``body`` at this time, in seconds since 1970."""
     own = {
         "Content-Type": target.content_type,
@@ -181,8 +207,8 @@ def headers(target: Endpoint, event_id: str, seconds: int, body: bytes) -> dict[
 
 @asynccontextmanager
 async def open_webhook(
-    target: Endpoint, now: Callable[[], datetime], resolver: AbstractResolver | None = None
-) -> AsyncIterator[Webhook]:
+    target: WebhookTarget, now: Callable[[], datetime], resolver: AbstractResolver | None = None
+) -> AsyncIterator[WebhookSender]:
     """Build a webhook for ``target``, and close its connections at the end."""
 
     def guarded(info: aiohttp.AddrInfoType) -> socket.socket:
@@ -196,7 +222,7 @@ async def open_webhook(
         ssl=target.context,
         resolver=resolver or ThreadedResolver(),
         socket_factory=guarded,
-        limit=0,
+        limit=0,  # the dispatcher bounds the attempts of a sink
         keepalive_timeout=_IDLE,
     )
     async with (
@@ -204,61 +230,35 @@ async def open_webhook(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"aws-job-monitor/{__version__}"},
+            # ``send`` has the one deadline; aiohttp's own would overrule a longer one.
             timeout=aiohttp.ClientTimeout(),
+            # A small reply could unpack to gigabytes.
             auto_decompress=False,
+            # A proxy or .netrc of the environment must not get what goes to a receiver.
             trust_env=False,
             read_bufsize=_REPLY_LIMIT,
             request_class=_Request,
         ) as session,
-        aclosing(Webhook(target, session, now)) as sink,
+        aclosing(WebhookSender(target, session, now)) as sink,
     ):
         yield sink
 
 
-async def _read(stream: aiohttp.StreamReader) -> bytes:
-    """Read to the end, or to the most that is worth reading."""
-    data = bytearray()
-    while len(data) < _REPLY_LIMIT and (chunk := await stream.read(_REPLY_LIMIT - len(data))):
-        data += chunk
-    return bytes(data)
-
-
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers by their lower-case names; of one that comes several times, all values."""
-    found: dict[str, str] = {}
-    for name, value in headers.items():
-        lowered = name.lower()
-        found[lowered] = f"{found[lowered]}, {value}" if lowered in found else value
-    return found
-
-
-def _proxy_headers(target: Endpoint) -> dict[str, str] | None:
-    """Return what goes to the proxy alone; aiohttp turns it into ``Proxy-Authorization``."""
-    if target.proxy is None or target.proxy.credentials is None:
-        return None
-    encoded = base64.b64encode(target.proxy.credentials.encode()).decode()
-    return {"Authorization": f"Basic {encoded}"}
-
-
-def _secrets(target: Endpoint) -> tuple[str, ...]:
-    """All that goes to the receiver, or signs it, and that no message may repeat."""
+def _secrets(target: WebhookTarget) -> tuple[str, ...]:
+    """Return all that goes to the receiver, or signs it, and that no message may repeat."""
     url = target.url
-    keys = [text for key in target.keys for text in (base64.b64encode(key).decode(), _plain(key))]
     sent = [*(value for _, value in target.headers), *target.template_secrets.values()]
+    for key in target.keys:
+        sent.append(base64.b64encode(key).decode())
+        with suppress(UnicodeDecodeError):  # somebody may have made the key from a text
+            sent.append(key.decode())
     if target.proxy and target.proxy.credentials:
         sent.append(target.proxy.credentials)
-    return tuple(filter(None, (url.raw_path_qs.strip("/"), url.path_qs.strip("/"), *keys, *sent)))
-
-
-def _plain(key: bytes) -> str:
-    """Return a key as the text that somebody may have made it from, if it is one."""
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return ""
+    return tuple(filter(None, (url.raw_path_qs.strip("/"), url.path_qs.strip("/"), *sent)))
 
 
 def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError:
+    # aiohttp wraps what the socket factory raises.
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, _ForbiddenAddressError):
         message = f"{origin} leads to {cause}"
@@ -266,14 +266,43 @@ def _unreachable(origin: str, error: aiohttp.ClientError | OSError) -> SendError
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == _PROXY_DENIES:
         message = f"{origin}: the proxy asks for other credentials (407)"
         return SendError(SendReason.DENIED, message)
-    return SendError(SendReason.CONNECTION, f"{origin}: {_cause(error, cause)}")
+    # Only words that hold nothing of the request or the reply.
+    words = next((text for kind, text in _CAUSES.items() if isinstance(error, kind)), None)
+    words = (
+        words or getattr(cause, "strerror", None) or "the connection was closed before the reply"
+    )
+    return SendError(SendReason.CONNECTION, f"{origin}: {words}")
 
 
-def _cause(error: Exception, cause: Exception) -> str:
-    """Name what went wrong in words that hold nothing of the request or the reply."""
-    if isinstance(error, _HastyReplyError):
-        return "it answered before it was asked"
-    for kind, text in _CAUSES.items():
-        if isinstance(error, kind):
-            return text
-    return getattr(cause, "strerror", None) or "the connection was closed before the reply"
+def http_kind(
+    settings: type[S],
+    load: Callable[[str, S, WebhookTarget | None], WebhookTarget],
+    files: Callable[[S], list[str]],
+) -> SinkKind[S, WebhookTarget]:
+    """Return the kind of a sink that posts to the target that ``load`` makes."""
+
+    def open_sink(
+        target: WebhookTarget, tools: SinkTools
+    ) -> AbstractAsyncContextManager[WebhookSender]:
+        return open_webhook(target, tools.now)
+
+    return SinkKind(settings, load, open_sink, files, preview=preview)
+
+
+def preview(target: WebhookTarget, events: Sequence[Mapping[str, Any]]) -> list[Preview]:
+    """Show posts; blocks where there is a template."""
+    if target.template:
+        hidden = dict.fromkeys(target.template_secrets, HIDDEN)
+        bodies = template.attempt(target.template, events, hidden)
+    else:
+        bodies = [target.encode(event).decode() for event in events]
+    secret = {"webhook-signature", *(name for name, _ in target.headers)}
+    previews = []
+    for event, body in zip(events, bodies, strict=True):
+        sent = headers(target, event["id"], 0, b"") | {"webhook-timestamp": "(now)"}
+        shown = {name: HIDDEN if name in secret else value for name, value in sent.items()}
+        previews.append(Preview({"POST": target.origin, **shown}, body))
+    return previews
+
+
+KIND = http_kind(WebhookSink, load, files)

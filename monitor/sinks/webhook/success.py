@@ -1,4 +1,4 @@
-"""What a receiver's yes looks like: an expression over its reply.
+"""The condition under which a reply counts as success: an expression over the reply.
 
 Facts on the services, each from its own documentation:
 
@@ -11,6 +11,7 @@ Facts on the services, each from its own documentation:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,12 @@ class Success:
 
         What meets null, or a value of the wrong type, is false.
         """
-        seen = {
-            "status": status,
-            "headers": dict(headers),
-            "text": body.decode(errors="replace").strip(),
-            "json": _json(body),
-        }
+        reply: dict[str, Any] = {"status": status, "headers": dict(headers), "json": None}
+        reply["text"] = body.decode(errors="replace").strip()
+        with suppress(ValueError):
+            reply["json"] = orjson.loads(body)
         try:
-            given = self.search(seen)
+            given = self.search(reply)
         except (JMESPathError, TypeError, ValueError, ArithmeticError):
             return False
         # These are false in JMESPath itself; 0 is true.
@@ -97,18 +96,17 @@ def compiled(text: str) -> Success:
     return Success(text, parsed.search)
 
 
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        return None
-
-
 def _faults(node: Node, *, at_reply: bool) -> Iterator[tuple[str, str]]:
     """Yield what is wrong in a node of the syntax tree; ``at_reply``: it reads the whole reply."""
     kind, children = node["type"], node["children"]
     if kind == "field" and at_reply and node["value"] not in MEMBERS:
-        yield _unknown_member(node["value"])
+        name, remedy = node["value"], f"a reply has {', '.join(MEMBERS)}"
+        message = f'reads "{name}", which a reply does not have'
+        if name in _LITERALS:
+            # Without backticks, JMESPath takes these for members, which are never there.
+            message = f"reads a member {name} of the reply"
+            remedy = f"write `{name}`, with the backticks"
+        yield message, remedy
     if kind == "subexpression" and children[0]["type"] == "not_expression":
         yield (
             "negates less than it seems to",
@@ -118,19 +116,10 @@ def _faults(node: Node, *, at_reply: bool) -> Iterator[tuple[str, str]]:
         yield from _call_faults(node["value"], len(children))
     for number, child in enumerate(children):
         if isinstance(child, dict):
-            yield from _faults(child, at_reply=at_reply and _reads_reply(kind, number, children))
-
-
-def _reads_reply(kind: str, number: int, children: list[Node]) -> bool:
-    if kind == "expref":
-        return False
-    return kind not in _STEPS or number == 0 or children[0]["type"] in _KEEPS_PLACE
-
-
-def _unknown_member(name: str) -> tuple[str, str]:
-    if name in _LITERALS:
-        return f"reads a member {name} of the reply", f"write `{name}`, with the backticks"
-    return f'reads "{name}", which a reply does not have', f"a reply has {', '.join(MEMBERS)}"
+            # A later child of a step reads what the first gave, unless that was the reply itself.
+            first = number == 0 or children[0]["type"] in _KEEPS_PLACE
+            reads_reply = kind != "expref" and (kind not in _STEPS or first)
+            yield from _faults(child, at_reply=at_reply and reads_reply)
 
 
 def _call_faults(name: str, given: int) -> Iterator[tuple[str, str]]:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
 from monitor.config import named_files
 from monitor.errors import ConfigurationError
 from monitor.sinks import template
-from monitor.sinks.settings_reader import Reader
+from monitor.sinks.format import encode
+from monitor.sinks.settings_reader import SettingsReader
 from monitor.sinks.webhook import addresses, signature, success, tls
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from monitor.config import WebhookSink
-    from monitor.errors import Problem
     from monitor.sinks.webhook.addresses import Network
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -37,8 +37,8 @@ _CLOUD_EVENT = "application/cloudevents+json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A receiver; its secrets are kept out of its ``repr``."""
+class WebhookTarget:
+    """A receiver and what goes to it; its secrets are kept out of its ``repr``."""
 
     origin: str
     """Scheme and host: all of the URL that may be shown."""
@@ -49,25 +49,27 @@ class Endpoint:
     timeout: float
     """Seconds for one attempt."""
     content_type: str
-    template: template.Source | None
+    template: template.TemplateSource | None
     template_secrets: Mapping[str, str] = field(repr=False)
     success: success.Success | None
     """What a reply of 2xx must fulfil, if anything."""
     context: ssl.SSLContext
     server_name: str | None
     proxy: Proxy | None
+    encode: Callable[[Mapping[str, Any]], bytes] = encode
+    """Writes the body of an event where there is no ``template``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What stands between the monitor and the receiver."""
+    """A proxy between the monitor and the receiver."""
 
     url: URL
     credentials: str | None = field(repr=False)
     """As ``user:password``."""
 
 
-def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> Endpoint:
+def load(name: str, settings: WebhookSink, before: WebhookTarget | None = None) -> WebhookTarget:
     """Read the files that ``settings`` name, and check everything.
 
     Blocks on the file system, and for a template on the process that tries it: not for the one
@@ -76,8 +78,8 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
     Raises:
         ConfigurationError: with every problem found.
     """
-    files = Reader(name)
-    reader = _Reader(files)
+    files = SettingsReader(name)
+    reader = _WebhookReader(files)
     allowed = reader.networks(settings.allow_networks)
     url = reader.url(settings, allowed)
     headers = reader.headers(settings)
@@ -90,7 +92,7 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
     context = tls.context(settings.tls, files)
     if files.problems or context is None:
         raise ConfigurationError(files.problems)
-    return Endpoint(
+    return WebhookTarget(
         f"{url.scheme}://{url.host}",
         url,
         headers,
@@ -108,7 +110,7 @@ def load(name: str, settings: WebhookSink, before: Endpoint | None = None) -> En
 
 
 def files(settings: WebhookSink) -> list[str]:
-    """Name the files that ``load`` reads, and perhaps a ready template, which is none."""
+    """Name the files that ``load`` reads; a ready template among them is not a file."""
     tls_files = (settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
     single = (*tls_files, settings.proxy_auth_file, settings.template)
     return [
@@ -119,44 +121,41 @@ def files(settings: WebhookSink) -> list[str]:
     ]
 
 
-def problems(name: str, settings: WebhookSink) -> list[Problem]:
-    """Return what is wrong with ``settings``; no text repeats a secret."""
-    try:
-        load(name, settings)
-    except ConfigurationError as error:
-        return list(error.problems)
-    return []
-
-
-class _Reader:
+class _WebhookReader:
     """Reads the settings of one webhook."""
 
-    def __init__(self, files: Reader) -> None:
+    def __init__(self, files: SettingsReader) -> None:
         self._problem = files.problem
         self._file = files.file
 
     def networks(self, texts: list[str]) -> tuple[Network, ...]:
-        return tuple(
-            network
-            for number, text in enumerate(texts)
-            if (network := self._network(f"allow_networks[{number}]", text))
-        )
-
-    def _network(self, key: str, text: str) -> Network | None:
-        try:
-            return ip_network(text)
-        except ValueError:
-            self._problem(key, f"{text!r} is no network", "write it as 10.0.0.0/8 or fd00::/8")
-            return None
+        networks: list[Network] = []
+        for number, text in enumerate(texts):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                key, remedy = f"allow_networks[{number}]", "write it as 10.0.0.0/8 or fd00::/8"
+                self._problem(key, f"{text!r} is not a network", remedy)
+        return tuple(networks)
 
     def url(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> URL:
         """Return the URL exactly as written, as receivers may sign its very characters."""
         try:
             url = _parse(settings.url.get_secret_value())
         except ValueError:
-            self._problem("url", "is no URL", "write it as https://host/path, in plain ASCII")
+            self._problem("url", "is not a URL", "write it as https://host/path, in plain ASCII")
             return URL()
-        if fault := _fault(url, settings, allowed):
+        remedy = "send them as an Authorization header from header_files"
+        plain = url.scheme == "http" and not settings.allow_http
+        faults = (
+            ("@" in url.raw_authority, "has a user name or password in it", remedy),
+            (
+                plain,
+                "is plain http, which anyone on the way can read",
+                "use https, or set allow_http: true",
+            ),
+        )
+        if fault := _fault(url, allowed, faults):
             self._problem("url", *fault)
         return url
 
@@ -169,41 +168,38 @@ class _Reader:
         ]
         seen: set[str] = set()
         for section, name, value in (*given, *read):
-            self._check_header(f"{section}.{name}", name, value, seen)
+            key, fault = f"{section}.{name}", None
+            if not _TOKEN.fullmatch(name):
+                fault = "is not a header name", "use letters, digits and dashes"
+            elif _OWN.fullmatch(name):
+                fault = "is a header that the monitor sets itself", "leave it out"
+            elif name.lower() in seen:
+                fault = "is given twice", "leave one of them out"
+            elif not _VALUE.fullmatch(value):
+                fault = "has a value that is not one line of ASCII", "fix the value"
+            if fault:
+                self._problem(key, *fault)
+            seen.add(name.lower())
         return tuple((name, value) for _, name, value in (*given, *read))
 
-    def _check_header(self, key: str, name: str, value: str, seen: set[str]) -> None:
-        if not _TOKEN.fullmatch(name):
-            self._problem(key, "is no header name", "use letters, digits and dashes")
-        elif _OWN.fullmatch(name):
-            self._problem(key, "is a header that the monitor sets itself", "leave it out")
-        elif name.lower() in seen:
-            self._problem(key, "is given twice", "leave one of them out")
-        elif not _VALUE.fullmatch(value):
-            self._problem(key, "has a value that is not one line of ASCII", "mend the value")
-        seen.add(name.lower())
-
     def keys(self, paths: list[str]) -> tuple[bytes, ...]:
-        return tuple(
-            key
-            for number, path in enumerate(paths)
-            if (key := self._key(f"secret_files[{number}]", path))
-        )
-
-    def _key(self, key: str, path: str) -> bytes | None:
-        text = self._file(key, path)
-        try:
-            return signature.parse_key(text) if text else None
-        except ValueError as error:
-            remedy = 'make one with: echo "whsec_$(openssl rand -base64 32)"'
-            self._problem(key, f"the secret in {named_files.called(path)} {error}", remedy)
-            return None
+        keys: list[bytes] = []
+        for number, path in enumerate(paths):
+            setting = f"secret_files[{number}]"
+            text = self._file(setting, path)
+            try:
+                keys += [signature.parse_key(text)] if text else []
+            except ValueError as error:
+                message = f"the secret in {named_files.called(path)} {error}"
+                remedy = 'make one with: echo "whsec_$(openssl rand -base64 32)"'
+                self._problem(setting, message, remedy)
+        return tuple(keys)
 
     def content_type(self, settings: WebhookSink) -> str:
         usual = _CLOUD_EVENT if settings.template is None else "application/json"
         given = usual if settings.content_type is None else settings.content_type
         if not _TYPE.fullmatch(given):
-            self._problem("content_type", "is no media type", "write it as application/json")
+            self._problem("content_type", "is not a media type", "write it as application/json")
         return given
 
     def template_secrets(self, settings: WebhookSink) -> dict[str, str]:
@@ -216,16 +212,19 @@ class _Reader:
         }
 
     def template(
-        self, settings: WebhookSink, content_type: str, tried: template.Source | None
-    ) -> template.Source | None:
+        self, settings: WebhookSink, content_type: str, tried: template.TemplateSource | None
+    ) -> template.TemplateSource | None:
         if settings.template is None:
             return None
         try:
             source = template.read(settings.template, content_type)
+            # Trying takes a process: not again for every secret that was rotated.
             if source != tried:
                 template.try_out(source, settings.template_secrets)
         except template.TemplateError as error:
-            where = _template(settings.template, error.line)
+            name = settings.template
+            shown = name if name in template.ready() else named_files.called(name)
+            where = f"{shown}:{error.line}" if error.line else shown
             remedy = _REMEDIES.get(settings.template, "")
             self._problem("template", f"{where}: {error.message}", remedy)
             return None
@@ -246,30 +245,34 @@ class _Reader:
             if settings.proxy_auth_file is not None:
                 self._problem("proxy_auth_file", "is of no use without proxy", "add proxy")
             return None
-        credentials = self._credentials(settings.proxy_auth_file)
+        credentials = None
+        if (path := settings.proxy_auth_file) is not None:
+            credentials = self._file("proxy_auth_file", path)
+            if credentials and not (":" in credentials and credentials.isprintable()):
+                message = f"{named_files.called(path)} holds no user:password"
+                self._problem("proxy_auth_file", message, "write user:password into it")
         try:
             url = _parse(settings.proxy.get_secret_value())
         except ValueError:
-            self._problem("proxy", "is no URL", "write it as http://proxy.example.com:3128")
+            self._problem("proxy", "is not a URL", "write it as http://proxy.example.com:3128")
             return None
-        if fault := _proxy_fault(url, allowed):
+        remedy = "put user:password into proxy_auth_file"
+        odd = url.scheme != "http" or url.raw_path_qs not in {"", "/"}
+        faults = (
+            ("@" in url.raw_authority, "has a user name or password in it", remedy),
+            (
+                odd,
+                "is not the plain address of an HTTP proxy",
+                "write http://proxy.example.com:3128",
+            ),
+        )
+        if fault := _fault(url, allowed, faults):
             self._problem("proxy", *fault)
         return Proxy(url, credentials)
 
-    def _credentials(self, path: str | None) -> str | None:
-        text = self._file("proxy_auth_file", path) if path is not None else None
-        if text and not (":" in text and text.isprintable()):
-            message = f"{named_files.called(path or '')} holds no user:password"
-            self._problem("proxy_auth_file", message, "write user:password into it")
-        return text
-
-
-def _template(name: str, line: int | None) -> str:
-    shown = name if name in template.ready() else named_files.called(name)
-    return f"{shown}:{line}" if line else shown
-
 
 def _parse(text: str) -> URL:
+    # ``encoded`` keeps every character, so none may come that would break up the request.
     if not _URL.fullmatch(text):
         raise ValueError("white space, control or non-ASCII characters")
     url = URL(text, encoded=True)
@@ -278,33 +281,17 @@ def _parse(text: str) -> URL:
     return url
 
 
-def _fault(url: URL, settings: WebhookSink, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
-    """Return what is wrong with a well-formed URL, and the remedy."""
-    if "@" in url.raw_authority:
-        return (
-            "has a user name or password in it",
-            "send them as an Authorization header from header_files",
-        )
-    if url.scheme == "http" and not settings.allow_http:
-        return (
-            "is plain http, which anyone on the way can read",
-            "use https, or set allow_http: true",
-        )
-    return _host_fault(url, allowed)
-
-
-def _proxy_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
-    if "@" in url.raw_authority:
-        return "has a user name or password in it", "put user:password into proxy_auth_file"
-    if url.scheme != "http" or url.raw_path_qs not in {"", "/"}:
-        return "is not the plain address of an HTTP proxy", "write http://proxy.example.com:3128"
-    return _host_fault(url, allowed)
-
-
-def _host_fault(url: URL, allowed: tuple[Network, ...]) -> tuple[str, str] | None:
+def _fault(
+    url: URL, allowed: tuple[Network, ...], faults: tuple[tuple[bool, str, str], ...]
+) -> tuple[str, str] | None:
+    """Return what is wrong with a well-formed URL, and the remedy; ``faults`` come first."""
+    for found, message, remedy in faults:
+        if found:
+            return message, remedy
     address = addresses.literal(url.raw_host or "")
     if address and (refusal := addresses.refusal(address, allowed)):
         return f"leads to {refusal}", "networks can be opened with allow_networks"
+    # The resolver would read 0177.1 as 127.0.0.1, and no person would.
     if address and ":" not in address and address != url.raw_host:
         return "writes an address in an unusual form", f"write {address}"
     return None

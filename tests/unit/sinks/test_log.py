@@ -12,15 +12,15 @@ import pytest
 
 from monitor import config, sinks
 from monitor.errors import ConfigurationError
-from monitor.sinks.encoding import encode
-from monitor.sinks.output import File, Stream
+from monitor.sinks.format import encode
+from monitor.sinks.log import LogFile, LogStream
 from tests.contracts.sink_kit import limited_files
 
 
 def test_a_file_is_made_for_its_owner_and_group_alone(tmp_path):
     mask = os.umask(0)
     try:
-        assert File(str(tmp_path / "log")).write([b"a\n"]) == (1, None)
+        assert LogFile(str(tmp_path / "log")).write([b"a\n"]) == (1, None)
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
@@ -28,12 +28,12 @@ def test_a_file_is_made_for_its_owner_and_group_alone(tmp_path):
 
 def test_a_file_is_appended_to(tmp_path):
     (tmp_path / "log").write_bytes(b"old\n")
-    assert File(str(tmp_path / "log")).write([b"a\n", b"b\n"]) == (2, None)
+    assert LogFile(str(tmp_path / "log")).write([b"a\n", b"b\n"]) == (2, None)
     assert (tmp_path / "log").read_bytes() == b"old\na\nb\n"
 
 
 def test_a_rotated_file_is_made_anew(tmp_path):
-    file = File(str(tmp_path / "log"))
+    file = LogFile(str(tmp_path / "log"))
     file.write([b"a\n"])
     (tmp_path / "log").rename(tmp_path / "log.1")
     file.write([b"b\n"])
@@ -43,7 +43,7 @@ def test_a_rotated_file_is_made_anew(tmp_path):
 
 def test_a_line_torn_by_a_crash_is_ended_first(tmp_path):
     (tmp_path / "log").write_bytes(b'{"half": ')
-    File(str(tmp_path / "log")).write([b"{}\n"])
+    LogFile(str(tmp_path / "log")).write([b"{}\n"])
     assert (tmp_path / "log").read_bytes() == b'{"half": \n{}\n'
 
 
@@ -51,7 +51,7 @@ def test_a_line_torn_by_a_crash_is_ended_first(tmp_path):
 def test_a_full_disk_leaves_parsable_lines(tmp_path, room):
     path = tmp_path / "log"
     path.write_bytes(b'"old"\n')
-    file = File(str(path))
+    file = LogFile(str(path))
     with limited_files(6 + room):
         written, error = file.write([b'"a"\n', b'"b"\n'])
     assert isinstance(error, OSError) == (room < 8)
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_parsable_lines(tmp_path, room):
 
 
 def test_a_device_without_room_is_an_error():
-    written, error = File("/dev/full").write([b"a\n"])
+    written, error = LogFile("/dev/full").write([b"a\n"])
     assert (written, error and error.strerror) == (0, "No space left on device")
 
 
@@ -82,7 +82,7 @@ def test_a_pipe_that_another_made_non_blocking_takes_long_lines_whole():
     reader = threading.Thread(target=drain)
     reader.start()
     lines = [b"x" * 200_000 + b"\n", b"y\n"]
-    assert Stream("pipe", write).write(lines) == (2, None)
+    assert LogStream("pipe", write).write(lines) == (2, None)
     os.close(write)
     reader.join()
     os.close(read)
@@ -92,8 +92,8 @@ def test_a_pipe_that_another_made_non_blocking_takes_long_lines_whole():
 def test_each_line_is_one_write(tmp_path):
     (tmp_path / "script").write_text(
         "import sys; sys.path.insert(0, sys.argv[2]);"
-        "from monitor.sinks.output import File;"
-        "[File(sys.argv[1]).write([b'x' * 3000 + b'\\n']) for _ in range(50)]"
+        "from monitor.sinks.log import LogFile;"
+        "[LogFile(sys.argv[1]).write([b'x' * 3000 + b'\\n']) for _ in range(50)]"
     )
     command = [sys.executable, str(tmp_path / "script"), str(tmp_path / "log"), os.getcwd()]  # noqa: PTH109
     writers = [subprocess.Popen(command) for _ in range(3)]

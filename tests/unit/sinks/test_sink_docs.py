@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitor import config
+from monitor import config, sinks
 from monitor.model import Kind
 from monitor.sinks.webhook.signature import sign
 from tests.contracts.sink_kit import SCHEMA, VALIDATOR, check
@@ -44,9 +44,8 @@ def test_each_key_of_an_event_is_documented():
 
 def test_each_setting_of_a_sink_is_documented():
     words = set(re.findall(r"`(\w+)`", (DOCS / "sinks.md").read_text()))
-    aws = (config.SnsSink, config.SqsSink, config.EventBridgeSink)
-    kinds = (config.LogSink, config.WebhookSink, config.Tls, config.AppriseSink, *aws)
-    assert {name for kind in kinds for name in kind.model_fields} <= words
+    settings: list[Any] = [config.Tls, *(kind.settings for kind in sinks.KINDS.values())]
+    assert {name for each in settings for name in each.model_fields} <= words
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,13 @@ def told(settings):
         ("import nowhere", "No module named 'nowhere'"),
         ("1 / 0", "ZeroDivisionError"),
         ("def x(:", "SyntaxError"),
-        ("", "its Settings are no pydantic model"),
-        (GOOD.replace("(BaseModel)", ""), "its Settings are no pydantic model"),
+        ("", "its Settings are not a pydantic model"),
+        (GOOD.replace("(BaseModel)", ""), "its Settings are not a pydantic model"),
         (GOOD.replace("open_sink", "opens"), "it has no function open_sink"),
     ],
 )
 def test_a_package_that_is_no_plug_in_is_told(plugin, code, message):
-    remedy = "mend or replace the package that offers it"
+    remedy = "fix or replace the package that offers it"
     expected = f'3: sinks.x.type: the plug-in "odd" cannot be used: {message} ({remedy})'
     assert told(plugin(code)) == [expected]
 
@@ -94,7 +94,7 @@ def test_what_is_set_for_a_plug_in_is_checked_by_it(plugin, settings, lines):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("batch_size = 1", "batch_size = 0", "the batch_size of its sink is no number above 0"),
+        ("batch_size = 1", "batch_size = 0", "the batch_size of its sink is not a number above 0"),
         ("async def send", "async def sent", "its sink has no method send"),
         ("yield sink", "raise OSError('planted'); yield", "OSError"),
     ],

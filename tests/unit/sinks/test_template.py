@@ -21,12 +21,12 @@ def hook(url="https://h/", **more):
 
 
 def rendered(text, *events, form="json", secrets=SECRETS):
-    return template.attempt(template.Source("t", text, form), events or [ODD], secrets)
+    return template.attempt(template.TemplateSource("t", text, form), events or [ODD], secrets)
 
 
 def complaint(text, form="json"):
     with pytest.raises(template.TemplateError) as caught:
-        template.try_out(template.Source("t", text, form), ())
+        template.try_out(template.TemplateSource("t", text, form), ())
     return caught.value.line, caught.value.message
 
 

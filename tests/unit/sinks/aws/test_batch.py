@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from monitor.sinks.aws import sqs
-from monitor.sinks.aws.batch import AwsSink
-from monitor.sinks.aws.target import Target
+from monitor.sinks.aws.batch import AwsSender
+from monitor.sinks.aws.target import AwsTarget
 from tests.contracts.sink_kit import event
 
 LIMIT = 262_144
-QUEUE = Target("sqs", "prod", "us-east-1", "https://sqs.us-east-1.amazonaws.com/1/q", 5.0)
+QUEUE = AwsTarget(
+    "sqs", "prod", "us-east-1", "https://sqs.us-east-1.amazonaws.com/1/q", "arn:q", 5.0
+)
 
 
 class Taking:
@@ -36,7 +38,7 @@ def size(entry):
 
 async def sent(*events):
     clients: Any = Taking()
-    await AwsSink(QUEUE, sqs.form(QUEUE), clients, lambda: datetime.now(UTC)).send(events)
+    await AwsSender(QUEUE, sqs.form(QUEUE), clients, lambda: datetime.now(UTC)).send(events)
     return list(clients.requests)
 
 

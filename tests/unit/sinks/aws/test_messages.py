@@ -5,7 +5,7 @@ import pytest
 
 from monitor.model import Kind
 from monitor.sinks.aws import messages
-from monitor.sinks.aws.refusals import UNTOLD, Refusal
+from monitor.sinks.aws.refusals import UNANSWERED, EntryRefusal
 from tests.contracts.sink_kit import event
 
 
@@ -57,4 +57,4 @@ def test_outcomes_stand_in_the_order_of_the_entries():
         "Successful": [{"Id": "2"}],
     }
 
-    assert messages.outcomes(answer, 3) == [Refusal("X", sender=True), UNTOLD, None]
+    assert messages.outcomes(answer, 3) == [EntryRefusal("X", sender=True), UNANSWERED, None]

@@ -1,8 +1,8 @@
 import pytest
 
 from monitor import config, validation
-from monitor.sinks import problems
-from monitor.sinks.aws import target as aws_target
+from monitor.sinks import kind_of, problems
+from monitor.sinks.aws import target
 from monitor.sources.loader import load_job_types
 
 OWNER = "123456789012"
@@ -54,35 +54,35 @@ def bus(arn):
     ],
 )
 def test_a_place_is_read_from_its_arn_or_url(settings, service, region, address):
-    target = aws_target.load("x", settings)
+    place = kind_of(settings).load("x", settings, None)
 
-    assert (target.service, target.region) == (service, region)
+    assert (place.service, place.region) == (service, region)
     if address:
-        assert target.address == address
+        assert place.address == address
     assert problems("x", settings) == []
 
 
 def test_a_name_that_ends_in_fifo_keeps_order():
     arns = [f"arn:aws:sns:us-east-1:{OWNER}:jobs{end}" for end in ("", ".fifo", "fifo")]
 
-    assert [aws_target.load("x", sns(arn)).ordered for arn in arns] == [False, True, False]
+    assert [target.topic("x", sns(arn)).ordered for arn in arns] == [False, True, False]
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         (sns(""), "sinks.x.topic_arn: is missing"),
-        (sns(f"arn:aws:sqs:us-east-1:{OWNER}:jobs"), "sinks.x.topic_arn: is no such ARN"),
-        (sns("arn:aws:sns:us-east-1:12:jobs"), "sinks.x.topic_arn: is no such ARN"),
-        (sns(f"arn:aws:sns::{OWNER}:jobs"), "sinks.x.topic_arn: is no such ARN"),
-        (sns(f"arn:aws:sns:us-east-1:{OWNER}:jobs:6a1f"), "sinks.x.topic_arn: is no such ARN"),
-        (sns(f"arn:aws:sns:us-east-1:{OWNER}:{'x' * 257}"), "sinks.x.topic_arn: is no such ARN"),
-        (sns(f"arn:aws:sns:us-east-1:{OWNER}:jobs\n"), "sinks.x.topic_arn: is no such ARN"),
-        (bus(f"arn:aws:events:us-east-1:{OWNER}:rule/x"), "sinks.x.event_bus_arn: is no such ARN"),
-        (bus("default"), "sinks.x.event_bus_arn: is no such ARN"),
+        (sns(f"arn:aws:sqs:us-east-1:{OWNER}:jobs"), "sinks.x.topic_arn: is not such an ARN"),
+        (sns("arn:aws:sns:us-east-1:12:jobs"), "sinks.x.topic_arn: is not such an ARN"),
+        (sns(f"arn:aws:sns::{OWNER}:jobs"), "sinks.x.topic_arn: is not such an ARN"),
+        (sns(f"arn:aws:sns:us-east-1:{OWNER}:jobs:6a1f"), "sinks.x.topic_arn: is not such an ARN"),
+        (sns(f"arn:aws:sns:us-east-1:{OWNER}:{'x' * 257}"), "topic_arn: is not such an ARN"),
+        (sns(f"arn:aws:sns:us-east-1:{OWNER}:jobs\n"), "sinks.x.topic_arn: is not such an ARN"),
+        (bus(f"arn:aws:events:us-east-1:{OWNER}:rule/x"), "event_bus_arn: is not such an ARN"),
+        (bus("default"), "sinks.x.event_bus_arn: is not such an ARN"),
         (sqs(), "sinks.x.queue_arn: is missing"),
-        (sqs(queue_arn=f"arn:aws:sqs:us-east-1:{OWNER}:{'x' * 81}"), "is no such ARN"),
-        (sqs(queue_url="http://127.0.0.1:4566/000000000000/q"), "is no such URL"),
+        (sqs(queue_arn=f"arn:aws:sqs:us-east-1:{OWNER}:{'x' * 81}"), "is not such an ARN"),
+        (sqs(queue_url="http://127.0.0.1:4566/000000000000/q"), "is not such a URL"),
         (
             sqs(
                 queue_arn=f"arn:aws:sqs:us-east-1:{OWNER}:q",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import SendReason
-from monitor.sinks.webhook.response import Reply, excerpt, failure, reason_in, reason_of
+from monitor.sinks.webhook.response import WebhookResponse, excerpt, failure, reason_in, reason_of
 from monitor.sinks.webhook.success import READY, compiled
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -49,11 +49,11 @@ def test_what_may_be_tried_again():
 
 
 def test_a_refusal_carries_its_wait():
-    error = failure("https://h", Reply(429, {"retry-after": "30"}, b"slow down"), NOW, ())
+    error = failure("https://h", WebhookResponse(429, {"retry-after": "30"}, b"slow down"), NOW, ())
     assert error is not None
     assert (error.reason, error.retry_after) == (SendReason.RATE_LIMITED, 30.0)
     assert error.message == "https://h answered 429: slow down"
-    assert failure("https://h", Reply(202, {"retry-after": "30"}, b""), NOW, ()) is None
+    assert failure("https://h", WebhookResponse(202, {"retry-after": "30"}, b""), NOW, ()) is None
 
 
 CONNECTOR = (
@@ -104,17 +104,20 @@ def test_no_text_is_too_odd_to_judge(body):
 
 
 def test_a_2xx_that_does_not_fulfil_its_condition_is_no_yes():
-    said_no = Reply(200, {"retry-after": "7"}, b'{"ok":false,"error":"ratelimited"}')
+    said_no = WebhookResponse(200, {"retry-after": "7"}, b'{"ok":false,"error":"ratelimited"}')
     error = failure("https://h", said_no, NOW, (), compiled(READY["slack"]))
     assert error is not None
     assert (error.reason, error.retry_after) == (SendReason.RATE_LIMITED, 7.0)
     told = 'https://h answered 200, but did not take the event: {"ok":false,"error":"ratelimited"}'
     assert error.message == told
-    assert failure("https://h", Reply(200, {}, b"ok"), NOW, (), compiled(READY["slack"])) is None
+    assert (
+        failure("https://h", WebhookResponse(200, {}, b"ok"), NOW, (), compiled(READY["slack"]))
+        is None
+    )
     assert failure("https://h", said_no, NOW, ()) is None
 
 
 def test_a_condition_makes_no_yes_of_another_status():
-    error = failure("https://h", Reply(500, {}, b"ok"), NOW, (), compiled("text == 'ok'"))
+    error = failure("https://h", WebhookResponse(500, {}, b"ok"), NOW, (), compiled("text == 'ok'"))
     assert error is not None
     assert error.reason is SendReason.SERVER_ERROR

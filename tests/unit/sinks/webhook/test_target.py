@@ -6,7 +6,7 @@ import pytest
 
 from monitor import config, sinks
 from monitor.errors import ConfigurationError
-from monitor.sinks.webhook import target as endpoint
+from monitor.sinks.webhook.target import load
 
 KEY = b"0123456789abcdefghijklmn"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -30,7 +30,7 @@ def test_good_settings_have_no_problem(tmp_path):
         allow_networks=["10.0.0.0/8", "fd00::/8"],
     )
     assert told(settings) == []
-    target = endpoint.load("ops", settings)
+    target = load("ops", settings)
     assert target.origin == "https://hooks.example.com"
     assert target.keys == (KEY,)
     assert target.headers == (("X-Team", "vision"), ("Authorization", "Bearer x"))
@@ -42,20 +42,20 @@ def test_good_settings_have_no_problem(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "is no URL"),
-        ("hooks.example.com/x", "is no URL"),
-        ("ftp://hooks.example.com/x", "is no URL"),
-        ("file:///etc/passwd", "is no URL"),
-        ("https:///x", "is no URL"),
-        ("https://h:0/", "is no URL"),
-        ("https://h:99999/", "is no URL"),
-        ("https://h:port/", "is no URL"),
-        ("https://[::1", "is no URL"),
-        ("https://h/a b", "is no URL"),
-        ("https://h/a\r\nX: y", "is no URL"),
-        ("https://hôte.example/", "is no URL"),
-        ("https://①②⑦.0.0.1/", "is no URL"),
-        ("https://h\\@127.0.0.1/", "is no URL"),
+        ("", "is not a URL"),
+        ("hooks.example.com/x", "is not a URL"),
+        ("ftp://hooks.example.com/x", "is not a URL"),
+        ("file:///etc/passwd", "is not a URL"),
+        ("https:///x", "is not a URL"),
+        ("https://h:0/", "is not a URL"),
+        ("https://h:99999/", "is not a URL"),
+        ("https://h:port/", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+        ("https://h/a b", "is not a URL"),
+        ("https://h/a\r\nX: y", "is not a URL"),
+        ("https://hôte.example/", "is not a URL"),
+        ("https://①②⑦.0.0.1/", "is not a URL"),
+        ("https://h\\@127.0.0.1/", "is not a URL"),
         ("https://user:pass@h/", "has a user name or password in it"),
         ("https://user@h/", "has a user name or password in it"),
         ("https://@h/", "has a user name or password in it"),
@@ -84,7 +84,7 @@ def test_a_permission_opens_what_it_names():
 @pytest.mark.parametrize("network", ["", "10.0.0.0/33", "10.0.0.1/8", "ten", "10.0.0.0/8,::/0"])
 def test_a_bad_network_is_told(network):
     settings = webhook(allow_networks=["10.0.0.0/8", network])
-    assert told(settings) == [("sinks.ops.allow_networks[1]", f"{network!r} is no network")]
+    assert told(settings) == [("sinks.ops.allow_networks[1]", f"{network!r} is not a network")]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
 @pytest.mark.parametrize("name", ["", "X Y", "X:Y", "X\r\nY", "Ünicode", "X\x00"])
 def test_a_bad_header_name_is_told(name):
     assert told(webhook(headers={name: "x"})) == [
-        (f"sinks.ops.headers.{name}", "is no header name")
+        (f"sinks.ops.headers.{name}", "is not a header name")
     ]
 
 
