@@ -21,7 +21,7 @@ ARG VERSION=0.1.0
 # Where the source of this build is to be found, if anywhere.
 ARG SOURCE=
 LABEL org.opencontainers.image.title="AWS job monitor" \
-      org.opencontainers.image.description="Watches long-running AWS jobs and tells people and programs when they change." \
+      org.opencontainers.image.description="Watches long-running AWS jobs and notifies people and programs when they change." \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,15 +1,15 @@
-# Two commands are all that a newcomer needs: `make demo` and `make test`.
-# They set up their own virtual environments; only Python >= 3.11 and git are needed.
+# A newcomer needs two commands: `make demo` and `make test`.
+# They set up their own virtual environments; they need only Python >= 3.11 and git.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# How many processes share the tests: -n 0 for one, which also shows output as it comes.
-WORKERS ?= -n auto
+# How many processes share the tests: -n 0 for one, which shows output at once.
+WORKERS ?= -n auto --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint check format bench screenshots manifests lock notices release clean
+.PHONY: help demo test soak house lint check format bench screenshots manifests lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,9 @@ test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
 
 soak: $(VENV)/.dev ## Run the long forms of the harnesses, for an hour or so
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+house: $(VENV)/.dev ## Print the figures of the code, such as its size, against their goals
+	@$(BIN)/python tests/house.py
 
 lint: $(VENV)/.dev ## Check style, types and architecture
 	@$(BIN)/ruff check
@@ -40,13 +43,13 @@ bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
 	  PYTHONPATH=. $(BIN)/python $$script || missed=1; \
 	done; exit $$missed
 
-screenshots: $(VENV)/.dev ## Take the page's pictures for the documentation anew (needs chromium)
+screenshots: $(VENV)/.dev ## Take the pictures of the page again (needs chromium)
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
 
-manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests anew
+manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests
 	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests
 
-lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
+lock: $(VENV)/.dev ## Pin all dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@for set in runtime dev full; do \
 	  case $$set in \
@@ -59,16 +62,16 @@ lock: $(VENV)/.dev ## Pin all dependencies anew, with hashes
 	    --upgrade --output-file requirements/$$set.txt || exit 1; \
 	done
 
-notices: $(VENV)/.dev ## Write the licences of the runtime requirements anew
+notices: $(VENV)/.dev ## Write the licences of the runtime requirements
 	@$(BIN)/python release/notices.py > THIRD-PARTY-NOTICES.new
 	@mv THIRD-PARTY-NOTICES.new THIRD-PARTY-NOTICES
 
-release: $(VENV)/.dev ## Build what is released of the last commit, into dist/
+release: $(VENV)/.dev ## Build the release of the last commit, into dist/
 	@rm -rf dist
 	@$(BIN)/python release/build.py dist
 	@cat dist/SHA256SUMS
 
-clean: ## Remove what the targets made
+clean: ## Remove everything that the targets created
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:

@@ -19,39 +19,32 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
-from monitor import (
-    __version__,
-    config,
-    descriptors,
-    examination,
-    logs,
-    metrics,
-    setup,
-    sinks,
-    unforeseen,
-)
-from monitor.added import AddedWatches, together
+from monitor import __version__, config, logs, metrics, sinks
 from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.config import unforeseen
+from monitor.delivery.manager import DeliveryManager
 from monitor.errors import ConfigurationError, StoppingError
-from monitor.job_metrics import JobCollector
-from monitor.jumps import Jumps
-from monitor.live import Live
-from monitor.polling import Polling
-from monitor.recorder import Recorder
-from monitor.reload import Reloader
-from monitor.routes import Router
-from monitor.sources.aws import AwsSource
-from monitor.stores.sql import open_store
-from monitor.supervisor import Supervisor
-from monitor.telling import Telling
-from monitor.web import sink_health
-from monitor.web.api import Parts
+from monitor.polling.job_collector import JobCollector
+from monitor.polling.manager import PollManager
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.runtime import loaded_config
+from monitor.runtime.clock_jumps import ClockJumps
+from monitor.runtime.reload import Reloader
+from monitor.runtime.runtime_watches import AddedWatches, together
+from monitor.runtime.status import Live
+from monitor.runtime.systemd import Supervisor
+from monitor.sources.aws_source import AwsSource
+from monitor.stores.store import open_store
+from monitor.validation import everything
+from monitor.web import descriptors, sink_health
+from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
 from monitor.web.connections import Connections
-from monitor.web.news import News
+from monitor.web.notifier import News
 from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
@@ -60,11 +53,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from monitor import model
+    from monitor.aws.process_groups import ProcessGroups
     from monitor.interfaces import Clock, Sink, Store
-    from monitor.process_groups import ProcessGroups
-    from monitor.setup import Setup
+    from monitor.runtime.loaded_config import LoadedConfig
     from monitor.sources.job_type import JobType
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 REFRESH = 2.0
 """Seconds between two readings of what metrics show of the store and the scheduler."""
@@ -115,8 +108,8 @@ async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]
     Raises:
         ConfigurationError: it cannot be built.
     """
-    found = examination.of_sinks(settings)
-    examination.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
+    found = everything.check_sinks(settings)
+    everything.raise_errors(each for each in found if each.path.startswith(f"sinks.{name}."))
     async with (
         Clients(settings.accounts, models=service_models.loader()) as clients,
         sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,
@@ -150,7 +143,7 @@ class Daemon:
         self._load = load or (lambda: settings)
         self._models = service_models.loader()
         self._configured = settings
-        self._setup = setup.prepare(settings, self._models)
+        self._setup = loaded_config.prepare(settings, self._models)
         self._changing = anyio.Lock()
         self._reloader = Reloader(self._take_again)
         self._retention_changed = anyio.Event()
@@ -162,14 +155,14 @@ class Daemon:
         self._log = logs.get()
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
-        self._jumps = Jumps(self._clock, self._metrics)
+        self._jumps = ClockJumps(self._clock, self._metrics)
         self._news = News()
         self._clients: Clients
         self._store: SqlStore
         self._live: Live
         self._recorder: Recorder
-        self._telling: Telling
-        self._polling: Polling
+        self._telling: DeliveryManager
+        self._polling: PollManager
         self._shown: JobCollector
 
     @property
@@ -238,8 +231,8 @@ class Daemon:
         self._recorder.adopt_sources(await store.sources())
         self._recorder.baselines.adopt(await store.baselines())
         shared = (self._metrics, self._clock, self._random)
-        self._telling = Telling(store, *shared, partial(sinks.open_sink, clients=made))
-        self._polling = Polling(self._recorder, *shared, self._source)
+        self._telling = DeliveryManager(store, *shared, partial(sinks.open_sink, clients=made))
+        self._polling = PollManager(self._recorder, *shared, self._source)
         followed, shown = self._polling.followed, self.settings.metrics
         own_time = self._recorder.own_time
         self._shown = JobCollector(self._metrics.places, followed, shown, self._clock, own_time)
@@ -286,7 +279,7 @@ class Daemon:
 
     # One configuration after another
 
-    async def _begun(self, store: SqlStore) -> Setup:
+    async def _begun(self, store: SqlStore) -> LoadedConfig:
         """Return the configuration to begin with: with all added watches that it still allows."""
         fitting: list[model.AddedWatch] = []
         found = self._setup
@@ -303,9 +296,9 @@ class Daemon:
 
     async def _prepared(
         self, configured: config.Settings, added: Sequence[model.AddedWatch]
-    ) -> Setup:
+    ) -> LoadedConfig:
         whole = together(configured, added)
-        return await anyio.to_thread.run_sync(setup.prepare, whole, self._models)
+        return await anyio.to_thread.run_sync(loaded_config.prepare, whole, self._models)
 
     async def _take_kept(
         self, settings: config.Settings, keep: Callable[[], Awaitable[object]]
@@ -317,7 +310,7 @@ class Daemon:
             StoppingError: the daemon ends; nothing is kept.
         """
         async with _refusing():
-            wanted = await anyio.to_thread.run_sync(setup.prepare, settings, self._models)
+            wanted = await anyio.to_thread.run_sync(loaded_config.prepare, settings, self._models)
             if self._reloader.over:
                 raise StoppingError
             await keep()
@@ -350,13 +343,13 @@ class Daemon:
         self._loaded(logs.CONFIG_RELOADED)
         await self._clients.close_idle()
 
-    def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, Setup]:
+    def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, LoadedConfig]:
         configured = self._load()
-        wanted = setup.prepare(together(configured, added), self._models)
-        examination.refuse(setup.lasting(self.settings, wanted.settings))
+        wanted = loaded_config.prepare(together(configured, added), self._models)
+        everything.raise_errors(loaded_config.lasting(self.settings, wanted.settings))
         return configured, wanted
 
-    async def _known(self, wanted: Setup) -> Sequence[model.Snapshot]:
+    async def _known(self, wanted: LoadedConfig) -> Sequence[model.Snapshot]:
         """Return the jobs of the store, if ``wanted`` may take up some that were not followed."""
         before = self._setup
         reach, known = (set(map(_reach, one.settings.watches)) for one in (wanted, before))
@@ -365,7 +358,7 @@ class Daemon:
         await self._recorder.rest()
         return await self._store.snapshots()
 
-    async def _take_up_or_put_back(self, wanted: Setup) -> None:
+    async def _take_up_or_put_back(self, wanted: LoadedConfig) -> None:
         """Put ``wanted`` in place; where a fault of ours stops that half-way, what was there."""
         before, known = self._setup, await self._known(wanted)
         try:
@@ -375,7 +368,7 @@ class Daemon:
                 await self._take_up(before, await self._known(before))
             raise
 
-    async def _take_up(self, wanted: Setup, known: Sequence[model.Snapshot]) -> None:
+    async def _take_up(self, wanted: LoadedConfig, known: Sequence[model.Snapshot]) -> None:
         """Put ``wanted`` in place of what there is; whatever can fail does so before that."""
         async with self._telling.changing(wanted.sinks) as place_sinks:
             # From here on nothing fails and nothing waits, so that no look, commit or

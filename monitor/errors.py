@@ -3,8 +3,8 @@
 MonitorError
 ├── ConfigurationError   the user's mistake; a list of problems; exit 2
 ├── StoppingError        nothing is taken any more; the next start will
-├── LookError            one look at AWS told nothing about a job
-├── UnseenError          who waits for a job cannot see it, and more waiting would not help
+├── PollError            one look at AWS told nothing about a job
+├── UnreachableJobError          who waits for a job cannot see it, and more waiting would not help
 ├── DaemonError          another process's daemon did not answer as asked; exit 69
 ├── SendError            one attempt to tell a sink failed
 │   └── PartialSendError some events of a batch failed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class LookReason(StrEnum):
+class PollReason(StrEnum):
     """Why a look failed: the closed set that decides what the poller does.
 
     Source: the error table of the two services (docs/job-types.md repeats it).
@@ -124,7 +124,7 @@ class ConfigurationError(MonitorError):
         self.problems = tuple(problems)
 
 
-class ToldToStop(SystemExit):
+class StopRequested(SystemExit):
     """Somebody ended the process with a signal while it starts; no net may catch it.
 
     A plug-in that ends the process by itself is refused, so a plain SystemExit does not do.
@@ -135,7 +135,7 @@ class StoppingError(MonitorError):
     """The monitor is stopping."""
 
 
-class LookError(MonitorError):
+class PollError(MonitorError):
     """A look told nothing about the job; never a state.
 
     ``code``, ``status`` and ``request_id`` are what AWS named, if anything; no text
@@ -146,7 +146,7 @@ class LookError(MonitorError):
 
     def __init__(
         self,
-        reason: LookReason,
+        reason: PollReason,
         code: str = "",
         *,
         status: int | None = None,
@@ -169,7 +169,7 @@ class LookError(MonitorError):
         self.of_credentials = of_credentials
 
 
-class UnseenError(MonitorError):
+class UnreachableJobError(MonitorError):
     """The job that is waited for cannot be seen, and waiting on would not mend that."""
 
 

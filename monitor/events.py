@@ -14,7 +14,7 @@ from monitor.model import Job, SourceKey
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from monitor.model import Change, Standing, Transition
+    from monitor.model import Change, StateAndPhase, Transition
 
 TYPE_PREFIX = "io.job-monitor."
 
@@ -96,7 +96,7 @@ def _about(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _standing(standing: Standing) -> dict[str, str]:
+def _standing(standing: StateAndPhase) -> dict[str, str]:
     """State and phase; a source has no phase."""
     return {"state": standing.state} | ({"phase": standing.phase} if standing.phase else {})
 

@@ -93,14 +93,14 @@ class JobType(Protocol):
 
 
 class Source(Protocol):
-    """Looks at jobs of one type in one account and region; asks once, and raises LookError."""
+    """Looks at jobs of one type in one account and region; asks once, and raises PollError."""
 
     @property
     def job_type(self) -> JobType:
         """The type of the jobs it can see."""
         ...
 
-    async def look(self, job: model.Job) -> model.Observation:
+    async def describe(self, job: model.Job) -> model.Observation:
         """Ask for one job."""
         ...
 
@@ -171,7 +171,7 @@ class Store(Protocol):
         """Add ``entry`` durably and whole; ``False`` if another writer was first."""
         ...
 
-    async def touch(self, looks: Mapping[str, datetime]) -> None:
+    async def touch(self, polls: Mapping[str, datetime]) -> None:
         """Store when each job (by key) was last looked at, if that is later than stored."""
         ...
 

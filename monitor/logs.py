@@ -1,7 +1,7 @@
 """What the daemon says of itself: one line per event, without secrets.
 
 Every line, ours or a library's, goes through one chain that ends with the redaction.
-Loggers are named after their module (``structlog.stdlib.get_logger("monitor.poller")``).
+Loggers are named after their module (``structlog.stdlib.get_logger("monitor.polling.poller")``).
 Ours speak from the configured level on, everyone else's from ``warning``: at ``debug``
 and ``info`` the AWS SDK prints bodies and session tokens, and the database its
 parameters.
@@ -33,7 +33,7 @@ JOB_TRANSITIONED = "job.transitioned"
 JOB_FAILING = "job.failing"
 JOB_RECOVERED = "job.recovered"
 JOB_MISDATED = "job.misdated"
-LOOK_BROKEN = "look.broken"
+POLL_BROKEN = "poll.broken"
 LISTING_TORN = "listing.torn"
 LISTING_REFUSED = "listing.refused"
 LISTING_FAILING = "listing.failing"
@@ -48,7 +48,7 @@ SINK_PARKED = "sink.parked"
 SINK_RESUMED = "sink.resumed"
 SINK_BROKEN = "sink.broken"
 SINK_REMOVED = "sink.removed"
-SINK_FILES_TAKEN = "sink_files.taken"
+SINK_FILES_RELOADED = "sink_files.reloaded"
 SINK_FILES_REFUSED = "sink_files.refused"
 CONFIG_LOADED = "config.loaded"
 CONFIG_RELOADED = "config.reloaded"

@@ -15,8 +15,7 @@ import anyio
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-from monitor import diff
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.events import event_id
 from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
 
@@ -33,8 +32,8 @@ OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
 
 POLL_MODES = ("describe", "sweep")
-POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in LookReason))
-REQUEST_OUTCOMES = ("ok", *(reason.value for reason in LookReason))
+POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
+REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 COMMON_FIELDS = ("reason", "created_at", "updated_at")
@@ -346,7 +345,7 @@ class Metrics:
         for snapshot in known if places else ():
             job = snapshot.job
             if (job.type, job.account, job.region) in places:
-                for phase, many in diff.ends(snapshot).items():
+                for phase, many in snapshot.ends.items():
                     self.ended.labels(job.type, job.account, job.region, phase).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
@@ -425,7 +424,7 @@ class Metrics:
             if before and transition.kind is Kind.STATE_CHANGED:
                 self._leave(before, transition.before)
         after = entry.snapshot
-        if isinstance(after, Snapshot) and diff.is_end(before, after):
+        if isinstance(after, Snapshot) and after.ends_after(before):
             job = after.job
             if self._is_watched(job):
                 self.ended.labels(job.type, job.account, job.region, after.phase).inc()

@@ -181,6 +181,18 @@ class Snapshot:
         """Whether the job was seen to end; what a baseline found at its end was not."""
         return self.phase.terminal and not self.baseline
 
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Count how often the job was seen to end, by the phase that it came to."""
+        found = dict(self.earlier_ends)
+        if self.has_ended:
+            found[self.phase.value] = found.get(self.phase.value, 0) + 1
+        return found
+
+    def ends_after(self, before: Snapshot | None) -> bool:
+        """Return whether the job ended between ``before`` and this, or is first seen at its end."""
+        return self.has_ended and (before is None or before.phase != self.phase)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
@@ -203,7 +215,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StateAndPhase:
     """State and phase at one moment."""
 
     state: str
@@ -223,8 +235,8 @@ class Transition:
     service: str
     sequence: int
     kind: Kind
-    previous: Standing | None
-    current: Standing
+    previous: StateAndPhase | None
+    current: StateAndPhase
     changes: tuple[Change, ...]
     after: datetime | None
     before: datetime

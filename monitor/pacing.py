@@ -12,7 +12,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar
 
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.model import Ending
 
 if TYPE_CHECKING:
@@ -235,11 +235,11 @@ class Tally:
         return counted / max(self._SLOT, now - max(self._begun, oldest * self._SLOT))
 
 
-ANSWERS = frozenset({LookReason.MISSING, LookReason.CONFIG})
+ANSWERS = frozenset({PollReason.MISSING, PollReason.CONFIG})
 """Failures that only a service that is there can answer: they are about one job alone."""
 
 
-class Turn(StrEnum):
+class AvailabilityChange(StrEnum):
     """What a look changed in whether a source can be seen."""
 
     LOST = "lost"
@@ -247,7 +247,7 @@ class Turn(StrEnum):
 
 
 @dataclass(slots=True)
-class Health:
+class SourceHealth:
     """Whether a source can be seen at all, judged over all looks at it.
 
     It is lost after three failed looks without one good one between, if the service
@@ -263,30 +263,30 @@ class Health:
 
     NEEDED: ClassVar[int] = 3
 
-    def looked(self, reason: LookReason | None, now: float) -> Turn | None:
+    def looked(self, reason: PollReason | None, now: float) -> AvailabilityChange | None:
         """Count one look (``reason`` is ``None`` for a good one) and say what it changed."""
-        if reason is LookReason.THROTTLE:
+        if reason is PollReason.THROTTLE:
             return None
         if reason is None or reason in ANSWERS:
             return self._succeeded()
         self._failed(reason, now)
         return self._judge(now)
 
-    def _succeeded(self) -> Turn | None:
+    def _succeeded(self) -> AvailabilityChange | None:
         self.failures = self.unreachable = 0
         found, self.lost = self.lost, False
-        return Turn.FOUND if found else None
+        return AvailabilityChange.FOUND if found else None
 
-    def _failed(self, reason: LookReason, now: float) -> None:
+    def _failed(self, reason: PollReason, now: float) -> None:
         self.since = self.since if self.failures else now
         self.failures += 1
-        self.unreachable += reason is LookReason.UNAVAILABLE
+        self.unreachable += reason is PollReason.UNAVAILABLE
 
-    def _judge(self, now: float) -> Turn | None:
+    def _judge(self, now: float) -> AvailabilityChange | None:
         if self.lost or self.failures < self.NEEDED:
             return None
         self.lost = self.unreachable >= self.NEEDED or now - self.since >= self.patience
-        return Turn.LOST if self.lost else None
+        return AvailabilityChange.LOST if self.lost else None
 
 
 CONFIRMATIONS = 3
@@ -294,7 +294,7 @@ CONFIRMATIONS = 3
 
 
 def retry_delay(
-    reason: LookReason, attempt: int, random: Random, *, retry_after: float | None = None
+    reason: PollReason, attempt: int, random: Random, *, retry_after: float | None = None
 ) -> float:
     """Return the seconds until a job whose look failed is asked for again.
 
@@ -302,11 +302,11 @@ def retry_delay(
     is retried soon and with full jitter; what needs a person is probed slowly.
     """
     match reason:
-        case LookReason.AUTH:
+        case PollReason.AUTH:
             delay = slow_probe(attempt, 30, 900, random)
-        case LookReason.CONFIG | LookReason.MISSING:
+        case PollReason.CONFIG | PollReason.MISSING:
             delay = slow_probe(attempt, 60, 3600, random)
-        case LookReason.UNAVAILABLE:
+        case PollReason.UNAVAILABLE:
             delay = slow_probe(attempt, 5, 300, random)
         case _:
             delay = full_jitter(attempt, 1, 300, random)

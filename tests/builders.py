@@ -15,7 +15,7 @@ import aiosqlite
 import anyio
 import pytest
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import (
     Ending,
     Job,
@@ -27,10 +27,10 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.recorder import Following
-from monitor.standing import FollowedJob
+from monitor.polling.job_status import JobStatus
+from monitor.recording.recorder import TrackingOptions
 from monitor.stores import sqlite
-from monitor.stores.sql import SqlStore, open_store
+from monitor.stores.store import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from monitor.dispatcher import Dispatcher
-    from monitor.poller import Poller
+    from monitor.delivery.dispatcher import Dispatcher
+    from monitor.polling.poller import Poller
 
 VIRTUAL = pytest.mark.looptime(noop_cycles=1)
 """Loop time moves as soon as nothing is ready: whatever works beside the loop holds it."""
@@ -124,8 +124,8 @@ def following(
     stuck_after: float | None = None,
     labels: Mapping[str, str] | None = None,
     watch: str = "w",
-) -> Following:
-    return Following(job_type, labels or {}, stuck_after, watch)
+) -> TrackingOptions:
+    return TrackingOptions(job_type, labels or {}, stuck_after, watch)
 
 
 def observation(
@@ -171,7 +171,7 @@ def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
     return Snapshot(**values | more)
 
 
-def followed_job(known: Snapshot | None = None, **more: Any) -> FollowedJob:
+def followed_job(known: Snapshot | None = None, **more: Any) -> JobStatus:
     """A job that was just looked at, and stands as ``known``."""
     values: dict[str, Any] = {
         "job": known.job if known else job(),
@@ -186,7 +186,7 @@ def followed_job(known: Snapshot | None = None, **more: Any) -> FollowedJob:
         "finished": False,
         "blind": False,
     }
-    return FollowedJob(**values | more)
+    return JobStatus(**values | more)
 
 
 @dataclass
@@ -221,10 +221,10 @@ class ScriptedSource:
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
 
-    async def look(self, wanted: Job) -> Observation:
+    async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
         self.looks.append((self.clock.monotonic(), wanted.id))
-        missing = LookError(LookReason.MISSING, "ResourceNotFound")
+        missing = PollError(PollReason.MISSING, "ResourceNotFound")
         with self._under_way():
             await anyio.sleep(self.latency)
         answer = self.trouble or self.answers.get(wanted.id, missing)

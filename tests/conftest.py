@@ -54,3 +54,43 @@ def moto(tmp_path_factory):
     """The URL of a real moto server."""
     with moto_kit.serving(tmp_path_factory.mktemp("moto") / "log") as url:
         yield url
+
+
+LONGEST = (
+    "tests/cases/",
+    "tests/acceptance/test_daemon_killed.py",
+    "tests/docs/test_guide.py",
+    "tests/deploy/test_systemd.py",
+    "tests/deploy/test_compose.py",
+    "tests/release/",
+    "tests/image/",
+    "tests/docs/test_containers.py",
+    "tests/acceptance/test_daemon_truth.py",
+    "tests/acceptance/test_daemon_outbox.py",
+    "tests/deploy/test_demo_seen.py",
+    "tests/integration/test_cli_plan.py",
+    "tests/soak/",
+    "tests/acceptance/",
+    "tests/unit/delivery/test_dispatcher",
+    "tests/integration/test_secrets_canaries.py",
+    "tests/integration/test_web_schemathesis.py",
+    "tests/integration/test_outbox_day.py",
+    "tests/docs/",
+    "tests/simulation/",
+    "tests/integration/test_webhook_deliveries.py",
+    "tests/golden/",
+    "tests/deploy/",
+    "tests/browser/",
+)
+"""Where the long tests are, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest tests first: one that starts last would keep all other workers waiting."""
+    places = {prefix: place for place, prefix in enumerate(LONGEST)}
+    items.sort(
+        key=lambda item: next(
+            (place for prefix, place in places.items() if item.nodeid.startswith(prefix)),
+            len(LONGEST),
+        )
+    )

@@ -1,4 +1,4 @@
-"""Starts programs as forks of one process that has imported them: an import takes a second each time.
+"""Starts programs as forks of one process that has imported them: each import takes a second.
 
 ``tests/forks.py`` starts it, with one end of a socket as standard input. Each start comes as the
 streams of the new process, the end of a pipe for its exit code, and the rest as JSON.
@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 PROGRAM = "monitor"
 LAZY = (
@@ -46,12 +47,12 @@ def serve(orders):
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    living = {}
+    living: dict[int, int] = {}
     while True:
         ready, _, _ = select.select([orders, ended], [], [])
         if ended in ready:
             os.read(ended, MOST)
-            _tell_ends(living)
+            _report_ends(living)
         if orders in ready:
             order, descriptors, _, _ = socket.recv_fds(orders, MOST, 4)
             if not order:
@@ -71,16 +72,14 @@ def serve(orders):
     os._exit(0)
 
 
-def _tell_ends(living):
+def _report_ends(living):
     while living:
         child, status = os.waitpid(-1, os.WNOHANG)
         if not child:
             return
         report = living.pop(child)
-        try:
+        with suppress(BrokenPipeError):  # the test that started it has ended
             os.write(report, f"{os.waitstatus_to_exitcode(status)}\n".encode())
-        except BrokenPipeError:
-            pass  # whoever started it does not want to know any more
         os.close(report)
 
 

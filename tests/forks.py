@@ -76,7 +76,7 @@ class _Server:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, SERVER],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=SERVER.parent,
                 env={name: own for name, own in environment.items() if name != "MADE_EVENTS"},
@@ -85,7 +85,7 @@ class _Server:
 
     def order(self, arguments, cwd, env, streams):
         own, theirs = socket.socketpair()
-        own.setblocking(False)
+        own.setblocking(False)  # noqa: FBT003 -- its only form
         order = json.dumps({"arguments": arguments, "cwd": cwd, "env": env}).encode()
         with theirs:
             socket.send_fds(self._orders, [order], [*streams, theirs.fileno()])
@@ -111,7 +111,7 @@ def can(environment):
 
 async def fork(arguments, *, cwd, env, out, err):
     """Fork the program; ``can(env)`` must hold."""
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+    with Path(os.devnull).open("rb") as nothing:  # noqa: ASYNC230 -- it never waits
         streams = [each.fileno() for each in (nothing, out, err)]
         report = _servers[0].order(list(map(str, arguments)), str(cwd), env, streams)
     return await Fork(report).begin()

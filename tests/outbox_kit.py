@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 
 from monitor import events, sinks
 from monitor.clock import SystemClock
-from monitor.dispatcher import Dispatcher
+from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import SendError, SendReason
 from monitor.metrics import Metrics
 from monitor.model import Kind
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.builders import VirtualClock, ledger
 from tests.contracts import sink_kit
 

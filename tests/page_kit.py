@@ -11,11 +11,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from monitor import model
-from monitor.model import Ending, Kind, Phase, Severity, SourceKey, Standing
-from monitor.web import asked
-from monitor.web.api import Parts
+from monitor.model import Ending, Kind, Phase, Severity, SourceKey, StateAndPhase
+from monitor.web import interfaces
+from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
-from monitor.web.news import News
+from monitor.web.notifier import News
 from monitor.web.server import serving
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,10 +94,10 @@ def entry(one, sinks=("ops",)):
             service="panorama",
             sequence=number,
             kind=Kind.STATE_CHANGED if number > 1 else Kind.DISCOVERED,
-            previous=Standing("PENDING", "waiting") if number > 1 else None,
-            current=Standing(snapshot.state, snapshot.phase.value)
+            previous=StateAndPhase("PENDING", "waiting") if number > 1 else None,
+            current=StateAndPhase(snapshot.state, snapshot.phase.value)
             if number == snapshot.sequence
-            else Standing("PENDING", "waiting"),
+            else StateAndPhase("PENDING", "waiting"),
             changes=(model.Change("Status", "PENDING", snapshot.state),) if number > 1 else (),
             after=before - timedelta(seconds=30) if number > 1 else None,
             before=before,
@@ -134,7 +134,7 @@ class Live:
         return self.told
 
     def status(self):
-        return asked.Status("1.2.3", NOW, NOW, self.refused, 0.5)
+        return interfaces.Status("1.2.3", NOW, NOW, self.refused, 0.5)
 
     def config(self):
         return {}
@@ -161,12 +161,12 @@ def source(service="panorama", **changes):
         "request_rate": 0.5,
         "jobs": 3,
     }
-    return asked.Source(**values | changes)
+    return interfaces.Source(**values | changes)
 
 
 def sink(name="ops", **changes):
     values = {"last_delivered_at": NOW, "last_error_at": None, "last_error": None}
-    return asked.Sink(name, "webhook", **values | changes)
+    return interfaces.Sink(name, "webhook", **values | changes)
 
 
 @asynccontextmanager

@@ -10,12 +10,12 @@ import anyio
 from prometheus_client import CollectorRegistry
 
 from monitor import pacing
-from monitor.agenda import Discovery, Tracked
 from monitor.config import Discover, Route
 from monitor.metrics import Metrics
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
 from tests.builders import (
     SOURCE,
     TYPE,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from monitor.model import Job
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
 PLACE = {"service": SOURCE.service, "account": SOURCE.account, "region": SOURCE.region}
@@ -65,18 +65,18 @@ class Polling:
         chance = Random(7)
         self.poller = Poller(SOURCE, self.quota, recorder, metrics, clock, chance, **limits)
 
-    def track(self, wanted: Job, **more: Any) -> Tracked:
+    def track(self, wanted: Job, **more: Any) -> ScheduledJob:
         values: dict[str, Any] = {"interval": 30.0, "missing_after": 3600.0}
         follow = more.pop("follow", following(self.source.job_type))
-        return Tracked(wanted, self.source, follow, **values | more)
+        return ScheduledJob(wanted, self.source, follow, **values | more)
 
     def follow(self, *ids: str, **more: Any) -> None:
         for job_id in ids:
             self.poller.follow(self.track(job(job_id), **more))
 
-    def discover(self, interval: float = 30.0, **discover: Any) -> Discovery:
+    def discover(self, interval: float = 30.0, **discover: Any) -> ListingSweep:
         rules = Discover.model_validate(discover)
-        listing = Discovery(
+        listing = ListingSweep(
             self.source, rules, interval, lambda one: self.track(one, interval=interval)
         )
         self.poller.discover(listing)

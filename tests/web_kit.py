@@ -17,11 +17,11 @@ from monitor import model
 from monitor.config import Settings
 from monitor.metrics import Metrics
 from monitor.model import SourceKey
-from monitor.stores.sql import open_store
-from monitor.web import asked
-from monitor.web.api import Parts
+from monitor.stores.store import open_store
+from monitor.web import interfaces
+from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
-from monitor.web.news import News
+from monitor.web.notifier import News
 from monitor.web.server import serving
 from tests.contracts.store_examples import T0, SettableClock, entry, source_entry
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from monitor.errors import LookReason
-    from monitor.stores.sql import SqlStore
+    from monitor.errors import PollReason
+    from monitor.stores.store import SqlStore
     from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
@@ -50,7 +50,7 @@ class Followed:
     interval: float = 30.0
     looked_at: datetime | None = T0
     next_look_at: datetime | None = T0 + timedelta(seconds=30)
-    failing: LookReason | None = None
+    failing: PollReason | None = None
     finished: bool = False
     stuck: bool = False
     blind: bool = False
@@ -66,7 +66,7 @@ class Live:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.model_validate({"sinks": {"ops": {"type": "log"}}})
         self.followed: dict[str, Followed] = {}
-        self.seen_sources: list[asked.Source] = []
+        self.seen_sources: list[interfaces.Source] = []
         self.refused: Sequence[str] = ()
         self.woken: list[str] = []
         self.asked_for = 0
@@ -83,20 +83,20 @@ class Live:
         self.asked_for += 1
         return self.followed.get(key)
 
-    def sources(self) -> Sequence[asked.Source]:
+    def sources(self) -> Sequence[interfaces.Source]:
         return self.seen_sources
 
-    def sinks(self) -> Sequence[asked.Sink]:
+    def sinks(self) -> Sequence[interfaces.Sink]:
         return [
-            asked.Sink(name, sink.type, None, None, None)
+            interfaces.Sink(name, sink.type, None, None, None)
             for name, sink in self.settings.sinks.items()
         ]
 
     def config(self) -> Mapping[str, Any]:
         return self.settings.redacted()
 
-    def status(self) -> asked.Status:
-        return asked.Status("1.2.3", T0, T0, self.refused, 0.5)
+    def status(self) -> interfaces.Status:
+        return interfaces.Status("1.2.3", T0, T0, self.refused, 0.5)
 
     def wake(self, sink: str) -> None:
         self.woken.append(sink)

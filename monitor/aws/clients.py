@@ -13,11 +13,11 @@ import anyio.to_thread
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from monitor import contents as files
-from monitor.aws import failures, parsing, service_models, sessions
-from monitor.aws.keys import Keys
+from monitor.aws import errors, lenient_parser, service_models, sessions
+from monitor.aws.credentials import Keys
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
+from monitor.config import file_digest as files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
     from botocore.loaders import Loader
 
-    from monitor.aws import origins
+    from monitor.aws import credential_source
+    from monitor.aws.process_groups import ProcessGroups
     from monitor.model import SourceKey
-    from monitor.process_groups import ProcessGroups
 
 
 @dataclass(slots=True)
-class Exchange:
+class ResponseMeta:
     """What came back over the wire, even where the SDK could not read it."""
 
     status: int | None = None
@@ -95,7 +95,7 @@ class Clients:
         self._groups = groups
         self._open: dict[str, _Connections] = {}
         self._replaced: set[_Connections] = set()
-        self._exchange: ContextVar[Exchange] = ContextVar("exchange")
+        self._exchange: ContextVar[ResponseMeta] = ContextVar("exchange")
 
     async def __aenter__(self) -> Self:
         """Read what every client needs from disk."""
@@ -142,7 +142,7 @@ class Clients:
         return _of(name, self._accounts, self._contents)
 
     async def ask(
-        self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: Exchange
+        self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: ResponseMeta
     ) -> Mapping[str, Any]:
         """Make one signed request and return its parsed answer.
 
@@ -158,7 +158,7 @@ class Clients:
                 try:
                     answer: Mapping[str, Any] = await call(**params)
                 except ClientError as error:
-                    if not failures.is_stale(error, operation) or not await keys.renew(used):
+                    if not errors.is_stale(error, operation) or not await keys.renew(used):
                         raise
                     answer = await call(**params)
         finally:
@@ -169,11 +169,11 @@ class Clients:
         """Return once there are credentials to ask ``source`` with; at once where there are some.
 
         Raises:
-            LookError: ``auth``, with where they should have come from and the remedy.
+            PollError: ``auth``, with where they should have come from and the remedy.
         """
         await self._connections(source.account, source.region).keys.get_frozen_credentials()
 
-    def tried(self, source: SourceKey) -> origins.Tried | None:
+    def tried(self, source: SourceKey) -> credential_source.Tried | None:
         """Return where the credentials for ``source`` come from, if there are any."""
         held = self._connections(source.account, source.region).keys.held
         return held.tried if held else None
@@ -244,7 +244,7 @@ class Clients:
             exchange.status = response_dict["status_code"]
             exchange.headers = response_dict["headers"]
             body = response_dict["body"]
-            exchange.large = isinstance(body, bytes) and len(body) > parsing.LARGE
+            exchange.large = isinstance(body, bytes) and len(body) > lenient_parser.LARGE
 
 
 def _digest(account: Account) -> bytes:

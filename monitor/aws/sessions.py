@@ -24,11 +24,12 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
-from monitor import __version__, named_files
-from monitor.aws import origins
-from monitor.aws.bodies import BoundedResponse
-from monitor.aws.parsing import ParserFactory
+from monitor import __version__
+from monitor.aws import credential_source
+from monitor.aws.lenient_parser import ParserFactory
+from monitor.aws.response_body import BoundedResponse
 from monitor.aws.unreadable import UNREADABLE, UnreadableAnswerError
+from monitor.config import named_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from botocore.loaders import Loader
 
-    from monitor.aws.keys import Keys
+    from monitor.aws.credentials import Keys
     from monitor.config import Account
 
 _TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 -- the name of a variable
@@ -132,7 +133,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         self._sts_region = self.get_config_variable("region") or region
         self._assumed: AioDeferredRefreshableCredentials | None = None
         profile = self.get_config_variable("profile") or "default"
-        self.tried = origins.Tried(profile, self._sts_region)
+        self.tried = credential_source.Tried(profile, self._sts_region)
         if keys is None:
             self.register("after-call", _refuse_unreadable)
 
@@ -152,7 +153,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         own: AioCredentials | None = await super().get_credentials()
         if own is None or self._account.role_arn is None:
             return own
-        self.tried.origin = origins.ROLE
+        self.tried.origin = credential_source.ROLE
         self._assumed = self._assumed or self._assume(own, self._account.role_arn)
         return self._assumed
 
@@ -188,13 +189,15 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
             profile = profiles.get(name, {})
             if "role_arn" in profile and "web_identity_token_file" not in profile:
                 if "mfa_serial" in profile:
-                    raise origins.refuse_mfa(dataclasses.replace(self.tried, profile=name))
+                    raise credential_source.refuse_mfa(
+                        dataclasses.replace(self.tried, profile=name)
+                    )
                 name = profile.get("source_profile")
             else:
                 name = None
 
     def _refuse_mfa(self, _prompt: str) -> str:
-        raise origins.refuse_mfa(self.tried)
+        raise credential_source.refuse_mfa(self.tried)
 
     def _assume(self, own: AioCredentials, role_arn: str) -> AioDeferredRefreshableCredentials:
         """Return credentials that ask STS when first used."""
@@ -235,7 +238,7 @@ def _external_id(account: Account) -> str | None:
         content = named_files.read(account.external_id_file, _LONGEST_EXTERNAL_ID)
         return content.decode().strip()
     except (OSError, ValueError) as error:
-        raise origins.no_external_id(account.external_id_file, error) from None
+        raise credential_source.no_external_id(account.external_id_file, error) from None
 
 
 def _bound(fetcher: Any) -> None:

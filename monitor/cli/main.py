@@ -1,14 +1,15 @@
-"""The command ``job-monitor``: its commands, and how its errors end."""
+"""The program ``job-monitor``: its commands, and the exit codes of its errors."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor import __version__, redaction
-from monitor.cli import (
+from monitor.cli import streams
+from monitor.cli.commands import (
     check,
     deliveries,
     demo,
@@ -24,24 +25,26 @@ from monitor.cli import (
     show,
     simulate,
     sinks,
-    streams,
     transitions,
     types,
     version,
     wait,
 )
-from monitor.cli.groups import leaves
+from monitor.cli.exception_groups import leaves
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 USAGE, UNAVAILABLE, SOFTWARE, IO_ERROR = 2, 69, 70, 74
 """Exit codes, after sysexits(3)."""
 
 MOST_PROBLEMS = 20
-"""Lines of problems that are printed: one screen."""
+"""Problems that are printed at most: one screen."""
 
 app = typer.Typer(
     name="job-monitor",
-    help="Watches long-running AWS jobs and tells people and programs when they change.",
+    help="Watches long-running AWS jobs and notifies people and programs when they change.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -82,63 +85,51 @@ def _options(
     """Take the options that stand before a command."""
 
 
-def main() -> None:
-    """Run a command; turn every foreseen error into one screen of text and an exit code."""
+def main() -> None:  # noqa: C901 -- one branch per family of errors
+    """Run a command; turn every expected error into one screen of text and an exit code."""
     streams.prepare()
-    sys.exit(_outcome())
-
-
-def _outcome() -> int:
     code = 0
     try:
         code = _run()
     except* streams.OutputError as group:
-        code = _tell_output(group)
+        for output_error in leaves(group):
+            # A reader that has left, as ``head`` does, wants no message.
+            if not output_error.left:
+                streams.say(f"error: {output_error}")
+        code = IO_ERROR
     except* typer.TyperException as group:
-        code = _tell_usage(group)
+        for usage_error in leaves(group):
+            # The message is empty where help was printed instead.
+            if text := " ".join(usage_error.format_message().split()):
+                streams.say(f"error: {_usage(text, usage_error)}")
+        code = USAGE
     except* ConfigurationError as group:
-        code = _tell(group, USAGE)
+        code = _report([str(one) for error in leaves(group) for one in error.problems], USAGE)
     except* StoreLockedError as group:
-        code = _tell(group, UNAVAILABLE)
+        code = _report([str(error) for error in leaves(group)], UNAVAILABLE)
     except* StoreError as group:
-        code = _tell(group, IO_ERROR)
+        code = _report([str(error) for error in leaves(group)], IO_ERROR)
     except* MonitorError as group:
-        code = _tell(group, UNAVAILABLE)
-    except* Exception as group:  # noqa: BLE001 -- the last net: a traceback could tell secrets
-        streams.say(f"error: a fault of job-monitor itself:\n{redaction.describe(group)}")
+        code = _report([str(error) for error in leaves(group)], UNAVAILABLE)
+    except* Exception as group:  # noqa: BLE001 -- the last resort: a traceback could show secrets
+        streams.say(f"error: a bug in job-monitor itself:\n{redaction.describe(group)}")
         code = SOFTWARE
-    return code
+    sys.exit(code)
 
 
 def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except SystemExit as end:
-        # Help and the version end so; what they printed may not be written yet.
+        # --help and --version end like this; their output may not be written yet.
         streams.finish()
         return end.code if isinstance(end.code, int) else USAGE
     streams.finish()
     return code or 0
 
 
-def _tell_output(group: BaseExceptionGroup[streams.OutputError]) -> int:
-    """A reader that has left, as ``head`` does, is told nothing."""
-    for error in leaves(group):
-        if not error.left:
-            streams.say(f"error: {error}")
-    return IO_ERROR
-
-
-def _tell_usage(group: BaseExceptionGroup[typer.TyperException]) -> int:
-    for error in leaves(group):
-        # It is empty where help was printed instead.
-        if text := " ".join(error.format_message().split()):
-            streams.say(f"error: {_usage(text, error)}")
-    return USAGE
-
-
 def _usage(text: str, error: typer.TyperException) -> str:
-    """Say what is wrong with the command line, and where to read on."""
+    """Return the error of a command line in our form, with the command that explains more."""
     text, _, near = text.removesuffix(".").partition(" (Possible options: ")
     near = near.removesuffix(")")
     text = f"{text[0].lower()}{text[1:]}".replace("option: ", "option ").replace(
@@ -149,16 +140,11 @@ def _usage(text: str, error: typer.TyperException) -> str:
     return f"{text} (did you mean {near}? {remedy})" if near else f"{text} ({remedy})"
 
 
-def _tell(group: BaseExceptionGroup[MonitorError], code: int) -> int:
-    lines = list(dict.fromkeys(line for error in leaves(group) for line in _lines(error)))
+def _report(problems: Iterable[str], code: int) -> int:
+    # Several tasks may fail for the same reason: one line is enough.
+    lines = list(dict.fromkeys(problems))
     for line in lines[:MOST_PROBLEMS]:
         streams.say(f"error: {line}")
     if len(lines) > MOST_PROBLEMS:
         streams.say(f"error: and {len(lines) - MOST_PROBLEMS} more")
     return code
-
-
-def _lines(error: MonitorError) -> list[str]:
-    if isinstance(error, ConfigurationError):
-        return [str(problem) for problem in error.problems]
-    return [str(error)]

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they lead to."""
+"""Options of several commands, and the configuration that they name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import late
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from monitor.config import Settings
-    from monitor.configuration import Draft
+    from monitor.sources.job_type import JobType
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
 
@@ -30,7 +31,7 @@ Config = Annotated[
 
 
 class Format(StrEnum):
-    """How data is printed."""
+    """The form in which data is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -48,38 +49,28 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 
 def load(config: list[Path] | None) -> Settings:
-    """Read the configuration that the options or the environment name.
+    """Read the configuration that the options or the environment name; there may be none.
 
     Raises:
-        ConfigurationError: with every value that cannot be read.
+        ConfigurationError: with every problem.
     """
-    with late.unforeseen.refused():
-        return late.configuration.load(paths(config), os.environ)
+    from monitor.config import loader, unforeseen
+
+    with unforeseen.refused():
+        return loader.load(paths(config), os.environ)
 
 
 def load_own(config: list[Path] | None) -> Settings:
-    """Read the configuration, of which there must be some.
+    """Read the configuration, which must exist.
 
     Raises:
-        ConfigurationError: nothing at all is configured, or values cannot be read; then with
-            everything that is wrong.
+        ConfigurationError: there is no configuration, or with every problem of its shape.
     """
-    draft = read_own(config)
-    if draft.problems:
-        late.examination.refuse(late.examination.examine(draft)[1])
-    return draft.settings
+    from monitor.config import Settings
 
-
-def read_own(config: list[Path] | None) -> Draft:
-    """Read what can be read of the configuration, of which there must be some.
-
-    Raises:
-        ConfigurationError: nothing at all is configured.
-    """
-    with late.unforeseen.refused():
-        draft = late.configuration.read(paths(config), os.environ)
-    if config or draft.problems or draft.settings != late.config.Settings():
-        return draft
+    settings = load(config)
+    if config or settings != Settings():
+        return settings
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
 
@@ -88,3 +79,25 @@ def paths(config: list[Path] | None) -> list[Path] | None:
     """Return the files and directories that the options or the environment name, if any."""
     named = os.environ.get(CONFIG_VARIABLE)
     return config or ([Path(named)] if named else None)
+
+
+def load_parts(config: list[Path] | None, *parts: str) -> tuple[Settings, Mapping[str, JobType]]:
+    """Return the settings and the job types, for a command that needs only parts of them.
+
+    ``parts`` are the first or last keys of paths whose problems matter.
+
+    Raises:
+        ConfigurationError: with every problem of these parts.
+    """
+    from monitor import validation
+    from monitor.validation import everything
+
+    settings = load_own(config)
+    types, wrong = everything.load_job_types(settings, None)
+    found = [
+        one
+        for one in validation.problems(settings, types)
+        if one.path.startswith(parts) or one.path.endswith(parts)
+    ]
+    everything.raise_errors([*wrong, *found])
+    return settings, types

@@ -1,4 +1,4 @@
-"""How a job that is waited for stands, told on standard error while it is waited for."""
+"""Show the progress of a job on standard error while it is waited for."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import anyio
 import typer
 
 from monitor import events
-from monitor.cli import tables
+from monitor.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor.waiting import Sight
+    from monitor.tools.wait import Progress
 
 _COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 _CLEAR = "\r\x1b[K"
 _NARROWEST = 20
 
 
-class Lines:
-    """A plain line for each change, and one for each trouble as it comes and goes."""
+class PlainProgress:
+    """Print a line for each change, and one as trouble comes and goes."""
 
     def __init__(self) -> None:
-        """Begin with nothing known."""
+        """Start with nothing known."""
         self._last: tuple[str | None, str | None] = (None, None)
 
-    def show(self, sight: Sight) -> None:
+    def show(self, job: Progress) -> None:
         """Print what is new."""
         state, trouble = self._last
-        self._last = (sight.state, sight.trouble)
-        if sight.trouble:
+        self._last = (job.state, job.trouble)
+        if job.trouble:
             if not trouble:
-                _say(sight, f"cannot be seen now: {sight.trouble}")
-        elif sight.state is not None and (trouble or sight.state != state):
-            before = f"{state} -> " if state not in {None, sight.state} else ""
-            _say(sight, f"{before}{sight.state} ({sight.phase})")
+                _say(job, f"unreachable now: {job.trouble}")
+        elif job.state is not None and (trouble or job.state != state):
+            before = f"{state} -> " if state not in {None, job.state} else ""
+            _say(job, f"{before}{job.state} ({job.phase})")
 
     async def run(self) -> None:
         """Do nothing: lines stand as they are."""
@@ -48,51 +48,51 @@ class Lines:
         """Do nothing."""
 
 
-class Live:
-    """One line on a terminal, written anew every second."""
+class LiveProgress:
+    """Show one line on a terminal, and redraw it every second."""
 
     def __init__(self, *, colours: bool) -> None:
-        """Begin with nothing known."""
+        """Start with nothing known."""
         self._colours = colours
-        self._sight: Sight | None = None
+        self._job: Progress | None = None
 
-    def show(self, sight: Sight) -> None:
-        """Show this from now on."""
-        self._sight = sight
+    def show(self, job: Progress) -> None:
+        """Show this progress from now on."""
+        self._job = job
         self._draw()
 
     async def run(self) -> None:
-        """Let the times of the line go on, until cancelled."""
+        """Redraw the line every second, as its ages grow, until cancelled."""
         while True:
             await anyio.sleep(1)
             self._draw()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         sys.stderr.write(_CLEAR)
         sys.stderr.flush()
 
     def _draw(self) -> None:
-        if self._sight is None:
+        if self._job is None:
             return
         # One column less, as some terminals begin a new line after the last one.
-        line = " · ".join(_parts(self._sight, datetime.now(UTC)))[: max(_NARROWEST, _columns() - 1)]
-        colour = "yellow" if self._sight.trouble else _COLOURS[self._sight.severity]
+        line = " · ".join(_parts(self._job, datetime.now(UTC)))[: max(_NARROWEST, _columns() - 1)]
+        colour = "yellow" if self._job.trouble else _COLOURS[self._job.severity]
         shown = typer.style(line, fg=colour) if self._colours and colour else line
         sys.stderr.write(f"{_CLEAR}{shown}")
         sys.stderr.flush()
 
 
-def progress() -> Lines | Live:
-    """Return what fits where standard error leads to."""
+def progress() -> PlainProgress | LiveProgress:
+    """Return the live line for a terminal, else plain lines."""
     if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        return Lines()
-    return Live(colours=not os.environ.get("NO_COLOR"))
+        return PlainProgress()
+    return LiveProgress(colours=not os.environ.get("NO_COLOR"))
 
 
-def _say(sight: Sight, what: str) -> None:
+def _say(job: Progress, what: str) -> None:
     moment = events.timestamp(datetime.now(UTC))
-    typer.echo(tables.text(f"{moment} {sight.name}: {what}"), err=True)
+    typer.echo(output.text(f"{moment} {job.name}: {what}"), err=True)
 
 
 def _columns() -> int:
@@ -102,37 +102,28 @@ def _columns() -> int:
         return 80
 
 
-def _parts(sight: Sight, now: datetime) -> Iterator[str]:
+def _parts(job: Progress, now: datetime) -> Iterator[str]:
     """Yield what the line is made of, the most important first: a narrow terminal cuts it off."""
-    name = sight.name.rpartition("/")[2]
-    if sight.state is not None:
-        yield tables.text(f"{name}  {sight.state} ({sight.phase})")
-        if sight.since is not None:
-            yield f"for {_short((now - sight.since).total_seconds())}"
+    from monitor.config import short_duration
+
+    name = job.name.rpartition("/")[2]
+    if job.state is not None:
+        yield output.text(f"{name}  {job.state} ({job.phase})")
+        if job.since is not None:
+            yield f"for {short_duration((now - job.since).total_seconds())}"
     else:
-        yield tables.text(f"{name}  not seen yet")
-    if sight.trouble:
-        yield tables.text(f"cannot be seen now: {sight.trouble}")
-    if (seconds := until_next_look(sight, now)) is not None:
-        yield f"next look in {_short(seconds)}" if seconds >= 1 else "looking"
+        yield output.text(f"{name}  not polled yet")
+    if job.trouble:
+        yield output.text(f"unreachable now: {job.trouble}")
+    if (seconds := until_next_poll(job, now)) is not None:
+        yield f"next poll in {short_duration(seconds)}" if seconds >= 1 else "polling"
 
 
-def until_next_look(sight: Sight, now: datetime) -> float | None:
-    """Return the seconds until the next look; where it was told long ago, counted on from then."""
-    if sight.next_look_at is None:
+def until_next_poll(job: Progress, now: datetime) -> float | None:
+    """Return the seconds until the next poll; if that time has passed, add intervals."""
+    if job.next_poll_at is None:
         return None
-    seconds = (sight.next_look_at - now).total_seconds()
-    if seconds < 0 and sight.interval:
-        return seconds % sight.interval
+    seconds = (job.next_poll_at - now).total_seconds()
+    if seconds < 0 and job.interval:
+        return seconds % job.interval
     return max(0.0, seconds)
-
-
-def _short(seconds: float) -> str:
-    """Write a duration in its two largest units."""
-    whole = max(0, int(seconds))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes:02}m"
-    return f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"

@@ -1,7 +1,7 @@
-"""Signals: the first asks the daemon to stop, a second one ends it at once.
+"""Signals: the first one stops the daemon, a second one ends it at once.
 
-A thread of its own receives them and keeps the deadline of the end, so that neither needs the
-event loop or the main thread: these may wait for a disk, a pipe or a file that never answers.
+A thread of its own receives them and keeps the deadline, so that neither needs the event loop or
+the main thread: these may wait for a disk, a pipe or a file that never answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from monitor.errors import ToldToStop
+from monitor.errors import StopRequested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -32,30 +32,30 @@ AT_ONCE, NOT_IN_TIME = 130, 74
 """Exit codes."""
 
 LONGEST_STOP = 9.5
-"""Seconds after the first signal in which all must have ended, so that 10 s hold for the whole."""
+"""Seconds after the first signal in which all must end, so that the whole takes 10 s at most."""
 
 LONGEST_LEAVING = 3.0
-"""Seconds for which threads may go on once everything is closed: none of them does any harm."""
+"""Seconds for which threads may run once everything is closed: they can do no harm."""
 
 _PROBE = 0.3
-"""Seconds in which an event loop that is not blocked answers."""
+"""Seconds within which an event loop answers unless it is blocked."""
 
 _INNERMOST = 6
-"""Functions of ours, from the innermost on, among whose values the file is that they wait for."""
+"""How many of our innermost frames are searched for the file that they wait for."""
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _PACKAGE = __name__.partition(".")[0]
 
 
-class Receiver:
-    """Receives the signals of the process in a thread, and ends it when the time is up.
+class SignalReceiver:
+    """Receives the signals of the process in a thread, and ends the process at the deadline.
 
     Python's own handlers run in the main thread, and only between two of its instructions; the
     byte that is written for each signal reaches this thread whatever the main thread does.
     """
 
     def __init__(self, last: Callable[[], None] = lambda: None) -> None:
-        """Receive nothing yet; ``last`` is called before the process is ended at once.
+        """Receive nothing yet; ``last`` runs just before the process is ended at once.
 
         It must not wait for anything.
         """
@@ -69,15 +69,15 @@ class Receiver:
         self._calls: Mapping[int, Callable[[], None]] = {}
 
     def start(self) -> None:
-        """Receive from now on; only in the main thread."""
+        """Start to receive; call this in the main thread only."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     @contextmanager
     def calling(self, calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-        """Call these in the present event loop for each signal of theirs, as long as the body runs.
+        """Call these in the present event loop for their signals, while the body runs.
 
-        A request to stop that came before is passed on at once.
+        A stop signal that came earlier is passed on at once.
         """
         before = {number: signal.signal(number, lambda *_: None) for number in calls}
         with self._lock:
@@ -96,20 +96,18 @@ class Receiver:
                 signal.signal(number, handler)
 
     def leaving(self) -> None:
-        """Say that everything is closed, so that nothing needs to be waited for any more."""
+        """Note that everything is closed, so that nothing needs more time."""
         self._left_by = time.monotonic() + LONGEST_LEAVING
         os.write(self._writer, b"\0")  # the thread waits for another time now
 
     def _run(self) -> None:
         while True:
-            ready, _, _ = select.select([self._reader], [], [], self._left())
+            deadlines = [each for each in (self._stop_by, self._left_by) if each is not None]
+            left = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+            ready, _, _ = select.select([self._reader], [], [], left)
             for number in os.read(self._reader, 64) if ready else ():
                 self._received(number)
             self._end_if_late()
-
-    def _left(self) -> float | None:
-        deadlines = [each for each in (self._stop_by, self._left_by) if each is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _received(self, number: int) -> None:
         with self._lock:
@@ -120,7 +118,7 @@ class Receiver:
                     self._exit(AT_ONCE)
                 self._stop_by = time.monotonic() + LONGEST_STOP
         if loop is not None and call is not None:
-            with suppress(RuntimeError):  # it is closed, or was while we asked
+            with suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(call)
 
     def _end_if_late(self) -> None:
@@ -150,19 +148,21 @@ class Receiver:
             os._exit(code)
 
     def _culprit(self) -> str:
-        """Name what has not ended, as far as can be seen from outside."""
+        """Name what has not ended, as far as other threads' frames show it."""
         frames = sys._current_frames()  # noqa: SLF001 -- the only way to see another thread's
         main = frames.get(threading.main_thread().ident or 0)
         blocked = [main] if self._is_blocked() else []
         for frame in (*blocked, *(frames.get(each.ident or 0) for each in _lingering())):
             if path := _path_in(frame):
                 return f"{path}, which does not answer"
+        if blocked and (own := next(_own_frames(main), None)):
+            return f"{own.f_globals['__name__']}.{own.f_code.co_name}, which blocks all else"
         if blocked:
-            return f"{_place(main)}, which blocks all else"
+            return "a library, which blocks all else"
         return "what does not answer, such as the store"
 
     def _is_blocked(self) -> bool:
-        """Whether the main thread does not even run its event loop, or has none yet."""
+        """Return whether the main thread does not run its event loop, or has none yet."""
         if self._loop is None or self._loop.is_closed():
             return self._loop is None
         answered = threading.Event()
@@ -171,36 +171,36 @@ class Receiver:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise ToldToStop(0)
+    raise StopRequested(0)
 
 
-def prepare(last: Callable[[], None] = lambda: None) -> Receiver:
-    """Behave from the first moment, while nothing is open yet that would have to be closed.
+def prepare(last: Callable[[], None] = lambda: None) -> SignalReceiver:
+    """Handle signals from the start, while nothing is open that would have to be closed.
 
-    ``last`` is called before the process is ended at once.
+    ``last`` runs just before the process is ended at once.
 
     As the first process of a container there is no default for SIGTERM at all. SIGHUP
     would end the daemon by default; while it starts there is nothing to reload.
     """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    receiver = Receiver(last)
+    receiver = SignalReceiver(last)
     receiver.start()
     return receiver
 
 
 async def stop_on_signal(
     stop: anyio.Event,
-    receiver: Receiver | None = None,
+    receiver: SignalReceiver | None = None,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Set ``stop`` at the first SIGTERM or SIGINT, until cancelled.
 
-    The process ends without ado at the second one, or if it has not ended in time.
+    The process ends at once at the second one, or if it has not ended in time.
     """
     if receiver is None:
-        receiver = Receiver()
+        receiver = SignalReceiver()
         receiver.start()
     with receiver.calling(dict.fromkeys(_STOPPING, stop.set)):
         task_status.started()
@@ -209,11 +209,11 @@ async def stop_on_signal(
 
 async def reload_on_signal(
     reload: Callable[[], Coroutine[Any, Any, None]],
-    receiver: Receiver,
+    receiver: SignalReceiver,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Await ``reload`` at each SIGHUP, until cancelled; ones that come meanwhile share the next.
+    """Run ``reload`` at each SIGHUP, until cancelled; signals that come meanwhile share the next.
 
     Tools that rotate logs send it too, which does no harm: a log sink opens its file anew
     for every write.
@@ -242,7 +242,7 @@ def _own_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _path_in(frame: FrameType | None) -> Path | None:
-    """Return the path that the innermost functions of ours work on."""
+    """Return the path that our innermost functions work on."""
     for own in islice(_own_frames(frame), _INNERMOST):
         for value in own.f_locals.values():
             if isinstance(value, Path):
@@ -250,13 +250,8 @@ def _path_in(frame: FrameType | None) -> Path | None:
     return None
 
 
-def _place(frame: FrameType | None) -> str:
-    own = next(_own_frames(frame), None)
-    return f"{own.f_globals['__name__']}.{own.f_code.co_name}" if own else "another's code"
-
-
 def _write_last(line: str) -> None:
-    """Write to standard error, unless it would wait: whoever should read it may not read."""
+    """Write to standard error unless that would block: its reader may not read."""
     poll = select.poll()
     try:
         poll.register(2, select.POLLOUT)

@@ -1,7 +1,7 @@
-"""Standard output and error, whose failures a command tells from all others.
+"""Standard output and error; their failures are told apart from all others.
 
-A full disk behind ``> FILE`` or a closed pipe is no fault of the program, and no failure of what
-it was doing: it ends with one line and its own exit code.
+A full disk behind ``> FILE`` or a closed pipe is neither a bug nor a failure of the command: the
+program ends with one line and an exit code of its own.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _OUT, _ERR = 1, 2
 
 
 class OutputError(MonitorError):
-    """What a command prints cannot be written; ``left`` says that its reader has gone."""
+    """The output of a command cannot be written; ``left`` if its reader has gone."""
 
     def __init__(self, name: str, error: OSError) -> None:
-        """``name`` is the stream's, as in a message."""
+        """Take the name of the stream, for the message."""
         reason = (error.strerror or "it failed").lower()
         super().__init__(
-            f"cannot write to {name}: {reason} (send it elsewhere, or make room there)"
+            f"cannot write to {name}: {reason} (redirect it elsewhere, or free some space)"
         )
         self.left = error.errno == errno.EPIPE
 
 
 def prepare() -> None:
     """Put streams that raise OutputError in place of the interpreter's own."""
-    # A file that is opened later must not get the number of a stream that is closed: what is
-    # printed would end up in it. What is open for reading alone takes nothing.
+    # A file opened later must not get the number of a closed stream, or output would end up in
+    # it. So fill the gaps with a file that is open for reading only.
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= _ERR:
         pass
     os.close(descriptor)
@@ -48,17 +48,17 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is still held back.
+    """Flush both streams.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: a stream cannot be written.
     """
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def say(text: str) -> None:
-    """Print a last word on standard error; where even that fails, the exit code has to do."""
+    """Print to standard error; where even that fails, the exit code must do."""
     with suppress(OutputError, ValueError):
         typer.echo(text, err=True)
 
@@ -74,10 +74,10 @@ def _stream(descriptor: int, name: str, former: TextIO | None) -> TextIO:
 
 
 class _Raw(io.RawIOBase):
-    """A descriptor whose first failure is raised; what cannot be written after it is lost.
+    """A descriptor that raises its first failure; output that fails after it is lost.
 
     Standard output writes nothing from then on. Standard error goes on where it can: the log of a
-    daemon must, once its disk has room again.
+    daemon must continue once its disk has room again.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:

@@ -1,12 +1,12 @@
-"""What a request asks: which service, operation and job, as whom and where."""
+"""Parse a request to AWS: its service, operation and job, its caller and region."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from monitor.simulator import signing
-from monitor.simulator.http_request import HttpRequest
 from monitor.simulator.members import Service
+from monitor.simulator.signing import HttpRequest
 
 DEFAULT_REGION = "us-east-1"
 _IMPORT_JOBS = "/packages/import-jobs"
@@ -25,52 +25,23 @@ class Call:
 
 
 def read(http: HttpRequest) -> Call:
-    """Understand a request; the signing scope names the service, else the path does."""
+    """Parse a request; the signing scope names the service, else the path does."""
     scope = signing.scope(http.headers)
-    if _service(http, scope) == "importexport":
-        return _import_export(http, scope)
-    return _panorama(http, scope)
-
-
-def _service(http: HttpRequest, scope: signing.Scope | None) -> Service:
-    if scope and scope.service == "panorama":
-        return "panorama"
-    if scope and scope.service == "IngestionService":
-        return "importexport"
-    return "importexport" if http.method == "POST" and http.path == "/" else "panorama"
-
-
-def _panorama(http: HttpRequest, scope: signing.Scope | None) -> Call:
+    region = scope.region if scope else DEFAULT_REGION
+    key = scope.access_key if scope else None
+    unsigned_query = http.method == "POST" and http.path == "/"
+    names = {"panorama": False, "IngestionService": True}
+    if names.get(scope.service if scope else "", unsigned_query):
+        form = dict(parse_qsl(http.body.decode("utf-8", "replace"), keep_blank_values=True))
+        # Signature version 2 carries the key in the form instead of a header.
+        key = key or form.get("AWSAccessKeyId")
+        return Call("importexport", form.get("Action"), form.get("JobId"), form, region, key)
     operation, job = None, None
+    prefix, _, last = http.path.rpartition("/")
     if http.method == "GET" and http.path == _IMPORT_JOBS:
         operation = "ListPackageImportJobs"
-    elif http.method == "GET" and _is_one_job(http.path):
-        operation = "DescribePackageImportJob"
-        job = unquote(http.path.removeprefix(f"{_IMPORT_JOBS}/"))
-    return Call(
-        "panorama",
-        operation,
-        job,
-        # A bare "+" is a space in a query: a client that forgets to encode a token loses it.
-        dict(parse_qsl(http.query, keep_blank_values=True)),
-        scope.region if scope else DEFAULT_REGION,
-        scope.access_key if scope else None,
-    )
-
-
-def _is_one_job(path: str) -> bool:
-    prefix, _, job = path.rpartition("/")
-    return prefix == _IMPORT_JOBS and bool(job)
-
-
-def _import_export(http: HttpRequest, scope: signing.Scope | None) -> Call:
-    form = dict(parse_qsl(http.body.decode("utf-8", "replace"), keep_blank_values=True))
-    return Call(
-        "importexport",
-        form.get("Action"),
-        form.get("JobId"),
-        form,
-        scope.region if scope else DEFAULT_REGION,
-        # Signature version 2 carries the key in the form instead of a header.
-        scope.access_key if scope else form.get("AWSAccessKeyId"),
-    )
+    elif http.method == "GET" and prefix == _IMPORT_JOBS and last:
+        operation, job = "DescribePackageImportJob", unquote(last)
+    # A bare "+" is a space in a query: a client that forgets to encode a token loses it.
+    query = dict(parse_qsl(http.query, keep_blank_values=True))
+    return Call("panorama", operation, job, query, region, key)

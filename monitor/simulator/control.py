@@ -1,4 +1,4 @@
-"""The control API, `/_simulator/` on the AWS side's port: look into the simulation, change it."""
+"""The control API, `/_simulator/` on the AWS port: inspect the simulation, and change it."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,8 +8,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from monitor.simulator.faults import Faults
+from monitor.simulator.job import Job, State
 from monitor.simulator.job_specs import Change
-from monitor.simulator.jobs import Job, State
 from monitor.simulator.receiver import Receiver
 from monitor.simulator.records import as_json
 from monitor.simulator.strict import problems
@@ -18,7 +18,7 @@ from monitor.simulator.world import World
 
 PREFIX = "/_simulator"
 HEALTHY = "/-/healthy"
-"""Where a health check asks, as it does everywhere; no path of AWS."""
+"""The path of health checks, as everywhere; AWS has no such path."""
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -31,28 +31,28 @@ class Controlled(Protocol):
     receiver: Receiver
 
     def add_job(self, spec: Any = None, /, **fields: Any) -> Job:
-        """Bring a job into being."""
+        """Create a job."""
 
     def change(self, job_id: str, change: Any, /, **where: Any) -> State:
         """Change a job now."""
 
     def summary(self) -> dict[str, Any]:
-        """Tell in short what is going on."""
+        """Return a summary of the simulation."""
 
 
 class Control:
     """Serves the control API; a mistake of the caller is answered 400 with one line."""
 
     def __init__(self, simulation: Controlled) -> None:
-        """Take what is controlled."""
+        """Take the simulation to control."""
         self._simulation = simulation
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what to serve."""
+        """Return the routes of the API."""
         truth = self._simulation.truth
         return [
             web.get(HEALTHY, _healthy),
-            web.get(f"{PREFIX}/health", _json(self._health)),
+            web.get(f"{PREFIX}/health", _json(self._summary)),
             web.get(f"{PREFIX}/truth", _json(_lines(truth.states))),
             web.get(f"{PREFIX}/requests", _json(_lines(truth.requests))),
             web.get(f"{PREFIX}/received", _json(_lines(truth.received))),
@@ -67,15 +67,15 @@ class Control:
             web.route("*", PREFIX + "/{tail:.*}", _json(_unknown)),
         ]
 
-    async def _health(self, _request: web.Request) -> dict[str, Any]:
+    async def _summary(self, _request: web.Request) -> dict[str, Any]:
         return self._simulation.summary()
 
     async def _jobs(self, _request: web.Request) -> list[dict[str, Any]]:
-        return [_told(job, job.state) for job in self._simulation.world]
+        return [_job_view(job, job.state) for job in self._simulation.world]
 
     async def _add_job(self, request: web.Request) -> dict[str, Any]:
         job = self._simulation.add_job(await _body(request))
-        return _told(job, job.state)
+        return _job_view(job, job.state)
 
     async def _change_job(self, request: web.Request) -> dict[str, Any]:
         where = {name: request.query.get(name) for name in ("service", "region")}
@@ -84,7 +84,7 @@ class Control:
         return {"id": request.match_info["id"], "number": state.number, "state": state.summary}
 
     async def _faults(self, _request: web.Request) -> list[dict[str, Any]]:
-        return self._simulation.faults.told()
+        return self._simulation.faults.views()
 
     async def _add_fault(self, request: web.Request) -> dict[str, Any]:
         return {"name": self._simulation.faults.add(await _body(request))}
@@ -134,7 +134,7 @@ def _lines(log: Log[Any]) -> Callable[[web.Request], Awaitable[list[dict[str, An
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"after: {text!r} is no number")
+        raise ValueError(f"after: {text!r} is not a number")
     return int(text)
 
 
@@ -142,9 +142,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.text())
     except ValueError as error:
-        raise ValueError(f"the body is no JSON: {error}") from None
+        raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        raise ValueError("the body is no JSON object")  # noqa: TRY004 - the caller's mistake
+        raise ValueError("the body is not a JSON object")  # noqa: TRY004 - the caller's mistake
     return body
 
 
@@ -156,7 +156,7 @@ async def _unknown(request: web.Request) -> None:
     raise LookupError(f"there is no {request.method} {request.path}")
 
 
-def _told(job: Job, state: State) -> dict[str, Any]:
+def _job_view(job: Job, state: State) -> dict[str, Any]:
     return {
         "id": job.id,
         "service": job.service,

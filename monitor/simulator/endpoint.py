@@ -6,19 +6,18 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from monitor.simulator import calls, fault_rules, refusals, sockets
+from monitor.simulator import calls, fault_rules, refusals, servers
 from monitor.simulator.calls import Call
 from monitor.simulator.clock import Clock
 from monitor.simulator.faults import Faults, Plan
 from monitor.simulator.gate import Gate
-from monitor.simulator.http_request import HttpRequest
 from monitor.simulator.importexport import ImportExport
 from monitor.simulator.members import Service
-from monitor.simulator.pages import Inquiry
+from monitor.simulator.pages import ServiceRequest
 from monitor.simulator.panorama import Panorama
 from monitor.simulator.records import RequestRecord
 from monitor.simulator.replies import Reply, ServiceError
-from monitor.simulator.signing import Refusal
+from monitor.simulator.signing import HttpRequest, Refusal
 from monitor.simulator.truth import Log
 
 _SILENT = (fault_rules.Reset, fault_rules.Hang)
@@ -68,7 +67,7 @@ class Endpoint:
                 return planned
             account = self._gate.account(http, call)
             now = self._clock.now()
-            reply = service.answer(Inquiry(call, account, now, plan.distortion, request_id))
+            reply = service.answer(ServiceRequest(call, account, now, plan.distortion, request_id))
         except ServiceError as error:
             reply = service.refuse(error, request_id)
         return _damaged(reply, plan)
@@ -131,9 +130,9 @@ def _damaged(reply: Reply, plan: Plan) -> Reply:
 async def _send(request: web.Request, reply: Reply | None, plan: Plan) -> web.StreamResponse:
     if reply is None:
         is_reset = isinstance(plan.ending, fault_rules.Reset)
-        return sockets.reset(request) if is_reset else await sockets.hang()
+        return servers.reset(request) if is_reset else await servers.hang()
     headers = {"Content-Type": reply.content_type, **reply.headers}
     response = web.Response(status=reply.status, body=reply.body, headers=headers)
     if isinstance(plan.ending, fault_rules.Cut):
-        return await sockets.cut(request, response)
+        return await servers.cut(request, response)
     return response

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from monitor.simulator.calls import Call
-from monitor.simulator.durations import Duration
 from monitor.simulator.members import Service
-from monitor.simulator.strict import Strict
+from monitor.simulator.strict import Duration, Strict
 from monitor.simulator.triggers import When
 
 

@@ -1,12 +1,11 @@
 """Which faults hit a request."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from monitor.simulator import fault_rules
-from monitor.simulator.buckets import Buckets
 from monitor.simulator.calls import Call
 from monitor.simulator.clock import Clock
 from monitor.simulator.fault_rules import Fault
@@ -22,6 +21,24 @@ class Plan:
     distortion: Distortion = field(default_factory=Distortion)
     ending: Fault | None = None
     names: tuple[str, ...] = ()
+
+
+class Buckets:
+    """One bucket per key, each refilled at `rate` a second up to `burst`."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        """Start every bucket full."""
+        self._rate = rate
+        self._burst = burst
+        self._level: dict[Hashable, tuple[float, float]] = {}
+
+    def take(self, key: Hashable, now: float) -> bool:
+        """Take a token; False where there is none."""
+        tokens, since = self._level.get(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1.0
+        self._level[key] = (tokens - allowed, now)
+        return allowed
 
 
 class Faults:
@@ -62,7 +79,7 @@ class Faults:
         """Lift all rules."""
         self._armed.clear()
 
-    def told(self) -> list[dict[str, Any]]:
+    def views(self) -> list[dict[str, Any]]:
         """Return the rules in force as JSON values, with their names and how often they struck."""
         return [
             {

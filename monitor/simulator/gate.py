@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 
 from monitor.simulator import refusals, signing
 from monitor.simulator.calls import DEFAULT_REGION, Call
-from monitor.simulator.http_request import HttpRequest
 from monitor.simulator.scenario import Credential
-from monitor.simulator.signing import NotLetInError, Refusal
+from monitor.simulator.signing import HttpRequest, NotLetInError, Refusal
 
 
 class Gate:

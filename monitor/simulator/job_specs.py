@@ -6,8 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from monitor.simulator import members
-from monitor.simulator.durations import Duration
-from monitor.simulator.strict import Strict, check_names
+from monitor.simulator.strict import Duration, Strict, check_names
 
 _PANORAMA_ID = re.compile(r"[a-zA-Z0-9\-_]{1,255}")
 _ANY_ID = re.compile(r"[\x21-\x7e]{1,255}")
@@ -67,7 +66,7 @@ class JobSpec(Strict):
     def _fits_the_service(self) -> Self:
         pattern = _PANORAMA_ID if self.service == "panorama" else _ANY_ID
         if not pattern.fullmatch(self.id):
-            raise ValueError(f"{self.id!r} is no job id of {self.service}")
+            raise ValueError(f"{self.id!r} is not a job id of {self.service}")
         if self.service == "importexport" and self.region != "us-east-1":
             raise ValueError("importexport is global: its region is us-east-1")
         check_names(self.members, members.NAMES[self.service], f"member of {self.service}")

@@ -136,3 +136,58 @@ def _import_export(job_id: str, created: float) -> dict[str, Any]:
         "Signature": _SIGNATURE,
         "SignatureFileContents": signing,
     }
+
+
+_STATUS_MESSAGES = {
+    "PENDING": "",
+    "SUCCEEDED": "The package was imported.",
+    "FAILED": "The package could not be imported.",
+}
+_LOCATION_MESSAGES = {
+    "NotReceived": "AWS has not received your device.",
+    "AtAWS": "Your device is at AWS.",
+    "Returned": "Your device has been returned.",
+}
+_PROGRESS_MESSAGES = {
+    "Pending": "The specified job has not started.",
+    "InProgress": "The specified job is in progress.",
+    "Started": "The specified job has started.",
+    "Complete": "The specified job is complete.",
+    "Success": "The specified job succeeded.",
+    "SuccessWithErrors": "The specified job succeeded with errors. See the log.",
+    "Canceled": "The specified job was canceled.",
+    "Expired": "The specified job has expired.",
+    "DeviceError": "The device could not be read.",
+    "InvalidSignature": "The signature on the device is invalid.",
+    "MissingSignature": "The signature file is missing from the device.",
+    "MissingDevice": "The package held no device.",
+    "UnsupportedDeviceType": "The device type is not supported.",
+    "UnsupportedFileFormat": "The file system is not supported.",
+    "UnsupportedPowerSupply": "The power supply is not supported.",
+}
+_LOGGED = frozenset({"Complete", "Success", "SuccessWithErrors"})
+
+
+def consequences(job_id: str, changed: Members) -> dict[str, Any]:
+    """Return the members that a service changes by itself when these change.
+
+    Messages, carrier and log follow; those that a scenario sets itself win. The names of both
+    services are distinct.
+    """
+    follow: dict[str, Any] = {}
+    for code, message, texts in (
+        ("Status", "StatusMessage", _STATUS_MESSAGES),
+        ("LocationCode", "LocationMessage", _LOCATION_MESSAGES),
+        ("ProgressCode", "ProgressMessage", _PROGRESS_MESSAGES),
+    ):
+        if changed.get(code) in texts:
+            follow[message] = texts[changed[code]]
+    if changed.get("LocationCode") == "Returned":
+        number = sum(job_id.encode()) * 7919 % 10**10
+        follow |= {
+            "Carrier": "UPS",
+            "TrackingNumber": f"1Z999AA1{number:010d}",
+        }
+    if changed.get("ProgressCode") in _LOGGED:
+        follow |= {"LogBucket": "example-logs", "LogKey": f"import/{job_id}.log"}
+    return {name: value for name, value in follow.items() if name not in changed}

@@ -6,13 +6,13 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 from monitor.simulator.calls import Call
-from monitor.simulator.jobs import Job, Position, State
+from monitor.simulator.job import Job, Position, State
 from monitor.simulator.replies import Distortion, Rows
 from monitor.simulator.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class ServiceRequest:
     """A request that was let in, and what its answer must heed.
 
     `account` is None where callers see every job; `now` is in seconds since 1970.
@@ -44,22 +44,24 @@ class Page:
         return tuple((job.id, state.number) for job, state in self.shown)
 
 
-def take(world: World, inquiry: Inquiry, region: str, before: Position | None, size: int) -> Page:
+def take(
+    world: World, request: ServiceRequest, region: str, before: Position | None, size: int
+) -> Page:
     """Return the page of at most `size` jobs that are older than the position."""
-    if inquiry.distortion.page == "empty":
+    if request.distortion.page == "empty":
         return Page([], more=True, last=None)
-    found = list(islice(_visible(world, inquiry, region, before), size + 1))
+    found = list(islice(_visible(world, request, region, before), size + 1))
     page = found[:size]
-    shown = [pair for pair in page if not _omitted(pair[0], inquiry.distortion)]
+    shown = [pair for pair in page if not _omitted(pair[0], request.distortion)]
     return Page(shown, more=len(found) > size, last=page[-1][0].position if page else None)
 
 
 def _visible(
-    world: World, inquiry: Inquiry, region: str, before: Position | None
+    world: World, request: ServiceRequest, region: str, before: Position | None
 ) -> Iterator[tuple[Job, State]]:
-    for job in world.newest_first(inquiry.call.service, region, before):
-        state = job.state_at(inquiry.moment)
-        if state and not state.missing and job.belongs_to(inquiry.account):
+    for job in world.newest_first(request.call.service, region, before):
+        state = job.state_at(request.moment)
+        if state and not state.missing and job.belongs_to(request.account):
             yield job, state
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.simulator import pages
-from monitor.simulator.jobs import Position, State
-from monitor.simulator.pages import Inquiry
+from monitor.simulator.job import Position
+from monitor.simulator.pages import ServiceRequest
 from monitor.simulator.replies import Reply, Rows, ServiceError
 from monitor.simulator.world import World
 
@@ -29,21 +29,21 @@ class Panorama:
     """Answers what a caller may see; a page has at most `page_limit` rows."""
 
     def __init__(self, world: World, page_limit: int | None = None) -> None:
-        """Take the jobs to tell of."""
+        """Take the jobs to show."""
         self._world = world
         self._page_limit = min(page_limit or _MAX_PAGE, _MAX_PAGE)
 
-    def answer(self, inquiry: Inquiry) -> Reply:
+    def answer(self, request: ServiceRequest) -> Reply:
         """Answer a request.
 
         Raises:
             ServiceError: as the service would refuse it.
         """
-        match inquiry.call.operation:
+        match request.call.operation:
             case "DescribePackageImportJob":
-                return self._describe(inquiry)
+                return self._describe(request)
             case "ListPackageImportJobs":
-                return self._list(inquiry)
+                return self._list(request)
             case _:
                 message = "The requested operation is not known to this service."
                 raise ServiceError("UnknownOperationException", message, 404)
@@ -52,53 +52,55 @@ class Panorama:
         """Write an error as the service does."""
         headers = {"x-amzn-RequestId": request_id}
         if error.code_in == "body":
-            told = {"__type": f"com.amazonaws.panorama#{error.code}", "message": error.message}
+            answer = {"__type": f"com.amazonaws.panorama#{error.code}", "message": error.message}
         else:
-            told = {_message_key(error): error.message}
+            # Modelled errors have a capital letter, those of the front end a small one.
+            front_end = error.code.startswith(("Throttling", "ServiceUnavailable"))
+            answer = {"message" if front_end else "Message": error.message}
             detailed = error.code == "ValidationException"
             headers["x-amzn-ErrorType"] = error.code + (_CORAL if detailed else "")
         if error.retry_after is not None:
             headers["Retry-After"] = str(math.ceil(error.retry_after))
-        body = json.dumps({**told, **error.members}).encode()
+        body = json.dumps({**answer, **error.members}).encode()
         return Reply(error.status, CONTENT_TYPE, body, headers, error.code, error.state)
 
-    def _describe(self, inquiry: Inquiry) -> Reply:
-        job_id = inquiry.call.job or ""
+    def _describe(self, request: ServiceRequest) -> Reply:
+        job_id, distortion = request.call.job or "", request.distortion
         if not _JOB_ID.fullmatch(job_id):
             raise _invalid("JobId", f"Value must match ^[a-zA-Z0-9\\-\\_]+$: {job_id[:64]!r}")
-        job = self._world.find("panorama", inquiry.call.region, job_id)
-        state = job.state_at(inquiry.moment) if job and job.belongs_to(inquiry.account) else None
+        job = self._world.find("panorama", request.call.region, job_id)
+        state = job.state_at(request.moment) if job and job.belongs_to(request.account) else None
         if state is None or state.missing:
-            raise _missing(job_id, state)
-        return _described(job_id, state, inquiry)
+            raise ServiceError(
+                "ResourceNotFoundException",
+                "The job was not found.",
+                404,
+                members={"ResourceId": job_id, "ResourceType": "JOB"},
+                state=state.number if state else None,
+            )
+        values = {**state.members, "JobId": distortion.wrong_id or job_id}
+        answer = {name: values[name] for name in sorted(values)} | dict(state.extra)
+        shown = None if distortion.damaging else state.number
+        return _ok(_with_times(answer, distortion.bad_timestamp), request, state=shown)
 
-    def _list(self, inquiry: Inquiry) -> Reply:
-        token = inquiry.call.parameters.get("NextToken")
+    def _list(self, request: ServiceRequest) -> Reply:
+        token, asked = (request.call.parameters.get(name) for name in ("NextToken", "MaxResults"))
         before = _position(token) if token else None
-        size = min(_size(inquiry.call.parameters.get("MaxResults")), self._page_limit)
-        page = pages.take(self._world, inquiry, inquiry.call.region, before, size)
-        answer: dict[str, Any] = {
-            "PackageImportJobs": [_row(job.id, state, inquiry) for job, state in page.shown]
-        }
-        repeats = inquiry.distortion.page == "repeated"
+        if asked is not None and (not asked.isdecimal() or int(asked) > _MAX_PAGE):
+            raise _invalid("MaxResults", f"Value must be an integer from 1 to {_MAX_PAGE}")
+        size = min(int(asked or 0) or _MAX_PAGE, self._page_limit)
+        page = pages.take(self._world, request, request.call.region, before, size)
+        rows = []
+        for job, state in page.shown:
+            values = {**state.members, "JobId": job.id}
+            row = {name: values[name] for name in _ROW if name in values}
+            rows.append(_with_times(row, request.distortion.bad_timestamp))
+        answer: dict[str, Any] = {"PackageImportJobs": rows}
+        repeats = request.distortion.page == "repeated"
         if page.more or repeats:
             answer["NextToken"] = token if repeats and token else _token(page.last or before)
-        believable = not inquiry.distortion.damaging
-        return _ok(answer, inquiry, rows=page.rows if believable else None)
-
-
-def _described(job_id: str, state: State, inquiry: Inquiry) -> Reply:
-    distortion = inquiry.distortion
-    values = {**state.members, "JobId": distortion.wrong_id or job_id}
-    answer = {name: values[name] for name in sorted(values)} | dict(state.extra)
-    shown = None if distortion.damaging else state.number
-    return _ok(_with_times(answer, distortion.bad_timestamp), inquiry, state=shown)
-
-
-def _row(job_id: str, state: State, inquiry: Inquiry) -> dict[str, Any]:
-    values = {**state.members, "JobId": job_id}
-    row = {name: values[name] for name in _ROW if name in values}
-    return _with_times(row, inquiry.distortion.bad_timestamp)
+        believable = not request.distortion.damaging
+        return _ok(answer, request, rows=page.rows if believable else None)
 
 
 def _with_times(values: dict[str, Any], bad: str | None) -> dict[str, Any]:
@@ -109,21 +111,13 @@ def _with_times(values: dict[str, Any], bad: str | None) -> dict[str, Any]:
 
 def _ok(
     answer: Mapping[str, Any],
-    inquiry: Inquiry,
+    request: ServiceRequest,
     state: int | None = None,
     rows: Rows | None = None,
 ) -> Reply:
-    body = json.dumps({} if inquiry.distortion.hollow else answer).encode()
-    headers = {"x-amzn-RequestId": inquiry.request_id}
+    body = json.dumps({} if request.distortion.hollow else answer).encode()
+    headers = {"x-amzn-RequestId": request.request_id}
     return Reply(200, CONTENT_TYPE, body, headers, state=state, rows=rows)
-
-
-def _size(text: str | None) -> int:
-    if text is None:
-        return _MAX_PAGE
-    if not text.isdecimal() or int(text) > _MAX_PAGE:
-        raise _invalid("MaxResults", f"Value must be an integer from 1 to {_MAX_PAGE}")
-    return int(text) or _MAX_PAGE
 
 
 def _token(position: Position | None) -> str:
@@ -150,18 +144,3 @@ def _invalid(name: str, message: str) -> ServiceError:
         "Fields": [{"Name": name, "Message": message}],
     }
     return ServiceError("ValidationException", "1 validation error", members=members)
-
-
-def _missing(job_id: str, state: State | None) -> ServiceError:
-    return ServiceError(
-        "ResourceNotFoundException",
-        "The job was not found.",
-        404,
-        members={"ResourceId": job_id, "ResourceType": "JOB"},
-        state=state.number if state else None,
-    )
-
-
-def _message_key(error: ServiceError) -> str:
-    # Modelled errors have a capital letter, those of the front end a small one.
-    return "message" if error.code.startswith(("Throttling", "ServiceUnavailable")) else "Message"

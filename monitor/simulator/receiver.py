@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from monitor.simulator import signatures, sockets
+from monitor.simulator import servers, signatures
 from monitor.simulator.clock import Clock
 from monitor.simulator.receiver_rules import (
     Answer,
@@ -137,9 +137,9 @@ async def _respond(
 ) -> web.StreamResponse:
     match fault:
         case ResetReceiver():
-            return sockets.reset(request)
+            return servers.reset(request)
         case HangReceiver():
-            return await sockets.hang()
+            return await servers.hang()
         case SlowReceiver():
             await asyncio.sleep(fault.delay)
         case Redirect():

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from monitor.simulator import signatures
-from monitor.simulator.durations import Duration
-from monitor.simulator.strict import Strict
+from monitor.simulator.strict import Duration, Strict
 from monitor.simulator.triggers import When
 
 

@@ -8,12 +8,11 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from monitor.simulator import lifecycles, members
-from monitor.simulator.durations import Duration
 from monitor.simulator.fault_rules import Fault
 from monitor.simulator.job_specs import JobSpec
 from monitor.simulator.members import Service
 from monitor.simulator.receiver_rules import Behaviour
-from monitor.simulator.strict import ScenarioError, Strict, check_names, problems
+from monitor.simulator.strict import Duration, ScenarioError, Strict, check_names, problems
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 

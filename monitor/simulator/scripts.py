@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from monitor.simulator.clock import Clock
+from monitor.simulator.job import Job
 from monitor.simulator.job_specs import JobSpec
-from monitor.simulator.jobs import Job
 from monitor.simulator.world import World
 
 if TYPE_CHECKING:

@@ -13,14 +13,23 @@ from datetime import UTC, datetime
 from enum import Enum
 from urllib.parse import quote, unquote
 
-from monitor.simulator.http_request import HttpRequest
-
 MAX_SKEW = 15 * 60
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _AUTHORIZATION = re.compile(
     rf"{_ALGORITHM} Credential=([^/]+)/(\d{{8}})/([^/]+)/([^/]+)/aws4_request, *"
     r"SignedHeaders=([^,]+), *Signature=([0-9a-f]{64})"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """The parts that matter; path and query are as sent, `headers` ignores case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Refusal(Enum):

@@ -16,8 +16,8 @@ from monitor.simulator.endpoint import Endpoint
 from monitor.simulator.faults import Faults
 from monitor.simulator.gate import Gate
 from monitor.simulator.importexport import ImportExport
+from monitor.simulator.job import Job, State
 from monitor.simulator.job_specs import Change, JobSpec
-from monitor.simulator.jobs import Job, State
 from monitor.simulator.members import Service
 from monitor.simulator.panorama import Panorama
 from monitor.simulator.receiver import Receiver
@@ -116,7 +116,7 @@ class Simulator:
 
     def describe(self) -> str:
         """Tell a reader, in a few lines, what runs where."""
-        faults = ", ".join(told["name"] for told in self.faults.told()) or "none"
+        faults = ", ".join(told["name"] for told in self.faults.views()) or "none"
         arriving = sum(plan.every is not None for plan in self.scenario.generate)
         to_come = sum(bool(spec.starts) for spec in self.scenario.jobs)
         lines = (

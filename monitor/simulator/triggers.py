@@ -5,8 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from monitor.simulator.durations import Duration
-from monitor.simulator.strict import Strict
+from monitor.simulator.strict import Duration, Strict
 
 
 class When(Strict):

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from monitor.simulator import consequences, members
+from monitor.simulator import members
 from monitor.simulator.clock import Clock
+from monitor.simulator.job import Job, Position, State
 from monitor.simulator.job_specs import Change, JobSpec
-from monitor.simulator.jobs import Job, Position, State
 from monitor.simulator.members import Service
 from monitor.simulator.records import StateRecord
 from monitor.simulator.truth import Log
@@ -95,7 +95,7 @@ class World:
     def _first_state(self, spec: JobSpec, created: float) -> State:
         values = members.initial(spec.service, spec.id, created)
         values |= self._defaults.get(spec.service, {})
-        values |= consequences.of(spec.id, spec.members)
+        values |= members.consequences(spec.id, spec.members)
         return State(1, self._clock.now(), _merged(values, spec.members), dict(spec.extra))
 
     def _record(self, job: Job, named: Iterable[str]) -> None:
@@ -118,7 +118,7 @@ class World:
 
 def _next(job: Job, change: Change, now: float) -> State:
     before = job.state
-    values = _merged({**before.members, **consequences.of(job.id, change.set)}, change.set)
+    values = _merged({**before.members, **members.consequences(job.id, change.set)}, change.set)
     if job.service == "panorama" and "LastUpdatedTime" not in change.set:
         values["LastUpdatedTime"] = _later(before.members.get("LastUpdatedTime"), now)
     return State(

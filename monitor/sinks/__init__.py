@@ -25,20 +25,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from monitor import config, errors
-from monitor.sinks import (
-    apprise,
-    aws_target,
-    endpoint,
-    eventbridge,
-    log,
-    plugin,
-    preview,
-    rotation,
-    sns,
-    sqs,
-    webhook,
-)
-from monitor.sinks.aws_batch import AwsSink
+from monitor.sinks import apprise, log, plugin, preview, rotation
+from monitor.sinks.aws import eventbridge, sns, sqs
+from monitor.sinks.aws import target as aws_target
+from monitor.sinks.aws.batch import AwsSink
+from monitor.sinks.webhook import sink as webhook
+from monitor.sinks.webhook import target as endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

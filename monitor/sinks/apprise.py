@@ -8,11 +8,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from monitor import named_files
+from monitor.config import named_files
 from monitor.errors import ConfigurationError, SendError, SendReason
 from monitor.model import Severity
 from monitor.sinks import template
-from monitor.sinks.reading import Reader
+from monitor.sinks.settings_reader import Reader
 from monitor.sinks.threads import in_thread
 
 if TYPE_CHECKING:

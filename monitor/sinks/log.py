@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import named_files
+from monitor.config import named_files
 from monitor.errors import ConfigurationError, PartialSendError, Problem, SendError, SendReason
 from monitor.sinks.encoding import encode
 from monitor.sinks.output import File, Stream

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from monitor.redaction import HIDDEN
-from monitor.sinks import apprise, endpoint, template, webhook
+from monitor.sinks import apprise, template
 from monitor.sinks.encoding import encode
+from monitor.sinks.webhook import sink
+from monitor.sinks.webhook import target as endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from monitor import config
-    from monitor.sinks.aws_batch import Form
+    from monitor.sinks.aws.batch import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def of_webhook(
 
 
 def _headers(target: endpoint.Endpoint, event: Mapping[str, Any]) -> dict[str, str]:
-    sent = webhook.headers(target, event["id"], 0, b"") | {"webhook-timestamp": "(now)"}
+    sent = sink.headers(target, event["id"], 0, b"") | {"webhook-timestamp": "(now)"}
     hidden = {"webhook-signature", *(name for name, _ in target.headers)}
     return {name: HIDDEN if name in hidden else value for name, value in sent.items()}
 

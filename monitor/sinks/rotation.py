@@ -13,7 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from monitor import contents, logs
+from monitor import logs
+from monitor.config import file_digest
 from monitor.errors import ConfigurationError, Problem, SendError, SendReason
 from monitor.sinks.threads import in_thread
 
@@ -54,7 +55,7 @@ class _Files:
             self._stats, self._settled_at = stats, now + _SETTLED
         elif not thorough and now >= self._settled_at and not self.refused:
             return None
-        return contents.digest(self._paths)
+        return file_digest.digest(self._paths)
 
 
 @dataclass(slots=True, eq=False)
@@ -199,7 +200,7 @@ class Rotating(Generic[T]):
             before, self._open = self._open, await self._opened(news.made_of)
             await self._release(before)
         if news.made_of is not None or self._failing:
-            self._log.info(logs.SINK_FILES_TAKEN)
+            self._log.info(logs.SINK_FILES_RELOADED)
         self._failing = False
 
     async def _opened(self, made_of: T) -> _Open[T]:

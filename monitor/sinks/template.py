@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor import examples, named_files
+from monitor import example_events as examples
+from monitor.config import named_files
 from monitor.errors import SendError, SendReason
-from monitor.sinks.wording import title
+from monitor.sinks.format import title
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

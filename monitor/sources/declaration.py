@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from monitor.config import Duration, Quota, Section
+from monitor.config import Duration, QuotaSettings, Section
 from monitor.model import Phase, Severity
-from monitor.sources import expressions, text
+from monitor.sources import jmespath_check, sanitize
 
 _PLAIN_PATH = re.compile(r"\w+(\[-?\d*\])?(\.\w+(\[-?\d*\])?)*")
 
@@ -30,7 +30,7 @@ def _under(key: str) -> BeforeValidator:
 
 
 def _checked(value: str) -> str:
-    expressions.parse(value)
+    jmespath_check.parse(value)
     return value
 
 
@@ -84,7 +84,7 @@ class FieldForm(Form):
     as_: Literal["value", "text", "texts", "last4", "count"] = Field(default="value", alias="as")
     """``text``: people's words; ``texts``: a list of them; ``last4``: its last four characters;
     ``count``: the length of a list; ``value``: a number, truth, time, or name."""
-    max_length: int = Field(default=text.LIMIT, ge=1, le=text.LIMIT)
+    max_length: int = Field(default=sanitize.LIMIT, ge=1, le=sanitize.LIMIT)
     """The most characters kept of each text."""
     watch: bool = True
     """Whether a change of it alone is told as ``job.updated``."""
@@ -162,7 +162,7 @@ class Declaration(Form):
     """The regions that the service is known to have; any if left out."""
     interval: Duration = 60.0
     """Default time between two looks at a job."""
-    quota: Quota = Quota(rate=2, burst=5)
+    quota: QuotaSettings = QuotaSettings(rate=2, burst=5)
     """Default request budget per account and region."""
     id: IdForm = IdForm()
     describe: DescribeForm

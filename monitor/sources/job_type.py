@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from monitor.aws.failures import normal_code
+from monitor.aws.errors import normal_code
 from monitor.model import Ending, Phase, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.errors import Problem
-    from monitor.sources.expressions import Expression
+    from monitor.sources.jmespath_check import Expression
 
 UNKNOWN = "Unknown"
 """What stands for a part of the state that no look has told."""

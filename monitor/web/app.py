@@ -11,17 +11,17 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
 from monitor.web import problems
-from monitor.web.api import Api
+from monitor.web.api.routes import Api
 from monitor.web.auth import Guard
-from monitor.web.hosts import Hosts
-from monitor.web.page import StatusPage
+from monitor.web.host_check import Hosts
+from monitor.web.page.handlers import StatusPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import CollectorRegistry
 
-    from monitor.web.api import Parts
+    from monitor.web.api.routes import Parts
 
 STALE_AFTER = 60.0
 """Seconds without a pass of the scheduler after which the process counts as ill."""

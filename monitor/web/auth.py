@@ -15,8 +15,7 @@ import anyio.to_thread
 import bcrypt
 from aiohttp import hdrs, web
 
-from monitor import contents, named_files
-from monitor.config import SHORTEST_TOKEN
+from monitor.config import SHORTEST_TOKEN, file_digest, named_files
 from monitor.web import problems
 from monitor.web.problems import RefusedError
 
@@ -120,7 +119,7 @@ class Tokens:
         return sum(hmac.compare_digest(given, each) for each in self._digests) > 0
 
     def _refresh(self) -> None:
-        seen = contents.digest(self._files)
+        seen = file_digest.digest(self._files)
         if seen != self._seen:
             self._digests = tuple(hashlib.sha256(each).digest() for each in _tokens(self._files))
             self._seen = seen

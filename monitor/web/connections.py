@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from monitor import descriptors, logs
+from monitor import logs
+from monitor.web import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

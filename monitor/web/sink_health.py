@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor import model
-    from monitor.web import asked
+    from monitor.web import interfaces
 
 Status = Literal["ok", "failing", "parked"]
 
 
 @dataclass(frozen=True, slots=True)
-class SinkHealth:
+class SinkStatus:
     """``status`` is ``ok``, ``failing`` (nothing taken since the last failure) or ``parked``."""
 
     status: Status
@@ -24,8 +24,8 @@ class SinkHealth:
 
 
 def judge(
-    sink: asked.Sink, backlog: model.Backlog | None, parking: model.Parking | None
-) -> SinkHealth:
+    sink: interfaces.Sink, backlog: model.Backlog | None, parking: model.Parking | None
+) -> SinkStatus:
     """Judge a sink.
 
     What failed before the daemon started is known by the deliveries that still wait: it counts
@@ -37,5 +37,5 @@ def judge(
         since = min(since, stored) if since and stored else since or stored
         error = error or backlog.last_error
     if parking is not None:
-        return SinkHealth("parked", since, error or parking.reason)
-    return SinkHealth("failing" if since else "ok", since, error)
+        return SinkStatus("parked", since, error or parking.reason)
+    return SinkStatus("failing" if since else "ok", since, error)

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 from pydantic import ValidationError
 
-from monitor import contents, logs, named_files, unforeseen
-from monitor.configuration import complaints, documents
-from monitor.configuration.layers import Layers
+from monitor import logs
+from monitor.config import file_digest, messages, named_files, unforeseen, yaml_document
 from monitor.errors import ConfigurationError, Problem
-from monitor.web.web_config_form import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
+from monitor.web.web_config_schema import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from monitor.configuration.documents import Node
+    from monitor.config.yaml_document import Node
 
 LARGEST = 1024 * 1024
 """Bytes of the file."""
@@ -50,18 +49,19 @@ def read(path: Path) -> Loaded:
     Raises:
         ConfigurationError: with everything that is wrong, or cannot be done here.
     """
-    return _first(path, contents.Reading())
+    return _first(path, file_digest.FileDigest())
 
 
-def _first(path: Path, reading: contents.Reading) -> Loaded:
+def _first(path: Path, reading: file_digest.FileDigest) -> Loaded:
     """Read the file where there is no later try."""
     try:
         return _read(path, reading)
     except OSError as error:
-        _refuse(str(path), "", f"cannot be used: {_reason(error)}", "see what the system lacks")
+        reason = (error.strerror or "").lower()
+        _refuse(str(path), "", f"cannot be used: {reason}", "see what the system lacks")
 
 
-def _read(path: Path, reading: contents.Reading) -> Loaded:
+def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
     """Read the file, and note in ``reading`` what was read.
 
     Raises:
@@ -70,10 +70,10 @@ def _read(path: Path, reading: contents.Reading) -> Loaded:
     """
     node = _parsed(path, reading)
     try:
-        form = WebConfig.model_validate(documents.plain(node))
+        form = WebConfig.model_validate(node.plain())
     except ValidationError as error:
-        found = complaints.complaints(error, Layers(None, node), root=(WebConfig,))
-        raise ConfigurationError(complaints.tidy(found)) from None
+        found = messages.of_shape(error, node, root=(WebConfig,))
+        raise ConfigurationError(messages.tidy(found)) from None
     tls = form.tls_server_config
     return Loaded(
         files=(path, *(_files(tls, path.parent).values() if tls else ())),
@@ -85,29 +85,21 @@ def _read(path: Path, reading: contents.Reading) -> Loaded:
     )
 
 
-def _parsed(path: Path, reading: contents.Reading) -> Node:
-    try:
-        content = reading.of(path)
-        if len(content) > LARGEST:
-            _refuse(str(path), "", "is larger than 1 MiB", "name a web configuration file")
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        _refuse(str(path), "", "is not text in UTF-8", "save it as UTF-8")
-    except (OSError, ValueError) as error:
-        reason = named_files.reason(error)
-        _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
-    node, found = documents.parse(text, lambda line: f"{path}:{line}")
+def _parsed(path: Path, reading: file_digest.FileDigest) -> Node:
+    node, found = yaml_document.read_file(
+        path,
+        LARGEST,
+        name=str(path),
+        too_large="name a web configuration file",
+        read=reading.of,
+    )
     if node is None or found:
-        raise ConfigurationError(complaints.tidy(found))
+        raise ConfigurationError(messages.tidy(found))
     if not isinstance(node.value, dict):
         # A file that is just being written is empty too: that must not open the doors.
         remedy = "begin with tls_server_config: or basic_auth_users:"
         _refuse(node.place, "", "must be a map of keys to values", remedy)
     return node
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or "").lower()
 
 
 def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
@@ -117,7 +109,7 @@ def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
 def _warnings(form: WebConfig, node: Node) -> Sequence[Problem]:
     if "http2" not in form.http_server_config.model_fields_set or not form.http_server_config.http2:
         return ()
-    place = documents.place_of(node, ("http_server_config", "http2"))
+    place = node.place_of(("http_server_config", "http2"))
     message, remedy = "HTTP/1.1 is spoken all the same", "write false, or leave it out"
     return (Problem(place, "http_server_config.http2", message, remedy, warning=True),)
 
@@ -135,7 +127,7 @@ def _files(tls: TlsServer, directory: Path) -> dict[str, Path]:
 
 
 def _context(
-    tls: TlsServer, directory: Path, node: Node, reading: contents.Reading
+    tls: TlsServer, directory: Path, node: Node, reading: file_digest.FileDigest
 ) -> ssl.SSLContext:
     found, unreadable = _held(_files(tls, directory), reading)
     problems = [*_disagreements(tls), *unreadable]
@@ -147,7 +139,7 @@ def _context(
     at = ("tls_server_config",)
     raise ConfigurationError(
         [
-            Problem(documents.place_of(node, (*at, key)), f"{at[0]}.{key}", message, remedy)
+            Problem(node.place_of((*at, key)), f"{at[0]}.{key}", message, remedy)
             for key, message, remedy in problems
         ]
     )
@@ -176,7 +168,7 @@ def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
 
 
 def _held(
-    files: Mapping[str, Path], reading: contents.Reading
+    files: Mapping[str, Path], reading: file_digest.FileDigest
 ) -> tuple[dict[str, bytes], list[tuple[str, str, str]]]:
     """Return what the files hold by their keys, and what is wrong with the others."""
     read: dict[Path, bytes] = {}  # one file may hold both certificate and key: it is read once
@@ -250,7 +242,7 @@ class WebConfigFile:
         """
         self._path = path
         self._log = logs.get()
-        self._reading = contents.Reading()
+        self._reading = file_digest.FileDigest()
         self.loaded = _first(path, self._reading)
 
     async def refresh(self) -> bool:
@@ -263,7 +255,7 @@ class WebConfigFile:
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
-    def _again(self, reading: contents.Reading) -> Loaded:
+    def _again(self, reading: file_digest.FileDigest) -> Loaded:
         try:
             return _read(self._path, reading)
         except (ConfigurationError, OSError):
@@ -275,7 +267,7 @@ class WebConfigFile:
     def _refresh(self) -> bool:
         if self._reading.is_current():
             return False
-        reading = contents.Reading()
+        reading = file_digest.FileDigest()
         try:
             new = self._again(reading)
             if (new.tls is None) is not (self.loaded.tls is None):

@@ -56,4 +56,4 @@ async def test_a_helper_that_hangs_holds_up_nobody_and_ends_with_the_daemon(tmp_
     ]
     assert 'credential process of profile "slow"' in log[0]["hint"]
     assert all(has_ended(pid) for pid in lines[0].split())
-    assert not [line for line in daemon.log if line["event"] == "look.broken"]
+    assert not [line for line in daemon.log if line["event"] == "poll.broken"]

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from monitor import simulator
-from monitor.supervisor import Supervisor
+from monitor.runtime.systemd import Supervisor
 from tests.acceptance.program import ROOT, configure, packages, running, until
 
 UNIT = ROOT / "deploy" / "systemd" / "job-monitor.service"

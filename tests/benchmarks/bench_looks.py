@@ -17,9 +17,9 @@ from pathlib import Path
 import aiohttp
 import anyio
 
-from monitor.aws.clients import Clients, Exchange
+from monitor.aws.clients import Clients, ResponseMeta
 from monitor.clock import SystemClock
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.benchmarks.parts import IDS, KEY, TOGETHER, Polling, account, simulated
 
 ROUNDS = 5
@@ -61,7 +61,7 @@ async def naive(url: str) -> float:
 
         async def ask(name: str) -> None:
             operation, params = "DescribePackageImportJob", {"JobId": name}
-            await clients.ask(KEY, operation, params, Exchange())
+            await clients.ask(KEY, operation, params, ResponseMeta())
 
         await ask(IDS[0])
         return await rate_of(ask)

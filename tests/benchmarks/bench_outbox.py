@@ -22,7 +22,7 @@ import looptime
 from monitor import logs
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests import outbox_kit
 from tests.benchmarks.parts import KEY, Polling, account, simulated
 from tests.contracts.store_examples import entry

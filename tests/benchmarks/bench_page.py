@@ -13,14 +13,14 @@ import aiohttp
 import anyio
 from prometheus_client import CollectorRegistry
 
-from monitor.agenda import Tracked
 from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.pacing import Quota
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
-from monitor.stores.sql import open_store
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import ScheduledJob
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.stores.store import open_store
 from tests.builders import SOURCE, ScriptedSource, VirtualClock, following
 from tests.page_kit import FixedClock, Live, entry, followed, showing
 
@@ -69,7 +69,7 @@ class Watched(Live):
         for one in known:
             recorder.adopt(one.snapshot)
             told = following(labels=one.labels)
-            self.poller.follow(Tracked(one.job, kind, told, 30.0, 3600.0))
+            self.poller.follow(ScheduledJob(one.job, kind, told, 30.0, 3600.0))
 
     def jobs(self):
         return self.poller.followed()

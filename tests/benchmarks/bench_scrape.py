@@ -19,16 +19,16 @@ import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
 from monitor import config, pacing
-from monitor.agenda import Tracked
 from monitor.clock import SystemClock
-from monitor.job_metrics import JobCollector
 from monitor.metrics import JOBS as PLACE
 from monitor.metrics import Metrics
 from monitor.model import Ending, Job, Phase, Severity, Snapshot, SourceKey
-from monitor.poller import Poller
-from monitor.recorder import Following, Recorder
-from monitor.routes import Router
-from monitor.sources import catalogue
+from monitor.polling.job_collector import JobCollector
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import ScheduledJob
+from monitor.recording.recorder import Recorder, TrackingOptions
+from monitor.recording.router import Router
+from monitor.sources import loader
 from monitor.web.app import create_app
 from monitor.web.server import serving
 
@@ -36,7 +36,7 @@ JOBS, ROUNDS = 10_000, 9
 LIMIT = 0.100
 """Seconds of CPU that the default may take."""
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1")
-TYPE = catalogue.load_job_types(None)["panorama.package-import"]
+TYPE = loader.load_job_types(None)["panorama.package-import"]
 UNUSED: Any = None
 """Stands for what no scrape asks for anything."""
 STATES = (("PENDING", Phase.RUNNING), ("SUCCEEDED", Phase.SUCCEEDED), ("FAILED", Phase.FAILED))
@@ -66,10 +66,10 @@ async def measure() -> dict[str, tuple[float, int]]:
     for job in jobs():
         gauge.labels(job.type, job.account, job.region, job.id).set(1)
     return {
-        "by default": await asked(shown(pollers, config.Metrics(), clock)),
+        "by default": await asked(shown(pollers, config.MetricsSettings(), clock)),
         "no job at all": await asked(totals()),
         "each job by itself": await asked(
-            shown(pollers, config.Metrics(per_job=True, max_jobs=JOBS), clock)
+            shown(pollers, config.MetricsSettings(per_job=True, max_jobs=JOBS), clock)
         ),
         "no job, a gauge with 10,000 series": await asked(gauges),
     }
@@ -88,7 +88,9 @@ def totals() -> CollectorRegistry:
     return registry
 
 
-def shown(pollers: list[Poller], settings: config.Metrics, clock: SystemClock) -> CollectorRegistry:
+def shown(
+    pollers: list[Poller], settings: config.MetricsSettings, clock: SystemClock
+) -> CollectorRegistry:
     registry = totals()
     places = {(TYPE.name, "prod", region) for region in REGIONS}
     everyone = lambda: (job for poller in pollers for job in poller.followed())  # noqa: E731
@@ -109,10 +111,10 @@ def followed() -> list[Poller]:
         key = SourceKey("panorama", "prod", region)
         quota = pacing.Quota(2, 5, clock.monotonic())
         pollers[region] = Poller(key, quota, recorder, metrics, clock, Random(1))
-    follow = Following(TYPE, {"team": "bench"}, None, "bench")
+    follow = TrackingOptions(TYPE, {"team": "bench"}, None, "bench")
     for number, job in enumerate(jobs()):
         recorder.adopt(snapshot(job, *STATES[number % 3]))
-        pollers[job.region].follow(Tracked(job, UNUSED, follow, 30.0, 3600.0))
+        pollers[job.region].follow(ScheduledJob(job, UNUSED, follow, 30.0, 3600.0))
     return list(pollers.values())
 
 

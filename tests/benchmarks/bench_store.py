@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import T0, SettableClock, entry
 
 RECORDS = 10_000

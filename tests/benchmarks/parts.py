@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 from monitor import config, pacing
 from monitor.metrics import Metrics
 from monitor.model import Job, SourceKey
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
-from monitor.sources import catalogue
-from monitor.sources.aws import AwsSource
-from monitor.watching import WatchedRegion
+from monitor.polling.poller import Poller
+from monitor.polling.watch import WatchTarget
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
+from monitor.sources import loader
+from monitor.sources.aws_source import AwsSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from monitor.aws.clients import Clients
     from monitor.clock import SystemClock
-    from monitor.stores.sql import SqlStore
+    from monitor.stores.store import SqlStore
 
 TOGETHER = 16
 KEY = SourceKey("panorama", "bench", "us-east-1")
@@ -86,16 +86,16 @@ class Polling:
         self.poller = Poller(
             KEY, quota, recorder, self.metrics, clock, Random(1), concurrency=TOGETHER
         )
-        self.job_type = catalogue.load_job_types(None)["panorama.package-import"]
+        self.job_type = loader.load_job_types(None)["panorama.package-import"]
         self.source = AwsSource(self.job_type, KEY.account, KEY.region, clients, clock)
 
     async def begin(self) -> None:
         """Do once what is slow once, and follow all jobs."""
-        await self.source.look(Job(self.job_type.name, KEY.account, KEY.region, IDS[0]))
+        await self.source.describe(Job(self.job_type.name, KEY.account, KEY.region, IDS[0]))
         watch = config.Watch.model_validate(
             {"name": "bench", "type": self.job_type.name, "account": KEY.account, "jobs": IDS}
         )
-        WatchedRegion(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
+        WatchTarget(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
 
     @property
     def looks(self) -> float:

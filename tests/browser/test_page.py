@@ -11,10 +11,10 @@ from axe_playwright_python.async_playwright import Axe
 
 from monitor import model
 from monitor.model import Phase
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from monitor.web.auth import Guard
-from monitor.web.news import News
-from monitor.web.page import POLICY
+from monitor.web.notifier import News
+from monitor.web.page.handlers import POLICY
 from monitor.web.web_config import WebConfigFile
 from tests.browser.chromium import DESKTOP, PHONE, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from monitor import config, sinks
-from monitor.aws.clients import Clients, Exchange
+from monitor.aws.clients import Clients, ResponseMeta
 from monitor.model import SourceKey
 from tests.contracts.sink_kit import Outcome, Rig, event, receiving, replying, stalling
 from tests.integration.sources_server import MODELS
@@ -90,7 +90,7 @@ async def aws_rig(kind, moto):
         async with Clients({"default": account}, models=MODELS) as clients:
             service = {"eventbridge": "events"}.get(kind, kind)
             await clients.ask(
-                SourceKey(service, "default", REGION), _READY[service], {}, Exchange()
+                SourceKey(service, "default", REGION), _READY[service], {}, ResponseMeta()
             )
             async with sinks.open_sink("rig", settings, clients=clients) as sink:
                 await sink.send([event()])  # what is slow once is not what is measured

@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from monitor import config, sinks
-from monitor.sinks.wording import title
+from monitor.sinks.format import title
 from tests.contracts.sink_kit import (
     PLANTED,
     Outcome,

@@ -16,7 +16,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from monitor import config, events
 from monitor.interfaces import Sink
-from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, Standing, Transition
+from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, StateAndPhase, Transition
 
 PLANTED = ("path-planted-1", "query-planted-2", "header-planted-3", "file-planted-4")
 """Secrets in the settings of the rigs, none of which may be told."""
@@ -38,8 +38,8 @@ def transition(kind=Kind.STATE_CHANGED, sequence=2, job_id="job-1", reason="It e
         service="panorama",
         sequence=sequence,
         kind=kind,
-        previous=None if kind is Kind.DISCOVERED else Standing("PENDING", Phase.RUNNING),
-        current=Standing("SUCCEEDED", Phase.SUCCEEDED),
+        previous=None if kind is Kind.DISCOVERED else StateAndPhase("PENDING", Phase.RUNNING),
+        current=StateAndPhase("SUCCEEDED", Phase.SUCCEEDED),
         changes=(Change("Status", "PENDING", "SUCCEEDED"), Change("Tags", None, {"a": [1, 2.5]})),
         after=None if kind is Kind.DISCOVERED else SEEN - timedelta(seconds=30),
         before=SEEN,
@@ -59,8 +59,8 @@ def _source_transition(kind, sequence):
         service="panorama",
         sequence=sequence,
         kind=kind,
-        previous=Standing(before, ""),
-        current=Standing(after, ""),
+        previous=StateAndPhase(before, ""),
+        current=StateAndPhase(after, ""),
         changes=(),
         after=None,
         before=SEEN,

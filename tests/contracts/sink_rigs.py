@@ -11,9 +11,9 @@ from typing import Any
 
 from monitor import config, sinks
 from monitor.model import Severity
+from monitor.sinks.format import title
 from monitor.sinks.log import Log
 from monitor.sinks.output import Stream
-from monitor.sinks.wording import title
 from tests.contracts.sink_kit import (
     PLANTED,
     Outcome,

@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 
 from monitor.errors import StoreLockedError
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import SettableClock, delivered, entry
 
 JOBS = 8

@@ -58,7 +58,7 @@ def transition(subject=None, sequence=1, before=T0):
         sequence=sequence,
         kind=model.Kind.STATE_CHANGED,
         previous=None,
-        current=model.Standing("PENDING", "running"),
+        current=model.StateAndPhase("PENDING", "running"),
         changes=(),
         after=None,
         before=before,
@@ -82,7 +82,7 @@ def entry(number=1, sequence=1, sinks=("ops",), **changed):
 
 def source_entry(sequence=1, sinks=("ops",), *, available=False):
     state = source(sequence, available=available)
-    lost, found = (model.Standing(name, "") for name in ("unavailable", "available"))
+    lost, found = (model.StateAndPhase(name, "") for name in ("unavailable", "available"))
     made = replace(
         transition(state.source, sequence),
         kind=model.Kind.SOURCE_RECOVERED if available else model.Kind.SOURCE_UNAVAILABLE,

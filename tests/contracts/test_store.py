@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from monitor import model
 from monitor.errors import StoreError
 from monitor.stores import schema, writes
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts import store_examples as examples
 from tests.contracts.store_examples import SECOND, T0, dead, delivered, entry, failed, job
 

@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import outbox, reads
-from monitor.stores.sql import open_store
+from monitor.stores import outbox, queries, schema
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import SECOND, T0, SettableClock, delivered, entry, failed
 
 MANY = 100_000
@@ -107,17 +107,23 @@ async def test_the_line_of_one_job_stays_in_order_to_its_end(store_url):
 def _plans():
     status = model.DeliveryStatus
     return {
-        "due": (reads.due("wide", T0, 20), "deliveries_first (sink=? AND due_at<?)"),
-        "next_due": (reads.next_due("wide", T0), "COVERING INDEX deliveries_first"),
-        "pending": (reads.pending(), "COVERING INDEX deliveries_line"),
-        "tried": (reads.tried(), "COVERING INDEX deliveries_tried"),
-        "dead": (reads.dead(), "INDEX deliveries_dead"),
-        "events": (reads.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
-        "events of a job": (reads.events(5, 10, "k"), "sqlite_autoindex_transitions_1 (key=?)"),
-        "forgettable": (reads.forgettable(T0, 10), "transitions_own_recorded (own_recorded<?)"),
-        "listing": (reads.listing(None, None, 5), "SCAN deliveries\n"),
-        "listing of the dead": (reads.listing("wide", status.DEAD, 5), "deliveries_dead (sink=?)"),
-        "snapshot": (reads.snapshot("k"), "sqlite_autoindex_jobs_1 (key=?)"),
+        "due": (queries.due("wide", T0, 20), "deliveries_first (sink=? AND due_at<?)"),
+        "next_due": (queries.next_due("wide", T0), "COVERING INDEX deliveries_first"),
+        "pending": (queries.PENDING, "COVERING INDEX deliveries_line"),
+        "tried": (queries.TRIED, "COVERING INDEX deliveries_tried"),
+        "dead": (queries.DEAD, "INDEX deliveries_dead"),
+        "events": (queries.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
+        "events of a job": (queries.events(5, 10, "k"), "sqlite_autoindex_transitions_1 (key=?)"),
+        "forgettable": (queries.forgettable(T0, 10), "transitions_own_recorded (own_recorded<?)"),
+        "listing": (queries.listing(None, None, 5), "SCAN deliveries\n"),
+        "listing of the dead": (
+            queries.listing("wide", status.DEAD, 5),
+            "deliveries_dead (sink=?)",
+        ),
+        "snapshot": (
+            queries.SNAPSHOTS.where(schema.jobs.c.key == "k"),
+            "sqlite_autoindex_jobs_1 (key=?)",
+        ),
     }
 
 
@@ -151,7 +157,7 @@ async def _plan(store, statement):
 async def test_postgresql_too_answers_from_the_indexes(postgresql_url):
     async with open_store(postgresql_url, SettableClock()) as store:
         await _fill(store, ["wide"])
-        for statement in (reads.due("wide", T0, 20), reads.next_due("wide", T0)):
+        for statement in (queries.due("wide", T0, 20), queries.next_due("wide", T0)):
             async with store._database.readers.connect() as connection:
                 text = statement.compile(
                     dialect=connection.dialect, compile_kwargs={"literal_binds": True}

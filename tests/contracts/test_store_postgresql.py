@@ -5,7 +5,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from monitor.errors import ConfigurationError, StoreError
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import T0, SettableClock, entry
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from monitor import model
 from monitor.errors import StoreLockedError
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts import store_child
 from tests.contracts.store_examples import SettableClock, entry
 

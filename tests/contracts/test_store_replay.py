@@ -11,11 +11,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from monitor import replay
+from monitor.delivery import replay
 from monitor.errors import StoreError
 from monitor.model import DeliveryStatus, Parking
-from monitor.stores import engine, revision, schema
-from monitor.stores.sql import open_store
+from monitor.stores import connect, schema, upgrade
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import (
     SECOND,
     T0,
@@ -296,12 +296,12 @@ async def _stepped(store_url, monkeypatch, to):
 
     def step(connection, _name):
         config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(revision.MIGRATIONS))
+        config.set_main_option("script_location", str(upgrade.MIGRATIONS))
         command.upgrade(config, to)
 
     with monkeypatch.context() as patched:
-        patched.setattr(revision, "reach", step)
-        async with engine.opened(store_url) as found, found.writer.begin():
+        patched.setattr(upgrade, "migrate", step)
+        async with connect.open_database(store_url) as found, found.writer.begin():
             yield found.writer
 
 
@@ -443,7 +443,7 @@ async def test_a_new_store_has_the_tables_that_the_migrations_make(store_url, mo
 
 
 def test_the_revision_of_the_tables_is_that_of_the_last_migration():
-    assert ScriptDirectory(str(revision.MIGRATIONS)).get_heads() == [schema.REVISION]
+    assert ScriptDirectory(str(upgrade.MIGRATIONS)).get_heads() == [schema.REVISION]
 
 
 async def test_the_steps_are_imported_only_where_there_are_some_to_take(store_url):
@@ -451,7 +451,7 @@ async def test_the_steps_are_imported_only_where_there_are_some_to_take(store_ur
     code = (
         "import asyncio, sys\n"
         "from monitor.clock import SystemClock\n"
-        "from monitor.stores.sql import open_store\n"
+        "from monitor.stores.store import open_store\n"
         "async def main():\n"
         "    for migrate in (True, True, False):\n"
         "        async with open_store(sys.argv[1], SystemClock(), migrate=migrate) as store:\n"

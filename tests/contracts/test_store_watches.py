@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.model import AddedWatch, Baseline, DeliveryStatus
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import (
     SECOND,
     T0,

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.timeout(240)
 
 RIGHTLY_EMPTY = {
     "annotation Stuck and missing": "one job of the demo is stuck, but only after a while",
-    "annotation AWS lost and found": "the demo's outage is over before it counts as one",
+    "annotation AWS unreachable and recovered": "the demo's outage is over before it counts as one",
     "rule JobMonitorJobStuck": "a job is stuck for some seconds only",
     "rule JobMonitorJobsMissing": "no job is missing",
     "rule JobMonitorUnclassifiedState": "every state of the demo is classified",
     "rule JobMonitorSourceUnavailable": "the demo's AWS answers, but for some seconds",
-    "rule JobMonitorJobsBlind": "every job is seen",
+    "rule JobMonitorJobsStale": "every job is seen",
     "rule JobMonitorListingIncomplete": "every sweep comes to its end",
     "rule JobMonitorThrottled": "the demo throttles for some seconds only",
     "rule JobMonitorDeliveriesDead": "every event is taken in the end",
@@ -31,7 +31,7 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorOutboxOld": "every event is taken soon",
     "rule JobMonitorOutboxGrowing": "the sink keeps up",
     "rule JobMonitorAbsent": "the monitor is there",
-    "rule JobMonitorNotLooking": "the scheduler goes round",
+    "rule JobMonitorNotPolling": "the scheduler goes round",
     "rule JobMonitorConfigurationRefused": "the configuration was taken",
     "rule JobMonitorStoreSlow": "commits are quick, unless the machine is busy",
     "rule JobMonitorEventLoopLag": "the loop wakes in time, unless the machine is busy",

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import monitor
-from monitor import configuration
-from monitor.sources.catalogue import load_job_types
+from monitor import config, validation
+from monitor.sources.loader import load_job_types
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
 from tests.deploy.charts import CHART, helm, rendered
@@ -122,8 +122,8 @@ def test_chart_and_program_are_of_one_version():
 def test_the_configuration_of_the_defaults_is_one_without_mistake(made, tmp_path):
     for file, text in found(made, "defaults", "ConfigMap")["data"].items():
         (tmp_path / file).write_text(text, "utf-8")
-    settings = configuration.load([tmp_path], {})
-    assert configuration.problems(settings, load_job_types(None)) == []
+    settings = config.load([tmp_path], {})
+    assert validation.problems(settings, load_job_types(None)) == []
     assert settings.watches
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from monitor import config
-from monitor.sources.catalogue import load_job_types
+from monitor.sources.loader import load_job_types
 from tests.acceptance.program import run
 from tests.deploy import shipped, tools
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 import monitor
-from monitor import configuration
-from monitor.sources.catalogue import load_job_types
+from monitor import config, validation
+from monitor.sources.loader import load_job_types
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
 
@@ -74,8 +74,8 @@ def test_the_configuration_in_it_is_one_without_mistake(rendered, name, tmp_path
     data = tools.manifests(rendered[name])["ConfigMap", "job-monitor"]["data"]
     for file, text in data.items():
         (tmp_path / file).write_text(text, "utf-8")
-    settings = configuration.load([tmp_path], {})
-    assert configuration.problems(settings, load_job_types(None)) == []
+    settings = config.load([tmp_path], {})
+    assert validation.problems(settings, load_job_types(None)) == []
     assert settings.watches
 
 

@@ -143,7 +143,7 @@ def test_the_runbook_has_the_section_that_an_alert_points_to(name, rule):
     sections = _sections(text)
     assert anchor == name.lower()
     assert anchor in {heading.lower() for heading in sections}
-    for part in ("**Means.**", "**Look at.**", "**Do.**"):
+    for part in ("**Means.**", "**Check.**", "**Do.**"):
         assert part in sections[name], part
 
 
@@ -189,3 +189,12 @@ def test_symptoms_that_the_runbook_names_are_told():
     assert len(named) >= 5
     for name in named:
         assert f"**{name}.**" in textwrap.dedent(symptoms), name
+
+
+def test_panels_that_the_runbook_names_are_on_the_overview():
+    runbook = " ".join((shipped.ROOT / "docs" / "runbook.md").read_text().split())
+    named = re.findall(r'(?<!Symptoms, )"([A-Z][^"`]+)"', runbook)
+    overview = shipped.ROOT / "deploy/grafana/dashboards/job-monitor-overview.json"
+    titles = re.findall(r'"title": "([^"]+)"', overview.read_text())
+    assert len(named) >= 6
+    assert set(named) <= set(titles)

@@ -21,7 +21,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 
 def documents():
     """Return every document whose links and commands must hold."""
-    found = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    found = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
     for folder in ("docs", "deploy"):
         found += sorted((ROOT / folder).rglob("*.md"))
     return found

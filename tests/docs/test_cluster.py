@@ -7,8 +7,8 @@ import subprocess
 import pytest
 import yaml
 
-from monitor import configuration
-from monitor.sources.catalogue import load_job_types
+from monitor import config, validation
+from monitor.sources.loader import load_job_types
 from tests.checkout import checkout
 from tests.deploy import tools
 from tests.docs import cluster_kit, pages
@@ -99,8 +99,8 @@ def test_secret_values_and_mounts_of_the_page_fit_together(installed, tmp_path):
         (secrets / key).write_bytes((folder.place / key).read_bytes())
     [(file, text)] = folder.objects["ConfigMap", "job-monitor"]["data"].items()
     (tmp_path / file).write_text(text.replace(SECRETS, str(secrets)))
-    settings = configuration.load([tmp_path / file], {})
-    assert configuration.problems(settings, load_job_types(None)) == []
+    settings = config.load([tmp_path / file], {})
+    assert validation.problems(settings, load_job_types(None)) == []
     assert set(settings.sinks) == {"ops", "audit"}
 
 

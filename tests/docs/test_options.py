@@ -54,7 +54,7 @@ def test_commands_are_found_in_the_documents():
 
 
 def test_the_tables_of_commands_name_what_exists():
-    text = (pages.ROOT / "docs/operations.md").read_text()
+    text = (pages.ROOT / "docs/commands.md").read_text()
     rows = re.findall(r"^\| `([a-z][^`]*)`", text, re.MULTILINE)
     named = {row.split()[0] for row in rows if _found(row.split())[0] is not ROOT}
     assert {"check", "plan", "jobs", "transitions", "deliveries", "sinks"} <= named

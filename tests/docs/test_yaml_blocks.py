@@ -6,10 +6,10 @@ import sys
 import pytest
 import yaml
 
-from monitor import configuration
+from monitor import config, validation
 from monitor.aws import service_models
 from monitor.errors import ConfigurationError
-from monitor.sources.catalogue import load_job_type, load_job_types
+from monitor.sources.loader import load_job_type, load_job_types
 from tests.contracts import foreign_rigs
 from tests.docs import pages
 
@@ -55,7 +55,7 @@ def problems(text, directory):
     added = [yaml.safe_dump({key: value}) for key, value in lacking.items() if key not in given]
     file = directory / "a.yaml"
     file.write_text("".join([text.replace("/run/secrets", str(secrets)), *added]))
-    return configuration.problems(configuration.load([file], {}), load_job_types(None))
+    return validation.problems(config.load([file], {}), load_job_types(None))
 
 
 def test_no_block_is_left_out():

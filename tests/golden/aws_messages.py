@@ -7,12 +7,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from monitor.aws import bodies
+from monitor.aws import response_body
 from monitor.aws.clients import Clients
 from monitor.config import Account
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Page, SkippedRow
-from monitor.sources.aws import AwsSource
+from monitor.sources.aws_source import AwsSource
 from tests.builders import Answer, at, running
 from tests.golden.kit import command, in_virtual_time, logged, no_aws
 from tests.golden.registry import message
@@ -50,7 +50,7 @@ def virtual(title):
 @virtual("2 a describe that keeps failing where the listing shows the end (poll.failing)")
 async def failing_describe(directory):
     async with polling(directory) as bench:
-        bench.source.answers["job-1"] = LookError(LookReason.TRANSIENT, "HTTP 503", status=503)
+        bench.source.answers["job-1"] = PollError(PollReason.TRANSIENT, "HTTP 503", status=503)
         bench.follow("job-1")
         with logged() as lines:
             async with running(bench.poller):
@@ -68,7 +68,7 @@ async def outage(directory):
         with logged() as lines:
             async with running(bench.poller):
                 await anyio.sleep(60)
-                bench.source.trouble = LookError(LookReason.TRANSIENT, "ECONNREFUSED")
+                bench.source.trouble = PollError(PollReason.TRANSIENT, "ECONNREFUSED")
                 await anyio.sleep(360)
                 bench.source.trouble = None
                 await anyio.sleep(600)
@@ -94,7 +94,7 @@ async def incomplete(directory):
 
         def listing(token):
             if token:
-                raise LookError(LookReason.TRANSIENT, "InternalServerException", status=500)
+                raise PollError(PollReason.TRANSIENT, "InternalServerException", status=500)
             return Page((), "2")
 
         bench.source.listing = listing
@@ -131,8 +131,8 @@ async def odd_row(directory):
 async def refused(answer, name=PANORAMA, *, lists=False):
     async with raw_server() as server, sources(server.url) as source:
         server.answer = answer
-        with pytest.raises(LookError) as caught:
-            await (source[name].page(None) if lists else source[name].look(job(name, "ok")))
+        with pytest.raises(PollError) as caught:
+            await (source[name].page(None) if lists else source[name].describe(job(name, "ok")))
         return str(caught.value)
 
 
@@ -141,7 +141,7 @@ async def too_large(directory):
     rows = "{}," * 10_000
     many = "[]," * 200_000
     answers = {
-        '{"a": "' + "x" * bodies.LARGEST + '"}': False,
+        '{"a": "' + "x" * response_body.LARGEST + '"}': False,
         f'{{"PackageImportJobs": [{many}null]}}': True,
         f'{{"PackageImportJobs": [{rows}{{}}]}}': True,
         '{"JobId": ' + "[" * 50_000: False,
@@ -175,8 +175,8 @@ async def failing_credentials(account, *, sts=None, patience=10.0, within=1.0):
         options = {"models": MODELS, "credentials_timeout": within, "patience": patience}
         async with Clients({"default": made}, **options) as clients:
             source = AwsSource(JOB_TYPES[PANORAMA], "default", "us-east-1", clients, FixedClock())
-            with pytest.raises(LookError) as caught:
-                await source.look(job(PANORAMA, "ok"))
+            with pytest.raises(PollError) as caught:
+                await source.describe(job(PANORAMA, "ok"))
         assert server.requests == []
         await anyio.sleep(0.05)  # the loop hears of the end of a helper that was killed
         return str(caught.value)

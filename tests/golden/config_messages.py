@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from monitor import configuration, examination, unforeseen
-from monitor.cli import jobs, selecting, streams
-from monitor.configuration import yaml_files
+from monitor import config
+from monitor.cli import arguments, streams
+from monitor.cli.commands import jobs
+from monitor.config import unforeseen, yaml_files
 from monitor.errors import MonitorError
-from monitor.known_jobs import query
-from monitor.sources import catalogue
-from monitor.stores.sql import open_store
+from monitor.sources import loader
+from monitor.stores.store import open_store
+from monitor.tools.stored_jobs import query
+from monitor.validation import everything
+from tests.config_kit import problems_of
 from tests.contracts.store_examples import SettableClock, entry
 from tests.golden.registry import message
 
@@ -26,7 +29,7 @@ def told(directory, text):
     """Return what ``check`` and a refused reload say of a file."""
     file = directory / "monitor.yaml"
     file.write_text(WATCH + text, "utf-8")
-    _, found = examination.examine(configuration.read([file], {}))
+    found = problems_of([file])
     return [f"{'warning: ' if problem.warning else 'error: '}{problem}" for problem in found]
 
 
@@ -62,7 +65,7 @@ def full(_directory):
 def nothing_watched(directory):
     file = directory / "monitor.yaml"
     file.write_text("retention: 30d\n")
-    _, found = examination.examine(configuration.read([file], {}))
+    found = problems_of([file])
     return [f"warning: {problem}" for problem in found]
 
 
@@ -70,7 +73,7 @@ def nothing_watched(directory):
 def absent_directory(directory):
     file = directory / "monitor.yaml"
     file.write_text(f"{WATCH}store: sqlite://{directory}/none/state.db\n")
-    return [f"warning: {one}" for one in examination.of_store(configuration.load([file], {}))]
+    return [f"warning: {one}" for one in everything.check_store(config.load([file], {}))]
 
 
 @message("13 a damaged page of the store")
@@ -104,7 +107,7 @@ def bad_label(_directory):
 
 @message("15 a name that is unknown")
 def unknown_label(_directory):
-    return f"error: {selecting.unknown('--label', 'label', 'taem', ['team', 'stage'])}"
+    return f"error: {arguments.unknown('--label', 'label', 'taem', ['team', 'stage'])}"
 
 
 # 21
@@ -202,7 +205,7 @@ def looping_type(directory):
 @message("22 a configuration file that is a link to itself")
 def looping_file(directory):
     (directory / "a.yaml").symlink_to("a.yaml")
-    return [f"error: {one}" for one in configuration.read([directory / "a.yaml"], {}).problems]
+    return [f"error: {one}" for one in problems_of([directory / "a.yaml"])]
 
 
 @message("22 a configuration file that is a FIFO, to which nobody writes")
@@ -210,7 +213,7 @@ def fifo(directory):
     os.mkfifo(directory / "a.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yaml_files, "PIPE_WITHIN", 0.1)
-        return [f"error: {one}" for one in configuration.read([directory / "a.yaml"], {}).problems]
+        return [f"error: {one}" for one in problems_of([directory / "a.yaml"])]
 
 
 @message("22 a job type file that is a FIFO")
@@ -275,7 +278,7 @@ def no_secret_file(directory):
 def _refused_type(directory, text):
     (directory / "own.yaml").write_text(text)
     with pytest.raises(MonitorError) as caught:
-        catalogue.load_job_type(directory / "own.yaml")
+        loader.load_job_type(directory / "own.yaml")
     return f"error: {caught.value}"
 
 

@@ -45,7 +45,10 @@ def command(*arguments):
     found = CliRunner().invoke(main.app, list(map(str, arguments)), standalone_mode=False)
     lines = [" ".join(line.split()) for line in found.output.splitlines()]
     if isinstance(found.exception, MonitorError):
-        return [*lines, *(f"error: {line}" for line in main._lines(found.exception))]
+        return [
+            *lines,
+            *(f"error: {line}" for line in getattr(found.exception, "problems", [found.exception])),
+        ]
     assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
     return [line for line in lines if line]
 

@@ -12,22 +12,24 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from monitor.cli import signals
-from monitor.jumps import Jumps
 from monitor.metrics import Metrics
 from monitor.model import Backlog, DeliveryStatus, Kind, Parking, Phase, StoredDelivery
-from monitor.sinks.wording import title
-from monitor.sources import catalogue
-from monitor.web import asking, lines, scene, verdict
+from monitor.runtime.clock_jumps import ClockJumps
+from monitor.sinks.format import title
+from monitor.sources import loader
 from monitor.web import server as web_server
+from monitor.web.api import params
 from monitor.web.auth import Guard
-from monitor.web.rendering import Templates
-from monitor.web.selection import Selection, choose
+from monitor.web.page import rows, summary
+from monitor.web.page import view as scene
+from monitor.web.page.filters import Selection, choose
+from monitor.web.page.render import Templates
 from tests.builders import VirtualClock, ledger
 from tests.contracts.sink_kit import event
 from tests.golden.kit import command, in_virtual_time, logged, plain, texts
 from tests.golden.registry import message
 from tests.page_kit import NOW, Live, entry, followed, sink, source
-from tests.unit.test_page_words import BROKEN
+from tests.unit.web.page.test_page_words import BROKEN
 from tests.web_kit import open_site, raw
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +41,8 @@ def seen(jobs=(), backlogs=(), parkings=(), **live):
 
 
 def index(made):
-    chosen = choose(made.jobs, Selection(), NOW - verdict.RECENT)
-    shown = [lines.job_line(each, [], NOW) for each in chosen.jobs]
+    chosen = choose(made.jobs, Selection(), NOW - summary.RECENT)
+    shown = [rows.job_line(each, [], NOW) for each in chosen.jobs]
     return Templates().index(made, Selection(), chosen, shown)
 
 
@@ -95,7 +97,7 @@ def leaves_out(directory):
             **tree, "list": {**tree["list"], "params": {"jobQueue": "q"}}
         })
     )  # fmt: skip
-    return [f"warning: {one}" for one in catalogue.load_job_type(directory / "batch.yaml").warnings]
+    return [f"warning: {one}" for one in loader.load_job_type(directory / "batch.yaml").warnings]
 
 
 @message("5 types lint: what is wrong in a job type file (and 4: what cannot be read)")
@@ -195,9 +197,9 @@ async def _page_deliveries(directory):
     async with ledger(directory, VirtualClock()) as store:
         await store.record(entry(job))
         ((position, told),) = await store.transitions()
-    line = lines.transition_line(position, told["data"], made)
+    line = rows.transition_line(position, told["data"], made)
     view = seen([job], parkings=[Parking("parked", NOW, "410")], sinks=[sink(), sink("parked")])
-    page = Templates().job(view, lines.job_line(job, [told], NOW), [line])
+    page = Templates().job(view, rows.job_line(job, [told], NOW), [line])
     return [
         *texts(page, r'<p class="when">.*?</p>'),
         *texts(page, r'<li><span class="chip.*?</li>'),
@@ -207,13 +209,13 @@ async def _page_deliveries(directory):
 @message("3 job page: how often a job is polled since it ended")
 def page_ended(_directory):
     job = followed(1, Phase.SUCCEEDED, finished=False, interval=3600.0)
-    page = Templates().job(seen([job]), lines.job_line(job, [], NOW), [])
+    page = Templates().job(seen([job]), rows.job_line(job, [], NOW), [])
     return [one for one in texts(page, r"<dt>.*?</dd>") if one.startswith("Next")]
 
 
 @message("6 page: the dialogs Replay and Resume, before and after")
 def dialogs(_directory):
-    script = (ROOT / "monitor/web/static/actions.js").read_text()
+    script = (ROOT / "monitor/web/page/static/actions.js").read_text()
     acts = script.partition("const ACTS")[2].partition("export function")[0]
     outcomes = script.partition("RESUMED = {")[2].partition("}")[0]
     pieces = [one[1:-1].strip() for one in re.findall(r"`[^`]*`|\"[^\"]*\"", acts + outcomes)]
@@ -228,7 +230,7 @@ def dialogs(_directory):
 def jumped(_directory):
     async def jump():
         clock = VirtualClock()
-        jumps = Jumps(clock, Metrics(CollectorRegistry(), "0"))
+        jumps = ClockJumps(clock, Metrics(CollectorRegistry(), "0"))
         jumps.between_runs(3600.0)
         clock.jump = 86400.0
         jumps.compare()
@@ -255,7 +257,7 @@ async def refusals(directory):
     }
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asking, "BODY_WITHIN", 1.0)
+        patch.setattr(params, "BODY_WITHIN", 1.0)
         patch.setattr(web_server, "LINGER", 0.1)
         guard = Guard(token_files=[directory / "token"])
         async with open_site(directory, guard=guard, hosts=["monitor.example.com"]) as site:
@@ -279,7 +281,7 @@ def ended(_directory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "_write_last", said.append)
         patch.setattr(os, "_exit", said.append)
-        receiver = signals.Receiver()
+        receiver = signals.SignalReceiver()
         patch.setattr(
             receiver, "_culprit", lambda: "/etc/job-monitor/monitor.yaml, which does not answer"
         )

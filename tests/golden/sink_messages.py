@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from monitor import sinks
 from monitor.model import Parking
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.sink_kit import event, receiving, replying, webhook
 from tests.contracts.store_examples import T0, SettableClock, entry, failed
 from tests.golden.config_messages import told
@@ -92,7 +92,7 @@ async def files_refused(directory):
                 await sink.send([event()])
                 token.write_text("Bearer two")
                 await sink.send([event()])
-        return lines("sink_files.refused", "sink_files.taken")
+        return lines("sink_files.refused", "sink_files.reloaded")
 
 
 @message("7 sinks list: one that fails, one that is parked")

@@ -14,8 +14,8 @@ from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.model import Job
-from monitor.sources.aws import AwsSource
-from monitor.sources.catalogue import load_job_types
+from monitor.sources.aws_source import AwsSource
+from monitor.sources.loader import load_job_types
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

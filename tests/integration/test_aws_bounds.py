@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from monitor.aws import bodies, parsing
-from monitor.errors import LookError, LookReason
+from monitor.aws import lenient_parser, response_body
+from monitor.errors import PollError, PollReason
 from tests.integration.sources_server import (
     IMPORTEXPORT,
     OK_PANORAMA,
@@ -59,8 +59,8 @@ class Endless:
 
 
 async def refused(source, name, *, lists):
-    with anyio.fail_after(20), pytest.raises(LookError) as caught:
-        await (source[name].page(None) if lists else source[name].look(job(name, "EX1ID")))
+    with anyio.fail_after(20), pytest.raises(PollError) as caught:
+        await (source[name].page(None) if lists else source[name].describe(job(name, "EX1ID")))
     return caught.value
 
 
@@ -82,10 +82,10 @@ async def test_a_body_without_end_is_read_no_further_than_its_bound(name, lists,
 
         server.answer = aws(OK_PANORAMA)
         if name == PANORAMA:
-            seen = await source[name].look(job(name, "ok"))
+            seen = await source[name].describe(job(name, "ok"))
             assert seen.parts == {"Status": "SUCCEEDED"}
 
-    assert (found.reason, found.code) == (LookReason.MALFORMED, "AnswerTooLarge")
+    assert (found.reason, found.code) == (PollReason.MALFORMED, "AnswerTooLarge")
     assert (found.status, found.hint) == (int(status[:3]), "the answer is longer than 8 MiB")
     assert 4 * MIB < endless.sent < 40 * MIB
     assert peak < 60 * MIB
@@ -93,14 +93,14 @@ async def test_a_body_without_end_is_read_no_further_than_its_bound(name, lists,
 
 async def test_a_body_that_says_that_it_is_too_long_is_not_read():
     async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (bodies.LARGEST + 1))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (response_body.LARGEST + 1))
         await writer.drain()
 
     async with raw_server() as server, sources(server.url) as source:
         server.answer = answer
         found = await refused(source, PANORAMA, lists=False)
 
-    assert (found.reason, found.code) == (LookReason.MALFORMED, "AnswerTooLarge")
+    assert (found.reason, found.code) == (PollReason.MALFORMED, "AnswerTooLarge")
 
 
 async def test_a_body_that_grows_when_it_is_unpacked_is_not_unpacked():
@@ -112,15 +112,15 @@ async def test_a_body_that_grows_when_it_is_unpacked_is_not_unpacked():
         began = time.monotonic()
         found = await refused(source, PANORAMA, lists=False)
 
-    assert found.reason is LookReason.MALFORMED
+    assert found.reason is PollReason.MALFORMED
     assert time.monotonic() - began < 2
 
 
 async def test_a_body_within_its_bound_is_read():
-    padded = OK_PANORAMA + " " * (bodies.LARGEST - len(OK_PANORAMA))
+    padded = OK_PANORAMA + " " * (response_body.LARGEST - len(OK_PANORAMA))
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(padded)
-        seen = await source[PANORAMA].look(job(PANORAMA, "ok"))
+        seen = await source[PANORAMA].describe(job(PANORAMA, "ok"))
 
     assert seen.parts == {"Status": "SUCCEEDED"}
 
@@ -135,7 +135,7 @@ def status(inner):
 
 
 def full(text):
-    return text * ((bodies.LARGEST - 1000) // len(text))
+    return text * ((response_body.LARGEST - 1000) // len(text))
 
 
 BILLION = (
@@ -209,28 +209,28 @@ async def stalls():
 @pytest.mark.parametrize("kind", BUSY)
 async def test_an_answer_that_is_much_work_does_not_hold_up_others(kind):
     name, lists, body = BUSY[kind]
-    assert len(body) <= bodies.LARGEST
+    assert len(body) <= response_body.LARGEST
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(OK_PANORAMA if name == PANORAMA else status(""))
         if name == PANORAMA:
-            await source[name].look(job(name, "ok"))  # makes the client
+            await source[name].describe(job(name, "ok"))  # makes the client
         else:
             await refused(source, name, lists=False)
         server.answer = aws(body)
         async with stalls() as worst:
             found = await refused(source, name, lists=lists)
 
-    assert found.reason is LookReason.MALFORMED
+    assert found.reason is PollReason.MALFORMED
     assert 0 < worst[0] < LONGEST_STALL
 
 
 @pytest.mark.parametrize("count", [1000, 9_900])
 async def test_a_large_page_that_is_in_order_is_read(count):
     body = rows(count)
-    assert len(body) > parsing.LARGE
+    assert len(body) > lenient_parser.LARGE
     async with raw_server() as server, sources(server.url) as source:
         server.answer = aws(OK_PANORAMA)
-        await source[PANORAMA].look(job(PANORAMA, "ok"))
+        await source[PANORAMA].describe(job(PANORAMA, "ok"))
         server.answer = aws(body)
         async with stalls() as worst:
             found = await source[PANORAMA].page(None)

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 from monitor import config, sinks
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
-from monitor.dispatcher import Dispatcher
+from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.metrics import Metrics
 from monitor.model import Ending, Entry, Kind, Phase, Severity, Snapshot
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.sink_kit import check, event, transition
 from tests.integration.sources_server import MODELS, clean_environment
 from tests.moto_faults import failing_at_first

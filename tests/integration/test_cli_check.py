@@ -150,20 +150,28 @@ routes:
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-async def test_mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file(tmp_path, command):
+async def test_all_mistakes_of_shape_are_told_at_once_and_then_all_others(tmp_path, command):
     file = tmp_path / "monitor.yaml"
-    file.write_text(SEVEN)
-    code, out, err = await run(command, "--config", file, directory=tmp_path)
-    assert (code, out) == (2, "")
-    told = [line.removeprefix(f"error: {file}:").split(": ")[:2] for line in err.splitlines()]
-    assert told == [
+
+    async def told(text):
+        file.write_text(text)
+        code, out, err = await run(command, "--config", file, directory=tmp_path)
+        assert (code, out) == (2, "")
+        return [line.removeprefix(f"error: {file}:").split(": ")[:2] for line in err.splitlines()]
+
+    assert await told(SEVEN) == [
         ["1", "retentoin"],
         ["7", "watches[0].interval"],
+        ["12", "watches[2].name"],
+    ]
+    repaired = SEVEN.replace("retentoin", "retention").replace("soon", "5m")
+    assert await told(
+        repaired.replace("- type: importexport", "- name: more\n  type: importexport")
+    ) == [
         ["10", "watches[1].jobs[1]"],
         ["11", "watches[1].account"],
-        ["12", "watches[2].name"],
-        ["19", "sinks.ops.secret_files[0]"],
-        ["22", "routes[0].sinks[2]"],
+        ["20", "sinks.ops.secret_files[0]"],
+        ["23", "routes[0].sinks[2]"],
     ]
 
 
@@ -220,13 +228,13 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == (
-        f"warning: {file}:7: routes[1]: matches nothing that any watch can tell (correct its match)"
+        f"warning: {file}:7: routes[1]: matches no event of any watch (correct its match)"
     )
     assert "routes of disks:" in lines
     assert "job.discovered waiting, running, unknown -> no sink" in lines
     assert (
         "first sight: jobs that the first complete sweep finds are recorded, not sent;"
-        " a job that has ended when it is first seen later is sent like any other change"
+        " a job that has already ended when a later poll finds it is sent like any other change"
     ) in lines
     assert any(line.endswith("failed, expired -> ops, (audit)") for line in lines)
     assert "source.unavailable, source.recovered - -> no sink" in lines
@@ -250,7 +258,7 @@ async def test_a_store_that_cannot_be_there_is_a_warning(tmp_path):
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == line
     code, out, err = await run("check", "-c", file, "--strict", directory=tmp_path)
-    assert (code, err) == (1, "error: 1 warning, none of which --strict allows\n")
+    assert (code, err) == (1, "error: 1 warning, and --strict allows none\n")
     assert out.splitlines()[0] == line
     (tmp_path / "none").mkdir()
     assert (await run("check", "-c", file, "--strict", directory=tmp_path))[0] == 0

@@ -59,7 +59,7 @@ async def test_the_version_is_told_without_the_heavy_parts(tmp_path):
     code, _, err = await run("version", directory=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert code == 0
-    assert "monitor.cli.version" in imported
+    assert "monitor.cli.commands.version" in imported
     assert imported.isdisjoint({"aiobotocore", "aiohttp", "alembic", "sqlalchemy"})
 
 

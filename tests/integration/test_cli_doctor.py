@@ -43,14 +43,14 @@ async def test_it_asks_once_for_each_account_region_and_operation(tmp_path):
         received = sim.truth.received.count
     assert findings == {
         ("us-east-1", "ListPackageImportJobs"): ("ok", "1 job"),
-        ("us-east-1", "DescribePackageImportJob"): ("ok", "saw job pkg"),
+        ("us-east-1", "DescribePackageImportJob"): ("ok", "found job pkg"),
         ("eu-west-1", "ListPackageImportJobs"): ("ok", "0 jobs"),
         ("eu-west-1", "DescribePackageImportJob"): (
             "ok",
-            "AWS says that an invented job is not there",
+            "AWS answers that an invented job does not exist",
         ),
         ("us-east-1", "ListJobs"): ("ok", "1 job"),
-        ("us-east-1", "GetStatus"): ("ok", "saw job EX1"),
+        ("us-east-1", "GetStatus"): ("ok", "found job EX1"),
     }
     assert asked == dict.fromkeys(findings, 1)
     assert received == 0
@@ -64,13 +64,13 @@ async def test_what_is_denied_fails_and_the_rest_is_asked_all_the_same(tmp_path)
         findings = await _findings(tmp_path, sim, watches=watches, code=1)
         assert findings == {
             ("us-east-1", "ListPackageImportJobs"): ("failed", "denied"),
-            ("us-east-1", "DescribePackageImportJob"): ("ok", "saw job pkg"),
+            ("us-east-1", "DescribePackageImportJob"): ("ok", "found job pkg"),
             ("us-east-1", "ListJobs"): ("failed", "denied"),
-            ("us-east-1", "GetStatus"): ("ok", "AWS says that an invented job is not there"),
+            ("us-east-1", "GetStatus"): ("ok", "AWS answers that an invented job does not exist"),
         }
         code, out, err = await _doctor(tmp_path, sim, watches=watches)
     assert code == 1
-    assert err == "what must be allowed: job-monitor iam-policy\n"
+    assert err == "to see what must be allowed: job-monitor iam-policy\n"
     head, *rows = out.splitlines()
     assert head.split() == ["ACCOUNT", "REGION", "OPERATION", "OUTCOME", "SAID", "SECONDS"]
     assert len(rows) == 4
@@ -150,7 +150,7 @@ async def test_a_secret_of_a_sink_that_is_not_here_does_not_matter(tmp_path):
     async with simulator.running({"jobs": JOBS}) as sim:
         code, out, err = await _doctor(tmp_path, sim, watches=[disks()], sinks={"hook": hook})
     assert (code, err) == (0, "")
-    assert "saw job EX1" in out
+    assert "found job EX1" in out
 
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -188,4 +188,4 @@ async def test_a_profile_with_mfa_is_refused_and_nothing_is_read_from_standard_i
 async def test_without_watches_there_is_nothing_to_ask(tmp_path):
     async with simulator.running({"jobs": []}) as sim:
         code, out, err = await _doctor(tmp_path, sim, watches=[])
-    assert (code, out, err) == (0, "There is nothing to ask: no watches.\n", "")
+    assert (code, out, err) == (0, "There is nothing to check: no watches.\n", "")

@@ -37,7 +37,7 @@ async def test_a_daemon_is_healthy_while_it_runs_and_not_after(tmp_path):
         assert (await program.stop(SIGTERM))[0] == 0
         gone = await run("health", "-c", config, directory=tmp_path)
     assert told == by_variable == (0, "healthy\n", "")
-    assert gone == (1, "", "cannot be asked: connection refused\n")
+    assert gone == (1, "", "unreachable: connection refused\n")
 
 
 async def test_the_simulator_answers_the_same_question_even_while_its_aws_is_down(tmp_path):
@@ -83,8 +83,8 @@ async def test_one_with_tls_and_users_is_known_by_its_certificate_and_let_in_by_
             JOB_MONITOR_SERVER__WEB_CONFIG_FILE=str(tmp_path / "other.yml"),
         )
     assert told == (0, "healthy\n", "")
-    assert stranger == (0, "it answers, and tells more only to users\n", "")
-    assert impostor == (1, "", "cannot be asked: certificate verify failed\n")
+    assert stranger == (0, "it answers, and gives details to users only\n", "")
+    assert impostor == (1, "", "unreachable: certificate verify failed\n")
 
 
 async def test_a_mistake_in_a_file_that_has_just_been_changed_says_nothing_of_the_daemon(tmp_path):
@@ -114,7 +114,7 @@ async def test_what_a_sick_daemon_says_is_passed_on(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "listen", "error"),
     [
-        (["--url", "monitor.test"], None, "--url: is no URL (write http://HOST:PORT"),
+        (["--url", "monitor.test"], None, "--url: is not a URL (write http://HOST:PORT"),
         ([], "127.0.0.1:0", "server.listen: says any free port (name a --url)"),
     ],
 )

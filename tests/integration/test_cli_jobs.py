@@ -6,7 +6,7 @@ import re
 import pytest
 
 from monitor import simulator
-from monitor.cli.jobs import AS_STORED
+from monitor.cli.commands.jobs import AS_STORED
 from tests.acceptance.program import configure, disks, packages, run, running, until
 
 pytestmark = pytest.mark.timeout(240)

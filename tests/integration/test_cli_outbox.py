@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from monitor.model import DeliveryStatus, Parking, Settlement
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.acceptance.program import run
 from tests.contracts.sink_kit import receiving, replying
 from tests.contracts.store_examples import SettableClock, dead, delivered, entry
@@ -54,7 +54,7 @@ async def filled(tmp_path):
 
 @pytest.fixture
 async def older(tmp_path, filled):
-    """The same with one dead delivery for a sink that is configured no more."""
+    """The same with one dead delivery for a sink that is no longer configured."""
     async with open_store(f"sqlite://{tmp_path}/state.db", SettableClock()) as store:
         await store.record(entry(4, sinks=("old",)))
         (one,) = await store.due("old", SettableClock().now(), 1)
@@ -271,7 +271,7 @@ async def test_a_dry_run_of_a_replay_names_what_would_be_sent(tmp_path, config):
             ),
         ),
         ("replay --sink ops --match jobs=x", '--match: unknown key "jobs" (did you mean "job"? '),
-        ("replay --sink ops --match kind", "--match: kind is without a value (write kind=GLOB)"),
+        ("replay --sink ops --match kind", "--match: kind has no value (write kind=GLOB)"),
         (
             "replay --sink ops --match phase=failed,faild",
             '--match: unknown phase "faild" (did you mean "failed"? known: canceled, expired,',
@@ -298,9 +298,9 @@ async def test_a_dry_run_of_a_replay_names_what_would_be_sent(tmp_path, config):
         ),
         (
             "replay --sink ops --delivered",
-            "--delivered: is without --since (add --since 2h or the like)",
+            "--delivered: needs --since (add --since 2h or the like)",
         ),
-        ("replay --sink old", '--sink: "old" is configured no more, so nothing would send to it'),
+        ("replay --sink old", '--sink: "old" is no longer configured, so nothing would send to it'),
         (
             "deliveries list --sink opps",
             '--sink: unknown sink "opps" (did you mean "ops"? known: hook, old, ops)',
@@ -362,14 +362,14 @@ async def test_a_test_event_goes_through_the_real_sink(tmp_path, config):
         (
             '{"ok": true}',
             0,
-            r'chat took the test event \S+ in \S+ s; it answered 200: {"ok": true}',
+            r'chat accepted the test event \S+ in \S+ s; it answered 200: {"ok": true}',
         ),
         (
             '{"ok":false,"error":"channel_not_found"}',
             1,
             (
-                "chat did not take the test event: rejected: http://127.0.0.1 answered 200, but did"
-                ' not take the event: {"ok":false,"error":"channel_not_found"}'
+                "chat did not accept the test event: rejected: http://127.0.0.1 answered 200, but"
+                ' did not take the event: {"ok":false,"error":"channel_not_found"}'
             ),
         ),
     ],
@@ -389,5 +389,5 @@ async def test_a_test_event_shows_the_start_of_the_reply(tmp_path, reply, code, 
 async def test_a_test_event_that_is_not_taken_is_exit_code_1(tmp_path, config):
     code, out, err = await run("send-test", "hook", "-c", config, directory=tmp_path)
     assert (code, err) == (1, "")
-    assert out.startswith("hook did not take the test event: connection: http://127.0.0.1: ")
+    assert out.startswith("hook did not accept the test event: connection: http://127.0.0.1: ")
     assert "hunter2" not in out

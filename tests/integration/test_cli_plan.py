@@ -67,7 +67,7 @@ async def test_the_daemon_does_what_was_planned(tmp_path, kind, count, changes, 
         (plan,) = (await planned(tmp_path, config, "--jobs", count))["watches"]
         found = await counted(tmp_path, config, sim, count)
     assert plan["jobs"] == count
-    assert plan["seconds_between_looks"] == pytest.approx(every, rel=0.02)
+    assert plan["seconds_between_polls"] == pytest.approx(every, rel=0.02)
     assert plan["mean_delay_seconds"] == pytest.approx(every / 2, rel=0.02)
     lists, describes = plan["list_calls_per_day"] / DAY, plan["describe_calls_per_day"] / DAY
     assert lists + describes > 0
@@ -94,8 +94,8 @@ async def test_looks_that_the_quota_delays_are_warned_of(tmp_path):
     assert code == 0
     assert "133.3" in out
     assert err == (
-        "warning: camera-packages in prod/us-east-1: a look at each job every 80 s instead of"
-        " every 30 s, as the quota permits no more\n"
+        "warning: camera-packages in prod/us-east-1: polls each job every 80 s instead of"
+        " every 30 s: the quota permits no more\n"
     )
 
 
@@ -111,7 +111,7 @@ async def test_jobs_of_one_quota_are_late_together(tmp_path):
         quotas = {PANORAMA: {"rate": 5, "burst": 2}}
         config = configure(tmp_path, sim, watches=watches, sinks={}, quotas=quotas)
         plan = await planned(tmp_path, config)
-    every = {one["watch"]: one["seconds_between_looks"] for one in plan["watches"]}
+    every = {one["watch"]: one["seconds_between_polls"] for one in plan["watches"]}
     assert every["slow"] == 1.0
     assert every["too"] - every["quick"] == pytest.approx(1.0)
     assert 5 / every["quick"] + 5 / every["too"] == pytest.approx(5, rel=0.01)
@@ -134,7 +134,7 @@ async def test_how_often_ended_jobs_are_polled_is_planned_and_checked(tmp_path):
     every = {one["watch"]: one["ended_interval_seconds"] for one in plan["watches"]}
     assert every == {"plain": 3600, "set": 1800, "old": 2700, "short": 300, "final": None}
     assert out.count("polled every 5m; every 30m once ended, while it may still change") == 1
-    assert "ended_interval: is shorter than the interval of 5m, which counts" in out
+    assert "ended_interval: is shorter than the interval of 5m, which is used instead" in out
 
 
 async def test_without_watches_there_is_nothing_to_plan(tmp_path):

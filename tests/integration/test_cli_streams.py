@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from monitor.cli import main
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.acceptance.program import ROOT, environment
 from tests.contracts.store_examples import SettableClock, entry
 

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from monitor import simulator
-from monitor.aws.failures import normal_code
+from monitor.aws.errors import normal_code
 from tests.acceptance.program import (
     PATIENCE,
     Program,
@@ -195,7 +195,7 @@ async def test_what_does_not_mend_itself_is_exit_code_4_at_the_first_look(tmp_pa
     code, out, err = told
     assert (code, out) == (4, "")
     assert len(err.splitlines()) == 1
-    assert err.startswith(f"error: {KEY}: cannot be seen: {said}")
+    assert err.startswith(f"error: {KEY}: unreachable: {said}")
 
 
 async def test_without_credentials_it_is_exit_code_4(tmp_path):
@@ -222,7 +222,7 @@ async def test_a_timeout_that_passes_while_a_helper_runs_says_that_it_was_waited
         assert sim.truth.requests.count == 0
     assert code == 4
     assert err.splitlines()[-1] == (
-        f"error: {PACKAGE}/default/us-east-1/pkg: cannot be seen: the credentials were still "
+        f"error: {PACKAGE}/default/us-east-1/pkg: unreachable: the credentials were still "
         'waited for after 2 s: the credential process of profile "slow"; run the command by hand: '
         "it must print one JSON object with Version 1"
     )
@@ -270,7 +270,7 @@ async def test_failed_looks_are_no_state_and_are_tried_again(tmp_path):
         arguments = ("wait", PACKAGE, "pkg", "-c", config, *OWN, "--timeout", "90s")
         async with running(*arguments, directory=tmp_path) as waiter:
             await until(lambda: sim.truth.requests.count >= 3)
-            assert "cannot be seen now: transient: ServiceUnavailable" in waiter.err
+            assert "unreachable now: transient: ServiceUnavailable" in waiter.err
             sim.change("pkg", Status="SUCCEEDED")
             sim.faults.remove("outage")
             assert await waiter.ended() == 0
@@ -284,7 +284,7 @@ async def test_never_seen_until_the_timeout_is_exit_code_4(tmp_path):
         code, out, err = await run(*arguments, directory=tmp_path)
         assert sim.truth.requests.count > 1
     assert (code, out) == (4, "")
-    assert "cannot be seen: transient" in err.splitlines()[-1]
+    assert "unreachable: transient" in err.splitlines()[-1]
 
 
 async def test_the_pause_that_aws_asks_for_is_kept(tmp_path):
@@ -356,14 +356,14 @@ async def test_a_daemon_that_is_killed_and_started_again_is_survived(tmp_path):
         async with running(*arguments, directory=tmp_path) as waiter:
             await until(lambda: "PENDING (running)" in waiter.err)
             assert await program.kill()
-            await until(lambda: "cannot be seen now" in waiter.err)
+            await until(lambda: "unreachable now" in waiter.err)
             async with running("run", "-c", config, directory=tmp_path) as again:
                 await again.started()
                 await until(lambda: waiter.err.count("PENDING (running)") >= 2, 30)
-                lost = waiter.err.count("cannot be seen now")
+                lost = waiter.err.count("unreachable now")
                 assert (await again.stop(SIGTERM))[0] == 0
             sim.change("pkg", Status="SUCCEEDED")
-            await until(lambda: waiter.err.count("cannot be seen now") > lost)
+            await until(lambda: waiter.err.count("unreachable now") > lost)
             async with running("run", "-c", config, directory=tmp_path):
                 assert await waiter.ended() == 0
     assert "SUCCEEDED" in waiter.out
@@ -389,7 +389,7 @@ async def test_a_job_that_the_daemon_does_not_watch_is_exit_code_4_with_a_remedy
         code, out, err = await run("wait", DISK, "EX1", "--server", url, directory=tmp_path)
     assert (code, out) == (4, "")
     assert err == (
-        f"error: {DISK}/EX1: cannot be seen: {url} does not watch it; it watches jobs of {PACKAGE}"
+        f"error: {DISK}/EX1: unreachable: {url} does not watch it; it watches jobs of {PACKAGE}"
         " (add it to the jobs of a watch, or POST a watch to /api/v1/watches)\n"
     )
 
@@ -403,7 +403,7 @@ async def test_what_the_daemon_is_denied_is_exit_code_4(tmp_path):
         arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "60s")
         code, out, err = await run(*arguments, directory=tmp_path)
     assert (code, out) == (4, "")
-    assert "the daemon cannot see it: auth" in err.splitlines()[-1]
+    assert "the daemon cannot poll it: auth" in err.splitlines()[-1]
 
 
 async def test_with_tls_and_users_it_needs_the_authority_and_a_token(tmp_path):
@@ -501,7 +501,7 @@ async def test_no_secret_is_ever_printed(tmp_path, how):
         arguments = ("--server", url) if url else ("-c", config, "--account", "sim")
         more = ("--timeout", "60s", "-o", "json")
         async with running("wait", DISK, "EX1", *arguments, *more, directory=tmp_path) as waiter:
-            await until(lambda: "cannot be seen now" in waiter.err)
+            await until(lambda: "unreachable now" in waiter.err)
             sim.faults.remove("broken")
             assert await waiter.ended() == 0
     assert json.loads(waiter.out)["fields"]["TrackingNumber"].endswith("6784")
@@ -555,7 +555,7 @@ async def test_on_a_terminal_one_line_is_written_anew(tmp_path, how):
         arguments = ("wait", PACKAGE, "pkg", *options(url, config), "--timeout", "60s")
         async with on_terminal(*arguments, directory=tmp_path) as (terminal, process):
             await until(lambda: "pkg  PENDING (running) · for 2s" in terminal.read())
-            assert "look" in terminal.text
+            assert "poll" in terminal.text
             sim.change("pkg", Status="FAILED", StatusMessage="no descriptor")
             with anyio.fail_after(PATIENCE):
                 out, _ = await process.communicate()

@@ -14,11 +14,11 @@ import anyio
 import pytest
 from botocore.credentials import SSOProvider
 
-from monitor.aws import keys
+from monitor.aws import credentials
 from monitor.aws.clients import Clients
 from monitor.config import Account
-from monitor.errors import LookError, LookReason
-from monitor.sources.aws import AwsSource
+from monitor.errors import PollError, PollReason
+from monitor.sources.aws_source import AwsSource
 from tests.integration.sources_server import (
     JOB_TYPES,
     MODELS,
@@ -82,16 +82,16 @@ async def setting(tmp_path):
         yield Setting(tmp_path, server)
 
 
-def look(clients, account="prod"):
+def describe(clients, account="prod"):
     source = AwsSource(JOB_TYPES[PANORAMA], account, "us-east-1", clients, FixedClock())
-    return source.look(job(PANORAMA, "ok"))
+    return source.describe(job(PANORAMA, "ok"))
 
 
-async def refusal(clients, account="prod") -> LookError:
-    with pytest.raises(LookError) as caught, anyio.fail_after(30):
-        await look(clients, account)
+async def refusal(clients, account="prod") -> PollError:
+    with pytest.raises(PollError) as caught, anyio.fail_after(30):
+        await describe(clients, account)
     found = caught.value
-    assert (found.reason, found.of_credentials) == (LookReason.AUTH, True)
+    assert (found.reason, found.of_credentials) == (PollReason.AUTH, True)
     assert "canary" not in str(found)
     assert "\n" not in str(found)
     return found
@@ -164,7 +164,7 @@ async def test_a_helper_runs_once_for_all_who_wait_and_again_before_its_keys_exp
     setting.helper(f"sleep 0.5; {printed()}")
     async with setting.clients() as clients, anyio.create_task_group() as group:
         for _ in range(20):
-            group.start_soon(look, clients)
+            group.start_soon(describe, clients)
 
     assert len(setting.server.requests) == 20
     assert len(setting.pids()) == 1
@@ -193,8 +193,8 @@ async def test_who_gives_up_waiting_does_not_cut_the_helper_short(setting):
     setting.helper(f"sleep 1; {printed()}")
     async with setting.clients() as clients:
         with anyio.move_on_after(0.3):
-            await look(clients)
-        await look(clients)
+            await describe(clients)
+        await describe(clients)
 
     assert len(setting.pids()) == 1
     assert [key for key, _ in setting.server.scopes] == ["ASIAHELPER"]
@@ -208,7 +208,7 @@ async def test_a_helper_that_hangs_disturbs_no_other_account_and_ends_with_the_c
         async with anyio.create_task_group() as group:
             group.start_soon(refusal_of_stopped, clients)
             for _ in range(50):
-                await look(clients, "b")
+                await describe(clients, "b")
             (pid,) = setting.pids()
             assert alive(pid)
             group.cancel_scope.cancel()
@@ -221,7 +221,7 @@ async def test_a_helper_that_hangs_disturbs_no_other_account_and_ends_with_the_c
 
 
 async def refusal_of_stopped(clients):
-    await look(clients, "a")
+    await describe(clients, "a")
 
 
 async def test_the_event_loop_goes_on_while_a_token_file_never_answers(setting, tmp_path):
@@ -382,7 +382,7 @@ async def test_a_line_break_at_the_end_of_a_pod_s_token_file_is_none_of_it(
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
         accounts = {"prod": setting.account.model_copy(update={"profile": None})}
         async with setting.clients(accounts) as clients:
-            await look(clients)
+            await describe(clients)
         assert b"pod-token\r\n" in pod.requests[0]
 
     assert [key for key, _ in setting.server.scopes] == ["ASIAPOD"]
@@ -427,14 +427,14 @@ async def test_keys_that_aws_refuses_are_read_again_from_a_changed_file_in_the_s
 
     write_keys(tmp_path, "AKIAONE")
     async with setting.clients() as clients:
-        await look(clients)
+        await describe(clients)
         setting.server.answer = expired
-        with pytest.raises(LookError):
-            await look(clients)
+        with pytest.raises(PollError):
+            await describe(clients)
         assert len(setting.server.requests) == 2, "unchanged files are not tried again"
         write_keys(tmp_path, "AKIATWO")
         setting.server.answer = refuse_the_old
-        await look(clients)
+        await describe(clients)
 
     assert [key for key, _ in setting.server.scopes] == ["AKIAONE", "AKIAONE", "AKIAONE", "AKIATWO"]
 
@@ -442,29 +442,29 @@ async def test_keys_that_aws_refuses_are_read_again_from_a_changed_file_in_the_s
 async def test_a_changed_file_is_noticed_although_the_old_keys_are_still_taken(
     setting, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(keys, "RECHECKED", 0.05)
+    monkeypatch.setattr(credentials, "RECHECKED", 0.05)
     write_keys(tmp_path, "AKIAONE")
     async with setting.clients() as clients:
-        await look(clients)
+        await describe(clients)
         write_keys(tmp_path, "AKIATWO")
         with anyio.fail_after(20):
             while setting.server.scopes[-1][0] != "AKIATWO":
                 await anyio.sleep(0.06)
-                await look(clients)
+                await describe(clients)
 
 
 async def test_a_refresh_that_fails_leaves_valid_credentials_in_use(setting, monkeypatch):
-    monkeypatch.setattr(keys, "_EARLY", 1e12)
-    monkeypatch.setattr(keys, "_SHARE", 1.0)
-    monkeypatch.setattr(keys, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(credentials, "_EARLY", 1e12)
+    monkeypatch.setattr(credentials, "_SHARE", 1.0)
+    monkeypatch.setattr(credentials, "LONGEST_PAUSE", 0.1)
     once = printed(Expiration="2099-01-01T00:00:00Z")
     setting.helper(f"[ -e $0.done ] && exit 1; touch $0.done; {once}")
     async with setting.clients() as clients:
         with anyio.fail_after(20):
             while len(setting.pids()) < 3:
-                await look(clients)
+                await describe(clients)
                 await anyio.sleep(0.05)
-        await look(clients)
+        await describe(clients)
 
     assert {key for key, _ in setting.server.scopes} == {"ASIAHELPER"}
 
@@ -472,7 +472,7 @@ async def test_a_refresh_that_fails_leaves_valid_credentials_in_use(setting, mon
 async def test_valid_credentials_cost_a_poll_nothing(setting, tmp_path):
     write_keys(tmp_path, "AKIAONE")
     async with setting.clients() as clients:
-        await look(clients)
+        await describe(clients)
         held = clients._open["prod"].keys
         tasks = len(asyncio.all_tasks())
         began = time.perf_counter()

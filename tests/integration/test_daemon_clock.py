@@ -6,10 +6,11 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from monitor import jumps, simulator
+from monitor import simulator
 from monitor.app import Daemon
 from monitor.clock import SystemClock
 from monitor.config import Settings
+from monitor.runtime import clock_jumps
 from tests.acceptance import ledger
 from tests.acceptance.program import SECRET, configure, fetch, until
 
@@ -79,8 +80,8 @@ async def test_a_clock_that_is_set_while_it_runs_delays_neither_polls_nor_delive
             sim.change(f"j-{number}", Status=states[1])
             await until(lambda n=number: sim.truth.received.count == n)
             # Two steps within one round of the watch are seen as one.
-            await anyio.sleep(2 * jumps.EVERY)
+            await anyio.sleep(2 * clock_jumps.EVERY)
         with anyio.fail_after(30):
             # Another task notices a jump, which may have to wait on a busy machine.
             while "job_monitor_clock_jumps_total 2.0" not in (await fetch(f"{url}/metrics"))[2]:  # noqa: ASYNC110
-                await anyio.sleep(jumps.EVERY)
+                await anyio.sleep(clock_jumps.EVERY)

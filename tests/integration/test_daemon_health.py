@@ -9,7 +9,7 @@ from monitor import simulator
 from monitor.app import Daemon
 from monitor.clock import SystemClock
 from monitor.config import Settings
-from monitor.poller import Poller
+from monitor.polling.poller import Poller
 from monitor.web.app import STALE_AFTER
 from tests.acceptance.program import configure, fetch, packages, until
 

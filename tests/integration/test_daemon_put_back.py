@@ -7,7 +7,7 @@ from monitor import simulator
 from monitor.app import Daemon
 from monitor.config import Settings
 from monitor.errors import ConfigurationError
-from monitor.polling import Polling
+from monitor.polling.manager import PollManager
 from tests.acceptance import ledger
 from tests.acceptance.program import SECRET, configure, disks, packages, until, webhook
 
@@ -17,14 +17,14 @@ async def test_a_fault_after_the_sinks_were_placed_puts_the_former_ones_back(tmp
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
     jobs = [{"id": "pkg", "service": "panorama"}]
     receivers = {"hook": {"secrets": [SECRET]}, "other": {}}
-    apply = Polling.apply
+    apply = PollManager.apply
 
     def faulty(self, settings, *others):
         if "other" in settings.sinks:
             raise KeyError("of ours")
         apply(self, settings, *others)
 
-    monkeypatch.setattr(Polling, "apply", faulty)
+    monkeypatch.setattr(PollManager, "apply", faulty)
     stop, ready = anyio.Event(), anyio.Event()
     async with simulator.running({"jobs": jobs, "receivers": receivers}) as sim:
 

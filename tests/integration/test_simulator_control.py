@@ -86,14 +86,14 @@ async def test_a_receiver_is_told_how_to_behave():
         ("POST", "jobs", {"id": "x"}, "service: Field required"),
         ("POST", "jobs", {**PACKAGE, "starts": "5s"}, "a job that is added comes at once"),
         ("POST", "jobs", PACKAGE, "there is a job 'p' of panorama in us-east-1"),
-        ("POST", "jobs", [], "the body is no JSON object"),
+        ("POST", "jobs", [], "the body is not a JSON object"),
         ("POST", "jobs/none", {}, "no jobs are called 'none'"),
-        ("POST", "jobs/p", {"set": {"Stat": 1}}, "'Stat' is no member of panorama"),
+        ("POST", "jobs/p", {"set": {"Stat": 1}}, "'Stat' is not a member of panorama"),
         ("POST", "jobs/p", {"vanish": "maybe"}, "vanish: Input should be a valid boolean"),
         ("POST", "faults", {"kind": "x"}, "does not match any of the expected tags"),
         ("DELETE", "faults/none", None, "there is no fault 'none'"),
         ("POST", "receiver/a", {"status": 1}, "status: Input should be greater"),
-        ("GET", "truth?after=x", None, "after: 'x' is no number"),
+        ("GET", "truth?after=x", None, "after: 'x' is not a number"),
         ("GET", "nothing", None, "there is no GET /_simulator/nothing"),
     ],
 )
@@ -108,4 +108,4 @@ async def test_a_mistake_is_answered_400_with_one_line(method, path, body, messa
 async def test_a_body_that_is_no_json_is_a_mistake():
     async with simulator.running() as sim:
         status, answer = await call(sim, "POST", "jobs", text="{")
-    assert (status, answer["error"].startswith("the body is no JSON: ")) == (400, True)
+    assert (status, answer["error"].startswith("the body is not JSON: ")) == (400, True)

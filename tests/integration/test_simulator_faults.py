@@ -298,7 +298,7 @@ async def test_faults_strike_only_what_they_match():
         assert (await describe(sim))[0].startswith("HTTP/1.1 200 ")
         assert (await describe(sim, "q1"))[1] == ""
         assert (await get_status(sim))[1].startswith("<html>")
-        assert [told["fired"] for told in sim.faults.told()] == [1, 1, 0, 0, 0, 0]
+        assert [told["fired"] for told in sim.faults.views()] == [1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.looptime

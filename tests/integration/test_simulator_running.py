@@ -139,7 +139,7 @@ async def test_serving_for_ever_ends_when_cancelled():
 
 @pytest.mark.parametrize("listen", ["4566", ":4566", "localhost:", "localhost:99999", "a:b"])
 async def test_an_address_that_is_none_is_refused(listen):
-    with pytest.raises(ValueError, match="is no HOST:PORT"):
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
         await simulator.serve_forever(simulator.Scenario(), listen=listen)
 
 

@@ -159,7 +159,7 @@ async def test_what_cannot_be_used_leaves_the_last_good_in_use(tmp_path, spoil, 
     told = capsys.readouterr()
     lines = (told.out + told.err).splitlines()
     assert len([line for line in lines if "sink_files.refused" in line]) == 1
-    assert len([line for line in lines if "sink_files.taken" in line]) == 1
+    assert len([line for line in lines if "sink_files.reloaded" in line]) == 1
 
 
 async def test_signing_secrets_are_rotated(tmp_path):

@@ -16,12 +16,12 @@ import pytest
 from botocore.loaders import Loader
 
 from monitor.aws import service_models
-from monitor.aws.clients import Clients, Exchange
+from monitor.aws.clients import Clients, ResponseMeta
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import SourceKey
-from monitor.sources.aws import AwsSource
+from monitor.sources.aws_source import AwsSource
 from tests.integration.sources_server import (
     IMPORTEXPORT,
     JOB_TYPES,
@@ -56,15 +56,15 @@ def source(name, clients, account="prod", region="us-east-1", **options) -> Sour
     return AwsSource(JOB_TYPES[name], account, region, clients, FixedClock(), **options)
 
 
-async def look(name, account, *, region="us-east-1", models=MODELS):
+async def describe(name, account, *, region="us-east-1", models=MODELS):
     with anyio.fail_after(30):
         async with Clients({"prod": account}, models=models) as clients:
-            return await source(name, clients, region=region).look(job(name, IDS[name]))
+            return await source(name, clients, region=region).describe(job(name, IDS[name]))
 
 
-async def refusal(name, account) -> LookError:
-    with pytest.raises(LookError) as caught:
-        await look(name, account)
+async def refusal(name, account) -> PollError:
+    with pytest.raises(PollError) as caught:
+        await describe(name, account)
     return caught.value
 
 
@@ -81,7 +81,7 @@ async def test_the_endpoint_variables_of_the_sdk_work(monkeypatch, name, variabl
         service = JOB_TYPES[name].service
         monkeypatch.setenv(variable.format(service.upper()), server.url)
 
-        await look(name, Account())
+        await describe(name, Account())
 
     assert server.scopes[0][0] == EXAMPLE_KEY
 
@@ -91,7 +91,7 @@ async def test_an_account_endpoint_wins_over_the_environment(monkeypatch):
     async with raw_server() as server:
         server.answer = OK[PANORAMA]
 
-        await look(PANORAMA, Account(endpoint_urls={"panorama": server.url}))
+        await describe(PANORAMA, Account(endpoint_urls={"panorama": server.url}))
 
     assert len(server.requests) == 1
 
@@ -109,7 +109,7 @@ async def test_a_request_is_signed_for_its_region(name, region, scope):
         server.answer = OK[name]
         urls = {JOB_TYPES[name].service: server.url}
 
-        await look(name, Account(endpoint_urls=urls), region=region)
+        await describe(name, Account(endpoint_urls=urls), region=region)
 
     assert server.scopes == [(EXAMPLE_KEY, scope)]
     assert "aws-job-monitor/" in (header(server.requests[0], "user-agent") or "")
@@ -124,7 +124,7 @@ async def test_the_real_endpoints_are_the_defaults(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     for name in (PANORAMA, IMPORTEXPORT):
-        assert (await refusal(name, Account())).reason is LookReason.UNAVAILABLE
+        assert (await refusal(name, Account())).reason is PollReason.UNAVAILABLE
 
     assert asked == ["panorama.us-east-1.amazonaws.com", "importexport.amazonaws.com"]
 
@@ -134,7 +134,7 @@ async def test_the_real_endpoints_are_the_defaults(monkeypatch):
 async def test_fips_and_dual_stack_are_refused(monkeypatch, name, variable):
     monkeypatch.setenv(variable, "true")
 
-    assert (await refusal(name, Account())).reason is LookReason.CONFIG
+    assert (await refusal(name, Account())).reason is PollReason.CONFIG
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ async def test_both_services_work_when_the_sdk_has_lost_them(sdk_without_both, n
         server.answer = OK[name]
         account = Account(endpoint_urls={JOB_TYPES[name].service: server.url})
 
-        seen = await look(name, account, models=sdk_without_both)
+        seen = await describe(name, account, models=sdk_without_both)
 
     assert seen.job.id == IDS[name]
 
@@ -179,7 +179,7 @@ async def test_one_client_is_shared_by_all_and_closed_at_the_end():
         async with Clients({"prod": account}, models=MODELS) as clients:
             async with anyio.create_task_group() as group:
                 for _ in range(20):
-                    group.start_soon(source(PANORAMA, clients).look, job(PANORAMA, "ok"))
+                    group.start_soon(source(PANORAMA, clients).describe, job(PANORAMA, "ok"))
             (made,) = clients._open.values()
             assert len(made.clients) == 1
         with anyio.fail_after(5):
@@ -219,10 +219,10 @@ async def test_a_profile_signs_with_its_own_key(monkeypatch, tmp_path):
         server.answer = OK[PANORAMA]
         urls = {"panorama": server.url}
 
-        await look(PANORAMA, Account(profile="vision", endpoint_urls=urls))
+        await describe(PANORAMA, Account(profile="vision", endpoint_urls=urls))
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.setenv("AWS_PROFILE", "vision")
-        await look(PANORAMA, Account(endpoint_urls=urls))
+        await describe(PANORAMA, Account(endpoint_urls=urls))
 
     assert [key for key, _ in server.scopes] == ["AKIAVISION", "AKIAVISION"]
 
@@ -230,7 +230,7 @@ async def test_a_profile_signs_with_its_own_key(monkeypatch, tmp_path):
 async def test_a_missing_profile_is_told():
     found = await refusal(PANORAMA, Account(profile="nobody"))
 
-    assert (found.reason, found.code) == (LookReason.AUTH, "ProfileNotFound")
+    assert (found.reason, found.code) == (PollReason.AUTH, "ProfileNotFound")
     assert "profile" in found.hint
 
 
@@ -241,13 +241,13 @@ async def test_credentials_that_come_later_are_found(monkeypatch):
         server.answer = OK[PANORAMA]
         account = Account(endpoint_urls={"panorama": server.url})
         async with Clients({"prod": account}, models=MODELS) as clients:
-            with pytest.raises(LookError) as caught:
-                await source(PANORAMA, clients).look(job(PANORAMA, "ok"))
+            with pytest.raises(PollError) as caught:
+                await source(PANORAMA, clients).describe(job(PANORAMA, "ok"))
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", EXAMPLE_KEY)
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-            await source(PANORAMA, clients).look(job(PANORAMA, "ok"))
+            await source(PANORAMA, clients).describe(job(PANORAMA, "ok"))
 
-    assert (caught.value.reason, caught.value.code) == (LookReason.AUTH, "NoCredentialsError")
+    assert (caught.value.reason, caught.value.code) == (PollReason.AUTH, "NoCredentialsError")
 
 
 async def test_an_account_that_changes_gets_new_clients_and_leaves_those_of_others_alone():
@@ -261,14 +261,14 @@ async def test_an_account_that_changes_gets_new_clients_and_leaves_those_of_othe
         before = {"prod": account(old), "test": account(other)}
         async with Clients(before, models=MODELS) as clients:
             for name in before:
-                await source(PANORAMA, clients, name).look(job(PANORAMA, "ok"))
+                await source(PANORAMA, clients, name).describe(job(PANORAMA, "ok"))
             kept = clients._open["test"]
             assert clients.replace({**before, "prod": account(new)}, {}) == {"prod"}
             await clients.close_idle()
             with anyio.fail_after(30):
                 await asyncio.gather(*old.serving)
             for name in before:
-                await source(PANORAMA, clients, name).look(job(PANORAMA, "ok"))
+                await source(PANORAMA, clients, name).describe(job(PANORAMA, "ok"))
             assert clients._open["test"] is kept
 
     assert [len(server.requests) for server in (old, new, other)] == [1, 1, 2]
@@ -290,7 +290,7 @@ async def test_a_request_under_way_ends_before_the_clients_of_its_old_account_cl
             seen = []
 
             async def look_once():
-                seen.append(await source(PANORAMA, clients).look(job(PANORAMA, "ok")))
+                seen.append(await source(PANORAMA, clients).describe(job(PANORAMA, "ok")))
 
             group.start_soon(look_once)
             with anyio.fail_after(30):
@@ -317,7 +317,7 @@ async def test_an_assumed_role_signs_with_the_credentials_of_sts(moto, tmp_path)
         )
         async with Clients({"prod": account}, models=MODELS) as clients:
             for region in ("us-east-1", "eu-west-1"):
-                await source(PANORAMA, clients, region=region).look(job(PANORAMA, "ok"))
+                await source(PANORAMA, clients, region=region).describe(job(PANORAMA, "ok"))
 
     keys = {key for key, _ in server.scopes}
     assert len(keys) == 1
@@ -348,7 +348,7 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
             for number in (1, 2):
                 sts.answer = aws(STS.format(n=number, until=soon))
                 await anyio.sleep(number - 0.9)
-                await source(PANORAMA, clients).look(job(PANORAMA, "ok"))
+                await source(PANORAMA, clients).describe(job(PANORAMA, "ok"))
 
     asked = parse_qs(sts.requests[0].decode().partition("\r\n\r\n")[2])
     assert asked["RoleArn"] == [ROLE]
@@ -361,10 +361,10 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (xml_error("AccessDenied", "403 Forbidden"), LookReason.AUTH),
-        (xml_error("ValidationError"), LookReason.AUTH),
-        (xml_error("Throttling"), LookReason.AUTH),
-        (xml_error("Nobody", "503 Service Unavailable"), LookReason.AUTH),
+        (xml_error("AccessDenied", "403 Forbidden"), PollReason.AUTH),
+        (xml_error("ValidationError"), PollReason.AUTH),
+        (xml_error("Throttling"), PollReason.AUTH),
+        (xml_error("Nobody", "503 Service Unavailable"), PollReason.AUTH),
     ],
 )
 async def test_a_role_that_cannot_be_assumed_is_no_matter_of_the_service(answer, reason):
@@ -383,7 +383,7 @@ async def test_an_external_id_that_cannot_be_read_is_told_without_its_path(tmp_p
 
     found = await refusal(PANORAMA, account)
 
-    assert found.reason is LookReason.AUTH
+    assert found.reason is PollReason.AUTH
     assert "canary" not in "".join(traceback.format_exception(found))
 
 
@@ -397,9 +397,9 @@ async def test_a_web_identity_signs_with_the_credentials_of_sts(monkeypatch, tmp
         server.answer = OK[PANORAMA]
         urls = {"panorama": server.url}
 
-        await look(PANORAMA, Account(endpoint_urls={**urls, "sts": moto}))
+        await describe(PANORAMA, Account(endpoint_urls={**urls, "sts": moto}))
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto)
-        await look(PANORAMA, Account(endpoint_urls=urls))
+        await describe(PANORAMA, Account(endpoint_urls=urls))
 
     assert all(key.startswith("ASIA") for key, _ in server.scopes)
     assert len(server.scopes) == 2
@@ -420,7 +420,7 @@ async def test_what_came_back_is_noted_per_request():
         server.answer = OK[PANORAMA]
         account = Account(endpoint_urls={"panorama": server.url})
         async with Clients({"prod": account}, models=MODELS) as clients:
-            exchange = Exchange()
+            exchange = ResponseMeta()
             key = SourceKey("panorama", "prod", "us-east-1")
             await clients.ask(key, "DescribePackageImportJob", {"JobId": "ok"}, exchange)
 

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import SkippedRow
 from tests.integration.sources_server import (
     IMPORTEXPORT,
@@ -32,11 +32,11 @@ def aws_environment(monkeypatch, tmp_path):
     clean_environment(monkeypatch, tmp_path)
 
 
-async def look(name, job_id, answer, **options):
+async def describe(name, job_id, answer, **options):
     async with raw_server() as server, sources(server.url, **options) as source:
         server.answer = answer
         with anyio.fail_after(20):
-            return await source[name].look(job(name, job_id))
+            return await source[name].describe(job(name, job_id))
 
 
 async def page(name, answer, token=None):
@@ -47,7 +47,7 @@ async def page(name, answer, token=None):
 
 
 async def test_a_panorama_job_is_seen_with_what_may_be_kept_and_nothing_else():
-    seen = await look(PANORAMA, "ok", aws(OK_PANORAMA))
+    seen = await describe(PANORAMA, "ok", aws(OK_PANORAMA))
 
     assert seen.parts == {"Status": "SUCCEEDED"}
     assert seen.fields == {
@@ -70,7 +70,7 @@ async def test_a_panorama_job_is_seen_with_what_may_be_kept_and_nothing_else():
 
 
 async def test_an_import_export_job_is_seen_with_what_may_be_kept_and_nothing_else():
-    seen = await look(IMPORTEXPORT, "EX1ID", aws(OK_IMPORTEXPORT))
+    seen = await describe(IMPORTEXPORT, "EX1ID", aws(OK_IMPORTEXPORT))
 
     assert seen.parts == {"LocationCode": "NotReceived", "ProgressCode": "Pending"}
     assert seen.fields == {
@@ -94,7 +94,7 @@ async def test_an_import_export_job_is_seen_with_what_may_be_kept_and_nothing_el
 
 async def test_a_secret_that_comes_back_in_a_message_is_taken_out():
     manifest = "CurrentManifest", "trueCryptPassword:password123\nname: Jane Roe of Anytown"
-    seen = await look(
+    seen = await describe(
         IMPORTEXPORT,
         "EX1ID",
         status_answer(
@@ -119,7 +119,7 @@ async def test_a_secret_that_comes_back_in_a_message_is_taken_out():
 async def test_the_client_token_that_comes_back_in_a_message_is_taken_out():
     body = {**json.loads(OK_PANORAMA), "StatusMessage": "token tok-secret-1\x1b[31m was seen"}
 
-    seen = await look(PANORAMA, "ok", aws(json.dumps(body)))
+    seen = await describe(PANORAMA, "ok", aws(json.dumps(body)))
 
     assert seen.reason == "token [removed][31m was seen"
 
@@ -133,8 +133,8 @@ async def test_the_tracking_number_is_kept_whole_only_where_the_watch_says_so():
         Carrier="UPS",
     )
 
-    short = await look(IMPORTEXPORT, "EX1ID", answer)
-    whole = await look(
+    short = await describe(IMPORTEXPORT, "EX1ID", answer)
+    whole = await describe(
         IMPORTEXPORT, "EX1ID", answer, options=frozenset({"include_tracking_number"})
     )
 
@@ -148,7 +148,7 @@ async def test_the_tracking_number_is_kept_whole_only_where_the_watch_says_so():
 async def test_two_spellings_of_a_state_are_one_and_an_unknown_one_passes(spelling, state):
     answer = status_answer(JobId="EX1ID", LocationCode="AtAWS", ProgressCode=spelling)
 
-    assert (await look(IMPORTEXPORT, "EX1ID", answer)).parts["ProgressCode"] == state
+    assert (await describe(IMPORTEXPORT, "EX1ID", answer)).parts["ProgressCode"] == state
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_an_error_that_is_a_state_tells_that_part_alone(code, state):
         f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>", "400 Bad Request"
     )
 
-    seen = await look(IMPORTEXPORT, "EX1ID", error)
+    seen = await describe(IMPORTEXPORT, "EX1ID", error)
 
     assert seen.parts == {"LocationCode": None, "ProgressCode": state}
     assert (seen.fields, seen.updated_at) == ({}, None)
@@ -200,7 +200,7 @@ async def test_what_cannot_be_read_is_left_out_and_named_and_all_else_is_kept():
                 server.answer = status_answer(**STATUS, **odd)
                 state = {"LocationCode": "AtAWS", "ProgressCode": "Pending"}
 
-            seen = await source[name].look(job(name, json_id(name)))
+            seen = await source[name].describe(job(name, json_id(name)))
 
             assert (seen.parts, seen.unreadable) == (state, left_out), odd
             kept = {field.name for field in JOB_TYPES[name].fields} - set(left_out)
@@ -214,7 +214,7 @@ def json_id(name):
 async def test_where_a_secret_cannot_be_read_no_text_is_kept(monkeypatch):
     body = {**json.loads(OK_PANORAMA), "ClientToken": ["x" * (1024 * 1024 + 1)]}
 
-    seen = await look(PANORAMA, "ok", aws(json.dumps(body)))
+    seen = await describe(PANORAMA, "ok", aws(json.dumps(body)))
 
     assert seen.parts == {"Status": "SUCCEEDED"}
     assert seen.fields.keys() == {"CreatedTime", "LastUpdatedTime", "MarkLatest"}
@@ -225,7 +225,7 @@ async def test_where_a_secret_cannot_be_read_no_text_is_kept(monkeypatch):
 async def test_a_time_may_be_in_milliseconds(written):
     body = OK_PANORAMA.replace("1748433600.123", written)
 
-    seen = await look(PANORAMA, "ok", aws(body))
+    seen = await describe(PANORAMA, "ok", aws(body))
 
     assert seen.created_at == datetime(2025, 11, 27, 0, 0, 0, 123000, tzinfo=UTC)
     assert seen.fields["CreatedTime"] == "2025-11-27T00:00:00.123000Z"
@@ -272,9 +272,9 @@ async def test_a_200_that_is_no_proper_answer_is_malformed():
     async with raw_server() as server, sources(server.url) as source:
         for name, answer in MALFORMED:
             server.answer = answer
-            with pytest.raises(LookError) as caught:
-                await source[name].look(job(name, "EX1ID"))
-            assert caught.value.reason is LookReason.MALFORMED, answer
+            with pytest.raises(PollError) as caught:
+                await source[name].describe(job(name, "EX1ID"))
+            assert caught.value.reason is PollReason.MALFORMED, answer
             assert caught.value.status == 200
 
 
@@ -293,9 +293,9 @@ async def test_a_200_that_is_no_proper_listing_is_malformed():
             *((n, b) for n in (PANORAMA, IMPORTEXPORT) for b in NO_ANSWERS),
         ]:
             server.answer = aws(body)
-            with pytest.raises(LookError) as caught:
+            with pytest.raises(PollError) as caught:
                 await source[name].page(None)
-            assert caught.value.reason is LookReason.MALFORMED, body
+            assert caught.value.reason is PollReason.MALFORMED, body
 
 
 BAD_ROWS: list[tuple[Any, str]] = [
@@ -359,9 +359,9 @@ async def test_a_listing_goes_on_where_its_last_row_is_a_bad_one():
 
 async def test_a_page_of_too_many_rows_is_malformed():
     rows = [{"JobId": "same", "Status": "PENDING"}] * 20_000
-    with pytest.raises(LookError) as caught:
+    with pytest.raises(PollError) as caught:
         await page(PANORAMA, aws(json.dumps({"PackageImportJobs": rows})))
-    assert (caught.value.reason, caught.value.code) == (LookReason.MALFORMED, "TooManyRows")
+    assert (caught.value.reason, caught.value.code) == (PollReason.MALFORMED, "TooManyRows")
 
 
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
@@ -378,7 +378,7 @@ def time_zone(request, monkeypatch):
 async def test_times_are_utc_whatever_the_time_zone_of_the_machine(time_zone, epoch):
     body = {**json.loads(OK_PANORAMA), "LastUpdatedTime": epoch}
 
-    seen = await look(PANORAMA, "ok", aws(json.dumps(body)))
+    seen = await describe(PANORAMA, "ok", aws(json.dumps(body)))
 
     assert seen.updated_at == datetime.fromtimestamp(epoch, UTC)
     assert seen.updated_at.tzinfo is UTC
@@ -389,7 +389,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_machine(time_zone, ep
     "written", ["2015-05-27T20:58:21+02:00", "1432753101", "2015-05-27T18:58:21Z"]
 )
 async def test_every_spelling_of_a_time_is_the_same_moment(time_zone, written):
-    seen = await look(IMPORTEXPORT, "EX1ID", status_answer(**STATUS, CreationDate=written))
+    seen = await describe(IMPORTEXPORT, "EX1ID", status_answer(**STATUS, CreationDate=written))
 
     assert seen.created_at == datetime(2015, 5, 27, 18, 58, 21, tzinfo=UTC)
     assert seen.fields["CreationDate"] == "2015-05-27T18:58:21Z"

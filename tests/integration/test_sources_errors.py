@@ -12,8 +12,8 @@ import anyio
 import pytest
 from botocore.exceptions import HTTPClientError
 
-from monitor.aws.failures import unanswered
-from monitor.errors import LookError, LookReason
+from monitor.aws.errors import unanswered
+from monitor.errors import PollError, PollReason
 from tests.integration.sources_server import (
     IMPORTEXPORT,
     PANORAMA,
@@ -37,20 +37,20 @@ def aws_environment(monkeypatch, tmp_path):
     clean_environment(monkeypatch, tmp_path)
 
 
-async def failures(name, answers, **times) -> list[LookError]:
+async def failures(name, answers, **times) -> list[PollError]:
     """What the answers, each to one look, are taken for."""
     found = []
     async with raw_server() as server, sources(server.url, **times) as source:
         for count, answer in enumerate(answers, start=1):
             server.answer = answer if isinstance(answer, bytes) else answer(server)
-            with anyio.fail_after(20), pytest.raises(LookError) as caught:
-                await source[name].look(job(name, "EX1ID"))
+            with anyio.fail_after(20), pytest.raises(PollError) as caught:
+                await source[name].describe(job(name, "EX1ID"))
             assert len(server.requests) == count, "a look asks exactly once"
             found.append(caught.value)
     return found
 
 
-async def failure(name, answer, **times) -> LookError:
+async def failure(name, answer, **times) -> PollError:
     return (await failures(name, [answer], **times))[0]
 
 
@@ -59,28 +59,28 @@ def error(name, code, status):
 
 
 CODES = [
-    ("Throttling", "400 Bad Request", LookReason.THROTTLE),
-    ("throttling", "503 Service Unavailable", LookReason.THROTTLE),
-    ("TooManyRequests", "429 Too Many Requests", LookReason.THROTTLE),
-    ("RequestLimitExceeded", "503 Service Unavailable", LookReason.THROTTLE),
-    ("SlowDown", "503 Slow Down", LookReason.THROTTLE),
-    ("InternalServer", "500 Internal Server Error", LookReason.TRANSIENT),
-    ("InternalFailure", "500 Internal Server Error", LookReason.TRANSIENT),
-    ("ServiceUnavailable", "503 Service Unavailable", LookReason.TRANSIENT),
-    ("Conflict", "409 Conflict", LookReason.TRANSIENT),
-    ("UnknownOperation", "404 Not Found", LookReason.UNAVAILABLE),
-    ("AccessDenied", "403 Forbidden", LookReason.AUTH),
-    ("InvalidClientTokenId", "403 Forbidden", LookReason.AUTH),
-    ("SignatureDoesNotMatch", "403 Forbidden", LookReason.AUTH),
-    ("RequestExpired", "400 Bad Request", LookReason.AUTH),
-    ("ExpiredToken", "400 Bad Request", LookReason.AUTH),
-    ("InvalidAccessKeyId", "400 Bad Request", LookReason.AUTH),
-    ("ResourceNotFound", "404 Not Found", LookReason.MISSING),
-    ("NobodyKnowsThis", "404 Not Found", LookReason.MISSING),
-    ("Validation", "400 Bad Request", LookReason.CONFIG),
-    ("InvalidVersion", "400 Bad Request", LookReason.CONFIG),
-    ("NobodyKnowsThis", "418 Teapot", LookReason.CONFIG),
-    ("NobodyKnowsThis", "502 Bad Gateway", LookReason.TRANSIENT),
+    ("Throttling", "400 Bad Request", PollReason.THROTTLE),
+    ("throttling", "503 Service Unavailable", PollReason.THROTTLE),
+    ("TooManyRequests", "429 Too Many Requests", PollReason.THROTTLE),
+    ("RequestLimitExceeded", "503 Service Unavailable", PollReason.THROTTLE),
+    ("SlowDown", "503 Slow Down", PollReason.THROTTLE),
+    ("InternalServer", "500 Internal Server Error", PollReason.TRANSIENT),
+    ("InternalFailure", "500 Internal Server Error", PollReason.TRANSIENT),
+    ("ServiceUnavailable", "503 Service Unavailable", PollReason.TRANSIENT),
+    ("Conflict", "409 Conflict", PollReason.TRANSIENT),
+    ("UnknownOperation", "404 Not Found", PollReason.UNAVAILABLE),
+    ("AccessDenied", "403 Forbidden", PollReason.AUTH),
+    ("InvalidClientTokenId", "403 Forbidden", PollReason.AUTH),
+    ("SignatureDoesNotMatch", "403 Forbidden", PollReason.AUTH),
+    ("RequestExpired", "400 Bad Request", PollReason.AUTH),
+    ("ExpiredToken", "400 Bad Request", PollReason.AUTH),
+    ("InvalidAccessKeyId", "400 Bad Request", PollReason.AUTH),
+    ("ResourceNotFound", "404 Not Found", PollReason.MISSING),
+    ("NobodyKnowsThis", "404 Not Found", PollReason.MISSING),
+    ("Validation", "400 Bad Request", PollReason.CONFIG),
+    ("InvalidVersion", "400 Bad Request", PollReason.CONFIG),
+    ("NobodyKnowsThis", "418 Teapot", PollReason.CONFIG),
+    ("NobodyKnowsThis", "502 Bad Gateway", PollReason.TRANSIENT),
 ]
 
 
@@ -98,14 +98,14 @@ async def test_an_error_code_has_a_reason(name, suffix):
 async def test_an_unknown_import_export_job_is_missing():
     found = await failure(IMPORTEXPORT, xml_error("InvalidJobIdException"))
 
-    assert found.reason is LookReason.MISSING
+    assert found.reason is PollReason.MISSING
 
 
 FIELDS = '{"Message": "bad", "Reason": "FIELD_VALIDATION_FAILED", "Fields": [{"Name": "%s"}]}'
 
 
 @pytest.mark.parametrize(
-    ("field", "reason"), [("JobId", LookReason.MISSING), ("Other", LookReason.CONFIG)]
+    ("field", "reason"), [("JobId", PollReason.MISSING), ("Other", PollReason.CONFIG)]
 )
 async def test_a_panorama_job_is_missing_where_validation_names_its_id(field, reason):
     kind = "ValidationException:http://internal.amazon.com/coral/com.amazonaws.panorama/"
@@ -120,21 +120,21 @@ async def test_an_error_code_may_stand_in_the_body():
 
     found = await failure(PANORAMA, aws(body, "400 Bad Request"))
 
-    assert (found.reason, found.code) == (LookReason.THROTTLE, "ThrottlingException")
+    assert (found.reason, found.code) == (PollReason.THROTTLE, "ThrottlingException")
 
 
 STATUSES = [
-    ("429 Too Many Requests", LookReason.THROTTLE),
-    ("500 Internal Server Error", LookReason.TRANSIENT),
-    ("502 Bad Gateway", LookReason.TRANSIENT),
-    ("503 Service Unavailable", LookReason.TRANSIENT),
-    ("504 Gateway Timeout", LookReason.TRANSIENT),
-    ("409 Conflict", LookReason.TRANSIENT),
-    ("401 Unauthorized", LookReason.AUTH),
-    ("403 Forbidden", LookReason.AUTH),
-    ("404 Not Found", LookReason.UNAVAILABLE),
-    ("410 Gone", LookReason.UNAVAILABLE),
-    ("400 Bad Request", LookReason.CONFIG),
+    ("429 Too Many Requests", PollReason.THROTTLE),
+    ("500 Internal Server Error", PollReason.TRANSIENT),
+    ("502 Bad Gateway", PollReason.TRANSIENT),
+    ("503 Service Unavailable", PollReason.TRANSIENT),
+    ("504 Gateway Timeout", PollReason.TRANSIENT),
+    ("409 Conflict", PollReason.TRANSIENT),
+    ("401 Unauthorized", PollReason.AUTH),
+    ("403 Forbidden", PollReason.AUTH),
+    ("404 Not Found", PollReason.UNAVAILABLE),
+    ("410 Gone", PollReason.UNAVAILABLE),
+    ("400 Bad Request", PollReason.CONFIG),
 ]
 
 
@@ -151,7 +151,7 @@ async def test_an_answer_without_a_code_is_judged_by_its_status(name, body):
 async def test_a_bare_404_of_aws_itself_is_a_missing_job():
     found = await failure(PANORAMA, aws("{}", "404 Not Found"))
 
-    assert found.reason is LookReason.MISSING
+    assert found.reason is PollReason.MISSING
 
 
 async def test_a_redirect_is_not_followed():
@@ -159,7 +159,7 @@ async def test_a_redirect_is_not_followed():
         elsewhere.answer = aws("{}")
         for status in ("302 Found", "307 Temporary Redirect"):
             found = await failure(IMPORTEXPORT, http("", status, location=elsewhere.url))
-            assert found.reason is LookReason.UNAVAILABLE
+            assert found.reason is PollReason.UNAVAILABLE
         assert elsewhere.requests == []
 
 
@@ -251,26 +251,26 @@ async def test_a_broken_exchange_is_transient(answer):
     # a first connection never is.
     found = await failure(IMPORTEXPORT, answer, read=1.5, deadline=4.0)
 
-    assert found.reason is LookReason.TRANSIENT
+    assert found.reason is PollReason.TRANSIENT
 
 
 async def test_a_refused_connection_is_transient():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with sources(f"http://127.0.0.1:{port}") as source:
-        with pytest.raises(LookError) as caught:
-            await source[PANORAMA].look(job(PANORAMA, "ok"))
+        with pytest.raises(PollError) as caught:
+            await source[PANORAMA].describe(job(PANORAMA, "ok"))
 
-    assert (caught.value.reason, caught.value.code) == (LookReason.TRANSIENT, "ECONNREFUSED")
+    assert (caught.value.reason, caught.value.code) == (PollReason.TRANSIENT, "ECONNREFUSED")
 
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (socket.EAI_NONAME, LookReason.UNAVAILABLE),
-        (socket.EAI_NODATA, LookReason.UNAVAILABLE),
-        (socket.EAI_AGAIN, LookReason.TRANSIENT),
+        (socket.EAI_NONAME, PollReason.UNAVAILABLE),
+        (socket.EAI_NODATA, PollReason.UNAVAILABLE),
+        (socket.EAI_AGAIN, PollReason.TRANSIENT),
     ],
 )
 async def test_no_such_host_differs_from_a_resolver_that_is_down(monkeypatch, name, number, reason):
@@ -279,8 +279,8 @@ async def test_no_such_host_differs_from_a_resolver_that_is_down(monkeypatch, na
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     async with sources("https://service.example.com") as source:
-        with pytest.raises(LookError) as caught:
-            await source[name].look(job(name, "EX1ID"))
+        with pytest.raises(PollError) as caught:
+            await source[name].describe(job(name, "EX1ID"))
 
     assert caught.value.reason is reason
 
@@ -312,9 +312,9 @@ async def test_what_is_wrong_on_this_machine_is_no_outage_of_aws(
     """The SDK wraps it as if AWS had not answered, and it would be tried again for ever."""
     monkeypatch.setenv(variable, value)
     async with sources("https://127.0.0.1:1") as source:
-        with anyio.fail_after(10), pytest.raises(LookError) as caught:
-            await source[PANORAMA].look(job(PANORAMA, "ok"))
-    assert caught.value.reason is LookReason.CONFIG
+        with anyio.fail_after(10), pytest.raises(PollError) as caught:
+            await source[PANORAMA].describe(job(PANORAMA, "ok"))
+    assert caught.value.reason is PollReason.CONFIG
     assert said in caught.value.hint
     assert "canary" not in str(caught.value)
 
@@ -322,15 +322,15 @@ async def test_what_is_wrong_on_this_machine_is_no_outage_of_aws(
 @pytest.mark.parametrize(
     ("cause", "reason"),
     [
-        (FileNotFoundError(2, "canary"), LookReason.CONFIG),
-        (PermissionError(13, "canary"), LookReason.CONFIG),
-        (IsADirectoryError(21, "canary"), LookReason.CONFIG),
-        (ssl.SSLError(1, "canary"), LookReason.CONFIG),
-        (ValueError("canary"), LookReason.CONFIG),
-        (TypeError("canary"), LookReason.CONFIG),
-        (UnicodeDecodeError("utf-8", b"canary", 0, 1, "canary"), LookReason.MALFORMED),
-        (ConnectionResetError(104, "canary"), LookReason.TRANSIENT),
-        (RuntimeError("canary"), LookReason.TRANSIENT),
+        (FileNotFoundError(2, "canary"), PollReason.CONFIG),
+        (PermissionError(13, "canary"), PollReason.CONFIG),
+        (IsADirectoryError(21, "canary"), PollReason.CONFIG),
+        (ssl.SSLError(1, "canary"), PollReason.CONFIG),
+        (ValueError("canary"), PollReason.CONFIG),
+        (TypeError("canary"), PollReason.CONFIG),
+        (UnicodeDecodeError("utf-8", b"canary", 0, 1, "canary"), PollReason.MALFORMED),
+        (ConnectionResetError(104, "canary"), PollReason.TRANSIENT),
+        (RuntimeError("canary"), PollReason.TRANSIENT),
     ],
 )
 def test_what_the_sdk_wraps_is_judged_by_its_cause(cause, reason):
@@ -358,10 +358,10 @@ async def test_what_nobody_expected_is_internal_with_a_redacted_traceback(monkey
             raise KeyError(BODY)
 
         monkeypatch.setattr(clients, "_made", broken)
-        with pytest.raises(LookError) as caught:
-            await source[PANORAMA].look(job(PANORAMA, "ok"))
+        with pytest.raises(PollError) as caught:
+            await source[PANORAMA].describe(job(PANORAMA, "ok"))
 
-    assert (caught.value.reason, caught.value.code) == (LookReason.INTERNAL, "KeyError")
+    assert (caught.value.reason, caught.value.code) == (PollReason.INTERNAL, "KeyError")
     assert re.search(r"^aws/clients.py:\d+ ask$", caught.value.where, re.MULTILINE)
     assert caught.value.where.endswith("\nKeyError")
     assert "canary" not in "".join(traceback.format_exception(caught.value))
@@ -370,7 +370,7 @@ async def test_what_nobody_expected_is_internal_with_a_redacted_traceback(monkey
 async def test_an_id_that_cannot_be_one_is_never_asked_for():
     async with raw_server() as server, sources(server.url) as source:
         for job_id in ("", "a/b", "../x", "a b", "x" * 256, "ünï", "a\n"):
-            with pytest.raises(LookError) as caught:
-                await source[PANORAMA].look(job(PANORAMA, job_id))
-            assert caught.value.reason is LookReason.CONFIG
+            with pytest.raises(PollError) as caught:
+                await source[PANORAMA].describe(job(PANORAMA, job_id))
+            assert caught.value.reason is PollReason.CONFIG
         assert server.requests == []

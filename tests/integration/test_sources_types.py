@@ -12,10 +12,10 @@ import pytest
 
 from monitor.aws.clients import Clients
 from monitor.config import Account
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.model import Job, Phase, SkippedRow
-from monitor.sources.aws import AwsSource
-from monitor.sources.catalogue import load_job_type
+from monitor.sources.aws_source import AwsSource
+from monitor.sources.loader import load_job_type
 from tests.integration.sources_server import (
     MODELS,
     FixedClock,
@@ -149,34 +149,34 @@ async def source_of(tmp_path, text, answer):
                 yield AwsSource(kind, "a", "us-east-1", clients, FixedClock())
 
 
-async def look(tmp_path, text, job_id, answer):
+async def describe(tmp_path, text, job_id, answer):
     async with source_of(tmp_path, text, answer) as source:
-        return await source.look(Job(source.job_type.name, "a", "us-east-1", job_id))
+        return await source.describe(Job(source.job_type.name, "a", "us-east-1", job_id))
 
 
 async def refusal(tmp_path, text, job_id, answer):
-    with pytest.raises(LookError) as caught:
-        await look(tmp_path, text, job_id, answer)
+    with pytest.raises(PollError) as caught:
+        await describe(tmp_path, text, job_id, answer)
     return caught.value
 
 
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("[{code: ValidationException, where: \"contains(Message, 'x')\"}]", LookReason.CONFIG),
-        ("[{code: ValidationException, where: \"!contains(Message, 'x')\"}]", LookReason.CONFIG),
-        ("[{code: ValidationException, where: 'length(Message) < `9`'}]", LookReason.CONFIG),
-        ("[{code: ValidationException, where: 'length(Message) != `9`'}]", LookReason.CONFIG),
-        ("[{code: ValidationException, where: \"starts_with(Error, 'x')\"}]", LookReason.CONFIG),
-        ("[{code: ValidationException, where: 'sort_by(Error, &x)[0].y'}]", LookReason.CONFIG),
-        ('[{code: ValidationException, where: "Error.Message < `3`"}]', LookReason.CONFIG),
+        ("[{code: ValidationException, where: \"contains(Message, 'x')\"}]", PollReason.CONFIG),
+        ("[{code: ValidationException, where: \"!contains(Message, 'x')\"}]", PollReason.CONFIG),
+        ("[{code: ValidationException, where: 'length(Message) < `9`'}]", PollReason.CONFIG),
+        ("[{code: ValidationException, where: 'length(Message) != `9`'}]", PollReason.CONFIG),
+        ("[{code: ValidationException, where: \"starts_with(Error, 'x')\"}]", PollReason.CONFIG),
+        ("[{code: ValidationException, where: 'sort_by(Error, &x)[0].y'}]", PollReason.CONFIG),
+        ('[{code: ValidationException, where: "Error.Message < `3`"}]', PollReason.CONFIG),
         (
             "[{code: ValidationException, where: EITHER}]".replace("EITHER", EITHER),
-            LookReason.MISSING,
+            PollReason.MISSING,
         ),
         (
             f"[{{code: ValidationException, where: \"contains(Message, 'x')\"}}, {GONE}]",
-            LookReason.MISSING,
+            PollReason.MISSING,
         ),
     ],
 )
@@ -198,7 +198,7 @@ async def test_an_error_that_is_not_a_mapping_is_judged_by_its_status(tmp_path, 
 
     found = await refusal(tmp_path, TRAINING.replace("MISSING", f"[{GONE}]"), "nope", answer)
 
-    expected = LookReason.TRANSIENT if status.startswith("5") else LookReason.CONFIG
+    expected = PollReason.TRANSIENT if status.startswith("5") else PollReason.CONFIG
     assert (found.reason, found.where) == (expected, "")
 
 
@@ -215,7 +215,7 @@ async def test_an_error_that_is_not_a_mapping_is_judged_by_its_status(tmp_path, 
 async def test_an_error_in_odd_xml_is_judged_by_its_status(tmp_path, body):
     found = await refusal(tmp_path, REDSHIFT, "main", aws(body, "400 Bad Request"))
 
-    assert (found.reason, found.where) == (LookReason.CONFIG, "")
+    assert (found.reason, found.where) == (PollReason.CONFIG, "")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ async def test_an_error_in_odd_xml_is_judged_by_its_status(tmp_path, body):
 async def test_a_field_is_null_where_it_is_absent_and_left_out_where_it_is_odd(
     tmp_path, answer, fields, unreadable
 ):
-    seen = await look(tmp_path, TEXTRACT, "j-1", {"JobStatus": "IN_PROGRESS", **answer})
+    seen = await describe(tmp_path, TEXTRACT, "j-1", {"JobStatus": "IN_PROGRESS", **answer})
 
     assert (seen.parts, seen.fields) == ({"JobStatus": "IN_PROGRESS"}, fields)
     assert set(seen.unreadable) == set(unreadable)
@@ -242,7 +242,7 @@ async def test_a_field_that_is_a_structure_is_left_out(tmp_path):
     # "types lint" says so as well; a model that grows may come to it later.
     whole = TEXTRACT.replace("DocumentMetadata.Pages", "not_null(DocumentMetadata, JobStatus)")
 
-    seen = await look(
+    seen = await describe(
         tmp_path, whole, "j-1", {"JobStatus": "FAILED", "DocumentMetadata": {"Pages": 3}}
     )
 
@@ -263,7 +263,7 @@ async def test_a_field_that_is_a_structure_is_left_out(tmp_path):
 async def test_a_number_may_be_a_time(tmp_path, told, expected):
     job = {"jobId": "ab-1", "status": "RUNNING", "createdAt": told, "startedAt": 10**30}
 
-    seen = await look(tmp_path, BATCH, "ab-1", {"jobs": [job]})
+    seen = await describe(tmp_path, BATCH, "ab-1", {"jobs": [job]})
 
     assert (seen.created_at, seen.updated_at) == (expected, None)
     assert seen.unreadable == ("updated_at",)
@@ -271,10 +271,10 @@ async def test_a_number_may_be_a_time(tmp_path, told, expected):
 
 async def test_an_id_that_the_answer_omits_is_missing(tmp_path):
     found = await refusal(tmp_path, BATCH, "ab-1", {"jobs": []})
-    assert (found.reason, found.code) == (LookReason.MISSING, "Absent")
+    assert (found.reason, found.code) == (PollReason.MISSING, "Absent")
 
     found = await refusal(tmp_path, BATCH, "ab-1", {})
-    assert (found.reason, found.code) == (LookReason.MALFORMED, "WrongId")
+    assert (found.reason, found.code) == (PollReason.MALFORMED, "WrongId")
 
 
 ARN = "arn:aws:ecs:us-east-1:123456789012:task/main/"
@@ -308,7 +308,7 @@ async def test_an_odd_row_among_ids_is_skipped(tmp_path):
 async def test_a_reason_that_meets_null_is_no_reason(tmp_path):
     build = {"id": "p:1-a", "buildStatus": "FAILED"}
 
-    seen = await look(tmp_path, CODEBUILD, "p:1-a", {"builds": [build]})
+    seen = await describe(tmp_path, CODEBUILD, "p:1-a", {"builds": [build]})
 
     assert (seen.parts, seen.reason, seen.unreadable) == ({"buildStatus": "FAILED"}, None, ())
 
@@ -326,7 +326,7 @@ async def test_a_reason_that_meets_null_is_no_reason(tmp_path):
 async def test_a_state_that_meets_null_takes_its_other_way(tmp_path, task, outcome):
     answer = {"tasks": [{"taskArn": f"{ARN}a1", **task}]}
 
-    assert (await look(tmp_path, ECS, f"{ARN}a1", answer)).parts == {"Outcome": outcome}
+    assert (await describe(tmp_path, ECS, f"{ARN}a1", answer)).parts == {"Outcome": outcome}
 
 
 async def test_a_cluster_that_is_available_has_not_ended_for_good(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.errors import ConfigurationError, StoreError
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.contracts.store_examples import SettableClock, entry, job
 
 

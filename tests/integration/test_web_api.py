@@ -12,9 +12,9 @@ import pytest
 
 from monitor import model
 from monitor.config import Settings
-from monitor.errors import LookReason
+from monitor.errors import PollReason
 from monitor.model import Phase
-from monitor.web import asked
+from monitor.web import interfaces
 from tests.contracts.store_examples import T0, dead, delivered, snapshot
 from tests.web_kit import KEY, Live, open_site
 
@@ -28,7 +28,7 @@ async def keys(site, query=""):
 async def test_jobs_are_listed_as_they_stand(tmp_path):
     async with open_site(tmp_path) as site:
         await site.record(1, state="RUNNING")
-        site.live.followed[KEY.format(1)].failing = LookReason.AUTH
+        site.live.followed[KEY.format(1)].failing = PollReason.AUTH
         listed = await site.get("/api/v1/jobs")
         assert listed["total"] == 1
         assert listed["next_cursor"] is None
@@ -271,7 +271,7 @@ async def test_sinks_say_what_waits_and_why_nothing_goes(tmp_path):
 async def test_sources_say_whether_aws_can_be_seen(tmp_path):
     async with open_site(tmp_path) as site:
         site.live.seen_sources = [
-            asked.Source(
+            interfaces.Source(
                 source=PANORAMA,
                 available=False,
                 up=False,
@@ -285,7 +285,7 @@ async def test_sources_say_whether_aws_can_be_seen(tmp_path):
                 request_rate=0.25049,
                 jobs=7,
                 listings=[
-                    asked.Listing(
+                    interfaces.Listing(
                         type="t",
                         complete=False,
                         last_complete_at=T0,

@@ -14,9 +14,9 @@ from monitor import model
 from monitor.app import Daemon
 from monitor.config import Settings
 from monitor.errors import ConfigurationError, Problem
-from monitor.recorder import Recorder
-from monitor.reload import Reloader
-from monitor.stores.sql import SqlStore
+from monitor.recording.recorder import Recorder
+from monitor.runtime.reload import Reloader
+from monitor.stores.store import SqlStore
 from monitor.web import auth as web_auth
 from monitor.web.auth import Guard
 from monitor.web.web_config import WebConfigFile

@@ -13,10 +13,11 @@ import anyio
 import pytest
 from aiohttp import web
 
-from monitor import descriptors, logs
-from monitor.web import asking
-from monitor.web import jobs as web_jobs
+from monitor import logs
+from monitor.web import descriptors
 from monitor.web import server as web_server
+from monitor.web.api import jobs as web_jobs
+from monitor.web.api import params
 from monitor.web.auth import Guard
 from monitor.web.connections import Connections
 from tests.web_kit import KEY, open_site, raw
@@ -241,7 +242,7 @@ LENGTHS = ["Content-Length: 100", "Transfer-Encoding: chunked"]
 async def test_a_body_that_never_comes_is_answered_with_408_and_closed(
     tmp_path, monkeypatch, length
 ):
-    monkeypatch.setattr(asking, "BODY_WITHIN", 0.2)
+    monkeypatch.setattr(params, "BODY_WITHIN", 0.2)
     monkeypatch.setattr(web_server, "LINGER", 0.1)
     async with site_with_token(tmp_path) as (site, _):
         with anyio.fail_after(5):

@@ -14,9 +14,9 @@ from monitor import logs
 from monitor.errors import StoreError
 from monitor.events import TYPE_PREFIX
 from monitor.model import Phase
-from monitor.web import events as web_events
-from monitor.web import history
-from monitor.web import jobs as web_jobs
+from monitor.web.api import history
+from monitor.web.api import jobs as web_jobs
+from monitor.web.api import stream as web_events
 from monitor.web.problems import RefusedError
 from tests.builders import until
 from tests.contracts.store_examples import entry, snapshot

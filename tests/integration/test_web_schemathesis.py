@@ -11,11 +11,11 @@ import schemathesis
 from schemathesis import GenerationMode, checks
 from schemathesis.core.result import Ok
 
-from monitor.added import AddedWatches
 from monitor.config import Settings
 from monitor.model import AddedWatch, Parking
-from monitor.web import events as web_events
-from monitor.web import jobs as web_jobs
+from monitor.runtime.runtime_watches import AddedWatches
+from monitor.web.api import jobs as web_jobs
+from monitor.web.api import stream as web_events
 from monitor.web.auth import Guard
 from tests.contracts.store_examples import T0, SettableClock, dead
 from tests.web_kit import KEY, open_site

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.abc import AbstractResolver
 
 from monitor.errors import SendError, SendReason
-from monitor.sinks import endpoint
-from monitor.sinks.webhook import open_webhook
+from monitor.sinks.webhook import target as endpoint
+from monitor.sinks.webhook.sink import open_webhook
 from tests.contracts.sink_kit import SEEN, event, receiving, replying, webhook
 
 

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from monitor import events, sinks
-from monitor.model import Change, Kind, Phase, Severity, Standing, Transition
+from monitor.model import Change, Kind, Phase, Severity, StateAndPhase, Transition
 from tests.contracts.sink_kit import LEDGER, check, receiving, transition, webhook
 
 COUNT = 10_000
@@ -44,7 +44,7 @@ def chance(dice, number):
         sequence=number + 1,
         kind=kind,
         previous=base.previous,
-        current=Standing(text(dice) + "X", dice.choice(list(Phase))),
+        current=StateAndPhase(text(dice) + "X", dice.choice(list(Phase))),
         changes=(Change("f" + text(dice), value(dice), value(dice)),) if changed else (),
         after=base.after,
         before=base.before,

@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from monitor.errors import ConfigurationError, SendError, SendReason
-from monitor.sinks import endpoint
-from monitor.sinks.webhook import open_webhook
+from monitor.sinks.webhook import target as endpoint
+from monitor.sinks.webhook.sink import open_webhook
 from tests.contracts.sink_kit import SEEN, event, receiving, webhook
 from tests.integration.test_webhook_addresses import Names
 

@@ -11,7 +11,7 @@ import standardwebhooks
 from monitor import config, sinks
 from monitor.errors import SendError, SendReason
 from monitor.sinks.rotation import Rotating
-from monitor.sinks.webhook import Webhook
+from monitor.sinks.webhook.sink import Webhook
 from tests.contracts.sink_kit import event, receiving, replying, webhook
 
 SECRET = "whsec_cGxhbnRlZC1zZWNyZXQtMDEyMzQ1Njc4OWFi"

@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from monitor import pacing
-from monitor.agenda import Discovery, Tracked
 from monitor.config import Discover, Route
-from monitor.dispatcher import Dispatcher
+from monitor.delivery.dispatcher import Dispatcher
 from monitor.metrics import Metrics
-from monitor.poller import Poller
-from monitor.recorder import Recorder
-from monitor.routes import Router
+from monitor.polling.poller import Poller
+from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.recording.recorder import Recorder
+from monitor.recording.router import Router
 from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job, ledger
 from tests.simulation.world import World, WorldSink, WorldSource, wall
 
@@ -114,7 +114,7 @@ class Run:
         for number in range(NAMED):
             poller.follow(self._track(job(f"j-{number}")))
         rules = Discover.model_validate({"exclude": ["j-0"]})
-        poller.discover(Discovery(self.source, rules, 30.0, self._track))
+        poller.discover(ListingSweep(self.source, rules, 30.0, self._track))
         return recorder, [poller, *dispatchers]
 
     def _poller(self, recorder, metrics):
@@ -124,7 +124,7 @@ class Run:
         )
 
     def _track(self, wanted):
-        return Tracked(wanted, self.source, following(stuck_after=600.0), 20.0, 3600.0)
+        return ScheduledJob(wanted, self.source, following(stuck_after=600.0), 20.0, 3600.0)
 
     def told(self):
         """Return the data of each job's events, in the order of the ledger."""
@@ -195,7 +195,7 @@ def _something_happened(run):
     assert run.restarts == CRASHES + STOPS + 1
     assert len(run.crashes) == CRASHES
     assert sum(run.source.failures.values()) > 30
-    assert set(run.source.failures) == {"LookError", "ValueError"}
+    assert set(run.source.failures) == {"PollError", "ValueError"}
     for sink in run.sinks.values():
         assert sum(sink.failures.values()) > 10
         assert len(sink.taken) > len({event["id"] for event in sink.taken})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from monitor.errors import LookError, LookReason, PartialSendError, SendError, SendReason
+from monitor.errors import PartialSendError, PollError, PollReason, SendError, SendReason
 from monitor.model import Job, Observation, Page
 from tests.builders import TYPE, VirtualClock, at, job
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 PAGE = 10
 ENDS = ("SUCCEEDED", "FAILED", "CANCELED")
 LOOK_TROUBLES = (
-    lambda: LookError(LookReason.THROTTLE, "Throttling", retry_after=3),
-    lambda: LookError(LookReason.TRANSIENT, "InternalServerException"),
-    lambda: LookError(LookReason.AUTH, "ExpiredToken"),
-    lambda: LookError(LookReason.MALFORMED, "no state"),
-    lambda: LookError(LookReason.MISSING, "ResourceNotFound"),
+    lambda: PollError(PollReason.THROTTLE, "Throttling", retry_after=3),
+    lambda: PollError(PollReason.TRANSIENT, "InternalServerException"),
+    lambda: PollError(PollReason.AUTH, "ExpiredToken"),
+    lambda: PollError(PollReason.MALFORMED, "no state"),
+    lambda: PollError(PollReason.MISSING, "ResourceNotFound"),
     lambda: ValueError("a mistake in the plug-in"),
 )
 
@@ -81,12 +81,12 @@ class WorldSource:
         self.shown: list[tuple[float, str, str]] = []
         self.failures: Counter[str] = Counter()
 
-    async def look(self, wanted: Job) -> Observation:
+    async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
         moment = await self._reach()
         state = self.world.state(wanted.id, moment)
         if state is None:
-            raise LookError(LookReason.MISSING, "ResourceNotFound")
+            raise PollError(PollReason.MISSING, "ResourceNotFound")
         await self._linger()
         self.shown.append((self.clock.monotonic(), wanted.id, state))
         return self._observation(wanted.id, asked_at, state)
@@ -107,7 +107,7 @@ class WorldSource:
         """Travel to the service; the moment at which it looks."""
         await self._linger()
         if self.world.is_away(self.clock.monotonic()):
-            self._fail(LookError(LookReason.UNAVAILABLE, "NoSuchHost"))
+            self._fail(PollError(PollReason.UNAVAILABLE, "NoSuchHost"))
         if not self.world.calm and self.random.random() < 0.1:
             self._fail(self.random.choice(LOOK_TROUBLES)())
         return self.clock.monotonic()

@@ -7,8 +7,8 @@ import pytest
 
 from monitor.pacing import LAST_RETRY
 from tests.builders import VIRTUAL, ScriptedSink, running
-from tests.unit.test_clock_steps import STEPS, until
-from tests.unit.test_dispatcher import DOWN, HOUR, about, delivering, failing
+from tests.unit.delivery.test_dispatcher import DOWN, HOUR, about, delivering, failing
+from tests.unit.runtime.test_clock_steps import STEPS, until
 
 pytestmark = [VIRTUAL, pytest.mark.soak, pytest.mark.timeout(300)]
 

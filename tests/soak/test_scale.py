@@ -16,7 +16,7 @@ import pytest
 
 from monitor import model
 from monitor.clock import SystemClock
-from monitor.stores.sql import open_store
+from monitor.stores.store import open_store
 from tests.acceptance.program import fetch, running, until
 from tests.builders import snapshot
 
@@ -60,7 +60,7 @@ async def _fill(directory, jobs):
         known = snapshot(job=job, first_seen_at=now, changed_at=now, looked_at=now)
         made = model.Transition(
             *(job, "panorama", 1, model.Kind.DISCOVERED, None),
-            *(model.Standing(known.state, known.phase), (), None, now, known.severity),
+            *(model.StateAndPhase(known.state, known.phase), (), None, now, known.severity),
             *(None, None, {}, {}),
         )
         assert await store.record(model.Entry(known, 0, (made,), ((),)))

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 import monitor
 from monitor import events
-from monitor.model import Change, Kind, Severity, SourceKey, Standing, Transition
+from monitor.model import Change, Kind, Severity, SourceKey, StateAndPhase, Transition
 from tests.builders import at, job
 
 LEDGER = "6b8f3f0e-7b3f-4a3e-9d49-27f0d0f6f0a1"
@@ -21,8 +21,8 @@ CHANGED = Transition(
     service="panorama",
     sequence=3,
     kind=Kind.STATE_CHANGED,
-    previous=Standing("PENDING", "waiting"),
-    current=Standing("FAILED", "failed"),
+    previous=StateAndPhase("PENDING", "waiting"),
+    current=StateAndPhase("FAILED", "failed"),
     changes=(Change("Status", "PENDING", "FAILED"),),
     after=at(0),
     before=at(30.1234567),
@@ -36,8 +36,8 @@ FOUND = replace(
     CHANGED,
     subject=SourceKey("panorama", "prod", "us-east-1"),
     kind=Kind.SOURCE_RECOVERED,
-    previous=Standing("unavailable", ""),
-    current=Standing("available", ""),
+    previous=StateAndPhase("unavailable", ""),
+    current=StateAndPhase("available", ""),
     changes=(),
     severity=Severity.INFO,
     reason=None,

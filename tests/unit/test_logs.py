@@ -50,7 +50,7 @@ def stream():
 @pytest.fixture
 def log(stream):
     logs.configure("json", "debug", stream)
-    return structlog.stdlib.get_logger("monitor.poller")
+    return structlog.stdlib.get_logger("monitor.polling.poller")
 
 
 def fail():
@@ -70,7 +70,7 @@ def test_an_event_is_one_json_line_with_its_fields(stream, log):
     assert line == {
         "level": "warning",
         "event": "poll.failing",
-        "logger": "monitor.poller",
+        "logger": "monitor.polling.poller",
         "job": "t/a/r/j",
         "attempts": 3,
     }
@@ -157,7 +157,7 @@ def test_a_warning_becomes_a_line(stream, log):
 @pytest.mark.parametrize("given_as", ["true", "error", "triple", "method"])
 def test_an_exception_is_told_by_class_and_place(stream, format_, given_as):
     logs.configure(format_, "debug", stream)
-    log = structlog.stdlib.get_logger("monitor.poller")
+    log = structlog.stdlib.get_logger("monitor.polling.poller")
     try:
         fail()
     except ValueError as error:

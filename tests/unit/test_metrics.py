@@ -23,7 +23,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import config, events
 from monitor import metrics as metrics_module
-from monitor.job_metrics import JobCollector
 from monitor.metrics import OTHER, Metrics, watch_lag
 from monitor.model import (
     Backlog,
@@ -35,9 +34,10 @@ from monitor.model import (
     Severity,
     Snapshot,
     SourceKey,
-    Standing,
+    StateAndPhase,
     Transition,
 )
+from monitor.polling.job_collector import JobCollector
 from tests.builders import followed_job
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -72,7 +72,7 @@ FOLLOWED = (followed_job(),)
 
 
 def the_jobs(places=(), followed=FOLLOWED):
-    settings = config.Metrics(per_job=True)
+    settings = config.MetricsSettings(per_job=True)
     return JobCollector(places, lambda: followed, settings, LoopClock(), LoopClock().now)
 
 
@@ -112,8 +112,8 @@ def transition(subject=JOB, kind=Kind.STATE_CHANGED, state="SUCCEEDED", phase="s
         service="panorama",
         sequence=2,
         kind=kind,
-        previous=Standing("PENDING", "running"),
-        current=Standing(state, phase),
+        previous=StateAndPhase("PENDING", "running"),
+        current=StateAndPhase(state, phase),
         changes=(),
         after=NOW + timedelta(seconds=60),
         before=NOW + timedelta(seconds=90),

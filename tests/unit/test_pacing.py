@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import pacing
-from monitor.errors import LookReason
-from monitor.pacing import Health, Quota, Turn
+from monitor.errors import PollReason
+from monitor.pacing import AvailabilityChange, Quota, SourceHealth
 from tests.builders import at, snapshot
 
 INTERVALS = st.floats(0.1, 86400)
@@ -85,14 +85,14 @@ def test_a_slow_probe_stays_in_the_upper_half(attempt, part):
 @pytest.mark.parametrize(
     ("reason", "first", "later"),
     [
-        (LookReason.THROTTLE, (0, 1), (0, 300)),
-        (LookReason.TRANSIENT, (0, 1), (0, 300)),
-        (LookReason.MALFORMED, (0, 1), (0, 300)),
-        (LookReason.INTERNAL, (0, 1), (0, 300)),
-        (LookReason.UNAVAILABLE, (2.5, 5), (150, 300)),
-        (LookReason.AUTH, (15, 30), (450, 900)),
-        (LookReason.CONFIG, (30, 60), (1800, 3600)),
-        (LookReason.MISSING, (30, 60), (1800, 3600)),
+        (PollReason.THROTTLE, (0, 1), (0, 300)),
+        (PollReason.TRANSIENT, (0, 1), (0, 300)),
+        (PollReason.MALFORMED, (0, 1), (0, 300)),
+        (PollReason.INTERNAL, (0, 1), (0, 300)),
+        (PollReason.UNAVAILABLE, (2.5, 5), (150, 300)),
+        (PollReason.AUTH, (15, 30), (450, 900)),
+        (PollReason.CONFIG, (30, 60), (1800, 3600)),
+        (PollReason.MISSING, (30, 60), (1800, 3600)),
     ],
 )
 def test_each_reason_has_its_own_patience(reason, first, later):
@@ -101,9 +101,9 @@ def test_each_reason_has_its_own_patience(reason, first, later):
 
 
 def test_a_retry_waits_as_long_as_it_was_told_but_not_for_ever():
-    assert pacing.retry_delay(LookReason.THROTTLE, 0, MOST, retry_after=77) == 77
-    assert pacing.retry_delay(LookReason.THROTTLE, 0, MOST, retry_after=0.5) == 1
-    assert pacing.retry_delay(LookReason.THROTTLE, 0, MOST, retry_after=1e9) == 3600
+    assert pacing.retry_delay(PollReason.THROTTLE, 0, MOST, retry_after=77) == 77
+    assert pacing.retry_delay(PollReason.THROTTLE, 0, MOST, retry_after=0.5) == 1
+    assert pacing.retry_delay(PollReason.THROTTLE, 0, MOST, retry_after=1e9) == 3600
 
 
 def test_three_denials_are_spread_over_the_time_that_is_asked_for():
@@ -275,48 +275,63 @@ def looks(health, *reasons, every=1.0, start=0.0):
     return [health.looked(reason, start + n * every) for n, reason in enumerate(reasons)]
 
 
-GONE, BAD, AUTH = LookReason.UNAVAILABLE, LookReason.TRANSIENT, LookReason.AUTH
+GONE, BAD, AUTH = PollReason.UNAVAILABLE, PollReason.TRANSIENT, PollReason.AUTH
 
 
 def test_a_source_that_cannot_be_reached_three_times_is_lost():
-    assert looks(Health(), GONE, GONE, GONE, GONE) == [None, None, Turn.LOST, None]
+    assert looks(SourceHealth(), GONE, GONE, GONE, GONE) == [
+        None,
+        None,
+        AvailabilityChange.LOST,
+        None,
+    ]
 
 
 def test_one_good_look_between_begins_anew():
-    assert looks(Health(), GONE, GONE, None, GONE, GONE) == [None] * 5
-    assert looks(Health(), GONE, GONE, None, BAD, BAD, GONE) == [None] * 6
+    assert looks(SourceHealth(), GONE, GONE, None, GONE, GONE) == [None] * 5
+    assert looks(SourceHealth(), GONE, GONE, None, BAD, BAD, GONE) == [None] * 6
 
 
-@pytest.mark.parametrize("reason", [BAD, AUTH, LookReason.MALFORMED, LookReason.INTERNAL])
+@pytest.mark.parametrize("reason", [BAD, AUTH, PollReason.MALFORMED, PollReason.INTERNAL])
 def test_other_failures_lose_a_source_after_five_minutes(reason):
-    assert looks(Health(), *[reason] * 4, every=100) == [None, None, None, Turn.LOST]
-    assert looks(Health(), *[reason] * 4, every=99) == [None] * 4
+    assert looks(SourceHealth(), *[reason] * 4, every=100) == [
+        None,
+        None,
+        None,
+        AvailabilityChange.LOST,
+    ]
+    assert looks(SourceHealth(), *[reason] * 4, every=99) == [None] * 4
 
 
 def test_two_failures_lose_nothing_however_long_they_last():
-    assert looks(Health(), BAD, BAD, every=1000) == [None, None]
+    assert looks(SourceHealth(), BAD, BAD, every=1000) == [None, None]
 
 
 def test_the_five_minutes_begin_with_the_first_failure_after_a_good_look():
-    health = Health()
+    health = SourceHealth()
     looks(health, BAD, BAD, None)
     assert looks(health, BAD, BAD, BAD, start=1000) == [None, None, None]
 
 
 def test_throttling_says_nothing_about_a_source():
-    health = Health()
-    assert looks(health, *[LookReason.THROTTLE] * 9, every=100) == [None] * 9
-    assert looks(health, GONE, LookReason.THROTTLE, GONE, GONE)[-1] is Turn.LOST
+    health = SourceHealth()
+    assert looks(health, *[PollReason.THROTTLE] * 9, every=100) == [None] * 9
+    assert looks(health, GONE, PollReason.THROTTLE, GONE, GONE)[-1] is AvailabilityChange.LOST
 
 
-@pytest.mark.parametrize("reason", [None, LookReason.MISSING, LookReason.CONFIG])
+@pytest.mark.parametrize("reason", [None, PollReason.MISSING, PollReason.CONFIG])
 def test_any_answer_finds_a_lost_source_again(reason):
-    assert looks(Health(lost=True), reason, reason) == [Turn.FOUND, None]
+    assert looks(SourceHealth(lost=True), reason, reason) == [AvailabilityChange.FOUND, None]
 
 
 def test_a_source_can_be_lost_again():
-    health = Health(lost=True)
-    assert looks(health, None, GONE, GONE, GONE) == [Turn.FOUND, None, None, Turn.LOST]
+    health = SourceHealth(lost=True)
+    assert looks(health, None, GONE, GONE, GONE) == [
+        AvailabilityChange.FOUND,
+        None,
+        None,
+        AvailabilityChange.LOST,
+    ]
 
 
 def test_real_randomness_fits():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.errors import LookError, LookReason
+from monitor.errors import PollError, PollReason
 from monitor.redaction import HIDDEN, LIMIT, clean, clean_fields, clean_text, describe
 
 CANARY = "c4nAryS3cret9x"
@@ -187,13 +187,13 @@ class Talkative:
         (bytearray(3), "<3 bytes>"),
         (datetime(2026, 11, 22, tzinfo=UTC), "2026-11-22T00:00:00+00:00"),
         (Path("/run/secrets/hook"), "/run/secrets/hook"),
-        (LookReason.THROTTLE, "throttle"),
+        (PollReason.THROTTLE, "throttle"),
         (Talkative(), "<Talkative>"),
         (Talkative, "<type>"),
         (ValueError(CANARY), "ValueError"),
         (
-            LookError(LookReason.AUTH, "AccessDenied"),
-            "monitor.errors.LookError: auth: AccessDenied",
+            PollError(PollReason.AUTH, "AccessDenied"),
+            "monitor.errors.PollError: auth: AccessDenied",
         ),
         (MappingProxyType({"a": (1, {"b": Talkative()})}), {"a": [1, {"b": "<Talkative>"}]}),
         (OrderedDict(a=1), {"a": 1}),
@@ -268,8 +268,8 @@ def test_an_operating_systems_error_keeps_its_code():
 
 
 def test_an_error_of_our_own_keeps_its_message_but_no_secret():
-    assert describe(LookError(LookReason.AUTH, f"token={CANARY}")).startswith(
-        f"monitor.errors.LookError: auth: token={HIDDEN}"
+    assert describe(PollError(PollReason.AUTH, f"token={CANARY}")).startswith(
+        f"monitor.errors.PollError: auth: token={HIDDEN}"
     )
 
 

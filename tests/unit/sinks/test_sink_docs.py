@@ -10,10 +10,10 @@ import pytest
 
 from monitor import config
 from monitor.model import Kind
-from monitor.sinks.signature import sign
+from monitor.sinks.webhook.signature import sign
 from tests.contracts.sink_kit import SCHEMA, VALIDATOR, check
 
-DOCS = Path(config.__file__).parents[1] / "docs"
+DOCS = Path(config.__file__).parents[2] / "docs"
 KEY = "whsec_" + "QUJD" * 8
 
 

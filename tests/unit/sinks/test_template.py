@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from monitor import config, examples, sinks
+from monitor import config, sinks
+from monitor import example_events as examples
 from monitor.model import Kind
 from monitor.sinks import template
 

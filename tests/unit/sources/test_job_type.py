@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from monitor.aws.failures import normal_code
+from monitor.aws.errors import normal_code
 from monitor.model import Ending, Phase, Severity
-from monitor.sources.catalogue import load_job_types
+from monitor.sources.loader import load_job_types
 
 if TYPE_CHECKING:
     from monitor.interfaces import JobType as JobTypeProtocol

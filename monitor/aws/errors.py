@@ -1,0 +1,332 @@
+"""Why a request to AWS failed, in the monitor's own closed set of reasons.
+
+No text of an answer passes: only its error code, HTTP status and request id.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+import traceback
+from http import HTTPStatus
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientConnectorCertificateError
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+from monitor import retry_after
+from monitor.aws.response_body import AnswerTooLargeError
+from monitor.errors import PollError, PollReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from monitor.aws.clients import ResponseMeta
+
+    Missing = Callable[[str, Mapping[str, Any]], bool]
+
+_THROTTLE = frozenset({
+    "bandwidthlimitexceeded", "ec2throttled", "limitexceeded", "priorrequestnotcomplete",
+    "provisionedthroughputexceeded", "requestlimitexceeded", "requestthrottled", "slowdown",
+    "throttled", "throttling", "toomanyrequests", "transactioninprogress",
+})  # fmt: skip
+_AUTH = frozenset({
+    "accessdenied", "authfailure", "authorizationerror", "expiredtoken", "forbidden",
+    "incompletesignature", "invalidaccesskeyid", "invalidclienttokenid", "invalididentitytoken",
+    "invalidsignature", "invalidtoken", "missingauthenticationtoken", "notauthorized",
+    "optinrequired", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch",
+    "subscriptionrequired", "tokenrefreshrequired", "unauthorized", "unauthorizedaccess",
+    "unauthorizedoperation", "unrecognizedclient",
+})  # fmt: skip
+_STALE = frozenset({
+    "authfailure", "expiredtoken", "invalidaccesskeyid", "invalidclienttokenid", "invalidtoken",
+    "tokenrefreshrequired", "unrecognizedclient",
+})  # fmt: skip
+_UNAVAILABLE = frozenset({"invalidaction", "unknownoperation"})
+_TRANSIENT = frozenset({
+    "internalerror", "internalfailure", "internalserver", "internalservererror",
+    "requesttimeout", "serviceunavailable",
+})  # fmt: skip
+_MISSING = frozenset({"resourcenotfound"})
+
+_SIGNATURE = frozenset({
+    "incompletesignature", "invalidsignature", "requestexpired", "requesttimetooskewed",
+    "signaturedoesnotmatch",
+})  # fmt: skip
+
+_HINTS = {
+    "invalidaccesskeyid": "Import/Export wants the long-term key that the job's manifest names",
+} | dict.fromkeys(
+    ("invalidsignature", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch"),
+    "often the clock: compare this machine's time with AWS",
+) | dict.fromkeys(
+    ("invalidparameter", "invalidparametervalue", "invalidrequest", "validation"),
+    "AWS refuses the request: check the id, and the parameters of the job type",
+)  # fmt: skip
+_UNANSWERED = (
+    ((sdk.HTTPClientError, sdk.ConnectionError, TimeoutError), PollReason.TRANSIENT, ""),
+    (sdk.NoCredentialsError, PollReason.AUTH, "no AWS credentials were found"),
+    (sdk.ProfileNotFound, PollReason.AUTH, "the AWS profile does not exist"),
+    (
+        (
+            sdk.ConfigParseError,
+            sdk.CredentialRetrievalError,
+            sdk.InfiniteLoopConfigError,
+            sdk.InvalidConfigError,
+            sdk.LoginError,
+            sdk.MetadataRetrievalError,
+            sdk.NoAuthTokenError,
+            sdk.PartialCredentialsError,
+            sdk.RefreshWithMFAUnsupportedError,
+            sdk.SSOError,
+            sdk.TokenRetrievalError,
+            sdk.UnknownCredentialError,
+            OSError,  # a file with a token or an external id
+        ),
+        PollReason.AUTH,
+        "the credentials could not be read",
+    ),
+    (sdk.UnknownServiceError, PollReason.CONFIG, "the SDK has no model of the service"),
+    (
+        (
+            sdk.BaseEndpointResolverError,
+            sdk.DataNotFoundError,
+            sdk.EndpointProviderError,
+            sdk.InvalidRegionError,
+            sdk.NoRegionError,
+            sdk.ParamValidationError,
+            sdk.UnknownEndpointError,
+            sdk.UnsupportedServiceProtocolsError,
+        ),
+        PollReason.CONFIG,
+        "check the region and endpoint of the account",
+    ),
+)
+"""Exceptions without an answer → reason and hint; the first that fits."""
+_STATUSES: Mapping[int, PollReason] = {
+    HTTPStatus.UNAUTHORIZED: PollReason.AUTH,
+    HTTPStatus.FORBIDDEN: PollReason.AUTH,
+    HTTPStatus.NOT_FOUND: PollReason.UNAVAILABLE,
+    HTTPStatus.REQUEST_TIMEOUT: PollReason.TRANSIENT,
+    HTTPStatus.CONFLICT: PollReason.TRANSIENT,
+    HTTPStatus.GONE: PollReason.UNAVAILABLE,
+    HTTPStatus.TOO_MANY_REQUESTS: PollReason.THROTTLE,
+}
+_CLASSES = {3: PollReason.UNAVAILABLE, 4: PollReason.CONFIG}
+"""What the first digit of any other status means; the rest is transient."""
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+def normal_code(code: str) -> str:
+    """Return what is compared of an error code: ``ThrottlingException`` is ``throttling``."""
+    return code.lower().removesuffix("exception")
+
+
+def failure(
+    error: Exception, exchange: ResponseMeta, operation: str, missing: Missing, now: datetime
+) -> PollError:
+    """Return why a request failed; the error itself may hold secrets and must end here.
+
+    ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
+    was asked for does not exist.
+    """
+    match cause(error):
+        case AnswerTooLargeError() as found:
+            exchange.status = exchange.status or found.status
+            return malformed("AnswerTooLarge", found.hint, exchange)
+    match error:
+        case PollError():
+            return error
+        case sdk.ClientError() if error.operation_name != operation:
+            code = shown_code(error.response.get("Error", {}).get("Code"))
+            hint = f"from {shown_code(error.operation_name)}"
+            return PollError(PollReason.AUTH, code, hint=hint, of_credentials=True)
+        case sdk.ClientError():
+            code = shown_code(error.response.get("Error", {}).get("Code"))
+            reason = _reason(code, _status(error, exchange), exchange, error.response, missing)
+            return _answered(reason, code, exchange, now)
+        case _ if is_from_parser(error):
+            failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
+            reason = _of_status(exchange.status or 0, exchange) if failed else PollReason.MALFORMED
+            return _answered(reason, "", exchange, now)
+    return unanswered(error)
+
+
+def cause(error: Exception) -> object:
+    """Return what the SDK's HTTP session met, or else the error itself."""
+    return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
+
+
+def _answered(reason: PollReason, code: str, exchange: ResponseMeta, now: datetime) -> PollError:
+    """An empty ``code`` is shown as the HTTP status."""
+    shown = code or ("Unreadable" if reason is PollReason.MALFORMED else f"HTTP {exchange.status}")
+    return PollError(
+        reason,
+        shown,
+        status=exchange.status,
+        request_id=_token(exchange.headers.get("x-amzn-requestid")),
+        retry_after=retry_after.seconds(exchange.headers.get("retry-after"), now),
+        hint=_HINTS.get(normal_code(code), ""),
+    )
+
+
+def malformed(code: str, hint: str, exchange: ResponseMeta) -> PollError:
+    """Return the error for an answer that the SDK could read, but that cannot be true."""
+    request_id = _token(exchange.headers.get("x-amzn-requestid"))
+    return PollError(
+        PollReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
+    )
+
+
+def _reason(
+    code: str, status: int, exchange: ResponseMeta, answer: Mapping[str, Any], missing: Missing
+) -> PollReason:
+    normal = normal_code(code)
+    if missing(normal, answer):
+        return PollReason.MISSING
+    if reason := reason_of_code(normal):
+        return reason
+    if code and status == HTTPStatus.NOT_FOUND:
+        return PollReason.MISSING
+    return _of_status(status, exchange)
+
+
+def reason_of_code(normal: str) -> PollReason | None:
+    """Return what a code (as ``normal_code`` gives it) means in every service, if anything."""
+    for codes, reason in (
+        (_THROTTLE, PollReason.THROTTLE),
+        (_AUTH, PollReason.AUTH),
+        (_UNAVAILABLE, PollReason.UNAVAILABLE),
+        (_MISSING, PollReason.MISSING),
+        (_TRANSIENT, PollReason.TRANSIENT),
+    ):
+        if normal in codes:
+            return reason
+    return None
+
+
+def _of_status(status: int, exchange: ResponseMeta) -> PollReason:
+    """Judge an error that has no code, or one that nobody knows.
+
+    A 404 that does not name a request id is none of AWS: a proxy answers, or an
+    endpoint was given up.
+    """
+    if status == HTTPStatus.NOT_FOUND and "x-amzn-requestid" in exchange.headers:
+        return PollReason.MISSING
+    return _STATUSES.get(status) or _CLASSES.get(status // 100, PollReason.TRANSIENT)
+
+
+def is_stale(error: sdk.ClientError, operation: str) -> bool:
+    """Return whether AWS refuses the credentials themselves, so that others may help."""
+    code = shown_code(error.response.get("Error", {}).get("Code"))
+    return error.operation_name == operation and normal_code(code) in _STALE
+
+
+def refuses_credentials(code: str) -> bool:
+    """Return whether a code says that the credentials themselves are not valid, or no longer."""
+    return normal_code(code) in _STALE
+
+
+def doubts_signature(code: str) -> bool:
+    """Return whether a code says that a request was not signed as it should have been, or then."""
+    return normal_code(code) in _SIGNATURE
+
+
+def hint_of(code: str) -> str:
+    """Return what may be behind an error code, if that is known."""
+    return _HINTS.get(normal_code(code), "")
+
+
+def unanswered(error: Exception) -> PollError:
+    """Judge a request that got no answer, or was never sent."""
+    match error:
+        case sdk.EndpointConnectionError():
+            return _of_connection(error.kwargs.get("error"))
+        case sdk.SSLError():
+            return _of_tls(error.kwargs.get("error"))
+        case sdk.HTTPClientError() if found := _of_this_machine(error.kwargs.get("error")):
+            return found
+    name = type(error).__name__
+    for kinds, reason, hint in _UNANSWERED:
+        if isinstance(error, kinds):
+            return PollError(reason, name, hint=hint)
+    return PollError(PollReason.INTERNAL, name, where=where(error))
+
+
+def _of_connection(cause: object) -> PollError:
+    """Tell a host that does not exist from one that cannot be reached now."""
+    number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", 0)
+    if number in _NO_SUCH_HOST:
+        return PollError(PollReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
+    if number == socket.EAI_AGAIN:
+        return PollError(PollReason.TRANSIENT, "EAI_AGAIN", hint="name resolution failed")
+    return PollError(PollReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
+
+
+def _of_tls(cause: object) -> PollError:
+    if isinstance(cause, ClientConnectorCertificateError):
+        hint = "the endpoint's certificate is not trusted; AWS_CA_BUNDLE can name another authority"
+        return PollError(PollReason.UNAVAILABLE, "CertificateError", hint=hint)
+    return PollError(PollReason.TRANSIENT, "SSLError")
+
+
+def _of_this_machine(cause: object) -> PollError | None:
+    """Judge what the SDK wraps as if AWS had not answered, although nothing was sent."""
+    match cause:
+        case UnicodeDecodeError():
+            return PollError(PollReason.MALFORMED, "Unreadable")
+        case ssl.SSLError() | FileNotFoundError() | PermissionError() | IsADirectoryError():
+            hint = (
+                "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files"
+            )
+        case ValueError() | TypeError() | sdk.InvalidProxiesConfigError():
+            hint = "the request cannot be sent; check the endpoint and the proxy variables"
+        case _:
+            return None
+    return PollError(PollReason.CONFIG, type(cause).__name__, hint=hint)
+
+
+def where(error: Exception) -> str:
+    """Return a traceback without messages, values or machine paths."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = (f"{'/'.join(PurePath(f.filename).parts[-2:])}:{f.lineno} {f.name}" for f in frames)
+    return "\n".join((*lines, type(error).__name__))
+
+
+def is_from_parser(error: Exception) -> bool:
+    """Whether the SDK failed to read the answer: that escapes as any bare exception.
+
+    An answer that is nested too deeply may also fail later, where its values are read.
+    """
+    if isinstance(error, ResponseParserError | RecursionError):
+        return True
+    return any(name.endswith("botocore.parsers") for name in _modules(error))
+
+
+def _modules(error: Exception) -> Iterator[str]:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield frame.f_globals.get("__name__", "")
+
+
+def _status(error: sdk.ClientError, exchange: ResponseMeta) -> int:
+    told: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return exchange.status or told
+
+
+def shown_code(value: object) -> str:
+    """Return an error code that is one, else nothing.
+
+    The SDK gives the HTTP status where there is none.
+    """
+    text = str(value or "")
+    return text if _CODE.fullmatch(text) and not text.isdigit() else ""
+
+
+def _token(value: str | None) -> str | None:
+    return value if value and _CODE.fullmatch(value) else None

@@ -1,0 +1,225 @@
+"""``job-monitor jobs``: the jobs that are watched, and how they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import typer
+from typer.core import TyperGroup
+
+from monitor.cli import arguments, options
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+from monitor.model import Phase  # noqa: TC001 -- typer reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from monitor.cli.arguments import ServerOptions
+    from monitor.config import Settings, Watch
+    from monitor.tools import stored_jobs
+    from monitor.tools.api_client import DaemonClient
+
+_SHOWN = ("type", "account", "region", "id", "state", "phase")
+_TOLD = (
+    *("key", "type", "account", "region", "id", "watch", "labels"),
+    *("state", "phase", "severity", "reason", "fields", "sequence"),
+    *("first_seen_at", "changed_at", "updated_at", "ended_at", "last_look_at"),
+    *("stuck", "missing"),
+)
+"""What both the store and a daemon know of a job, by the names of the HTTP API."""
+
+
+AS_STORED = (
+    "As of the store: polls that find no change write nothing."
+    " For the times of the last polls, name the daemon: --server URL"
+)
+
+
+class _Listing(TyperGroup):
+    """A group whose ``list`` need not be written."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take options without a command as those of ``list``."""
+        helps = set(ctx.help_option_names)
+        if not args or (args[0].startswith("-") and args[0] not in helps):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+commands = typer.Typer(
+    cls=_Listing, help="Look at the jobs that are watched; without a command, list them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which jobs are asked for, by the names of the HTTP API."""
+
+    type: str | None
+    account: str | None
+    region: str | None
+    phase: Sequence[Phase]
+    label: Sequence[str]
+    q: str | None
+
+    def told(self) -> dict[str, Any]:
+        """Return what is given."""
+        names = ("type", "account", "region", "phase", "label", "q")
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value}
+
+    def params(self) -> list[tuple[str, str]]:
+        """Return it as the parameters of a query."""
+        return [
+            (name, str(each))
+            for name, value in self.told().items()
+            for each in (value if isinstance(value, list) else [value])
+        ]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What there is to be chosen by."""
+
+    types: set[str] = field(default_factory=set)
+    accounts: set[str] = field(default_factory=lambda: {"default"})
+    regions: set[str] = field(default_factory=set)
+    labels: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, watches: Iterable[Watch]) -> None:
+        """Know what watches name."""
+        for watch in watches:
+            self.types.add(watch.type)
+            self.accounts.add(watch.account)
+            self.regions.update(watch.regions)
+            self.labels.update(watch.labels.items())
+
+    def require(self, choice: _Choice) -> None:
+        """Require all names of a choice; raise ConfigurationError, which names the known ones."""
+        if choice.type is not None:
+            arguments.require_match("type", [choice.type], self.types, "--type")
+        for what, name, known in (
+            ("account", choice.account, self.accounts),
+            ("region", choice.region, self.regions),
+        ):
+            if name is not None and name not in known:
+                raise arguments.unknown(f"--{what}", what, name, known)
+        for label in choice.label:
+            self._require_label(label)
+
+    def _require_label(self, label: str) -> None:
+        from monitor.tools import stored_jobs
+
+        names = {name for name, _ in self.labels}
+        readings = stored_jobs.label_readings(label)
+        if any(reading in self.labels for reading in readings):
+            return
+        name, value = next((one for one in readings if one[0] in names), readings[0])
+        if name not in names:
+            raise arguments.unknown("--label", "label", name, names)
+        values = {known for label, known in self.labels if label == name}
+        raise arguments.unknown("--label", f"value of {name}", value, values)
+
+
+@commands.command("list")
+def list_(  # noqa: PLR0913 -- each is an option
+    *,
+    config: options.Config = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", metavar="GLOB", help="Such as panorama.*.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only those of one account.")] = None,
+    region: Annotated[str | None, typer.Option(help="Only those in one AWS region.")] = None,
+    phase: Annotated[
+        list[Phase] | None, typer.Option(help="May be repeated for any of several.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", "-l", metavar="NAME=VALUE", help="May be repeated; then each must fit."
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query", "-q", help="Text in the key, state, reason or a label."),
+    ] = None,
+    limit: arguments.Limit = 100,
+    server: arguments.ServerUrl = None,
+    token_file: arguments.TokenFile = None,
+    ca_file: arguments.CaFile = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """List jobs by key: from the store beside a daemon, or from a daemon with --server.
+
+    The store holds every job that AWS has ever shown, with the time at which it was last
+    written: polls that find no change write nothing. A daemon shows the jobs that it follows,
+    with the time of the last poll.
+    """
+    from monitor.tools import stored_jobs
+
+    choice = _Choice(type_, account, region, phase or [], label or [], query)
+    asked = stored_jobs.query(choice.told())
+    daemon = arguments.server(server, token_file, ca_file)
+    if daemon:
+        found, total = anyio.run(_from_daemon, daemon, choice, limit)
+    else:
+        found, total = anyio.run(_from_store, options.load_own(config), choice, asked, limit)
+    if output is Format.JSON:
+        tables.show_json([{name: one[name] for name in _TOLD} for one in found])
+        return
+    seen = "last_look" if daemon else "last_stored"
+    shown = [_row(one, seen) for one in found]
+    tables.show(shown, output, "There are no such jobs.", aged=("since", seen))
+    if found and not daemon:
+        typer.echo(AS_STORED, err=True)
+    if total > len(found):
+        typer.echo(f"{len(found)} of {total} jobs are shown; see --limit.", err=True)
+
+
+async def _from_store(
+    settings: Settings, choice: _Choice, asked: stored_jobs.JobsQuery, limit: int
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    from monitor.app import open_ledger, with_added
+    from monitor.tools import stored_jobs
+
+    async with open_ledger(settings) as store:
+        snapshots, places = await store.snapshots(), await store.places()
+        watches = with_added(settings, await store.watches()).watches
+    known = _Known()
+    known.add(watches)
+    known.accounts.update(settings.accounts, (place.account for place in places))
+    known.types.update(place.type for place in places)
+    known.regions.update(place.region for place in places)
+    known.require(choice)
+    jobs = stored_jobs.chosen(stored_jobs.known_jobs(snapshots, watches), asked)
+    found = [stored_jobs.facts(job) for job in jobs[:limit]]
+    return [{**each, "watch": each["watch"] or None} for each in found], len(jobs)
+
+
+async def _from_daemon(
+    server: ServerOptions, choice: _Choice, limit: int
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    async with server.opened() as client:
+        found, total = await client.jobs(choice.params(), limit)
+        if not found and choice.told():
+            await _require_known(client, choice)
+    return [job.model_dump() for job in found], total
+
+
+async def _require_known(client: DaemonClient, choice: _Choice) -> None:
+    from monitor.tools import wait_on_daemon
+
+    known = _Known()
+    known.add(wait_on_daemon.read_watches(await client.watches()))
+    sources = await client.sources()
+    known.accounts.update(source.account for source in sources)
+    known.regions.update(source.region for source in sources)
+    known.require(choice)
+
+
+def _row(one: Mapping[str, Any], seen: str) -> dict[str, Any]:
+    shown = {name: one[name] for name in _SHOWN}
+    return {**shown, "since": one["changed_at"], seen: one["last_look_at"]}

@@ -1,0 +1,96 @@
+"""``job-monitor run``: the daemon."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from monitor.aws.process_groups import ProcessGroups
+from monitor.cli import options, signals
+from monitor.errors import ConfigurationError, StoppingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from monitor.app import Daemon
+    from monitor.config import Settings
+    from monitor.runtime.reload import WatchedFiles
+
+
+def run(config: options.Config = None) -> None:
+    """Watch the configured jobs and report their changes, until SIGTERM or Ctrl-C."""
+    from monitor import logs
+    from monitor.app import Daemon
+    from monitor.runtime.systemd import Supervisor
+
+    groups = ProcessGroups()
+    receiver = signals.prepare(groups.kill)
+    source = ConfigurationSource(config)
+    settings = source.load()
+    logs.configure(settings.log.format, settings.log.level)
+    supervisor = Supervisor(os.environ)
+    daemon = Daemon(settings, load=source.load, supervisor=supervisor, groups=groups)
+    try:
+        anyio.run(_run, daemon, source.files, receiver)
+    finally:
+        receiver.leaving()
+
+
+async def _run(daemon: Daemon, files: WatchedFiles, receiver: signals.SignalReceiver) -> None:
+    async def reload_quietly() -> None:
+        with suppress(ConfigurationError, StoppingError):  # the daemon has logged it
+            await daemon.reloader.reload()
+
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(signals.stop_on_signal, stop, receiver)
+        await tasks.start(signals.reload_on_signal, reload_quietly, receiver)
+        tasks.start_soon(files.watch, reload_quietly, stop, name="watch the configuration")
+        await daemon.run(stop)
+        tasks.cancel_scope.cancel()
+
+
+class ConfigurationSource:
+    """The configuration that the options or the environment name; a reload reads it again."""
+
+    def __init__(self, config: list[Path] | None) -> None:
+        """Take the value of the option ``--config``."""
+        from monitor.runtime.reload import WatchedFiles
+
+        self._config = config
+        self._types: Path | None = None
+        self.files = WatchedFiles(settings=self._settings, types=self._declarations)
+        """Notices when the files that ``load`` read have changed."""
+
+    def load(self) -> Settings:
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: with every problem.
+        """
+        self.files.note("settings")
+        settings = options.load_own(self._config)
+        self._types = Path(settings.job_types_dir) if settings.job_types_dir else None
+        self.files.note("types")
+        return settings
+
+    def _settings(self) -> Iterator[Path]:
+        for path in options.paths(self._config) or []:
+            yield from _with_content(path)
+
+    def _declarations(self) -> Iterator[Path]:
+        if self._types is not None:
+            yield from _with_content(self._types)
+
+
+def _with_content(path: Path) -> Iterator[Path]:
+    from monitor.config import yaml_files
+
+    yield path
+    with suppress(OSError, ValueError):  # reading it says what is wrong with it
+        if path.is_dir():
+            yield from yaml_files.files([path])

@@ -1,0 +1,98 @@
+"""``job-monitor send-test``: send one example event through a real sink."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import anyio
+import orjson
+import typer
+
+from monitor import events, example_events
+from monitor.cli import arguments, options
+from monitor.cli.options import Format
+from monitor.errors import PartialSendError, SendError, SendReason
+from monitor.interfaces import Replying
+from monitor.model import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from monitor.config import Settings
+    from monitor.interfaces import Sink
+
+_MARK = {"test": "true"}
+
+
+def send_test(
+    sink: Annotated[str, typer.Argument(metavar="SINK", help="One of the configured sinks.")],
+    config: options.Config = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Send one event, labelled as a test, to a sink; exit code 0 if accepted, else 1.
+
+    Nothing is recorded, and nothing is retried.
+    """
+    settings = options.load_own(config)
+    arguments.require_sink(settings, sink)
+    event = _event()
+    started = time.monotonic()
+    error, reply = anyio.run(_send, settings, sink, event)
+    result = {
+        "sink": sink,
+        "event_id": event["id"],
+        "taken": error is None,
+        "reason": error.reason.value if error else None,
+        "error": error.message if error else None,
+        "reply": reply or None,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if output is Format.JSON:
+        typer.echo(orjson.dumps(result).decode())
+    elif error is None:
+        answer = f"; it answered {reply}" if reply else ""
+        line = f"{sink} accepted the test event {event['id']} in {result['seconds']} s{answer}"
+        typer.echo(line)
+    else:
+        typer.echo(f"{sink} did not accept the test event: {error.reason}: {error.message}")
+    raise typer.Exit(int(error is not None))
+
+
+def _event() -> dict[str, Any]:
+    """Return an event with a new id, so that no receiver drops it as a duplicate."""
+    example = example_events.event(Kind.STATE_CHANGED)
+    job = {**example["data"]["job"], "labels": _MARK}
+    data = {**example["data"], "job": job, "reason": "A test by job-monitor send-test."}
+    return {
+        **example,
+        "id": str(uuid4()),
+        "time": events.timestamp(datetime.now(UTC)),
+        "data": data,
+    }
+
+
+async def _send(
+    settings: Settings, name: str, event: Mapping[str, Any]
+) -> tuple[SendError | None, str]:
+    """Send once; return the error, if any, and the start of the receiver's reply."""
+    from monitor.app import open_sink
+
+    async with open_sink(settings, name) as sink:
+        error = await _attempt(sink, event, settings.sinks[name].timeout)
+        return error, sink.reply if isinstance(sink, Replying) else ""
+
+
+async def _attempt(sink: Sink, event: Mapping[str, Any], timeout: float) -> SendError | None:  # noqa: ASYNC109
+    try:
+        with anyio.fail_after(timeout):
+            await sink.send([event])
+    except SendError as error:
+        return error
+    except PartialSendError as error:
+        return next(iter(error.failures.values()))
+    except TimeoutError:
+        return SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
+    return None

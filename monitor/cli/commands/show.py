@@ -1,0 +1,55 @@
+"""``job-monitor show``: poll one job once, and print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+import typer
+
+from monitor.cli import options
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+from monitor.errors import PollError, PollReason
+
+if TYPE_CHECKING:
+    from monitor.model import Observation, Verdict
+
+_EXIT_CODES = {PollReason.MISSING: 1, PollReason.CONFIG: 2}
+_UNAVAILABLE = 69
+
+
+def show(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
+    config: options.Config = None,
+    account: Annotated[str, typer.Option(help="One of the configured accounts.")] = "default",
+    region: options.Region = None,
+    profile: options.Profile = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Poll one job once and print what AWS reports; records and sends nothing."""
+    from monitor.tools.describe_once import DescribeOnce
+
+    settings = options.load(config)
+    job = DescribeOnce(settings, type_, account, region, job_id, profile=profile)
+    try:
+        seen, verdict = anyio.run(job.once)
+    except PollError as error:
+        typer.echo(f"error: {job_id}: {error}", err=True)
+        raise typer.Exit(_EXIT_CODES.get(error.reason, _UNAVAILABLE)) from None
+    tables.show_one(_facts(seen, verdict), output)
+
+
+def _facts(seen: Observation, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "job": seen.job.key,
+        "state": verdict.state,
+        "phase": verdict.phase.value,
+        "severity": verdict.severity.value,
+        "ending": verdict.ending.value,
+        "seen_at": seen.seen_at,
+        "updated_at": seen.updated_at,
+        "reason": seen.reason,
+        "fields": dict(seen.fields),
+    }

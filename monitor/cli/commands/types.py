@@ -1,0 +1,135 @@
+"""``job-monitor types``: list, show and check job types."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 -- typer reads the annotation
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monitor.cli import arguments, options
+from monitor.cli import output as tables
+from monitor.cli.options import Format
+from monitor.errors import ConfigurationError
+from monitor.model import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from monitor.errors import Problem
+    from monitor.sources.job_type import JobType
+
+commands = typer.Typer(help="List and show job types, and check your own.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+    """List the job types that come with the monitor, and those of job_types_dir."""
+    from monitor.config import format_duration
+
+    rows = [
+        {
+            "type": kind.name,
+            "service": kind.service,
+            "describe": kind.describe_operation,
+            "list": kind.list_operation,
+            "interval": format_duration(kind.interval),
+            "description": kind.description or None,
+        }
+        for _, kind in sorted(_known(config).items())
+    ]
+    tables.show(rows, output, "There are no job types.")
+
+
+@commands.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
+    config: options.Config = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Show one job type: its operations, its states, and the fields that it keeps."""
+    known = _known(config)
+    if name not in known:
+        raise arguments.unknown("TYPE", "job type", name, known)
+    facts = _facts(known[name])
+    if output is Format.JSON:
+        tables.show_json(facts)
+        return
+    lines = list(_lines(facts))
+    width = max(len(key) for key, _ in lines)
+    typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
+
+
+@commands.command("lint")
+def lint(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
+) -> None:
+    """Check job types against the service's model, as loading them would."""
+    from monitor.sources import loader
+
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            kind = loader.load_job_type(file)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            states = "1 state" if len(kind.phases) == 1 else f"{len(kind.phases)} states"
+            typer.echo(f"{file}: {kind.name} is valid, with {states}")
+            for warning in kind.warnings:
+                typer.echo(f"warning: {warning}", err=True)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _known(config: list[Path] | None) -> Mapping[str, JobType]:
+    from monitor.validation import everything
+
+    settings = options.load(config)
+    types, wrong = everything.load_job_types(settings, None)
+    everything.raise_errors(wrong)
+    return types
+
+
+def _facts(kind: JobType) -> dict[str, Any]:
+    from monitor.config import format_duration
+
+    return {
+        "type": kind.name,
+        "description": kind.description,
+        "service": kind.service,
+        "region": kind.region,
+        "regions": list(kind.regions),
+        "describe": kind.describe_operation,
+        "list": kind.list_operation,
+        "list_shows_states": kind.lists_states if kind.listing else None,
+        "interval": format_duration(kind.interval),
+        "requests_per_second": kind.rate,
+        "id": kind.id_pattern.pattern,
+        "states": {
+            phase.value: states
+            for phase in Phase
+            if (states := sorted(glob for glob, its in kind.state_globs.items() if its is phase))
+        },
+        "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
+        "fields": [field.name for field in kind.fields],
+        "unwatched_fields": sorted(kind.unwatched()),
+        "grace": format_duration(kind.grace) if kind.final else None,
+    }
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())
+        elif value not in (None, "", []):
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"

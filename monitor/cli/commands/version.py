@@ -1,0 +1,26 @@
+"""``job-monitor version``: print the versions of program, Python and platform."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import typer
+
+from monitor import __version__
+from monitor.cli.options import Format, Output
+
+
+def version(output: Output = Format.TABLE) -> None:
+    """Print the version of the program, of Python and of the platform."""
+    facts = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }
+    if output is Format.JSON:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(f"job-monitor {facts['version']}")
+    typer.echo(f"{facts['implementation']} {facts['python']} on {facts['platform']}")

@@ -1,0 +1,120 @@
+"""Print rows for people, or as JSON: a table shows UTC and says so, JSON holds ISO 8601."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import typer
+
+from monitor import events
+from monitor.cli.options import Format
+from monitor.model import TERMINAL, Job, Kind
+from monitor.web.page import format as wording
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from monitor.model import Transition
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    output: Format,
+    empty: str,
+    aged: Collection[str] = (),
+) -> None:
+    """Print rows that all have the same keys; a table without rows prints ``empty``.
+
+    A table shows the age beside the times whose keys are in ``aged``.
+    """
+    if output is Format.JSON:
+        show_json(rows)
+    elif rows:
+        typer.echo("\n".join(_table(rows, aged, datetime.now(UTC))))
+    else:
+        typer.echo(empty)
+
+
+def show_one(facts: Mapping[str, Any], output: Format) -> None:
+    """Print one object; a table puts its ``fields`` below and leaves out unknown values."""
+    if output is Format.JSON:
+        show_json(facts)
+        return
+    rows = {**{name: value for name, value in facts.items() if name != "fields"}, **facts["fields"]}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        if value is not None:
+            typer.echo(f"{name:<{width}}  {text(value)}")
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON; times have the form of those in events."""
+    option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
+    typer.echo(orjson.dumps(value, default=_plain, option=option).decode())
+
+
+def _plain(value: Any) -> Any:
+    return events.timestamp(value) if isinstance(value, datetime) else dict(value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], aged: Collection[str], now: datetime) -> list[str]:
+    heads = tuple(name.upper().replace("_", " ") for name in rows[0])
+    cells = [heads]
+    for row in rows:
+        named = row.items()
+        cells.append(tuple(_with_age(v, now) if name in aged else text(v) for name, v in named))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def text(value: Any) -> str:
+    """Write one value on one line."""
+    if value is None:
+        return "-"
+    written = wording.moment(value) if isinstance(value, datetime) else str(value)
+    return "".join(sign if sign.isprintable() else "?" for sign in written)
+
+
+def _with_age(value: Any, now: datetime) -> str:
+    """Write a time and its age, or the time left until it; other values as ``text``."""
+    if not isinstance(value, datetime):
+        return text(value)
+    from monitor.config import short_duration
+
+    passed = (now - value).total_seconds()
+    age = f"{short_duration(passed)} ago" if passed >= 0 else f"in {short_duration(-passed)}"
+    return f"{text(value)} ({age})"
+
+
+_COLOURS = {"info": "green", "warning": "yellow", "error": "red"}
+
+
+def transition_line(transition: Transition) -> str:
+    """Return one line: the time, the job, the change, and the window it fell into."""
+    subject, current = transition.subject, transition.current
+    name = f"{subject.type}/{subject.id}" if isinstance(subject, Job) else subject.key
+    when = transition.before.astimezone(UTC).strftime("%H:%M:%S UTC")
+    match transition.kind:
+        case Kind.STATE_CHANGED if transition.previous:
+            what = f"{transition.previous.state} -> {current.state}  [{current.phase}]"
+        case Kind.UPDATED:
+            changed = ", ".join(change.field for change in transition.changes)
+            what = f"{current.state}  changed: {changed}"
+        case Kind.SOURCE_UNAVAILABLE | Kind.SOURCE_RECOVERED:
+            what = current.state
+        case _:
+            verb = transition.kind.partition(".")[2]
+            what = f"{verb}: {current.state}  [{current.phase}]"
+    ended = current.phase in TERMINAL and not transition.baseline
+    quiet = transition.kind is Kind.DISCOVERED and not ended
+    colour = "bright_black" if quiet else _COLOURS[transition.severity]
+    window = ""
+    if transition.after is not None and transition.kind is Kind.STATE_CHANGED:
+        seconds = (transition.before - transition.after).total_seconds()
+        window = typer.style(f"  (within {seconds:.1f} s)", dim=True)
+    return f"{when}  {name:<40} {typer.style(what, fg=colour)}{window}"

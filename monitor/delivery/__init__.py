@@ -1,0 +1,1 @@
+"""Delivers the recorded transitions to the sinks."""

@@ -1,0 +1,1 @@
+"""Polls AWS for the configured jobs, and hands each observation to the recorder."""

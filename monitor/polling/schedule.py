@@ -1,0 +1,265 @@
+"""What one poller has to look at, and when."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from monitor.pacing import ANSWERS, BLIND_AFTER, NEVER
+from monitor.recording.baselines import accepts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from monitor.config import Discover
+    from monitor.errors import PollError, PollReason
+    from monitor.interfaces import Clock, Source
+    from monitor.model import Job, Observation
+    from monitor.recording.recorder import TrackingOptions
+
+NEVER_SHOWN = float("-inf")
+"""When a job was last seen that has not been."""
+
+NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
+"""How a turn stands that its source does not fail."""
+
+
+@dataclass(slots=True, eq=False)
+class ScheduledJob:
+    """A job that is looked at until it is final.
+
+    ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
+    clock. ``attempts`` counts failed looks in a row, ``denials`` how often in a row AWS
+    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are when a
+    look was last answered, in either way; before the first, ``heard_at`` is when the first was
+    due. ``pace`` is the seconds between two looks where they are planned to
+    be more than the interval. After ``blind_after`` intervals unheard the job is blind.
+
+    ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
+    ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
+    ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
+    ``row`` is what a listing shows of it, until the next poll has said more; ``row_asked_at``
+    (monotonic) is when that was asked for, ``shown_at`` when AWS last said anything of the job.
+    ``partial`` says that its last state came from a row alone, so that a describe is still owed;
+    ``stale_since`` (monotonic) is since when its describes date it before what is known;
+    ``misdated`` says that the log has named its impossible update time.
+    """
+
+    job: Job
+    source: Source
+    following: TrackingOptions
+    interval: float
+    missing_after: float
+    blind_after: int = BLIND_AFTER
+    due: float = 0.0
+    busy: bool = False
+    attempts: int = 0
+    denials: int = 0
+    failing: PollReason | None = None
+    heard_at: float = 0.0
+    looked_at: datetime | None = None
+    pace: float = 0.0
+    failing_since: float | None = None
+    began_at: float = 0.0
+    hold_until: float = 0.0
+    forgiven: int = 0
+    row: Observation | None = None
+    row_asked_at: float = 0.0
+    shown_at: float = NEVER_SHOWN
+    partial: bool = False
+    stale_since: float | None = None
+    misdated: bool = False
+
+    @property
+    def operation(self) -> str:
+        """The operation that a poll of it calls."""
+        return self.following.job_type.describe_operation
+
+    def hear(self, clock: Clock, pace: float = 0.0) -> None:
+        """Note that a look was answered just now."""
+        self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
+        self.shown_at, self.row = self.heard_at, None
+
+    def keep_row(self, row: Observation, asked_at: float) -> None:
+        """Keep what a listing shows, in case the next describe fails."""
+        if asked_at >= self.shown_at:
+            self.row, self.row_asked_at = row, asked_at
+
+    def take_over(self, other: ScheduledJob) -> None:
+        """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
+        self.source = other.source
+        self.following = other.following
+        self.interval = other.interval
+        self.missing_after = other.missing_after
+        self.blind_after = other.blind_after
+
+
+@dataclass(slots=True, eq=False)
+class ListingSweep:
+    """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
+
+    ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
+    the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
+    ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
+    given up and the next one is due at its own time. ``complete`` says whether the
+    last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
+    ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
+    ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
+    has met no row at all.
+    ``listed`` is what the listing is asked for.
+    ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
+    attempt at the baseline.
+    """
+
+    source: Source
+    discover: Discover
+    interval: float
+    track: Callable[[Job], ScheduledJob]
+    due: float = 0.0
+    busy: bool = False
+    attempts: int = 0
+    token: str | None = None
+    tokens: set[str] = field(default_factory=set)
+    pages: int = 0
+    started: float = 0.0
+    period: float = 0.0
+    torn: bool = False
+    readable: bool | None = None
+    listed: str = ""
+    begun: bool = False
+    again: bool = False
+    asked_at: float = 0.0
+    rests: bool = False
+    complete: bool | None = None
+    completed_at: datetime | None = None
+    trouble: PollError | None = None
+    failing_since: float | None = None
+    began_at: float = 0.0
+    hold_until: float = 0.0
+    forgiven: int = 0
+
+    @property
+    def operation(self) -> str:
+        """The operation that a page calls."""
+        return self.source.job_type.list_operation or ""
+
+    @property
+    def failing(self) -> PollReason | None:
+        """Why the last page brought nothing, if it did not."""
+        return self.trouble.reason if self.trouble and self.attempts else None
+
+    def accepts(self, row: Observation) -> bool:
+        """Whether the watch wants to follow the job of ``row``."""
+        return accepts(self.discover, row)
+
+
+class Schedule:
+    """A heap of turns by the time at which they are due, with the jobs behind them.
+
+    A turn that is put to another time leaves its old entry behind in the heap; it is
+    dropped when it comes up.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to do."""
+        self._heap: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
+        self._order = count()
+        self._tracked: dict[str, ScheduledJob] = {}
+        self._everyone: dict[str, ScheduledJob] = {}
+        self._discoveries: dict[ListingSweep, None] = {}
+        self._failing: dict[ScheduledJob | ListingSweep, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many jobs are looked at."""
+        return len(self._tracked)
+
+    def failing(self) -> Iterator[ScheduledJob | ListingSweep]:
+        """Go through the turns, none of them under way, that wait because their source failed.
+
+        Listings come first: one page of them may show many of the jobs.
+        """
+        for turn in sorted(self._failing, key=lambda one: isinstance(one, ScheduledJob)):
+            if not turn.busy:
+                yield turn
+
+    def mark(self, turn: ScheduledJob | ListingSweep) -> None:
+        """Note whether the last poll of ``turn`` failed for a reason of its source."""
+        if turn.failing not in NO_OUTAGE and self.holds(turn):
+            self._failing[turn] = None
+        else:
+            self._failing.pop(turn, None)
+
+    def listings(self) -> Sequence[ListingSweep]:
+        """Return every listing that is swept; from any thread."""
+        return list(self._discoveries)
+
+    def everyone(self) -> Sequence[ScheduledJob]:
+        """Return every job, those that are looked at no more as well.
+
+        May be called from another thread: they are copied in one piece.
+        """
+        return list(self._everyone.values())
+
+    def known(self, key: str) -> ScheduledJob | None:
+        """Return the job with ``key``, if it is looked at, or was until it was final."""
+        return self._everyone.get(key)
+
+    def get(self, key: str) -> ScheduledJob | None:
+        """Return the job with ``key``, if it is looked at."""
+        return self._tracked.get(key)
+
+    def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
+        """Give ``turn`` its next time, in place of any that it had."""
+        if isinstance(turn, ScheduledJob):
+            self._track(turn, due)
+        else:
+            self._discoveries[turn] = None
+        turn.due = due
+        heapq.heappush(self._heap, (due, next(self._order), turn))
+
+    def _track(self, tracked: ScheduledJob, due: float) -> None:
+        key = tracked.job.key
+        if key not in self._tracked:
+            tracked.heard_at = due
+        self._tracked[key] = self._everyone[key] = tracked
+
+    def finish(self, tracked: ScheduledJob) -> None:
+        """Look at a job no more: it is final, and still counted."""
+        # It stands in the list all the while, and once: a scrape may come between two steps.
+        self._everyone[tracked.job.key] = tracked
+        self._tracked.pop(tracked.job.key, None)
+        self._failing.pop(tracked, None)
+        tracked.due = NEVER
+
+    def drop(self, turn: ScheduledJob | ListingSweep) -> None:
+        """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
+        if isinstance(turn, ScheduledJob):
+            self._tracked.pop(turn.job.key, None)
+            self._everyone.pop(turn.job.key, None)
+        else:
+            self._discoveries.pop(turn, None)
+        self._failing.pop(turn, None)
+        turn.due = NEVER
+
+    def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
+        """Whether ``turn`` was put here and not dropped since."""
+        if isinstance(turn, ScheduledJob):
+            return self._tracked.get(turn.job.key) is turn
+        return turn in self._discoveries
+
+    def first(self) -> ScheduledJob | ListingSweep | None:
+        """Return the turn that is due first; one that is under way has no turn."""
+        while self._heap:
+            due, _, turn = self._heap[0]
+            if due == turn.due and not turn.busy:
+                return turn
+            heapq.heappop(self._heap)
+        return None
+
+    def begin(self) -> None:
+        """Take out the first turn, which is now under way."""
+        _, _, turn = heapq.heappop(self._heap)
+        turn.busy = True

@@ -1,0 +1,1 @@
+"""Turns observations into the snapshots and transitions of the ledger."""

@@ -1,0 +1,1 @@
+"""Runs one configuration after another: reload, run-time watches, status."""

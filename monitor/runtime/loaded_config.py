@@ -1,0 +1,63 @@
+"""What a configuration comes to: settings that hold, job types, and what lies in other files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monitor import config, sinks
+from monitor.aws import sessions
+from monitor.config import file_digest
+from monitor.delivery.manager import SinkSpec
+from monitor.errors import Problem
+from monitor.validation import everything
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from botocore.loaders import Loader
+
+    from monitor.sources.job_type import JobType
+
+_REMEDY = "restart to change it"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration without mistakes; ``accounts`` tells of the files behind each account."""
+
+    settings: config.Settings
+    types: Mapping[str, JobType]
+    warnings: Sequence[Problem]
+    sinks: Mapping[str, SinkSpec]
+    accounts: Mapping[str, bytes]
+
+
+def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
+    """Validate ``settings``; block on the file system, and use no network.
+
+    Raises:
+        ConfigurationError: with everything that is wrong.
+    """
+    # Before anything else is read: what changes meanwhile is then seen as changed next time.
+    wanted = {
+        name: SinkSpec(sink, file_digest.digest(sinks.files(sink)))
+        for name, sink in settings.sinks.items()
+    }
+    accounts = {
+        name: file_digest.digest(sessions.files(account))
+        for name, account in ({"default": config.Account()} | settings.accounts).items()
+    }
+    types, found = everything.validate(settings, models)
+    everything.raise_errors(found)
+    return LoadedConfig(settings, types, [each for each in found if each.warning], wanted, accounts)
+
+
+def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:
+    """Yield what differs although it cannot change while the monitor runs."""
+    message = "cannot change while the monitor runs"
+    if before.store != after.store:
+        yield Problem(after.place("store"), "store", message, _REMEDY)
+    for key in config.ServerSettings.model_fields:
+        if getattr(before.server, key) != getattr(after.server, key):
+            yield Problem(after.place("server", key), f"server.{key}", message, _REMEDY)

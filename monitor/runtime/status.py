@@ -1,0 +1,120 @@
+"""What the running daemon knows at this moment, as the HTTP side asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monitor import __version__
+from monitor.web import interfaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from monitor.config import Settings
+    from monitor.delivery.dispatcher import Dispatcher
+    from monitor.delivery.manager import DeliveryManager
+    from monitor.errors import Problem
+    from monitor.interfaces import Clock
+    from monitor.polling.job_status import JobStatus, SeenListing
+    from monitor.polling.manager import PollManager
+    from monitor.polling.source_client import SourceStatus
+
+
+class Live:
+    """Fits ``web.asked.Live``; the daemon sets ``settings``, ``loaded_at`` and ``refused``."""
+
+    def __init__(
+        self, polling: PollManager, telling: DeliveryManager, clock: Clock, settings: Settings
+    ) -> None:
+        """Read from what runs."""
+        self._polling = polling
+        self._telling = telling
+        self._started_at = clock.now()
+        self.settings = settings
+        self.loaded_at: datetime | None = None
+        self.refused: Sequence[Problem] = ()
+
+    def jobs(self) -> Iterator[JobStatus]:
+        """Yield every job of a watch; from any thread."""
+        return self._polling.followed()
+
+    def job(self, key: str) -> JobStatus | None:
+        """Return one job of a watch."""
+        return self._polling.standing_of(key)
+
+    def sources(self) -> Sequence[interfaces.Source]:
+        """Return every source that is asked."""
+        return [
+            _source(poller.seen(), poller.size, poller.listings())
+            for poller in self._polling.pollers()
+        ]
+
+    def sinks(self) -> Sequence[interfaces.Sink]:
+        """Return every sink that is configured."""
+        running = {dispatcher.name: dispatcher for dispatcher in self._telling.dispatchers()}
+        return [
+            _sink(name, settings.type, running.get(name))
+            for name, settings in self.settings.sinks.items()
+        ]
+
+    def config(self) -> Mapping[str, Any]:
+        """Return the configuration in effect, without secrets."""
+        return self.settings.redacted()
+
+    def status(self) -> interfaces.Status:
+        """Return how the daemon stands."""
+        return interfaces.Status(
+            version=__version__,
+            started_at=self._started_at,
+            config_loaded_at=self.loaded_at,
+            config_refused=[str(problem) for problem in self.refused],
+            last_pass_age=self._polling.last_pass_age(),
+        )
+
+    def wake(self, sink: str) -> None:
+        """Let a sink look at what it has to send."""
+        self._telling.wake([sink])
+
+
+def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> interfaces.Source:
+    trouble = seen.trouble
+    return interfaces.Source(
+        source=seen.key,
+        available=not seen.lost,
+        up=seen.up,
+        last_success_at=seen.good_at,
+        last_failure_at=seen.bad_at,
+        reason=trouble.reason.value if trouble else None,
+        code=trouble.code if trouble else None,
+        hint=trouble.hint if trouble else None,
+        rate=seen.rate,
+        configured_rate=seen.full_rate,
+        request_rate=seen.request_rate,
+        jobs=jobs,
+        listings=[_listing(one) for one in listings],
+    )
+
+
+def _listing(seen: SeenListing) -> interfaces.Listing:
+    trouble = seen.trouble
+    return interfaces.Listing(
+        type=seen.type,
+        complete=seen.complete,
+        last_complete_at=seen.completed_at,
+        reason=trouble.reason.value if trouble else None,
+        code=trouble.code if trouble else None,
+        hint=trouble.hint if trouble else None,
+    )
+
+
+def _sink(name: str, kind: str, dispatcher: Dispatcher | None) -> interfaces.Sink:
+    failed_at, error = (dispatcher.failure if dispatcher else None) or (None, None)
+    return interfaces.Sink(
+        name=name,
+        type=kind,
+        last_delivered_at=dispatcher.delivered_at if dispatcher else None,
+        last_error_at=failed_at,
+        last_error=error,
+        failing_since=dispatcher.failing_since if dispatcher else None,
+    )

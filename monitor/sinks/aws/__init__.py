@@ -1,0 +1,1 @@
+"""The sinks that send through AWS: SNS, SQS and EventBridge."""

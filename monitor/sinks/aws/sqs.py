@@ -1,0 +1,25 @@
+"""The sink ``sqs``: messages to a queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monitor.sinks.aws import messages
+from monitor.sinks.aws.batch import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from monitor.sinks.aws.target import Target
+
+
+def form(target: Target) -> Form:
+    """Say how the queue takes events."""
+
+    def entry(event: Mapping[str, Any]) -> dict[str, Any]:
+        return {"MessageBody": messages.text(event), **messages.beside(event, target)}
+
+    def params(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"QueueUrl": target.address, "Entries": messages.numbered(entries)}
+
+    return Form("SendMessageBatch", entry, params, messages.outcomes)

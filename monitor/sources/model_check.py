@@ -1,0 +1,264 @@
+"""A declaration against the service's model: a checked job type, or every mistake in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import DataNotFoundError, UnknownServiceError
+from botocore.model import ListShape, MapShape, OperationNotFoundError, Shape, StructureShape
+
+from monitor.aws import service_models
+from monitor.config.yaml_document import shown
+from monitor.errors import ConfigurationError, Problem
+from monitor.sources import compiler, jmespath_check
+from monitor.sources.jmespath_check import Many, parse, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from botocore.loaders import Loader
+    from botocore.model import OperationModel, ServiceModel
+
+    from monitor.sources.declaration import Declaration, ListForm
+    from monitor.sources.jmespath_check import Expression, Reading
+    from monitor.sources.job_type import JobType
+
+_TIMES = ("timestamp", "string", "long", "integer", "double", "float")
+"""Types of a member that can tell a time; numbers count seconds or milliseconds."""
+
+_TAG = re.compile("<[^>]+>")
+_DEFAULT_FILTER = re.compile(
+    r"(?:(?:do not|don't) specify [^.]*, only|default status filter is) ([A-Z_]{3,})\b"
+)
+"""How models say that a list operation has a filter where none is given."""
+
+
+def checked(form: Declaration, models: Loader, place: str) -> JobType:
+    """Return the job type that ``form``, read from the file ``place``, declares.
+
+    Raises:
+        ConfigurationError: with every mistake that the service's model shows.
+    """
+    check = _Check(form, place)
+    check.run(models)
+    if check.problems:
+        raise ConfigurationError(check.problems)
+    made = compiler.job_type(form, check.secrets, check.row_secrets)
+    return replace(made, warnings=tuple(check.warnings))
+
+
+class _Check:
+    """Gathers the problems of one declaration."""
+
+    def __init__(self, form: Declaration, place: str) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.secrets: tuple[Expression, ...] = ()
+        self.row_secrets: tuple[Expression, ...] = ()
+        self._form = form
+        self._place = place
+        self._secrets: frozenset[tuple[str, str]] = frozenset()
+
+    def run(self, models: Loader) -> None:
+        self._states()
+        self._placeholders()
+        service = self._service(models)
+        if service is None:
+            return
+        self._answer(service)
+        if self._form.listing is not None:
+            self._list(service, self._form.listing)
+
+    def _report(self, path: str, message: str, remedy: str = "") -> None:
+        self.problems.append(Problem(self._place, path, message, remedy))
+
+    def _service(self, models: Loader) -> ServiceModel | None:
+        name = self._form.service
+        try:
+            return service_models.service_model(models, name)
+        except (UnknownServiceError, DataNotFoundError, OSError, ValueError):
+            # The last two: the SDK looks for a file of this name, which no file may have.
+            known = models.list_available_services("service-2")
+        remedy = suggestion(name, known)
+        self._report("service", f'the SDK has no service model for "{shown(name)}"', remedy)
+        return None
+
+    def _states(self) -> None:
+        form = self._form
+        states = [state for named in form.phases.values() for state in named]
+        for state in sorted({state for state in states if states.count(state) > 1}):
+            self._report("phases", f'"{state}" stands in more than one phase')
+        self._known("aliases", form.aliases.values(), states)
+        self._known("severity", form.severity, states)
+        self._known("phase_from", [form.decisive], form.state)
+        for code, parts in form.errors.items():
+            self._known(f"errors.{code}", parts, form.state)
+            self._known(f"errors.{code}", _values(parts, form.decisive), states)
+        for number, condition in enumerate(form.final):
+            self._known(f"final[{number}]", condition, form.state)
+            self._known(f"final[{number}]", condition.get(form.decisive, ()), states)
+        for phase in form.irrevocable:
+            if not phase.terminal:
+                self._report("irrevocable", f'"{phase}" is not an end')
+
+    def _known(self, path: str, names: Iterable[str], known: Iterable[str]) -> None:
+        known = list(known)
+        for name in names:
+            if name not in known:
+                self._report(path, f'"{name}" is not declared', suggestion(name, known))
+
+    def _placeholders(self) -> None:
+        known = {"id", *re.compile(self._form.id.pattern).groupindex}
+        used = re.findall(r"\{(\w+)\}", str(self._form.describe.params))
+        self._known("describe.params", used, known)
+        if not used:
+            self._report(
+                "describe.params", "no parameter takes the id", 'write "{id}" where it goes'
+            )
+
+    def _operation(
+        self, service: ServiceModel, path: str, name: str, params: Iterable[str]
+    ) -> StructureShape | None:
+        """Return the shape of the operation's answer, if there is such an operation."""
+        try:
+            operation = service.operation_model(name)
+        except OperationNotFoundError:
+            remedy = suggestion(name, service.operation_names)
+            self._report(f"{path}.operation", f'there is no operation "{shown(name)}"', remedy)
+            return None
+        self._params(path, operation, list(params))
+        return operation.output_shape
+
+    def _params(self, path: str, operation: OperationModel, given: list[str]) -> None:
+        shape = operation.input_shape
+        known = shape.members if shape else {}
+        self._known(f"{path}.params", given, known)
+        for name in shape.required_members if shape else ():
+            if name not in given:
+                self._report(f"{path}.params", f'"{name}" is required')
+
+    def _answer(self, service: ServiceModel) -> None:
+        form = self._form
+        asked = form.describe
+        output = self._operation(service, "describe", asked.operation, asked.params)
+        if output is None:
+            return
+        self._find_secrets(output)
+        self._read("id.path", form.id.path, output)
+        self._read("describe.missing_if", asked.missing_if, output)
+        for name, path in form.state.items():
+            self._state_part(name, path, output)
+        self._common("", form, output)
+        for name, field in form.fields.items():
+            self._field(f"fields.{name}", field.path, field.as_, output)
+
+    def _common(self, prefix: str, form: Declaration | ListForm, shape: Shape | None) -> None:
+        self._read(f"{prefix}updated_at", form.updated_at, shape, _TIMES)
+        self._read(f"{prefix}created_at", form.created_at, shape, _TIMES)
+        self._read(f"{prefix}reason", form.reason, shape, ("string",))
+
+    def _find_secrets(self, output: Shape) -> None:
+        declared = set()
+        for number, path in enumerate(self._form.secret):
+            reading = self._follow(f"secret[{number}]", path, output)
+            declared.update(reading.touched[-1:])
+        self._secrets = jmespath_check.sensitive(output) | declared
+        self.secrets = tuple(map(parse, jmespath_check.paths(output, self._secrets)))
+
+    def _state_part(self, name: str, path: str, output: Shape) -> None:
+        reading = self._read(f"state.{name}", path, output, ("string",))
+        if reading is None or name != self._form.decisive or not isinstance(reading.gives, Shape):
+            return
+        told = {*chain.from_iterable(self._form.phases.values()), *self._form.aliases}
+        missing = [value for value in getattr(reading.gives, "enum", ()) if value not in told]
+        if missing:
+            self._report("phases", f"no phase is given for {', '.join(missing)}")
+
+    def _list(self, service: ServiceModel, form: ListForm) -> None:
+        extra = (form.page_size, form.next)
+        params = [*form.params, *(one.param for one in extra if one is not None)]
+        output = self._operation(service, "list", form.operation, params)
+        if output is None:
+            return
+        self._default_filter(service.operation_model(form.operation), params)
+        reading = self._follow("list.items", form.items, output)
+        row = _element(reading.gives)
+        self._secrets |= jmespath_check.sensitive(output)
+        self.row_secrets = tuple(map(parse, jmespath_check.paths(row, self._secrets)))
+        if form.next is not None:
+            self._read("list.next.path", form.next.path, output, ("string",))
+            self._read("list.next.more", form.next.more, output, ("boolean",))
+            self._read("list.next.last_id", form.next.last_id, row, ("string",))
+        self._read("list.id", form.id, row, ("string",))
+        self._known("list.state", form.state, self._form.state)
+        for name, path in form.state.items():
+            self._read(f"list.state.{name}", path, row, ("string",))
+        self._common("list.", form, row)
+
+    def _default_filter(self, operation: OperationModel, given: list[str]) -> None:
+        """Warn of a parameter that, left out, hides jobs: only the model's own words tell so."""
+        shape = operation.input_shape
+        for name, member in shape.members.items() if shape and "filters" not in given else ():
+            words = " ".join(_TAG.sub("", member.documentation).split())
+            found = None if name in given else _DEFAULT_FILTER.search(words)
+            if found:
+                message = f"{operation.name} lists only {found[1]} jobs where {name} is left out"
+                remedy = f'see "Listings that leave jobs out" in docs/job-types.md, or set {name}'
+                place = self._place
+                self.warnings.append(Problem(place, "list.params", message, remedy, warning=True))
+
+    def _follow(self, place: str, path: str, shape: Shape | None) -> Reading:
+        reading = jmespath_check.check(path, shape)
+        for problem in reading.problems:
+            self._report(place, problem)
+        return reading
+
+    def _read(
+        self, place: str, path: str | None, shape: Shape | None, types: tuple[str, ...] = ()
+    ) -> Reading | None:
+        """Check an expression that must give one value, and no secret one."""
+        if path is None:
+            return None
+        reading = self._follow(place, path, shape)
+        if reading.touches(self._secrets):
+            self._report(place, "this would keep a secret", "read another member")
+        if types and reading.gives is not None and _type(reading.gives) not in types:
+            wanted = "time" if types is _TIMES else " or ".join(types)
+            self._report(place, f"a {_type(reading.gives)} instead of a {wanted}")
+        return reading
+
+    def _field(self, place: str, path: str, form: str, output: Shape) -> None:
+        if form == "count":
+            self._count(place, self._follow(place, path, output))
+            return
+        many = form == "texts"
+        reading = self._read(place, path, output)
+        if reading is None or reading.gives is None:
+            return
+        is_list = isinstance(reading.gives, Many | ListShape)
+        if is_list != many:
+            self._report(place, "a list" if is_list else "no list", "see the field's as:")
+        elif isinstance(reading.gives, StructureShape | MapShape):
+            self._report(place, f"a {_type(reading.gives)}", "name one of its members")
+
+    def _count(self, place: str, reading: Reading) -> None:
+        """A count gives away no more than a number, so it may count what is secret."""
+        if not isinstance(reading.gives, Many | ListShape | None):
+            self._report(place, "no list that could be counted")
+
+
+def _type(kind: Shape | Many) -> str:
+    return "list" if isinstance(kind, Many) else str(kind.type_name)
+
+
+def _element(kind: Shape | Many | None) -> Shape | None:
+    if isinstance(kind, Many):
+        return kind.of
+    return kind.member if isinstance(kind, ListShape) else None
+
+
+def _values(parts: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return (parts[name],) if name in parts else ()

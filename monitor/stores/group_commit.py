@@ -1,0 +1,111 @@
+"""Group commit: the writes that arrive while one transaction commits share the next one."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import anyio
+
+from monitor import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from monitor.interfaces import Clock
+
+_LARGEST_GROUP = 500
+_LONGEST_COMMIT = 120.0
+"""Seconds after which a database that does not answer counts as lost."""
+
+Unit = TypeVar("Unit")
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket(Generic[Unit]):
+    """One caller's unit; once ``done``, ``written`` is None if it was not committed."""
+
+    unit: Unit
+    done: anyio.Event = field(default_factory=anyio.Event)
+    written: int | None = None
+
+
+class Committer(Generic[Unit]):
+    """The single writer: one task that puts the units of many callers into few transactions.
+
+    ``write`` commits a group durably, all or nothing, and returns how much each unit
+    wrote. Its first StoreError ends the committer: all present and later callers get it.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Unit]], Awaitable[Sequence[int]]],
+        clock: Clock,
+        on_commit: Callable[[float], None],
+    ) -> None:
+        """``on_commit`` receives the seconds that each commit took."""
+        self._write = write
+        self._clock = clock
+        self._on_commit = on_commit
+        self._queue: deque[_Ticket[Unit]] = deque()
+        self._arrived = anyio.Event()
+        self._failure: str | None = None
+
+    def check(self) -> None:
+        """Raise the StoreError that ended it, if one did."""
+        if self._failure is not None:
+            raise errors.StoreError(self._failure)
+
+    def fail(self, message: str) -> None:
+        """End the committer with a message, unless it ended before, and wake all callers."""
+        self._failure = self._failure or message
+        while self._queue:
+            self._queue.popleft().done.set()
+
+    async def submit(self, unit: Unit) -> int:
+        """Return how much ``unit`` wrote, after its commit.
+
+        A caller that is cancelled does not withdraw its unit: it may be in a transaction already,
+        together with the units of others.
+        """
+        self.check()
+        ticket = _Ticket(unit)
+        self._queue.append(ticket)
+        self._arrived.set()
+        await ticket.done.wait()
+        if ticket.written is None:
+            raise errors.StoreError(self._failure or "the commit was broken off")
+        return ticket.written
+
+    async def run(self) -> None:
+        """Commit units until cancelled or failed; finish a commit that has begun."""
+        try:
+            while self._failure is None:
+                await self._arrived.wait()
+                # Before the queue is read: a unit that arrives from here on sets the new event.
+                self._arrived = anyio.Event()
+                while self._queue:
+                    await self._commit_group()
+        finally:
+            self.fail("the store is closed")
+
+    async def _commit_group(self) -> None:
+        group = [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
+        started = self._clock.monotonic()
+        try:
+            # Shielded: a shutdown must not leave half a transaction open.
+            with anyio.fail_after(_LONGEST_COMMIT, shield=True):
+                written = await self._write([ticket.unit for ticket in group])
+            self._on_commit(self._clock.monotonic() - started)
+            for ticket, count in zip(group, written, strict=True):
+                ticket.written = count
+        except TimeoutError:
+            self.fail(
+                f"the store did not answer for {_LONGEST_COMMIT:.0f} s; is its disk or server up?"
+            )
+        except errors.StoreError as error:
+            self.fail(str(error))
+        finally:
+            for ticket in group:
+                ticket.done.set()

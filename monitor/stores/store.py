@@ -1,0 +1,405 @@
+"""The store: interfaces.Store over a ledger in SQL."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import orjson
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import (
+    connect,
+    database,
+    group_commit,
+    outbox,
+    queries,
+    rows,
+    schema,
+    store_clock,
+    writes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Collection,
+        Mapping,
+        Sequence,
+    )
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
+
+    from monitor.interfaces import Clock
+
+_POLLS_AT_ONCE = 1000
+_ROWS_AT_ONCE = 1000
+"""Rows that are decoded before other tasks run: some 10 ms."""
+
+
+@asynccontextmanager
+async def open_store(
+    url: str,
+    clock: Clock,
+    on_commit: Callable[[float], None] | None = None,
+    *,
+    exclusive: bool = True,
+    migrate: bool = True,
+) -> AsyncGenerator[SqlStore]:
+    """Open the store of ``url`` and bring its schema up to date.
+
+    ``on_commit`` receives the seconds that each commit took. ``exclusive=False`` lets
+    other processes use the same store at the same time. ``migrate=False`` makes and
+    changes no tables: the store must be there, as this version writes it.
+
+    Raises:
+        ConfigurationError: the URL has none of the known forms.
+        StoreLockedError: another process uses it.
+        StoreError: it cannot be reached, read or written.
+    """
+    async with connect.open_database(url, exclusive=exclusive, migrate=migrate) as opened:
+        with database.store_errors(opened.name):
+            async with opened.readers.connect() as connection:
+                ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
+                time = await store_clock.read_clock(connection, clock)
+            if exclusive:
+                async with opened.writer.begin():
+                    time = await store_clock.start_clock(opened.writer, clock)
+        measure = on_commit or (lambda _seconds: None)
+        store = SqlStore(opened, clock, measure, str(ledger_id), time)
+        raised: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.run, name="store.commits")
+            try:
+                yield store
+            except Exception as error:  # noqa: BLE001 (raised again below, not in a group)
+                raised = error
+            tasks.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
+
+
+class SqlStore:
+    """The durable memory. ``ledger_id`` is its identity: made with it, and never changed."""
+
+    def __init__(
+        self,
+        opened: database.Database,
+        clock: Clock,
+        on_commit: Callable[[float], None],
+        ledger_id: str,
+        time: store_clock.StoreClock,
+    ) -> None:
+        """``on_commit`` receives the seconds that each commit took."""
+        self.ledger_id = ledger_id
+        self._store_clock = time
+        self._database = opened
+        self._clock = clock
+        self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit)
+
+    def own_time(self) -> datetime:
+        """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
+        return self._store_clock.now()
+
+    @property
+    def set_back(self) -> float:
+        """Return by how many seconds the wall clock had been set back at the opening."""
+        return self._store_clock.set_back
+
+    async def run(self) -> None:
+        """Commit what callers write, until cancelled."""
+        await self._commits.run()
+
+    async def snapshots(self) -> Sequence[model.Snapshot]:
+        """Return every known job, in no order."""
+        found: list[model.Snapshot] = []
+        async with self._reading() as connection:
+            # In slices: a hundred thousand jobs take seconds, for which no poll should wait.
+            result: AsyncResult[Any] = await connection.stream(queries.SNAPSHOTS)
+            async for some in result.partitions(_ROWS_AT_ONCE):
+                found += [rows.snapshot(row) for row in some]
+        return found
+
+    async def snapshot(self, key: str) -> model.Snapshot | None:
+        """Return one job by its key."""
+        query = queries.SNAPSHOTS.where(schema.jobs.c.key == key)
+        return next(map(rows.snapshot, await self._read(query)), None)
+
+    async def sources(self) -> Sequence[model.SourceState]:
+        """Return every known source, in no order."""
+        return [rows.source(row) for row in await self._read(queries.SOURCES)]
+
+    async def record(self, entry: model.Entry) -> bool:
+        """Add ``entry`` durably and whole; return ``False`` if another writer was first.
+
+        Raises:
+            TypeError: a value has no exact form in JSON.
+            ValueError: the sequences of the entry have a gap.
+        """
+        wall_time, store_time = self._clock.now(), self.own_time()
+        record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
+        return bool(await self._commits.submit(record))
+
+    async def touch(self, polls: Mapping[str, datetime]) -> None:
+        """Store when each job or source (by key) was last polled, if that is later."""
+        keys = list(polls)
+        for start in range(0, len(keys), _POLLS_AT_ONCE):
+            some = keys[start : start + _POLLS_AT_ONCE]
+            await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
+
+    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+        """Return the first pending delivery of each job for ``sink`` if it is due, oldest first.
+
+        ``now`` is store time, as are all times of a ``Delivery``.
+        """
+        found = await self._read(queries.due(sink, now, limit))
+        return [rows.delivery(row, self._store_clock) for row in found]
+
+    async def next_due(self, sink: str, now: datetime) -> datetime | None:
+        """Return the earliest store time after ``now`` at which a delivery falls due."""
+        return next((row.due_at for row in await self._read(queries.next_due(sink, now))), None)
+
+    async def settle(self, settlement: model.Settlement) -> None:
+        """Store the result of one attempt."""
+        await self._commits.submit(outbox.Settle(settlement, self.own_time()))
+
+    async def hasten(self, sink: str) -> None:
+        """Let every delivery for ``sink`` that waits for its retry fall due."""
+        await self._commits.submit(outbox.Hasten(sink))
+
+    async def park(self, parking: model.Parking, revived: Sequence[model.Delivery] = ()) -> None:
+        """Park a sink, and make the dead among ``revived`` pending again."""
+        await self._commits.submit(outbox.Park(parking, tuple(revived)))
+
+    async def revive(self, revived: Sequence[model.Delivery]) -> None:
+        """Make the dead among ``revived`` pending again, in their old places."""
+        await self._commits.submit(outbox.Park(None, tuple(revived)))
+
+    async def resume(self, sink: str) -> bool:
+        """Unpark a sink, and let its retries fall due; return ``False`` if it was not parked."""
+        return bool(await self._commits.submit(outbox.Resume(sink)))
+
+    async def parkings(self) -> Sequence[model.Parking]:
+        """Return the sinks that are parked, by name."""
+        found = await self._read(queries.PARKINGS)
+        return [model.Parking(row.sink, row.parked_at, row.reason) for row in found]
+
+    async def watches(self) -> Sequence[model.AddedWatch]:
+        """Return the run-time watches, in the order in which they were added."""
+        found = await self._read(queries.WATCHES)
+        return [
+            model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at) for row in found
+        ]
+
+    async def add_watch(self, watch: model.AddedWatch) -> bool:
+        """Store a run-time watch; return ``False`` if there is one of its name."""
+        return bool(await self._commits.submit(writes.AddWatch(watch)))
+
+    async def remove_watch(self, name: str) -> bool:
+        """Delete a run-time watch; return ``False`` if there was none of that name."""
+        return bool(await self._commits.submit(writes.RemoveWatch(name)))
+
+    async def baselines(self) -> Sequence[model.Baseline]:
+        """Return every known baseline, in no order."""
+        return [rows.baseline(row) for row in await self._read(queries.BASELINES)]
+
+    async def keep_baselines(
+        self, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
+    ) -> None:
+        """Insert or replace ``kept``, and delete ``gone``, in one transaction."""
+        await self._commits.submit(writes.KeepBaselines(tuple(kept), tuple(gone)))
+
+    async def settled(
+        self,
+        sink: str,
+        statuses: Collection[model.DeliveryStatus],
+        since: datetime | None,
+        after: int = 0,
+    ) -> Sequence[tuple[int, int, dict[str, Any]]]:
+        """Return (id, position, CloudEvent) of at most 500 settled deliveries, by position.
+
+        All of them are later than the position ``after``, and their changes were observed at
+        ``since`` or later.
+        """
+        found = await self._read(
+            queries.settled(sink, statuses, since, after, writes.MOST_POSITIONS)
+        )
+        return [(row.id, row.position, rows.sent_event(row)) for row in found]
+
+    async def replay(self, ids: Sequence[int]) -> int:
+        """Send at most 500 settled deliveries again, behind what waits; return how many.
+
+        Each gets a new id, and its event says that it is replayed.
+        """
+        unit = outbox.ReplayDeliveries(tuple(ids), self._clock.now(), self.own_time())
+        return await self._commits.submit(unit)
+
+    async def backlog(self) -> Sequence[model.Backlog]:
+        """Return the undelivered events of each sink; a sink without any is left out."""
+        pending = {row.sink: row for row in await self._read(queries.PENDING)}
+        tried = {row.sink: row for row in await self._read(queries.TRIED)}
+        dead = {row.sink: row.many for row in await self._read(queries.DEAD)}
+        found = []
+        for sink in sorted(pending.keys() | dead.keys()):
+            waiting, failing = pending.get(sink), tried.get(sink)
+            as_wall = self._store_clock.as_wall
+            found.append(
+                model.Backlog(
+                    sink=sink,
+                    pending=waiting.many if waiting else 0,
+                    oldest_at=as_wall(waiting.oldest) if waiting else None,
+                    dead=dead.get(sink, 0),
+                    failing_since=as_wall(failing.since) if failing else None,
+                    tried_at=as_wall(failing.last) if failing else None,
+                    last_error=failing.error if failing else None,
+                )
+            )
+        return found
+
+    async def taken(self) -> Mapping[str, datetime]:
+        """Return the wall time of the last delivery to each sink; this reads every delivery."""
+        return {
+            row.sink: self._store_clock.as_wall(row.at)
+            for row in await self._read(queries.LAST_DELIVERED)
+        }
+
+    async def prune(self, before: datetime) -> int:
+        """Delete transitions settled for every sink before a store time; return how many."""
+        if before <= self._store_clock.began:
+            return 0  # nothing can be that old
+        deleted = 0
+        # In small steps, so that the commits of others fit in between.
+        query = queries.forgettable(before, writes.MOST_POSITIONS)
+        while found := await self._read(query):
+            positions = tuple(row.position for row in found)
+            deleted += await self._commits.submit(writes.Prune(positions))
+        return deleted
+
+    async def transitions(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        key: str | None = None,
+        kinds: Collection[str] | None = None,
+        since: datetime | None = None,
+        until: int | None = None,
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Return (position, CloudEvent) of transitions later than ``after``, in order.
+
+        Their changes were observed at ``since`` or later; ``until`` is the last position.
+        """
+        query = queries.events(after, limit, key, kinds, since, until)
+        return [rows.event(row) for row in await self._read(query)]
+
+    async def position(self) -> int:
+        """Return the position of the newest transition; 0 if there has been none."""
+        return max((row.position for row in await self._read(queries.POSITION)), default=0)
+
+    async def last_change(self, key: str) -> dict[str, Any] | None:
+        """Return the CloudEvent of the last change of a job's state, if it is still stored."""
+        change = schema.transitions.c
+        kinds = sorted((model.Kind.DISCOVERED, model.Kind.STATE_CHANGED))
+        query = queries.EVENTS.where(change.key == key, change.kind.in_(kinds))
+        found = await self._read(query.order_by(change.sequence.desc()).limit(1))
+        return next((rows.event(row)[1] for row in found), None)
+
+    async def deliveries(
+        self,
+        sink: str | None = None,
+        status: model.DeliveryStatus | None = None,
+        limit: int = 100,
+        job: str | None = None,
+        before: int | None = None,
+    ) -> Sequence[model.StoredDelivery]:
+        """Return deliveries, newest first; ``job`` is a key or an id.
+
+        All of them have a lower id than ``before``.
+        """
+        found = await self._read(queries.listing(sink, status, limit, job, before))
+        return [rows.stored_delivery(row, self._store_clock) for row in found]
+
+    async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
+        """Return one delivery by its id, and its CloudEvent."""
+        query = queries.DELIVERIES.add_columns(schema.transitions.c.event)
+        found = await self._read(query.where(schema.deliveries.c.id == number))
+        return next(
+            ((rows.stored_delivery(row, self._store_clock), rows.sent_event(row)) for row in found),
+            None,
+        )
+
+    async def history(
+        self,
+        job: str | None = None,
+        since: datetime | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Return (position, CloudEvent) of the newest transitions, in order.
+
+        ``job`` is a key or an id.
+        """
+        found = await self._read(queries.history(job, since, kinds, limit))
+        return [rows.event(row) for row in reversed(found)]
+
+    async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Return (position, CloudEvent) of transitions of at most 100 jobs, in order.
+
+        ``sequences`` maps the key of each job to the sequence after which they come.
+        """
+        return [rows.event(row) for row in await self._read(queries.later(sequences))]
+
+    async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
+        """Return the deliveries of at most 500 transitions, by sink."""
+        deliveries = schema.deliveries.c
+        query = queries.DELIVERIES.where(deliveries.position.in_(sorted(positions)))
+        found = await self._read(query.order_by(deliveries.sink, deliveries.position))
+        return [rows.stored_delivery(row, self._store_clock) for row in found]
+
+    async def sinks(self) -> Collection[str]:
+        """Return the sinks with stored rows, configured or not; this reads every delivery."""
+        return {row.sink for row in await self._read(queries.STORED_SINKS)}
+
+    async def places(self) -> Collection[rows.Place]:
+        """Return the places of the stored jobs and sources; this reads every job."""
+        found = await self._read(queries.PLACES)
+        return [rows.Place(row.type, row.account, row.region) for row in found]
+
+    async def ping(self) -> None:
+        """Commit a change of nothing; raise StoreError if that fails."""
+        await self._commits.submit(writes.Ping())
+
+    async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
+        with database.store_errors(self._database.name):
+            async with self._database.writer.begin():
+                written = await writes.apply(self._database.writer, units)
+                if self._store_clock.moves:
+                    times = {"own": self.own_time(), "wall": self._clock.now()}
+                    await self._database.writer.execute(writes.KEEP_TIME, times)
+        # After the commit: one into a file that was removed meanwhile must not be acknowledged.
+        self._database.check()
+        return written
+
+    async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """Return all rows of a query; a cancelled caller still waits for its end."""
+        async with self._reading() as connection:
+            found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
+        return found
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection for a read that a cancellation does not interrupt.
+
+        An interrupted read would lose its connection, and the thread behind that.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._commits.check()
+        with database.store_errors(self._database.name), anyio.CancelScope(shield=True):
+            async with self._database.readers.connect() as connection:
+                yield connection

@@ -1,0 +1,1 @@
+"""Implements what only single commands need."""

@@ -1,0 +1,306 @@
+"""Asks a daemon over its HTTP API."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import asynccontextmanager
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from yarl import URL
+
+from monitor.config import named_files
+from monitor.errors import ConfigurationError, DaemonError, Problem
+from monitor.model import Phase, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from enum import StrEnum
+    from pathlib import Path
+
+ANSWER_WITHIN = 30.0
+"""Seconds, beside those for which a question itself asks to wait."""
+PAGE = 500
+"""The most jobs that a daemon tells at once."""
+_LONGEST_DETAIL = 200
+_LONGEST_TOKEN_FILE = 64 * 1024
+_LONGEST_CA_FILE = 8 * 1024 * 1024
+_PIPE_WITHIN = 5.0
+"""Seconds in which a pipe, as of a shell's ``<(command)``, must bring all of its content."""
+_PASSING = frozenset({
+    HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
+})  # fmt: skip
+_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+Params = list[tuple[str, str]]
+A = TypeVar("A", bound="Answer")
+
+
+class Answer(BaseModel):
+    """What is read of an answer; a newer daemon may tell more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _known(kind: type[StrEnum], other: StrEnum) -> Callable[[Any], Any]:
+    """Read what a newer daemon may call by a name that is unknown here."""
+    return lambda value: value if value in set(kind) else other
+
+
+class Job(Answer):
+    """A job as a daemon tells of it; ``interval`` is in seconds."""
+
+    key: str
+    type: str
+    account: str
+    region: str
+    id: str
+    watch: str | None
+    labels: dict[str, str]
+    state: str | None
+    phase: Annotated[Phase, BeforeValidator(_known(Phase, Phase.UNKNOWN))]
+    severity: Annotated[Severity, BeforeValidator(_known(Severity, Severity.INFO))]
+    reason: str | None
+    fields: dict[str, Any]
+    sequence: int
+    first_seen_at: datetime | None
+    changed_at: datetime | None
+    updated_at: datetime | None
+    ended_at: datetime | None
+    last_look_at: datetime | None
+    next_look_at: datetime | None
+    interval: float | None
+    failing: str | None
+    stuck: bool
+    missing: bool
+
+
+class _Jobs(Answer):
+    items: list[Job]
+    next_cursor: str | None
+    total: int
+
+
+class _Wait(Answer):
+    job: Job
+
+
+class _Watch(Answer):
+    watch: dict[str, Any]
+
+
+class _Watches(Answer):
+    items: list[_Watch]
+
+
+class Source(Answer):
+    """Where a daemon looks."""
+
+    account: str
+    region: str
+
+
+class _Sources(Answer):
+    items: list[Source]
+
+
+class _Status(Answer):
+    config_loaded_at: datetime | None
+
+
+class _Refusal(Answer):
+    status: int
+    detail: str
+
+
+class DaemonClient:
+    """One daemon; every method raises DaemonError where it does not answer as asked."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        """``url`` is without a slash at its end."""
+        self._session = session
+        self.url = url
+
+    async def job(self, key: str) -> Job | None:
+        """Return one job, followed or remembered, if there is one."""
+        return await self._unless_unknown(Job, f"jobs/{quote(key, safe='')}")
+
+    async def wait(self, key: str, after: int, seconds: float) -> Job | None:
+        """Return one job once it has more transitions than ``after``, or the time is over.
+
+        ``None`` if there is none.
+        """
+        asked = [("for", "change"), ("after", str(after)), ("timeout", f"{seconds:.3f}s")]
+        path = f"jobs/{quote(key, safe='')}/wait"
+        found = await self._unless_unknown(_Wait, path, asked, seconds)
+        return found.job if found else None
+
+    async def jobs(self, asked: Params, most: int) -> tuple[Sequence[Job], int]:
+        """Return at most ``most`` of the followed jobs that fit, by key, and how many fit."""
+        found: list[Job] = []
+        cursor: Params = []
+        while True:
+            limit = [("limit", str(min(PAGE, most - len(found))))]
+            page = await self._get(_Jobs, "jobs", [*asked, *limit, *cursor])
+            found += page.items
+            if page.next_cursor is None or not page.items or len(found) >= most:
+                return found[:most], page.total
+            cursor = [("cursor", page.next_cursor)]
+
+    async def watches(self) -> Sequence[Mapping[str, Any]]:
+        """Return the watches as they are written."""
+        return [each.watch for each in (await self._get(_Watches, "watches")).items]
+
+    async def sources(self) -> Sequence[Source]:
+        """Return where it looks."""
+        return (await self._get(_Sources, "sources")).items
+
+    async def has_begun(self) -> bool:
+        """Whether it follows its jobs already: it answers before that, while it starts."""
+        return (await self._get(_Status, "status")).config_loaded_at is not None
+
+    async def _unless_unknown(
+        self, kind: type[A], path: str, asked: Params | None = None, waits: float = 0.0
+    ) -> A | None:
+        try:
+            return await self._get(kind, path, asked, waits)
+        except DaemonError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    async def _get(
+        self, kind: type[A], path: str, asked: Params | None = None, waits: float = 0.0
+    ) -> A:
+        query = f"?{urlencode(asked)}" if asked else ""
+        try:
+            async with self._session.get(
+                # What is quoted in a key must stay so.
+                URL(f"{self.url}/api/v1/{path}{query}", encoded=True),
+                timeout=aiohttp.ClientTimeout(total=waits + ANSWER_WITHIN),
+                allow_redirects=False,
+            ) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            failure = self._unanswered(error)
+        else:
+            found = _read(kind, body) if response.status == HTTPStatus.OK else None
+            if found is not None:
+                return found
+            failure = self._refused(response.status, _read(_Refusal, body), response.headers)
+        raise failure
+
+    def _unanswered(self, error: Exception) -> DaemonError:
+        match error:
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                text = "its certificate is not trusted, or TLS is not spoken there"
+                return DaemonError(f"{self.url}: {text} (--ca-file can name another authority)")
+            case TimeoutError():
+                return DaemonError(f"{self.url} does not answer in time", passing=True)
+        cause = getattr(error, "os_error", error)
+        number = getattr(cause, "errno", None)
+        known = os.strerror(number).lower() if number and number > 0 else ""
+        return DaemonError(
+            f"{self.url} cannot be asked: {known or type(cause).__name__}", passing=True
+        )
+
+    def _refused(
+        self, status: int, refusal: _Refusal | None, headers: Mapping[str, str]
+    ) -> DaemonError:
+        if refusal is None:
+            passing = status in _PASSING or status == HTTPStatus.OK
+            text = f"{self.url} answers with status {status}, and not as a job monitor does"
+            return DaemonError(text, passing=passing)
+        detail = refusal.detail[:_LONGEST_DETAIL]
+        shown = "".join(sign if sign.isprintable() else "?" for sign in detail)
+        remedy = " (--token-file names a file with a token)" if status in _DENIED else ""
+        return DaemonError(
+            f"{self.url} answers with status {status}: {shown}{remedy}",
+            status=status,
+            passing=status in _PASSING,
+            retry_after=_seconds(headers.get("Retry-After")),
+        )
+
+
+def _read(kind: type[A], body: bytes) -> A | None:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None  # noqa: PLR2004
+
+
+@asynccontextmanager
+async def open_client(
+    url: str, token_file: Path | None = None, ca_file: Path | None = None
+) -> AsyncIterator[DaemonClient]:
+    """Yield what asks the daemon at ``url``; no proxy is used, and no redirect followed.
+
+    Raises:
+        ConfigurationError: the URL is none, or a file cannot be used.
+    """
+    base, headers, tls = _base(url), _credentials(token_file), _tls(ca_file)
+    connector = aiohttp.TCPConnector(ssl=tls)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        yield DaemonClient(session, base)
+
+
+def _base(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise _mistake("--server", "is no URL", "write http://HOST:PORT or https://HOST:PORT")
+    if "@" in parts.netloc:
+        remedy = "name a file with a token with --token-file"
+        raise _mistake("--server", "holds a user or password", remedy)
+    if parts.query or parts.fragment or any(sign.isspace() for sign in url):
+        raise _mistake("--server", "holds more than host, port and path", "leave the rest out")
+    return url.rstrip("/")
+
+
+def _credentials(token_file: Path | None) -> dict[str, str]:
+    if token_file is None:
+        return {}
+    try:
+        content = named_files.read(token_file, _LONGEST_TOKEN_FILE, pipe_within=_PIPE_WITHIN)
+        token = content.decode("latin-1").strip()
+    except (OSError, ValueError) as error:
+        raise _unreadable("--token-file", token_file, error, "a token") from None
+    if not token or not token.isascii() or not token.isprintable():
+        raise _mistake("--token-file", f"{token_file} holds no token", "one line, as the daemon's")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    if ca_file is None:
+        return ssl.create_default_context()
+    try:
+        content = named_files.read(ca_file, _LONGEST_CA_FILE, pipe_within=_PIPE_WITHIN)
+    except (OSError, ValueError) as error:
+        raise _unreadable("--ca-file", ca_file, error, "certificates in PEM form") from None
+    try:
+        # What is not ASCII can only be a comment; nothing at all would mean the system's own.
+        return ssl.create_default_context(cadata=content.decode("ascii", "ignore") or "empty")
+    except ssl.SSLError:
+        raise _mistake("--ca-file", f"{ca_file} holds no certificate", "it must be PEM") from None
+
+
+def _unreadable(option: str, file: Path, error: Exception, holds: str) -> ConfigurationError:
+    message, _ = named_files.trouble(file, error, holds)
+    return _mistake(option, message, f"name a file that holds {holds}, and that you may read")
+
+
+def _mistake(option: str, message: str, remedy: str = "") -> ConfigurationError:
+    return ConfigurationError([Problem("", option, message, remedy)])

@@ -1,0 +1,174 @@
+"""Check that AWS permits what this configuration watches: one call of each kind, and a verdict.
+
+Nothing is recorded or sent. A describe needs a job: one that the watch names, or one of the
+listing. Without one, it describes a job that cannot exist: the answer "no such job" shows that the
+call is permitted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from monitor.aws import credential_source, errors, service_models
+from monitor.aws.clients import Clients
+from monitor.clock import SystemClock
+from monitor.errors import PollError, PollReason
+from monitor.model import Job
+from monitor.sources.aws_source import AwsSource
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from monitor import config
+    from monitor.sources.job_type import JobType
+
+T = TypeVar("T")
+
+LOGIN = f"to get AWS credentials: {credential_source.LOGIN}; for one account, accounts.NAME.profile"
+ALLOW = "to see what must be allowed: job-monitor iam-policy"
+_CALLS_AT_ONCE = 8
+_INVENTED = ("job-monitor-doctor", "0", "00000000-0000-0000-0000-000000000000")
+"""Ids that no job has; the first that the job type accepts is described."""
+
+
+class CallOutcome(StrEnum):
+    """The outcome of one call; ``unclear`` neither shows nor rules out that it is permitted."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCall:
+    """One operation in one account and region; ``said`` is one line.
+
+    ``seconds`` is how long the call took, ``None`` where none was made. ``remedy`` says what to do
+    where a permission or credentials are missing. The names are those of ``doctor -o json``.
+    """
+
+    account: str
+    region: str
+    operation: str
+    outcome: CallOutcome
+    said: str
+    seconds: float | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The jobs of one type in one account and region; ``job_id`` is one that a watch names."""
+
+    kind: JobType
+    account: str
+    region: str
+    job_id: str | None
+
+
+async def check(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence[CheckedCall]:
+    """Call each operation that the watches use once, in each account and region."""
+    named: dict[tuple[str, str, str], str | None] = {}
+    for watch in settings.watches:
+        regions = [types[watch.type].region] if types[watch.type].region else watch.regions
+        for region in regions:
+            key = (watch.type, watch.account, region or "")
+            named[key] = named.get(key) or next(iter(watch.jobs), None)
+    places = [_Place(types[key[0]], key[1], key[2], job) for key, job in named.items()]
+    calls: list[list[CheckedCall]] = [[] for _ in places]
+    limiter = anyio.CapacityLimiter(_CALLS_AT_ONCE)
+    async with Clients(settings.accounts, models=service_models.loader(), patience=None) as clients:
+
+        async def one(place: _Place, found: list[CheckedCall]) -> None:
+            async with limiter:
+                found += await _check_place(place, clients)
+
+        async with anyio.create_task_group() as tasks:
+            for place, found in zip(places, calls, strict=True):
+                tasks.start_soon(one, place, found)
+    return [call for found in calls for call in found]
+
+
+async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]:
+    source = AwsSource(place.kind, place.account, place.region, clients, SystemClock())
+    tried = partial(clients.tried, source.key)
+    calls: list[CheckedCall] = []
+    job_id = place.job_id
+    if operation := place.kind.list_operation:
+        page, call = await _call(place, operation, partial(source.page, None), tried)
+        if page is not None:
+            more = " on the first page" if page.next_token is not None or page.torn else ""
+            count = len(page.rows)
+            call = replace(call, said=f"{count} job{'' if count == 1 else 's'}{more}")
+            job_id = job_id or (page.rows[0].job.id if page.rows else None)
+        calls.append(call)
+    operation = place.kind.describe_operation
+    described = job_id or next(filter(place.kind.accepts_id, _INVENTED), None)
+    if described is None:
+        said = "no job's id is known here; name one in the watch"
+        unclear = CallOutcome.UNCLEAR
+        return [*calls, CheckedCall(place.account, place.region, operation, unclear, said)]
+    job = Job(place.kind.name, place.account, place.region, described)
+    describe = partial(source.describe, job)
+    _, call = await _call(place, operation, describe, tried, invented=job_id is None)
+    return [*calls, call if call.said else replace(call, said=f"found job {described}")]
+
+
+async def _call(
+    place: _Place,
+    operation: str,
+    send: Callable[[], Awaitable[T]],
+    tried: Callable[[], credential_source.Tried | None],
+    *,
+    invented: bool = False,
+) -> tuple[T | None, CheckedCall]:
+    """Call once; return the answer, if there is one, and the outcome."""
+    began, remedy, answer = time.monotonic(), "", None
+    outcome, said = CallOutcome.OK, ""
+    try:
+        answer = await send()
+    except PollError as error:
+        outcome, said = _judge(error, invented=invented)
+        if outcome is CallOutcome.FAILED:
+            remedy = _remedy(error, tried())
+    took = round(time.monotonic() - began, 3)
+    return answer, CheckedCall(place.account, place.region, operation, outcome, said, took, remedy)
+
+
+def _remedy(error: PollError, tried: credential_source.Tried | None) -> str:
+    if error.of_credentials:
+        return LOGIN
+    if tried and errors.refuses_credentials(error.code):
+        return credential_source.renewal(tried)
+    if tried and errors.doubts_signature(error.code):
+        return credential_source.signature(tried)
+    return ALLOW
+
+
+_WORDS = {
+    PollReason.AUTH: "denied",
+    PollReason.CONFIG: "refused",
+    PollReason.INTERNAL: "a fault of this program",
+    PollReason.MALFORMED: "unreadable answer",
+    PollReason.MISSING: "AWS knows no job of this name",
+    PollReason.THROTTLE: "throttled just now",
+    PollReason.TRANSIENT: "no answer",
+    PollReason.UNAVAILABLE: "unavailable",
+}
+# Some services check the request before they check who sends it.
+_UNCLEAR_WHERE_INVENTED = frozenset({PollReason.CONFIG, PollReason.THROTTLE})
+
+
+def _judge(error: PollError, *, invented: bool) -> tuple[CallOutcome, str]:
+    if invented and error.reason is PollReason.MISSING:
+        return CallOutcome.OK, "AWS answers that an invented job does not exist"
+    shown = ": ".join(filter(None, (error.code, error.hint)))
+    said = f"{_WORDS[error.reason]} ({shown})" if shown else _WORDS[error.reason]
+    unclear = _UNCLEAR_WHERE_INVENTED if invented else {PollReason.THROTTLE}
+    return (CallOutcome.UNCLEAR if error.reason in unclear else CallOutcome.FAILED), said

@@ -1,0 +1,118 @@
+"""Write the IAM policies of least privilege that a configuration needs.
+
+Each set of credentials is an identity in AWS: the ambient ones, those of a profile, or a role. Each
+identity needs the calls made with it, and the one that assumes a role must be allowed to.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, assert_never
+
+from monitor import config
+from monitor.aws import service_models
+from monitor.sinks.aws import target as aws_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from botocore.loaders import Loader
+
+    from monitor.sources.job_type import JobType
+
+AMBIENT = "ambient"
+"""The identity of the daemon without a profile or a role."""
+_OTHERWISE = {"IngestionService": "importexport", "email": "ses", "monitoring": "cloudwatch"}
+"""The names in IAM of services whose requests are signed for another name."""
+
+
+def policies(
+    settings: config.Settings, types: Mapping[str, JobType], models: Loader | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the policy of each identity: ``ambient``, ``profile NAME``, or the ARN of a role.
+
+    Reads the service models of the watches' job types by ``models``. What a key of one's own asks
+    for, that encrypts a topic or a queue, cannot be known here.
+    """
+    models = models or service_models.loader()
+    statements: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for watch in settings.watches:
+        kind = types[watch.type]
+        actions = _actions(kind, models)
+        # Few services offer a permission on a single job, and nobody knows the next one's name.
+        _allow(statements[identity(settings, watch.account)], kind.service, actions, "*")
+    for name, sink in settings.sinks.items():
+        if isinstance(sink, config.SnsSink | config.SqsSink | config.EventBridgeSink):
+            action, resource = _asked(name, sink)
+            service = action.partition(":")[0]
+            _allow(statements[identity(settings, sink.account)], service, [action], resource)
+    for account in _used(settings):
+        if account.role_arn:
+            taker = statements[_identity(config.Account(profile=account.profile))]
+            _allow(taker, "sts", ["sts:AssumeRole"], account.role_arn)
+    return {
+        name: {"Version": "2012-10-17", "Statement": list(statements[name].values())}
+        for name in sorted(statements)
+    }
+
+
+def identity(settings: config.Settings, account: str) -> str:
+    """Return who asks with the credentials of an account."""
+    return _identity(_account(settings, account))
+
+
+def _identity(account: config.Account) -> str:
+    return account.role_arn or (f"profile {account.profile}" if account.profile else AMBIENT)
+
+
+def _account(settings: config.Settings, name: str) -> config.Account:
+    return settings.accounts.get(name, config.Account())
+
+
+def _used(settings: config.Settings) -> Iterable[config.Account]:
+    names = {watch.account for watch in settings.watches}
+    sinks = settings.sinks.values()
+    names |= {sink.account for sink in sinks if isinstance(sink, config.AwsSinkSettings)}
+    return [_account(settings, name) for name in sorted(names)]
+
+
+def _actions(kind: JobType, models: Loader) -> list[str]:
+    """Name the operations as IAM does; a few services name some of theirs otherwise."""
+    signing = service_models.service_model(models, kind.service).signing_name
+    prefix = _OTHERWISE.get(signing, signing)
+    operations = filter(None, [kind.describe_operation, kind.list_operation])
+    return [f"{prefix}:{operation}" for operation in operations]
+
+
+def _asked(
+    name: str, sink: config.SnsSink | config.SqsSink | config.EventBridgeSink
+) -> tuple[str, str]:
+    """Return the action, which also permits the batch, and the ARN that it is done to."""
+    match sink:
+        case config.SnsSink():
+            return "sns:Publish", sink.topic_arn
+        case config.SqsSink():
+            return "sqs:SendMessage", sink.queue_arn or _queue_arn(name, sink)
+        case config.EventBridgeSink():
+            return "events:PutEvents", sink.event_bus_arn
+    assert_never(sink)
+
+
+def _queue_arn(name: str, sink: config.SqsSink) -> str:
+    target = aws_target.load(name, sink)
+    _, owner, queue = target.address.rsplit("/", 2)
+    partition = "aws-cn" if target.region.startswith("cn-") else "aws"
+    return f"arn:{partition}:sqs:{target.region}:{owner}:{queue}"
+
+
+def _allow(
+    statements: dict[str, dict[str, Any]], service: str, actions: Iterable[str], resource: str
+) -> None:
+    """Put it into the statement on the same service and kind of resource."""
+    sid = "".join(word.capitalize() for word in service.split("-"))
+    sid = sid if resource != "*" else f"Watch{sid}"
+    found = statements.setdefault(
+        sid, {"Sid": sid, "Effect": "Allow", "Action": [], "Resource": []}
+    )
+    found["Action"] = sorted({*found["Action"], *actions})
+    found["Resource"] = sorted({*found["Resource"], resource})

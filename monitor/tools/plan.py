@@ -1,0 +1,158 @@
+"""Estimate what a configuration will cost, and how late it will report, before it runs.
+
+The estimate follows the rules of ``pacing``, for a given number of running jobs and an AWS that
+answers and does not throttle. A change is equally likely at any moment between two polls: it is
+observed after half that time on average, and after all of it at worst.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monitor import pacing
+from monitor.polling import manager
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from monitor import config
+    from monitor.sources.job_type import JobType
+
+DAY = 86400
+_PAGE = 100
+"""Rows of a page where the request names no size: what most services return."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlan:
+    """The estimate for one watch in one region; calls are per day, the rest in seconds.
+
+    ``every`` is the time between two polls of a job: the ``interval``, or more where the quota
+    permits fewer. ``ended_every`` is the same for a job that has ended and may still change;
+    ``None`` where such jobs are not polled.
+    """
+
+    watch: str
+    account: str
+    region: str
+    jobs: int
+    lists: float
+    describes: float
+    interval: float
+    every: float
+    ended_every: float | None
+
+    @property
+    def mean_delay(self) -> float:
+        """Return the seconds from a change to the poll that observes it, on average."""
+        return self.every / 2
+
+    @property
+    def worst_delay(self) -> float:
+        """Return the seconds from a change to the poll that observes it, at worst."""
+        return self.every
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaPlan:
+    """The estimate for one service in one account and region, in calls per second.
+
+    ``wanted`` is what the intervals need; where it exceeds ``rate``, polls come later.
+    """
+
+    service: str
+    account: str
+    region: str
+    rate: float
+    wanted: float
+
+    @property
+    def share(self) -> float:
+        """Return the part of the quota that the intervals need."""
+        return self.wanted / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One watch in one region: pages to list, and jobs to describe one by one."""
+
+    watch: config.Watch
+    region: str
+    kind: JobType
+    jobs: int
+    interval: float
+    pages: int
+    described: int
+
+
+def plan(
+    settings: config.Settings, types: Mapping[str, JobType], running: int
+) -> tuple[Sequence[WatchPlan], Sequence[QuotaPlan]]:
+    """Estimate every watch, and every quota that watches share.
+
+    ``running`` is the number of running jobs in each region of a watch that discovers.
+    """
+    shared: dict[tuple[str, str, str], list[_Load]] = {}
+    for watch in settings.watches:
+        kind = types[watch.type]
+        for region in [kind.region] if kind.region else watch.regions:
+            key = (kind.service, watch.account, region)
+            shared.setdefault(key, []).append(_load(watch, region, kind, running))
+    budgets = manager.budgets(settings, types)
+    watches: list[WatchPlan] = []
+    quotas: list[QuotaPlan] = []
+    for key, loads in shared.items():
+        rate, _ = budgets[key[0]]
+        wanted = sum((load.pages + load.described) / load.interval for load in loads)
+        quotas.append(QuotaPlan(*key, rate, wanted))
+        periods = [pacing.sweep_period(load.interval, load.pages, rate) for load in loads]
+        # Sweeps may take half of the quota at most; describes share what they leave.
+        left = rate - sum(load.pages / every for load, every in zip(loads, periods, strict=True))
+        late = _lateness(loads, max(left, rate / 2))
+        watches += [_watch(load, every, late) for load, every in zip(loads, periods, strict=True)]
+    return watches, quotas
+
+
+def _load(watch: config.Watch, region: str, kind: JobType, running: int) -> _Load:
+    interval = watch.interval or kind.interval
+    if not (watch.discover and kind.listing):
+        return _Load(watch, region, kind, len(watch.jobs), interval, 0, len(watch.jobs))
+    jobs = max(running, len(watch.jobs))
+    pages = max(1, math.ceil(jobs / (kind.listing.page_size or _PAGE)))
+    # A listing that shows states polls every job on it: nothing is left to describe.
+    return _Load(watch, region, kind, jobs, interval, pages, 0 if kind.lists_states else jobs)
+
+
+def _watch(load: _Load, period: float, late: float) -> WatchPlan:
+    kind = manager.type_of(load.watch, {load.kind.name: load.kind})
+    ended = pacing.ended_interval(load.interval, kind.grace_interval) if kind.final else None
+    every = load.interval + late
+    return WatchPlan(
+        watch=load.watch.name,
+        account=load.watch.account,
+        region=load.region,
+        jobs=load.jobs,
+        lists=DAY * load.pages / period if load.pages else 0.0,
+        describes=DAY * load.described / every,
+        interval=load.interval,
+        every=every if load.described or not load.pages else period,
+        ended_every=ended,
+    )
+
+
+def _lateness(loads: Sequence[_Load], rate: float) -> float:
+    """Return by how many seconds each describe is late, where all share ``rate``.
+
+    The job that is due first is polled first, so all are late by the same time.
+    """
+    described = [(load.described, load.interval) for load in loads if load.described]
+    if sum(jobs / interval for jobs, interval in described) <= rate:
+        return 0.0
+    low, high = 0.0, sum(jobs for jobs, _ in described) / rate
+    for _ in range(60):  # bisection, to the last bit of a float
+        middle = (low + high) / 2
+        needed = sum(jobs / (interval + middle) for jobs, interval in described)
+        low, high = (middle, high) if needed > rate else (low, middle)
+    return high

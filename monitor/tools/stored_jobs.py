@@ -1,0 +1,82 @@
+"""The jobs of a store, in the form in which a daemon shows the jobs that it follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from monitor.errors import ConfigurationError, Problem
+from monitor.polling.job_status import JobStatus
+from monitor.polling.watch import Claims
+from monitor.web.api.job_filters import JobsQuery, fits, label_readings
+from monitor.web.api.job_view import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from monitor import config, model
+
+__all__ = ["JobsQuery", "chosen", "facts", "known_jobs", "label_readings", "query"]
+
+_OPTIONS = {"q": "--query"}
+
+
+def query(given: Mapping[str, Any]) -> JobsQuery:
+    """Read the filters given as options of the command line.
+
+    Raises:
+        ConfigurationError: a value is invalid.
+    """
+    try:
+        return JobsQuery.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+    name, message = str(wrong["loc"][0]), str(wrong["msg"]).removeprefix("Value error, ")
+    option = _OPTIONS.get(name, f"--{name}")
+    raise ConfigurationError([Problem("", option, message[:1].lower() + message[1:])])
+
+
+def known_jobs(
+    snapshots: Iterable[model.Snapshot], watches: Sequence[config.Watch]
+) -> Iterator[JobStatus]:
+    """Yield each job with the watch that follows it; its name is empty if none does any longer.
+
+    Only a running daemon knows when it polls next and whether it can; here that stays empty.
+    """
+    claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
+    for order, watch in enumerate(watches):
+        # One without regions is of a type that has but one.
+        for region in watch.regions or ("",):
+            place = (watch.type, watch.account, region)
+            claims.setdefault(place, Claims()).add(order, watch, watch)
+    for snapshot in snapshots:
+        owner = _first(claims, snapshot.job)
+        yield JobStatus(
+            job=snapshot.job,
+            watch=owner.name if owner else "",
+            labels=owner.labels if owner else {},
+            snapshot=snapshot,
+            interval=0.0,
+            looked_at=snapshot.looked_at,
+            at=snapshot.looked_at,
+            next_in=None,
+            failing=None,
+            finished=False,
+            blind=False,
+        )
+
+
+def _first(
+    claims: Mapping[tuple[str, str, str], Claims[config.Watch]], job: model.Job
+) -> config.Watch | None:
+    """Return the first watch that follows ``job``."""
+    places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
+    found = (place.first(job.id) for place in places if place)
+    wanting = min(filter(None, found), key=lambda one: one[0], default=None)
+    return wanting[1] if wanting else None
+
+
+def chosen(jobs: Iterable[JobStatus], filters: JobsQuery) -> Sequence[JobStatus]:
+    """Return those that match, sorted by key, as the API does."""
+    return sorted((job for job in jobs if fits(job, filters)), key=lambda job: job.job.key)

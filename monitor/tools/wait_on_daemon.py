@@ -1,0 +1,207 @@
+"""Get a job that is waited for from a daemon that watches it: more waiters cost no more polls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from monitor import config, pacing
+from monitor.errors import ConfigurationError, DaemonError, PollReason, Problem, UnreachableJobError
+from monitor.polling.watch import discovers
+from monitor.tools.wait import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from monitor.interfaces import Clock, Random
+    from monitor.tools.api_client import DaemonClient, Job
+    from monitor.tools.wait import Progress
+
+LONG_POLL = 55.0
+"""Seconds for which one request waits: many proxies end it after a minute."""
+SHORT_POLL = 5.0
+"""Seconds between two requests about a job without a state yet: the reason may change."""
+LONGEST_RETRY = 10.0
+"""Seconds, at most, between two requests to a daemon that does not answer: restarts are short."""
+_FATAL_AT_ONCE = frozenset({PollReason.AUTH, PollReason.CONFIG})
+_FATAL_IF_LASTING = frozenset({PollReason.MISSING, PollReason.UNAVAILABLE})
+_FATAL_AFTER = 30.0
+_MOST = 100_000
+"""Jobs whose ids may contain the one that is searched for."""
+_REMEDY = "add it to the jobs of a watch, or POST a watch to /api/v1/watches"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSelector:
+    """A job as the command line names it; ``None`` matches any account or region."""
+
+    type: str
+    account: str | None
+    region: str | None
+    id: str
+
+    def __str__(self) -> str:
+        """Write it like a key, as far as that is known."""
+        return "/".join((self.type, *filter(None, (self.account, self.region)), self.id))
+
+    def matches(self, job: Job) -> bool:
+        """Return whether ``job`` is this one."""
+        return (
+            (job.type, job.id) == (self.type, self.id)
+            and self.account in {None, job.account}
+            and self.region in {None, job.region}
+        )
+
+    def may_come_from(self, watch: config.Watch) -> bool:
+        """Return whether ``watch`` follows this job once AWS lists it."""
+        return (
+            watch.type == self.type
+            and self.account in {None, watch.account}
+            and (self.region is None or not watch.regions or self.region in watch.regions)
+            and discovers(watch, self.id)
+        )
+
+
+class DaemonGetter:
+    """A ``wait.JobGetter`` that asks a daemon."""
+
+    def __init__(
+        self, client: DaemonClient, selector: JobSelector, clock: Clock, random: Random
+    ) -> None:
+        """Ask ``client`` for the job of ``selector``."""
+        self._client = client
+        self._selector = selector
+        self._clock = clock
+        self._random = random
+        self._key: str | None = None
+        self._sequence = 0
+        self._attempts = 0
+        self._began = clock.monotonic()
+        self._failing: tuple[str, float] | None = None
+
+    def pending(self) -> str:
+        """Return nothing: it is the daemon that waits for credentials."""
+        return ""
+
+    async def get(self, before: Progress, left: float) -> tuple[Progress, float]:
+        """Return as soon as something has changed, or after a minute.
+
+        Raises:
+            UnreachableJobError: the daemon does not watch the job, or refuses access.
+        """
+        began = self._clock.monotonic()
+        try:
+            found = await self._find(before, left)
+        except DaemonError as error:
+            if not error.passing:
+                raise UnreachableJobError(str(error)) from None
+            delay = max(0.2, pacing.full_jitter(self._attempts, 1, LONGEST_RETRY, self._random))
+            self._attempts += 1
+            pause = max(delay, min(error.retry_after or 0, pacing.LAST_RETRY))
+            return replace(before, trouble=str(error), next_poll_at=None), pause
+        self._attempts = 0
+        if found is None:
+            return replace(before, trouble="no watch has discovered it yet"), SHORT_POLL
+        moved = found.sequence != self._sequence
+        self._key, self._sequence = found.key, found.sequence
+        # A daemon that is stopping answers at once, though nothing has changed.
+        hurried = not moved and self._clock.monotonic() - began < 1
+        progress = replace(
+            before,
+            name=found.key,
+            state=found.state,
+            phase=found.phase,
+            severity=found.severity,
+            reason=found.reason,
+            fields=found.fields,
+            since=found.changed_at,
+            seen_at=found.last_look_at if found.state else None,
+            updated_at=found.updated_at,
+            next_poll_at=found.next_look_at,
+            interval=found.interval,
+            trouble=self._trouble(found),
+        )
+        return progress, 1.0 if hurried else 0.0
+
+    async def _find(self, before: Progress, left: float) -> Job | None:
+        """Return the daemon's view of the job; ``None`` if a watch may still discover it."""
+        if self._key is None:
+            found = await self._search()
+        else:
+            longest = SHORT_POLL if before.state is None else LONG_POLL
+            if self._attempts:
+                longest = 0.0  # the daemon is back: show that at once
+            longest = max(0.001, min(longest, left))
+            found = await self._client.wait(self._key, self._sequence, longest)
+        if found is None or _is_abandoned(found):
+            # A daemon that starts answers requests before it follows its jobs.
+            if not await self._client.has_begun():
+                raise DaemonError(f"{self._client.url} is still starting", passing=True)
+            found = await self._search()
+        if found is None:
+            await self._require_discovery()
+        elif _is_abandoned(found):
+            url = self._client.url
+            raise UnreachableJobError(f"no watch of {url} follows it any longer ({_REMEDY})")
+        return found
+
+    async def _search(self) -> Job | None:
+        """Find the job by its id; one that no watch follows any longer, by its whole key."""
+        selector = self._selector
+        found, _ = await self._client.jobs(
+            [("type", selector.type), ("q", f"/{selector.id}")], _MOST
+        )
+        matching = [job for job in found if selector.matches(job)]
+        if len(matching) > 1:
+            keys = ", ".join(job.key for job in matching)
+            message, remedy = f"several jobs have this id: {keys}", "add --account or --region"
+            raise ConfigurationError([Problem("", "ID", message, remedy)])
+        if matching:
+            return matching[0]
+        key = self._key or (str(selector) if selector.account and selector.region else None)
+        return await self._client.job(key) if key else None
+
+    async def _require_discovery(self) -> None:
+        """Raise UnreachableJobError unless a watch may discover the job soon."""
+        watches = read_watches(await self._client.watches())
+        hopeful = any(map(self._selector.may_come_from, watches))
+        if hopeful and self._clock.monotonic() - self._began < PATIENCE:
+            return
+        types = ", ".join(sorted({watch.type for watch in watches})) or "nothing"
+        what = "has not discovered it" if hopeful else "does not watch it"
+        raise UnreachableJobError(
+            f"{self._client.url} {what}; it watches jobs of {types} ({_REMEDY})"
+        )
+
+    def _trouble(self, found: Job) -> str | None:
+        """Return why the daemon cannot poll it; raise UnreachableJobError if that will last."""
+        if found.missing:
+            raise UnreachableJobError("AWS says that it no longer exists")
+        if found.failing is None:
+            self._failing = None
+            return None
+        reason, text = found.failing, f"the daemon cannot poll it: {found.failing}"
+        now = self._clock.monotonic()
+        if self._failing is None or self._failing[0] != reason:
+            self._failing = (reason, now)
+        lasting = reason in _FATAL_IF_LASTING and now - self._failing[1] >= _FATAL_AFTER
+        if found.state is None and (reason in _FATAL_AT_ONCE or lasting):
+            raise UnreachableJobError(text)
+        return text
+
+
+def _is_abandoned(found: Job) -> bool:
+    return found.watch is None and not found.phase.terminal
+
+
+def read_watches(written: Sequence[Mapping[str, Any]]) -> list[config.Watch]:
+    """Read the watches that this version understands: a newer daemon may know more keys."""
+    found = []
+    for each in written:
+        try:
+            found.append(config.Watch.model_validate(each))
+        except ValidationError:
+            continue
+    return found

@@ -1,0 +1,132 @@
+"""What was written down: transitions and deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from monitor.model import DeliveryStatus, Kind
+from monitor.recording.router import matcher
+from monitor.web.api import params, schemas
+from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.params import Form, Glob, Limit, Position, Since, Text
+from monitor.web.api.schemas import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+
+    from monitor.web.interfaces import Ledger
+
+
+class Filter(Form):
+    """Which transitions."""
+
+    job: Text | None = None
+    """The key of a job, or of a source."""
+    kind: list[Glob] = Field(default=[], max_length=32)
+    """A kind, or a glob on kinds, such as ``job.*``; may be repeated."""
+    since: Since | None = None
+    """Observed at this time or later: an age, or a time."""
+
+    @cached_property
+    def kinds(self) -> Sequence[str] | None:
+        """The kinds that are meant; ``None`` for all. A stream asks for them ten times a second."""
+        fits = matcher(self.kind)
+        return [kind.value for kind in Kind if fits(kind)] if self.kind else None
+
+
+class TransitionsQuery(Filter):
+    """Which transitions, from where."""
+
+    after: Position = 0
+    """Only what stands after this position of the ledger."""
+    limit: Limit = 100
+    """The most transitions in one answer."""
+
+
+class DeliveriesQuery(Form):
+    """Which deliveries."""
+
+    sink: Text | None = None
+    """The name of a sink."""
+    status: DeliveryStatus | None = None
+    """How they stand."""
+    job: Text | None = None
+    """A job's key, or its id."""
+    limit: Limit = 100
+    """The most deliveries on a page."""
+    cursor: Text | None = None
+    """The ``next_cursor`` of the page before."""
+
+
+class History:
+    """The handlers, each a method."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Answer from the store."""
+        self._ledger = ledger
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return what is offered."""
+        transitions, deliveries = "/api/v1/transitions", "/api/v1/deliveries"
+        return (
+            Endpoint(
+                *("GET", transitions, self.transitions, schemas.Transitions),
+                query=TransitionsQuery,
+            ),
+            Endpoint(
+                *("GET", deliveries, self.deliveries, schemas.Deliveries), query=DeliveriesQuery
+            ),
+        )
+
+    async def transitions(self, request: web.Request) -> web.Response:
+        """List transitions in the order of the ledger."""
+        asked = params.query(TransitionsQuery, request)
+        found, onward = await read(self._ledger, asked, asked.after, asked.limit)
+        items = [schemas.Transition(position=at, event=event) for at, event in found]
+        return as_json(schemas.Transitions(items=items, next_after=onward))
+
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """List deliveries, the newest first."""
+        asked = params.query(DeliveriesQuery, request)
+        found = await self._ledger.deliveries(
+            *(asked.sink, asked.status, asked.limit + 1, asked.job), before=_before(asked.cursor)
+        )
+        shown = found[: asked.limit]
+        cursor = str(shown[-1].id) if len(found) > asked.limit else None
+        items = [schemas.Delivery(**asdict(one), job=one.key) for one in shown]
+        return as_json(schemas.Deliveries(items=items, next_cursor=cursor))
+
+
+async def read(
+    ledger: Ledger, asked: Filter, after: int, limit: int
+) -> tuple[Sequence[tuple[int, dict[str, Any]]], int]:
+    """Return the transitions after a position that fit, and the position to go on from.
+
+    Where few fit, that is the end of what was searched, so that it is searched once.
+    """
+    until = await ledger.position()
+    if asked.kinds is not None and not asked.kinds:
+        return [], max(after, until)
+    found = await ledger.transitions(
+        after=after,
+        limit=limit,
+        key=asked.job,
+        kinds=asked.kinds,
+        since=asked.since,
+        until=until,
+    )
+    return found, found[-1][0] if len(found) == limit else max(after, until)
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not params.is_position(cursor):
+        raise params.no_cursor()
+    return int(cursor)

@@ -1,0 +1,127 @@
+"""Which jobs are listed, and in which order."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from monitor.model import Phase  # noqa: TC001 -- pydantic reads the annotation
+from monitor.recording.router import matcher
+from monitor.web.api.job_view import phase
+from monitor.web.api.params import Form, Glob, Limit, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from monitor.web.interfaces import JobStatus
+
+
+def _label(text: str) -> str:
+    if not label_readings(text):
+        raise ValueError("must be written name=value")
+    return text
+
+
+def label_readings(text: str) -> list[tuple[str, str]]:
+    """Return the labels that a filter may mean: ``name=value``, or ``name:value`` as formerly."""
+    parts = (text.partition(sign) for sign in "=:")
+    return [(name, value) for name, sign, value in parts if sign and name]
+
+
+class JobsQuery(Form):
+    """Which jobs, in which order; every filter given must fit."""
+
+    q: Text | None = None
+    """Text that is in the key, the state, the reason or a label, whatever its case."""
+    type: Glob | None = None
+    """A job type, or a glob on it, such as ``panorama.*``."""
+    account: Text | None = None
+    """The name of an account."""
+    region: Text | None = None
+    """An AWS region."""
+    phase: list[Phase] = Field(default=[])
+    """One of these phases; may be repeated."""
+    label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
+    """``name=value``; may be repeated, and then each must fit."""
+    stuck: bool | None = None
+    """Those whose state has not changed for too long, or the others."""
+    missing: bool | None = None
+    """Those that AWS says do not exist any more, or the others."""
+    blind: bool | None = None
+    """Those of which nothing has been heard for too long, or the others."""
+    sort: Literal[
+        "key",
+        "-key",
+        "changed_at",
+        "-changed_at",
+        "first_seen_at",
+        "-first_seen_at",
+        "last_look_at",
+        "-last_look_at",
+        "state",
+        "-state",
+        "phase",
+        "-phase",
+    ] = "key"
+    """Ascending, or descending with a dash before it."""
+    limit: Limit = 100
+    """The most jobs on a page."""
+    cursor: Text | None = None
+    """The ``next_cursor`` of the page before, asked for with the same ``sort``."""
+
+    @cached_property
+    def takes_type(self) -> Callable[[str], bool]:
+        """Whether ``type`` takes a job type; many jobs share one, which is matched once."""
+        return cache(matcher([] if self.type is None else [self.type]))
+
+
+def fits(one: JobStatus, asked: JobsQuery) -> bool:
+    """Whether every filter that is given takes a job."""
+    flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
+    return (
+        asked.takes_type(one.job.type)
+        and asked.account in {None, one.job.account}
+        and asked.region in {None, one.job.region}
+        and (not asked.phase or phase(one) in asked.phase)
+        and all(wanted in {None, has} for wanted, has in flags)
+        and all(_has(one, label) for label in asked.label)
+        and (asked.q is None or _mentions(one, asked.q.casefold()))
+    )
+
+
+def _has(one: JobStatus, label: str) -> bool:
+    return any(one.labels.get(name) == value for name, value in label_readings(label))
+
+
+def _mentions(one: JobStatus, text: str) -> bool:
+    return any(text in each.casefold() for each in _texts(one))
+
+
+def _texts(one: JobStatus) -> Iterator[str]:
+    yield one.job.key
+    yield from (f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:")
+    if one.snapshot:
+        yield one.snapshot.state
+        yield one.snapshot.reason or ""
+
+
+def _by_time(read: Callable[[JobStatus], datetime | None]) -> Callable[[JobStatus], Any]:
+    def rank(one: JobStatus) -> tuple[float]:
+        moment = read(one)
+        return (moment.timestamp() if moment else 0.0,)
+
+    return rank
+
+
+RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
+    "key": lambda _: (),
+    "state": lambda one: (one.snapshot.state if one.snapshot else "",),
+    "phase": lambda one: (phase(one).value,),
+    "changed_at": _by_time(lambda one: one.snapshot.changed_at if one.snapshot else None),
+    "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
+    "last_look_at": _by_time(lambda one: one.looked_at),
+}
+"""What the names of orders mean; the key comes last in all of them."""

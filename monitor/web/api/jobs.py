@@ -1,0 +1,163 @@
+"""Jobs: the list, one of them, and waiting for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import anyio
+from pydantic import AfterValidator, Field
+
+from monitor.web.api import params, schemas
+from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.job_filters import RANKS, JobsQuery, fits
+from monitor.web.api.job_view import facts, remembered
+from monitor.web.api.params import Form, Position, Seconds
+from monitor.web.api.schemas import as_json
+from monitor.web.problems import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp import web
+
+    from monitor.web.interfaces import Ledger, Live
+    from monitor.web.notifier import News
+
+LONGEST_WAIT = 600.0
+"""Seconds: proxies cut longer requests off; who wants to wait longer asks again."""
+MOST_WAITERS = 5000
+"""Requests that may wait at once; the next is asked to come again. Nor may they be more than half
+of all connections, so that there are some for others."""
+NOTICE_GONE = 5.0
+"""Seconds after which a request waits no longer whose client has gone."""
+
+
+def _known_wait(seconds: float) -> float:
+    if seconds > LONGEST_WAIT:
+        raise ValueError(f"must be at most {LONGEST_WAIT:.0f}s; ask again to wait longer")
+    return seconds
+
+
+class WaitQuery(Form):
+    """What to wait for, and how long."""
+
+    timeout: Annotated[Seconds, AfterValidator(_known_wait)] = 60.0
+    """At most 10 minutes."""
+    wait_for: Literal["final", "change"] = Field(default="final", alias="for")
+    """``final``: it has ended; ``change``: it has a transition later than ``after``."""
+    after: Position | None = None
+    """The ``sequence`` last known; by default that of the moment of asking."""
+
+
+class Jobs:
+    """The handlers, each a method."""
+
+    def __init__(
+        self,
+        live: Live,
+        ledger: Ledger,
+        news: News,
+        counting: anyio.CapacityLimiter,
+        connections: int,
+    ) -> None:
+        """Answer from these; ``counting`` limits how many go through all jobs at once.
+
+        ``connections`` is how many there may be, of which half may wait.
+        """
+        self._share = max(1, connections // 2)
+        self._counting = counting
+        self._live = live
+        self._ledger = ledger
+        self._news = news
+        self._waiting = 0
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return what is offered; the first that fits a path is taken."""
+        missing = {404: "No such job is known."}
+        path = "/api/v1/jobs/{key}"
+        return (
+            Endpoint("GET", "/api/v1/jobs", self.list, schemas.Jobs, query=JobsQuery),
+            Endpoint(
+                *("GET", f"{path}/wait", self.wait, schemas.JobWait),
+                query=WaitQuery,
+                problems=missing | {503: "Too many wait already, or the store cannot be used."},
+            ),
+            Endpoint("GET", path, self.show, schemas.JobDetail, problems=missing),
+        )
+
+    async def list(self, request: web.Request) -> web.Response:
+        """List the followed jobs."""
+        asked = params.query(JobsQuery, request)
+        # Ten thousand jobs take a tenth of a second, for which nothing else should wait.
+        return await anyio.to_thread.run_sync(self._page, asked, limiter=self._counting)
+
+    def _page(self, asked: JobsQuery) -> web.Response:
+        fitting = [job for job in self._live.jobs() if fits(job, asked)]
+        rank = RANKS[asked.sort.removeprefix("-")]
+        found, cursor = params.page(
+            fitting,
+            lambda one: (*rank(one), one.job.key),
+            sort=asked.sort,
+            limit=asked.limit,
+            cursor=asked.cursor,
+        )
+        items = [schemas.Job(**facts(one)) for one in found]
+        return as_json(schemas.Jobs(items=items, next_cursor=cursor, total=len(fitting)))
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Show one job, followed or remembered; slashes in its key may be percent-encoded."""
+        key = request.match_info["key"]
+        found = await self._facts(key)
+        change = await self._ledger.last_change(key)
+        window = change["data"]["window"] if change else None
+        return as_json(schemas.JobDetail(**found, window=window))
+
+    async def wait(self, request: web.Request) -> web.Response:
+        """Wait until a job has ended, or has changed; answered at once if it is already so.
+
+        Costs no look at AWS, however many wait.
+        """
+        asked = params.query(WaitQuery, request)
+        key = request.match_info["key"]
+        if self._waiting >= min(MOST_WAITERS, self._share):
+            raise RefusedError(503, "too many wait already", headers={"Retry-After": "10"})
+        self._waiting += 1
+        try:
+            done, found = await self._wait(key, asked, request)
+        finally:
+            self._waiting -= 1
+        return as_json(schemas.JobWait(done=done, job=schemas.Job(**found)))
+
+    async def _wait(
+        self, key: str, asked: WaitQuery, request: web.Request
+    ) -> tuple[bool, dict[str, Any]]:
+        found = await self._facts(key)
+        after = found["sequence"] if asked.after is None else asked.after
+        with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
+            while not (
+                _is_done(found, asked.wait_for, after)
+                or self._news.closed
+                or request.transport is None
+            ):
+                changed = self._news.of(key)
+                found = await self._facts(key)
+                if not _is_done(found, asked.wait_for, after):
+                    with anyio.move_on_after(NOTICE_GONE):
+                        await changed.wait()
+                    found = await self._facts(key)
+        return _is_done(found, asked.wait_for, after), found
+
+    async def _facts(self, key: str) -> dict[str, Any]:
+        """Return what is known of a job; raise RefusedError if that is nothing."""
+        followed = self._live.job(key)
+        if followed is not None:
+            return facts(followed)
+        if "\x00" in key or (snapshot := await self._ledger.snapshot(key)) is None:
+            raise RefusedError(404, "no such job is known")
+        return remembered(snapshot)
+
+
+def _is_done(found: Mapping[str, Any], wanted: str, after: int) -> bool:
+    if wanted == "change":
+        return bool(found["sequence"] > after)
+    return bool(found["phase"].terminal)

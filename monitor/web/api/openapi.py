@@ -1,0 +1,160 @@
+"""The OpenAPI 3.1 document, made from the endpoints and the models of what they take and answer."""
+
+from __future__ import annotations
+
+import inspect
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+from monitor.web import problems
+from monitor.web.api.schemas import Answer, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from monitor.web.api.endpoint import Endpoint, Handler
+
+_UNREADABLE = 400
+_COMMON = {
+    400: "A parameter is wrong: `errors` names each. As text: the request is no HTTP, or its "
+    "head is longer than 8 KiB.",
+    401: "Credentials are missing or wrong.",
+    403: "Writing is not configured, or the request comes from another site.",
+    404: "There is nothing of that name.",
+    413: "The body is too large.",
+    415: "The body is not `application/json`.",
+    421: "The request calls the monitor by a name that is not in `server.hosts`.",
+    422: "The body is JSON, but not what is needed; `errors` names each mistake.",
+    429: "Too many passwords are to be verified already.",
+    503: "The store cannot be used.",
+}
+_DESCRIPTION = """Jobs, transitions, deliveries, sources and sinks of one AWS job monitor.
+
+Times are RFC 3339 in UTC, durations in answers are seconds. Errors are RFC 9457 problems. Every
+GET answers an `ETag`, except the event stream, and 304 to its `If-None-Match`.
+"""
+
+
+def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
+    """Describe ``endpoints``."""
+    schemas = _schemas(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "AWS job monitor", "version": version, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    taken = [(model, "validation") for one in endpoints for model in (one.query, one.body) if model]
+    given = [(one.ok, "serialization") for one in endpoints]
+    models: Any = dict.fromkeys([*taken, *given, (Problem, "serialization")])
+    _, found = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
+    schemas: dict[str, Any] = found["$defs"]
+    return schemas
+
+
+def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    words = inspect.getdoc(endpoint.handler) or ""
+    operation: dict[str, Any] = {
+        "operationId": _name(endpoint.handler),
+        "summary": words.partition("\n")[0],
+        "description": words,
+        "parameters": [*_in_path(endpoint), *_in_query(endpoint, schemas)],
+        "responses": _responses(endpoint),
+    }
+    if endpoint.body:
+        operation["requestBody"] = {"required": True, "content": _content(endpoint.body)}
+    if endpoint.writes:
+        operation["security"] = [{"bearer": []}, {"basic": []}]
+    return operation
+
+
+def _name(handler: Handler) -> str:
+    owner = type(getattr(handler, "__self__", None)).__name__
+    return f"{owner}_{getattr(handler, '__name__', '')}".lower()
+
+
+def _in_path(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+    about = {
+        "key": "A job's key, `type/account/region/id`; slashes in it may be percent-encoded.",
+        "name": "A name.",
+    }
+    for name, words in about.items():
+        if f"{{{name}}}" in endpoint.path:
+            schema = {"type": "string", "minLength": 1}
+            yield {
+                "name": name, "in": "path", "required": True, "description": words, "schema": schema
+            }  # fmt: skip
+
+
+def _in_query(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    if endpoint.query is None:
+        return
+    for name, schema in schemas[endpoint.query.__name__].get("properties", {}).items():
+        yield {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.get("description", ""),
+            "schema": _given(schema),
+        }
+
+
+def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may be given in a query: never null, which is to leave it out."""
+    rest = {key: value for key, value in schema.items() if key not in {"description", "title"}}
+    options = [one for one in rest.pop("anyOf", []) if one.get("type") != "null"]
+    if rest.get("default", ...) is None:
+        del rest["default"]
+    return rest | (options[0] if len(options) == 1 else {"anyOf": options} if options else {})
+
+
+def _responses(endpoint: Endpoint) -> dict[str, Any]:
+    kind = "text/event-stream" if endpoint.streams else "application/json"
+    words = HTTPStatus(endpoint.status).phrase
+    found = {str(endpoint.status): {"description": words, "content": _content(endpoint.ok, kind)}}
+    if not (endpoint.writes or endpoint.streams):
+        found["304"] = {"description": "It is as `If-None-Match` says."}
+    own = dict(endpoint.problems)
+    for status in _statuses(endpoint):
+        own.setdefault(status, _COMMON[status])
+    for status, words in sorted(own.items()):
+        content = _content(Problem, problems.CONTENT_TYPE)
+        if status == _UNREADABLE:
+            content["text/plain"] = {"schema": {"type": "string"}}
+        found[str(status)] = {"description": words, "content": content}
+    return found
+
+
+def _statuses(endpoint: Endpoint) -> Iterable[int]:
+    yield from (400, 401, 421, 429, 503)
+    if endpoint.writes:
+        yield from (403, 413, 415)
+    if endpoint.body:
+        yield 422
+
+
+def _content(model: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
+    return {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+
+
+class Document(Answer):
+    """An OpenAPI 3.1 document."""
+
+    openapi: str

@@ -1,0 +1,84 @@
+"""The HTTP API under ``/api/v1``, composed of its nouns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from monitor.clock import SystemClock
+from monitor.web import descriptors
+from monitor.web.api import openapi
+from monitor.web.api.actions import Changes
+from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.history import History
+from monitor.web.api.jobs import Jobs
+from monitor.web.api.schemas import as_json
+from monitor.web.api.status import Standing
+from monitor.web.api.stream import Events
+from monitor.web.api.watches import Watches
+from monitor.web.notifier import News
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiohttp import web
+
+    from monitor.interfaces import Clock
+    from monitor.web import interfaces
+    from monitor.web.auth import Guard
+    from monitor.web.interfaces import Ledger, Live
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API is made over."""
+
+    live: Live
+    ledger: Ledger
+    news: News = field(default_factory=News)
+    reload: Callable[[], Awaitable[None]] | None = None
+    """Takes the configuration anew, or raises ConfigurationError or StoppingError."""
+    watches: interfaces.Watches | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    connections: int = descriptors.MOST_CONNECTIONS
+    """How many there may be at once, of which streams and waiters may take a share."""
+
+
+class Api:
+    """All endpoints, and their description."""
+
+    def __init__(self, parts: Parts, guard: Guard, version: str) -> None:
+        """Answer from ``parts``; ``guard`` says who may write."""
+        self._guard = guard
+        self._news = parts.news
+        # One at a time: whoever asks for all of ten thousand jobs shares the core with the loops.
+        counting = anyio.CapacityLimiter(1)
+        own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
+        self._endpoints = (
+            *Jobs(parts.live, parts.ledger, parts.news, counting, parts.connections).endpoints(),
+            *History(parts.ledger).endpoints(),
+            *Events(parts.ledger, parts.news, parts.connections).endpoints(),
+            *Standing(parts.live, parts.ledger, counting).endpoints(),
+            *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
+            *(Watches(parts.watches).endpoints() if parts.watches else ()),
+            own,
+        )
+        self._document = openapi.document(self._endpoints, version)
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes, and let streams and waiters end when the server stops."""
+        app.add_routes([endpoint.route(self._guard) for endpoint in self._endpoints])
+        app.on_shutdown.append(self._close)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return all that is offered."""
+        return self._endpoints
+
+    async def describe(self, _request: web.Request) -> web.Response:
+        """Describe this API."""
+        return as_json(self._document)
+
+    async def _close(self, _app: web.Application) -> None:
+        self._news.close()

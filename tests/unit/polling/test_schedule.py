@@ -1,0 +1,175 @@
+"""What one poller has to look at, and when."""
+
+import sys
+
+import pytest
+
+from monitor.config import Discover
+from monitor.errors import PollError, PollReason
+from monitor.polling import schedule as agenda_module
+from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+from monitor.recording.baselines import includes
+from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
+
+PLACE = agenda_module.__file__
+SOURCE = ScriptedSource(VirtualClock())
+
+
+def tracked(job_id="j-1"):
+    return ScheduledJob(job(job_id), SOURCE, following(), 30.0, 3600.0)
+
+
+def discovery(**discover):
+    return ListingSweep(
+        SOURCE, Discover.model_validate(discover), 30.0, lambda one: tracked(one.id)
+    )
+
+
+def order(agenda):
+    """Take out every turn, first to last."""
+    taken = []
+    while turn := agenda.first():
+        agenda.begin()
+        taken.append(turn)
+    return taken
+
+
+def test_the_longest_overdue_turn_comes_first():
+    agenda, a, b, c = Schedule(), tracked("a"), tracked("b"), discovery()
+    agenda.put(a, 3.0)
+    agenda.put(b, 1.0)
+    agenda.put(c, 2.0)
+    assert order(agenda) == [b, c, a]
+
+
+def test_turns_of_one_time_keep_their_order():
+    agenda, turns = Schedule(), [tracked(str(number)) for number in range(9)]
+    for turn in turns:
+        agenda.put(turn, 1.0)
+    assert order(agenda) == turns
+
+
+def test_a_turn_put_to_another_time_comes_once():
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 2.0)
+    agenda.put(a, 3.0)
+    agenda.put(a, 3.0)
+    assert order(agenda) == [b, a]
+    assert len(agenda) == 2
+
+
+def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
+    agenda, a = Schedule(), tracked()
+    agenda.put(a, 1.0)
+    agenda.begin()
+    agenda.put(a, 1.0)
+    assert agenda.first() is None
+    a.busy = False
+    agenda.put(a, 2.0)
+    assert agenda.first() is a
+
+
+def test_a_job_that_is_dropped_is_looked_at_no_more():
+    agenda, a = Schedule(), tracked()
+    agenda.put(a, 1.0)
+    agenda.drop(a)
+    assert agenda.first() is None
+    assert agenda.get(a.job.key) is None
+    assert len(agenda) == 0
+
+
+def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 1.0)
+    agenda.finish(a)
+    assert set(map(id, agenda.everyone())) == {id(a), id(b)}
+    assert agenda.known(a.job.key) is a
+    again = tracked("a")
+    agenda.put(again, 2.0)
+    assert set(map(id, agenda.everyone())) == {id(again), id(b)}
+    assert len(agenda) == 2
+
+
+def test_a_job_is_in_the_list_just_once_at_every_step_of_its_end_and_its_return():
+    """A scrape may come between any two steps, in another thread."""
+    agenda, a, again = Schedule(), tracked("a"), tracked("a")
+    agenda.put(a, 1.0)
+    seen = []
+
+    def scrape(*_):
+        seen.append([one.job.id for one in agenda.everyone()])
+        return scrape
+
+    for step in (lambda: agenda.finish(a), lambda: agenda.put(again, 2.0)):
+        sys.settrace(lambda frame, *_: scrape if frame.f_code.co_filename == PLACE else None)
+        try:
+            step()
+        finally:
+            sys.settrace(None)
+    assert len(seen) > 10
+    assert all(ids == ["a"] for ids in seen)
+
+
+def test_a_job_that_is_dropped_is_forgotten_whether_it_has_ended_or_not():
+    agenda, a, b = Schedule(), tracked("a"), tracked("b")
+    agenda.put(a, 1.0)
+    agenda.put(b, 1.0)
+    agenda.finish(a)
+    agenda.drop(a)
+    agenda.drop(b)
+    assert not agenda.everyone()
+    assert agenda.first() is None
+
+
+def test_a_job_counts_as_heard_of_when_it_is_first_due_and_not_whenever_it_is_put():
+    agenda, a = Schedule(), tracked()
+    agenda.put(a, 7.0)
+    agenda.put(a, 37.0)
+    assert a.heard_at == 7.0
+
+
+def test_only_what_its_source_failed_waits_for_the_source():
+    agenda = Schedule()
+    turns = {name: tracked(name) for name in ("fine", "down", "gone", "wrong", "busy")}
+    turns["down"].failing = turns["busy"].failing = PollReason.TRANSIENT
+    turns["gone"].failing, turns["wrong"].failing = PollReason.MISSING, PollReason.CONFIG
+    turns["busy"].busy = True
+    listings = [discovery(), discovery()]
+    listings[1].attempts, listings[1].trouble = 1, PollError(PollReason.TRANSIENT, "X")
+    for turn in (*turns.values(), *listings):
+        agenda.put(turn, 1.0)
+        agenda.mark(turn)
+    assert list(agenda.failing()) == [listings[1], turns["down"]]
+    for turn in (listings[1], turns["down"]):
+        agenda.drop(turn)
+        agenda.mark(turn)
+    assert list(agenda.failing()) == []
+
+
+@pytest.mark.parametrize(
+    ("discover", "wanted"),
+    [
+        ({}, True),
+        ({"include": ["cam-*"]}, True),
+        ({"include": ["disk-*"]}, False),
+        ({"include": ["disk-*", "cam-?"]}, True),
+        ({"exclude": ["cam-*"]}, False),
+        ({"include": ["cam-*"], "exclude": ["*-2"]}, True),
+        ({"include": ["CAM-*"]}, False),
+        ({"include": []}, False),
+    ],
+)
+def test_globs_choose_jobs_by_their_ids(discover, wanted):
+    assert includes(Discover.model_validate(discover), "cam-1") is wanted
+
+
+@pytest.mark.parametrize(("created", "wanted"), [(0, False), (1, True), (None, True)])
+def test_only_jobs_that_are_young_enough_are_discovered(created, wanted):
+    row = observation(seen=3601, created_at=None if created is None else at(created))
+    assert discovery(max_age="1h").accepts(row) is wanted
+
+
+def test_age_alone_takes_nothing_in():
+    assert not discovery(max_age="1h", exclude=["*"]).accepts(observation(created_at=at(0)))
