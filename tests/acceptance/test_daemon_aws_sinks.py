@@ -34,6 +34,7 @@ async def test_every_change_arrives_in_order_across_a_kill(moto, tmp_path):
     }
     routes = [{"match": {"kind": ["*", "job.discovered"]}, "sinks": list(sinks)}]
     seen: dict[str, dict[str, list[Any]]] = {name: defaultdict(list) for name in sinks}
+    dropped_by: dict[Any, set[str]] = defaultdict(set)
 
     def look():
         for name, url in queues.items():
@@ -42,6 +43,9 @@ async def test_every_change_arrives_in_order_across_a_kill(moto, tmp_path):
                 event = body.get("detail", body)
                 check(event)
                 seen[name][event["subject"]].append(event["data"])
+                if name == "topic":
+                    key = message["Attributes"]["MessageDeduplicationId"]
+                    dropped_by[event["subject"], event["data"]["sequence"]].add(key)
 
     def ended():
         look()
@@ -75,8 +79,9 @@ async def test_every_change_arrives_in_order_across_a_kill(moto, tmp_path):
         for told in jobs.values():
             first = list(dict.fromkeys(each["sequence"] for each in told))
             assert first == list(range(1, len(first) + 1))
-    for told in seen["topic"].values():
-        assert len({each["sequence"] for each in told}) == len(told), "a FIFO topic drops repeats"
+    # Moto forgets a message that was taken, and so lets a repeat of it pass; AWS does not.
+    assert all(len(keys) == 1 for keys in dropped_by.values()), "a FIFO topic drops repeats"
+    assert len(set().union(*dropped_by.values())) == len(dropped_by)
 
 
 def finish(sim):
