@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.pacing import BLIND_AFTER
+from monitor.pacing import STALE_AFTER
 from monitor.redaction import HIDDEN, clean_text
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -208,7 +208,7 @@ class Watch(Section):
     a phase or ``default`` to a duration or ``never``."""
     missing_after: Duration = 3600.0
     """For how long AWS must deny three times that a job exists before it is told."""
-    blind_after_intervals: int = Field(default=BLIND_AFTER, ge=1, le=1000)
+    blind_after_intervals: int = Field(default=STALE_AFTER, ge=1, le=1000)
     """Intervals, but at least a minute, without an answer about a job before it counts as blind."""
     final_grace: Duration | None = None
     """For how long an ended job that may still change is looked at; by default the type's."""

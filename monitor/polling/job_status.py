@@ -93,7 +93,7 @@ def standing(
     # Once read: a scrape reads while the loop may bring the job to its end.
     due = tracked.due
     finished = due == pacing.NEVER
-    blind = pacing.is_blind(tracked.heard_at, pace, tracked.blind_after, monotonic)
+    blind = pacing.is_stale(tracked.heard_at, pace, tracked.blind_after, monotonic)
     following = tracked.following
     return JobStatus(
         job=tracked.job,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.polling.outage import Return
+    from monitor.polling.quota import Quota
     from monitor.polling.source_client import SourceStatus
     from monitor.recording.recorder import Recorder
 
@@ -48,7 +49,7 @@ class Poller:
     def __init__(
         self,
         key: model.SourceKey,
-        quota: pacing.Quota,
+        quota: Quota,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,

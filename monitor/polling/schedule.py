@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from monitor.pacing import ANSWERS, BLIND_AFTER, NEVER
+from monitor.pacing import NEVER, STALE_AFTER
+from monitor.polling.source_health import ANSWERS
 from monitor.recording.baselines import accepts
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ScheduledJob:
     following: TrackingOptions
     interval: float
     missing_after: float
-    blind_after: int = BLIND_AFTER
+    blind_after: int = STALE_AFTER
     due: float = 0.0
     busy: bool = False
     attempts: int = 0
