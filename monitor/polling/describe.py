@@ -10,7 +10,7 @@ from monitor.errors import PollError, PollReason
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.recording import diff
-from monitor.recording.recorder import Outcome
+from monitor.recording.recorder import RecordResult
 
 if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
@@ -83,7 +83,7 @@ class JobPoller:
         outcome = await self._described(tracked, seen)
         self._count(tracked, outcome)
         # A replica that lags behind does not know what the row has shown.
-        tracked.partial = tracked.partial and outcome is Outcome.STALE
+        tracked.partial = tracked.partial and outcome is RecordResult.STALE
         self._recovered(tracked)
         return self._next_delay(tracked)
 
@@ -96,8 +96,8 @@ class JobPoller:
             return False
         outcome = await self._record(tracked, row, owing=True)
         self._metrics.count_poll(row.job, "sweep", outcome)
-        tracked.partial = tracked.partial or outcome is Outcome.CHANGED
-        return outcome is Outcome.CHANGED
+        tracked.partial = tracked.partial or outcome is RecordResult.CHANGED
+        return outcome is RecordResult.CHANGED
 
     def _is_news(self, tracked: ScheduledJob, row: Observation, asked_at: float) -> bool:
         """Whether a row, by itself, may change what is known of a job.
@@ -109,9 +109,9 @@ class JobPoller:
         known = self._recorder.snapshot(tracked.job.key)
         if not tells_all(tracked, row) or asked_at < tracked.shown_at:
             return False
-        if known is None or diff.is_later(known, row):
+        if known is None or diff.age_order(known, row) > 0:
             return True
-        if diff.is_stale(known, row):
+        if diff.age_order(known, row) < 0:
             return False
         moved = any(known.parts.get(name) != value for name, value in row.parts.items())
         job_type = tracked.following.job_type
@@ -120,7 +120,7 @@ class JobPoller:
         opens = ended and not (verdict and verdict.phase.terminal)
         return moved and not opens
 
-    async def _described(self, tracked: ScheduledJob, seen: Observation) -> Outcome:
+    async def _described(self, tracked: ScheduledJob, seen: Observation) -> RecordResult:
         """Record a describe; one that looks stale is believed where it insists for long.
 
         A replica that lags behind catches up within seconds. An older date that stays is the
@@ -129,7 +129,7 @@ class JobPoller:
         self.note_date(tracked, seen)
         outcome = await self._record(tracked, seen)
         now = self._clock.monotonic()
-        if outcome is not Outcome.STALE:
+        if outcome is not RecordResult.STALE:
             tracked.stale_since = None
         elif tracked.stale_since is None:
             tracked.stale_since = now
@@ -139,7 +139,7 @@ class JobPoller:
 
     async def _record(
         self, tracked: ScheduledJob, seen: Observation, *, owing: bool = False
-    ) -> Outcome:
+    ) -> RecordResult:
         """Record what a poll saw of a job."""
         outcome = await self._recorder.observe(seen, tracked.following, owing=owing)
         tracked.hear(self._clock)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.errors import PollError, PollReason
     from monitor.interfaces import Clock, Source
     from monitor.model import Job, Observation
-    from monitor.recording.recorder import TrackingOptions
+    from monitor.recording.diff import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
 """When a job was last seen that has not been."""

@@ -180,7 +180,7 @@ class SourceClient:
         found = turn is AvailabilityChange.FOUND
         # A turn that comes while the last one is committed must not overtake it.
         async with self._turning:
-            await self._recorder.turn(
+            await self._recorder.record_availability(
                 self.key,
                 available=found,
                 after=self._last_bad if found else self._last_good,

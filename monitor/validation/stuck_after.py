@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from monitor.config.findings import JOB_TYPES, Finding, broken_glob, unknown
 from monitor.model import Phase
-from monitor.recording.stuck import DEFAULT, is_glob
+from monitor.recording.diff import DEFAULT, is_glob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from monitor.config.yaml_document import Path
-    from monitor.recording.stuck import Limits
+    from monitor.recording.diff import Limits
 
 _PHASES = frozenset(phase.value for phase in Phase)
 

@@ -27,7 +27,8 @@ from monitor.polling.job_collector import JobCollector
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
 from monitor.polling.schedule import ScheduledJob
-from monitor.recording.recorder import Recorder, TrackingOptions
+from monitor.recording.diff import TrackingOptions
+from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.sources import loader
 from monitor.web.app import create_app
