@@ -109,8 +109,6 @@ STALE_AFTER = 5
 """Intervals without an answer about a job after which the monitor is blind to it."""
 SOONEST_STALE = 60.0
 """Seconds: nothing is called blind earlier, however short the interval."""
-NEVER = float("inf")
-"""When what is never due is due."""
 
 
 def is_stale(answered_at: float, interval: float, intervals: int, now: float) -> bool:

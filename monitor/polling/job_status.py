@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from monitor import pacing
+from monitor.polling.schedule import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +91,8 @@ def standing(
 ) -> JobStatus:
     """Return how a job stands; ``interval`` is its own, in seconds."""
     pace = max(interval, tracked.pace)
-    # Once read: a scrape reads while the loop may bring the job to its end.
-    due = tracked.due
-    finished = due == pacing.NEVER
+    # Read once: a scrape, in its own thread, reads while the loop may finish the job.
+    finished = tracked.state is State.FINISHED
     blind = pacing.is_stale(tracked.heard_at, pace, tracked.blind_after, monotonic)
     following = tracked.following
     return JobStatus(
@@ -103,7 +103,7 @@ def standing(
         interval=pace,
         looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
         at=now,
-        next_in=None if finished else max(0.0, due - monotonic),
+        next_in=None if finished else max(0.0, tracked.due - monotonic),
         failing=tracked.failing,
         finished=finished,
         blind=blind and not finished,

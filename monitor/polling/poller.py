@@ -242,20 +242,19 @@ class Poller:
 
     async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
         """Do one piece of work and give ``turn`` its next time, if it has one."""
-        if isinstance(turn, ScheduledJob):
-            self._put(turn, await self._looker.look_once(turn))
-        else:
-            self._put(turn, await self._sweeper.page_once(turn))
+        with self._agenda.busy(turn):
+            if isinstance(turn, ScheduledJob):
+                delay = await self._looker.look_once(turn)
+            else:
+                delay = await self._sweeper.page_once(turn)
+        # No await from here on: the turn is free, and must have its next time before a sweep or
+        # a reload comes upon it. A delay below 0 keeps its place in line.
+        if delay is not None and self._agenda.holds(turn):
+            self._agenda.put(turn, self._clock.monotonic() + delay)
         self._running -= 1
         self._judge(turn)
         self._note_health()
         self._wake.set()
-
-    def _put(self, turn: ScheduledJob | ListingSweep, delay: float | None) -> None:
-        """Give ``turn`` its next time, if it has one; a delay below 0 keeps its place in line."""
-        turn.busy = False
-        if delay is not None and self._agenda.holds(turn):
-            self._agenda.put(turn, self._clock.monotonic() + delay)
 
     def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
         """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""

@@ -190,34 +190,32 @@ class Sweeper:
     async def _record_before_describe(
         self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation
     ) -> None:
-        tracked.busy = True
-        changed = await self._looker.record_row(tracked, row, discovery.asked_at)
-        tracked.busy = False
+        with self._agenda.busy(tracked):
+            changed = await self._looker.record_row(tracked, row, discovery.asked_at)
         soon = max(self._clock.monotonic(), tracked.hold_until) if changed else tracked.due
         self._put(tracked, min(soon, tracked.due))
 
     async def _record(self, tracked: ScheduledJob, row: Observation) -> None:
         # It stands in the agenda at once: another listing may show the same job meanwhile.
         self._look_soon(tracked)
-        tracked.busy = True
-        self._count(row, await self._recorder.observe(row, tracked.following))
-        tracked.hear(self._clock)
-        tracked.busy = False
+        with self._agenda.busy(tracked):
+            self._count(row, await self._recorder.observe(row, tracked.following))
+            tracked.hear(self._clock)
         self._put(tracked, tracked.due)
 
     async def _confirm(
         self, discovery: ListingSweep, tracked: ScheduledJob, row: Observation
     ) -> None:
         """Take a row that shows nothing new as a look at its job."""
-        tracked.busy = True
-        await self._recorder.confirm(row, tracked.following)
-        tracked.busy = False
+        with self._agenda.busy(tracked):
+            await self._recorder.confirm(row, tracked.following)
         self._count(row, "unchanged")
         pace = self._pace(discovery, tracked)
         tracked.hear(self._clock, pace)
+        due = tracked.due
         if not (tracked.attempts or tracked.partial):
-            tracked.due = max(tracked.due, self._clock.monotonic() + pacing.patience(pace))
-        self._put(tracked, tracked.due)
+            due = max(due, self._clock.monotonic() + pacing.patience(pace))
+        self._put(tracked, due)
 
     def _put(self, tracked: ScheduledJob, due: float) -> None:
         if not self._agenda.holds(tracked):
