@@ -52,21 +52,21 @@ class JobPoller:
 
     def __init__(
         self,
-        inquiry: SourceClient,
-        agenda: Schedule,
+        client: SourceClient,
+        schedule: Schedule,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
         random: Random,
     ) -> None:
         """Take the poller's parts."""
-        self._inquiry = inquiry
-        self._agenda = agenda
+        self._client = client
+        self._schedule = schedule
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._oddities = SkippedParts(inquiry.key, metrics)
+        self._skipped = SkippedParts(client.key, metrics)
         self._log = logs.get()
 
     async def look_once(self, tracked: ScheduledJob) -> float | None:
@@ -75,11 +75,11 @@ class JobPoller:
         ``None`` says that there is none: the job is final, or was dropped meanwhile.
         """
         try:
-            seen = await self._inquiry.ask(tracked.operation, tracked.source.describe(tracked.job))
+            seen = await self._client.ask(tracked.operation, tracked.source.describe(tracked.job))
         except PollError as error:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
-        self._oddities.note(seen)
+        self._skipped.note(seen)
         outcome = await self._described(tracked, seen)
         self._count(tracked, outcome)
         # A replica that lags behind does not know what the row has shown.
@@ -180,10 +180,10 @@ class JobPoller:
         return self._clock.now() - snapshot.ended_at >= OWED_FOR
 
     def _next_delay(self, tracked: ScheduledJob) -> float | None:
-        if not self._agenda.holds(tracked):
+        if not self._schedule.holds(tracked):
             return None  # dropped meanwhile; another may follow the same job by now
         if self.is_finished(tracked):
-            self._agenda.finish(tracked)
+            self._schedule.finish(tracked)
             return None
         return self.next_turn(tracked) - self._clock.monotonic()
 
@@ -204,8 +204,8 @@ class JobPoller:
         elif tracked.row is not None:
             await self.record_row(tracked, tracked.row, tracked.row_asked_at)
         tracked.row = None
-        if self.is_finished(tracked) and self._agenda.holds(tracked):
-            self._agenda.finish(tracked)
+        if self.is_finished(tracked) and self._schedule.holds(tracked):
+            self._schedule.finish(tracked)
             return None
         delay = await self._retry_delay(tracked, error)
         if error.reason is PollReason.MISSING:

@@ -59,7 +59,7 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenListing:
+class ListingStatus:
     """How the sweeps of one listing end.
 
     ``complete`` says whether the last one came to its end, ``None`` before the first;
@@ -72,13 +72,13 @@ class SeenListing:
     trouble: PollError | None
 
 
-def seen_listing(discovery: ListingSweep) -> SeenListing:
+def listing_status(sweep: ListingSweep) -> ListingStatus:
     """Return how the sweeps of a listing end."""
-    return SeenListing(
-        type=discovery.source.job_type.name,
-        complete=discovery.complete,
-        completed_at=discovery.completed_at,
-        trouble=discovery.trouble,
+    return ListingStatus(
+        type=sweep.source.job_type.name,
+        complete=sweep.complete,
+        completed_at=sweep.completed_at,
+        trouble=sweep.trouble,
     )
 
 

@@ -56,7 +56,7 @@ class Recorder:
         self._announce = announce
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
-        self._looks: dict[str, datetime] = {}
+        self._poll_times: dict[str, datetime] = {}
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
         self.baselines = Baselines(store)
         """Which of the jobs that are seen for the first time were there before."""
@@ -199,7 +199,7 @@ class Recorder:
 
     async def rest(self) -> None:
         """Store the times of the last looks, so that windows stay narrow over a restart."""
-        looks, self._looks = self._looks, {}
+        looks, self._poll_times = self._poll_times, {}
         await self._store.touch(looks)
 
     async def _commit(
@@ -215,7 +215,7 @@ class Recorder:
             return False
         # Only now that it is durable: what a reader is shown must survive a crash.
         if isinstance(after, model.Snapshot):
-            self._looks.pop(after.job.key, None)
+            self._poll_times.pop(after.job.key, None)
             self._keep(after)
             self.baselines.note_recorded(after.job)
         else:
@@ -234,7 +234,7 @@ class Recorder:
     def _note(self, snapshot: model.Snapshot) -> None:
         """Keep in memory what is not worth a write: the time of the look, unwatched fields."""
         self._keep(snapshot)
-        self._looks[snapshot.job.key] = snapshot.looked_at
+        self._poll_times[snapshot.job.key] = snapshot.looked_at
 
     def _keep(self, snapshot: model.Snapshot) -> None:
         if self._wanted(snapshot.job):

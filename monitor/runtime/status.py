@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monitor.delivery.manager import DeliveryManager
     from monitor.errors import Problem
     from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus, SeenListing
+    from monitor.polling.job_status import JobStatus, ListingStatus
     from monitor.polling.manager import PollManager
     from monitor.polling.source_client import SourceStatus
 
@@ -77,7 +77,7 @@ class Live:
         self._telling.wake([sink])
 
 
-def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> interfaces.Source:
+def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> interfaces.Source:
     trouble = seen.trouble
     return interfaces.Source(
         source=seen.key,
@@ -96,7 +96,7 @@ def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> i
     )
 
 
-def _listing(seen: SeenListing) -> interfaces.Listing:
+def _listing(seen: ListingStatus) -> interfaces.Listing:
     trouble = seen.trouble
     return interfaces.Listing(
         type=seen.type,
