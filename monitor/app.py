@@ -39,8 +39,9 @@ from monitor.runtime.systemd import Supervisor
 from monitor.sources.aws_source import AwsSource
 from monitor.stores.store import open_store
 from monitor.validation import everything
-from monitor.web import descriptors, sink_health
+from monitor.web import descriptors
 from monitor.web.api.routes import Parts
+from monitor.web.api.schemas import SinkView
 from monitor.web.app import create_app
 from monitor.web.auth import Guard
 from monitor.web.connections import Connections
@@ -108,8 +109,8 @@ async def open_sink(settings: config.Settings, name: str) -> AsyncIterator[Sink]
     Raises:
         ConfigurationError: it cannot be built.
     """
-    found = everything.of_sinks(settings)
-    everything.refuse(each for each in found if each.path.startswith(f"sinks.{name}."))
+    found = everything.check_sinks(settings)
+    everything.raise_errors(each for each in found if each.path.startswith(f"sinks.{name}."))
     async with (
         Clients(settings.accounts, models=service_models.loader()) as clients,
         sinks.open_sink(name, settings.sinks[name], clients=clients) as sink,
@@ -346,7 +347,7 @@ class Daemon:
     def _read(self, added: Sequence[model.AddedWatch]) -> tuple[config.Settings, LoadedConfig]:
         configured = self._load()
         wanted = loaded_config.prepare(together(configured, added), self._models)
-        everything.refuse(loaded_config.lasting(self.settings, wanted.settings))
+        everything.raise_errors(loaded_config.lasting(self.settings, wanted.settings))
         return configured, wanted
 
     async def _known(self, wanted: LoadedConfig) -> Sequence[model.Snapshot]:
@@ -444,7 +445,7 @@ class Daemon:
 
     def _show_sinks(self, backlogs: Mapping[str, model.Backlog]) -> None:
         for sink in self._live.sinks():
-            health = sink_health.judge(sink, backlogs.get(sink.name), None)
+            health = SinkView.of(sink, backlogs.get(sink.name), None)
             tried = sink.last_delivered_at is not None
             self._metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
 

@@ -11,9 +11,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from monitor import model
-from monitor.model import Ending, Kind, Phase, Severity, SourceKey, StateAndPhase
+from monitor.model import Ending, Kind, Phase, Severity, StateAndPhase
 from monitor.web import interfaces
 from monitor.web.api.routes import Parts
+from monitor.web.api.schemas import SourceView
 from monitor.web.app import create_app
 from monitor.web.notifier import News
 from monitor.web.server import serving
@@ -134,7 +135,7 @@ class Live:
         return self.told
 
     def status(self):
-        return interfaces.Status("1.2.3", NOW, NOW, self.refused, 0.5)
+        return interfaces.DaemonStatus("1.2.3", NOW, NOW, self.refused, 0.5)
 
     def config(self):
         return {}
@@ -148,25 +149,28 @@ class Live:
 
 def source(service="panorama", **changes):
     values: dict[str, Any] = {
-        "source": SourceKey(service, "prod", "us-east-1"),
+        "service": service,
+        "account": "prod",
+        "region": "us-east-1",
         "available": True,
         "up": True,
         "last_success_at": NOW - timedelta(seconds=3),
         "last_failure_at": None,
-        "reason": None,
-        "code": None,
-        "hint": None,
+        "last_failure": None,
+        "last_failure_code": None,
+        "last_failure_hint": None,
         "rate": 2.0,
         "configured_rate": 2.0,
         "request_rate": 0.5,
         "jobs": 3,
+        "listings": [],
     }
-    return interfaces.Source(**values | changes)
+    return SourceView(**values | changes)
 
 
 def sink(name="ops", **changes):
     values = {"last_delivered_at": NOW, "last_error_at": None, "last_error": None}
-    return interfaces.Sink(name, "webhook", **values | changes)
+    return interfaces.SinkAttempts(name, "webhook", **values | changes)
 
 
 @asynccontextmanager

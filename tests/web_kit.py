@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from monitor.errors import PollReason
     from monitor.stores.store import SqlStore
+    from monitor.web.api.schemas import SourceView
     from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
@@ -66,7 +67,7 @@ class Live:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.model_validate({"sinks": {"ops": {"type": "log"}}})
         self.followed: dict[str, Followed] = {}
-        self.seen_sources: list[interfaces.Source] = []
+        self.seen_sources: list[SourceView] = []
         self.refused: Sequence[str] = ()
         self.woken: list[str] = []
         self.asked_for = 0
@@ -83,20 +84,20 @@ class Live:
         self.asked_for += 1
         return self.followed.get(key)
 
-    def sources(self) -> Sequence[interfaces.Source]:
+    def sources(self) -> Sequence[SourceView]:
         return self.seen_sources
 
-    def sinks(self) -> Sequence[interfaces.Sink]:
+    def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         return [
-            interfaces.Sink(name, sink.type, None, None, None)
+            interfaces.SinkAttempts(name, sink.type, None, None, None)
             for name, sink in self.settings.sinks.items()
         ]
 
     def config(self) -> Mapping[str, Any]:
         return self.settings.redacted()
 
-    def status(self) -> interfaces.Status:
-        return interfaces.Status("1.2.3", T0, T0, self.refused, 0.5)
+    def status(self) -> interfaces.DaemonStatus:
+        return interfaces.DaemonStatus("1.2.3", T0, T0, self.refused, 0.5)
 
     def wake(self, sink: str) -> None:
         self.woken.append(sink)

@@ -14,7 +14,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from monitor.aws import errors, lenient_parser, service_models, sessions
-from monitor.aws.credentials import Keys
+from monitor.aws.credentials import CredentialCache
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 from monitor.config import file_digest as files
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ResponseMeta:
-    """What came back over the wire, even where the SDK could not read it."""
+    """The head of a response, even where the SDK could not read its body."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     large: bool = False
-    """Whether the answer is worth reading beside the event loop."""
+    """The response is large enough to be read in a thread."""
 
 
-class _Connections:
-    """The session and the clients of one account, and how many requests they are under way with."""
+class _AccountConnections:
+    """The session and the clients of one account, and the number of requests in flight."""
 
-    def __init__(self, account: Account, keys: Keys) -> None:
+    def __init__(self, account: Account, keys: CredentialCache) -> None:
         self.account = account
         self.keys = keys
         self.lock = anyio.Lock()
@@ -60,7 +60,7 @@ class _Connections:
 
 
 class Clients:
-    """Makes each client once, off the event loop as far as it blocks, and closes all at the end.
+    """The clients of all accounts: each is made once, in a thread where that blocks.
 
     Timeouts are in seconds; ``connections`` is per client.
     """
@@ -80,21 +80,20 @@ class Clients:
     ) -> None:
         """An account that is not among ``accounts`` has the ambient credentials.
 
-        ``contents`` tells for each whether the files behind it are the same as before.
-        Getting credentials may take ``credentials_timeout``; a request that needs them is given
-        up after ``patience``, or waits for all of that time where it is ``None``. ``groups`` is
-        told of the credential helpers that run.
+        ``contents`` has a digest of each account's files. Fetching credentials may take
+        ``credentials_timeout``; a request that needs them fails after ``patience``, or waits for
+        all of that time if it is ``None``. ``groups`` records the credential helpers that run.
         """
         self._accounts = accounts
         self._contents: Mapping[str, bytes] = contents or {}
         self._models = models or service_models.loader()
         self._config = client_config(connect_timeout, read_timeout, connections)
         self._credentials_timeout = credentials_timeout
-        # A little more than the attempt, so that its own word comes first.
+        # A little more than the attempt, so that its own error comes first.
         self._patience = credentials_timeout + 5 if patience is None else patience
         self._groups = groups
-        self._open: dict[str, _Connections] = {}
-        self._replaced: set[_Connections] = set()
+        self._open: dict[str, _AccountConnections] = {}
+        self._replaced: set[_AccountConnections] = set()
         self._exchange: ContextVar[ResponseMeta] = ContextVar("exchange")
 
     async def __aenter__(self) -> Self:
@@ -119,36 +118,36 @@ class Clients:
     def replace(
         self, accounts: Mapping[str, Account], contents: Mapping[str, bytes]
     ) -> frozenset[str]:
-        """Have other accounts from now on; return the names of those that differ.
+        """Use other accounts from now on; return the names of those that differ.
 
-        Theirs alone are new clients. The old ones are closed by the last request that they
-        are under way with, or else by ``close_idle``.
+        Only they get new clients. The last request in flight closes an old client; ``close_idle``
+        closes one that is not in use.
         """
         before = self._accounts, self._contents
         self._accounts, self._contents = accounts, contents
         names = {*before[0], *accounts, *self._open}
-        changed = frozenset(name for name in names if self._standing(name) != _of(name, *before))
+        changed = frozenset(
+            name for name in names if _of(name, accounts, contents) != _of(name, *before)
+        )
         for name in changed & self._open.keys():
             self._replaced.add(self._open.pop(name))
         return changed
 
     async def close_idle(self) -> None:
-        """Close what was replaced and is not in use."""
+        """Close replaced connections that are not in use."""
         for connections in [one for one in self._replaced if not one.users]:
+            # Out of the set before the await, so that no other task closes them as well.
             self._replaced.discard(connections)
             await connections.aclose()
-
-    def _standing(self, name: str) -> tuple[Account, bytes]:
-        return _of(name, self._accounts, self._contents)
 
     async def ask(
         self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: ResponseMeta
     ) -> Mapping[str, Any]:
-        """Make one signed request and return its parsed answer.
+        """Send one signed request and return its parsed response.
 
-        Raises whatever the SDK raises; ``exchange`` then holds what is known of the
-        reply. There is no deadline here, and nothing is tried twice, but where AWS refuses
-        credentials and there are others by now.
+        Raises whatever the SDK raises; ``exchange`` then holds the head of the response. There
+        is no deadline here. Only a request whose credentials AWS refuses is sent again, if there
+        are others by now.
         """
         reset = self._exchange.set(exchange)
         try:
@@ -166,59 +165,67 @@ class Clients:
         return answer
 
     async def ready(self, source: SourceKey) -> None:
-        """Return once there are credentials to ask ``source`` with; at once where there are some.
+        """Wait until there are credentials for ``source``.
 
         Raises:
-            PollError: ``auth``, with where they should have come from and the remedy.
+            PollError: ``auth``, with their source and the fix.
         """
         await self._connections(source.account, source.region).keys.get_frozen_credentials()
 
-    def tried(self, source: SourceKey) -> credential_source.Tried | None:
-        """Return where the credentials for ``source`` come from, if there are any."""
+    def tried(self, source: SourceKey) -> credential_source.CredentialSearch | None:
+        """Return the source of the credentials for ``source``, if there are any."""
         held = self._connections(source.account, source.region).keys.held
         return held.tried if held else None
 
     def awaited(self, source: SourceKey) -> str:
-        """Return which credentials are waited for just now, if any are."""
+        """Return the source of the credentials that are pending, if any are."""
         connections = self._open.get(source.account)
         return connections.keys.awaited if connections else ""
 
     @asynccontextmanager
-    async def _client(self, source: SourceKey) -> AsyncIterator[tuple[AioBaseClient, Keys]]:
-        """Lend a client, which is not closed meanwhile, even if its account changes."""
+    async def _client(
+        self, source: SourceKey
+    ) -> AsyncIterator[tuple[AioBaseClient, CredentialCache]]:
+        """Lend a client that stays open meanwhile, even if its account changes."""
         connections = self._connections(source.account, source.region)
         connections.users += 1
         try:
             if source not in connections.clients:
                 async with connections.lock:
+                    # Another request may have made it while this one waited for the lock.
                     if source not in connections.clients:
                         connections.clients[source] = await self._made(source, connections)
             yield connections.clients[source], connections.keys
         finally:
             connections.users -= 1
             if connections in self._replaced:
+                # Shielded: a cancelled poll would leave the old connections open for good.
                 with anyio.CancelScope(shield=True):
                     await self.close_idle()
 
-    def _connections(self, name: str, region: str) -> _Connections:
+    def _connections(self, name: str, region: str) -> _AccountConnections:
         if name not in self._open:
-            account, _ = self._standing(name)
-            keys = Keys(
+            account = self._accounts.get(name, Account())
+            keys = CredentialCache(
                 partial(Session, account, self._models, self._config, region),
-                partial(_digest, account),
+                lambda: files.digest(sessions.files(account)),
                 deadline=self._credentials_timeout,
                 patience=self._patience,
                 groups=self._groups,
             )
-            self._open[name] = _Connections(account, keys)
+            self._open[name] = _AccountConnections(account, keys)
         return self._open[name]
 
-    async def _made(self, source: SourceKey, connections: _Connections) -> AioBaseClient:
-        """Make a client; not before there are credentials."""
+    async def _made(self, source: SourceKey, connections: _AccountConnections) -> AioBaseClient:
+        """Make a client, once there are credentials."""
+        # Not before: making one would let the SDK search for credentials on the event loop.
         await connections.keys.get_frozen_credentials()
-        session = await self._session(source, connections)
+        if connections.session is None:
+            account, keys = connections.account, connections.keys
+            make = partial(Session, account, self._models, self._config, source.region, keys)
+            connections.session = await anyio.to_thread.run_sync(make)
         await anyio.to_thread.run_sync(service_models.warm_up, self._models, source.service)
-        context = session.create_client(
+        context = connections.session.create_client(
             source.service,
             region_name=source.region,
             api_version=service_models.api_version(source.service),
@@ -229,16 +236,9 @@ class Clients:
         client.meta.events.register("before-parse", self._note)
         return client
 
-    async def _session(self, source: SourceKey, connections: _Connections) -> Session:
-        if connections.session is None:
-            account = connections.account
-            region, keys = source.region, connections.keys
-            make = partial(Session, account, self._models, self._config, region, keys)
-            connections.session = await anyio.to_thread.run_sync(make)
-        return connections.session
-
     def _note(self, response_dict: Mapping[str, Any], **_: Any) -> None:
-        """Keep status and headers: the SDK loses them where it cannot read the body."""
+        """Keep status and headers: the SDK drops them if it cannot read the body."""
+        # Clients serve many requests at once: the context variable says which one this is.
         exchange = self._exchange.get(None)
         if exchange is not None:
             exchange.status = response_dict["status_code"]
@@ -247,12 +247,8 @@ class Clients:
             exchange.large = isinstance(body, bytes) and len(body) > lenient_parser.LARGE
 
 
-def _digest(account: Account) -> bytes:
-    return files.digest(sessions.files(account))
-
-
 def _of(
     name: str, accounts: Mapping[str, Account], contents: Mapping[str, bytes]
 ) -> tuple[Account, bytes]:
-    """Return all that the connections of an account depend on."""
+    """Return everything that the connections of an account depend on."""
     return accounts.get(name, Account()), contents.get(name, b"")

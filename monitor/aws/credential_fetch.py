@@ -1,7 +1,7 @@
-"""One attempt to get credentials, in a thread with an event loop of its own.
+"""One attempt to fetch credentials, in a thread with its own event loop.
 
-Whatever blocks on the way (files, token caches, a helper) blocks that thread alone. Processes that
-the SDK starts read nothing, have no terminal, and end with the attempt.
+Files, token caches and helpers block that thread alone. Processes that the SDK starts have no
+input and no terminal, and end with the attempt.
 """
 
 from __future__ import annotations
@@ -28,39 +28,38 @@ if TYPE_CHECKING:
 LARGEST = 256 * 1024
 """Bytes that a credential process may print."""
 _REAPED_WITHIN = 2.0
-"""Seconds in which a killed process is waited for."""
+"""Seconds to wait for a killed process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fetched:
+class FetchedCredentials:
     """Credentials, and the Unix time at which they expire, if they do.
 
-    ``kept`` says that they are written down somewhere: only a changed file brings others.
-    ``files`` is the digest of the AWS files that they may have come from, ``tried`` says where
-    they come from.
+    ``kept`` says that they are stored in a file or the environment: only a change there brings
+    others. ``files`` is the digest of the AWS files at the time, ``tried`` is their source.
     """
 
     frozen: ReadOnlyCredentials
     expires: float | None
     kept: bool
     files: bytes
-    tried: credential_source.Tried
+    tried: credential_source.CredentialSearch
 
 
-class Fetch:
-    """Gets credentials once; ``outcome`` is called in the home loop with what came of it."""
+class CredentialFetch:
+    """Fetches credentials once, and calls ``outcome`` in the home loop with the result."""
 
     def __init__(
         self,
         make: Callable[[], Session],
         digest: Callable[[], bytes],
         deadline: float,
-        outcome: Callable[[Fetched | PollError], None],
+        outcome: Callable[[FetchedCredentials | PollError], None],
         groups: process_groups.ProcessGroups,
     ) -> None:
         """``make`` and ``digest`` may block; ``deadline`` is in seconds.
 
-        ``groups`` is told of the processes that run.
+        ``groups`` records the processes that run.
         """
         self._make = make
         self._digest = digest
@@ -78,16 +77,16 @@ class Fetch:
         self._thread.start()
 
     @property
-    def tried(self) -> credential_source.Tried:
-        """How far it has come."""
-        tried = self._session.tried if self._session else credential_source.Tried()
+    def tried(self) -> credential_source.CredentialSearch:
+        """The progress of the search."""
+        tried = self._session.tried if self._session else credential_source.CredentialSearch()
         if self._loop is not None:
             tried.started |= bool(self._loop.children)
             tried.printed_too_much |= self._loop.printed_too_much
         return tried
 
     def cancel(self) -> None:
-        """Kill what was started; the outcome comes soon, unless the thread is stuck in a file."""
+        """Kill the helpers; the outcome follows soon, unless the thread is stuck in a file."""
         loop, task = self._loop, self._task
         if loop is None or task is None:
             return
@@ -96,6 +95,7 @@ class Fetch:
             loop.call_soon_threadsafe(task.cancel)
 
     def _run(self) -> None:
+        # A loop of its own: the SDK starts helpers and reads files on whatever loop it runs in.
         factory = partial(_Loop, self._groups)
         with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=factory) as runner:
             runner.run(self._main())
@@ -103,21 +103,25 @@ class Fetch:
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, _Loop)  # noqa: S101 -- made by the runner
+        # From here on ``cancel`` can reach this thread; before, it has nothing to kill.
         self._loop, self._task = loop, asyncio.current_task()
-        came: Fetched | PollError = PollError(PollReason.AUTH, "Cancelled", of_credentials=True)
+        result: FetchedCredentials | PollError = PollError(
+            PollReason.AUTH, "Cancelled", of_credentials=True
+        )
         try:
-            came = await self._came()
+            result = await self._attempt()
         finally:
+            # Reap first: who learns of the outcome may start the next helper at once.
             await loop.end()
-            # The home loop is gone where the program ends without waiting for this.
+            # The home loop is closed where the program ends without waiting for this thread.
             with suppress(RuntimeError):
-                self._home.call_soon_threadsafe(self._outcome, came)
+                self._home.call_soon_threadsafe(self._outcome, result)
 
-    async def _came(self) -> Fetched | PollError:
+    async def _attempt(self) -> FetchedCredentials | PollError:
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
-                # Before anything is read: what changes meanwhile is then seen as changed later.
+                # Before anything is read: a change meanwhile then counts as a change later.
                 files = self._digest()
                 self._session = self._make()
                 return await _fetched(self._session, files)
@@ -129,11 +133,12 @@ class Fetch:
             return credential_source.failure(error, self.tried)
 
 
-async def _fetched(session: Session, files: bytes) -> Fetched:
+async def _fetched(session: Session, files: bytes) -> FetchedCredentials:
     credentials = await session.get_credentials()
     if credentials is None:
         raise credential_source.none_found(session.tried)
-    # What has just come with an expiry would be asked for again, were it to expire soon.
+    # ``get_frozen_credentials`` would fetch a second time what has just come and expires soon, so
+    # the private attributes of refreshable credentials are read first.
     expiry = getattr(credentials, "_expiry_time", None)
     frozen = getattr(credentials, "_frozen_credentials", None)
     if expiry is None or frozen is None or credentials._is_expired():  # noqa: SLF001 -- no other way
@@ -143,7 +148,7 @@ async def _fetched(session: Session, files: bytes) -> Fetched:
     expires = None if expiry is None else expiry.timestamp()
     if expires is not None and expires <= time.time():
         raise credential_source.expired(session.tried)
-    return Fetched(
+    return FetchedCredentials(
         frozen, expires, session.tried.origin in credential_source.KEPT, files, session.tried
     )
 
@@ -158,7 +163,7 @@ class _Loop(asyncio.SelectorEventLoop):
         self.printed_too_much = False
 
     async def subprocess_exec(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
-        """Start a process that has neither input nor terminal, whose output is bounded."""
+        """Start a process without input or terminal, and with bounded output."""
         options |= {"stdin": subprocess.DEVNULL, "start_new_session": True}
         made: Any = await super().subprocess_exec(
             lambda: self._bounded(protocol_factory()), *args, **options
@@ -168,12 +173,12 @@ class _Loop(asyncio.SelectorEventLoop):
         return made
 
     def kill(self) -> None:
-        """Kill each process that was started and those that it started; from any thread."""
+        """Kill every process and its children; from any thread."""
         for child in self.children:
             process_groups.kill(child.get_pid())
 
     async def end(self) -> None:
-        """Kill those that have not ended, and reap them."""
+        """Kill and reap the processes that still run."""
         if any(child.get_returncode() is None for child in self.children):
             self.kill()
         with suppress(TimeoutError):
@@ -182,6 +187,7 @@ class _Loop(asyncio.SelectorEventLoop):
                     await asyncio.sleep(0.01)
         for child in self.children:
             if child.get_returncode() is not None:
+                # Only once it is reaped: until then the kernel gives its number to nobody else.
                 self._groups.discard(child.get_pid())
 
     def _bounded(self, protocol: asyncio.SubprocessProtocol) -> asyncio.SubprocessProtocol:

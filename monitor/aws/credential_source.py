@@ -1,7 +1,7 @@
-"""Where credentials come from, why they did not come, and what to do about it.
+"""The sources of credentials, the reasons why they fail, and the fix for each.
 
-Every failure on the way to credentials is ``auth``: none says anything of the watched service.
-No text of an answer, of a file or of a helper passes.
+Every such failure is ``auth``: none says anything about the watched service.
+No text of a response, of a file or of a helper passes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from monitor.config import named_files
 from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from botocore.credentials import ReadOnlyCredentials
 
 ROLE = "role"
@@ -30,7 +28,7 @@ KEPT = frozenset(
 )
 """Origins that give the same credentials until somebody writes others there."""
 LOGIN = "set AWS_PROFILE, run `aws sso login`, or give this machine or pod a role"
-"""What to do where there are no credentials at all."""
+"""The fix where there are no credentials at all."""
 _CLOCK = "compare this machine's clock with AWS"
 _PROCESS = "custom-process"
 _SOURCES = {
@@ -67,7 +65,7 @@ _OPERATIONS = {
     "CreateToken": "sso",
     "CreateOAuth2Token": "login",
 }
-"""SDK operations that tell which origin failed, even one behind another."""
+"""SDK operations that name the origin that failed, even one behind another."""
 _STS = frozenset({ROLE, "assume-role", "assume-role-with-web-identity"})
 _ANSWERING = dict.fromkeys(_STS, "STS") | {
     "sso": "SSO",
@@ -75,12 +73,12 @@ _ANSWERING = dict.fromkeys(_STS, "STS") | {
     "container-role": "the endpoint",
     "iam-role": "the service",
 }
-"""Who answers where credentials come over the wire."""
+"""Origin → the server that its credentials come from over the network."""
 
 _WHAT: tuple[tuple[type[Exception], str], ...] = (
     (sdk.PartialCredentialsError, "a key is missing"),
-    (sdk.MetadataRetrievalError, "no credentials came"),
-    (sdk.CredentialRetrievalError, "no credentials came"),
+    (sdk.MetadataRetrievalError, "no credentials were returned"),
+    (sdk.CredentialRetrievalError, "no credentials were returned"),
     (sdk.ConfigParseError, "the file is not valid"),
     (OSError, "a file cannot be read"),
     (UnicodeDecodeError, "a file is not UTF-8"),
@@ -95,10 +93,10 @@ _OF_PROCESS: tuple[tuple[type[Exception], str], ...] = (
 
 
 @dataclass(slots=True)
-class Tried:
-    """How far the search for credentials came.
+class CredentialSearch:
+    """The progress of one search for credentials.
 
-    ``origin`` is the SDK's name of what was tried last; ``started`` says that a helper was
+    ``origin`` is the SDK's name of the source tried last; ``started`` says that a helper was
     started.
     """
 
@@ -109,26 +107,26 @@ class Tried:
     printed_too_much: bool = False
 
     def named(self, origin: str | None = None) -> tuple[str, str]:
-        """Return what an origin is called, and what to do where it fails."""
+        """Return the name of an origin, and the fix where it fails."""
         words = _SOURCES.get(origin or self.origin, ("the AWS files", "check the AWS files"))
         values = {"profile": f'profile "{self.profile}"', "name": self.profile}
         return words[0].format(**values), words[1].format(**values)
 
 
-def renewal(tried: Tried) -> str:
-    """Say what to do about credentials that AWS refuses as they are."""
+def renewal(tried: CredentialSearch) -> str:
+    """Return the fix for credentials that AWS refuses as they are."""
     source, usual = tried.named()
     return f"renew the credentials: AWS refuses those of {source}; {usual}"
 
 
-def signature(tried: Tried) -> str:
-    """Say what to do where AWS finds that a request was not signed right, or not at that time."""
+def signature(tried: CredentialSearch) -> str:
+    """Return the fix for a request that was signed wrongly, or at the wrong time."""
     source, usual = tried.named()
     return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
 
 
-def none_found(tried: Tried) -> PollError:
-    """Return the error for a search that has found nothing, with all that was tried."""
+def none_found(tried: CredentialSearch) -> PollError:
+    """Return the error for a search that found nothing, with every place it tried."""
     imds = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
     places = (
         "the environment",
@@ -140,7 +138,7 @@ def none_found(tried: Tried) -> PollError:
     return _auth("NoCredentialsError", hint)
 
 
-def refuse_mfa(tried: Tried) -> PollError:
+def refuse_mfa(tried: CredentialSearch) -> PollError:
     """Return the error for a profile that needs a person."""
     hint = (
         f'profile "{tried.profile}" asks for an MFA code, which cannot be given here; '
@@ -149,12 +147,10 @@ def refuse_mfa(tried: Tried) -> PollError:
     return _auth("MfaRequired", hint)
 
 
-def refuse_odd(frozen: ReadOnlyCredentials, tried: Tried) -> None:
-    """Raise PollError where a key cannot be sent in a header.
-
-    A Secret made with ``echo`` ends in a line break; signed as it stands, the SDK fails to send
-    it, and stripped it would hide what everyone else who reads the Secret meets.
-    """
+def refuse_odd(frozen: ReadOnlyCredentials, tried: CredentialSearch) -> None:
+    """Raise PollError where a key cannot be sent in a header."""
+    # A Secret made with ``echo`` ends in a line break. The SDK fails to send it as it is;
+    # stripping it here would hide the fault from everyone else who reads the Secret.
     parts = {
         "access key id": frozen.access_key,
         "secret access key": frozen.secret_key,
@@ -164,37 +160,35 @@ def refuse_odd(frozen: ReadOnlyCredentials, tried: Tried) -> None:
         if value is None and name == "session token":
             continue
         if not isinstance(value, str) or not value:
-            raise _told("MissingKey", f"the {name} is missing", tried)
+            raise _source_error("MissingKey", f"the {name} is missing", tried)
         if "\n" in value or "\r" in value:
-            raise _told("BadKey", f"the {name} holds a line break", tried, "write it without")
+            raise _source_error(
+                "BadKey", f"the {name} holds a line break", tried, "write it without"
+            )
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise _told("BadKey", f"the {name} holds blanks or odd characters", tried)
+            raise _source_error("BadKey", f"the {name} holds blanks or odd characters", tried)
 
 
-def late(tried: Tried, seconds: float) -> PollError:
-    """Return the error for credentials that did not come in time."""
+def late(tried: CredentialSearch, seconds: float) -> PollError:
+    """Return the error for a search that timed out."""
     origin = _PROCESS if tried.started else tried.origin
-    what = (
-        f"it did not end within {seconds:g} s"
-        if tried.started
-        else f"none came within {seconds:g} s"
-    )
+    what = f"timed out after {seconds:g} s"
     if origin in _STS:
         what = f"STS did not answer within {seconds:g} s"
-    return _told("Timeout", what, tried, origin=origin)
+    return _source_error("Timeout", what, tried, origin=origin)
 
 
-def expired(tried: Tried) -> PollError:
-    """Return the error for credentials that are too old when they come."""
+def expired(tried: CredentialSearch) -> PollError:
+    """Return the error for credentials that have expired when they arrive."""
     origin = _PROCESS if tried.started else None
-    return _told("Expired", "they have expired already", tried, _CLOCK, origin=origin)
+    return _source_error("Expired", "they have expired already", tried, _CLOCK, origin=origin)
 
 
-def pending(tried: Tried, seconds: float) -> PollError:
-    """Return the error for a poll that need not wait for credentials any longer."""
+def pending(tried: CredentialSearch, seconds: float) -> PollError:
+    """Return the error for a poll that no longer waits for credentials."""
     origin = _PROCESS if tried.started else None
-    what = f"none came within {seconds:.0f} s; still waiting"
-    return _told("CredentialsPending", what, tried, origin=origin)
+    what = f"no credentials after {seconds:.0f} s; still waiting"
+    return _source_error("CredentialsPending", what, tried, origin=origin)
 
 
 def no_external_id(name: str, error: Exception) -> PollError:
@@ -206,25 +200,33 @@ def no_external_id(name: str, error: Exception) -> PollError:
         )
     else:
         message, remedy = named_files.trouble(name, error, "the external id")
-    return _told(type(error).__name__, f"external_id_file: {message}", Tried(origin=ROLE), remedy)
+    return _source_error(
+        type(error).__name__, f"external_id_file: {message}", CredentialSearch(origin=ROLE), remedy
+    )
 
 
-def awaited(tried: Tried, seconds: float) -> str:
-    """Say which credentials are still waited for, and what to do if they never come."""
+def awaited(tried: CredentialSearch, seconds: float) -> str:
+    """Return the source of credentials that are still pending, and the fix if they never come."""
     source, usual = tried.named(_PROCESS if tried.started else None)
     return f"the credentials were still waited for after {seconds:.0f} s: {source}; {usual}"
 
 
-def failure(error: Exception, tried: Tried) -> PollError:
-    """Return why credentials did not come; the error itself may hold secrets and must end here."""
+def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PLR0911 -- by kind
+    """Return why a search failed; the error itself may hold secrets and must end here."""
     origin = _origin(error, tried)
     match errors.cause(error):
         case AnswerTooLargeError() as cause:
             what = f"{_ANSWERING.get(origin, 'whoever answers')}: {cause.hint}"
-            return _told("AnswerTooLarge", what, tried, origin=origin, status=cause.status)
+            return _source_error("AnswerTooLarge", what, tried, origin=origin, status=cause.status)
     match error:
         case sdk.ClientError():
-            return _refused(error, origin, tried)
+            code = errors.shown_code(error.response.get("Error", {}).get("Code"))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            what = f"from {errors.shown_code(error.operation_name)}: refused"
+            clock = errors.hint_of(code)
+            return _source_error(
+                code or f"HTTP {status}", what, tried, clock, origin=origin, status=status
+            )
         case sdk.ProfileNotFound():
             name = error.kwargs.get("profile", tried.profile)
             hint = (
@@ -232,21 +234,20 @@ def failure(error: Exception, tried: Tried) -> PollError:
             )
             return _auth("ProfileNotFound", hint)
         case sdk.SSOError() | sdk.TokenRetrievalError() | sdk.NoAuthTokenError():
-            return _told(type(error).__name__, "no valid token", tried, origin="sso")
+            return _source_error(type(error).__name__, "no valid token", tried, origin="sso")
         case sdk.EndpointConnectionError() | sdk.SSLError() | sdk.HTTPClientError():
             found = errors.unanswered(error)
-            what = " ".join(filter(None, (_host(origin), found.hint or "did not answer")))
-            return _told(found.code, what, tried, origin=origin)
-    return _unread(error, origin, tried)
+            host = "STS: " if origin in _STS else ""
+            return _source_error(
+                found.code, host + (found.hint or "did not answer"), tried, origin=origin
+            )
+        case RuntimeError() if "expired" in str(error):
+            # The SDK refuses to sign with what it has just refreshed, and has no class for that.
+            return expired(tried)
+    return _source_error(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
 
 
-def _unread(error: Exception, origin: str, tried: Tried) -> PollError:
-    if isinstance(error, RuntimeError) and "expired" in str(error):
-        return expired(tried)
-    return _told(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
-
-
-def _origin(error: Exception, tried: Tried) -> str:
+def _origin(error: Exception, tried: CredentialSearch) -> str:
     if isinstance(error, sdk.ClientError):
         return _OPERATIONS.get(error.operation_name, tried.origin)
     provider = getattr(error, "kwargs", {}).get("provider")
@@ -257,47 +258,27 @@ def _origin(error: Exception, tried: Tried) -> str:
     return tried.origin
 
 
-def _refused(error: sdk.ClientError, origin: str, tried: Tried) -> PollError:
-    """Judge what STS or SSO said when it was asked for credentials; the service was not asked."""
-    code = errors.shown_code(error.response.get("Error", {}).get("Code"))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what = f"from {errors.shown_code(error.operation_name)}: refused"
-    clock = errors.hint_of(code)
-    return _told(code or f"HTTP {status}", what, tried, clock, origin=origin, status=status)
-
-
-def _what(error: Exception, origin: str, tried: Tried) -> str:
-    """Say in a few words what is wrong, without a word of what was read."""
+def _what(error: Exception, origin: str, tried: CredentialSearch) -> str:
+    """Return what is wrong in a few words, without quoting what was read."""
+    words, otherwise = _WHAT, "what came cannot be read"
     if origin == _PROCESS:
-        return _of_process(error, tried)
+        if tried.printed_too_much:
+            return "it prints too much"
+        if type(error).__name__ == "JSONDecodeError":
+            return "what it prints is not JSON"
+        words, otherwise = _OF_PROCESS, "what it prints is not the JSON object that the SDK expects"
     who = _ANSWERING.get(origin)
     if who and isinstance(error, UnreadableAnswerError):
         return f"{error.name} in the answer of {who} cannot be read"
     if who and errors.is_from_parser(error):
         return f"the answer of {who} cannot be read"
-    return _first(error, _WHAT, "what came cannot be read")
-
-
-def _of_process(error: Exception, tried: Tried) -> str:
-    if tried.printed_too_much:
-        return "it prints too much"
-    if type(error).__name__ == "JSONDecodeError":
-        return "what it prints is not JSON"
-    return _first(error, _OF_PROCESS, "what it prints is not the JSON object that the SDK expects")
-
-
-def _first(error: Exception, words: Iterable[tuple[type[Exception], str]], otherwise: str) -> str:
     return next((said for kind, said in words if isinstance(error, kind)), otherwise)
 
 
-def _host(origin: str) -> str:
-    return "STS:" if origin in _STS else ""
-
-
-def _told(
+def _source_error(
     code: str,
     what: str,
-    tried: Tried,
+    tried: CredentialSearch,
     remedy: str = "",
     *,
     origin: str | None = None,

@@ -1,6 +1,6 @@
-"""Why a request to AWS failed, in the monitor's own closed set of reasons.
+"""The reasons for failed requests to AWS, in the monitor's own closed set.
 
-No text of an answer passes: only its error code, HTTP status and request id.
+No text of a response passes: only its error code, HTTP status and request id.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ssl
 import traceback
 from http import HTTPStatus
 from pathlib import PurePath
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientConnectorCertificateError
@@ -23,7 +24,7 @@ from monitor.aws.response_body import AnswerTooLargeError
 from monitor.errors import PollError, PollReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from monitor.aws.clients import ResponseMeta
@@ -118,13 +119,13 @@ _STATUSES: Mapping[int, PollReason] = {
     HTTPStatus.TOO_MANY_REQUESTS: PollReason.THROTTLE,
 }
 _CLASSES = {3: PollReason.UNAVAILABLE, 4: PollReason.CONFIG}
-"""What the first digit of any other status means; the rest is transient."""
+"""First digit of any other status → reason; the rest is transient."""
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 def normal_code(code: str) -> str:
-    """Return what is compared of an error code: ``ThrottlingException`` is ``throttling``."""
+    """Return the comparable form of an error code: ``ThrottlingException`` is ``throttling``."""
     return code.lower().removesuffix("exception")
 
 
@@ -133,8 +134,8 @@ def failure(
 ) -> PollError:
     """Return why a request failed; the error itself may hold secrets and must end here.
 
-    ``missing`` tells whether a code (as ``normal_code`` gives it) and an answer say that what
-    was asked for does not exist.
+    ``missing`` returns whether a code (as ``normal_code`` gives it) and a response say that the
+    job or resource does not exist.
     """
     match cause(error):
         case AnswerTooLargeError() as found:
@@ -149,7 +150,18 @@ def failure(
             return PollError(PollReason.AUTH, code, hint=hint, of_credentials=True)
         case sdk.ClientError():
             code = shown_code(error.response.get("Error", {}).get("Code"))
-            reason = _reason(code, _status(error, exchange), exchange, error.response, missing)
+            status = exchange.status or error.response.get("ResponseMetadata", {}).get(
+                "HTTPStatusCode", 0
+            )
+            normal = normal_code(code)
+            if missing(normal, error.response):
+                reason = PollReason.MISSING
+            elif known := reason_of_code(normal):
+                reason = known
+            elif code and status == HTTPStatus.NOT_FOUND:
+                reason = PollReason.MISSING
+            else:
+                reason = _of_status(status, exchange)
             return _answered(reason, code, exchange, now)
         case _ if is_from_parser(error):
             failed = (exchange.status or 0) >= HTTPStatus.MULTIPLE_CHOICES
@@ -159,7 +171,7 @@ def failure(
 
 
 def cause(error: Exception) -> object:
-    """Return what the SDK's HTTP session met, or else the error itself."""
+    """Return the error that the SDK's HTTP session wrapped, or else the error itself."""
     return (isinstance(error, sdk.HTTPClientError) and error.kwargs.get("error")) or error
 
 
@@ -177,28 +189,15 @@ def _answered(reason: PollReason, code: str, exchange: ResponseMeta, now: dateti
 
 
 def malformed(code: str, hint: str, exchange: ResponseMeta) -> PollError:
-    """Return the error for an answer that the SDK could read, but that cannot be true."""
+    """Return the error for a response that the SDK could read, but that fails a check."""
     request_id = _token(exchange.headers.get("x-amzn-requestid"))
     return PollError(
         PollReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
     )
 
 
-def _reason(
-    code: str, status: int, exchange: ResponseMeta, answer: Mapping[str, Any], missing: Missing
-) -> PollReason:
-    normal = normal_code(code)
-    if missing(normal, answer):
-        return PollReason.MISSING
-    if reason := reason_of_code(normal):
-        return reason
-    if code and status == HTTPStatus.NOT_FOUND:
-        return PollReason.MISSING
-    return _of_status(status, exchange)
-
-
 def reason_of_code(normal: str) -> PollReason | None:
-    """Return what a code (as ``normal_code`` gives it) means in every service, if anything."""
+    """Return the reason that a code (as ``normal_code`` gives it) has in every service, if any."""
     for codes, reason in (
         (_THROTTLE, PollReason.THROTTLE),
         (_AUTH, PollReason.AUTH),
@@ -212,11 +211,8 @@ def reason_of_code(normal: str) -> PollReason | None:
 
 
 def _of_status(status: int, exchange: ResponseMeta) -> PollReason:
-    """Judge an error that has no code, or one that nobody knows.
-
-    A 404 that does not name a request id is none of AWS: a proxy answers, or an
-    endpoint was given up.
-    """
+    """Return the reason for an error with no code, or an unknown one."""
+    # A 404 without a request id is not from AWS: a proxy answers, or an endpoint was retired.
     if status == HTTPStatus.NOT_FOUND and "x-amzn-requestid" in exchange.headers:
         return PollReason.MISSING
     return _STATUSES.get(status) or _CLASSES.get(status // 100, PollReason.TRANSIENT)
@@ -229,28 +225,36 @@ def is_stale(error: sdk.ClientError, operation: str) -> bool:
 
 
 def refuses_credentials(code: str) -> bool:
-    """Return whether a code says that the credentials themselves are not valid, or no longer."""
+    """Return whether a code says that the credentials are not valid, or no longer valid."""
     return normal_code(code) in _STALE
 
 
 def doubts_signature(code: str) -> bool:
-    """Return whether a code says that a request was not signed as it should have been, or then."""
+    """Return whether a code says that a request was signed wrongly, or at the wrong time."""
     return normal_code(code) in _SIGNATURE
 
 
 def hint_of(code: str) -> str:
-    """Return what may be behind an error code, if that is known."""
+    """Return the likely cause behind an error code, if it is known."""
     return _HINTS.get(normal_code(code), "")
 
 
 def unanswered(error: Exception) -> PollError:
-    """Judge a request that got no answer, or was never sent."""
+    """Return the failure of a request that got no response, or was never sent."""
     match error:
         case sdk.EndpointConnectionError():
-            return _of_connection(error.kwargs.get("error"))
+            return _connection_failure(error.kwargs.get("error"))
+        case sdk.SSLError() if isinstance(
+            error.kwargs.get("error"), ClientConnectorCertificateError
+        ):
+            hint = (
+                "the endpoint's certificate is not trusted; "
+                "AWS_CA_BUNDLE can name another authority"
+            )
+            return PollError(PollReason.UNAVAILABLE, "CertificateError", hint=hint)
         case sdk.SSLError():
-            return _of_tls(error.kwargs.get("error"))
-        case sdk.HTTPClientError() if found := _of_this_machine(error.kwargs.get("error")):
+            return PollError(PollReason.TRANSIENT, "SSLError")
+        case sdk.HTTPClientError() if found := _local_failure(error.kwargs.get("error")):
             return found
     name = type(error).__name__
     for kinds, reason, hint in _UNANSWERED:
@@ -259,8 +263,8 @@ def unanswered(error: Exception) -> PollError:
     return PollError(PollReason.INTERNAL, name, where=where(error))
 
 
-def _of_connection(cause: object) -> PollError:
-    """Tell a host that does not exist from one that cannot be reached now."""
+def _connection_failure(cause: object) -> PollError:
+    """Distinguish a host that does not exist from one that is unreachable now."""
     number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", 0)
     if number in _NO_SUCH_HOST:
         return PollError(PollReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
@@ -269,15 +273,9 @@ def _of_connection(cause: object) -> PollError:
     return PollError(PollReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
 
 
-def _of_tls(cause: object) -> PollError:
-    if isinstance(cause, ClientConnectorCertificateError):
-        hint = "the endpoint's certificate is not trusted; AWS_CA_BUNDLE can name another authority"
-        return PollError(PollReason.UNAVAILABLE, "CertificateError", hint=hint)
-    return PollError(PollReason.TRANSIENT, "SSLError")
-
-
-def _of_this_machine(cause: object) -> PollError | None:
-    """Judge what the SDK wraps as if AWS had not answered, although nothing was sent."""
+def _local_failure(cause: object) -> PollError | None:
+    """Return the failure if nothing was sent at all."""
+    # The SDK wraps these in HTTPClientError, as if AWS had not answered.
     match cause:
         case UnicodeDecodeError():
             return PollError(PollReason.MALFORMED, "Unreadable")
@@ -300,30 +298,20 @@ def where(error: Exception) -> str:
 
 
 def is_from_parser(error: Exception) -> bool:
-    """Whether the SDK failed to read the answer: that escapes as any bare exception.
+    """Return whether the SDK failed to read the response.
 
-    An answer that is nested too deeply may also fail later, where its values are read.
+    A response that is nested too deeply may also fail later, where its values are read.
     """
     if isinstance(error, ResponseParserError | RecursionError):
         return True
-    return any(name.endswith("botocore.parsers") for name in _modules(error))
-
-
-def _modules(error: Exception) -> Iterator[str]:
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        yield frame.f_globals.get("__name__", "")
-
-
-def _status(error: sdk.ClientError, exchange: ResponseMeta) -> int:
-    told: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return exchange.status or told
+    # KeyError, TypeError and others escape the parsers bare: only the traceback says from where.
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.endswith("botocore.parsers") for name in modules)
 
 
 def shown_code(value: object) -> str:
-    """Return an error code that is one, else nothing.
-
-    The SDK gives the HTTP status where there is none.
-    """
+    """Return a well-formed error code, else an empty text."""
+    # The SDK gives the HTTP status where the response has no code.
     text = str(value or "")
     return text if _CODE.fullmatch(text) and not text.isdigit() else ""
 

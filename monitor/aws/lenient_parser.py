@@ -157,7 +157,7 @@ class _Work:
         """Go through a parser that waits for nothing, as the whole body is there."""
         try:
             if sum(map(self._body.count, _MARKS)) > MOST_VALUES:
-                raise AnswerTooLargeError("the answer has too many values", self._status)
+                raise AnswerTooLargeError("the response has too many values", self._status)
             self._parsing.send(None)
         except StopIteration as end:
             return end.value

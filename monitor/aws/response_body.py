@@ -57,5 +57,5 @@ class BoundedResponse:
 
     def _bound(self, length: int) -> None:
         if length > LARGEST:
-            hint = f"the answer is longer than {LARGEST // 1024**2} MiB"
+            hint = f"the response is longer than {LARGEST // 1024**2} MiB"
             raise AnswerTooLargeError(hint, self._response.status)

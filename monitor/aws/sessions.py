@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from botocore.loaders import Loader
 
-    from monitor.aws.credentials import Keys
+    from monitor.aws.credentials import CredentialCache
     from monitor.config import Account
 
 _TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 -- the name of a variable
@@ -58,31 +58,30 @@ def files(account: Account, environ: Mapping[str, str] = os.environ) -> list[Pat
 
 
 class Direct:
-    """Sends requests to where they were meant to go, and nowhere else."""
+    """An HTTP session that follows no redirects and bounds every body."""
 
     def __init__(self, session: ClientSession) -> None:
-        """Wrap the session that really sends."""
+        """Wrap the session that sends."""
         self._session = session
 
     async def request(self, *args: Any, **kwargs: Any) -> BoundedResponse:
-        """Return the first answer, redirect or not; its body is read within a bound."""
+        """Return the first response, redirect or not; its body is bounded."""
         found = await self._session.request(*args, allow_redirects=False, **kwargs)
         return BoundedResponse(found)
 
 
 class DirectHTTP(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is untyped
-    """The SDK's HTTP session, made not to follow redirects.
+    """The SDK's HTTP session without redirects."""
 
-    A redirect would carry the session token, and a web identity token in a body, to
-    whatever host it names; no API that is watched here redirects.
-    """
+    # A redirect would carry the session token, and a web identity token in a body, to
+    # whatever host it names; no API that is polled here redirects.
 
     async def _get_session(self, proxy_url: str | None) -> Direct:
         return Direct(await super()._get_session(proxy_url))
 
 
 def client_config(connect_timeout: float, read_timeout: float, connections: int) -> AioConfig:
-    """Return what every client is made with; timeouts in seconds.
+    """Return the configuration of every client; timeouts in seconds.
 
     The SDK must not retry: its pauses would hold up other jobs, and it ignores
     Retry-After. Parameters need no validation, as ids are checked before.
@@ -103,8 +102,8 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
 
     The SDK makes clients of its own (of STS, to assume a role with a web identity),
     so the overrides must be where clients are made. With ``keys`` its clients sign with them;
-    without, it goes for credentials itself, which blocks and may take long: ``tried`` then
-    says how far it came.
+    without, it searches for credentials itself, which blocks and may take long: ``tried`` is
+    the progress.
     """
 
     def __init__(
@@ -113,11 +112,11 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         models: Loader,
         config: AioConfig,
         region: str,
-        keys: Keys | None = None,
+        keys: CredentialCache | None = None,
     ) -> None:
         """Read the AWS configuration files and the external id; blocking.
 
-        ``region`` is where STS is asked unless the AWS configuration names another.
+        ``region`` is the region of STS unless the AWS configuration names another.
 
         Raises:
             ProfileNotFound: the account's profile, or ``AWS_PROFILE``, does not exist.
@@ -133,7 +132,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         self._sts_region = self.get_config_variable("region") or region
         self._assumed: AioDeferredRefreshableCredentials | None = None
         profile = self.get_config_variable("profile") or "default"
-        self.tried = credential_source.Tried(profile, self._sts_region)
+        self.tried = credential_source.CredentialSearch(profile, self._sts_region)
         if keys is None:
             self.register("after-call", _refuse_unreadable)
 
@@ -158,7 +157,8 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         return self._assumed
 
     def _guard(self) -> None:
-        """Note what is tried, and keep the SDK from asking a person."""
+        """Record each source that the SDK tries, and keep the SDK from prompting a person."""
+        # The SDK has no hooks for any of this: tests/unit/vendor holds each attribute in place.
         for provider in self.get_component("credential_provider").providers:
             provider.load = functools.partial(self._load, provider, provider.load)
             match provider:
@@ -181,11 +181,11 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         return await load()
 
     def _refuse_profile_with_mfa(self) -> None:
-        """Refuse before anything is asked, in whichever profile of the chain it stands."""
-        profiles, seen = self.full_config.get("profiles", {}), set[str]()
+        """Refuse before anything is sent, whichever profile of the chain has ``mfa_serial``."""
+        profiles, visited = self.full_config.get("profiles", {}), set[str]()
         name: str | None = self.tried.profile
-        while name is not None and name not in seen:
-            seen.add(name)
+        while name is not None and name not in visited:
+            visited.add(name)
             profile = profiles.get(name, {})
             if "role_arn" in profile and "web_identity_token_file" not in profile:
                 if "mfa_serial" in profile:
@@ -200,7 +200,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         raise credential_source.refuse_mfa(self.tried)
 
     def _assume(self, own: AioCredentials, role_arn: str) -> AioDeferredRefreshableCredentials:
-        """Return credentials that ask STS when first used."""
+        """Return credentials that call STS when first used."""
         args = {"RoleSessionName": self._account.session_name}
         external_id = _external_id(self._account)
         if external_id is not None:
@@ -218,14 +218,14 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
 def region(account: Account) -> str | None:
     """Return the region that the AWS files or ``AWS_DEFAULT_REGION`` name, if any; blocking."""
     session = AioSession(profile=account.profile)
-    with suppress(BotoCoreError):  # told where credentials are fetched
+    with suppress(BotoCoreError):  # reported where credentials are fetched
         found: str | None = session.get_config_variable("region")
         return found
     return None
 
 
 def quiet() -> None:
-    """Keep the SDK from logging what is told as a failure of the account, with tracebacks."""
+    """Keep the SDK from logging, with tracebacks, what is reported as the account's failure."""
     for name in ("credentials", "tokens", "utils"):
         for library in ("aiobotocore", "botocore"):
             logging.getLogger(f"{library}.{name}").setLevel(logging.CRITICAL)
@@ -242,7 +242,7 @@ def _external_id(account: Account) -> str | None:
 
 
 def _bound(fetcher: Any) -> None:
-    """Read the answers of a metadata service within a bound; the SDK gives its sessions none."""
+    """Bound the responses of a metadata service, whose session the SDK makes itself."""
     session = fetcher._session  # noqa: SLF001 -- the SDK offers no other way
     get = session._get_session  # noqa: SLF001 -- see above
 
@@ -253,7 +253,7 @@ def _bound(fetcher: Any) -> None:
 
 
 def _refuse_unreadable(parsed: Mapping[str, Any], **_: Any) -> None:
-    """Refuse an answer with credentials in it that the SDK would fail over in ways of its own."""
+    """Refuse unreadable credentials before the SDK fails over them in its own ways."""
     for name, value in parsed.items():
         inner = value.items() if isinstance(value, dict) else [(name, value)]
         for found, each in inner:
@@ -262,7 +262,7 @@ def _refuse_unreadable(parsed: Mapping[str, Any], **_: Any) -> None:
 
 
 def _token_loader(path: str) -> Callable[[], str]:
-    """Return what reads a web identity token; a line break at its end is none of it."""
+    """Return the reader of a web identity token, without the line break at its end."""
     return lambda: Path(path).read_text("utf-8").strip()
 
 

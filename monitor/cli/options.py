@@ -14,7 +14,7 @@ from monitor.errors import ConfigurationError, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from monitor.config import Draft, Settings
+    from monitor.config import Settings
     from monitor.sources.job_type import JobType
 
 CONFIG_VARIABLE = "JOB_MONITOR_CONFIG"
@@ -64,28 +64,13 @@ def load_own(config: list[Path] | None) -> Settings:
     """Read the configuration, which must exist.
 
     Raises:
-        ConfigurationError: there is no configuration, or with every problem of it.
+        ConfigurationError: there is no configuration, or with every problem of its shape.
     """
-    from monitor.validation import everything
+    from monitor.config import Settings
 
-    draft = read_own(config)
-    if draft.problems:
-        everything.refuse(everything.examine(draft)[1])
-    return draft.settings
-
-
-def read_own(config: list[Path] | None) -> Draft:
-    """Read the configuration, which must exist, and the problems of its form.
-
-    Raises:
-        ConfigurationError: there is no configuration.
-    """
-    from monitor.config import Settings, loader, unforeseen
-
-    with unforeseen.refused():
-        draft = loader.read(paths(config), os.environ)
-    if config or draft.problems or draft.settings != Settings():
-        return draft
+    settings = load(config)
+    if config or settings != Settings():
+        return settings
     remedy = f"name a file with --config or {CONFIG_VARIABLE}, or try job-monitor demo"
     raise ConfigurationError([Problem("", "", "there is no configuration", remedy)])
 
@@ -108,11 +93,11 @@ def load_parts(config: list[Path] | None, *parts: str) -> tuple[Settings, Mappin
     from monitor.validation import everything
 
     settings = load_own(config)
-    types, wrong = everything.job_types(settings, None)
+    types, wrong = everything.load_job_types(settings, None)
     found = [
         one
         for one in validation.problems(settings, types)
         if one.path.startswith(parts) or one.path.endswith(parts)
     ]
-    everything.refuse([*wrong, *found])
+    everything.raise_errors([*wrong, *found])
     return settings, types

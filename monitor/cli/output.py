@@ -11,7 +11,7 @@ import typer
 from monitor import events
 from monitor.cli.options import Format
 from monitor.model import TERMINAL, Job, Kind
-from monitor.web.page import format as wording
+from monitor.web.page.format import moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -76,7 +76,7 @@ def text(value: Any) -> str:
     """Write one value on one line."""
     if value is None:
         return "-"
-    written = wording.moment(value) if isinstance(value, datetime) else str(value)
+    written = moment(value) if isinstance(value, datetime) else str(value)
     return "".join(sign if sign.isprintable() else "?" for sign in written)
 
 
@@ -84,8 +84,10 @@ def _with_age(value: Any, now: datetime) -> str:
     """Write a time and its age, or the time left until it; other values as ``text``."""
     if not isinstance(value, datetime):
         return text(value)
+    from monitor.config import short_duration
+
     passed = (now - value).total_seconds()
-    age = f"{wording.span(passed)} ago" if passed >= 0 else f"in {wording.span(-passed)}"
+    age = f"{short_duration(passed)} ago" if passed >= 0 else f"in {short_duration(-passed)}"
     return f"{text(value)} ({age})"
 
 

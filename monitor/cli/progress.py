@@ -104,17 +104,19 @@ def _columns() -> int:
 
 def _parts(job: Progress, now: datetime) -> Iterator[str]:
     """Yield what the line is made of, the most important first: a narrow terminal cuts it off."""
+    from monitor.config import short_duration
+
     name = job.name.rpartition("/")[2]
     if job.state is not None:
         yield output.text(f"{name}  {job.state} ({job.phase})")
         if job.since is not None:
-            yield f"for {_short((now - job.since).total_seconds())}"
+            yield f"for {short_duration((now - job.since).total_seconds())}"
     else:
         yield output.text(f"{name}  not polled yet")
     if job.trouble:
         yield output.text(f"unreachable now: {job.trouble}")
     if (seconds := until_next_poll(job, now)) is not None:
-        yield f"next poll in {_short(seconds)}" if seconds >= 1 else "polling"
+        yield f"next poll in {short_duration(seconds)}" if seconds >= 1 else "polling"
 
 
 def until_next_poll(job: Progress, now: datetime) -> float | None:
@@ -125,14 +127,3 @@ def until_next_poll(job: Progress, now: datetime) -> float | None:
     if seconds < 0 and job.interval:
         return seconds % job.interval
     return max(0.0, seconds)
-
-
-def _short(seconds: float) -> str:
-    """Write a duration in its two largest units."""
-    whole = max(0, int(seconds))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes:02}m"
-    return f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"

@@ -1,14 +1,14 @@
-"""Reads the configuration; ``monitor.validation`` checks what it asks for.
+"""Reads the configuration; ``monitor.validation`` checks that it makes sense.
 
-    yaml_files.py (yaml_document.py)  files ─► values that know their lines
-    environment.py                    variables ─► values over those of the files (layers.py)
-    loader.py                         both ─► Draft: Settings, or what can be read of them
-                                      (recovery.py) and all mistakes (messages.py, schema.py)
+    yaml_files.py (yaml_document.py)  files ─► one tree of values that know their lines
+    environment.py                    variables ─► values over those of the files
+    loader.py                         the tree ─► Settings, or all problems of its shape
+                                      (messages.py, schema.py)
 
 ``reference_docs.py`` writes the tables of docs/configuration.md from the settings.
 """
 
-from monitor.config.loader import Draft, load, read
+from monitor.config.loader import load, load_server
 from monitor.config.messages import report, similar
 from monitor.config.settings import (
     PLUGINS,
@@ -18,7 +18,6 @@ from monitor.config.settings import (
     AwsSinkSettings,
     BuiltInSink,
     Discover,
-    Duration,
     EventBridgeSink,
     LogSink,
     MetricsSettings,
@@ -37,9 +36,13 @@ from monitor.config.settings import (
     Tls,
     Watch,
     WebhookSink,
+)
+from monitor.config.values import (
+    Duration,
     format_duration,
     parse_duration,
     parse_listen,
+    short_duration,
 )
 from monitor.config.yaml_files import files
 
@@ -51,7 +54,6 @@ __all__ = [
     "AwsSinkSettings",
     "BuiltInSink",
     "Discover",
-    "Draft",
     "Duration",
     "EventBridgeSink",
     "LogSink",
@@ -74,9 +76,10 @@ __all__ = [
     "files",
     "format_duration",
     "load",
+    "load_server",
     "parse_duration",
     "parse_listen",
-    "read",
     "report",
+    "short_duration",
     "similar",
 ]

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in plain words: one line each, and no secret in any."""
+"""Problems of settings in plain words: one line each, and no secret in any."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-    from monitor.config.layers import Layers
     from monitor.config.schema import Shape
+    from monitor.config.yaml_document import Node
 
 _TELLING = 3
-"""Letters of a name's beginning that tell which is meant."""
+"""Letters of a name's beginning that show which one is meant."""
 _LIMITS = {
     "greater_than": "more than",
     "greater_than_equal": "at least",
@@ -44,6 +44,7 @@ _WORDS = (
         ("must be a map", "write `key: value` pairs"),
     ),
 )
+# Users try the name of a service as the type of a sink before they find the webhook.
 _TEMPLATES = frozenset({"slack", "teams", "pagerduty"})
 """The templates that come with the program, which are often written as types of sinks."""
 _ALIASES = {"msteams": "teams", "microsoft-teams": "teams", "pager": "pagerduty"}
@@ -55,7 +56,7 @@ _OVER_HTTP = frozenset({
 _BY_APPRISE = frozenset({
     "email", "e-mail", "gotify", "mail", "matrix", "ntfy", "pushover", "signal", "sms", "smtp",
 })  # fmt: skip
-_ABSENT = frozenset({"missing", "union_tag_not_found"})
+_MISSING = frozenset({"missing", "union_tag_not_found"})
 _OTHERWISE = ("has a value that cannot be used", "")
 
 SCREEN = 20
@@ -71,33 +72,27 @@ def report(problems: Sequence[Problem], limit: int = SCREEN) -> str:
 
 
 def tidy(problems: Iterable[Problem]) -> list[Problem]:
-    """Order problems by file and line, and keep the first mistake and warning of each value."""
+    """Order problems by file and line, and keep the first error and warning of each value."""
     first: dict[tuple[str, str, bool], Problem] = {}
     for problem in problems:
         first.setdefault((problem.place, problem.path, problem.warning), problem)
-    return sorted(first.values(), key=_position)
 
+    def position(problem: Problem) -> tuple[bool, str, int]:
+        # Lines are compared as numbers, and what has none (a variable) comes last.
+        name, _, line = problem.place.rpartition(":")
+        return (False, name, int(line)) if line.isdigit() else (True, problem.place, 0)
 
-def _position(problem: Problem) -> tuple[bool, str, int]:
-    name, _, line = problem.place.rpartition(":")
-    if not line.isdigit():
-        return True, problem.place, 0
-    return False, name, int(line)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was most likely meant, if any is near."""
-    names = {name.lower(): name for name in known}
-    given = shown(word).lower()
-    begun = [name for name in names if len(given) >= _TELLING and name.startswith(given)]
-    near = begun or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
-    return names[near[0]] if near else None
+    return sorted(first.values(), key=position)
 
 
 def similar(word: str, known: Iterable[str]) -> str:
     """Say ``did you mean "…"?``, or nothing if no known name is near."""
-    near = nearest(word, known)
-    return f'did you mean "{shown(near)}"?' if near else ""
+    names = {name.lower(): name for name in known}
+    given = shown(word).lower()
+    # An abbreviation is more likely than a typo: a shared beginning wins.
+    begun = [name for name in names if len(given) >= _TELLING and name.startswith(given)]
+    near = begun or difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    return f'did you mean "{shown(names[near[0]])}"?' if near else ""
 
 
 def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
@@ -109,131 +104,104 @@ def one_of(word: str, known: Iterable[str], limit: int = 8) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """Where pydantic found something wrong.
+class _Spot:
+    """The place where pydantic found something wrong.
 
     ``node`` is what was written there, and ``shape`` what may be: of an unknown key, what may
-    stand beside it. ``holder`` is the shape of what holds it.
+    stand beside it.
     """
 
     path: Path
-    node: Layers | None
+    node: Node | None
     shape: Shape
-    holder: Shape
-    kind: str
 
 
-def spots(error: ValidationError, layers: Layers) -> list[Spot]:
-    """Find what is wrong in what was written."""
-    return [_locate(detail, layers) for detail in _details(error)]
-
-
-def complaints(
-    error: ValidationError, layers: Layers, *, whole: bool = True, root: Shape = schema.ROOT
+def of_shape(
+    error: ValidationError, tree: Node, *, missing: bool = True, root: Shape = schema.ROOT
 ) -> list[Problem]:
-    """Say what pydantic found, where it was written, and how to mend it.
+    """Say what pydantic found, where it was written, and how to fix it.
 
-    Unless the settings are ``whole``, what is missing may stand in the part that is not there.
-    ``root`` is what ``layers`` should be.
+    Without ``missing``, say nothing of what is missing. ``root`` is what ``tree`` should be.
     """
-    told = [each for each in _details(error) if whole or each["type"] not in _ABSENT]
-    return [_problem(detail, layers, root) for detail in told]
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False):
+        kind = detail["type"]
+        if kind in _MISSING and not missing:
+            continue
+        spot = _locate(detail, tree, root)
+        path = (*spot.path, "type") if kind == "union_tag_invalid" else spot.path
+        message, remedy = _words(detail, spot)
+        problems.append(Problem(tree.place_of(path), dotted(path), message, remedy))
+    return problems
 
 
-def _details(error: ValidationError) -> list[ErrorDetails]:
-    return error.errors(include_url=False, include_input=False)
-
-
-def _problem(detail: ErrorDetails, layers: Layers, root: Shape) -> Problem:
-    spot = _locate(detail, layers, root)
-    path = spot.path
-    if spot.kind == "union_tag_invalid":
-        path = (*path, "type")
-    message, remedy = _words(detail, spot)
-    return Problem(layers.place_of(path), dotted(path), message, remedy)
-
-
-def _locate(detail: ErrorDetails, layers: Layers, root: Shape = schema.ROOT) -> Spot:
+def _locate(detail: ErrorDetails, tree: Node, root: Shape) -> _Spot:
     """Follow pydantic's location, which also names the members of unions it went through."""
     path: Path = ()
-    node: Layers | None = layers
-    shape = holder = root
+    node: Node | None = tree
+    shape = root
     last = len(detail["loc"]) - 1
     for index, token in enumerate(detail["loc"]):
-        child = node.step(token) if node else None
+        child = node.get(token) if node else None
         if child is not None or (index == last and detail["type"] == "missing"):
-            holder = _narrowed(shape, node)
-            path, node, shape = (*path, token), child, _under(shape, token, node)
-    return Spot(path, node, shape, holder, detail["type"])
+            kind = node.get("type") if node else None
+            holder = schema.sections(shape, kind.value if kind else None) or shape
+            # Of an unknown key, what may stand beside it is what matters.
+            path, node, shape = (*path, token), child, schema.step(holder, token) or holder
+    return _Spot(path, node, shape)
 
 
-def _under(shape: Shape, token: str | int, node: Layers | None) -> Shape:
-    found = schema.step(_narrowed(shape, node), token)
-    # Of an unknown key, what may stand beside it is what matters.
-    return found or _narrowed(shape, node)
-
-
-def _narrowed(shape: Shape, node: Layers | None) -> Shape:
-    kind = node.step("type") if node else None
-    return schema.sections(shape, kind.value if kind else None) or shape
-
-
-def _words(detail: ErrorDetails, spot: Spot) -> tuple[str, str]:
-    """Return message and remedy; of all types of error these depend on what was written."""
+def _words(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:  # noqa: PLR0911 -- one a kind
+    """Return message and remedy; for these kinds of error they depend on what was written."""
     context: dict[str, Any] = detail.get("ctx", {})
-    match spot.kind:
+    match detail["type"]:
         case "missing":
             return "is missing", f"add `{shown(str(spot.path[-1]))}: …`"
         case "extra_forbidden":
             return "unknown key", _unknown_key(str(spot.path[-1]), spot.shape)
         case "string_type":
-            return "must be text", _quoted(spot.node)
-        case "literal_error" | "union_tag_invalid":
-            return _not_among(spot, context)
+            value = spot.node.value if spot.node else None
+            quotable = isinstance(value, bool | int | float)
+            return "must be text", "put it in quotes" if quotable else ""
+        case "literal_error":
+            return _not_among(spot.node, str(context["expected"]))
+        case "union_tag_invalid":
+            kind = spot.node.get("type") if spot.node else None
+            is_sink = spot.path[:1] == ("sinks",)
+            return _not_among(kind, str(context["expected_tags"]), is_sink=is_sink)
         case "union_tag_not_found":
             return "has no `type`", f"add `type:` {' or '.join(schema.kinds(spot.shape))}"
+        case "value_error":
+            # The settings write their errors as ``message (remedy)``.
+            message, _, remedy = str(context["error"]).removesuffix(")").partition(" (")
+            return message, remedy
+        case kind if kind in _LIMITS:
+            return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}", ""
         case kind:
-            return _fixed_words(kind, context)
+            return next((words for kinds, words in _WORDS if kind in kinds), _OTHERWISE)
 
 
-def _fixed_words(kind: str, context: dict[str, Any]) -> tuple[str, str]:
-    if kind == "value_error":
-        return _own_words(str(context["error"]))
-    if kind in _LIMITS:
-        return f"must be {_LIMITS[kind]} {next(iter(context.values())):g}", ""
-    return next((words for kinds, words in _WORDS if kind in kinds), _OTHERWISE)
-
-
-def _own_words(text: str) -> tuple[str, str]:
-    """Take ``message (remedy)``, as the settings say it, apart."""
-    message, _, remedy = text.removesuffix(")").partition(" (")
-    return message, remedy
-
-
+# Thousands of watches made by a script may all have the same unknown key.
 @lru_cache(maxsize=256)
 def _unknown_key(key: str, shape: Shape) -> str:
     siblings = schema.keys(shape)
     near = similar(key, siblings)
-    homes = schema.homes(key)
-    elsewhere = [home if "." in home else "the top level" for home in homes]
+    elsewhere = [
+        f"{path}.{key}" if path else "the top level"
+        for path, section in schema.every_section()
+        if key in schema.fields(section)
+    ]
     if near or not elsewhere:
         return near or one_of(key, siblings, limit=20)
     return f"it belongs to {' or '.join(elsewhere[:3])}"
 
 
-def _quoted(node: Layers | None) -> str:
-    value = node.value if node else None
-    return "put it in quotes" if isinstance(value, bool | int | float) else ""
-
-
-def _not_among(spot: Spot, context: dict[str, Any]) -> tuple[str, str]:
-    tag = spot.kind == "union_tag_invalid"
-    node = spot.node.step("type") if spot.node and tag else spot.node
-    known = re.findall(r"'([^']*)'", str(context.get("expected_tags") or context["expected"]))
+def _not_among(node: Node | None, listed: str, *, is_sink: bool = False) -> tuple[str, str]:
+    known = re.findall(r"'([^']*)'", listed)
     value = node.value if node else None
     if not isinstance(value, str):
         return f"must be one of {', '.join(known)}", ""
-    remedy = _as_webhook(value) if tag and spot.path[:1] == ("sinks",) else ""
+    remedy = _as_webhook(value) if is_sink else ""
     return f'unknown value "{shown(value)}"', remedy or one_of(value, known)
 
 

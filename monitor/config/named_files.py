@@ -1,7 +1,7 @@
-"""Files that a configuration names: read without waiting, and called so that no secret is shown.
+"""Files that a configuration names: read without waiting, and named without showing a secret.
 
-A secret that is pasted where the name of its file belongs must appear in no message, and nobody
-can tell it from a misspelled name: only what names an existing file is repeated.
+A secret pasted in the place of its file's name must appear in no message, and it looks like a
+misspelled name. So a message repeats only what names an existing file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 _PATH = re.compile(r"[./~]|.*\.[A-Za-z]{2,5}$")
 PEM = "certificates or a key in PEM form"
-"""What a file of TLS holds."""
+"""The content of a file for TLS."""
 _LONGEST = 200
 
 
@@ -39,32 +39,26 @@ def read(path: str | Path, limit: int, *, pipe_within: float = 0.0) -> bytes:
     and refuses it if that is 0. Other kinds of file are refused, as they may never answer.
 
     Raises:
-        NotRegularError: it is no regular file.
+        NotRegularError: it is not a regular file.
         OSError: it cannot be read.
         ValueError: it is not even a path.
     """
-    # A pipe that is opened and closed again would cost whoever writes to it what it has to say.
+    # Opening and closing a pipe would lose what its writer has to say, so look before opening.
     if not pipe_within and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- any text
         raise NotRegularError
     # Opening a pipe waits for its other end, unless told otherwise; for a file it means nothing.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- it is open already
+        # Look again: between look and opening, another file may have taken the name.
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISFIFO(mode) and pipe_within:
-            return _drained(descriptor, limit, time.monotonic() + pipe_within)
+            return _drain(_pipe_reader(descriptor, time.monotonic() + pipe_within), limit)
         if not stat.S_ISREG(mode):
             raise NotRegularError
-        return b"".join(_parts(lambda left: file.read(left) or b"", limit))
+        return _drain(lambda left: file.read(left) or b"", limit)
 
 
-def _parts(read: Callable[[int], bytes], limit: int) -> Iterator[bytes]:
-    """Yield what comes until its end, or until it is ``limit`` bytes."""
-    while limit > 0 and (part := read(limit)):
-        limit -= len(part)
-        yield part
-
-
-def _drained(pipe: int, limit: int, until: float) -> bytes:
+def _pipe_reader(pipe: int, until: float) -> Callable[[int], bytes]:
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
 
@@ -74,7 +68,16 @@ def _drained(pipe: int, limit: int, until: float) -> bytes:
             raise OSError(errno.ETIMEDOUT, "nobody writes to this pipe, or its end does not come")
         return os.read(pipe, left)
 
-    return b"".join(_parts(read, limit))
+    return read
+
+
+def _drain(read: Callable[[int], bytes], limit: int) -> bytes:
+    """Return what comes until its end, or until it is ``limit`` bytes."""
+    parts = []
+    while limit > 0 and (part := read(limit)):
+        limit -= len(part)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def called(name: str | Path) -> str:
@@ -88,13 +91,16 @@ def called(name: str | Path) -> str:
 
 def trouble(name: str | Path, error: Exception, holds: str = "the secret") -> tuple[str, str]:
     """Return message and remedy for a file that ``read`` could not read."""
-    text = str(name)
+    text, file = str(name), f"a file that holds {holds}"
     if not _exists(text) and not isinstance(error, PermissionError):
-        return _missing(text, holds)
+        if _PATH.match(text) or holds != "the secret":
+            return f"{called(text)} does not name an existing file", f"write the path of {file}"
+        message = f"{called(text)} looks like a secret, not the name of a file"
+        return message, "put the secret into a file and write the path of that file here"
     if isinstance(error, FileNotFoundError):
-        return f"{called(text)} is a link to a file that does not exist", f"name {_file(holds)}"
+        return f"{called(text)} is a link to a file that does not exist", f"name {file}"
     if isinstance(error, (NotRegularError, IsADirectoryError)):
-        return f"{called(text)} is not a regular file", f"name {_file(holds)}"
+        return f"{called(text)} is not a regular file", f"name {file}"
     return f"{called(text)} cannot be read: {reason(error)}", "let the daemon's user read it"
 
 
@@ -103,17 +109,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or "it cannot be read").lower()
     return "it is not a path"
-
-
-def _missing(text: str, holds: str) -> tuple[str, str]:
-    if _PATH.match(text) or holds != "the secret":
-        return f"{called(text)} does not name an existing file", f"write the path of {_file(holds)}"
-    message = f"{called(text)} looks like a secret, not the name of a file"
-    return message, "put the secret into a file and write the path of that file here"
-
-
-def _file(holds: str) -> str:
-    return f"a file that holds {holds}"
 
 
 def _exists(text: str) -> bool:

@@ -18,14 +18,8 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticUndefined
 
 from monitor.config.schema import every_section, fields
-from monitor.config.settings import (
-    OneOrMany,
-    Section,
-    Settings,
-    format_duration,
-    parse_duration,
-    parse_limit,
-)
+from monitor.config.settings import OneOrMany, Section, Settings
+from monitor.config.values import format_duration, parse_duration, parse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,14 +58,14 @@ def _section(path: str, section: type[Section]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for key, field in fields(section).items():
-        meaning = _prose(field.description or "Which kind of sink it is.")
+        meaning = _prose(field.description or "The type of sink.")
         cells = (f"`{key}`", words(field.rebuild_annotation()), _default(field), meaning)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
 
 def words(annotation: Any) -> str:
-    """Say in words what may be written for a type."""
+    """Describe in words what may be written for a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation == OneOrMany:
         return "text or list of text"
@@ -117,4 +111,5 @@ def _prose(docstring: str) -> str:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.write_text(renewed(target.read_text("utf-8")), "utf-8")
+    document = target.read_text("utf-8")
+    target.write_text(renewed(document), "utf-8")

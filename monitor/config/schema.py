@@ -1,4 +1,4 @@
-"""Walks the types of the settings: which keys may stand where."""
+"""The keys that may stand where, read from the types of the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shape = tuple[Any, ...]
 
 ROOT: Shape = (Settings,)
 UNKNOWN: Shape = (Any,)
-"""What only a plug-in knows."""
+"""The shape of what only a plug-in knows."""
 
 
 def shape_of(annotation: Any) -> Shape:
@@ -27,6 +27,7 @@ def shape_of(annotation: Any) -> Shape:
     if origin is Annotated:
         return shape_of(get_args(annotation)[0])
     if origin in {Union, types.UnionType}:
+        # None is not a shape: a key without a value counts as not given.
         members = (shape_of(member) for member in get_args(annotation))
         return tuple(part for member in members for part in member if part is not types.NoneType)
     return (annotation,)
@@ -55,57 +56,43 @@ def _kinds(section: type[Section]) -> tuple[str, ...]:
     return get_args(field.annotation) if field and literal else ()
 
 
-def keys(shape: Shape, kind: Any = None) -> list[str]:
+def keys(shape: Shape) -> list[str]:
     """Return the keys that a map of this shape may have; none for free ones."""
-    return list(dict.fromkeys(key for part in sections(shape, kind) for key in fields(part)))
+    return list(dict.fromkeys(key for part in sections(shape) for key in fields(part)))
 
 
 def step(shape: Shape, token: str | int) -> Shape:
     """Return the shape under a key or an index; empty if there can be nothing."""
-    return tuple(part for member in shape for part in _step(member, token))
-
-
-def _step(member: Any, token: str | int) -> Shape:
-    origin: Any = get_origin(member)
-    if origin is dict and isinstance(token, str):
-        return shape_of(get_args(member)[1])
-    if origin is list and isinstance(token, int):
-        return shape_of(get_args(member)[0])
-    if isinstance(member, type) and issubclass(member, Section) and isinstance(token, str):
-        field = fields(member).get(token)
-        return shape_of(field.annotation) if field else ()
-    return UNKNOWN if member is Any else ()
-
-
-def is_unknown(shape: Shape) -> bool:
-    """Whether only a plug-in knows what it is."""
-    return shape == UNKNOWN
+    found: list[Any] = []
+    for member in shape:
+        origin: Any = get_origin(member)
+        if origin is dict and isinstance(token, str):
+            found += shape_of(get_args(member)[1])
+        elif origin is list and isinstance(token, int):
+            found += shape_of(get_args(member)[0])
+        elif isinstance(member, type) and issubclass(member, Section) and isinstance(token, str):
+            field = fields(member).get(token)
+            found += shape_of(field.annotation) if field else ()
+        elif member is Any:
+            found += UNKNOWN
+    return tuple(found)
 
 
 def is_free_map(shape: Shape) -> bool:
-    """Whether the keys are the user's own names."""
-    return "dict" in _containers(shape)
+    """Return whether the keys are the user's own names."""
+    origins: list[Any] = [get_origin(member) for member in shape]
+    return dict in origins
 
 
 def is_list(shape: Shape) -> bool:
-    """Whether it may be a list."""
-    return "list" in _containers(shape)
-
-
-def _containers(shape: Shape) -> set[str]:
-    return {getattr(get_origin(member), "__name__", "") for member in shape}
+    """Return whether it may be a list."""
+    origins: list[Any] = [get_origin(member) for member in shape]
+    return list in origins
 
 
 def is_plain(shape: Shape) -> bool:
-    """Whether it is a single value: no list, no map."""
+    """Return whether it is a single value: no list, no map."""
     return not (is_free_map(shape) or is_list(shape) or sections(shape))
-
-
-def homes(key: str) -> Iterator[str]:
-    """Yield where a key belongs, such as ``watches[].interval``; once per section."""
-    for path, section in every_section():
-        if key in fields(section):
-            yield f"{path}.{key}" if path else key
 
 
 def every_section(shape: Shape = ROOT, path: str = "") -> Iterator[tuple[str, type[Section]]]:

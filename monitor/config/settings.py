@@ -1,8 +1,7 @@
-"""Every setting, its unit and its default."""
+"""Every setting with its type, its default and its description."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -20,104 +19,23 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     Tag,
-    WithJsonSchema,
     model_serializer,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.config.values import Duration, Limit
 from monitor.pacing import STALE_AFTER
 from monitor.redaction import HIDDEN, clean_text
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-LONGEST = 3650 * 86400.0
-"""No duration is longer than ten years, so that no sum of times overflows."""
-NEVER = "never"
-"""What is written for a time that does not come."""
-
-
-def parse_duration(value: Any) -> float:
-    """Turn ``30s``, ``5m``, ``2h``, ``3d`` or ``1h30m`` into seconds.
-
-    Raises:
-        ValueError: the text is not a duration, or one that makes no sense.
-    """
-    text = str(value).strip()
-    if not text or _DURATION.sub("", text):
-        raise ValueError("is not a duration (write 30s, 5m, 2h or 3d)")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-    if not 0 < seconds <= LONGEST:
-        raise ValueError("must be more than 0s and at most 3650d")
-    return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """Write seconds as ``parse_duration`` reads them, to the millisecond."""
-    rest, parts = round(seconds * 1000), []
-    for unit, size in _UNITS.items():
-        count, rest = divmod(rest, round(size * 1000))
-        parts.append(f"{count}{unit}" if count else "")
-    return "".join(parts) or "0s"
-
-
-def parse_limit(value: Any) -> float | None:
-    """Turn a duration into seconds, and ``never`` or nothing into ``None``.
-
-    Raises:
-        ValueError: as ``parse_duration``.
-    """
-    return None if value is None or value == NEVER else parse_duration(value)
-
-
-def _format_limit(seconds: float | None) -> str:
-    return NEVER if seconds is None else format_duration(seconds)
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Split ``127.0.0.1:9847`` or ``[::1]:9847`` into host and port.
-
-    ``:9847`` and ``*:9847`` have an empty host: every address, IPv4 and IPv6.
-
-    Raises:
-        ValueError: the text is not an address and a port.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else "" if host == "*" else host
-    if not colon or bracketed != (":" in bare):
-        raise ValueError("is not an address and a port")
-    if not re.fullmatch(r"[0-9A-Za-z.:_%-]*", bare) or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError("is not an address and a port")
-    if int(port) > 65535:  # noqa: PLR2004 - the highest port there is
-        raise ValueError("has a port above 65535")
-    return bare, int(port)
-
 
 def _shown(value: Any) -> Any:
-    """Return a value without the parts of its texts that may be secret, as those of a URL."""
+    """Return a value without the parts that may be secret, such as the path of a URL."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, dict):
         return {key: _shown(item) for key, item in value.items()}
     return [_shown(item) for item in value] if isinstance(value, list) else value
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
-]
-"""Seconds, written as 30s, 5m, 2h or 3d."""
-
-Limit = Annotated[
-    float | None,
-    BeforeValidator(parse_limit),
-    PlainSerializer(_format_limit, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^(never|({_DURATION.pattern})+)$"}),
-]
-"""Seconds, written as a duration; ``None``, written as never or null, for no limit at all."""
 
 
 class Section(BaseModel):
@@ -129,15 +47,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        hide_input_in_errors=True,
+        hide_input_in_errors=True,  # it may be a secret
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        # Schemas are built on first use: a command that reads no settings starts faster.
         defer_build=True,
     )
 
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, data: Any) -> Any:
+        # YAML reads a key whose values are all commented out as null.
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None}
         return {} if data is None else data
@@ -148,29 +68,29 @@ class Section(BaseModel):
 
 
 class Account(Section):
-    """A set of credentials; without any key, the ambient ones."""
+    """A set of credentials; without any key, the ambient credentials."""
 
     profile: str | None = None
-    """A profile of the AWS configuration files."""
+    """A profile in the AWS configuration files."""
     role_arn: str | None = None
-    """A role to assume, from the profile's or the ambient credentials."""
+    """A role to assume with the credentials of the profile, or else the ambient ones."""
     external_id_file: str | None = None
-    """A file with the external id that the role's trust policy asks for."""
+    """A file with the external ID that the trust policy of the role requires."""
     session_name: str = "job-monitor"
-    """The name of the assumed role's session, as CloudTrail shows it."""
+    """The session name of the assumed role, which CloudTrail shows."""
     endpoint_urls: dict[str, str] = {}
-    """Service name → URL, for emulators and private endpoints."""
+    """Service name → URL of an emulator or a private endpoint."""
 
 
 class Discover(Section):
-    """Which of the jobs that an account lists are followed."""
+    """The rules for which of an account's jobs are watched."""
 
     include: list[str] = ["*"]
-    """Globs on the job id, of which one must match."""
+    """Globs for job IDs; a job is watched if at least one matches."""
     exclude: list[str] = []
-    """Globs on the job id, of which none may match."""
+    """Globs for job IDs; a job is not watched if one matches."""
     max_age: Duration | None = None
-    """Only jobs created within this time."""
+    """Watch only jobs that were created within this time."""
 
 
 Following = Annotated[
@@ -186,60 +106,62 @@ StuckAfter = Annotated[
 
 
 class Watch(Section):
-    """A request to watch jobs of one type."""
+    """A set of jobs of one type to watch."""
 
     name: str
-    """A unique name, shown in labels, logs and messages."""
+    """A unique name, shown in events, logs and messages."""
     type: str
     """A job type, such as ``panorama.package-import``."""
     account: str = "default"
-    """One of ``accounts``, or ``default`` for the ambient credentials."""
+    """A name in ``accounts``, or ``default`` for the ambient credentials."""
     regions: list[str] = []
-    """AWS regions; may be left out for types with one global endpoint."""
+    """AWS regions. Leave them out for job types with one global endpoint."""
     jobs: list[str] = []
-    """Job ids to follow."""
+    """IDs of the jobs to watch."""
     discover: Following = False
-    """Follow every job that the account lists, or those that ``include``, ``exclude`` and
-    ``max_age`` choose."""
+    """``true`` to watch every job that the account lists, or a map of ``include``, ``exclude``
+    and ``max_age`` to select some of them."""
     interval: Duration | None = None
-    """Time between two looks at a job; by default the job type's."""
+    """Time between two polls of a job. The default depends on the job type."""
     stuck_after: StuckAfter = None
-    """Tell when a job's state has not changed for so long; or a map of a state, a glob on states,
-    a phase or ``default`` to a duration or ``never``."""
+    """Report a job whose state has not changed for this long. A map sets it for each state,
+    glob for states, phase or ``default``; ``never`` turns it off."""
     missing_after: Duration = 3600.0
-    """For how long AWS must deny three times that a job exists before it is told."""
+    """Report a job as missing when AWS has answered at least three times over this time that
+    it does not exist."""
     blind_after_intervals: int = Field(default=STALE_AFTER, ge=1, le=1000)
-    """Intervals, but at least a minute, without an answer about a job before it counts as blind."""
+    """Intervals, but at least a minute, without data about a job before it is stale (blind)."""
     final_grace: Duration | None = None
-    """For how long an ended job that may still change is looked at; by default the type's."""
+    """Time for which an ended job that may still change is polled. The default depends on the
+    job type."""
     ended_interval: Duration | None = Field(
         default=None, validation_alias=AliasChoices("ended_interval", "final_interval")
     )
-    """Time between two polls of such a job, but never less than ``interval``; by default the
-    type's, which is 1h unless it says otherwise. ``final_interval`` is its former name."""
+    """Time between two polls of such a job, at least ``interval``. The default depends on the
+    job type, and is usually 1h. The former name ``final_interval`` still works."""
     labels: dict[str, str] = {}
-    """Carried by every event of the watch, for routes and receivers."""
+    """Labels that every event of the watch carries, for routes and receivers."""
     include_tracking_number: bool = False
-    """Keep the whole tracking number instead of its last four characters."""
+    """Keep the whole tracking number, not only its last four characters."""
 
 
 class SinkSettings(Section):
-    """What every kind of sink can be told."""
+    """The settings that every type of sink has."""
 
     timeout: Duration = 15.0
-    """Deadline of one attempt."""
+    """Time limit of one delivery attempt."""
     max_age: Duration = 3 * 86400.0
-    """How long a transition is tried before it is dead."""
+    """Time for which a delivery is retried before it becomes a dead letter."""
     concurrency: int = Field(default=4, ge=1, le=64)
-    """Attempts under way at once."""
+    """Delivery attempts that may run at once."""
 
 
 class LogSink(SinkSettings):
-    """One JSON line per transition."""
+    """Writes one line of JSON for each transition."""
 
     type: Literal["log"]
     path: str | None = None
-    """A file to append to; by default standard output."""
+    """A file to append to. By default, lines go to standard output."""
 
 
 SecretUrl = Annotated[
@@ -248,54 +170,55 @@ SecretUrl = Annotated[
         lambda url: clean_text(url.get_secret_value()), return_type=str, when_used="json"
     ),
 ]
-"""A URL whose path may be a secret, so that only scheme and host are ever shown."""
+"""A URL whose path may be a secret, so only scheme and host are ever shown."""
 
 
 class Tls(Section):
-    """How a receiver proves who it is, and the monitor who it is itself."""
+    """TLS between the monitor and a receiver: trusted authorities and a client certificate."""
 
     ca_file: str | None = None
-    """Certificates (PEM) of the authorities to trust, instead of the system's."""
+    """Certificates (PEM) of the authorities to trust instead of those of the system."""
     cert_file: str | None = None
-    """The monitor's own certificate (PEM), with those between it and its authority."""
+    """The client certificate of the monitor (PEM), with any intermediate certificates."""
     key_file: str | None = None
-    """The key of ``cert_file`` (PEM, not encrypted), unless that file holds it."""
+    """The private key of ``cert_file`` (PEM, not encrypted), unless that file holds it."""
     server_name: str | None = None
-    """The name that the receiver's certificate must hold, if it is not the URL's host."""
+    """The name that the certificate of the receiver must hold. By default, the host of the URL."""
 
 
 class WebhookSink(SinkSettings):
-    """An HTTP POST of each CloudEvent, signed after Standard Webhooks."""
+    """Sends each event by HTTP POST, as a CloudEvent signed according to Standard Webhooks."""
 
     type: Literal["webhook"]
     url: SecretUrl
-    """Where to post; its path may be a secret, so only scheme and host are ever shown."""
+    """The URL of the receiver. Its path may be a secret, so only scheme and host are shown."""
     secret_files: list[str] = []
-    """Files with signing secrets (``whsec_…``); all sign, so that keys can be rotated. They are
-    read again when they change, as all files of a webhook are."""
+    """Files with signing secrets (``whsec_…``). Every secret signs, so that you can rotate them.
+    All files of a webhook are read again when they change."""
     headers: Annotated[
         dict[str, str],
         PlainSerializer(lambda headers: dict.fromkeys(headers, HIDDEN), when_used="json"),
     ] = Field(default={}, repr=False)
-    """More headers, with values that are no secret."""
+    """Additional headers whose values are not secret."""
     header_files: dict[str, str] = {}
-    """More headers, with values read from files."""
+    """Additional headers: name → file with the value."""
     allow_http: bool = False
-    """Permit plain http."""
+    """Allow plain http."""
     allow_networks: list[str] = []
-    """Networks in CIDR form that may be reached although private, loopback or reserved."""
+    """Private, loopback or reserved networks that may be reached, in CIDR form."""
     template: str | None = None
-    """What to send instead of the event: ``slack``, ``teams``, ``pagerduty``, or the path of a
-    Jinja template."""
+    """The body to send instead of the event: ``slack``, ``teams``, ``pagerduty``, or the path of
+    a Jinja template."""
     template_secrets: dict[str, str] = {}
-    """Name → file with a value that the template may use as ``secrets.NAME``."""
+    """Name → file with a value that the template can use as ``secrets.NAME``."""
     success: str | None = Field(default=None, max_length=1000)
-    """What a reply of 2xx must fulfil to count as a yes: a JMESPath expression over ``status``,
-    ``headers``, ``text`` and ``json``; by default any does, and a ready template has its own."""
+    """A JMESPath expression over ``status``, ``headers``, ``text`` and ``json`` that a 2xx
+    response must satisfy to count as delivered. By default every 2xx counts; built-in templates
+    have their own expression."""
     content_type: str | None = None
-    """By default that of CloudEvents, and ``application/json`` with a template."""
+    """By default that of CloudEvents, or ``application/json`` with a template."""
     tls: Tls = Tls()
-    """Other authorities than the system's, and a client certificate."""
+    """Trusted authorities and a client certificate."""
     proxy: SecretUrl | None = None
     """An HTTP proxy, such as ``http://proxy.example.com:3128``."""
     proxy_auth_file: str | None = None
@@ -303,51 +226,51 @@ class WebhookSink(SinkSettings):
 
 
 class AwsSinkSettings(SinkSettings):
-    """What every kind of sink in AWS can be told; the region is that of its ARN."""
+    """The settings that every type of sink in AWS has; the ARN names the region."""
 
     account: str = "default"
-    """One of ``accounts``, whose credentials and endpoints are used; by default the ambient."""
+    """The name in ``accounts`` whose credentials and endpoints are used."""
 
 
 class SnsSink(AwsSinkSettings):
-    """A message to an SNS topic for each transition, with attributes to filter by."""
+    """Publishes a message to an SNS topic for each transition, with attributes for filters."""
 
     type: Literal["sns"]
     topic_arn: str
-    """The topic; one whose name ends in ``.fifo`` keeps the order of each job."""
+    """The ARN of the topic. A FIFO topic (``.fifo``) keeps the order of each job."""
 
 
 class SqsSink(AwsSinkSettings):
-    """A message to an SQS queue for each transition."""
+    """Sends a message to an SQS queue for each transition."""
 
     type: Literal["sqs"]
     queue_arn: str | None = None
-    """The queue, by its ARN; one whose name ends in ``.fifo`` keeps the order of each job."""
+    """The ARN of the queue. A FIFO queue (``.fifo``) keeps the order of each job."""
     queue_url: str | None = None
-    """The queue, by its URL in AWS, instead of its ARN."""
+    """The URL of the queue in AWS, instead of its ARN."""
 
 
 class EventBridgeSink(AwsSinkSettings):
-    """An event on an EventBridge event bus for each transition."""
+    """Puts an event on an EventBridge event bus for each transition."""
 
     type: Literal["eventbridge"]
     event_bus_arn: str
-    """The event bus."""
+    """The ARN of the event bus."""
 
 
 class AppriseSink(SinkSettings):
-    """A notification by Apprise, which knows many services; needs the extra ``apprise``."""
+    """Sends a notification by Apprise to one of many services; needs the extra ``apprise``."""
 
     type: Literal["apprise"]
     url_files: list[str] = Field(min_length=1)
-    """Files with one Apprise URL each; a URL is a secret."""
+    """Files with one Apprise URL each. An Apprise URL is a secret."""
     title: str = "{{ title }}"
-    """A Jinja template of the title."""
+    """A Jinja template for the title."""
     body: str = (
         "{% if data.reason %}{{ data.reason }}\n{% endif %}"
         "{{ account }} · {{ region }} · {{ data.kind }}, seen {{ time }}"
     )
-    """A Jinja template of the text."""
+    """A Jinja template for the text."""
 
 
 BuiltInSink = Annotated[
@@ -356,25 +279,25 @@ BuiltInSink = Annotated[
 ]
 
 PLUGINS = "job_monitor.sinks"
-"""The entry-point group in which installed packages offer further sinks."""
+"""The entry-point group in which installed packages offer more sinks."""
 
 
 class PluginSink(SinkSettings):
-    """A sink of an installed plug-in, which says what else can be set."""
+    """A sink of an installed plug-in, which defines further settings."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str
-    """The plug-in's name."""
+    """The name of the plug-in."""
 
     @model_serializer(mode="wrap")
     def _hiding(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Show the names alone of what is the plug-in's: any of it may be a secret."""
+        """Show only the names of the plug-in's own settings: any value may be a secret."""
         shown: dict[str, Any] = serialize(self)
         return shown | dict.fromkeys(self.model_extra or {}, HIDDEN)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        """Show nothing of what is the plug-in's."""
+        """Show nothing of the plug-in's own settings."""
         own = type(self).model_fields
         return [(name, value) for name, value in super().__repr_args__() if name in own]
 
@@ -384,8 +307,8 @@ def plugin_names() -> frozenset[str]:
     return frozenset(entry.name for entry in metadata.entry_points(group=PLUGINS))
 
 
-def _maker(value: Any) -> str:
-    """Tell whose a sink's settings are; a plug-in cannot take the place of a built-in sink."""
+def _origin_of_sink(value: Any) -> str:
+    """Return who offers a sink; a plug-in cannot take the place of a built-in one."""
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     built_in = get_args(get_args(BuiltInSink)[0])
     known = {name for each in built_in for name in get_args(each.model_fields["type"].annotation)}
@@ -396,7 +319,7 @@ def _maker(value: Any) -> str:
 
 Sink = Annotated[
     Annotated[BuiltInSink, Tag("built-in")] | Annotated[PluginSink, Tag("plug-in")],
-    Discriminator(_maker),
+    Discriminator(_origin_of_sink),
 ]
 
 OneOrMany = Annotated[
@@ -405,133 +328,129 @@ OneOrMany = Annotated[
 
 
 class RouteMatch(Section):
-    """What a route takes: globs, of which one must match for every key given."""
+    """The events that a route takes: for every key given, at least one glob must match."""
 
     kind: OneOrMany = []
-    """Such as ``job.state_changed``. A job that is first seen open is sent only where
-    ``job.discovered`` is named here."""
+    """Kinds of events, such as ``job.state_changed``. The discovery of an open job is delivered
+    only where ``job.discovered`` is named here."""
     phase: OneOrMany = []
-    """Waiting, running, succeeded, failed, canceled, expired or unknown, in small letters."""
+    """Phases: waiting, running, succeeded, failed, canceled, expired or unknown."""
     state: OneOrMany = []
-    """The state as the service names it, such as ``AtAWS/InProgress``."""
+    """States as the service names them, such as ``AtAWS/InProgress``."""
     severity: OneOrMany = []
-    """One of info, warning and error."""
+    """Severities: info, warning or error."""
     type: OneOrMany = []
-    """A job type, such as ``importexport.*``."""
+    """Job types, such as ``importexport.*``."""
     account: OneOrMany = []
-    """One of ``accounts``, or ``default``."""
+    """Names in ``accounts``, or ``default``."""
     region: OneOrMany = []
-    """An AWS region, such as ``eu-*``."""
+    """AWS regions, such as ``eu-*``."""
     labels: dict[str, OneOrMany] = {}
-    """Label → globs; a label that a watch does not have counts as empty."""
+    """Label → globs for its value. A label that a watch does not have counts as empty."""
 
 
 class Route(Section):
-    """Which transitions go to which sinks; the first match wins."""
+    """A rule for which events go to which sinks; the first match wins."""
 
     match: RouteMatch = RouteMatch()
-    """What it takes; everything, if left out."""
+    """The events that it takes. By default, all of them."""
     sinks: list[str]
-    """Names of ``sinks``; an empty list drops what matches."""
+    """Names in ``sinks``. An empty list drops the events that match."""
     continue_: bool = Field(default=False, alias="continue")
-    """Go on to the next routes as well."""
+    """Try the next routes as well."""
 
 
 class QuotaSettings(Section):
-    """The request budget of one service in one account and region."""
+    """The limit on requests to one service in one account and region."""
 
     rate: float = Field(gt=0)
     """Requests per second."""
     burst: int = Field(default=1, ge=1)
-    """Requests that may be made at once after a pause."""
+    """Requests that may be sent at once after a pause."""
 
 
 SHORTEST_TOKEN = 16
-"""Characters; a shorter bearer token lets nobody in."""
+"""Characters; a shorter bearer token is refused."""
 
 
 class ServerSettings(Section):
-    """The HTTP side: page, API, metrics, health, readiness."""
+    """The HTTP server: page, API, metrics, health and readiness."""
 
     listen: str = "127.0.0.1:9847"
-    """Address and port; ``[::1]:9847`` for IPv6, ``:9847`` for every address of both families."""
+    """Address and port. Write ``[::1]:9847`` for IPv6, and ``:9847`` for every address."""
     max_connections: int | None = Field(default=None, ge=8, le=100_000)
-    """Connections at once; beyond, the one that is idle the longest is closed. By default 1024, or
-    what the limit on open files permits."""
+    """Open connections at once. One more closes the connection that is idle the longest. The
+    default is 1024, or less if the limit on open files is low."""
     web_config_file: str | None = None
-    """A ``web-config.yml`` as of the Prometheus exporter toolkit, with TLS and basic auth."""
+    """A ``web-config.yml`` of the Prometheus exporter toolkit, for TLS and basic auth."""
     token_files: list[str] = []
-    """Files with one bearer token each, of at least 16 characters; any of them may write."""
+    """Files with one bearer token each, of at least 16 characters. Each token allows changes."""
     hosts: list[str] = []
-    """Names that the monitor may be called by, beside ``localhost``, addresses and the name in
-    ``listen``; others are answered with 421. With none here, every name is answered."""
+    """Host names that clients may use, besides ``localhost``, IP addresses and the name in
+    ``listen``. Requests for others are answered with 421. Without any, every name is allowed."""
 
 
 class MetricsSettings(Section):
-    """What is counted for each job by itself, beside the totals."""
+    """Metrics of single jobs, in addition to the totals."""
 
     per_job: bool = False
-    """Show ``job_info``, ``job_state`` and ``job_last_change_timestamp_seconds``."""
+    """Expose ``job_info``, ``job_state`` and ``job_last_change_timestamp_seconds``."""
     max_jobs: int = Field(default=1000, ge=1, le=100_000)
-    """Jobs that are shown so; ``job_series_cut`` counts those beyond."""
+    """Jobs with metrics of their own; ``job_series_cut`` counts those beyond."""
     keep_finished: Duration = 3600.0
-    """For how long a job that ended is still shown so."""
+    """Time for which a job that ended keeps its metrics."""
     job_labels: list[str] = []
-    """Labels of the watches that ``job_info`` carries, such as ``team`` as ``label_team``."""
+    """Labels of the watches that ``job_info`` carries; ``team`` becomes ``label_team``."""
 
 
 class LogSettings(Section):
-    """What the daemon says of itself, on standard error."""
+    """The log of the daemon, on standard error."""
 
     format: Literal["json", "console"] = "json"
-    """One JSON object a line, or lines for the eye."""
+    """One JSON object a line, or lines for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important kind of line that is written."""
-
-
-def _nowhere(_path: tuple[str | int, ...]) -> str:
-    return ""
+    """The lowest level that is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Tells where each value came from; no part of what the settings are equal by."""
+    """The place where each value was written; settings are equal without it."""
 
-    find: Callable[[tuple[str | int, ...]], str] = field(default=_nowhere, compare=False)
+    find: Callable[[tuple[str | int, ...]], str] = field(default=lambda _path: "", compare=False)
+
+
+ENVIRONMENT_PREFIX = "JOB_MONITOR_"
+"""The beginning of every variable that sets something."""
 
 
 class Settings(BaseSettings, Section):
-    """The whole configuration; of itself it reads neither files nor the environment."""
+    """The whole configuration; by itself it reads neither files nor the environment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="JOB_MONITOR_",
-        env_nested_delimiter="__",
-        case_sensitive=True,
-        validate_default=False,
-    )
+    # ``loader.load`` hands in the values, so the library reads no variables of its own.
+    model_config = SettingsConfigDict(case_sensitive=True, validate_default=False)
 
     accounts: dict[str, Account] = {}
-    """Name → the credentials to use; the name is part of every job's key."""
+    """Name → credentials. The name is part of the key of every job."""
     watches: list[Watch] = []
-    """What is watched."""
+    """The jobs to watch."""
     sinks: dict[str, Sink] = {}
-    """Name → where transitions are told."""
+    """Name → where transitions are delivered."""
     routes: list[Route] = []
-    """Which transitions go to which sinks; without any, everything goes to every sink."""
+    """Which events go to which sinks. Without routes, everything goes to every sink."""
     quotas: dict[str, QuotaSettings] = {}
-    """Service name → budget; by default the job type's."""
+    """Service name → request limit. The default depends on the job type."""
     store: str = "sqlite:///var/lib/job-monitor/state.db"
     """``sqlite:///absolute/path.db``, ``sqlite:relative.db`` or ``postgresql://user@host/db``."""
     job_types_dir: str | None = None
-    """A directory of your own job type declarations."""
+    """A directory with your own job types."""
     retention: Duration = 30 * 86400.0
-    """How long delivered history is kept."""
+    """Time for which delivered transitions are kept."""
     server: ServerSettings = ServerSettings()
-    """The HTTP side."""
+    """The HTTP server."""
     metrics: MetricsSettings = MetricsSettings()
-    """What is counted for each job by itself, beside the totals."""
+    """Metrics of single jobs, in addition to the totals."""
     log: LogSettings = LogSettings()
-    """What the daemon says of itself."""
+    """The log of the daemon."""
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
@@ -548,16 +467,16 @@ class Settings(BaseSettings, Section):
         return (init_settings,)
 
     def place(self, *path: str | int) -> str:
-        """Say where the value at ``path`` was written: ``FILE:LINE`` or ``environment NAME``."""
+        """Return where the value at ``path`` was written: ``FILE:LINE`` or ``environment NAME``."""
         return self._origin.find(path)
 
     def placed(self, origin: Origin) -> Settings:
-        """Return the same settings, knowing where each was written."""
+        """Return the same settings with the places of their values."""
         copy = self.model_copy()
         copy._origin = origin  # noqa: SLF001 - its own, of a copy
         return copy
 
     def redacted(self) -> dict[str, Any]:
-        """Return everything as JSON values that may be shown; durations as they are written."""
+        """Return everything as JSON values without secrets; durations as they are written."""
         plain: dict[str, Any] = _shown(self.model_dump(mode="json", by_alias=True))
         return plain

@@ -1,7 +1,7 @@
-"""The last net under what reads a configuration: an exception that nobody foresaw.
+"""The last net under what reads a configuration: an unexpected exception.
 
-Such a fault of the program must neither end a daemon that runs on its former configuration nor
-greet a user with frames. It becomes a problem like any other, on one line.
+Such a bug must not end a daemon that runs with its former configuration, and must not greet a
+user with a traceback. It becomes a problem like any other, on one line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _REMEDY = "a fault of job-monitor: please report it; until then write this part 
 
 
 def problem(error: BaseException, place: str = "", path: str = "", what: str = "this") -> Problem:
-    """Return what can be said of ``error``: its kind and where it arose, never its own words."""
+    """Return the kind of ``error`` and where it arose; never its own words, which may be secret."""
+    # The place is enough to find the bug; the text of the exception may quote the configuration.
     frames = traceback.extract_tb(error.__traceback__)
     last = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     message = f"checking {what} failed with {type(error).__name__}{last}"
@@ -30,10 +31,10 @@ def problem(error: BaseException, place: str = "", path: str = "", what: str = "
 
 @contextmanager
 def refused(place: str = "", path: str = "", what: str = "the configuration") -> Iterator[None]:
-    """Turn what nobody foresaw into a refusal; what is foreseen passes.
+    """Turn an unexpected exception into ConfigurationError; our own errors pass.
 
     Raises:
-        ConfigurationError: something was raised that is no error of our own.
+        ConfigurationError: an exception was raised that is not one of ours.
     """
     try:
         yield

@@ -1,14 +1,12 @@
-"""YAML files and directories of them → one tree, or every mistake in them."""
+"""YAML files and directories of them → one tree, and every problem in them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic_settings import InitSettingsSource
-
 from monitor.config import named_files, yaml_document
-from monitor.config.settings import Settings
-from monitor.config.yaml_document import Node, dotted
+from monitor.config.yaml_document import Node, dotted, shown
 from monitor.errors import Problem
 
 if TYPE_CHECKING:
@@ -19,26 +17,10 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one file."""
 PIPE_WITHIN = 10.0
 """Seconds in which a pipe that stands for a file must have been written."""
-_REMEDY = "check the path and its permissions"
-_SUFFIXES = {".yaml", ".yml"}
-
-
-class Files(InitSettingsSource):
-    """The settings that files give.
-
-    Later files add to earlier ones: maps are merged, lists joined, and no single value may
-    stand in two. The library's own YAML source does neither of these, skips files that are
-    not there, takes a key given twice, and knows no lines.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Read all files; ``whole`` tells whether all that they say is known."""
-        self.tree, self.problems, self.whole = _merged(paths)
-        super().__init__(Settings, yaml_document.plain(self.tree))
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
-    """Name the files that ``load`` reads, in their order.
+    """Return the files that ``load`` reads, in their order.
 
     Of a directory these are its ``*.yaml`` and ``*.yml``, sorted, without hidden ones
     (so without the ``..data`` of Kubernetes, whose links beside it are followed).
@@ -46,86 +28,61 @@ def files(paths: Sequence[Path]) -> list[Path]:
     Raises:
         OSError, ValueError: a directory cannot be read.
     """
-    return [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
+    return [file for path in paths for file in (yaml_in(path) if path.is_dir() else [path])]
 
 
-def _inside(directory: Path) -> list[Path]:
+def yaml_in(directory: Path) -> list[Path]:
+    """Return the YAML files of a directory, sorted; hidden ones belong to others (an editor).
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
     return sorted(
         file
         for file in directory.iterdir()
-        if file.suffix in _SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+        if file.suffix in {".yaml", ".yml"} and not file.name.startswith(".") and not file.is_dir()
     )
 
 
-def _merged(paths: Sequence[Path]) -> tuple[Node, list[Problem], bool]:
-    """Return all files as one tree, what is wrong, and whether nothing of them is missing."""
-    tree, problems, whole = Node({}), list[Problem](), True
+def read_files(paths: Sequence[Path]) -> tuple[Node, list[Problem], bool]:
+    """Return all files as one tree, every problem, and whether all of them could be read.
+
+    Later files add to earlier ones: maps are merged, lists joined, and a single value may stand
+    in one file only.
+    """
+    tree, problems, complete = Node({}), list[Problem](), True
+
+    def clash(one: Node, two: Node, path: yaml_document.Path) -> None:
+        remedy = f"it is also given at {one.place}; keep one"
+        problems.append(Problem(two.place, dotted(path), "is given in two files", remedy))
+
     for path in paths:
-        listed = _listed(path, problems)
-        whole = whole and bool(listed)
+        try:
+            listed = files([path])
+        except (OSError, ValueError) as error:
+            message = f"cannot be read: {named_files.reason(error)}"
+            remedy = "check the path and its permissions"
+            problems.append(Problem(shown(str(path), 300), "", message, remedy))
+            complete = False
+            continue
+        if not listed:
+            problems.append(Problem(str(path), "", "holds no *.yaml or *.yml file", "add one"))
+            complete = False
+        # A file that cannot be read does not hide the problems of the others.
         for file in listed:
-            found, more = _read(file)
-            problems += more
-            whole = whole and found is not None
-            tree = _joined(tree, found, (), problems) if found else tree
-    return tree, problems, whole
+            found = _read(file, problems)
+            complete = complete and found is not None
+            tree = yaml_document.joined(tree, found, clash=clash) if found else tree
+    return tree, problems, complete
 
 
-def _listed(path: Path, problems: list[Problem]) -> list[Path]:
-    try:
-        found = files([path])
-    except (OSError, ValueError) as error:
-        problems.append(_unreadable(path, error))
-        return []
-    if not found:
-        problems.append(Problem(str(path), "", "holds no *.yaml or *.yml file", "add one"))
-    return found
-
-
-def _unreadable(path: Path, error: Exception) -> Problem:
-    message = f"cannot be read: {named_files.reason(error)}"
-    return Problem(yaml_document.shown(str(path), 300), "", message, _REMEDY)
-
-
-def _read(path: Path) -> tuple[Node | None, list[Problem]]:
-    try:
-        content = named_files.read(path, LARGEST + 1, pipe_within=PIPE_WITHIN)
-    except (OSError, ValueError) as error:
-        return None, [_unreadable(path, error)]
-    if len(content) > LARGEST:
-        message = f"is larger than {LARGEST // 1024**2} MiB"
-        return None, [Problem(str(path), "", message, "split it into several files")]
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return None, [Problem(f"{path}:{line}", "", "is not text in UTF-8", "save it as UTF-8")]
-    return _parsed(path, text)
-
-
-def _parsed(path: Path, text: str) -> tuple[Node | None, list[Problem]]:
-    tree, problems = yaml_document.parse(text, lambda line: f"{path}:{line}")
+def _read(path: Path, problems: list[Problem]) -> Node | None:
+    read = partial(named_files.read, limit=LARGEST + 1, pipe_within=PIPE_WITHIN)
+    tree, found = yaml_document.read_file(path, LARGEST, read=read)
+    problems += found
     if tree is None or isinstance(tree.value, dict):
-        return tree, problems
+        return tree
     remedy = "begin with a key such as `watches:`"
     message = "the file is empty" if tree.value is None else "must be a map of keys to values"
-    return None, [*problems, Problem(tree.place, "", message, remedy)]
-
-
-def _joined(one: Node, two: Node, path: yaml_document.Path, problems: list[Problem]) -> Node:
-    """Add the second tree to the first."""
-    if two.value is None:
-        return one
-    if one.value is None:
-        return two
-    if isinstance(one.value, dict) and isinstance(two.value, dict):
-        children = dict(one.value)
-        for key, child in two.value.items():
-            known = children.get(key)
-            children[key] = _joined(known, child, (*path, key), problems) if known else child
-        return Node(children, one.place or two.place)
-    if isinstance(one.value, list) and isinstance(two.value, list):
-        return Node([*one.value, *two.value], one.place)
-    remedy = f"it is also given at {one.place}; keep one"
-    problems.append(Problem(two.place, dotted(path), "is given in two files", remedy))
-    return one
+    problems.append(Problem(tree.place, "", message, remedy))
+    return None

@@ -34,7 +34,7 @@ class LoadedConfig:
 
 
 def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
-    """Examine ``settings``; blocks on the file system, and asks nothing of the network.
+    """Validate ``settings``; block on the file system, and use no network.
 
     Raises:
         ConfigurationError: with everything that is wrong.
@@ -48,8 +48,8 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
         name: file_digest.digest(sessions.files(account))
         for name, account in ({"default": config.Account()} | settings.accounts).items()
     }
-    types, found = everything.examine(config.Draft(settings), models)
-    everything.refuse(found)
+    types, found = everything.validate(settings, models)
+    everything.raise_errors(found)
     return LoadedConfig(settings, types, [each for each in found if each.warning], wanted, accounts)
 
 

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from monitor import config, logs, model
 from monitor.config import Origin, messages
-from monitor.config.layers import Layers
 from monitor.config.yaml_document import DEEPEST, Node, shown
 from monitor.errors import ConfigurationError, Problem
 
@@ -36,8 +35,7 @@ def read(value: Mapping[str, Any], place: str = "") -> config.Watch:
     try:
         return config.Watch.model_validate(value)
     except ValidationError as error:
-        layers = Layers(None, _node(value, place))
-        found = messages.complaints(error, layers, root=(config.Watch,))
+        found = messages.of_shape(error, _node(value, place), root=(config.Watch,))
         raise ConfigurationError(found) from None
 
 

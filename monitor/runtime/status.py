@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor import __version__
 from monitor.web import interfaces
+from monitor.web.api.schemas import ListingView, SourceView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,14 +44,14 @@ class Live:
         """Return one job of a watch."""
         return self._polling.standing_of(key)
 
-    def sources(self) -> Sequence[interfaces.Source]:
+    def sources(self) -> Sequence[SourceView]:
         """Return every source that is asked."""
         return [
             _source(poller.seen(), poller.size, poller.listings())
             for poller in self._polling.pollers()
         ]
 
-    def sinks(self) -> Sequence[interfaces.Sink]:
+    def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
         running = {dispatcher.name: dispatcher for dispatcher in self._telling.dispatchers()}
         return [
@@ -62,9 +63,9 @@ class Live:
         """Return the configuration in effect, without secrets."""
         return self.settings.redacted()
 
-    def status(self) -> interfaces.Status:
+    def status(self) -> interfaces.DaemonStatus:
         """Return how the daemon stands."""
-        return interfaces.Status(
+        return interfaces.DaemonStatus(
             version=__version__,
             started_at=self._started_at,
             config_loaded_at=self.loaded_at,
@@ -77,17 +78,19 @@ class Live:
         self._telling.wake([sink])
 
 
-def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> interfaces.Source:
+def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> SourceView:
     trouble = seen.trouble
-    return interfaces.Source(
-        source=seen.key,
+    return SourceView(
+        service=seen.key.service,
+        account=seen.key.account,
+        region=seen.key.region,
         available=not seen.lost,
         up=seen.up,
         last_success_at=seen.good_at,
         last_failure_at=seen.bad_at,
-        reason=trouble.reason.value if trouble else None,
-        code=trouble.code if trouble else None,
-        hint=trouble.hint if trouble else None,
+        last_failure=trouble.reason.value if trouble else None,
+        last_failure_code=trouble.code if trouble else None,
+        last_failure_hint=trouble.hint if trouble else None,
         rate=seen.rate,
         configured_rate=seen.full_rate,
         request_rate=seen.request_rate,
@@ -96,21 +99,21 @@ def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) ->
     )
 
 
-def _listing(seen: ListingStatus) -> interfaces.Listing:
+def _listing(seen: ListingStatus) -> ListingView:
     trouble = seen.trouble
-    return interfaces.Listing(
+    return ListingView(
         type=seen.type,
         complete=seen.complete,
         last_complete_at=seen.completed_at,
-        reason=trouble.reason.value if trouble else None,
-        code=trouble.code if trouble else None,
-        hint=trouble.hint if trouble else None,
+        last_failure=trouble.reason.value if trouble else None,
+        last_failure_code=trouble.code if trouble else None,
+        last_failure_hint=trouble.hint if trouble else None,
     )
 
 
-def _sink(name: str, kind: str, dispatcher: Dispatcher | None) -> interfaces.Sink:
+def _sink(name: str, kind: str, dispatcher: Dispatcher | None) -> interfaces.SinkAttempts:
     failed_at, error = (dispatcher.failure if dispatcher else None) or (None, None)
-    return interfaces.Sink(
+    return interfaces.SinkAttempts(
         name=name,
         type=kind,
         last_delivered_at=dispatcher.delivered_at if dispatcher else None,

@@ -121,21 +121,17 @@ def _refused(message: str) -> web.Response:
 
 def _lines(log: Log[Any]) -> Callable[[web.Request], Awaitable[list[dict[str, Any]]]]:
     async def answer(request: web.Request) -> list[dict[str, Any]]:
-        after = _number(request.query.get("after", "0"))
-        wanted = request.query.get("job")
+        after = request.query.get("after", "0")
+        if not after.isdecimal():
+            raise ValueError(f"after: {after!r} is not a number")
+        job = request.query.get("job")
         return [
             {"line": line, **as_json(record)}
-            for line, record in log.after(after)
-            if wanted in {None, getattr(record, "job", None)}
+            for line, record in log.after(int(after))
+            if job in {None, getattr(record, "job", None)}
         ]
 
     return answer
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"after: {text!r} is not a number")
-    return int(text)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

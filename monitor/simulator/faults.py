@@ -99,7 +99,13 @@ class Faults:
         plan = Plan()
         for name, armed in self._armed.items():
             if armed.strikes(call, self._clock):
-                plan = replace(_with(plan, armed.rule), names=(*plan.names, name))
+                rule, names = armed.rule, (*plan.names, name)
+                if isinstance(rule, fault_rules.Slow):
+                    plan = replace(plan, delay=plan.delay + rule.delay, names=names)
+                elif distortion := _distorted(plan.distortion, rule):
+                    plan = replace(plan, distortion=distortion, names=names)
+                else:
+                    plan = replace(plan, ending=rule, names=names)
             if plan.ending:
                 break
         return plan
@@ -143,15 +149,6 @@ def _applies(rule: Fault, call: Call) -> bool:
             return call.job is not None
         case _:
             return True
-
-
-def _with(plan: Plan, rule: Fault) -> Plan:
-    if isinstance(rule, fault_rules.Slow):
-        return replace(plan, delay=plan.delay + rule.delay)
-    distortion = _distorted(plan.distortion, rule)
-    if distortion:
-        return replace(plan, distortion=distortion)
-    return replace(plan, ending=rule)
 
 
 def _distorted(distortion: Distortion, rule: Fault) -> Distortion | None:

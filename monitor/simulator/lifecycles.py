@@ -74,10 +74,9 @@ def draw(service: Service, profile: str, pace: float, chance: random.Random) -> 
         Step.model_validate({**step, "after": pace * chance.uniform(0.5, 1.5)})
         for step in OUTCOMES[service][outcome]
     ]
-    return tuple(_with_some_device_error(step, chance) for step in steps)
-
-
-def _with_some_device_error(step: Step, chance: random.Random) -> Step:
-    if step.set.get("ProgressCode") != "DeviceError":
-        return step
-    return step.model_copy(update={"set": {"ProgressCode": chance.choice(_DEVICE_ERRORS)}})
+    # After all pauses are drawn: a seed must give the same life as ever.
+    for number, step in enumerate(steps):
+        if step.set.get("ProgressCode") == "DeviceError":
+            error = {"ProgressCode": chance.choice(_DEVICE_ERRORS)}
+            steps[number] = step.model_copy(update={"set": error})
+    return tuple(steps)

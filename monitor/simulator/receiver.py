@@ -145,11 +145,9 @@ async def _respond(
         case Redirect():
             return web.Response(status=answer, headers={"Location": fault.location})
         case Answer():
-            return web.Response(status=answer, text=fault.body, headers=_retry_after(fault))
+            after = fault.retry_after
+            headers = {} if after is None else {"Retry-After": str(math.ceil(after))}
+            return web.Response(status=answer, text=fault.body, headers=headers)
         case None:
             pass
     return web.Response(status=answer)
-
-
-def _retry_after(fault: Answer) -> dict[str, str]:
-    return {} if fault.retry_after is None else {"Retry-After": str(math.ceil(fault.retry_after))}

@@ -126,14 +126,10 @@ def _canonical(http: HttpRequest, signed: tuple[str, ...]) -> str:
     payload = http.headers.get("X-Amz-Content-SHA256")
     if payload != "UNSIGNED-PAYLOAD":
         payload = hashlib.sha256(http.body).hexdigest()
-    query = _canonical_query(http.query)
+    pairs = [pair.partition("=") for pair in http.query.split("&") if pair]
+    encoded = sorted((_requote(name), _requote(value)) for name, _, value in pairs)
+    query = "&".join(f"{name}={value}" for name, value in encoded)
     return "\n".join((http.method, path, query, "".join(headers), ";".join(signed), payload))
-
-
-def _canonical_query(query: str) -> str:
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]
-    encoded = [(_requote(name), _requote(value)) for name, _, value in pairs]
-    return "&".join(f"{name}={value}" for name, value in sorted(encoded))
 
 
 def _requote(text: str) -> str:

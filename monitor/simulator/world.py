@@ -120,7 +120,10 @@ def _next(job: Job, change: Change, now: float) -> State:
     before = job.state
     values = _merged({**before.members, **members.consequences(job.id, change.set)}, change.set)
     if job.service == "panorama" and "LastUpdatedTime" not in change.set:
-        values["LastUpdatedTime"] = _later(before.members.get("LastUpdatedTime"), now)
+        # Two changes within a millisecond still move the time on.
+        last = before.members.get("LastUpdatedTime")
+        earliest = last + 0.001 if isinstance(last, int | float) else now
+        values["LastUpdatedTime"] = round(max(now, earliest), 3)
     return State(
         number=before.number + 1,
         since=now,
@@ -129,12 +132,6 @@ def _next(job: Job, change: Change, now: float) -> State:
         error=change.error if "error" in change.model_fields_set else before.error,
         missing=change.vanish or (before.missing and not change.reappear),
     )
-
-
-def _later(before: object, now: float) -> float:
-    # Two changes within a millisecond still move the time on.
-    earliest = before + 0.001 if isinstance(before, int | float) else now
-    return round(max(now, earliest), 3)
 
 
 def _merged(values: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Looks at AWS: asks once, checks the answer, and names every failure."""
+"""The source that polls AWS: one request, a checked response, and a reason for each failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from monitor.aws import errors
 from monitor.aws.clients import Clients, ResponseMeta
 from monitor.errors import PollError, PollReason
 from monitor.model import Job, Observation, Page, SourceKey
-from monitor.sources.response_parser import MalformedError, MissingJobError, Moment, Reader
+from monitor.sources.response_parser import (
+    MalformedError,
+    MissingJobError,
+    PollTimes,
+    ResponseParser,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +32,7 @@ class AwsSource:
 
     ``options`` are the watch's: ``include_tracking_number`` keeps it whole.
     ``timeout`` is the deadline of one request in seconds; credentials have their own.
-    Both methods raise PollError alone, which carries no text of any answer.
+    Both methods raise PollError alone, which carries no text of any response.
     """
 
     def __init__(
@@ -45,44 +50,44 @@ class AwsSource:
         region = job_type.region or region
         self._type = job_type
         self._key = SourceKey(job_type.service, account, region)
-        self._reader = Reader(job_type, account, region, options)
+        self._parser = ResponseParser(job_type, account, region, options)
         self._clients = clients
         self._clock = clock
         self._timeout = timeout
 
     @property
     def job_type(self) -> JobType:
-        """The type of the jobs it can see."""
+        """The type of the jobs that it polls."""
         return self._type
 
     @property
     def key(self) -> SourceKey:
-        """The service, account and region that are asked."""
+        """The service, account and region that it polls."""
         return self._key
 
     async def describe(self, job: Job) -> Observation:
-        """Ask for one job; an error that is a state is an observation of that part alone."""
+        """Poll one job; an error that stands for a state gives an observation of it."""
         if not self._type.accepts_id(job.id):
             raise PollError(PollReason.CONFIG, "BadId", hint="this cannot be the id of such a job")
         asked_at = self._clock.now()
         describe = self._type.describe
 
-        def read(answer: Mapping[str, Any]) -> Observation:
-            return self._reader.observation(job, answer, Moment(asked_at, self._clock.now()))
+        def parse(response: Mapping[str, Any]) -> Observation:
+            times = PollTimes(asked_at, self._clock.now())
+            return self._parser.observation(job, response, times)
 
         try:
-            return await self._ask(describe.operation, self._type.params(job.id), read)
+            return await self._request(describe.operation, self._type.params(job.id), parse)
         except PollError as error:
-            parts = self._type.parts_told_by(error.code)
+            parts = self._type.parts_from_error(error.code)
             if parts is None:
                 raise
         return Observation(job, asked_at, self._clock.now(), parts, {})
 
     async def page(self, token: str | None) -> Page:
-        """Ask for one page of the listing, from the start if ``token`` is ``None``.
+        """Poll one page of the listing, the first if ``token`` is ``None``.
 
-        The caller must stop at a token that it has had before: AWS promises neither
-        an order nor an end.
+        The caller must stop at a token that repeats: AWS promises neither an order nor an end.
         """
         listing = self._type.listing
         if listing is None:
@@ -90,33 +95,32 @@ class AwsSource:
         asked_at = self._clock.now()
         more = {listing.paging.param: token} if listing.paging and token is not None else {}
 
-        def read(answer: Mapping[str, Any]) -> Page:
-            moment = Moment(asked_at, self._clock.now())
-            return self._reader.page(listing, answer, moment, first=token is None)
+        def parse(response: Mapping[str, Any]) -> Page:
+            times = PollTimes(asked_at, self._clock.now())
+            return self._parser.page(listing, response, times, first=token is None)
 
-        return await self._ask(listing.operation, {**listing.params, **more}, read)
+        return await self._request(listing.operation, {**listing.params, **more}, parse)
 
-    async def _ask(
-        self, operation: str, params: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]
+    async def _request(
+        self, operation: str, params: Mapping[str, Any], parse: Callable[[Mapping[str, Any]], T]
     ) -> T:
-        """Ask once and read the answer.
-
-        The failure is raised outside of the ``except`` block, so that it does not
-        carry the SDK's exception as its context: that one may hold the whole body.
-        """
+        """Send one request and parse its response."""
         exchange = ResponseMeta()
         try:
+            # Credentials have a deadline of their own, so they are not part of the request's.
             await self._clients.ready(self._key)
             with anyio.fail_after(self._timeout):
-                answer = await self._clients.ask(self._key, operation, params, exchange)
+                response = await self._clients.ask(self._key, operation, params, exchange)
                 if not exchange.large:
-                    return read(answer)
-                return await anyio.to_thread.run_sync(read, answer)
+                    return parse(response)
+                return await anyio.to_thread.run_sync(parse, response)
         except MissingJobError:
             failure = PollError(PollReason.MISSING, "Absent", status=exchange.status)
         except MalformedError as error:
             failure = errors.malformed(error.code, error.hint, exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
             now = self._clock.now()
-            failure = errors.failure(error, exchange, operation, self._type.denies, now)
+            failure = errors.failure(error, exchange, operation, self._type.means_missing, now)
+        # Not in the ``except`` block: the SDK's exception, which may hold the whole body, would
+        # become the context of this one.
         raise failure

@@ -46,79 +46,79 @@ Path = Annotated[str, AfterValidator(_checked)]
 """A JMESPath expression."""
 
 State = Annotated[dict[str, Path], BeforeValidator(_named_parts), Field(min_length=1)]
-"""Part of the state → where it stands; one plain path is a state of one part."""
+"""Part of the state → its path; one plain path is a state of one part."""
 
 
-class Form(BaseModel):
+class DeclarationPart(BaseModel):
     """A part of a declaration: immutable, and strict about its keys."""
 
     model_config = Section.model_config
 
 
-class IdForm(Form):
-    """What a job's id looks like, and where an answer repeats it."""
+class IdForm(DeclarationPart):
+    """The pattern of a job's id, and the path at which a response repeats it."""
 
     pattern: Annotated[str, AfterValidator(_compiled)] = r"\S+"
     """A regular expression that the whole id matches; named groups can fill parameters."""
     max_length: int = Field(default=255, ge=1, le=2048)
     """The most characters of an id."""
     path: Path | None = None
-    """Where the answer repeats the id; left out only where it does not."""
+    """The path to the id in the response; left out only where it has none."""
 
 
-class DescribeForm(Form):
-    """How one job is asked for."""
+class DescribeForm(DeclarationPart):
+    """The request for one job."""
 
     operation: str
     """The operation, as AWS spells it."""
     params: dict[str, Any]
     """Its parameters; ``{id}`` stands for the job's id, ``{name}`` for a group of its pattern."""
     missing_if: Path | None = None
-    """True of an answer that is fine but says that there is no such job."""
+    """True of a successful response that says that the job does not exist."""
 
 
-class FieldForm(Form):
+class FieldForm(DeclarationPart):
     """A value that is kept beside the state."""
 
     path: Path
     as_: Literal["value", "text", "texts", "last4", "count"] = Field(default="value", alias="as")
-    """``text``: people's words; ``texts``: a list of them; ``last4``: its last four characters;
-    ``count``: the length of a list; ``value``: a number, truth, time, or name."""
+    """``text``: free text; ``texts``: a list of them; ``last4``: its last four characters;
+    ``count``: the length of a list; ``value``: a number, boolean, time, or name."""
     max_length: int = Field(default=sanitize.LIMIT, ge=1, le=sanitize.LIMIT)
     """The most characters kept of each text."""
     watch: bool = True
-    """Whether a change of it alone is told as ``job.updated``."""
+    """Report a change of it alone as ``job.updated``."""
     unless: Literal["include_tracking_number"] | None = None
     """The option of a watch that keeps the whole value instead."""
 
 
-class RefusalForm(Form):
-    """An error that says that there is no such job."""
+class MissingRuleForm(DeclarationPart):
+    """An error that means that the job does not exist."""
 
     code: str
     """The error's code; case and the ending ``Exception`` do not matter."""
     where: Path | None = None
-    """What must be true of the error's own content as well."""
+    """A condition on the error's own content that must hold as well."""
 
 
-class PageSizeForm(Form):
-    """How many rows a page is asked to have."""
+class PageSizeForm(DeclarationPart):
+    """The number of rows to request per page."""
 
     param: str
     value: int = Field(ge=1)
 
 
-class NextForm(Form):
-    """How the next page is asked for: by a token, or by the last row's id."""
+class NextForm(DeclarationPart):
+    """The way to the next page: by a token, or by the last row's id."""
 
     param: str
     """The parameter that takes the token or id."""
     path: Path | None = None
-    """Where a page tells the token; no token means that it is the last page."""
+    """The path to the token; no token means that it is the last page."""
     last_id: Path | None = None
-    """Where a row tells what marks it."""
+    """The path to the marker of a row."""
     more: Path | None = None
-    """Where a page tells whether there are more."""
+    """The path to the flag that more pages follow."""
 
     @model_validator(mode="after")
     def _one_style(self) -> Self:
@@ -129,17 +129,17 @@ class NextForm(Form):
         return self
 
 
-class ListForm(Form):
-    """How jobs are listed."""
+class ListForm(DeclarationPart):
+    """The request that lists jobs."""
 
     operation: str
     params: dict[str, Any] = {}
     items: Path
-    """Where a page holds its rows."""
+    """The path to a page's rows."""
     id: Path
-    """Where a row tells its job's id; this and what follows are read from the row."""
+    """The path to the job's id; this path and those below start at the row."""
     state: Annotated[dict[str, Path], BeforeValidator(_named_parts)] = {}
-    """As above; parts that a row does not tell are left out, all of them where it is only an id."""
+    """As above; parts that a row does not have are left out."""
     updated_at: Path | None = None
     created_at: Path | None = None
     reason: Path | None = None
@@ -148,7 +148,7 @@ class ListForm(Form):
     """Left out where one page lists everything."""
 
 
-class Declaration(Form):
+class Declaration(DeclarationPart):
     """One kind of AWS job."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)+$")
@@ -161,7 +161,7 @@ class Declaration(Form):
     regions: list[str] = []
     """The regions that the service is known to have; any if left out."""
     interval: Duration = 60.0
-    """Default time between two looks at a job."""
+    """Default time between two polls of a job."""
     quota: QuotaSettings = QuotaSettings(rate=2, burst=5)
     """Default request budget per account and region."""
     id: IdForm = IdForm()
@@ -176,27 +176,27 @@ class Declaration(Form):
     severity: dict[str, Severity] = {}
     """State → severity, where it is not the phase's own."""
     errors: dict[str, dict[str, str]] = {}
-    """Error code → the parts of the state that it tells."""
-    missing: list[Annotated[RefusalForm, _under("code")]] = []
-    """Errors that say that there is no such job."""
+    """Error code → the parts of the state that it stands for."""
+    missing: list[Annotated[MissingRuleForm, _under("code")]] = []
+    """Errors that mean that the job does not exist."""
     irrevocable: list[Phase] = []
-    """Phases after which an answer with an open state must be an old one."""
+    """Phases after which a response with an open state must be stale."""
     reopens: bool = False
-    """Whether one that ended may become busy again, as a named resource does."""
+    """An ended job may become busy again, as a named resource does."""
     final: list[dict[str, list[str]]] = []
-    """Of an ended job: it cannot change any more where one of these holds (part → states)."""
+    """An ended job can no longer change if one of these holds (part → states)."""
     grace: Duration = 90 * 86400.0
-    """For how long an ended job that may still change is looked at."""
+    """Time for which an ended job that may still change is polled."""
     grace_interval: Duration = 3600.0
-    """Time between two looks at such a job."""
+    """Time between two polls of such a job."""
     updated_at: Path | None = None
     created_at: Path | None = None
     reason: Path | None = None
-    """People's words on the state."""
+    """The free text about the state."""
     fields: dict[str, Annotated[FieldForm, _under("path")]] = {}
-    """Name → what else is kept; everything that is not named is dropped."""
+    """Name → a value to keep; every other member is dropped."""
     secret: list[Path] = []
-    """Members that may never be kept, and whose value is taken out of every kept text."""
+    """Members that are never kept, and whose value is removed from every kept text."""
     listing: ListForm | None = Field(default=None, alias="list")
 
     @property

@@ -1,4 +1,4 @@
-"""JMESPath expressions, checked against the shape of the answer that they will read."""
+"""JMESPath expressions, checked against the shape of the response that they read."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 class Expression:
     """A compiled JMESPath expression; one of the same text is the same.
 
-    It raises nothing but RecursionError. What meets null is null, or false; what meets a value
-    of another kind is ``UNREADABLE``, which is false as well.
+    It raises nothing but RecursionError. Reading null gives null, or false; reading a value of
+    another kind gives ``UNREADABLE``, which is false as well.
     """
 
     text: str
     read: Callable[[Any], Any] = field(compare=False)
 
     def __call__(self, data: Any) -> Any:
-        """Return what the expression reads of ``data``."""
+        """Return the value that the expression reads from ``data``."""
         return self.read(data)
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """What a projection gives: a list of ``of``, or of something unknown."""
+    """A projection's result: a list of ``of``, or of something unknown."""
 
     of: Shape | None
 
 
 Kind: TypeAlias = Any
-"""What an expression gives: Shape, Many, or ``None`` where the model cannot tell."""
+"""The result of an expression: Shape, Many, or ``None`` where the model does not say."""
 
 
 @dataclass(slots=True)
-class Reading:
-    """What the check of one expression found."""
+class ExpressionCheck:
+    """The result of checking one expression."""
 
     gives: Kind = None
     problems: list[str] = field(default_factory=list)
@@ -57,8 +57,8 @@ class Reading:
     exposed: list[Shape] = field(default_factory=list)
     """Shapes whose whole value the expression gives or hands to a function."""
 
-    def touches(self, secrets: frozenset[tuple[str, str]]) -> bool:
-        """Whether a secret member is read, or lies within a value that is given."""
+    def reads_any(self, secrets: frozenset[tuple[str, str]]) -> bool:
+        """Return whether a secret member is read, or lies within a value that is given."""
         within = (edge for shape in self.exposed for edge in members(shape))
         return not secrets.isdisjoint(self.touched) or not secrets.isdisjoint(within)
 
@@ -81,12 +81,12 @@ def parse(text: str) -> Expression:
     raise ValueError(message)
 
 
-def check(text: str, shape: Shape | None) -> Reading:
-    """Walk an expression that parses, and tell what it reads of ``shape``."""
+def check(text: str, shape: Shape | None) -> ExpressionCheck:
+    """Walk an expression that parses, and report what it reads of ``shape``."""
     walker = _Walker()
-    walker.reading.gives = walker.walk(jmespath.compile(text).parsed, shape)
-    walker.expose(walker.reading.gives)
-    return walker.reading
+    walker.result.gives = walker.walk(jmespath.compile(text).parsed, shape)
+    walker.expose(walker.result.gives)
+    return walker.result
 
 
 def members(shape: Shape) -> frozenset[tuple[str, str]]:
@@ -110,7 +110,7 @@ def paths(shape: Shape | None, secrets: frozenset[tuple[str, str]]) -> Iterator[
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return the remedy for a misspelled name."""
+    """Return the fix for a misspelled name."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
@@ -160,58 +160,69 @@ class _Walker:
     """Follows an expression's syntax tree through a shape."""
 
     def __init__(self) -> None:
-        self.reading = Reading()
+        self.result = ExpressionCheck()
 
-    def walk(self, node: Node, here: Kind) -> Kind:
-        """Return what ``node`` gives when applied to ``here``."""
-        method: Callable[[Node, Kind], Kind] = getattr(self, f"_{node['type']}", self._computed)
-        return method(node, here)
+    def walk(self, node: Node, here: Kind) -> Kind:  # noqa: C901, PLR0911 -- one case per kind of node
+        """Return what ``node`` gives when applied to ``here``.
+
+        The kinds of nodes are those of ``jmespath.ast``.
+        """
+        children = node["children"]
+        match node["type"]:
+            case "subexpression" | "index_expression" | "pipe":
+                for child in children:
+                    here = self.walk(child, here)
+                return here
+            case "current" | "identity":
+                return here
+            case "field":
+                return self._field(node["value"], here)
+            case "index":
+                return self._element(here)
+            case "slice":
+                return Many(self._element(here))
+            case "flatten":
+                inner = self._element(self.walk(children[0], here))
+                return Many(self._element(inner) if isinstance(inner, ListShape) else inner)
+            case "projection" | "filter_projection" | "value_projection":
+                return self._projection(node, here)
+            case "or_expression":
+                first, second = (self.walk(child, here) for child in children)
+                self.expose(first)
+                self.expose(second)
+                return first or second
+            case "and_expression":
+                # It gives the second value, or the first where that is empty or false.
+                _, second = [self.walk(child, here) for child in children]
+                return second
+        # The rest computes: functions, literals, comparisons, and new lists or maps.
+        is_length = node["type"] == "function_expression" and node["value"] == "length"
+        inside = None if node["type"] == "expref" else here
+        for kind in [self.walk(child, inside) for child in children]:
+            if not is_length:  # a length gives nothing away of what it counts
+                self.expose(kind)
+        return None
 
     def expose(self, kind: Kind) -> None:
         shape = kind.of if isinstance(kind, Many) else kind
         if shape is not None:
-            self.reading.exposed.append(shape)
+            self.result.exposed.append(shape)
 
-    def _chain(self, node: Node, here: Kind) -> Kind:
-        for child in node["children"]:
-            here = self.walk(child, here)
-        return here
-
-    _subexpression = _chain
-    _index_expression = _chain
-    _pipe = _chain
-
-    def _current(self, _node: Node, here: Kind) -> Kind:
-        return here
-
-    _identity = _current
-
-    def _field(self, node: Node, here: Kind) -> Kind:
-        name = node["value"]
+    def _field(self, name: str, here: Kind) -> Kind:
         if here is None:
             return None
         if isinstance(here, MapShape):
             return here.value
-        if isinstance(here, StructureShape):
-            return self._member(name, here)
-        what = "a list; write [] after it" if _is_many(here) else "no structure"
-        self.reading.problems.append(f'"{name}" is read from {what}')
-        return None
-
-    def _member(self, name: str, here: StructureShape) -> Kind:
-        self.reading.touched.append((here.name, name))
-        if name in here.members:
-            found: Shape = here.members[name]
-            return found
-        hint = suggestion(name, here.members)
-        self.reading.problems.append(f'the answer has no member "{name}" here; {hint}')
-        return None
-
-    def _index(self, _node: Node, here: Kind) -> Kind:
-        return self._element(here)
-
-    def _slice(self, _node: Node, here: Kind) -> Kind:
-        return Many(self._element(here))
+        if not isinstance(here, StructureShape):
+            is_list = isinstance(here, Many | ListShape)
+            what = "a list; write [] after it" if is_list else "a single value"
+            self.result.problems.append(f'"{name}" is read from {what}')
+            return None
+        self.result.touched.append((here.name, name))
+        if name not in here.members:
+            hint = suggestion(name, here.members)
+            self.result.problems.append(f'the response has no member "{name}" here; {hint}')
+        return here.members.get(name)
 
     def _element(self, here: Kind) -> Shape | None:
         if isinstance(here, Many):
@@ -220,61 +231,18 @@ class _Walker:
             member: Shape = here.member
             return member
         if here is not None:
-            self.reading.problems.append("a list is read where the answer has none")
+            self.result.problems.append("a list is read where the response has none")
         return None
 
-    def _projection(self, node: Node, here: Kind) -> Kind:
-        left, right = node["children"]
-        return _many(self.walk(right, self._element(self.walk(left, here))))
-
-    def _flatten(self, node: Node, here: Kind) -> Kind:
-        inner = self._element(self.walk(node["children"][0], here))
-        return Many(self._element(inner) if isinstance(inner, ListShape) else inner)
-
-    def _filter_projection(self, node: Node, here: Kind) -> Kind:
-        left, right, condition = node["children"]
-        element = self._element(self.walk(left, here))
-        self.walk(condition, element)
-        return _many(self.walk(right, element))
-
-    def _value_projection(self, node: Node, here: Kind) -> Kind:
-        left, right = node["children"]
+    def _projection(self, node: Node, here: Kind) -> Many:
+        left, right, *condition = node["children"]
         inside = self.walk(left, here)
-        self.expose(inside)
-        value = inside.value if isinstance(inside, MapShape) else None
-        return _many(self.walk(right, value))
-
-    def _or_expression(self, node: Node, here: Kind) -> Kind:
-        first, second = (self.walk(child, here) for child in node["children"])
-        self.expose(first)
-        self.expose(second)
-        return first or second
-
-    def _and_expression(self, node: Node, here: Kind) -> Kind:
-        """Give the second value, or the first where that is empty or false."""
-        _, second = (self.walk(child, here) for child in node["children"])
-        return second
-
-    def _function_expression(self, node: Node, here: Kind) -> Kind:
-        given = [self.walk(child, here) for child in node["children"]]
-        if node["value"] != "length":
-            for kind in given:
-                self.expose(kind)
-        return None
-
-    def _expref(self, node: Node, _here: Kind) -> Kind:
-        return self._computed(node, None)
-
-    def _computed(self, node: Node, here: Kind) -> Kind:
-        """Literals, comparisons, and new lists or maps of what was read."""
-        for child in node["children"]:
-            self.expose(self.walk(child, here))
-        return None
-
-
-def _is_many(kind: Kind) -> bool:
-    return isinstance(kind, Many | ListShape)
-
-
-def _many(kind: Kind) -> Many:
-    return kind if isinstance(kind, Many) else Many(kind)
+        if node["type"] == "value_projection":
+            self.expose(inside)
+            element = inside.value if isinstance(inside, MapShape) else None
+        else:
+            element = self._element(inside)
+        for part in condition:
+            self.walk(part, element)
+        found = self.walk(right, element)
+        return found if isinstance(found, Many) else Many(found)

@@ -14,12 +14,14 @@ from jmespath.visitor import TreeInterpreter
 from monitor.aws.unreadable import UNREADABLE, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 Node: TypeAlias = Any
 """A node of the library's syntax tree: a dictionary with type, value and children."""
 
 _FUNCTIONS = functions.Functions()
+_INDICES = frozenset({"index", "slice"})
+_PROJECTIONS = frozenset({"flatten", "projection", "filter_projection", "value_projection"})
 _NOTHING = Unreadable()
 """What a function makes of null; the expression's result is null then."""
 
@@ -38,23 +40,19 @@ def value_of(node: Node, data: Any) -> Any:
 def misuse(node: Node) -> Iterator[str]:
     """Yield what is wrong with the functions of an expression, whatever it reads."""
     if node["type"] == "function_expression":
-        yield from _misuse(node["value"], len(node["children"]))
+        name, given = node["value"], len(node["children"])
+        # The library finds these only when it evaluates; by then the job type is in use.
+        function = functions.Functions.FUNCTION_TABLE.get(name)
+        signature = function["signature"] if function else ()
+        variadic = bool(signature and signature[-1].get("variadic"))
+        if function is None:
+            yield f"there is no function {name}()"
+        elif given < len(signature) or (given > len(signature) and not variadic):
+            more = " or more" if variadic else ""
+            yield f"{name}() takes {len(signature)}{more} arguments instead of {given}"
     for child in node["children"]:
         if isinstance(child, dict):
             yield from misuse(child)
-
-
-def _misuse(name: str, given: int) -> Iterator[str]:
-    function = functions.Functions.FUNCTION_TABLE.get(name)
-    if function is None:
-        yield f"there is no function {name}()"
-        return
-    signature = function["signature"]
-    wanted = len(signature)
-    variadic = bool(signature and signature[-1].get("variadic"))
-    if given < wanted or (given > wanted and not variadic):
-        more = " or more" if variadic else ""
-        yield f"{name}() takes {wanted}{more} arguments instead of {given}"
 
 
 class _Interpreter(TreeInterpreter):
@@ -65,30 +63,16 @@ class _Interpreter(TreeInterpreter):
             return value.get(node["value"])
         return value if isinstance(value, Unreadable) else None
 
-    def visit_index(self, node: Node, value: Any) -> Any:
-        return value if isinstance(value, Unreadable) else super().visit_index(node, value)
-
-    def visit_slice(self, node: Node, value: Any) -> Any:
-        return value if isinstance(value, Unreadable) else super().visit_slice(node, value)
-
-    def visit_flatten(self, node: Node, value: Any) -> Any:
-        return self._or_its_base(super().visit_flatten(node, value), node, value)
-
-    def visit_projection(self, node: Node, value: Any) -> Any:
-        return self._or_its_base(super().visit_projection(node, value), node, value)
-
-    def visit_filter_projection(self, node: Node, value: Any) -> Any:
-        return self._or_its_base(super().visit_filter_projection(node, value), node, value)
-
-    def visit_value_projection(self, node: Node, value: Any) -> Any:
-        return self._or_its_base(super().visit_value_projection(node, value), node, value)
-
-    def _or_its_base(self, found: Any, node: Node, value: Any) -> Any:
-        """A projection of what is not known is not known."""
-        if found is not None:
-            return found
-        base = self.visit(node["children"][0], value)
-        return base if isinstance(base, Unreadable) else None
+    def visit(self, node: Node, value: Any) -> Any:
+        if node["type"] in _INDICES and isinstance(value, Unreadable):
+            return value
+        found = super().visit(node, value)
+        if found is None and node["type"] in _PROJECTIONS:
+            # The library gives null for a projection of anything but a list or map, so its
+            # base is read again: a projection of what is not known is not known.
+            base = self.visit(node["children"][0], value)
+            return base if isinstance(base, Unreadable) else None
+        return found
 
     def visit_comparator(self, node: Node, value: Any) -> Any:
         left, right = (self.visit(child, value) for child in node["children"])
@@ -131,15 +115,12 @@ class _Interpreter(TreeInterpreter):
         except (RecursionError, MemoryError):
             raise
         except (exceptions.JMESPathError, ArithmeticError, ValueError, TypeError, AttributeError):
-            return _NOTHING if _has_null(given) else UNREADABLE
+            inner = [one for each in given for one in (each if isinstance(each, list) else [each])]
+            has_null = any(one is None or one is _NOTHING for one in inner)
+            return _NOTHING if has_null else UNREADABLE
 
     def _is_false(self, value: Any) -> bool:
         return isinstance(value, Unreadable) or super()._is_false(value)  # type: ignore[misc]  # the stubs omit it
-
-
-def _has_null(values: Iterable[Any]) -> bool:
-    values = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return any(value is None or value is _NOTHING for value in values)
 
 
 _INTERPRETER = _Interpreter()

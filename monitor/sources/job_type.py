@@ -1,4 +1,4 @@
-"""A kind of AWS job, as declared: what to ask, what to keep, and what a state means."""
+"""A kind of AWS job, as declared: its requests, its fields, and the meaning of its states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monitor.sources.jmespath_check import Expression
 
 UNKNOWN = "Unknown"
-"""What stands for a part of the state that no look has told."""
+"""Stands for a part of the state that no poll has given yet."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _DEFAULT_SEVERITY = {
     Phase.FAILED: Severity.ERROR,
@@ -39,16 +39,16 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error that says that there is no such job."""
+class MissingRule:
+    """An error that means that the job does not exist."""
 
     code: str
     where: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
-class Describe:
-    """How one job is asked for, and how its answer is read."""
+class DescribeOperation:
+    """The request for one job, and the expressions that read its response."""
 
     operation: str
     params: Mapping[str, Any]
@@ -63,7 +63,7 @@ class Describe:
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """How the next page is asked for: by the page's token, or by its last row."""
+    """The way to the next page: by the page's token, or by its last row."""
 
     param: str
     token: Expression | None
@@ -72,8 +72,8 @@ class Paging:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """How jobs are listed, with ``page_size`` of them a page if set, and how a row is read."""
+class ListOperation:
+    """The request for a page of ``page_size`` jobs if set, and the expressions for a row."""
 
     operation: str
     params: Mapping[str, Any]
@@ -108,14 +108,14 @@ class JobType:
     burst: int
     id_pattern: re.Pattern[str]
     id_max_length: int
-    describe: Describe
-    listing: Listing | None
+    describe: DescribeOperation
+    listing: ListOperation | None
     decisive: str
     phases: Mapping[str, Phase]
     aliases: Mapping[str, str]
     severities: Mapping[str, Severity]
     errors: Mapping[str, Mapping[str, str]]
-    missing: tuple[Refusal, ...]
+    missing: tuple[MissingRule, ...]
     irrevocable: frozenset[Phase]
     reopens: bool
     final: tuple[Mapping[str, frozenset[str]], ...]
@@ -123,11 +123,11 @@ class JobType:
     grace_interval: float
     fields: tuple[Field, ...]
     warnings: tuple[Problem, ...] = ()
-    """What may be meant so, but leaves jobs out."""
+    """Problems that may be intended, but leave jobs out."""
 
     @property
     def describe_operation(self) -> str:
-        """The operation that asks for one job."""
+        """The operation that describes one job."""
         return self.describe.operation
 
     @property
@@ -137,89 +137,84 @@ class JobType:
 
     @property
     def listed(self) -> str:
-        """What its listing is asked for, in one form; empty if there is none."""
+        """The listing's request in one comparable form; empty if there is none."""
         if self.listing is None:
             return ""
-        asked = [self.listing.operation, self.listing.params]
-        return json.dumps(asked, sort_keys=True, default=str)
+        request = [self.listing.operation, self.listing.params]
+        return json.dumps(request, sort_keys=True, default=str)
 
     @property
     def lists_states(self) -> bool:
-        """Whether a row of the listing tells the whole state."""
+        """Whether a row of the listing has the whole state."""
         return self.listing is not None and self.listing.state.keys() >= self.describe.state.keys()
 
     @property
     def state_globs(self) -> Mapping[str, Phase]:
-        """What its states look like, with ``*`` for a part that may be any text."""
-        told = {**self.phases, UNKNOWN: Phase.UNKNOWN}
+        """Patterns of its states, with ``*`` for a part that may be any text."""
+        phases = {**self.phases, UNKNOWN: Phase.UNKNOWN}
         return {
             "/".join(state if name == self.decisive else "*" for name in self.describe.state): phase
-            for state, phase in told.items()
+            for state, phase in phases.items()
         }
 
     def with_grace(self, seconds: float | None, interval: float | None = None) -> JobType:
-        """Return this type with another grace, or other looks in it; ``None`` changes nothing."""
+        """Return this type with another grace, or interval in it; ``None`` changes nothing."""
         return replace(
             self, grace=seconds or self.grace, grace_interval=interval or self.grace_interval
         )
 
     def unwatched(self) -> frozenset[str]:
-        """The kept fields whose change alone is no news."""
+        """Return the kept fields whose change alone is not reported."""
         return frozenset(field.name for field in self.fields if not field.watch)
 
     def accepts_id(self, job_id: str) -> bool:
-        """Whether this can be the id of a job."""
+        """Return whether this can be the id of a job."""
         return len(job_id) <= self.id_max_length and bool(self.id_pattern.fullmatch(job_id))
 
     def params(self, job_id: str) -> Mapping[str, Any]:
-        """Return the parameters that ask for a job, whose id is an acceptable one."""
+        """Return the parameters that describe a job; ``accepts_id`` must hold for its id."""
         match = self.id_pattern.fullmatch(job_id)
         groups = match.groupdict(default="") if match else {}
         filled: Mapping[str, Any] = _filled(self.describe.params, {**groups, "id": job_id})
         return filled
 
     def normal_part(self, name: str, value: str) -> str:
-        """Return the first-class spelling of a state."""
+        """Return the preferred spelling of a state."""
         return self.aliases.get(value, value) if name == self.decisive else value
 
-    def parts_told_by(self, code: str) -> Mapping[str, str | None] | None:
-        """Return the parts of the state that an error tells, if it is one that does."""
-        told = self.errors.get(normal_code(code))
-        return told and {name: told.get(name) for name in self.describe.state}
+    def parts_from_error(self, code: str) -> Mapping[str, str | None] | None:
+        """Return the parts of the state that an error stands for, if it is declared so."""
+        parts = self.errors.get(normal_code(code))
+        return parts and {name: parts.get(name) for name in self.describe.state}
 
-    def denies(self, code: str, answer: Mapping[str, Any]) -> bool:
-        """Whether an error, its ``code`` normalised, says that there is no such job."""
+    def means_missing(self, code: str, response: Mapping[str, Any]) -> bool:
+        """Return whether an error, its ``code`` normalised, means that the job does not exist."""
         return any(
-            one.code == code and (not one.where or one.where(answer)) for one in self.missing
+            rule.code == code and (not rule.where or rule.where(response)) for rule in self.missing
         )
 
     def judge(self, parts: Mapping[str, str | None], before: Phase | None) -> Verdict | None:
         """Classify a state; ``None`` if a job that was ``before`` cannot have come to it."""
-        told = parts.get(self.decisive)
-        phase = self.phases.get(told, Phase.UNKNOWN) if told else Phase.UNKNOWN
+        state = parts.get(self.decisive)
+        phase = self.phases.get(state, Phase.UNKNOWN) if state else Phase.UNKNOWN
         if before in self.irrevocable and not phase.terminal:
+            # A response from a replica that lags behind: the phase cannot be left again.
             return None
+        severity = self.severities.get(state) if state else None
+        ending = Ending.OPEN
+        if phase.terminal and not self.reopens:
+            final = not self.final or any(
+                all(parts.get(name) in values for name, values in condition.items())
+                for condition in self.final
+            )
+            ending = Ending.FINAL if final else Ending.GRACE
         return Verdict(
             state="/".join(parts.get(name) or UNKNOWN for name in self.describe.state),
             phase=phase,
-            severity=self._severity(told, phase),
-            ending=self._ending(parts, phase),
-            classified=told is None or told in self.phases,
+            severity=severity or _DEFAULT_SEVERITY.get(phase, Severity.INFO),
+            ending=ending,
+            classified=state is None or state in self.phases,
         )
-
-    def _severity(self, told: str | None, phase: Phase) -> Severity:
-        own = self.severities.get(told) if told else None
-        return own or _DEFAULT_SEVERITY.get(phase, Severity.INFO)
-
-    def _ending(self, parts: Mapping[str, str | None], phase: Phase) -> Ending:
-        if not phase.terminal or self.reopens:
-            return Ending.OPEN
-        final = not self.final or any(_holds(condition, parts) for condition in self.final)
-        return Ending.FINAL if final else Ending.GRACE
-
-
-def _holds(condition: Mapping[str, frozenset[str]], parts: Mapping[str, str | None]) -> bool:
-    return all(parts.get(name) in values for name, values in condition.items())
 
 
 def _filled(template: Any, values: Mapping[str, str]) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ValidationError
 
 from monitor.aws import service_models
-from monitor.config import named_files, unforeseen
+from monitor.config import named_files, unforeseen, yaml_document, yaml_files
 from monitor.errors import ConfigurationError, Problem
 from monitor.sources import model_check
 from monitor.sources.declaration import Declaration
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 
     from botocore.loaders import Loader
 
+    from monitor.config.yaml_document import Node
     from monitor.sources.job_type import JobType
 
 LARGEST = 1024 * 1024
-"""Characters of one file."""
-MOST_VALUES = 50_000
-"""Values of one file."""
+"""Bytes of one file."""
 BUILT_IN = Path(__file__).with_name("job_types")
 
 
@@ -40,12 +40,18 @@ def load_job_types(directory: Path | None, models: Loader | None = None) -> dict
     models = models or service_models.loader()
     found: dict[str, JobType] = {}
     problems: list[Problem] = []
-    for path in (*_files(BUILT_IN), *_own_files(directory, problems)):
+    for path in (*yaml_files.yaml_in(BUILT_IN), *_own_files(directory, problems)):
         try:
             with unforeseen.refused(str(path), what="the job type"):
-                _add(found, _load(path, models), path)
+                job_type = _load(path, models)
         except ConfigurationError as error:
             problems.extend(error.problems)
+            continue
+        if job_type.name in found:
+            message = f'"{job_type.name}" exists already'
+            problems.append(Problem(str(path), "name", message, "choose another name"))
+        else:
+            found[job_type.name] = job_type
     if problems:
         raise ConfigurationError(problems)
     return found
@@ -61,17 +67,11 @@ def load_job_type(path: Path, models: Loader | None = None) -> JobType:
         return _load(path, models or service_models.loader())
 
 
-def _files(directory: Path) -> list[Path]:
-    """Return the YAML files, in order; hidden ones are somebody else's (an editor, Kubernetes)."""
-    files = (path for path in directory.iterdir() if path.suffix in {".yaml", ".yml"})
-    return sorted(path for path in files if not path.name.startswith("."))
-
-
 def _own_files(directory: Path | None, problems: list[Problem]) -> list[Path]:
     if directory is None:
         return []
     try:
-        return _files(directory)
+        return yaml_files.yaml_in(directory)
     except (OSError, ValueError) as error:
         message = f"{named_files.called(directory)} cannot be read: {named_files.reason(error)}"
         remedy = "name a directory of job type files, or leave job_types_dir out"
@@ -79,180 +79,51 @@ def _own_files(directory: Path | None, problems: list[Problem]) -> list[Path]:
         return []
 
 
-def _add(found: dict[str, JobType], job_type: JobType, path: Path) -> None:
-    if job_type.name in found:
-        message = f'"{job_type.name}" exists already'
-        raise ConfigurationError([Problem(str(path), "name", message, "choose another name")])
-    found[job_type.name] = job_type
-
-
 def _load(path: Path, models: Loader) -> JobType:
-    place = path.name if path.parent == BUILT_IN else str(path)
+    name = path.name if path.parent == BUILT_IN else str(path)
+    tree, problems = yaml_document.read_file(path, LARGEST, name=name, too_large="split it")
+    if tree is None or problems:
+        raise ConfigurationError(problems)
+
+    def placed(found: Iterable[Problem]) -> Iterator[Problem]:
+        # The check knows keys, and the tree the lines in which they were written.
+        return (replace(one, place=tree.place_of(_path(one.path))) for one in found)
+
     try:
-        form = Declaration.model_validate(_read(path, place))
+        form = Declaration.model_validate(tree.plain())
+        made = model_check.checked(form, models, name)
     except ValidationError as error:
-        problems = list(_problems(error, place))
-    else:
-        return model_check.checked(form, models, place)
-    raise ConfigurationError(problems)
+        raise ConfigurationError(list(_problems(error, tree))) from None
+    except ConfigurationError as error:
+        raise ConfigurationError(list(placed(error.problems))) from None
+    return replace(made, warnings=tuple(placed(made.warnings)))
 
 
-def _read(path: Path, place: str) -> Any:
-    try:
-        text = named_files.read(path, LARGEST + 1).decode("utf-8")
-        if len(text) > LARGEST:
-            raise ConfigurationError([Problem(place, "", "is larger than 1 MiB", "split it")])
-        return yaml.load(text, _Strict)  # noqa: S506  # a safe loader's subclass
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{place}:{mark.line + 1}" if mark else place
-        words = str(error.problem or error.context)
-        refused = isinstance(error, _RefusedError)
-        key = error.key if isinstance(error, _RefusedError) else ""
-        problem = Problem(place, key, words if refused else f"not YAML: {words}", error.note or "")
-    except OSError as error:
-        remedy = "check the file and its permissions, or remove it"
-        problem = Problem(place, "", f"cannot be read: {named_files.reason(error)}", remedy)
-    except UnicodeDecodeError:
-        problem = Problem(place, "", "is not text in UTF-8", "save it as UTF-8")
-    except RecursionError:
-        problem = Problem(place, "", "is nested too deep", "write it flatter")
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        # Its own words may repeat the text: an impossible date, a key that is a list.
-        message = f"holds a value that YAML cannot read ({type(error).__name__})"
-        problem = Problem(place, "", message, "put texts in quotes")
-    raise ConfigurationError([problem])
+def _path(dotted: str) -> tuple[str | int, ...]:
+    """Return the keys and indexes of ``final[0].status``."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[]+)", dotted)
+    return tuple(int(index) if index else key for index, key in parts)
 
 
-class _RefusedError(yaml.MarkedYAMLError):
-    """It is YAML, but nothing that a declaration may hold; ``note`` is the remedy."""
-
-    def __init__(self, problem: str, node: yaml.Node, note: str = "", key: str = "") -> None:
-        super().__init__(problem=problem, problem_mark=node.start_mark, note=note)
-        self.key = key
-
-
-_KINDS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "timestamp": "a date",
-    "binary": "base64",
-}
-"""What the values of YAML's own tags are."""
-
-
-class _Strict(yaml.SafeLoader):
-    """Refuse what would lose half of a declaration, or cost more than a file may.
-
-    PyYAML lets the last of two equal keys win, writes aliases out without end, and takes half of
-    a surrogate pair, which is no text that could be sent or printed.
-    """
-
-    def get_single_node(self) -> yaml.Node | None:
-        root: yaml.Node | None = super().get_single_node()
-        if root is not None:
-            _size(root, {}, ())
-        self._root = root
-        return root
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  # PyYAML's own signature
-        try:
-            return super().construct_object(node, deep)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            # PyYAML makes what a tag or the look of a text promises, and checks nothing before.
-            kind = _KINDS.get(node.tag.rpartition(":")[2], "what its tag says")
-            remedy = "put it in quotes if it is text, and remove a tag such as !!bool"
-            raise _RefusedError(
-                f"cannot be read as {kind}", node, remedy, _key_of(node, self._root)
-            ) from None
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        if any("\ud800" <= letter <= "\udfff" for letter in str(node.value)):
-            words = "a text holds half of a surrogate pair"
-            raise _RefusedError(words, node, "write the whole character")
-        return super().construct_scalar(node)
-
-    def construct_mapping(  # PyYAML calls it for a text with the tag !!map as well
-        self,
-        node: yaml.MappingNode | yaml.ScalarNode,
-        deep: bool = False,  # noqa: FBT001, FBT002
-    ) -> dict[Any, Any]:
-        if not isinstance(node, yaml.MappingNode):
-            words = "expected a mapping node, but found scalar"
-            raise yaml.MarkedYAMLError(problem=words, problem_mark=node.start_mark)
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f'the key "{key.value}" stands twice', problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _key_of(wanted: yaml.Node, holder: yaml.Node | None) -> str:
-    """Return where in the declaration a value stands, as ``describe.params``."""
-    pairs: list[tuple[str, yaml.Node]] = []
-    if isinstance(holder, yaml.MappingNode):
-        pairs = [(f".{key.value}", child) for key, child in holder.value]
-    elif isinstance(holder, yaml.SequenceNode):
-        pairs = [(f"[{number}]", child) for number, child in enumerate(holder.value)]
-    for step, child in pairs:
-        below = "" if child is wanted else _key_of(wanted, child)
-        if below or child is wanted:
-            return f"{step}.{below}".rstrip(".").removeprefix(".").replace(".[", "[")
-    return ""
-
-
-def _size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
-    """Return the number of values with all aliases written out, if it is not too many."""
-    if id(node) in known:
-        return known[id(node)]
-    if id(node) in above:
-        raise _RefusedError("an alias names what holds it", node, "write it without the alias")
-    children: list[yaml.Node] = []
-    if isinstance(node, yaml.SequenceNode):
-        children = node.value
-    elif isinstance(node, yaml.MappingNode):
-        children = [child for pair in node.value for child in pair]
-    found = 1 + sum(_size(child, known, (*above, id(node))) for child in children)
-    if found > MOST_VALUES:
-        words = f"more than {MOST_VALUES:,} values with all aliases written out"
-        raise _RefusedError(words, node, "use fewer aliases")
-    known[id(node)] = found
-    return found
-
-
-def _problems(error: ValidationError, place: str) -> Iterator[Problem]:
+def _problems(error: ValidationError, tree: Node) -> Iterator[Problem]:
     for one in error.errors(include_input=False, include_url=False):
-        message, remedy = _wording(one["type"], one["msg"], one["loc"])
-        yield Problem(place, _key_path(one["loc"]), message, remedy)
+        location = one["loc"]
+        message, remedy = _wording(one["type"], one["msg"], location)
+        text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+        yield Problem(tree.place_of(location), text.removeprefix("."), message, remedy)
 
 
 def _wording(kind: str, message: str, location: tuple[int | str, ...]) -> tuple[str, str]:
     match kind:
+        case "extra_forbidden" if len(location) == 1:
+            names = (field.alias or name for name, field in Declaration.model_fields.items())
+            return "no such key", suggestion(str(location[0]), names)
         case "extra_forbidden":
-            return "no such key", _nearest(str(location[-1]), location[:-1])
+            return "no such key", ""
         case "model_type" if not location:
-            return "not a mapping", "start with name: …"
+            return "not a map of keys to values", "start with name: …"
         case "missing":
             return "this key is required", ""
-        case "invalid_key":
-            return "a key that is not text", "put the key in quotes"
         case "string_type":
-            return "not a text", "put it in quotes: YAML reads a bare yes, no, on, off as a truth"
+            return "not a text", "put it in quotes"
     return message.removeprefix("Value error, "), ""
-
-
-def _nearest(key: str, parents: tuple[int | str, ...]) -> str:
-    """Suggest a key of the form's own for a misspelled one at the top level."""
-    names = (field.alias or name for name, field in Declaration.model_fields.items())
-    return "" if parents else suggestion(key, names)
-
-
-def _key_path(location: Iterable[int | str]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.removeprefix(".")

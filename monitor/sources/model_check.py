@@ -1,4 +1,4 @@
-"""A declaration against the service's model: a checked job type, or every mistake in it."""
+"""The check of a declaration against the service's model, which reports every mistake."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from monitor.sources import compiler, jmespath_check
 from monitor.sources.jmespath_check import Many, parse, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from botocore.loaders import Loader
     from botocore.model import OperationModel, ServiceModel
 
     from monitor.sources.declaration import Declaration, ListForm
-    from monitor.sources.jmespath_check import Expression, Reading
+    from monitor.sources.jmespath_check import Expression, ExpressionCheck
     from monitor.sources.job_type import JobType
 
 _TIMES = ("timestamp", "string", "long", "integer", "double", "float")
-"""Types of a member that can tell a time; numbers count seconds or milliseconds."""
+"""Types of a member that can hold a time; numbers count seconds or milliseconds."""
 
 _TAG = re.compile("<[^>]+>")
 _DEFAULT_FILTER = re.compile(
     r"(?:(?:do not|don't) specify [^.]*, only|default status filter is) ([A-Z_]{3,})\b"
 )
-"""How models say that a list operation has a filter where none is given."""
+"""The prose of models about a filter that applies where none is given."""
 
 
 def checked(form: Declaration, models: Loader, place: str) -> JobType:
@@ -65,44 +65,40 @@ class _Check:
     def run(self, models: Loader) -> None:
         self._states()
         self._placeholders()
-        service = self._service(models)
-        if service is None:
+        name = self._form.service
+        try:
+            service = service_models.service_model(models, name)
+        except (UnknownServiceError, DataNotFoundError, OSError, ValueError):
+            # The last two: the SDK opens a file of this name, which may not be a file name at all.
+            known = models.list_available_services("service-2")
+            message = f'the SDK has no service model for "{shown(name)}"'
+            self._report("service", message, suggestion(name, known))
             return
-        self._answer(service)
+        self._describe(service)
         if self._form.listing is not None:
             self._list(service, self._form.listing)
 
     def _report(self, path: str, message: str, remedy: str = "") -> None:
         self.problems.append(Problem(self._place, path, message, remedy))
 
-    def _service(self, models: Loader) -> ServiceModel | None:
-        name = self._form.service
-        try:
-            return service_models.service_model(models, name)
-        except (UnknownServiceError, DataNotFoundError, OSError, ValueError):
-            # The last two: the SDK looks for a file of this name, which no file may have.
-            known = models.list_available_services("service-2")
-        remedy = suggestion(name, known)
-        self._report("service", f'the SDK has no service model for "{shown(name)}"', remedy)
-        return None
-
     def _states(self) -> None:
         form = self._form
         states = [state for named in form.phases.values() for state in named]
         for state in sorted({state for state in states if states.count(state) > 1}):
-            self._report("phases", f'"{state}" stands in more than one phase')
+            self._report("phases", f'"{state}" is in more than one phase')
         self._known("aliases", form.aliases.values(), states)
         self._known("severity", form.severity, states)
         self._known("phase_from", [form.decisive], form.state)
         for code, parts in form.errors.items():
             self._known(f"errors.{code}", parts, form.state)
-            self._known(f"errors.{code}", _values(parts, form.decisive), states)
+            if form.decisive in parts:
+                self._known(f"errors.{code}", [parts[form.decisive]], states)
         for number, condition in enumerate(form.final):
             self._known(f"final[{number}]", condition, form.state)
             self._known(f"final[{number}]", condition.get(form.decisive, ()), states)
         for phase in form.irrevocable:
             if not phase.terminal:
-                self._report("irrevocable", f'"{phase}" is not an end')
+                self._report("irrevocable", f'"{phase}" is not a final phase')
 
     def _known(self, path: str, names: Iterable[str], known: Iterable[str]) -> None:
         known = list(known)
@@ -129,26 +125,26 @@ class _Check:
             remedy = suggestion(name, service.operation_names)
             self._report(f"{path}.operation", f'there is no operation "{shown(name)}"', remedy)
             return None
-        self._params(path, operation, list(params))
+        shape, given = operation.input_shape, list(params)
+        self._known(f"{path}.params", given, shape.members if shape else {})
+        for required in shape.required_members if shape else ():
+            if required not in given:
+                self._report(f"{path}.params", f'"{required}" is required')
         return operation.output_shape
 
-    def _params(self, path: str, operation: OperationModel, given: list[str]) -> None:
-        shape = operation.input_shape
-        known = shape.members if shape else {}
-        self._known(f"{path}.params", given, known)
-        for name in shape.required_members if shape else ():
-            if name not in given:
-                self._report(f"{path}.params", f'"{name}" is required')
-
-    def _answer(self, service: ServiceModel) -> None:
-        form = self._form
-        asked = form.describe
-        output = self._operation(service, "describe", asked.operation, asked.params)
+    def _describe(self, service: ServiceModel) -> None:
+        form, describe = self._form, self._form.describe
+        output = self._operation(service, "describe", describe.operation, describe.params)
         if output is None:
             return
-        self._find_secrets(output)
+        # Before anything is read: whatever else is read must not be one of the secrets.
+        declared = set()
+        for number, path in enumerate(form.secret):
+            declared.update(self._follow(f"secret[{number}]", path, output).touched[-1:])
+        self._secrets = jmespath_check.sensitive(output) | declared
+        self.secrets = tuple(map(parse, jmespath_check.paths(output, self._secrets)))
         self._read("id.path", form.id.path, output)
-        self._read("describe.missing_if", asked.missing_if, output)
+        self._read("describe.missing_if", describe.missing_if, output)
         for name, path in form.state.items():
             self._state_part(name, path, output)
         self._common("", form, output)
@@ -160,20 +156,12 @@ class _Check:
         self._read(f"{prefix}created_at", form.created_at, shape, _TIMES)
         self._read(f"{prefix}reason", form.reason, shape, ("string",))
 
-    def _find_secrets(self, output: Shape) -> None:
-        declared = set()
-        for number, path in enumerate(self._form.secret):
-            reading = self._follow(f"secret[{number}]", path, output)
-            declared.update(reading.touched[-1:])
-        self._secrets = jmespath_check.sensitive(output) | declared
-        self.secrets = tuple(map(parse, jmespath_check.paths(output, self._secrets)))
-
     def _state_part(self, name: str, path: str, output: Shape) -> None:
         reading = self._read(f"state.{name}", path, output, ("string",))
         if reading is None or name != self._form.decisive or not isinstance(reading.gives, Shape):
             return
-        told = {*chain.from_iterable(self._form.phases.values()), *self._form.aliases}
-        missing = [value for value in getattr(reading.gives, "enum", ()) if value not in told]
+        declared = {*chain.from_iterable(self._form.phases.values()), *self._form.aliases}
+        missing = [value for value in getattr(reading.gives, "enum", ()) if value not in declared]
         if missing:
             self._report("phases", f"no phase is given for {', '.join(missing)}")
 
@@ -185,7 +173,10 @@ class _Check:
             return
         self._default_filter(service.operation_model(form.operation), params)
         reading = self._follow("list.items", form.items, output)
-        row = _element(reading.gives)
+        rows = reading.gives
+        row = rows.of if isinstance(rows, Many) else None
+        if isinstance(rows, ListShape):
+            row = rows.member
         self._secrets |= jmespath_check.sensitive(output)
         self.row_secrets = tuple(map(parse, jmespath_check.paths(row, self._secrets)))
         if form.next is not None:
@@ -199,7 +190,7 @@ class _Check:
         self._common("list.", form, row)
 
     def _default_filter(self, operation: OperationModel, given: list[str]) -> None:
-        """Warn of a parameter that, left out, hides jobs: only the model's own words tell so."""
+        """Warn of a parameter that hides jobs if left out; only the model's prose says so."""
         shape = operation.input_shape
         for name, member in shape.members.items() if shape and "filters" not in given else ():
             words = " ".join(_TAG.sub("", member.documentation).split())
@@ -210,7 +201,7 @@ class _Check:
                 place = self._place
                 self.warnings.append(Problem(place, "list.params", message, remedy, warning=True))
 
-    def _follow(self, place: str, path: str, shape: Shape | None) -> Reading:
+    def _follow(self, place: str, path: str, shape: Shape | None) -> ExpressionCheck:
         reading = jmespath_check.check(path, shape)
         for problem in reading.problems:
             self._report(place, problem)
@@ -218,21 +209,24 @@ class _Check:
 
     def _read(
         self, place: str, path: str | None, shape: Shape | None, types: tuple[str, ...] = ()
-    ) -> Reading | None:
-        """Check an expression that must give one value, and no secret one."""
+    ) -> ExpressionCheck | None:
+        """Check an expression that must give one value that is not secret."""
         if path is None:
             return None
         reading = self._follow(place, path, shape)
-        if reading.touches(self._secrets):
+        if reading.reads_any(self._secrets):
             self._report(place, "this would keep a secret", "read another member")
         if types and reading.gives is not None and _type(reading.gives) not in types:
-            wanted = "time" if types is _TIMES else " or ".join(types)
-            self._report(place, f"a {_type(reading.gives)} instead of a {wanted}")
+            expected = "time" if types is _TIMES else " or ".join(types)
+            self._report(place, f"a {_type(reading.gives)} instead of a {expected}")
         return reading
 
     def _field(self, place: str, path: str, form: str, output: Shape) -> None:
         if form == "count":
-            self._count(place, self._follow(place, path, output))
+            # A count gives away only a number, so it may count what is secret.
+            counted = self._follow(place, path, output).gives
+            if not isinstance(counted, Many | ListShape | None):
+                self._report(place, "not a list, so it cannot be counted")
             return
         many = form == "texts"
         reading = self._read(place, path, output)
@@ -240,25 +234,10 @@ class _Check:
             return
         is_list = isinstance(reading.gives, Many | ListShape)
         if is_list != many:
-            self._report(place, "a list" if is_list else "no list", "see the field's as:")
+            self._report(place, "a list" if is_list else "not a list", "see the field's as:")
         elif isinstance(reading.gives, StructureShape | MapShape):
             self._report(place, f"a {_type(reading.gives)}", "name one of its members")
-
-    def _count(self, place: str, reading: Reading) -> None:
-        """A count gives away no more than a number, so it may count what is secret."""
-        if not isinstance(reading.gives, Many | ListShape | None):
-            self._report(place, "no list that could be counted")
 
 
 def _type(kind: Shape | Many) -> str:
     return "list" if isinstance(kind, Many) else str(kind.type_name)
-
-
-def _element(kind: Shape | Many | None) -> Shape | None:
-    if isinstance(kind, Many):
-        return kind.of
-    return kind.member if isinstance(kind, ListShape) else None
-
-
-def _values(parts: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return (parts[name],) if name in parts else ()

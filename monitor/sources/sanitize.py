@@ -1,4 +1,8 @@
-"""Untrusted text made safe to keep and to show; pure, and linear in the text's length."""
+"""The cleaner of texts from AWS, which takes out the secrets of their own response.
+
+``redaction.clean_text`` knows no response: it hides what looks like a secret. Here the model says
+which members are secret, so anything else is kept word for word. Pure, and linear in the length.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ LIMIT = 512
 """The most characters that are kept of a text."""
 
 REMOVED = "[removed]"
-"""What stands where a secret stood."""
+"""The mark in place of a secret."""
 
 _SHORTEST_SECRET = 8
 _QUERY = re.compile(r"[?#]")
@@ -31,27 +35,22 @@ def clean(text: str, secrets: Iterable[str] = (), limit: int = LIMIT) -> str:
 
 
 def needles(secrets: Iterable[str], *, inner: bool = False) -> tuple[str, ...]:
-    """List what must not reappear in a kept text, longest first.
+    """List the texts that must not reappear in a kept text, longest first.
 
     That is each secret of at least eight characters and each such line of it;
     with ``inner``, also what follows a colon in a line (``password:…``). Names that
     are kept for their own sake (a bucket) may well stand in a manifest, so only
     free text is searched for the inner values.
     """
-    found = {_visible(part) for secret in secrets for part in _parts(secret, inner=inner)}
-    return tuple(sorted((part for part in found if len(part) >= _SHORTEST_SECRET), key=_by_length))
-
-
-def _by_length(text: str) -> tuple[int, str]:
-    return -len(text), text
-
-
-def _parts(secret: str, *, inner: bool) -> Iterable[str]:
-    yield secret
-    for line in secret.splitlines():
-        yield line
+    found: set[str] = set()
+    for secret in secrets:
+        lines = secret.splitlines()
+        found.update(map(_visible, (secret, *lines)))
         if inner:
-            yield line.partition(":")[2]
+            found.update(_visible(line.partition(":")[2]) for line in lines)
+    long = (part for part in found if len(part) >= _SHORTEST_SECRET)
+    # A line of a secret must not be cut out of it before the whole of it is found.
+    return tuple(sorted(long, key=lambda part: (-len(part), part)))
 
 
 def _visible(text: str) -> str:
@@ -65,11 +64,7 @@ def _without_query(word: str) -> str:
     """Drop the query, fragment and user name of a URL; they may be credentials."""
     if "://" in word:
         scheme, *rest = _QUERY.split(word, maxsplit=1)[0].split("://")
-        return "://".join((scheme, *map(_without_user, rest)))
+        hosts = (location.partition("/") for location in rest)
+        return "://".join((scheme, *(f"{h.rpartition('@')[2]}{s}{path}" for h, s, path in hosts)))
     head, _, query = word.partition("?")
     return head if "=" in query else word
-
-
-def _without_user(location: str) -> str:
-    host, slash, path = location.partition("/")
-    return host.rpartition("@")[2] + slash + path

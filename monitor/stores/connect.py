@@ -1,8 +1,8 @@
-"""From the setting ``store`` to an open database with the newest schema."""
+"""Opening the database that the setting ``store`` names, with the newest schema."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from monitor.stores import database, postgresql, sqlite, upgrade
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def opened(
+async def open_database(
     url: str, *, exclusive: bool = True, migrate: bool = True
 ) -> AsyncGenerator[database.Database]:
     """Open the database of ``url`` and bring its schema up to date.
@@ -22,30 +22,28 @@ async def opened(
     changes no tables: they must be there, as this version writes them.
 
     Raises:
-        ConfigurationError: the URL has none of the forms known.
+        ConfigurationError: the URL has none of the known forms.
         StoreLockedError: another process uses it.
         StoreError: it cannot be reached, read or written.
     """
-    async with AsyncExitStack() as stack:
-        opening = _opening(url, exclusive=exclusive, create=migrate)
-        found = await stack.enter_async_context(opening)
-        settle = upgrade.reach if migrate else upgrade.verify
-        with database.troubles_of(found.name):
-            async with found.writer.begin():
-                await found.writer.run_sync(settle, found.name)
-        found.check()
-        yield found
-
-
-def _opening(
-    url: str, *, exclusive: bool, create: bool
-) -> AbstractAsyncContextManager[database.Database]:
-    scheme = url.partition(":")[0]
-    if scheme == "sqlite":
-        return sqlite.opened(sqlite.path_of(url), exclusive=exclusive, create=create)
-    if scheme == "postgresql":
-        return postgresql.opened(url, exclusive=exclusive)
-    raise database.misnamed(
-        "not a store that is known",
-        "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db",
-    )
+    opening: AbstractAsyncContextManager[database.Database]
+    match url.partition(":")[0]:
+        case "sqlite":
+            path = sqlite.path_of(url)
+            opening = sqlite.open_sqlite(path, exclusive=exclusive, create=migrate)
+        case "postgresql":
+            opening = postgresql.open_postgresql(url, exclusive=exclusive)
+        case _:
+            raise database.url_problem(
+                "not a store that is known",
+                "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db",
+            )
+    async with opening as opened:
+        with database.store_errors(opened.name):
+            async with opened.writer.begin():
+                await opened.writer.run_sync(
+                    upgrade.migrate if migrate else upgrade.verify, opened.name
+                )
+        # SQLite opens a file by name: it may have been replaced between the check and the opening.
+        opened.check()
+        yield opened

@@ -1,4 +1,4 @@
-"""An open database, and how its troubles are told."""
+"""An open database, and the texts of its errors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Database:
     """An open database: one connection that writes, and several that read.
 
-    ``name`` is how messages call it, without a password. ``check`` raises StoreError when
-    what was opened is no longer what others would find under that name.
+    ``name`` is its name in messages, without a password. ``check`` raises StoreError if the
+    name no longer leads to the database that was opened.
     """
 
     name: str
@@ -46,29 +46,29 @@ _REMEDIES = {
     "is locked": "another program holds it: close that one",
 }
 _DAMAGE = ("malformed", "not a database")
-_OWN = frozenset({"ledger", "jobs", "transitions", "deliveries"})
-_MARK = "alembic_version"
+_TABLES = frozenset({"ledger", "jobs", "transitions", "deliveries"})
+_REVISION_TABLE = "alembic_version"
 _MOST_NAMED = 3
 
 
 def is_damage(text: str) -> bool:
-    """Whether SQLite says that what is in the file is no database any longer."""
+    """Recognize a message of SQLite about a damaged file."""
     return any(words in text for words in _DAMAGE)
 
 
-def require_own(tables: Collection[str], name: str, *, alone: bool) -> None:
+def require_ours(tables: Collection[str], name: str, *, alone: bool) -> None:
     """Require that a database has the tables of a store, or room for them.
 
-    ``alone`` says that nothing else may be in it.
+    With ``alone``, other tables may not be there either.
 
     Raises:
-        StoreError: it belongs to another program; ``name`` is how the message calls it.
+        StoreError: it belongs to another program; the message calls it ``name``.
     """
-    if {*_OWN, _MARK} <= set(tables):
+    if {*_TABLES, _REVISION_TABLE} <= set(tables):
         return
-    # SQLite keeps tables of its own, such as sqlite_sequence, when all others are gone.
-    theirs = {table for table in tables if not table.startswith("sqlite_")}
-    foreign = sorted(theirs if alone else {*_OWN, _MARK} & theirs)
+    # SQLite keeps its internal tables, such as sqlite_sequence, after the last table is dropped.
+    present = {table for table in tables if not table.startswith("sqlite_")}
+    foreign = sorted(present if alone else {*_TABLES, _REVISION_TABLE} & present)
     if foreign:
         more = ", …" if len(foreign) > _MOST_NAMED else ""
         what = f"{'table' if len(foreign) == 1 else 'tables'} {', '.join(foreign[:_MOST_NAMED])}"
@@ -78,31 +78,27 @@ def require_own(tables: Collection[str], name: str, *, alone: bool) -> None:
         )
 
 
-def misnamed(message: str, remedy: str) -> errors.ConfigurationError:
-    """Complain of the setting ``store``."""
+def url_problem(message: str, remedy: str) -> errors.ConfigurationError:
+    """Return the error about the setting ``store``."""
     return errors.ConfigurationError([errors.Problem("", "store", message, remedy)])
 
 
 @contextmanager
-def troubles_of(name: str) -> Iterator[None]:
-    """Turn what a database raises into StoreError, on one line, without SQL or values."""
+def store_errors(name: str) -> Iterator[None]:
+    """Turn the errors of a database into StoreError, on one line, without SQL or values."""
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        told = reason(error)
-        remedy = f" ({_remedy(told)})" if _remedy(told) else ""
-        raise errors.StoreError(f"store {name}: {told}{remedy}") from error
-
-
-def _remedy(told: str) -> str:
-    if is_damage(told):
-        return RECOVERY
-    return next((remedy for words, remedy in _REMEDIES.items() if words in told), "")
+        message = reason(error)
+        known = (remedy for words, remedy in _REMEDIES.items() if words in message)
+        remedy = RECOVERY if is_damage(message) else next(known, "")
+        suffix = f" ({remedy})" if remedy else ""
+        raise errors.StoreError(f"store {name}: {message}{suffix}") from error
 
 
 def reason(error: Exception) -> str:
-    """Say what the driver said, without its details: they may quote rows."""
-    told = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    """Return the driver's message without its details, which may quote rows."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     # SQLAlchemy's asyncpg adapter puts "<class '…'>: " before the server's words.
-    first_line = str(told).strip().partition("\n")[0].rpartition(">: ")[2]
-    return first_line or type(told).__name__
+    first_line = str(cause).strip().partition("\n")[0].rpartition(">: ")[2]
+    return first_line or type(cause).__name__

@@ -1,8 +1,9 @@
-"""Group commit: what arrives while one transaction commits shares the next one."""
+"""Group commit: the writes that arrive while one transaction commits share the next one."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -21,20 +22,20 @@ _LONGEST_COMMIT = 120.0
 Unit = TypeVar("Unit")
 
 
+@dataclass(eq=False, slots=True)
 class _Ticket(Generic[Unit]):
-    """One caller's unit, and what became of it once ``done``."""
+    """One caller's unit; once ``done``, ``written`` is None if it was not committed."""
 
-    def __init__(self, unit: Unit) -> None:
-        self.unit = unit
-        self.done = anyio.Event()
-        self.written: int | None = None
+    unit: Unit
+    done: anyio.Event = field(default_factory=anyio.Event)
+    written: int | None = None
 
 
 class Committer(Generic[Unit]):
-    """Puts the units of many callers into few transactions, through one task.
+    """The single writer: one task that puts the units of many callers into few transactions.
 
-    ``write`` commits a group durably, all or nothing, and tells how much each unit
-    wrote. Its first StoreError is the last word: whoever waits gets it, and whoever comes.
+    ``write`` commits a group durably, all or nothing, and returns how much each unit
+    wrote. Its first StoreError ends the committer: all present and later callers get it.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Committer(Generic[Unit]):
         clock: Clock,
         on_commit: Callable[[float], None],
     ) -> None:
-        """``on_commit`` is told the seconds that each commit took."""
+        """``on_commit`` receives the seconds that each commit took."""
         self._write = write
         self._clock = clock
         self._on_commit = on_commit
@@ -57,7 +58,7 @@ class Committer(Generic[Unit]):
             raise errors.StoreError(self._failure)
 
     def fail(self, message: str) -> None:
-        """End it: the first message is kept, and everybody who waits is told."""
+        """End the committer with a message, unless it ended before, and wake all callers."""
         self._failure = self._failure or message
         while self._queue:
             self._queue.popleft().done.set()
@@ -65,8 +66,8 @@ class Committer(Generic[Unit]):
     async def submit(self, unit: Unit) -> int:
         """Return how much ``unit`` wrote, after its commit.
 
-        A caller that is cancelled does not take its unit back: it is written, or not, as a
-        whole, and the others of its group with it.
+        A caller that is cancelled does not withdraw its unit: it may be in a transaction already,
+        together with the units of others.
         """
         self.check()
         ticket = _Ticket(unit)
@@ -78,38 +79,33 @@ class Committer(Generic[Unit]):
         return ticket.written
 
     async def run(self) -> None:
-        """Commit what arrives, until cancelled or failed; a commit under way is finished."""
+        """Commit units until cancelled or failed; finish a commit that has begun."""
         try:
             while self._failure is None:
                 await self._arrived.wait()
+                # Before the queue is read: a unit that arrives from here on sets the new event.
                 self._arrived = anyio.Event()
                 while self._queue:
-                    await self.commit_once()
+                    await self._commit_group()
         finally:
             self.fail("the store is closed")
 
-    async def commit_once(self) -> None:
-        """Commit one group."""
+    async def _commit_group(self) -> None:
         group = [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
+        started = self._clock.monotonic()
         try:
-            written = await self._timed([ticket.unit for ticket in group])
+            # Shielded: a shutdown must not leave half a transaction open.
+            with anyio.fail_after(_LONGEST_COMMIT, shield=True):
+                written = await self._write([ticket.unit for ticket in group])
+            self._on_commit(self._clock.monotonic() - started)
             for ticket, count in zip(group, written, strict=True):
                 ticket.written = count
+        except TimeoutError:
+            self.fail(
+                f"the store did not answer for {_LONGEST_COMMIT:.0f} s; is its disk or server up?"
+            )
         except errors.StoreError as error:
             self.fail(str(error))
         finally:
             for ticket in group:
                 ticket.done.set()
-
-    async def _timed(self, units: Sequence[Unit]) -> Sequence[int]:
-        started = self._clock.monotonic()
-        try:
-            # Half a transaction must not stay open because somebody else is in a hurry.
-            with anyio.fail_after(_LONGEST_COMMIT, shield=True):
-                written = await self._write(units)
-        except TimeoutError:
-            raise errors.StoreError(
-                f"the store did not answer for {_LONGEST_COMMIT:.0f} s; is its disk or server up?"
-            ) from None
-        self._on_commit(self._clock.monotonic() - started)
-        return written

@@ -1,8 +1,8 @@
-"""What can be asked of the outbox: settle, park, resume and replay, each in an open transaction.
+"""The writes of the outbox: settle, park, resume and replay, each in an open transaction.
 
-A line is a (sink, key); its deliveries go out in the order of their ids, and ``due_at`` is set
-on the first pending one alone. It is in the ledger's own time, and where nothing is to be waited
-for it is when the delivery was made, which is never ahead of that time.
+A line is a (sink, key). Its deliveries go out in the order of their ids, and ``due_at`` is set
+on the first pending one alone. It is store time: the end of a pause, or else the time at which
+the delivery was made, which is never in the future.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monitor.stores import rows, schema
 from monitor.stores.schema import deliveries, sink_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """What became of one attempt, and when by own time."""
+    """The result of one attempt, and the store time at which it was known."""
 
     settlement: model.Settlement
-    own: datetime
+    store_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Hasten:
-    """A sink whose retries need not wait any more."""
+    """A sink whose retries need no longer wait."""
 
     sink: str
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """A sink to park, if any, and deliveries that did not deserve to die."""
+    """A sink to park, if any, and its dead deliveries that become pending again."""
 
     parking: model.Parking | None
     revived: tuple[model.Delivery, ...]
@@ -48,20 +48,21 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """A sink to park no more."""
+    """A sink that is no longer parked."""
 
     sink: str
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayDeliveries:
     """Deliveries of one sink to send again, unless they are pending."""
 
     ids: tuple[int, ...]
     created_at: datetime
-    own: datetime
+    store_time: datetime
 
 
+# A delivery that another process settled first is not pending, and stays as it is.
 _IS_OPEN = sa.and_(
     deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.PENDING)
 )
@@ -106,7 +107,7 @@ _REVIVE = (
     .where(deliveries.c.id == sa.bindparam("of"), schema.status_is(model.DeliveryStatus.DEAD))
     .values(status=model.DeliveryStatus.PENDING.value, settled_at=None)
 )
-# Whoever stood first in a line may have somebody before it now.
+# A revived delivery may come before the one that was first in its line.
 _HALT = (
     sa.update(deliveries)
     .where(
@@ -136,7 +137,7 @@ async def many(
 
 
 async def settle(connection: AsyncConnection, settled: Sequence[Settle]) -> None:
-    """Write down what became of attempts; what is settled already stays so."""
+    """Write the results of attempts; a delivery that is settled already stays so."""
     retries, closes = [], []
     for unit in settled:
         one = unit.settlement
@@ -148,29 +149,22 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settle]) -> None
         if one.status is model.DeliveryStatus.PENDING:
             retries.append(row | {"due": one.due_at})
         else:
-            closes.append(row | {"to": one.status.value, "at": one.at, "own": unit.own})
+            closes.append(row | {"to": one.status.value, "at": one.at, "own": unit.store_time})
     await many(connection, _RETRY, retries)
     await many(connection, _CLOSE, closes)
 
 
-async def advance(
-    connection: AsyncConnection,
-    delivered: Sequence[Mapping[str, Any]],
-    settled: Sequence[Settle],
-) -> None:
-    """Let the first pending delivery of each line that was written to fall due."""
-    lines = {(row["sink"], row["key"]) for row in delivered}
-    over = (unit.settlement.delivery for unit in settled)
-    lines |= {(delivery.sink, delivery.key) for delivery in over}
-    await many(connection, ADVANCE, _places(lines))
+async def advance(connection: AsyncConnection, lines: Iterable[tuple[str, str]]) -> None:
+    """Let the first pending delivery of each line (sink, key) fall due."""
+    await many(connection, ADVANCE, _bound(lines))
 
 
-def _places(lines: set[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"of_sink": sink, "of_key": key} for sink, key in sorted(lines)]
+def _bound(lines: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"of_sink": sink, "of_key": key} for sink, key in sorted(set(lines))]
 
 
 async def hasten(connection: AsyncConnection, sink: str) -> int:
-    """Let the first of each line of a sink fall due, whatever it waits for; return how many."""
+    """Let the first of each line of a sink fall due at once; return how many waited."""
     first = sa.and_(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
     waits = deliveries.c.due_at > deliveries.c.own_created
     hastened = sa.update(deliveries).where(first, waits).values(due_at=deliveries.c.own_created)
@@ -178,37 +172,43 @@ async def hasten(connection: AsyncConnection, sink: str) -> int:
 
 
 async def resume(connection: AsyncConnection, sink: str) -> int:
-    """Park a sink no more, and hasten it; return 0 if it was not parked."""
+    """Unpark a sink, and hasten it; return 0 if it was not parked."""
+    # Its pauses were set by the failures that parked it.
     await hasten(connection, sink)
     gone = sa.delete(sink_state).where(sink_state.c.sink == sink)
     return (await connection.execute(gone)).rowcount
 
 
 async def park(connection: AsyncConnection, unit: Park) -> int:
-    """Park a sink, and bring the dead of ``unit.revived`` back to their old places; return 1."""
+    """Park a sink, and return the dead of ``unit.revived`` to their old places in line."""
     if unit.parking is not None:
-        row = rows.parking_row(unit.parking)
+        row = {
+            "sink": unit.parking.sink,
+            "parked_at": unit.parking.at,
+            "reason": rows.short_error(unit.parking.reason),
+        }
         await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
         await connection.execute(sa.insert(sink_state), row)
-    places = _places({(one.sink, one.key) for one in unit.revived})
+    lines = [(one.sink, one.key) for one in unit.revived]
     await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
-    await many(connection, _HALT, places)
-    await many(connection, ADVANCE, places)
+    await many(connection, _HALT, _bound(lines))
+    await advance(connection, lines)
     return 1
 
 
-async def replay(connection: AsyncConnection, unit: Replay) -> int:
-    """Put new deliveries behind what waits; their new ids keep a late settlement away."""
+async def replay(connection: AsyncConnection, unit: ReplayDeliveries) -> int:
+    """Put new deliveries at the end of their lines; return how many."""
     found = (await connection.execute(_REPLAYABLE, {"ids": list(unit.ids)})).all()
+    # New ids: the settlement of an attempt that still runs must not hit the new delivery.
     await connection.execute(_REMOVE, {"ids": [row.id for row in found]})
     again = [
         {
-            **rows.delivery_row(row.sink, row.key, unit.created_at, unit.own),
+            **rows.delivery_row(row.sink, row.key, unit.created_at, unit.store_time),
             "position": row.position,
             "replayed": True,
         }
         for row in found
     ]
     await many(connection, sa.insert(deliveries), again)
-    await many(connection, ADVANCE, _places({(row.sink, row.key) for row in found}))
+    await advance(connection, [(row.sink, row.key) for row in found])
     return len(found)

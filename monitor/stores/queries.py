@@ -1,4 +1,7 @@
-"""The questions put to the ledger; each one is a single statement over an index."""
+"""The queries of the ledger; each one is a single statement over an index.
+
+What is compared with ``due_at`` or a column ``own_…`` is store time, see ``store_clock``.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,60 @@ POSITION = sa.select(ledger.c.position)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
     sink_state.c.sink
 )
-
-
 BASELINES = sa.select(baselines)
 WATCHES = sa.select(watches).order_by(watches.c.added_at, watches.c.name)
 
-
-def snapshot(key: str) -> sa.Select[Any]:
-    """One job."""
-    return SNAPSHOTS.where(jobs.c.key == key)
+# The number of pending deliveries of each sink, and the oldest.
+PENDING = (
+    sa.select(
+        deliveries.c.sink,
+        sa.func.count().label("many"),
+        sa.func.min(deliveries.c.own_created).label("oldest"),
+    )
+    .where(schema.status_is(model.DeliveryStatus.PENDING))
+    .group_by(deliveries.c.sink)
+)
+# The pending deliveries of each sink that failed at least once. The literal 0 lets SQLite use
+# the partial index: with a parameter it cannot prove that the index covers the query.
+TRIED = (
+    sa.select(
+        deliveries.c.sink,
+        sa.func.min(deliveries.c.own_created).label("since"),
+        sa.func.max(deliveries.c.own_created).label("last"),
+        sa.func.max(deliveries.c.last_error).label("error"),
+    )
+    .where(schema.status_is(model.DeliveryStatus.PENDING), deliveries.c.attempts > sa.text("0"))
+    .group_by(deliveries.c.sink)
+)
+DEAD = (
+    sa.select(deliveries.c.sink, sa.func.count().label("many"))
+    .where(schema.status_is(model.DeliveryStatus.DEAD))
+    .group_by(deliveries.c.sink)
+)
+# The last delivery to each sink; no index covers this, so every delivery is read.
+LAST_DELIVERED = (
+    sa.select(deliveries.c.sink, sa.func.max(deliveries.c.own_settled).label("at"))
+    .where(schema.status_is(model.DeliveryStatus.DELIVERED))
+    .group_by(deliveries.c.sink)
+)
+STORED_SINKS = sa.union(sa.select(deliveries.c.sink), sa.select(sink_state.c.sink))
+# A source has no type.
+PLACES = sa.union(
+    sa.select(jobs.c.type, jobs.c.account, jobs.c.region),
+    sa.select(sa.literal("").label("type"), sources.c.account, sources.c.region),
+)
+EVENTS = sa.select(transitions.c.position, transitions.c.event)
+DELIVERIES = sa.select(
+    *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
+    *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
+    deliveries.c.replayed,
+    transitions.c.event_id,
+    transitions.c.kind,
+).join_from(deliveries, transitions)
 
 
 def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
-    """First deliveries of their lines that are due; only those have ``due_at``, in own time."""
+    """Select the due deliveries; only the first of each line has ``due_at``."""
     return (
         sa.select(
             deliveries.c.id,
@@ -61,7 +105,7 @@ def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
 
 
 def next_due(sink: str, now: datetime) -> sa.Select[Any]:
-    """When the next of the first deliveries falls due after ``now``."""
+    """Select the earliest ``due_at`` after ``now``."""
     return (
         sa.select(deliveries.c.due_at)
         .where(deliveries.c.sink == sink, deliveries.c.due_at > now)
@@ -70,53 +114,8 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
     )
 
 
-def pending() -> sa.Select[Any]:
-    """How many wait for each sink, and since when, in own time."""
-    return (
-        sa.select(
-            deliveries.c.sink,
-            sa.func.count().label("many"),
-            sa.func.min(deliveries.c.own_created).label("oldest"),
-        )
-        .where(schema.status_is(model.DeliveryStatus.PENDING))
-        .group_by(deliveries.c.sink)
-    )
-
-
-def tried() -> sa.Select[Any]:
-    """Since when each sink has not taken what was tried and still waits, and what that met."""
-    return (
-        sa.select(
-            deliveries.c.sink,
-            sa.func.min(deliveries.c.own_created).label("since"),
-            sa.func.max(deliveries.c.own_created).label("last"),
-            sa.func.max(deliveries.c.last_error).label("error"),
-        )
-        .where(schema.status_is(model.DeliveryStatus.PENDING), deliveries.c.attempts > sa.text("0"))
-        .group_by(deliveries.c.sink)
-    )
-
-
-def dead() -> sa.Select[Any]:
-    """How many are dead for each sink."""
-    return (
-        sa.select(deliveries.c.sink, sa.func.count().label("many"))
-        .where(schema.status_is(model.DeliveryStatus.DEAD))
-        .group_by(deliveries.c.sink)
-    )
-
-
-def taken() -> sa.Select[Any]:
-    """When each sink last took something, in own time; reads every delivery."""
-    return (
-        sa.select(deliveries.c.sink, sa.func.max(deliveries.c.own_settled).label("at"))
-        .where(schema.status_is(model.DeliveryStatus.DELIVERED))
-        .group_by(deliveries.c.sink)
-    )
-
-
 def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
-    """Positions of transitions with which nothing was or will be done since ``before`` (own)."""
+    """Select positions of transitions that are settled for every sink since ``before``."""
     unsettled = sa.exists().where(
         deliveries.c.position == transitions.c.position,
         sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= before),
@@ -137,9 +136,8 @@ def events(
     since: datetime | None = None,
     until: int | None = None,
 ) -> sa.Select[Any]:
-    """Transitions by position, of one job or of all; ``until`` is the last position."""
-    statement = sa.select(transitions.c.position, transitions.c.event)
-    statement = statement.where(transitions.c.position > after).limit(limit)
+    """Select transitions by position, of one job or of all; ``until`` is the last position."""
+    statement = EVENTS.where(transitions.c.position > after).limit(limit)
     if until is not None:
         statement = statement.where(transitions.c.position <= until)
     if kinds is not None:
@@ -148,38 +146,24 @@ def events(
         statement = statement.where(transitions.c.observed_at >= since)
     if key is None:
         return statement.order_by(transitions.c.position)
-    # Within a job the sequence is the same order, and there is an index for it.
+    # Within a job the sequence gives the same order, and has an index.
     return statement.where(transitions.c.key == key).order_by(transitions.c.sequence)
 
 
 def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
-    """Transitions of jobs (by key) later than a sequence of each, in order."""
-    wanted = (
+    """Select transitions of jobs (by key) later than a sequence of each, in order."""
+    newer = (
         sa.and_(transitions.c.key == key, transitions.c.sequence > sequence)
         for key, sequence in sequences.items()
     )
-    return (
-        sa.select(transitions.c.position, transitions.c.event)
-        .where(sa.or_(sa.false(), *wanted))
-        .order_by(transitions.c.position)
-    )
-
-
-def last_of(key: str, kinds: Collection[str]) -> sa.Select[Any]:
-    """Return the last transition of a job that is of one of these kinds."""
-    return (
-        sa.select(transitions.c.position, transitions.c.event)
-        .where(transitions.c.key == key, transitions.c.kind.in_(sorted(kinds)))
-        .order_by(transitions.c.sequence.desc())
-        .limit(1)
-    )
+    return EVENTS.where(sa.or_(sa.false(), *newer)).order_by(transitions.c.position)
 
 
 def history(
     job: str | None, since: datetime | None, kinds: Collection[str] | None, limit: int
 ) -> sa.Select[Any]:
-    """Return the newest transitions first; ``job`` is a key or an id."""
-    statement = sa.select(transitions.c.position, transitions.c.event)
+    """Select the newest transitions first; ``job`` is a key or an id."""
+    statement = EVENTS
     if job is not None:
         statement = statement.where(_is_about(transitions, job))
     if since is not None:
@@ -189,15 +173,6 @@ def history(
     return statement.order_by(transitions.c.position.desc()).limit(limit)
 
 
-_STANDING = sa.select(
-    *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
-    *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
-    deliveries.c.replayed,
-    transitions.c.event_id,
-    transitions.c.kind,
-).join_from(deliveries, transitions)
-
-
 def listing(
     sink: str | None,
     status: model.DeliveryStatus | None,
@@ -205,8 +180,8 @@ def listing(
     job: str | None = None,
     before: int | None = None,
 ) -> sa.Select[Any]:
-    """Deliveries as they stand, newest first; ``job`` is a key or an id, ``before`` a number."""
-    statement = _STANDING
+    """Select deliveries, newest first; ``job`` is a key or an id, ``before`` a delivery id."""
+    statement = DELIVERIES
     if before is not None:
         statement = statement.where(deliveries.c.id < before)
     if sink is not None:
@@ -218,29 +193,6 @@ def listing(
     return statement.order_by(deliveries.c.id.desc()).limit(limit)
 
 
-def deliveries_of(positions: Collection[int]) -> sa.Select[Any]:
-    """Deliveries of some transitions as they stand, by sink."""
-    wanted = deliveries.c.position.in_(sorted(positions))
-    return _STANDING.where(wanted).order_by(deliveries.c.sink, deliveries.c.position)
-
-
-def standing(delivery: int) -> sa.Select[Any]:
-    """One delivery as it stands, with its event."""
-    return _STANDING.add_columns(transitions.c.event).where(deliveries.c.id == delivery)
-
-
-STORED_SINKS = sa.union(sa.select(deliveries.c.sink), sa.select(sink_state.c.sink))
-
-
-def places() -> sa.CompoundSelect[Any]:
-    """Where the known jobs and sources are; a source has no type."""
-    none = sa.literal("").label("type")
-    return sa.union(
-        sa.select(jobs.c.type, jobs.c.account, jobs.c.region),
-        sa.select(none, sources.c.account, sources.c.region),
-    )
-
-
 def settled(
     sink: str,
     statuses: Collection[model.DeliveryStatus],
@@ -248,7 +200,7 @@ def settled(
     after: int,
     limit: int,
 ) -> sa.Select[Any]:
-    """Deliveries that came to their end, by position later than ``after``, with their events."""
+    """Select settled deliveries by position later than ``after``, with their events."""
     statement = (
         sa.select(deliveries.c.id, deliveries.c.position, deliveries.c.replayed)
         .add_columns(transitions.c.event)
@@ -262,7 +214,7 @@ def settled(
 
 
 def _is_about(table: sa.Table, job: str) -> sa.ColumnElement[bool]:
-    """Compare with a whole key, or with the id at the end of one."""
+    """Return the condition that a key is ``job``, or ends with it as an id."""
     end = f"/{job}"
     start = sa.func.length(table.c.key) - len(end) + 1
     return sa.or_(table.c.key == job, sa.func.substr(table.c.key, start) == end)

@@ -1,4 +1,4 @@
-"""Values to rows and back, exactly."""
+"""Conversion of values to rows and back, exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from monitor import errors, events, model
+from monitor import errors, model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _LONGEST_ERROR = 200
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where stored jobs are, or, without a type, a source."""
+    """A place of stored jobs, or, with an empty type, of a source."""
 
     type: str
     account: str
@@ -32,7 +32,7 @@ class Place:
 
 
 def encode(value: Any) -> str:
-    """Write a JSON value, or a dataclass of them, as text.
+    """Return a JSON value, or a dataclass of them, as text.
 
     Raises:
         TypeError: the value has no exact form in JSON.
@@ -50,19 +50,8 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _job(raw: Mapping[str, str]) -> model.Job:
-    return model.Job(**raw)
-
-
-def _ends(raw: Mapping[str, tuple[str, str]]) -> Mapping[str, tuple[datetime, datetime]]:
-    return {
-        phase: (datetime.fromisoformat(wall), datetime.fromisoformat(own))
-        for phase, (wall, own) in raw.items()
-    }
-
-
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "job": _job,
+    "job": lambda raw: model.Job(**raw),
     "phase": model.Phase,
     "severity": model.Severity,
     "ending": model.Ending,
@@ -73,35 +62,40 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "ended_at": _time,
     "own_changed": _time,
     "own_ended": _time,
-    "earlier_ended": _ends,
+    # Each phase maps to a pair: the wall clock's time and the store's.
+    "earlier_ended": lambda raw: {
+        phase: (datetime.fromisoformat(wall), datetime.fromisoformat(store_time))
+        for phase, (wall, store_time) in raw.items()
+    },
 }
 
 
 def decode_snapshot(text: str) -> model.Snapshot:
-    """Read a snapshot as ``encode`` wrote it; what it lacks takes its default.
+    """Return a snapshot that ``encode`` wrote; a missing field takes its default.
 
     Raises:
-        StoreError: it holds something that this version does not know.
+        StoreError: it holds a field or value that this version does not know.
     """
     raw = orjson.loads(text)
     try:
-        known = {name: _DECODERS.get(name, _same)(value) for name, value in raw.items()}
-        return model.Snapshot(**known)
+        return model.Snapshot(
+            **{
+                name: _DECODERS[name](value) if name in _DECODERS else value
+                for name, value in raw.items()
+            }
+        )
     except (TypeError, ValueError) as error:
         raise errors.StoreError(f"a stored snapshot cannot be read ({error})") from None
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def snapshot(row: Row[Any]) -> model.Snapshot:
-    """Make the snapshot of a row of ``jobs``."""
+    """Return the snapshot of a row of ``jobs``."""
+    # A touch moves only the column: the text would have to be encoded anew for each poll.
     return replace(decode_snapshot(row.snapshot), looked_at=row.looked_at)
 
 
 def source(row: Row[Any]) -> model.SourceState:
-    """Make the state of a row of ``sources``."""
+    """Return the state of a row of ``sources``."""
     return model.SourceState(
         source=model.SourceKey(row.service, row.account, row.region),
         available=row.available,
@@ -111,48 +105,29 @@ def source(row: Row[Any]) -> model.SourceState:
     )
 
 
-def delivery(row: Row[Any], own: StoreClock) -> model.Delivery:
-    """Make the delivery of a joined row of ``deliveries`` and ``transitions``."""
+def delivery(row: Row[Any], store_clock: StoreClock) -> model.Delivery:
+    """Return the delivery of a joined row of ``deliveries`` and ``transitions``."""
     return model.Delivery(
         id=row.id,
         sink=row.sink,
         key=row.key,
         event=sent_event(row),
         attempts=row.attempts,
-        created_at=own.since_began(row.own_created),
+        created_at=store_clock.since_began(row.own_created),
         due_at=row.due_at,
     )
 
 
 def sent_event(row: Row[Any]) -> dict[str, Any]:
-    """Make the CloudEvent as it is sent: a delivery that is replayed says so."""
-    told: dict[str, Any] = orjson.loads(row.event)
+    """Return the CloudEvent as it is sent: a replayed delivery says so."""
+    cloud_event: dict[str, Any] = orjson.loads(row.event)
     if row.replayed:
-        told["data"]["replayed"] = True
-    return told
-
-
-def parking(row: Row[Any]) -> model.Parking:
-    """Make the parking of a row of ``sink_state``."""
-    return model.Parking(row.sink, row.parked_at, row.reason)
-
-
-def added_watch(row: Row[Any]) -> model.AddedWatch:
-    """Make the watch of a row of ``watches``."""
-    return model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at)
-
-
-def watch_row(watch: model.AddedWatch) -> dict[str, Any]:
-    """Make the row of ``watches``."""
-    return {
-        "name": watch.name,
-        "settings": _text(encode(watch.settings)),
-        "added_at": watch.added_at,
-    }
+        cloud_event["data"]["replayed"] = True
+    return cloud_event
 
 
 def baseline(row: Row[Any]) -> model.Baseline:
-    """Make the baseline of a row of ``baselines``."""
+    """Return the baseline of a row of ``baselines``."""
     return model.Baseline(
         type=row.type,
         account=row.account,
@@ -165,41 +140,31 @@ def baseline(row: Row[Any]) -> model.Baseline:
 
 
 def baseline_key(baseline: model.Baseline) -> dict[str, str]:
-    """Make the key of a row of ``baselines``."""
+    """Return the key of a row of ``baselines``."""
     return {
         "type": baseline.type,
         "account": baseline.account,
         "region": baseline.region,
+        # The text may be longer than a PostgreSQL index entry allows.
         "digest": hashlib.sha256(baseline.discover.encode()).hexdigest(),
     }
 
 
-def baseline_row(baseline: model.Baseline) -> dict[str, Any]:
-    """Make the row of ``baselines``."""
-    return {
-        **baseline_key(baseline),
-        "discover": baseline.discover,
-        "begun_at": baseline.begun_at,
-        "completed_at": baseline.completed_at,
-        "awaited": encode(baseline.awaited),
-    }
-
-
-def stored_delivery(row: Row[Any], own: StoreClock) -> model.StoredDelivery:
-    """Make the listing of a joined row of ``deliveries`` and ``transitions``."""
+def stored_delivery(row: Row[Any], store_clock: StoreClock) -> model.StoredDelivery:
+    """Return what a listing shows of a joined row of ``deliveries`` and ``transitions``."""
     columns = {name: value for name, value in row._asdict().items() if name != "event"}
     columns["status"] = model.DeliveryStatus(row.status)
-    columns["due_at"] = row.due_at and own.as_wall(row.due_at)
+    columns["due_at"] = row.due_at and store_clock.as_wall(row.due_at)
     return model.StoredDelivery(**columns)
 
 
 def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
-    """Make (position, CloudEvent) of a row of ``transitions``."""
+    """Return (position, CloudEvent) of a row of ``transitions``."""
     return row.position, orjson.loads(row.event)
 
 
 def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
-    """Make the row of ``jobs``."""
+    """Return the row of ``jobs``."""
     job = snapshot.job
     return {
         "key": job.key,
@@ -208,7 +173,7 @@ def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
         "region": job.region,
         "id": job.id,
         "snapshot": encode(snapshot),
-        "state": _text(snapshot.state),
+        "state": clean(snapshot.state),
         "phase": snapshot.phase.value,
         "sequence": snapshot.sequence,
         "first_seen_at": snapshot.first_seen_at,
@@ -217,59 +182,23 @@ def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
     }
 
 
-def source_row(state: model.SourceState) -> dict[str, Any]:
-    """Make the row of ``sources``."""
-    return {
-        "key": state.source.key,
-        "service": state.source.service,
-        "account": state.source.account,
-        "region": state.source.region,
-        "available": state.available,
-        "sequence": state.sequence,
-        "changed_at": state.changed_at,
-        "looked_at": state.looked_at,
-    }
-
-
-def transition_row(transition: model.Transition, ledger_id: str) -> dict[str, Any]:
-    """Make the row of ``transitions``, but for its position."""
-    cloud_event = events.cloud_event(transition, ledger_id)
-    return {
-        "key": transition.subject.key,
-        "sequence": transition.sequence,
-        "event_id": cloud_event["id"],
-        "kind": transition.kind.value,
-        "observed_at": transition.before,
-        "event": encode(cloud_event),
-    }
-
-
-def delivery_row(sink: str, key: str, created_at: datetime, own: datetime) -> dict[str, Any]:
-    """Make the row of ``deliveries`` for a new one, but for its position."""
+def delivery_row(sink: str, key: str, created_at: datetime, store_time: datetime) -> dict[str, Any]:
+    """Return the row of ``deliveries`` for a new one, without its position."""
     return {
         "sink": sink,
         "key": key,
         "status": model.DeliveryStatus.PENDING.value,
         "attempts": 0,
         "created_at": created_at,
-        "own_created": own,
-    }
-
-
-def parking_row(parking: model.Parking) -> dict[str, Any]:
-    """Make the row of ``sink_state``."""
-    return {
-        "sink": parking.sink,
-        "parked_at": parking.at,
-        "reason": short_error(parking.reason),
+        "own_created": store_time,
     }
 
 
 def short_error(text: str | None) -> str | None:
-    """Keep what a person needs of an error's text, on one line."""
-    return None if text is None else _text(" ".join(text.split()))[:_LONGEST_ERROR]
+    """Return the beginning of an error's text, on one line."""
+    return None if text is None else clean(" ".join(text.split()))[:_LONGEST_ERROR]
 
 
-def _text(text: str) -> str:
-    """Replace the one character that PostgreSQL cannot hold."""
+def clean(text: str) -> str:
+    """Replace NUL, the one character that PostgreSQL cannot store in text."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -3,9 +3,9 @@
 Times are integers, microseconds since 1970 in UTC, so that they sort and compare the
 same in every database. JSON is kept as text, byte for byte as it was written.
 
-There are two kinds of time. Most columns hold the wall clock's, for people to read. What decides
-when something is sent, given up or forgotten is ``due_at`` and the columns ``own_…``: these hold
-the ledger's own time, which no clock that is set can move (``own_time.py``).
+There are two kinds of time. Most columns hold the wall clock's, for people to read. ``due_at`` and
+the columns ``own_…`` decide when something is sent, given up or deleted. They hold store time,
+which does not jump when somebody sets the wall clock (``store_clock.py``).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Moment(sa.TypeDecorator[datetime]):
+class StoredTime(sa.TypeDecorator[datetime]):
     """An aware datetime, stored as microseconds since 1970 in UTC; exact both ways."""
 
     impl = sa.BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Count the microseconds since 1970."""
+        """Return the microseconds since 1970."""
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Make the moment in UTC."""
+        """Return the time in UTC."""
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 
@@ -43,23 +43,23 @@ class Moment(sa.TypeDecorator[datetime]):
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 _BEFORE = sa.text("0")
-"""The own time of what is older than the ledger's own time: it counts from its beginning."""
+"""The store time of rows from before there was one: they count from its beginning."""
 
 metadata = sa.MetaData()
 
 REVISION = "0005"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
-# One row: who this ledger is, the last position given to a transition, its own time when that
-# began and at the last commit, and what the wall clock said at the last commit.
+# One row: the identity of the ledger, the position of its last transition, the store time at its
+# beginning and at the last commit, and the wall clock at the last commit.
 ledger = sa.Table(
     "ledger",
     metadata,
     sa.Column("ledger_id", sa.Text, primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("own_began", Moment),
-    sa.Column("own_time", Moment),
-    sa.Column("wall_time", Moment),
+    sa.Column("own_began", StoredTime),
+    sa.Column("own_time", StoredTime),
+    sa.Column("wall_time", StoredTime),
 )
 
 # The last snapshot of each job; looked_at is newer than the one inside it.
@@ -75,9 +75,9 @@ jobs = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("phase", sa.Text, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("first_seen_at", Moment, nullable=False),
-    sa.Column("changed_at", Moment, nullable=False),
-    sa.Column("looked_at", Moment, nullable=False),
+    sa.Column("first_seen_at", StoredTime, nullable=False),
+    sa.Column("changed_at", StoredTime, nullable=False),
+    sa.Column("looked_at", StoredTime, nullable=False),
 )
 
 sources = sa.Table(
@@ -89,8 +89,8 @@ sources = sa.Table(
     sa.Column("region", sa.Text, nullable=False),
     sa.Column("available", sa.Boolean, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("changed_at", Moment, nullable=False),
-    sa.Column("looked_at", Moment, nullable=False),
+    sa.Column("changed_at", StoredTime, nullable=False),
+    sa.Column("looked_at", StoredTime, nullable=False),
 )
 
 # Append-only; positions rise without gaps in the order of the commits.
@@ -102,9 +102,9 @@ transitions = sa.Table(
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("observed_at", Moment, nullable=False),
+    sa.Column("observed_at", StoredTime, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
-    sa.Column("own_recorded", Moment, nullable=False, server_default=_BEFORE),
+    sa.Column("own_recorded", StoredTime, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("key", "sequence", name="transitions_key_sequence"),
     sa.UniqueConstraint("event_id", name="transitions_event_id"),
     sa.Index("transitions_observed_at", "observed_at"),
@@ -131,18 +131,18 @@ deliveries = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("due_at", Moment),
-    sa.Column("settled_at", Moment),
+    sa.Column("created_at", StoredTime, nullable=False),
+    sa.Column("due_at", StoredTime),
+    sa.Column("settled_at", StoredTime),
     sa.Column("last_error", sa.Text),
     sa.Column("replayed", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("own_created", Moment, nullable=False, server_default=_BEFORE),
-    sa.Column("own_settled", Moment, nullable=False, server_default=_BEFORE),
+    sa.Column("own_created", StoredTime, nullable=False, server_default=_BEFORE),
+    sa.Column("own_settled", StoredTime, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("position", "sink", name="deliveries_position_sink"),
     sa.Index(
         "deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST, postgresql_where=_FIRST
     ),
-    # Its status says nothing new, but SQLite looks for it in the row if it is not here.
+    # The status is the same in all, but SQLite reads the row for it if it is not in the index.
     sa.Index(
         "deliveries_line",
         "sink",
@@ -153,7 +153,7 @@ deliveries = sa.Table(
         sqlite_where=_PENDING,
         postgresql_where=_PENDING,
     ),
-    # What was tried and still waits is little, beside all that waits behind it.
+    # Few deliveries have failed; the many behind them have had no attempt yet.
     sa.Index(
         "deliveries_tried",
         "sink",
@@ -165,30 +165,30 @@ deliveries = sa.Table(
         postgresql_where=_TRIED,
     ),
     sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
-    # A number is never given twice, so that a late settlement cannot meet another delivery.
+    # An id is never used twice, so that a late settlement cannot hit another delivery.
     sqlite_autoincrement=True,
 )
 
-# The sinks that are parked; no row means that nothing is the matter.
+# The parked sinks; a sink without a row delivers.
 sink_state = sa.Table(
     "sink_state",
     metadata,
     sa.Column("sink", sa.Text, primary_key=True),
-    sa.Column("parked_at", Moment, nullable=False),
+    sa.Column("parked_at", StoredTime, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
 
-# The watches that were added at run time, as they would be written.
+# The run-time watches, with their settings as a configuration file would hold them.
 watches = sa.Table(
     "watches",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("settings", sa.Text, nullable=False),
-    sa.Column("added_at", Moment, nullable=False),
+    sa.Column("added_at", StoredTime, nullable=False),
 )
 
-# How far the first sweep of each discovery has come; the digest stands for the text in the key,
-# as the text may be longer than an index of PostgreSQL takes.
+# The progress of the first sweep of each discovery. The key has a digest of the text, because the
+# text may be longer than a PostgreSQL index entry allows.
 baselines = sa.Table(
     "baselines",
     metadata,
@@ -197,8 +197,8 @@ baselines = sa.Table(
     sa.Column("region", sa.Text, primary_key=True),
     sa.Column("digest", sa.Text, primary_key=True),
     sa.Column("discover", sa.Text, nullable=False),
-    sa.Column("begun_at", Moment, nullable=False),
-    sa.Column("completed_at", Moment),
+    sa.Column("begun_at", StoredTime, nullable=False),
+    sa.Column("completed_at", StoredTime),
     sa.Column("awaited", sa.Text, nullable=False),
 )
 

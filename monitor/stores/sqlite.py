@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -22,7 +22,7 @@ from monitor import errors
 from monitor.stores import database, sqlite_check
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -37,51 +37,57 @@ _PRAGMAS = (
 
 
 def path_of(url: str) -> Path:
-    """Read ``sqlite:///absolute/path`` or ``sqlite:relative/path``.
+    """Return the path in ``sqlite:///absolute/path`` or ``sqlite:relative/path``.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the URL has neither form.
     """
     rest = url.removeprefix("sqlite:")
     remedy = "write sqlite:///absolute/path.db or sqlite:relative.db"
     if rest.startswith("//"):
         if not rest.startswith("///"):
-            raise database.misnamed("a SQLite URL names no host", remedy)
+            raise database.url_problem("a SQLite URL names no host", remedy)
         rest = "/" + rest.lstrip("/")
     if "?" in rest or "#" in rest:
-        raise database.misnamed("a SQLite URL takes no parameters", remedy)
+        raise database.url_problem("a SQLite URL takes no parameters", remedy)
     path = Path(unquote(rest))
     if path.name in {"", ":memory:"} or "\0" in path.name:
-        raise database.misnamed("the SQLite URL names no file", remedy)
+        raise database.url_problem("the SQLite URL names no file", remedy)
     return path.absolute()
 
 
 @asynccontextmanager
-async def opened(
+async def open_sqlite(
     path: Path, *, exclusive: bool, create: bool = True
 ) -> AsyncGenerator[database.Database]:
-    """Open the file, making it if need be and permitted (for its owner's eyes alone)."""
+    """Open the file; with ``create``, make a missing one that only its owner may read."""
     name = str(path)
     async with AsyncExitStack() as stack:
         path = await to_thread.run_sync(_checked, path, create)
         if exclusive:
             stack.enter_context(_locked(path))
-            await to_thread.run_sync(sqlite_check.whole, path)
-        _make(path)
+            # Under the lock: the check of the log is wrong while somebody writes.
+            await to_thread.run_sync(sqlite_check.require_intact, path)
+        # Made here, because SQLite gives its other files the permissions of this one.
+        os.close(_open(path))
         writers = await stack.enter_async_context(_engine(path, size=1, writes=True))
         readers = await stack.enter_async_context(_engine(path, size=_READERS, writes=False))
-        with database.troubles_of(name):
+        with database.store_errors(name):
             writer = await stack.enter_async_context(writers.connect())
+            # The other files exist once there was a transaction. To lose one of them would lose
+            # commits, or let a second process in.
             async with writer.begin():
-                files = _Files.seen([path, *_beside(path, exclusive=exclusive)])
-        yield database.Database(name, writer, readers, files.check)
+                suffixes = ("", "-wal", "-shm", *([".lock"] if exclusive else []))
+                paths = [path.with_name(path.name + suffix) for suffix in suffixes]
+                opened = {each: _identity(each) for each in paths}
+        yield database.Database(name, writer, readers, partial(_require_same, opened))
 
 
 def check(path: Path) -> None:
-    """Look whether a store may be opened there; change nothing.
+    """Require that a store may be opened there; change nothing.
 
     Raises:
-        StoreError: it may not, which is told with a remedy.
+        StoreError: it may not; the message has the remedy.
     """
     path = _checked(path, create=True)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -89,53 +95,21 @@ def check(path: Path) -> None:
 
 
 def _checked(path: Path, create: bool) -> Path:  # noqa: FBT001 -- as a thread takes it
-    """Return the end of all links: SQLite puts its files beside it, and one end is one store."""
-    require_place(path)
-    sqlite_check.kind(path)
-    if not create:
-        _require(path)
-    path = Path(os.path.realpath(path))
-    sqlite_check.content(path)
-    return path
-
-
-def require_place(path: Path) -> None:
-    """Require that the directory of a store is there.
-
-    Raises:
-        StoreError: it is not, which is told with a remedy.
-    """
+    """Return the real path of a store that can be opened."""
     try:
-        found = path.parent.is_dir()
+        has_directory = path.parent.is_dir()
     except OSError as error:
         raise _unusable(path, error) from None
-    if not found:
+    if not has_directory:
         remedy = f"make it: mkdir -p {path.parent}; or name another path"
         raise errors.StoreError(f"store {path}: its directory does not exist ({remedy})")
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The files that were opened, by device and inode."""
-
-    identities: Mapping[Path, tuple[int, int]]
-
-    @classmethod
-    def seen(cls, paths: Sequence[Path]) -> _Files:
-        return cls({path: _identity(path) for path in paths})
-
-    def check(self) -> None:
-        """Raise StoreError if a name no longer leads to the file that was opened."""
-        for path, identity in self.identities.items():
-            try:
-                same = _identity(path) == identity
-            except OSError:
-                same = False
-            if not same:
-                raise errors.StoreError(
-                    f"store {path}: the file was removed or replaced while in use"
-                    " (put it back, or start anew with what is there now)"
-                )
+    sqlite_check.require_kind(path)
+    if not create and not path.exists():
+        raise errors.StoreError(f"store {path}: there is none yet (job-monitor run makes it)")
+    # SQLite puts its files beside the end of all links; and two links to a store are one store.
+    path = Path(os.path.realpath(path))
+    sqlite_check.require_content(path)
+    return path
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -143,16 +117,23 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _beside(path: Path, *, exclusive: bool) -> Iterator[Path]:
-    """The files whose loss would lose commits, or let a second process in."""
-    for suffix in ("-wal", "-shm", *([".lock"] if exclusive else [])):
-        yield path.with_name(path.name + suffix)
+def _require_same(opened: Mapping[Path, tuple[int, int]]) -> None:
+    """Require that each path still leads to the file (device and inode) that was opened."""
+    for path, identity in opened.items():
+        try:
+            same = _identity(path) == identity
+        except OSError:
+            same = False
+        if not same:
+            raise errors.StoreError(
+                f"store {path}: the file was removed or replaced while in use"
+                " (put it back, or start anew with what is there now)"
+            )
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    lock = path.with_name(path.name + ".lock")
-    descriptor = _open(lock)
+    descriptor = _open(path.with_name(path.name + ".lock"))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -164,20 +145,11 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         os.close(descriptor)
         raise _unusable(path, error) from None
+    # The lock file stays: if it were removed, two processes could lock two files of its name.
     try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _require(path: Path) -> None:
-    if not path.exists():
-        raise errors.StoreError(f"store {path}: there is none yet (job-monitor run makes it)")
-
-
-def _make(path: Path) -> None:
-    """SQLite gives the files beside it the permissions of this one."""
-    os.close(_open(path))
 
 
 def _open(path: Path) -> int:
@@ -203,7 +175,12 @@ async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[Asyn
     )
     sa.event.listen(engine.sync_engine, "connect", _set_up)
     if writes:
-        sa.event.listen(engine.sync_engine, "begin", _begin)
+        # Take the write lock at once: SQLite may refuse a lock taken later without waiting.
+        sa.event.listen(
+            engine.sync_engine,
+            "begin",
+            lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"),
+        )
     try:
         yield engine
     finally:
@@ -218,8 +195,3 @@ def _set_up(connection: Any, _record: Any) -> None:
         cursor.execute("PRAGMA journal_mode = WAL")
         if cursor.fetchone() != ("wal",):
             raise errors.StoreError(f"the store has no write-ahead log ({_NEEDS})")
-
-
-def _begin(connection: sa.Connection) -> None:
-    """Take the write lock at once: a lock taken later may be refused without waiting."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import orjson
 import sqlalchemy as sa
 
 from monitor import model
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Callable,
         Collection,
-        Coroutine,
         Mapping,
         Sequence,
     )
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Clock
 
-_LOOKS_AT_ONCE = 1000
+_POLLS_AT_ONCE = 1000
 _ROWS_AT_ONCE = 1000
-"""Rows that are decoded before others get their turn: some 10 ms."""
+"""Rows that are decoded before other tasks run: some 10 ms."""
 
 
 @asynccontextmanager
@@ -54,49 +54,39 @@ async def open_store(
 ) -> AsyncGenerator[SqlStore]:
     """Open the store of ``url`` and bring its schema up to date.
 
-    ``on_commit`` is told the seconds that each commit took. ``exclusive=False`` lets
+    ``on_commit`` receives the seconds that each commit took. ``exclusive=False`` lets
     other processes use the same store at the same time. ``migrate=False`` makes and
     changes no tables: the store must be there, as this version writes it.
 
     Raises:
-        ConfigurationError: the URL has none of the forms known.
+        ConfigurationError: the URL has none of the known forms.
         StoreLockedError: another process uses it.
         StoreError: it cannot be reached, read or written.
     """
-    async with connect.opened(url, exclusive=exclusive, migrate=migrate) as opened:
-        with database.troubles_of(opened.name):
+    async with connect.open_database(url, exclusive=exclusive, migrate=migrate) as opened:
+        with database.store_errors(opened.name):
             async with opened.readers.connect() as connection:
                 ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
-                own = await store_clock.seen(connection, clock)
+                time = await store_clock.read_clock(connection, clock)
             if exclusive:
                 async with opened.writer.begin():
-                    own = await store_clock.moving(opened.writer, clock)
-        store = SqlStore(opened, clock, on_commit or _ignore, str(ledger_id), own)
-        async with _beside(store.run):
-            yield store
-
-
-@asynccontextmanager
-async def _beside(run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
-    """Run a task beside the body; what the body raises comes out as it is, in no group."""
-    raised: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, name="store.commits")
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 (raised again below)
-            raised = error
-        tasks.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
-
-
-def _ignore(_seconds: float) -> None:
-    """Measure nothing."""
+                    time = await store_clock.start_clock(opened.writer, clock)
+        measure = on_commit or (lambda _seconds: None)
+        store = SqlStore(opened, clock, measure, str(ledger_id), time)
+        raised: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.run, name="store.commits")
+            try:
+                yield store
+            except Exception as error:  # noqa: BLE001 (raised again below, not in a group)
+                raised = error
+            tasks.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
 
 
 class SqlStore:
-    """The durable memory. ``ledger_id`` is its identity, made with it and never changed."""
+    """The durable memory. ``ledger_id`` is its identity: made with it, and never changed."""
 
     def __init__(
         self,
@@ -104,86 +94,87 @@ class SqlStore:
         clock: Clock,
         on_commit: Callable[[float], None],
         ledger_id: str,
-        own: store_clock.StoreClock,
+        time: store_clock.StoreClock,
     ) -> None:
-        """``on_commit`` is told the seconds that each commit took."""
+        """``on_commit`` receives the seconds that each commit took."""
         self.ledger_id = ledger_id
-        self._own = own
+        self._store_clock = time
         self._database = opened
         self._clock = clock
         self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit)
 
     def own_time(self) -> datetime:
-        """The ledger's own time, which moves while a daemon runs, whatever the wall clock does."""
-        return self._own.now()
+        """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
+        return self._store_clock.now()
 
     @property
     def set_back(self) -> float:
-        """Seconds by which the wall clock, when this was opened, was behind what it had shown."""
-        return self._own.set_back
+        """Return by how many seconds the wall clock had been set back at the opening."""
+        return self._store_clock.set_back
 
     async def run(self) -> None:
-        """Commit what is asked for, until cancelled."""
+        """Commit what callers write, until cancelled."""
         await self._commits.run()
 
     async def snapshots(self) -> Sequence[model.Snapshot]:
-        """Every job known, in no order."""
+        """Return every known job, in no order."""
         found: list[model.Snapshot] = []
         async with self._reading() as connection:
-            # In slices: a hundred thousand take seconds, for which no poll or probe should wait.
+            # In slices: a hundred thousand jobs take seconds, for which no poll should wait.
             result: AsyncResult[Any] = await connection.stream(queries.SNAPSHOTS)
             async for some in result.partitions(_ROWS_AT_ONCE):
                 found += [rows.snapshot(row) for row in some]
         return found
 
     async def snapshot(self, key: str) -> model.Snapshot | None:
-        """One job by its key."""
-        return next(map(rows.snapshot, await self._read(queries.snapshot(key))), None)
+        """Return one job by its key."""
+        query = queries.SNAPSHOTS.where(schema.jobs.c.key == key)
+        return next(map(rows.snapshot, await self._read(query)), None)
 
     async def sources(self) -> Sequence[model.SourceState]:
-        """Every source known, in no order."""
+        """Return every known source, in no order."""
         return [rows.source(row) for row in await self._read(queries.SOURCES)]
 
     async def record(self, entry: model.Entry) -> bool:
-        """Add ``entry`` durably and whole; ``False`` if another writer was first.
+        """Add ``entry`` durably and whole; return ``False`` if another writer was first.
 
         Raises:
             TypeError: a value has no exact form in JSON.
             ValueError: the sequences of the entry have a gap.
         """
-        now, own = self._clock.now(), self.own_time()
-        record = writes.record_of(entry, self.ledger_id, now, own)
+        wall_time, store_time = self._clock.now(), self.own_time()
+        record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
     async def touch(self, polls: Mapping[str, datetime]) -> None:
-        """Store when each job or source (by key) was last looked at, if that is later."""
+        """Store when each job or source (by key) was last polled, if that is later."""
         keys = list(polls)
-        for start in range(0, len(keys), _LOOKS_AT_ONCE):
-            some = keys[start : start + _LOOKS_AT_ONCE]
+        for start in range(0, len(keys), _POLLS_AT_ONCE):
+            some = keys[start : start + _POLLS_AT_ONCE]
             await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
 
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
-        """The first pending delivery of each job for ``sink`` that is due, oldest first.
+        """Return the first pending delivery of each job for ``sink`` if it is due, oldest first.
 
-        ``now`` is in own time, as all times of a ``Delivery`` are.
+        ``now`` is store time, as are all times of a ``Delivery``.
         """
         found = await self._read(queries.due(sink, now, limit))
-        return [rows.delivery(row, self._own) for row in found]
+        return [rows.delivery(row, self._store_clock) for row in found]
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
-        """The earliest own time later than ``now`` at which a first-in-line delivery falls due."""
+        """Return the earliest store time after ``now`` at which a delivery falls due."""
         return next((row.due_at for row in await self._read(queries.next_due(sink, now))), None)
 
     async def settle(self, settlement: model.Settlement) -> None:
-        """Write down what became of one attempt."""
+        """Store the result of one attempt."""
         await self._commits.submit(outbox.Settle(settlement, self.own_time()))
 
     async def hasten(self, sink: str) -> None:
-        """Let every first-in-line delivery for ``sink`` that waits for its retry fall due."""
+        """Let every delivery for ``sink`` that waits for its retry fall due."""
         await self._commits.submit(outbox.Hasten(sink))
 
     async def park(self, parking: model.Parking, revived: Sequence[model.Delivery] = ()) -> None:
-        """Remember that a sink is parked, and make the dead among ``revived`` pending again."""
+        """Park a sink, and make the dead among ``revived`` pending again."""
         await self._commits.submit(outbox.Park(parking, tuple(revived)))
 
     async def revive(self, revived: Sequence[model.Delivery]) -> None:
@@ -191,33 +182,37 @@ class SqlStore:
         await self._commits.submit(outbox.Park(None, tuple(revived)))
 
     async def resume(self, sink: str) -> bool:
-        """Park a sink no more, and let what waits fall due; ``False`` if it was not parked."""
+        """Unpark a sink, and let its retries fall due; return ``False`` if it was not parked."""
         return bool(await self._commits.submit(outbox.Resume(sink)))
 
     async def parkings(self) -> Sequence[model.Parking]:
-        """The sinks that are parked, by name."""
-        return [rows.parking(row) for row in await self._read(queries.PARKINGS)]
+        """Return the sinks that are parked, by name."""
+        found = await self._read(queries.PARKINGS)
+        return [model.Parking(row.sink, row.parked_at, row.reason) for row in found]
 
     async def watches(self) -> Sequence[model.AddedWatch]:
-        """The watches that were added at run time, in the order in which they were."""
-        return [rows.added_watch(row) for row in await self._read(queries.WATCHES)]
+        """Return the run-time watches, in the order in which they were added."""
+        found = await self._read(queries.WATCHES)
+        return [
+            model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at) for row in found
+        ]
 
     async def add_watch(self, watch: model.AddedWatch) -> bool:
-        """Remember a watch; ``False`` if there is one of its name."""
+        """Store a run-time watch; return ``False`` if there is one of its name."""
         return bool(await self._commits.submit(writes.AddWatch(watch)))
 
     async def remove_watch(self, name: str) -> bool:
-        """Forget a watch; ``False`` if there was none of that name."""
+        """Delete a run-time watch; return ``False`` if there was none of that name."""
         return bool(await self._commits.submit(writes.RemoveWatch(name)))
 
     async def baselines(self) -> Sequence[model.Baseline]:
-        """Every baseline known, in no order."""
+        """Return every known baseline, in no order."""
         return [rows.baseline(row) for row in await self._read(queries.BASELINES)]
 
     async def keep_baselines(
         self, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
     ) -> None:
-        """Write ``kept`` in place of what is there of them, and forget ``gone``, in one step."""
+        """Insert or replace ``kept``, and delete ``gone``, in one transaction."""
         await self._commits.submit(writes.KeepBaselines(tuple(kept), tuple(gone)))
 
     async def settled(
@@ -227,10 +222,10 @@ class SqlStore:
         since: datetime | None,
         after: int = 0,
     ) -> Sequence[tuple[int, int, dict[str, Any]]]:
-        """(id, position, CloudEvent) of some deliveries at their end, by position.
+        """Return (id, position, CloudEvent) of at most 500 settled deliveries, by position.
 
-        All of them are later than the position ``after``; ``since`` is when the change was
-        observed.
+        All of them are later than the position ``after``, and their changes were observed at
+        ``since`` or later.
         """
         found = await self._read(
             queries.settled(sink, statuses, since, after, writes.MOST_POSITIONS)
@@ -238,48 +233,53 @@ class SqlStore:
         return [(row.id, row.position, rows.sent_event(row)) for row in found]
 
     async def replay(self, ids: Sequence[int]) -> int:
-        """Send at most 500 deliveries at their end again, behind what waits; return how many.
+        """Send at most 500 settled deliveries again, behind what waits; return how many.
 
-        Each gets a new id, and says that it is replayed.
+        Each gets a new id, and its event says that it is replayed.
         """
-        unit = outbox.Replay(tuple(ids), self._clock.now(), self.own_time())
+        unit = outbox.ReplayDeliveries(tuple(ids), self._clock.now(), self.own_time())
         return await self._commits.submit(unit)
 
     async def backlog(self) -> Sequence[model.Backlog]:
-        """What each sink still has to tell; sinks with nothing at all are absent."""
-        waiting = {row.sink: row for row in await self._read(queries.pending())}
-        tried = {row.sink: row for row in await self._read(queries.tried())}
-        dead = {row.sink: row.many for row in await self._read(queries.dead())}
-        return [
-            self._backlog(sink, waiting.get(sink), tried.get(sink), dead.get(sink, 0))
-            for sink in sorted(waiting.keys() | dead.keys())
-        ]
-
-    def _backlog(
-        self, sink: str, waiting: sa.Row[Any] | None, tried: sa.Row[Any] | None, dead: int
-    ) -> model.Backlog:
-        return model.Backlog(
-            sink=sink,
-            pending=waiting.many if waiting else 0,
-            oldest_at=self._own.as_wall(waiting.oldest) if waiting else None,
-            dead=dead,
-            failing_since=self._own.as_wall(tried.since) if tried else None,
-            tried_at=self._own.as_wall(tried.last) if tried else None,
-            last_error=tried.error if tried else None,
-        )
+        """Return the undelivered events of each sink; a sink without any is left out."""
+        pending = {row.sink: row for row in await self._read(queries.PENDING)}
+        tried = {row.sink: row for row in await self._read(queries.TRIED)}
+        dead = {row.sink: row.many for row in await self._read(queries.DEAD)}
+        found = []
+        for sink in sorted(pending.keys() | dead.keys()):
+            waiting, failing = pending.get(sink), tried.get(sink)
+            as_wall = self._store_clock.as_wall
+            found.append(
+                model.Backlog(
+                    sink=sink,
+                    pending=waiting.many if waiting else 0,
+                    oldest_at=as_wall(waiting.oldest) if waiting else None,
+                    dead=dead.get(sink, 0),
+                    failing_since=as_wall(failing.since) if failing else None,
+                    tried_at=as_wall(failing.last) if failing else None,
+                    last_error=failing.error if failing else None,
+                )
+            )
+        return found
 
     async def taken(self) -> Mapping[str, datetime]:
-        """When each sink last took something, as times of a ``Backlog``; reads every delivery."""
-        return {row.sink: self._own.as_wall(row.at) for row in await self._read(queries.taken())}
+        """Return the wall time of the last delivery to each sink; this reads every delivery."""
+        return {
+            row.sink: self._store_clock.as_wall(row.at)
+            for row in await self._read(queries.LAST_DELIVERED)
+        }
 
     async def prune(self, before: datetime) -> int:
-        """Forget transitions settled for every sink before then, in own time; return how many."""
-        if before <= self._own.began:
-            return 0  # nothing can be so old
-        forgotten = 0
-        while positions := await self._forgettable(before):
-            forgotten += await self._commits.submit(writes.Prune(positions))
-        return forgotten
+        """Delete transitions settled for every sink before a store time; return how many."""
+        if before <= self._store_clock.began:
+            return 0  # nothing can be that old
+        deleted = 0
+        # In small steps, so that the commits of others fit in between.
+        query = queries.forgettable(before, writes.MOST_POSITIONS)
+        while found := await self._read(query):
+            positions = tuple(row.position for row in found)
+            deleted += await self._commits.submit(writes.Prune(positions))
+        return deleted
 
     async def transitions(
         self,
@@ -291,23 +291,24 @@ class SqlStore:
         since: datetime | None = None,
         until: int | None = None,
     ) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of transitions later than a position, in order.
+        """Return (position, CloudEvent) of transitions later than ``after``, in order.
 
-        ``since`` is when the change was observed, ``until`` the last position.
+        Their changes were observed at ``since`` or later; ``until`` is the last position.
         """
-        asked = queries.events(after, limit, key, kinds, since, until)
-        return [rows.event(row) for row in await self._read(asked)]
+        query = queries.events(after, limit, key, kinds, since, until)
+        return [rows.event(row) for row in await self._read(query)]
 
     async def position(self) -> int:
-        """The position of the newest transition; 0 if there has been none."""
+        """Return the position of the newest transition; 0 if there has been none."""
         return max((row.position for row in await self._read(queries.POSITION)), default=0)
 
     async def last_change(self, key: str) -> dict[str, Any] | None:
-        """The CloudEvent with which the present state of a job was told, if it is still there."""
-        kinds = (model.Kind.DISCOVERED, model.Kind.STATE_CHANGED)
-        return next(
-            (rows.event(row)[1] for row in await self._read(queries.last_of(key, kinds))), None
-        )
+        """Return the CloudEvent of the last change of a job's state, if it is still stored."""
+        change = schema.transitions.c
+        kinds = sorted((model.Kind.DISCOVERED, model.Kind.STATE_CHANGED))
+        query = queries.EVENTS.where(change.key == key, change.kind.in_(kinds))
+        found = await self._read(query.order_by(change.sequence.desc()).limit(1))
+        return next((rows.event(row)[1] for row in found), None)
 
     async def deliveries(
         self,
@@ -317,18 +318,20 @@ class SqlStore:
         job: str | None = None,
         before: int | None = None,
     ) -> Sequence[model.StoredDelivery]:
-        """Deliveries as they stand, newest first; ``job`` is a key or an id.
+        """Return deliveries, newest first; ``job`` is a key or an id.
 
-        All of them have a lower number than ``before``.
+        All of them have a lower id than ``before``.
         """
         found = await self._read(queries.listing(sink, status, limit, job, before))
-        return [rows.stored_delivery(row, self._own) for row in found]
+        return [rows.stored_delivery(row, self._store_clock) for row in found]
 
     async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
-        """One delivery as it stands, and its CloudEvent."""
-        found = await self._read(queries.standing(number))
+        """Return one delivery by its id, and its CloudEvent."""
+        query = queries.DELIVERIES.add_columns(schema.transitions.c.event)
+        found = await self._read(query.where(schema.deliveries.c.id == number))
         return next(
-            ((rows.stored_delivery(row, self._own), rows.sent_event(row)) for row in found), None
+            ((rows.stored_delivery(row, self._store_clock), rows.sent_event(row)) for row in found),
+            None,
         )
 
     async def history(
@@ -338,63 +341,65 @@ class SqlStore:
         kinds: Collection[str] | None = None,
         limit: int = 100,
     ) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of the newest transitions, in order; ``job`` is a key or an id."""
+        """Return (position, CloudEvent) of the newest transitions, in order.
+
+        ``job`` is a key or an id.
+        """
         found = await self._read(queries.history(job, since, kinds, limit))
         return [rows.event(row) for row in reversed(found)]
 
     async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence.
+        """Return (position, CloudEvent) of transitions of at most 100 jobs, in order.
 
-        They stand in order; ``sequences`` maps the key of each job to its sequence.
+        ``sequences`` maps the key of each job to the sequence after which they come.
         """
         return [rows.event(row) for row in await self._read(queries.later(sequences))]
 
     async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
-        """Return the deliveries of at most 500 transitions as they stand, by sink."""
-        found = await self._read(queries.deliveries_of(positions))
-        return [rows.stored_delivery(row, self._own) for row in found]
+        """Return the deliveries of at most 500 transitions, by sink."""
+        deliveries = schema.deliveries.c
+        query = queries.DELIVERIES.where(deliveries.position.in_(sorted(positions)))
+        found = await self._read(query.order_by(deliveries.sink, deliveries.position))
+        return [rows.stored_delivery(row, self._store_clock) for row in found]
 
     async def sinks(self) -> Collection[str]:
-        """The sinks of which something is stored, configured or not; reads every delivery."""
+        """Return the sinks with stored rows, configured or not; this reads every delivery."""
         return {row.sink for row in await self._read(queries.STORED_SINKS)}
 
     async def places(self) -> Collection[rows.Place]:
-        """Where the jobs and sources are that are stored; reads every job."""
-        found = await self._read(queries.places())
+        """Return the places of the stored jobs and sources; this reads every job."""
+        found = await self._read(queries.PLACES)
         return [rows.Place(row.type, row.account, row.region) for row in found]
 
     async def ping(self) -> None:
-        """Commit something that changes nothing; raise StoreError where that fails."""
+        """Commit a change of nothing; raise StoreError if that fails."""
         await self._commits.submit(writes.Ping())
 
-    async def _forgettable(self, before: datetime) -> tuple[int, ...]:
-        found = await self._read(queries.forgettable(before, writes.MOST_POSITIONS))
-        return tuple(row.position for row in found)
-
     async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
-        with database.troubles_of(self._database.name):
+        with database.store_errors(self._database.name):
             async with self._database.writer.begin():
                 written = await writes.apply(self._database.writer, units)
-                if self._own.moves:
-                    await writes.go_on(self._database.writer, self._own)
-        # Only now: a commit into a file that nobody will find again must not be acknowledged.
+                if self._store_clock.moves:
+                    times = {"own": self.own_time(), "wall": self._clock.now()}
+                    await self._database.writer.execute(writes.KEEP_TIME, times)
+        # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()
         return written
 
     async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
-        """Put one question; whoever is cancelled meanwhile still gets to the end of it."""
+        """Return all rows of a query; a cancelled caller still waits for its end."""
         async with self._reading() as connection:
             found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
         return found
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection for a read that is not broken off by a cancellation.
+        """Lend a connection for a read that a cancellation does not interrupt.
 
-        Broken off in the middle, it would cost its connection, and the thread behind that.
+        An interrupted read would lose its connection, and the thread behind that.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._commits.check()
-        with database.troubles_of(self._database.name), anyio.CancelScope(shield=True):
+        with database.store_errors(self._database.name), anyio.CancelScope(shield=True):
             async with self._database.readers.connect() as connection:
                 yield connection

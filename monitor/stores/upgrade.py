@@ -1,8 +1,8 @@
-"""Which revision of the tables a database has, and how it comes to the one of this version.
+"""Migration of a database from the revision of its tables to that of this version.
 
 A new database gets the tables of ``schema.py`` at once, as Alembic's own manual advises; one of an
-older version takes the steps in ``migrations/``. Only those need Alembic, so it is imported only
-then: it would take a tenth of the daemon's memory for as long as it runs.
+older version takes the steps in ``migrations/``. Only those need Alembic, so it is imported then:
+it would take a tenth of the daemon's memory for as long as it runs.
 """
 
 from __future__ import annotations
@@ -27,26 +27,38 @@ _mark = sa.Table(
 """Where Alembic keeps the revision, in its own form."""
 
 
-def reach(connection: sa.Connection, name: str) -> None:
-    """Make the tables, or take the steps that are missing, inside the present transaction.
+def migrate(connection: sa.Connection, name: str) -> None:
+    """Make the tables, or take the missing steps, in the open transaction.
 
     Raises:
-        StoreError: a newer version wrote the database; ``name`` is how the message calls it.
+        StoreError: a newer version wrote the database; the message calls it ``name``.
     """
     if connection.dialect.name == "postgresql":
+        # Two processes that start together must not both make the tables.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
     found = _revision(connection, name)
     if found is None:
-        _make(connection)
+        # A table that is there already belongs to another program, and is an error.
+        schema.metadata.create_all(connection, checkfirst=False)
+        _mark.create(connection)
+        connection.execute(_mark.insert().values(version_num=schema.REVISION))
+        identity = {"ledger_id": str(uuid4()), "position": 0}
+        connection.execute(schema.ledger.insert().values(identity))
     elif found != schema.REVISION:
-        _step(connection, name, found)
+        from alembic import command  # noqa: PLC0415 -- see above
+        from alembic.config import Config  # noqa: PLC0415 -- see above
+
+        _refuse_newer(found, name)
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        command.upgrade(config, "head")
 
 
 def verify(connection: sa.Connection, name: str) -> None:
-    """Look whether the tables are those of this version; change nothing.
+    """Require that the tables are those of this version; change nothing.
 
     Raises:
-        StoreError: they are not; ``name`` is how the message calls the database.
+        StoreError: they are not; the message calls the database ``name``.
     """
     found = _revision(connection, name)
     if found is None:
@@ -63,31 +75,12 @@ def verify(connection: sa.Connection, name: str) -> None:
 
 def _revision(connection: sa.Connection, name: str) -> str | None:
     tables = sa.inspect(connection).get_table_names()
-    # A server's database may be shared; a file is ours alone.
-    database.require_own(tables, name, alone=connection.dialect.name == "sqlite")
+    # A server's database may hold tables of other programs; a file may not.
+    database.require_ours(tables, name, alone=connection.dialect.name == "sqlite")
     if _mark.name not in tables:
         return None
     found: str | None = connection.scalar(sa.select(_mark.c.version_num))
     return found
-
-
-def _make(connection: sa.Connection) -> None:
-    """Make every table; one that is there already is another program's, and an error."""
-    schema.metadata.create_all(connection, checkfirst=False)
-    _mark.create(connection)
-    connection.execute(_mark.insert().values(version_num=schema.REVISION))
-    identity = {"ledger_id": str(uuid4()), "position": 0}
-    connection.execute(schema.ledger.insert().values(identity))
-
-
-def _step(connection: sa.Connection, name: str, found: str) -> None:
-    from alembic import command  # noqa: PLC0415 -- see above
-    from alembic.config import Config  # noqa: PLC0415 -- see above
-
-    _refuse_newer(found, name)
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    command.upgrade(config, "head")
 
 
 def _refuse_newer(found: str, name: str) -> None:

@@ -1,8 +1,8 @@
-"""What can be asked of the ledger, and how a group of it becomes one transaction.
+"""The units that callers write, and how a group of them becomes one transaction.
 
-The lock on the ledger's only row puts all writers of a database in one line. What is
-read after it therefore stays true until the commit: comparing sequences and then
-writing is a compare-and-set, and positions rise in the order of the commits.
+A lock on the ledger's only row lets one writer of a database proceed at a time. What is read
+under it stays true until the commit. So comparing sequences and then writing is a
+compare-and-set, and positions rise in the order of the commits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from monitor import model
+from monitor import events, model
 from monitor.stores import outbox, rows, schema
 from monitor.stores.schema import (
     baselines,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from monitor.stores.store_clock import StoreClock
 
 MOST_POSITIONS = 500
 """The most positions that one ``Prune`` may name, well below any database's limit."""
@@ -47,40 +46,40 @@ class Record:
     transitions: tuple[Mapping[str, Any], ...]
     sinks: tuple[tuple[str, ...], ...]
     created_at: datetime
-    own: datetime
+    store_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """When jobs or sources, by key, were last looked at."""
+    """The times at which jobs or sources, by key, were last polled."""
 
-    looks: Mapping[str, datetime]
+    polls: Mapping[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Transitions to forget, unless something of them is pending."""
+    """Transitions to delete, unless a delivery of theirs is pending."""
 
     positions: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AddWatch:
-    """A watch to add, unless there is one of its name."""
+    """A run-time watch to add, unless there is one of its name."""
 
     watch: model.AddedWatch
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveWatch:
-    """A watch to remove."""
+    """A run-time watch to remove."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeepBaselines:
-    """Baselines to write in place of what is there of them, and others to forget."""
+    """Baselines to insert or replace, and others to delete."""
 
     kept: tuple[model.Baseline, ...]
     gone: tuple[model.Baseline, ...]
@@ -88,7 +87,7 @@ class KeepBaselines:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Nothing but a commit that writes."""
+    """A write that changes nothing, to test that commits succeed."""
 
 
 Unit = (
@@ -99,7 +98,7 @@ Unit = (
     | outbox.Hasten
     | outbox.Park
     | outbox.Resume
-    | outbox.Replay
+    | outbox.ReplayDeliveries
     | AddWatch
     | RemoveWatch
     | KeepBaselines
@@ -108,10 +107,12 @@ Unit = (
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
-_GO_ON = sa.update(ledger).values(own_time=sa.bindparam("own"), wall_time=sa.bindparam("wall"))
+KEEP_TIME = sa.update(ledger).values(own_time=sa.bindparam("own"), wall_time=sa.bindparam("wall"))
+_polled_at = sa.bindparam("at", type_=schema.StoredTime)
 
 _BASELINE_KEY = ("type", "account", "region", "digest")
 
+# The condition is in the statement: a replay may have made one of them pending again.
 _FORGET = sa.delete(transitions).where(
     transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
     ~sa.exists().where(
@@ -121,8 +122,10 @@ _FORGET = sa.delete(transitions).where(
 )
 
 
-def record_of(entry: model.Entry, ledger_id: str, now: datetime, own: datetime) -> Record:
-    """Make the rows of an entry that is recorded at ``now`` by the wall, at ``own`` by own time.
+def record_of(
+    entry: model.Entry, ledger_id: str, wall_time: datetime, store_time: datetime
+) -> Record:
+    """Return the rows of an entry.
 
     Raises:
         TypeError: a value has no exact form in JSON.
@@ -135,116 +138,135 @@ def record_of(entry: model.Entry, ledger_id: str, now: datetime, own: datetime) 
     if isinstance(after, model.Snapshot):
         table, row = jobs, rows.job_row(after)
     else:
-        table, row = sources, rows.source_row(after)
+        table = sources
+        row = {
+            "key": after.source.key,
+            "service": after.source.service,
+            "account": after.source.account,
+            "region": after.source.region,
+            "available": after.available,
+            "sequence": after.sequence,
+            "changed_at": after.changed_at,
+            "looked_at": after.looked_at,
+        }
+    made = [(one, events.cloud_event(one, ledger_id)) for one in entry.transitions]
     return Record(
         table=table,
         key=row["key"],
         expected=entry.expected,
         row=row,
-        transitions=tuple(rows.transition_row(one, ledger_id) for one in entry.transitions),
+        transitions=tuple(
+            {
+                "key": transition.subject.key,
+                "sequence": transition.sequence,
+                "event_id": cloud_event["id"],
+                "kind": transition.kind.value,
+                "observed_at": transition.before,
+                "event": rows.encode(cloud_event),
+            }
+            for transition, cloud_event in made
+        ),
         sinks=entry.sinks,
-        created_at=now,
-        own=own,
+        created_at=wall_time,
+        store_time=store_time,
     )
 
 
-async def go_on(connection: AsyncConnection, own: StoreClock) -> None:
-    """Keep what own time and the wall clock are now, inside the present transaction."""
-    await connection.execute(_GO_ON, {"own": own.now(), "wall": own.clock.now()})
-
-
 async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]:
-    """Write ``units`` inside the present transaction; how much each one wrote.
+    """Write ``units`` in the open transaction; return how much each one wrote.
 
-    A ``Record`` writes 0 where another writer was first, and then leaves no trace.
+    A ``Record`` writes 0 if another writer was first, and then leaves no trace.
     """
+    # First of all: what the statements below read must not change before the commit.
     position: int = (await connection.execute(_LOCK)).scalar_one()
-    records = await _accepted(connection, [unit for unit in units if isinstance(unit, Record)])
-    added, delivered = _numbered(records, position)
+    records = [unit for unit in units if isinstance(unit, Record)]
+    accepted = [
+        record
+        for table in (jobs, sources)
+        for record in await _accept(
+            connection, table, [one for one in records if one.table is table]
+        )
+    ]
+    added, delivered = _numbered(accepted, position)
     await outbox.many(connection, sa.insert(transitions), added)
     await outbox.many(connection, sa.insert(deliveries), delivered)
     settled = [unit for unit in units if isinstance(unit, outbox.Settle)]
     await outbox.settle(connection, settled)
-    await outbox.advance(connection, delivered, settled)
+    # After both: a line whose first delivery is settled goes on with one made in this group.
+    lines = [(row["sink"], row["key"]) for row in delivered]
+    lines += [(one.settlement.delivery.sink, one.settlement.delivery.key) for one in settled]
+    await outbox.advance(connection, lines)
     await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
     await connection.execute(_MOVE, {"to": position + len(added)})
-    taken = {id(record) for record in records}
+    taken = {id(record) for record in accepted}
     return [await _written(connection, unit, id(unit) in taken) for unit in units]
 
 
 async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001, PLR0911
-    """Do what comes one by one, and count what was written."""
+    """Write a unit that is not written in bulk; return how much any unit wrote."""
     match unit:
-        case Prune():
-            return await _prune(connection, unit)
-        case outbox.Hasten():
-            return await outbox.hasten(connection, unit.sink)
+        case Prune(positions):
+            return (await connection.execute(_FORGET, {"positions": list(positions)})).rowcount
+        case outbox.Hasten(sink):
+            return await outbox.hasten(connection, sink)
         case outbox.Park():
             return await outbox.park(connection, unit)
-        case outbox.Resume():
-            return await outbox.resume(connection, unit.sink)
-        case outbox.Replay():
+        case outbox.Resume(sink):
+            return await outbox.resume(connection, sink)
+        case outbox.ReplayDeliveries():
             return await outbox.replay(connection, unit)
-        case AddWatch():
-            return await _add_watch(connection, unit.watch)
-        case RemoveWatch():
-            gone = sa.delete(watches).where(watches.c.name == unit.name)
-            return (await connection.execute(gone)).rowcount
-        case KeepBaselines():
-            return await _keep_baselines(connection, unit)
+        case AddWatch(watch):
+            known = sa.select(watches.c.name).where(watches.c.name == watch.name)
+            if (await connection.execute(known)).first():
+                return 0
+            settings = rows.clean(rows.encode(watch.settings))
+            row = {"name": watch.name, "settings": settings, "added_at": watch.added_at}
+            await connection.execute(sa.insert(watches), row)
+            return 1
+        case RemoveWatch(name):
+            removal = sa.delete(watches).where(watches.c.name == name)
+            return (await connection.execute(removal)).rowcount
+        case KeepBaselines(kept, gone):
+            return await _keep_baselines(connection, kept, gone)
     return int(taken)
 
 
-async def _accepted(connection: AsyncConnection, records: Sequence[Record]) -> list[Record]:
-    """Store the snapshots of the records that come first; return those records."""
-    return [
-        record
-        for table in (jobs, sources)
-        for record in await _accepted_in(
-            connection, table, [record for record in records if record.table is table]
-        )
-    ]
-
-
-async def _accepted_in(
+async def _accept(
     connection: AsyncConnection, table: sa.Table, records: Sequence[Record]
 ) -> list[Record]:
-    stored = await _sequences(connection, table, {record.key for record in records})
+    """Store the snapshots of the records that come first; return those records."""
+    if not records:
+        return []
+    keys = sorted({record.key for record in records})
+    statement = sa.select(table.c.key, table.c.sequence).where(table.c.key.in_(keys))
+    stored = {row.key: row.sequence for row in await connection.execute(statement)}
     inserts: list[Mapping[str, Any]] = []
     updates: list[Mapping[str, Any]] = []
     accepted = []
     for record in records:
         if stored.get(record.key, 0) != record.expected:
-            continue
+            continue  # another writer was first, perhaps earlier in this group
         (updates if record.key in stored else inserts).append(record.row)
         stored[record.key] = record.row["sequence"]
         accepted.append(record)
+    # A job with two records in the group is inserted before it is updated.
     await outbox.many(connection, sa.insert(table), inserts)
     replacement = sa.update(table).where(table.c.key == sa.bindparam("of"))
     await outbox.many(connection, replacement, [{**row, "of": row["key"]} for row in updates])
     return accepted
 
 
-async def _sequences(
-    connection: AsyncConnection, table: sa.Table, keys: set[str]
-) -> dict[str, int]:
-    if not keys:
-        return {}
-    statement = sa.select(table.c.key, table.c.sequence).where(table.c.key.in_(sorted(keys)))
-    return {row.key: row.sequence for row in await connection.execute(statement)}
-
-
 def _numbered(
     records: Sequence[Record], position: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Give the transitions their positions, and make their deliveries."""
+    """Return the rows of transitions, with positions after ``position``, and of deliveries."""
     added: list[dict[str, Any]] = []
     delivered: list[dict[str, Any]] = []
     for record in records:
         for transition, sinks in zip(record.transitions, record.sinks, strict=True):
             position += 1
-            added.append({**transition, "position": position, "own_recorded": record.own})
-            made = record.created_at, record.own
+            added.append({**transition, "position": position, "own_recorded": record.store_time})
+            made = record.created_at, record.store_time
             delivered += [
                 {**rows.delivery_row(sink, record.key, *made), "position": position}
                 for sink in sinks
@@ -253,43 +275,38 @@ def _numbered(
 
 
 async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
-    looks = [look for touch in touches for look in touch.looks.items()]
+    polls = [poll for touch in touches for poll in touch.polls.items()]
     for table in (jobs, sources):
-        of_sources = table is sources
-        places = [
-            {"of": key, "at": at} for key, at in looks if key.startswith("source:") is of_sources
+        # A poll that is committed late must not move the time back.
+        later = (
+            sa.update(table)
+            .where(table.c.key == sa.bindparam("of"), table.c.looked_at < _polled_at)
+            .values(looked_at=_polled_at)
+        )
+        times = [
+            {"of": key, "at": at}
+            for key, at in polls
+            if key.startswith("source:") is (table is sources)
         ]
-        await outbox.many(connection, _look(table), places)
+        await outbox.many(connection, later, times)
 
 
-def _look(table: sa.Table) -> sa.Update:
-    at = sa.bindparam("at", type_=schema.Moment)
-    return (
-        sa.update(table)
-        .where(table.c.key == sa.bindparam("of"), table.c.looked_at < at)
-        .values(looked_at=at)
-    )
-
-
-async def _prune(connection: AsyncConnection, unit: Prune) -> int:
-    return (await connection.execute(_FORGET, {"positions": list(unit.positions)})).rowcount
-
-
-async def _keep_baselines(connection: AsyncConnection, unit: KeepBaselines) -> int:
-    old = [rows.baseline_key(each) for each in (*unit.kept, *unit.gone)]
-    there = sa.and_(*(baselines.c[name] == sa.bindparam(f"of_{name}") for name in _BASELINE_KEY))
-    places = [{f"of_{name}": value for name, value in key.items()} for key in old]
-    await outbox.many(connection, sa.delete(baselines).where(there), places)
-    await outbox.many(
-        connection, sa.insert(baselines), [rows.baseline_row(each) for each in unit.kept]
-    )
-    return len(unit.kept)
-
-
-async def _add_watch(connection: AsyncConnection, watch: model.AddedWatch) -> int:
-    row = rows.watch_row(watch)
-    known = sa.select(watches.c.name).where(watches.c.name == row["name"])
-    if (await connection.execute(known)).first():
-        return 0
-    await connection.execute(sa.insert(watches), row)
-    return 1
+async def _keep_baselines(
+    connection: AsyncConnection, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
+) -> int:
+    old = [rows.baseline_key(each) for each in (*kept, *gone)]
+    is_old = sa.and_(*(baselines.c[name] == sa.bindparam(f"of_{name}") for name in _BASELINE_KEY))
+    keys = [{f"of_{name}": value for name, value in key.items()} for key in old]
+    await outbox.many(connection, sa.delete(baselines).where(is_old), keys)
+    new = [
+        {
+            **rows.baseline_key(each),
+            "discover": each.discover,
+            "begun_at": each.begun_at,
+            "completed_at": each.completed_at,
+            "awaited": rows.encode(each.awaited),
+        }
+        for each in kept
+    ]
+    await outbox.many(connection, sa.insert(baselines), new)
+    return len(kept)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import ssl
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 -- pydantic reads the annotation
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import ValidationError
 from yarl import URL
 
 from monitor.config import named_files
 from monitor.errors import ConfigurationError, DaemonError, Problem
-from monitor.model import Phase, Severity
+from monitor.web.api.schemas import Jobs, JobView, JobWait, Sources, View
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from enum import StrEnum
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
+
+    from monitor.web.api.schemas import SourceView
 
 ANSWER_WITHIN = 30.0
 """Seconds, beside those for which a question itself asks to wait."""
@@ -39,82 +40,22 @@ _PASSING = frozenset({
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 Params = list[tuple[str, str]]
-A = TypeVar("A", bound="Answer")
+A = TypeVar("A", bound=View)
 
 
-class Answer(BaseModel):
-    """What is read of an answer; a newer daemon may tell more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-def _known(kind: type[StrEnum], other: StrEnum) -> Callable[[Any], Any]:
-    """Read what a newer daemon may call by a name that is unknown here."""
-    return lambda value: value if value in set(kind) else other
-
-
-class Job(Answer):
-    """A job as a daemon tells of it; ``interval`` is in seconds."""
-
-    key: str
-    type: str
-    account: str
-    region: str
-    id: str
-    watch: str | None
-    labels: dict[str, str]
-    state: str | None
-    phase: Annotated[Phase, BeforeValidator(_known(Phase, Phase.UNKNOWN))]
-    severity: Annotated[Severity, BeforeValidator(_known(Severity, Severity.INFO))]
-    reason: str | None
-    fields: dict[str, Any]
-    sequence: int
-    first_seen_at: datetime | None
-    changed_at: datetime | None
-    updated_at: datetime | None
-    ended_at: datetime | None
-    last_look_at: datetime | None
-    next_look_at: datetime | None
-    interval: float | None
-    failing: str | None
-    stuck: bool
-    missing: bool
-
-
-class _Jobs(Answer):
-    items: list[Job]
-    next_cursor: str | None
-    total: int
-
-
-class _Wait(Answer):
-    job: Job
-
-
-class _Watch(Answer):
+class _Watch(View):
     watch: dict[str, Any]
 
 
-class _Watches(Answer):
+class _Watches(View):
     items: list[_Watch]
 
 
-class Source(Answer):
-    """Where a daemon looks."""
-
-    account: str
-    region: str
-
-
-class _Sources(Answer):
-    items: list[Source]
-
-
-class _Status(Answer):
+class _Status(View):
     config_loaded_at: datetime | None
 
 
-class _Refusal(Answer):
+class _Refusal(View):
     status: int
     detail: str
 
@@ -127,27 +68,27 @@ class DaemonClient:
         self._session = session
         self.url = url
 
-    async def job(self, key: str) -> Job | None:
+    async def job(self, key: str) -> JobView | None:
         """Return one job, followed or remembered, if there is one."""
-        return await self._unless_unknown(Job, f"jobs/{quote(key, safe='')}")
+        return await self._unless_unknown(JobView, f"jobs/{quote(key, safe='')}")
 
-    async def wait(self, key: str, after: int, seconds: float) -> Job | None:
+    async def wait(self, key: str, after: int, seconds: float) -> JobView | None:
         """Return one job once it has more transitions than ``after``, or the time is over.
 
         ``None`` if there is none.
         """
         asked = [("for", "change"), ("after", str(after)), ("timeout", f"{seconds:.3f}s")]
         path = f"jobs/{quote(key, safe='')}/wait"
-        found = await self._unless_unknown(_Wait, path, asked, seconds)
+        found = await self._unless_unknown(JobWait, path, asked, seconds)
         return found.job if found else None
 
-    async def jobs(self, asked: Params, most: int) -> tuple[Sequence[Job], int]:
+    async def jobs(self, asked: Params, most: int) -> tuple[Sequence[JobView], int]:
         """Return at most ``most`` of the followed jobs that fit, by key, and how many fit."""
-        found: list[Job] = []
+        found: list[JobView] = []
         cursor: Params = []
         while True:
             limit = [("limit", str(min(PAGE, most - len(found))))]
-            page = await self._get(_Jobs, "jobs", [*asked, *limit, *cursor])
+            page = await self._get(Jobs, "jobs", [*asked, *limit, *cursor])
             found += page.items
             if page.next_cursor is None or not page.items or len(found) >= most:
                 return found[:most], page.total
@@ -157,9 +98,9 @@ class DaemonClient:
         """Return the watches as they are written."""
         return [each.watch for each in (await self._get(_Watches, "watches")).items]
 
-    async def sources(self) -> Sequence[Source]:
+    async def sources(self) -> Sequence[SourceView]:
         """Return where it looks."""
-        return (await self._get(_Sources, "sources")).items
+        return (await self._get(Sources, "sources")).items
 
     async def has_begun(self) -> bool:
         """Whether it follows its jobs already: it answers before that, while it starts."""

@@ -54,8 +54,8 @@ class DescribeOnce:
                 region is needed.
         """
         self._models = service_models.loader()
-        types, wrong = everything.job_types(settings, self._models)
-        everything.refuse(wrong)
+        types, wrong = everything.load_job_types(settings, self._models)
+        everything.raise_errors(wrong)
         settings = _with_profile(settings, account, profile)
         kind, source = types.get(type_), "--region"
         if kind is not None:
@@ -64,14 +64,14 @@ class DescribeOnce:
             job_id = _id(kind, job_id)
         if region is None and kind is not None and kind.region is None:
             message = f"jobs of type {type_} exist in several regions"
-            everything.refuse([Problem("", "--region", message, _NAME_ONE)])
+            everything.raise_errors([Problem("", "--region", message, _NAME_ONE)])
         regions = [region] if region else []
         only = config.Watch(
             name="show", type=type_, account=account, regions=regions, jobs=[job_id]
         )
         alone = settings.model_copy(update={"watches": [only], "sinks": {}, "routes": []})
         problems = validation.problems(alone, types)
-        everything.refuse(_as_argument(problem, source) for problem in problems)
+        everything.raise_errors(_as_argument(problem, source) for problem in problems)
         self._settings = settings
         self._pending: Callable[[], str] = str
         self.job_type: JobType = types[type_]

@@ -124,7 +124,7 @@ async def _call(
     place: _Place,
     operation: str,
     send: Callable[[], Awaitable[T]],
-    tried: Callable[[], credential_source.Tried | None],
+    tried: Callable[[], credential_source.CredentialSearch | None],
     *,
     invented: bool = False,
 ) -> tuple[T | None, CheckedCall]:
@@ -141,7 +141,7 @@ async def _call(
     return answer, CheckedCall(place.account, place.region, operation, outcome, said, took, remedy)
 
 
-def _remedy(error: PollError, tried: credential_source.Tried | None) -> str:
+def _remedy(error: PollError, tried: credential_source.CredentialSearch | None) -> str:
     if error.of_credentials:
         return LOGIN
     if tried and errors.refuses_credentials(error.code):

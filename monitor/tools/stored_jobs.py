@@ -10,14 +10,13 @@ from monitor.errors import ConfigurationError, Problem
 from monitor.polling.job_status import JobStatus
 from monitor.polling.watch import Claims
 from monitor.web.api.job_filters import JobsQuery, fits, label_readings
-from monitor.web.api.job_view import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, model
 
-__all__ = ["JobsQuery", "chosen", "facts", "known_jobs", "label_readings", "query"]
+__all__ = ["JobsQuery", "chosen", "known_jobs", "label_readings", "query"]
 
 _OPTIONS = {"q": "--query"}
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from monitor.interfaces import Clock, Random
-    from monitor.tools.api_client import DaemonClient, Job
+    from monitor.tools.api_client import DaemonClient
     from monitor.tools.wait import Progress
+    from monitor.web.api.schemas import JobView
 
 LONG_POLL = 55.0
 """Seconds for which one request waits: many proxies end it after a minute."""
@@ -46,7 +47,7 @@ class JobSelector:
         """Write it like a key, as far as that is known."""
         return "/".join((self.type, *filter(None, (self.account, self.region)), self.id))
 
-    def matches(self, job: Job) -> bool:
+    def matches(self, job: JobView) -> bool:
         """Return whether ``job`` is this one."""
         return (
             (job.type, job.id) == (self.type, self.id)
@@ -125,7 +126,7 @@ class DaemonGetter:
         )
         return progress, 1.0 if hurried else 0.0
 
-    async def _find(self, before: Progress, left: float) -> Job | None:
+    async def _find(self, before: Progress, left: float) -> JobView | None:
         """Return the daemon's view of the job; ``None`` if a watch may still discover it."""
         if self._key is None:
             found = await self._search()
@@ -147,7 +148,7 @@ class DaemonGetter:
             raise UnreachableJobError(f"no watch of {url} follows it any longer ({_REMEDY})")
         return found
 
-    async def _search(self) -> Job | None:
+    async def _search(self) -> JobView | None:
         """Find the job by its id; one that no watch follows any longer, by its whole key."""
         selector = self._selector
         found, _ = await self._client.jobs(
@@ -175,7 +176,7 @@ class DaemonGetter:
             f"{self._client.url} {what}; it watches jobs of {types} ({_REMEDY})"
         )
 
-    def _trouble(self, found: Job) -> str | None:
+    def _trouble(self, found: JobView) -> str | None:
         """Return why the daemon cannot poll it; raise UnreachableJobError if that will last."""
         if found.missing:
             raise UnreachableJobError("AWS says that it no longer exists")
@@ -192,7 +193,7 @@ class DaemonGetter:
         return text
 
 
-def _is_abandoned(found: Job) -> bool:
+def _is_abandoned(found: JobView) -> bool:
     return found.watch is None and not found.phase.terminal
 
 

@@ -1,5 +1,8 @@
-"""Judges what a configuration asks for, beside the job types and what lies around it."""
+"""Checks that a configuration makes sense, with the job types and the files that it names.
 
-from monitor.validation.settings import problems
+Only settings of the right shape come here: ``monitor.config`` refuses all others before.
+"""
+
+from monitor.validation.everything import problems
 
 __all__ = ["problems"]

@@ -1,4 +1,8 @@
-"""Everything that can be known of a configuration without asking the network."""
+"""The second stage of reading a configuration: does it make sense?
+
+Everything that can be known without the network is checked: references, the rules of the job
+types, sinks, and the files that the settings name. All problems are reported at once.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor import config, sinks, validation
+from monitor import config, sinks
 from monitor.config import named_files, unforeseen
-from monitor.config.gaps import NO_GAPS, Gaps
 from monitor.config.messages import tidy
 from monitor.config.yaml_document import dotted
 from monitor.errors import ConfigurationError, Problem, StopRequested, StoreError
 from monitor.sources import loader
+from monitor.validation import general, routes, watches
 from monitor.web import web_config
 
 if TYPE_CHECKING:
@@ -23,71 +27,97 @@ if TYPE_CHECKING:
     from monitor.sources.job_type import JobType
 
 
-def examine(
-    draft: config.Draft, models: Loader | None = None
+def validate(
+    settings: config.Settings, models: Loader | None = None
 ) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
-    """Return the job types, and every mistake and warning there is, in the order of the files.
+    """Return the job types, and every error and warning, in the order of the files.
 
-    Service models are read by ``models``. Asks nothing of the network, and blocks on the file
-    system. Where there are mistakes, the user's own job types may be left out.
+    Service models are read by ``models``. Block on the file system, and use no network. Where
+    there are errors, the user's own job types may be left out.
     """
-    settings, gaps = draft.settings, draft.gaps
-    types, wrong = job_types(settings, models)
-    if wrong:
-        gaps = gaps.also(("job_types_dir",))
-    found: Sequence[Problem]
-    try:
-        found = validation.problems(settings, types, gaps)
-    except Exception as error:  # noqa: BLE001 -- the last net; what else is wrong is told as well
-        found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
-    more = (*of_sinks(settings, gaps), *of_web_config(settings), *of_listings(settings, types))
-    return types, tidy([*draft.problems, *wrong, *found, *more])
+    types, found = load_job_types(settings, models)
+    # With the user's own types left out, whatever refers to them would look wrong as well.
+    if not found:
+        try:
+            found = problems(settings, types)
+        except Exception as error:  # noqa: BLE001 -- the last net; the other checks go on
+            found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
+    more = (*check_sinks(settings), *check_web_config(settings), *check_listings(settings, types))
+    return types, tidy([*found, *more])
 
 
-def of_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
+def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
+    """Return every problem of the settings themselves, in the order of the files; no secrets."""
+    services = {job_type.service for job_type in job_types.values()}
+    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
+    found = (
+        *general.check(settings, services, fixed),
+        *watches.check(settings, job_types),
+        *routes.check(settings, list(job_types)),
+    )
+    return tidy(
+        Problem(settings.place(*one.path), dotted(one.path), one.message, one.remedy, one.warning)
+        for one in found
+    )
+
+
+def check_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
     """Yield what may be wrong with the listings of the job types that watches discover with."""
     for name in dict.fromkeys(watch.type for watch in settings.watches if watch.discover):
         if name in types:
             yield from types[name].warnings
 
 
-def of_sinks(settings: config.Settings, gaps: Gaps = NO_GAPS) -> Iterator[Problem]:
-    """Yield what the sinks themselves find, as if the settings' own checks had found it.
-
-    Of a sink with gaps in what is its kind's own, nothing: any such key may matter to another.
-    """
+def check_sinks(settings: config.Settings) -> Iterator[Problem]:
+    """Yield the problems that the sinks themselves find, with the lines of the settings."""
     for name, sink in settings.sinks.items():
-        own = type(sink).model_fields.keys() - config.SinkSettings.model_fields.keys()
-        doubtful = gaps.doubt([("sinks", name, key) for key in own])
-        for problem in () if doubtful else _of_sink(name, sink):
+        try:
+            found = sinks.problems(name, sink)
+        except StopRequested:  # a signal while the daemon starts must end it
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
+            found = [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
+        for problem in found:
             path = ("sinks", name, *_keys(problem.path.removeprefix(f"sinks.{name}.")))
             yield replace(problem, place=settings.place(*path), path=dotted(path))
 
 
-def _of_sink(name: str, sink: config.Sink) -> Sequence[Problem]:
-    try:
-        return sinks.problems(name, sink)
-    except StopRequested:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code
-        return [unforeseen.problem(error, "", f"sinks.{name}.type", "the sink")]
+def _keys(text: str) -> Iterator[str | int]:
+    """Split ``secret_files[0]`` or ``headers.NAME``; a header's name may have dots."""
+    key, dot, name = text.partition(".")
+    key, bracket, index = key.partition("[")
+    yield key
+    if bracket:
+        yield int(index.removesuffix("]"))
+    if dot:
+        yield name
 
 
-def of_web_config(settings: config.Settings) -> Sequence[Problem]:
-    """Return what is wrong with the file that ``server.web_config_file`` names."""
+def check_web_config(settings: config.Settings) -> Sequence[Problem]:
+    """Return the problems of the file that ``server.web_config_file`` names."""
     if settings.server.web_config_file is None:
         return ()
-    path = Path(settings.server.web_config_file)
+    path, key = Path(settings.server.web_config_file), ("server", "web_config_file")
     try:
         return web_config.read(path).warnings
     except ConfigurationError as error:
-        return [_named(problem, path, settings) for problem in error.problems]
+        # A problem of the whole file has no line in it: report it where the file is named.
+        return [
+            replace(
+                problem,
+                place=settings.place(*key),
+                path=dotted(key),
+                message=f"{named_files.called(path)} {problem.message}",
+            )
+            if problem.place == str(path)
+            else problem
+            for problem in error.problems
+        ]
     except Exception as error:  # noqa: BLE001 -- the last net
-        key = ("server", "web_config_file")
         return [unforeseen.problem(error, settings.place(*key), dotted(key), "the file")]
 
 
-def of_store(settings: config.Settings) -> Iterator[Problem]:
+def check_store(settings: config.Settings) -> Iterator[Problem]:
     """Yield a warning if the store cannot be used on this machine, which may be another's."""
     from monitor.stores import sqlite  # noqa: PLC0415 -- SQLAlchemy takes time, and only check asks
 
@@ -100,57 +130,26 @@ def of_store(settings: config.Settings) -> Iterator[Problem]:
         yield Problem(settings.place("store"), "store", message, remedy, warning=True)
 
 
-def _named(problem: Problem, path: Path, settings: config.Settings) -> Problem:
-    """Tell of a whole file where it was named; it has no line of its own."""
-    if problem.place != str(path):
-        return problem
-    key = ("server", "web_config_file")
-    message = f"{named_files.called(path)} {problem.message}"
-    return replace(problem, place=settings.place(*key), path=dotted(key), message=message)
+def raise_errors(found: Iterable[Problem]) -> None:
+    """Raise ConfigurationError with those problems that are not mere warnings."""
+    errors = [problem for problem in found if not problem.warning]
+    if errors:
+        raise ConfigurationError(errors)
 
 
-def _keys(text: str) -> Iterator[str | int]:
-    """Take ``secret_files[0]`` or ``headers.NAME`` apart; a header's name may have dots."""
-    key, dot, name = text.partition(".")
-    key, bracket, index = key.partition("[")
-    yield key
-    if bracket:
-        yield int(index.removesuffix("]"))
-    if dot:
-        yield name
-
-
-def refuse(found: Iterable[Problem]) -> None:
-    """Raise ConfigurationError with those problems ``found`` that are no mere warnings."""
-    mistakes = [problem for problem in found if not problem.warning]
-    if mistakes:
-        raise ConfigurationError(mistakes)
-
-
-def job_types(
+def load_job_types(
     settings: config.Settings, models: Loader | None
 ) -> tuple[Mapping[str, JobType], Sequence[Problem]]:
-    """Return the job types, and what is wrong with the user's own; if anything, without those."""
-    directory = settings.job_types_dir
+    """Return the job types, and the problems of the user's own; if there are any, without those."""
+    directory, key = settings.job_types_dir, ("job_types_dir",)
     try:
         return loader.load_job_types(Path(directory) if directory else None, models), ()
     except ConfigurationError as error:
-        problems = [_placed(problem, settings) for problem in error.problems]
+        # The files name themselves; a problem of the directory is reported where it is named.
+        found = [
+            problem if problem.place else replace(problem, place=settings.place(*key))
+            for problem in error.problems
+        ]
     except Exception as error:  # noqa: BLE001 -- the last net
-        key = ("job_types_dir",)
-        problems = [unforeseen.problem(error, settings.place(*key), dotted(key), "the directory")]
-    return loader.load_job_types(None, models), problems
-
-
-def _placed(problem: Problem, settings: config.Settings) -> Problem:
-    """Say where the directory was named; its files name themselves."""
-    return problem if problem.place else replace(problem, place=settings.place("job_types_dir"))
-
-
-def job_type(file: Path) -> JobType:
-    """Return the job type that a file declares.
-
-    Raises:
-        ConfigurationError: with every mistake in it.
-    """
-    return loader.load_job_type(file)
+        found = [unforeseen.problem(error, settings.place(*key), dotted(key), "the directory")]
+    return loader.load_job_types(None, models), found

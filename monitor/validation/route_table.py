@@ -1,7 +1,7 @@
-"""Which way every kind of event of every watch would take; pure.
+"""The routes and sinks that every kind of event of a watch would reach; pure.
 
-What is not known before the event is, such as the state, makes a way possible but not
-certain. What a baseline found is left out: it is never sent.
+Some values, such as the state, are known only when the event happens: they make a way possible
+but not certain. Jobs that a baseline found are left out: their discovery is never sent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STATES = {Kind.SOURCE_UNAVAILABLE: "unavailable", Kind.SOURCE_RECOVERED: "avail
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where events of one kind and phase of a watch go; source events have no phase.
+    """The way of events of one kind and phase of a watch; source events have no phase.
 
     ``sinks`` maps each name to whether every such event gets there; ``routes`` are the
     numbers of the routes that may take one.
@@ -51,7 +51,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What an event may be: the values of each key; ``None`` if any is possible."""
+    """The possible values of each key of an event; ``None`` if any is possible."""
 
     kind: Kind
     values: Mapping[str, Collection[str] | None]
@@ -60,15 +60,15 @@ class _Event:
 
 
 def ways(watch: Watch, routes: Sequence[Route], sinks: Sequence[str]) -> Iterator[Way]:
-    """Go through every kind and phase."""
+    """Yield the way of every kind and phase of event of ``watch``."""
     for kind in Kind:
         for phase in ("",) if kind in _STATES else Phase:
             event = _event(watch, kind, phase)
             if routes:
                 yield _routed(watch, event, phase, routes)
             else:
-                told = () if event.open_discovery else sinks
-                yield Way(watch.name, kind, phase, dict.fromkeys(told, True), ())
+                reached = () if event.open_discovery else sinks
+                yield Way(watch.name, kind, phase, dict.fromkeys(reached, True), ())
 
 
 def _event(watch: Watch, kind: Kind, phase: str) -> _Event:
@@ -101,12 +101,14 @@ def _routed(watch: Watch, event: _Event, phase: str, routes: Sequence[Route]) ->
         if may and not route.continue_:
             if must:
                 break
+            # Some of these events end here, so no later route is certain to get them.
             certain = False
     return Way(watch.name, event.kind, phase, found, taken)
 
 
 def _fit(match: RouteMatch, event: _Event) -> tuple[bool, bool]:
-    """Whether ``match`` may take such an event, and whether it takes every one."""
+    """Return whether ``match`` may take such an event, and whether it takes every one."""
+    # The router sends the discovery of an open job only where a route names that kind.
     if event.open_discovery and Kind.DISCOVERED not in match.kind:
         return False, False
     pairs = chain(
@@ -118,7 +120,7 @@ def _fit(match: RouteMatch, event: _Event) -> tuple[bool, bool]:
 
 
 def _overlap(globs: Sequence[str], values: Collection[str] | None) -> tuple[bool, bool]:
-    """Whether ``globs`` fit some of the values, and all of them."""
+    """Return whether ``globs`` match some of the values, and all of them."""
     if values is None:
         return True, not globs or "*" in globs
     hits = [fits(globs, value) for value in values]

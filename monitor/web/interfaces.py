@@ -1,4 +1,4 @@
-"""What the HTTP API asks of the daemon, and nothing more."""
+"""What the HTTP API needs of the daemon, and nothing more."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.config import Watch
     from monitor.errors import PollReason
+    from monitor.web.api.schemas import SourceView
 
 
 class JobStatus(Protocol):
-    """One job of a watch, as it stands; ``interval`` is in seconds."""
+    """The status of one job of a watch; ``interval`` is in seconds."""
 
     @property
     def job(self) -> model.Job:
-        """Which one."""
+        """The job."""
         ...
 
     @property
@@ -36,17 +37,17 @@ class JobStatus(Protocol):
 
     @property
     def snapshot(self) -> model.Snapshot | None:
-        """What is known of it; ``None`` until AWS has first shown it."""
+        """Its last snapshot; ``None`` until AWS has returned the job."""
         ...
 
     @property
     def interval(self) -> float:
-        """What passes between two looks as things stand."""
+        """The time between two polls at present."""
         ...
 
     @property
     def looked_at(self) -> datetime | None:
-        """When a look was last answered."""
+        """When AWS last answered a poll."""
         ...
 
     @property
@@ -56,74 +57,33 @@ class JobStatus(Protocol):
 
     @property
     def failing(self) -> PollReason | None:
-        """Why the last look brought nothing."""
+        """Why the last poll failed."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether it is looked at no more."""
+        """True if it is no longer polled."""
         ...
 
     @property
     def stuck(self) -> bool:
-        """Whether its state has not changed for too long."""
+        """True if its state has not changed for too long."""
         ...
 
     @property
     def missing(self) -> bool:
-        """Whether AWS has said often enough that it does not exist any more."""
+        """True if AWS has said often enough that it no longer exists."""
         ...
 
     @property
     def blind(self) -> bool:
-        """Whether no look at it has been answered for too long."""
+        """True if no poll has succeeded for too long."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """How one source stands; rates are in requests per second.
-
-    ``available`` is what the ledger says, ``up`` what the last look brought (``None``
-    before the first). ``reason``, ``code`` and ``hint`` are of the last failure. ``rate`` is what
-    the quota permits at present, ``request_rate`` what was asked within the last minute.
-    """
-
-    source: model.SourceKey
-    available: bool
-    up: bool | None
-    last_success_at: datetime | None
-    last_failure_at: datetime | None
-    reason: str | None
-    code: str | None
-    hint: str | None
-    rate: float
-    configured_rate: float
-    request_rate: float
-    jobs: int
-    listings: Sequence[Listing] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """How the sweeps of one listing of a source end.
-
-    ``complete`` says whether the last one came to its end, ``None`` before the first;
-    ``last_complete_at`` is when one last did. ``reason``, ``code`` and ``hint`` say why a page
-    failed since.
-    """
-
-    type: str
-    complete: bool | None
-    last_complete_at: datetime | None
-    reason: str | None
-    code: str | None
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """What a configured sink is, and what came of its last attempts since the start."""
+class SinkAttempts:
+    """A configured sink and its last attempts since the start."""
 
     name: str
     type: str
@@ -131,12 +91,12 @@ class Sink:
     last_error_at: datetime | None
     last_error: str | None
     failing_since: datetime | None = None
-    """When something was first not taken, since something was taken."""
+    """When an attempt first failed since the last success."""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How the daemon itself stands; ``last_pass_age`` is in seconds."""
+class DaemonStatus:
+    """The status of the daemon itself; ``last_pass_age`` is in seconds."""
 
     version: str
     started_at: datetime
@@ -149,18 +109,18 @@ class Live(Protocol):
     """What the running daemon knows at this moment."""
 
     def jobs(self) -> Iterable[JobStatus]:
-        """Every job of a watch, in no order; may be asked from another thread."""
+        """Every job of a watch, in no order; may be called from another thread."""
         ...
 
     def job(self, key: str) -> JobStatus | None:
         """One job of a watch, by its key."""
         ...
 
-    def sources(self) -> Sequence[Source]:
-        """Every source that is asked."""
+    def sources(self) -> Sequence[SourceView]:
+        """Every source that is polled."""
         ...
 
-    def sinks(self) -> Sequence[Sink]:
+    def sinks(self) -> Sequence[SinkAttempts]:
         """Every sink that is configured."""
         ...
 
@@ -168,17 +128,17 @@ class Live(Protocol):
         """The configuration in effect, without secrets, as JSON values."""
         ...
 
-    def status(self) -> Status:
-        """How the daemon stands."""
+    def status(self) -> DaemonStatus:
+        """The status of the daemon itself."""
         ...
 
     def wake(self, sink: str) -> None:
-        """Let a sink look at what it has to send."""
+        """Let a sink check for pending deliveries."""
         ...
 
 
 class Watches(Protocol):
-    """What is watched, and what may be added to it."""
+    """The watches, and their changes at run time."""
 
     def own(self) -> Sequence[Watch]:
         """Return the watches of the configuration."""
@@ -225,7 +185,7 @@ class Ledger(Outbox, Protocol):
         job: str | None = None,
         before: int | None = None,
     ) -> Sequence[model.StoredDelivery]:
-        """Deliveries as they stand, newest first."""
+        """Deliveries and their status, newest first."""
         ...
 
     async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
@@ -233,7 +193,7 @@ class Ledger(Outbox, Protocol):
         ...
 
     async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
-        """Return the deliveries of at most 500 transitions as they stand, by sink."""
+        """Return the deliveries of at most 500 transitions and their status, by sink."""
         ...
 
     async def snapshot(self, key: str) -> model.Snapshot | None:
@@ -241,11 +201,11 @@ class Ledger(Outbox, Protocol):
         ...
 
     async def last_change(self, key: str) -> dict[str, Any] | None:
-        """The CloudEvent with which the present state of a job was told."""
+        """The CloudEvent of the last change of state of a job."""
         ...
 
     async def backlog(self) -> Sequence[model.Backlog]:
-        """What each sink still has to tell."""
+        """What is still to be delivered to each sink."""
         ...
 
     async def parkings(self) -> Sequence[model.Parking]:
@@ -253,5 +213,5 @@ class Ledger(Outbox, Protocol):
         ...
 
     async def resume(self, sink: str) -> bool:
-        """Park a sink no more; ``False`` if it was not parked."""
+        """Resume a sink; ``False`` if it was not parked."""
         ...

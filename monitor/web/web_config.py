@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from monitor import logs
 from monitor.config import file_digest, messages, named_files, unforeseen, yaml_document
-from monitor.config.layers import Layers
 from monitor.errors import ConfigurationError, Problem
 from monitor.web.web_config_schema import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
 
@@ -58,7 +57,8 @@ def _first(path: Path, reading: file_digest.FileDigest) -> Loaded:
     try:
         return _read(path, reading)
     except OSError as error:
-        _refuse(str(path), "", f"cannot be used: {_reason(error)}", "see what the system lacks")
+        reason = (error.strerror or "").lower()
+        _refuse(str(path), "", f"cannot be used: {reason}", "see what the system lacks")
 
 
 def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
@@ -70,9 +70,9 @@ def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
     """
     node = _parsed(path, reading)
     try:
-        form = WebConfig.model_validate(yaml_document.plain(node))
+        form = WebConfig.model_validate(node.plain())
     except ValidationError as error:
-        found = messages.complaints(error, Layers(None, node), root=(WebConfig,))
+        found = messages.of_shape(error, node, root=(WebConfig,))
         raise ConfigurationError(messages.tidy(found)) from None
     tls = form.tls_server_config
     return Loaded(
@@ -86,17 +86,13 @@ def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
 
 
 def _parsed(path: Path, reading: file_digest.FileDigest) -> Node:
-    try:
-        content = reading.of(path)
-        if len(content) > LARGEST:
-            _refuse(str(path), "", "is larger than 1 MiB", "name a web configuration file")
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        _refuse(str(path), "", "is not text in UTF-8", "save it as UTF-8")
-    except (OSError, ValueError) as error:
-        reason = named_files.reason(error)
-        _refuse(str(path), "", f"cannot be read: {reason}", "check the path and its permissions")
-    node, found = yaml_document.parse(text, lambda line: f"{path}:{line}")
+    node, found = yaml_document.read_file(
+        path,
+        LARGEST,
+        name=str(path),
+        too_large="name a web configuration file",
+        read=reading.of,
+    )
     if node is None or found:
         raise ConfigurationError(messages.tidy(found))
     if not isinstance(node.value, dict):
@@ -106,10 +102,6 @@ def _parsed(path: Path, reading: file_digest.FileDigest) -> Node:
     return node
 
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or "").lower()
-
-
 def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
     raise ConfigurationError([Problem(place, path, message, remedy)])
 
@@ -117,7 +109,7 @@ def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
 def _warnings(form: WebConfig, node: Node) -> Sequence[Problem]:
     if "http2" not in form.http_server_config.model_fields_set or not form.http_server_config.http2:
         return ()
-    place = yaml_document.place_of(node, ("http_server_config", "http2"))
+    place = node.place_of(("http_server_config", "http2"))
     message, remedy = "HTTP/1.1 is spoken all the same", "write false, or leave it out"
     return (Problem(place, "http_server_config.http2", message, remedy, warning=True),)
 
@@ -147,7 +139,7 @@ def _context(
     at = ("tls_server_config",)
     raise ConfigurationError(
         [
-            Problem(yaml_document.place_of(node, (*at, key)), f"{at[0]}.{key}", message, remedy)
+            Problem(node.place_of((*at, key)), f"{at[0]}.{key}", message, remedy)
             for key, message, remedy in problems
         ]
     )

@@ -70,7 +70,7 @@ def _client(value: object) -> object:
 
 def _cipher(name: str) -> str:
     if name not in CIPHERS:
-        raise ValueError("is no cipher suite that is offered here (leave cipher_suites out)")
+        raise ValueError("is not a cipher suite that is offered here (leave cipher_suites out)")
     return name
 
 
@@ -83,7 +83,7 @@ def _curves(names: list[str]) -> list[str]:
 def _hash(text: str) -> str:
     found = _HASH.fullmatch(text)
     if not found:
-        raise ValueError("is no bcrypt hash (make one: htpasswd -nBC 10 USER)")
+        raise ValueError("is not a bcrypt hash (make one: htpasswd -nBC 10 USER)")
     if int(found[1]) > _COSTLIEST:
         raise ValueError(f"has a cost above {_COSTLIEST}, which takes minutes (use 10 or 12)")
     return text
@@ -92,7 +92,7 @@ def _hash(text: str) -> str:
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in HEADERS:
-            raise ValueError(f"can hold no others than {', '.join(sorted(HEADERS))} (remove it)")
+            raise ValueError(f"can only hold {', '.join(sorted(HEADERS))} (remove it)")
         if not value.isascii() or not value.isprintable():
             raise ValueError("holds a character that no header may have (remove it)")
     return headers

@@ -84,14 +84,16 @@ async def test_what_aws_says_is_escaped_told_and_replayed(tmp_path):
         await shown.page.wait_for_selector(".jobs tr[data-key$='/pkg']")
         sim.change("pkg", Status="FAILED", StatusMessage=EVIL)
         await shown.until("document.querySelector('.jobs').innerText.includes('<script>')")
-        assert (await shown.text("#verdict")).startswith("1 failed")
+        assert (await shown.text("#summary")).startswith("1 failed")
         await shown.page.wait_for_selector("[data-act=replay]:enabled")
         await shown.page.click("[data-act=replay]")
         await shown.page.fill("#ask-token", TOKEN)
         await shown.page.keyboard.press("Enter")
         await shown.page.wait_for_selector("#ask-outcome.is-good")
         await shown.page.click("#ask-close")
-        await shown.until("document.getElementById('verdict').innerText.includes('has been told')")
+        await shown.until(
+            "document.getElementById('summary').innerText.includes('everything is delivered')"
+        )
         await shown.page.click("text=pkg")
         await shown.page.wait_for_selector(".transitions")
         newest = await shown.text(".transitions > li:first-child")

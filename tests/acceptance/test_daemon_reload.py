@@ -106,14 +106,14 @@ async def test_a_bad_configuration_is_refused_and_seen_and_the_old_one_goes_on(t
             url = await program.started()
             await until(lambda: len(ledger.transitions(store)) == 2)
             (took,) = (await _metric(url, f"{LAST}_success_timestamp_seconds")).values()
-            configure(tmp_path, sim, watches=[packages(tpye=1), disks(account="nobody")], sinks={})
+            configure(tmp_path, sim, watches=[packages(tpye=1), disks(regoins=[])], sinks={})
             await _hup(program, "config.refused")
             assert await _metric(url, f"{LAST}_successful") == {(): 0.0}
             assert await _metric(url, f"{LAST}_success_timestamp_seconds") == {(): took}
             await until(lambda: len(program.logged("config.refused")) >= 2)
             problems = {line["problem"] for line in program.logged("config.refused")}
             assert any("tpye" in problem for problem in problems), problems
-            assert any("nobody" in problem for problem in problems), problems
+            assert any("regoins" in problem for problem in problems), problems
             sim.change("pkg", Status="SUCCEEDED")
             await until(lambda: _told(sim, "hook") == [("pkg", "SUCCEEDED")])
             configure(tmp_path, sim)

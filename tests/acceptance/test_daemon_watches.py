@@ -117,7 +117,7 @@ async def test_what_could_not_be_configured_cannot_be_added(tmp_path):
                 ({"account": "smi"}, "account", "unknown account"),
                 ({"interval": "fast"}, "interval", "is not a duration"),
                 ({"intervall": "5m"}, "intervall", "unknown key"),
-                ({"name": "a/b"}, "name", "is no usable name"),
+                ({"name": "a/b"}, "name", "is not a valid name"),
                 ({"jobs": []}, "", "has neither jobs nor discover"),
                 ({"jobs": [nested(900)]}, "jobs[0]", "must be text"),
             ]

@@ -85,7 +85,7 @@ def trouble():
     return {
         "sources": [
             source(),
-            source("importexport", available=False, up=False, reason="unavailable", rate=0.2),
+            source("importexport", available=False, up=False, last_failure="unavailable", rate=0.2),
         ],
         "sinks": [sink(), sink("chat", last_error="HTTP 410 Gone", last_error_at=NOW)],
         "refused": ["job-monitor.yaml:3: watches: unknown key"],
@@ -99,12 +99,12 @@ async def test_a_change_appears_without_reloading(tmp_path):
         await shown.live()
         await shown.page.evaluate("window.sameDocument = true")
         await shown.page.evaluate(NO_ROUNDS)
-        assert "nothing stuck" in await shown.text("#verdict")
+        assert "nothing stuck" in await shown.text("#summary")
         await here.change(before, after)
         await shown.until("document.querySelector('.jobs .state').innerText.includes('It broke.')")
-        assert (await shown.text("#verdict")).startswith("1 failed")
+        assert (await shown.text("#summary")).startswith("1 failed")
         assert await shown.text(".tile.is-failed .many") == "1"
-        verdict = " ".join((await shown.text("#verdict")).split())
+        verdict = " ".join((await shown.text("#summary")).split())
         title = await shown.page.title()
         assert await shown.text("#said") == verdict == title.split(" \N{EN DASH} ")[0]
         assert await shown.page.evaluate("window.sameDocument")
@@ -226,8 +226,8 @@ async def test_banners_tell_a_refused_reload_and_a_source_that_cannot_be_seen(tm
         refused, unseen = await shown.page.locator("[data-live=head] .banner").all_inner_texts()
         assert "The last reload was refused" in refused
         assert "job-monitor.yaml:3: watches: unknown key" in refused
-        assert unseen.startswith("importexport/prod/us-east-1 cannot be seen.")
-        assert "1 of 2 sources cannot be seen" in await shown.text("#verdict")
+        assert unseen.startswith("importexport/prod/us-east-1 is unreachable.")
+        assert "1 of 2 sources is unreachable" in await shown.text("#summary")
         here.live.refused, here.live.seen = (), [source()]
         here.news.tell("anything")
         await shown.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -362,10 +362,10 @@ async def test_a_parked_sink_is_resumed_with_a_token(tmp_path):
         await here.ledger.park(model.Parking("ops", NOW, "the receiver answered 410 Gone"))
         async with tab(here.url) as shown:
             await shown.live()
-            assert "ops is parked" in await shown.text("#verdict")
+            assert "ops is parked" in await shown.text("#summary")
             assert await _ask(shown, "Resume", TOKEN) == "It is resumed; nothing waits for it."
             assert await here.ledger.parkings() == []
-            await shown.until("!document.getElementById('verdict').innerText.includes('parked')")
+            await shown.until("!document.getElementById('summary').innerText.includes('parked')")
 
 
 async def test_who_has_signed_in_needs_no_token(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import outbox, queries
+from monitor.stores import outbox, queries, schema
 from monitor.stores.store import open_store
 from tests.contracts.store_examples import SECOND, T0, SettableClock, delivered, entry, failed
 
@@ -109,9 +109,9 @@ def _plans():
     return {
         "due": (queries.due("wide", T0, 20), "deliveries_first (sink=? AND due_at<?)"),
         "next_due": (queries.next_due("wide", T0), "COVERING INDEX deliveries_first"),
-        "pending": (queries.pending(), "COVERING INDEX deliveries_line"),
-        "tried": (queries.tried(), "COVERING INDEX deliveries_tried"),
-        "dead": (queries.dead(), "INDEX deliveries_dead"),
+        "pending": (queries.PENDING, "COVERING INDEX deliveries_line"),
+        "tried": (queries.TRIED, "COVERING INDEX deliveries_tried"),
+        "dead": (queries.DEAD, "INDEX deliveries_dead"),
         "events": (queries.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
         "events of a job": (queries.events(5, 10, "k"), "sqlite_autoindex_transitions_1 (key=?)"),
         "forgettable": (queries.forgettable(T0, 10), "transitions_own_recorded (own_recorded<?)"),
@@ -120,7 +120,10 @@ def _plans():
             queries.listing("wide", status.DEAD, 5),
             "deliveries_dead (sink=?)",
         ),
-        "snapshot": (queries.snapshot("k"), "sqlite_autoindex_jobs_1 (key=?)"),
+        "snapshot": (
+            queries.SNAPSHOTS.where(schema.jobs.c.key == "k"),
+            "sqlite_autoindex_jobs_1 (key=?)",
+        ),
     }
 
 

@@ -300,8 +300,8 @@ async def _stepped(store_url, monkeypatch, to):
         command.upgrade(config, to)
 
     with monkeypatch.context() as patched:
-        patched.setattr(upgrade, "reach", step)
-        async with connect.opened(store_url) as found, found.writer.begin():
+        patched.setattr(upgrade, "migrate", step)
+        async with connect.open_database(store_url) as found, found.writer.begin():
             yield found.writer
 
 

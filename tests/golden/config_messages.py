@@ -16,6 +16,7 @@ from monitor.sources import loader
 from monitor.stores.store import open_store
 from monitor.tools.stored_jobs import query
 from monitor.validation import everything
+from tests.config_kit import problems_of
 from tests.contracts.store_examples import SettableClock, entry
 from tests.golden.registry import message
 
@@ -28,7 +29,7 @@ def told(directory, text):
     """Return what ``check`` and a refused reload say of a file."""
     file = directory / "monitor.yaml"
     file.write_text(WATCH + text, "utf-8")
-    _, found = everything.examine(config.read([file], {}))
+    found = problems_of([file])
     return [f"{'warning: ' if problem.warning else 'error: '}{problem}" for problem in found]
 
 
@@ -64,7 +65,7 @@ def full(_directory):
 def nothing_watched(directory):
     file = directory / "monitor.yaml"
     file.write_text("retention: 30d\n")
-    _, found = everything.examine(config.read([file], {}))
+    found = problems_of([file])
     return [f"warning: {problem}" for problem in found]
 
 
@@ -72,7 +73,7 @@ def nothing_watched(directory):
 def absent_directory(directory):
     file = directory / "monitor.yaml"
     file.write_text(f"{WATCH}store: sqlite://{directory}/none/state.db\n")
-    return [f"warning: {one}" for one in everything.of_store(config.load([file], {}))]
+    return [f"warning: {one}" for one in everything.check_store(config.load([file], {}))]
 
 
 @message("13 a damaged page of the store")
@@ -204,7 +205,7 @@ def looping_type(directory):
 @message("22 a configuration file that is a link to itself")
 def looping_file(directory):
     (directory / "a.yaml").symlink_to("a.yaml")
-    return [f"error: {one}" for one in config.read([directory / "a.yaml"], {}).problems]
+    return [f"error: {one}" for one in problems_of([directory / "a.yaml"])]
 
 
 @message("22 a configuration file that is a FIFO, to which nobody writes")
@@ -212,7 +213,7 @@ def fifo(directory):
     os.mkfifo(directory / "a.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yaml_files, "PIPE_WITHIN", 0.1)
-        return [f"error: {one}" for one in config.read([directory / "a.yaml"], {}).problems]
+        return [f"error: {one}" for one in problems_of([directory / "a.yaml"])]
 
 
 @message("22 a job type file that is a FIFO")

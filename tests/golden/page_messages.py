@@ -21,8 +21,8 @@ from monitor.web import server as web_server
 from monitor.web.api import params
 from monitor.web.auth import Guard
 from monitor.web.page import rows, summary
-from monitor.web.page import view as scene
-from monitor.web.page.filters import Selection, choose
+from monitor.web.page import view as page_view
+from monitor.web.page.filters import JobFilter, choose
 from monitor.web.page.render import Templates
 from tests.builders import VirtualClock, ledger
 from tests.contracts.sink_kit import event
@@ -37,13 +37,13 @@ MINUTES = timedelta(minutes=12)
 
 
 def seen(jobs=(), backlogs=(), parkings=(), **live):
-    return scene.gather(Live(jobs, **live), backlogs, parkings, NOW)
+    return page_view.gather(Live(jobs, **live), backlogs, parkings, NOW)
 
 
 def index(made):
-    chosen = choose(made.jobs, Selection(), NOW - summary.RECENT)
-    shown = [rows.job_line(each, [], NOW) for each in chosen.jobs]
-    return Templates().index(made, Selection(), chosen, shown)
+    chosen = choose(made.jobs, JobFilter(), NOW - summary.RECENT)
+    shown = [rows.job_row(each, [], NOW) for each in chosen.jobs]
+    return Templates().index(made, JobFilter(), chosen, shown)
 
 
 def row(page, key):
@@ -53,7 +53,7 @@ def row(page, key):
 
 
 def headline(page):
-    return texts(page, r'<h1 class="verdict".*?</h1>')
+    return texts(page, r'<h1 class="summary".*?</h1>')
 
 
 # 1, 3, 10, 14
@@ -142,7 +142,12 @@ def page_listing(_directory):
 
 @message("17 page: AWS is unreachable")
 def page_lost(_directory):
-    trouble = {"available": False, "up": False, "reason": "transient", "code": "ECONNREFUSED"}
+    trouble = {
+        "available": False,
+        "up": False,
+        "last_failure": "transient",
+        "last_failure_code": "ECONNREFUSED",
+    }
     page = index(seen([followed(1, blind=True)], sources=[source(**trouble)]))
     return [*headline(page), *texts(page, r'<div class="banner is-bad" role="alert">.*?</p>')]
 
@@ -197,9 +202,9 @@ async def _page_deliveries(directory):
     async with ledger(directory, VirtualClock()) as store:
         await store.record(entry(job))
         ((position, told),) = await store.transitions()
-    line = rows.transition_line(position, told["data"], made)
+    line = rows.transition_row(position, told["data"], made)
     view = seen([job], parkings=[Parking("parked", NOW, "410")], sinks=[sink(), sink("parked")])
-    page = Templates().job(view, rows.job_line(job, [told], NOW), [line])
+    page = Templates().job(view, rows.job_row(job, [told], NOW), [line])
     return [
         *texts(page, r'<p class="when">.*?</p>'),
         *texts(page, r'<li><span class="chip.*?</li>'),
@@ -209,7 +214,7 @@ async def _page_deliveries(directory):
 @message("3 job page: how often a job is polled since it ended")
 def page_ended(_directory):
     job = followed(1, Phase.SUCCEEDED, finished=False, interval=3600.0)
-    page = Templates().job(seen([job]), rows.job_line(job, [], NOW), [])
+    page = Templates().job(seen([job]), rows.job_row(job, [], NOW), [])
     return [one for one in texts(page, r"<dt>.*?</dd>") if one.startswith("Next")]
 
 

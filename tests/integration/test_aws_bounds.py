@@ -86,7 +86,7 @@ async def test_a_body_without_end_is_read_no_further_than_its_bound(name, lists,
             assert seen.parts == {"Status": "SUCCEEDED"}
 
     assert (found.reason, found.code) == (PollReason.MALFORMED, "AnswerTooLarge")
-    assert (found.status, found.hint) == (int(status[:3]), "the answer is longer than 8 MiB")
+    assert (found.status, found.hint) == (int(status[:3]), "the response is longer than 8 MiB")
     assert 4 * MIB < endless.sent < 40 * MIB
     assert peak < 60 * MIB
 

@@ -150,20 +150,28 @@ routes:
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-async def test_mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file(tmp_path, command):
+async def test_all_mistakes_of_shape_are_told_at_once_and_then_all_others(tmp_path, command):
     file = tmp_path / "monitor.yaml"
-    file.write_text(SEVEN)
-    code, out, err = await run(command, "--config", file, directory=tmp_path)
-    assert (code, out) == (2, "")
-    told = [line.removeprefix(f"error: {file}:").split(": ")[:2] for line in err.splitlines()]
-    assert told == [
+
+    async def told(text):
+        file.write_text(text)
+        code, out, err = await run(command, "--config", file, directory=tmp_path)
+        assert (code, out) == (2, "")
+        return [line.removeprefix(f"error: {file}:").split(": ")[:2] for line in err.splitlines()]
+
+    assert await told(SEVEN) == [
         ["1", "retentoin"],
         ["7", "watches[0].interval"],
+        ["12", "watches[2].name"],
+    ]
+    repaired = SEVEN.replace("retentoin", "retention").replace("soon", "5m")
+    assert await told(
+        repaired.replace("- type: importexport", "- name: more\n  type: importexport")
+    ) == [
         ["10", "watches[1].jobs[1]"],
         ["11", "watches[1].account"],
-        ["12", "watches[2].name"],
-        ["19", "sinks.ops.secret_files[0]"],
-        ["22", "routes[0].sinks[2]"],
+        ["20", "sinks.ops.secret_files[0]"],
+        ["23", "routes[0].sinks[2]"],
     ]
 
 
@@ -220,7 +228,7 @@ async def test_it_tells_which_way_every_kind_of_event_goes(tmp_path):
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == (
-        f"warning: {file}:7: routes[1]: matches nothing that any watch can tell (correct its match)"
+        f"warning: {file}:7: routes[1]: matches no event of any watch (correct its match)"
     )
     assert "routes of disks:" in lines
     assert "job.discovered waiting, running, unknown -> no sink" in lines

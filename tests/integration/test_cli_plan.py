@@ -134,7 +134,7 @@ async def test_how_often_ended_jobs_are_polled_is_planned_and_checked(tmp_path):
     every = {one["watch"]: one["ended_interval_seconds"] for one in plan["watches"]}
     assert every == {"plain": 3600, "set": 1800, "old": 2700, "short": 300, "final": None}
     assert out.count("polled every 5m; every 30m once ended, while it may still change") == 1
-    assert "ended_interval: is shorter than the interval of 5m, which counts" in out
+    assert "ended_interval: is shorter than the interval of 5m, which is used instead" in out
 
 
 async def test_without_watches_there_is_nothing_to_plan(tmp_path):

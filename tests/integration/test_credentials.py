@@ -183,7 +183,7 @@ async def test_a_helper_that_hangs_is_told_killed_and_not_started_at_each_poll(s
     child = int((setting.directory / "p.sh.child").read_text())
     assert first.code == "CredentialsPending"
     assert (second.code, third.code) == ("Timeout", "Timeout")
-    assert 'credential process of profile "p": it did not end within 1 s' in second.hint
+    assert 'credential process of profile "p": timed out after 1 s' in second.hint
     assert setting.pids() == [pid]
     assert not alive(pid)
     assert ended(child)
@@ -246,7 +246,7 @@ async def test_the_event_loop_goes_on_while_a_token_file_never_answers(setting, 
 
     assert found.code == "CredentialsPending"
     assert worst < 0.4
-    assert "AssumeRoleWithWebIdentity: none came within" in found.hint
+    assert "AssumeRoleWithWebIdentity: no credentials after" in found.hint
     # Let the stuck thread go.
     with (tmp_path / "token").open("w"):
         pass
@@ -295,8 +295,8 @@ def own_keys(monkeypatch):
         (aws("<a>" * 100_000), None, "the answer of STS cannot be read"),
         (aws("<a>" * 20_000 + "</a>" * 20_000), None, "STS"),
         (aws(f"<a>{'<b/>' * 200_000}</a>"), "AnswerTooLarge", "too many values"),
-        (Endless("200 OK"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
-        (Endless("403 Forbidden"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
+        (Endless("200 OK"), "AnswerTooLarge", "STS: the response is longer than 8 MiB"),
+        (Endless("403 Forbidden"), "AnswerTooLarge", "STS: the response is longer than 8 MiB"),
         (xml_error("AccessDenied", "403 Forbidden"), "AccessDenied", "from AssumeRole"),
         (xml_error("RequestExpired", "400 Bad Request"), "RequestExpired", "clock"),
         (xml_error("Throttling", "400 Bad Request"), "Throttling", "from AssumeRole"),
@@ -522,7 +522,7 @@ DEEP = f'{{"roleCredentials": {"[" * 100_000}{"]" * 100_000}}}'
         ),
         (aws(json.dumps({"roleCredentials": 7})), None, "SSO"),
         (aws(json.dumps({"roleCredentials": None})), None, "SSO session"),
-        (Endless("200 OK"), "AnswerTooLarge", "SSO: the answer is longer than 8 MiB"),
+        (Endless("200 OK"), "AnswerTooLarge", "SSO: the response is longer than 8 MiB"),
         (json_error("ForbiddenException", "403 Forbidden"), "ForbiddenException", "refused"),
     ],
 )
@@ -545,7 +545,7 @@ async def test_whatever_sso_says_is_no_word_on_the_service(setting, sso, answer,
     [
         (aws(STS.format(until="soon").replace("AssumeRole", "AssumeRoleWithWebIdentity")),
          "UnreadableAnswerError", "Expiration in the answer of STS cannot be read"),
-        (Endless("200 OK"), "AnswerTooLarge", "STS: the answer is longer than 8 MiB"),
+        (Endless("200 OK"), "AnswerTooLarge", "STS: the response is longer than 8 MiB"),
         (aws("<a>" * 100_000), None, "the answer of STS cannot be read"),
     ],
 )  # fmt: skip
@@ -591,7 +591,7 @@ async def test_a_metadata_service_without_end_is_read_no_further_than_a_bound(se
             await endless.closed.wait()
 
     assert found.code == "AnswerTooLarge"
-    assert ": the answer is longer than 8 MiB; check " in found.hint
+    assert ": the response is longer than 8 MiB; check " in found.hint
     assert endless.sent < 40 * 1024**2
 
 
@@ -609,7 +609,7 @@ async def test_a_metadata_service_that_trickles_has_the_deadline_of_credentials(
             found = await refusal(clients)
 
     assert found.code == "Timeout"
-    assert "none came within 0.5 s" in found.hint
+    assert "timed out after 0.5 s" in found.hint
 
 
 async def test_a_metadata_service_that_redirects_is_not_followed(setting, metadata):

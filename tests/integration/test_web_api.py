@@ -14,7 +14,7 @@ from monitor import model
 from monitor.config import Settings
 from monitor.errors import PollReason
 from monitor.model import Phase
-from monitor.web import interfaces
+from monitor.web.api.schemas import ListingView, SourceView
 from tests.contracts.store_examples import T0, dead, delivered, snapshot
 from tests.web_kit import KEY, Live, open_site
 
@@ -271,27 +271,29 @@ async def test_sinks_say_what_waits_and_why_nothing_goes(tmp_path):
 async def test_sources_say_whether_aws_can_be_seen(tmp_path):
     async with open_site(tmp_path) as site:
         site.live.seen_sources = [
-            interfaces.Source(
-                source=PANORAMA,
+            SourceView(
+                service=PANORAMA.service,
+                account=PANORAMA.account,
+                region=PANORAMA.region,
                 available=False,
                 up=False,
                 last_success_at=T0,
                 last_failure_at=T0,
-                reason="auth",
-                code="ExpiredToken",
-                hint="renew it",
+                last_failure="auth",
+                last_failure_code="ExpiredToken",
+                last_failure_hint="renew it",
                 rate=0.51234,
                 configured_rate=2.0,
                 request_rate=0.25049,
                 jobs=7,
                 listings=[
-                    interfaces.Listing(
+                    ListingView(
                         type="t",
                         complete=False,
                         last_complete_at=T0,
-                        reason="transient",
-                        code="InternalError",
-                        hint="wait",
+                        last_failure="transient",
+                        last_failure_code="InternalError",
+                        last_failure_hint="wait",
                     )
                 ],
             )

@@ -38,14 +38,13 @@ def check(
     from monitor.config import report
     from monitor.validation import everything
 
-    draft = options.read_own(config)
-    settings = draft.settings
-    types, found = everything.examine(draft)
+    settings = options.load_own(config)
+    types, found = everything.validate(settings)
     warnings = [problem for problem in found if problem.warning]
     if warnings and len(warnings) < len(found):
         typer.echo(report(warnings), err=True)
-    everything.refuse(found)
-    warnings += everything.of_store(settings)
+    everything.raise_errors(found)
+    warnings += everything.check_store(settings)
     if output is Format.JSON:
         shown: dict[str, Any] = {
             "configuration": settings.redacted(),

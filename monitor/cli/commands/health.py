@@ -41,5 +41,5 @@ def _address(config: list[Path] | None, url: str | None) -> DaemonAddress:
         return healthcheck.address_of_url(url)
     # A mistake in a file that has just been edited says nothing about the daemon: it still
     # runs with what it read before.
-    draft = loader.read(options.paths(config), os.environ)
-    return healthcheck.own_address(draft.settings.server)
+    server = loader.load_server(options.paths(config), os.environ)
+    return healthcheck.own_address(server)

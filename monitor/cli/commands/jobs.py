@@ -15,12 +15,13 @@ from monitor.cli.options import Format
 from monitor.model import Phase  # noqa: TC001 -- typer reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings, Watch
     from monitor.tools import stored_jobs
     from monitor.tools.api_client import DaemonClient
+    from monitor.web.api.schemas import JobView
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
 _TOLD = (
@@ -168,7 +169,7 @@ def list_(  # noqa: PLR0913 -- each is an option
     else:
         found, total = anyio.run(_from_store, options.load_own(config), choice, asked, limit)
     if output is Format.JSON:
-        tables.show_json([{name: one[name] for name in _TOLD} for one in found])
+        tables.show_json([{name: getattr(one, name) for name in _TOLD} for one in found])
         return
     seen = "last_look" if daemon else "last_stored"
     shown = [_row(one, seen) for one in found]
@@ -181,9 +182,10 @@ def list_(  # noqa: PLR0913 -- each is an option
 
 async def _from_store(
     settings: Settings, choice: _Choice, asked: stored_jobs.JobsQuery, limit: int
-) -> tuple[Sequence[Mapping[str, Any]], int]:
+) -> tuple[Sequence[JobView], int]:
     from monitor.app import open_ledger, with_added
     from monitor.tools import stored_jobs
+    from monitor.web.api.schemas import JobView
 
     async with open_ledger(settings) as store:
         snapshots, places = await store.snapshots(), await store.places()
@@ -195,18 +197,18 @@ async def _from_store(
     known.regions.update(place.region for place in places)
     known.require(choice)
     jobs = stored_jobs.chosen(stored_jobs.known_jobs(snapshots, watches), asked)
-    found = [stored_jobs.facts(job) for job in jobs[:limit]]
-    return [{**each, "watch": each["watch"] or None} for each in found], len(jobs)
+    found = [JobView.of(job) for job in jobs[:limit]]
+    return found, len(jobs)
 
 
 async def _from_daemon(
     server: ServerOptions, choice: _Choice, limit: int
-) -> tuple[Sequence[Mapping[str, Any]], int]:
+) -> tuple[Sequence[JobView], int]:
     async with server.opened() as client:
         found, total = await client.jobs(choice.params(), limit)
         if not found and choice.told():
             await _require_known(client, choice)
-    return [job.model_dump() for job in found], total
+    return found, total
 
 
 async def _require_known(client: DaemonClient, choice: _Choice) -> None:
@@ -220,6 +222,6 @@ async def _require_known(client: DaemonClient, choice: _Choice) -> None:
     known.require(choice)
 
 
-def _row(one: Mapping[str, Any], seen: str) -> dict[str, Any]:
-    shown = {name: one[name] for name in _SHOWN}
-    return {**shown, "since": one["changed_at"], seen: one["last_look_at"]}
+def _row(one: JobView, seen: str) -> dict[str, Any]:
+    shown = {name: getattr(one, name) for name in _SHOWN}
+    return {**shown, "since": one.changed_at, seen: one.last_look_at}

@@ -25,13 +25,15 @@ commands = typer.Typer(help="List and show job types, and check your own.", no_a
 @commands.command("list")
 def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """List the job types that come with the monitor, and those of job_types_dir."""
+    from monitor.config import format_duration
+
     rows = [
         {
             "type": kind.name,
             "service": kind.service,
             "describe": kind.describe_operation,
             "list": kind.list_operation,
-            "interval": _duration(kind.interval),
+            "interval": format_duration(kind.interval),
             "description": kind.description or None,
         }
         for _, kind in sorted(_known(config).items())
@@ -63,12 +65,12 @@ def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Job types, as YAML.")],
 ) -> None:
     """Check job types against the service's model, as loading them would."""
-    from monitor.validation import everything
+    from monitor.sources import loader
 
     problems: list[Problem] = []
     for file in files:
         try:
-            kind = everything.job_type(file)
+            kind = loader.load_job_type(file)
         except ConfigurationError as error:
             problems += error.problems
         else:
@@ -84,12 +86,14 @@ def _known(config: list[Path] | None) -> Mapping[str, JobType]:
     from monitor.validation import everything
 
     settings = options.load(config)
-    types, wrong = everything.job_types(settings, None)
-    everything.refuse(wrong)
+    types, wrong = everything.load_job_types(settings, None)
+    everything.raise_errors(wrong)
     return types
 
 
 def _facts(kind: JobType) -> dict[str, Any]:
+    from monitor.config import format_duration
+
     return {
         "type": kind.name,
         "description": kind.description,
@@ -99,7 +103,7 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "describe": kind.describe_operation,
         "list": kind.list_operation,
         "list_shows_states": kind.lists_states if kind.listing else None,
-        "interval": _duration(kind.interval),
+        "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
         "id": kind.id_pattern.pattern,
         "states": {
@@ -110,15 +114,8 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],
         "unwatched_fields": sorted(kind.unwatched()),
-        "grace": _duration(kind.grace) if kind.final else None,
+        "grace": format_duration(kind.grace) if kind.final else None,
     }
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What may be asked for: sending again, resuming a sink, a new look at the configuration."""
+"""Endpoints that act: replay deliveries, resume a sink, reload the configuration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from monitor.delivery import replay as replaying
 from monitor.model import DeliveryStatus
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.params import Form, Since, Text
-from monitor.web.api.schemas import as_json
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 1000
 RESUME_WITHIN = 5.0
-"""Seconds within which a resume is answered, be the first attempt over or not."""
-LOOK_AGAIN = 0.1
-"""Seconds between two checks of what came of it."""
+"""Seconds within which a resume is answered, even if the first attempt is not over."""
+CHECK_EVERY = 0.1
+"""Seconds between two checks of the result."""
 
 
 def _key(text: str) -> str:
@@ -47,7 +46,7 @@ Globs = Annotated[
 
 
 class Replay(Form):
-    """Which deliveries of a sink are sent again."""
+    """Which deliveries of a sink to send again."""
 
     sink: Text
     """A configured sink."""
@@ -55,11 +54,11 @@ class Replay(Form):
     """Observed at this time or later: an age, or a time."""
     match: dict[Annotated[str, AfterValidator(_key)], Globs] = Field(default={})
     """Kind, phase, state, severity, type, account, region, job or labels.NAME → globs, of which one
-    must fit for every key."""
+    must match for every key."""
     delivered: bool = False
-    """Also what the sink has taken; needs ``since``."""
+    """Also deliveries that succeeded; needs ``since``."""
     dry_run: bool = False
-    """Only say what would be sent."""
+    """Only show what would be sent."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -79,7 +78,7 @@ class Replay(Form):
 
 
 class Changes:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(
         self, live: Live, ledger: Ledger, reload: Callable[[], Awaitable[None]] | None
@@ -90,10 +89,10 @@ class Changes:
         self._reload = reload
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         resume, unknown = "/api/v1/sinks/{name}/resume", {404: "There is no such sink."}
         refused = {
-            422: "The configuration is refused, and the old one goes on.",
+            422: "The configuration is refused; the old one stays in effect.",
             503: "The monitor is stopping, or the store cannot be used.",
         }
         reload = Endpoint("POST", "/-/reload", self.reload, schemas.Reloaded, problems=refused)
@@ -104,7 +103,7 @@ class Changes:
         )
 
     async def replay(self, request: web.Request) -> web.Response:
-        """Send dead, or taken, deliveries of a sink again, in order, behind what waits."""
+        """Send dead, or successful, deliveries of a sink again, in order, after those that wait."""
         asked = await params.body(Replay, request)
         self._require(asked.sink, 422)
         count = 0
@@ -120,7 +119,7 @@ class Changes:
         return as_json(told)
 
     async def resume(self, request: web.Request) -> web.Response:
-        """Let a parked sink be sent to again, what waits first; answer what came of it."""
+        """Resume a parked sink, with what waits first; return the result of the first attempt."""
         name = request.match_info["name"]
         self._require(name, 404)
         before = self._seen(name)
@@ -129,11 +128,11 @@ class Changes:
         outcome, error = await self._first_attempt(name, before) if resumed else (None, None)
         return as_json(schemas.Resumed(resumed=resumed, outcome=outcome, error=error))
 
-    def _seen(self, name: str) -> interfaces.Sink | None:
+    def _seen(self, name: str) -> interfaces.SinkAttempts | None:
         return next((one for one in self._live.sinks() if one.name == name), None)
 
     async def _first_attempt(
-        self, name: str, before: interfaces.Sink | None
+        self, name: str, before: interfaces.SinkAttempts | None
     ) -> tuple[Any, str | None]:
         """Wait for some seconds for what becomes of the first attempt after a resume."""
         with anyio.move_on_after(RESUME_WITHIN):
@@ -144,9 +143,9 @@ class Changes:
                 now = self._seen(name)
                 if before and now and now.last_delivered_at != before.last_delivered_at:
                     return "delivered", None
-                # A failure that parks is written down a moment after it is seen.
+                # A failure that parks the sink is recorded a moment after it shows here.
                 if before and now and now.last_error_at != before.last_error_at:
-                    await anyio.sleep(LOOK_AGAIN)
+                    await anyio.sleep(CHECK_EVERY)
                     again = [each for each in await self._ledger.parkings() if each.sink == name]
                     if again:
                         return "parked", again[0].reason
@@ -155,11 +154,11 @@ class Changes:
                     each.sink == name and each.pending for each in await self._ledger.backlog()
                 ):
                     return "idle", None
-                await anyio.sleep(LOOK_AGAIN)
+                await anyio.sleep(CHECK_EVERY)
         return "unknown", None
 
     async def reload(self, _request: web.Request) -> web.Response:
-        """Read the configuration again, and let it take effect; all of it or nothing."""
+        """Reload the configuration: all of it takes effect, or nothing."""
         assert self._reload is not None  # noqa: S101 -- only then there is a route
         await self._reload()
         return as_json(schemas.Reloaded(reloaded=True))

@@ -1,13 +1,15 @@
-"""What an endpoint is: from it come the route and its description."""
+"""An endpoint, from which come its route and its description, and JSON responses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+import orjson
+from aiohttp import ETag, hdrs, web
 
-from monitor.web.api.schemas import unless_known
+from monitor.web.api.schemas import View
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from monitor.web.api.params import Form
-    from monitor.web.api.schemas import Answer
     from monitor.web.auth import Guard
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -26,16 +27,16 @@ KEY = ":.+"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path, as OpenAPI writes it; the docstring of ``handler`` tells what it is.
+    """One method of one path; the docstring of ``handler`` describes it in OpenAPI.
 
-    ``ok`` is what ``status`` answers, as JSON or as events of a stream. ``problems`` maps the
-    further statuses of its own to their meaning. All but GET writes, and needs credentials.
+    ``ok`` is the body that comes with ``status``, as JSON or as events of a stream. ``problems``
+    maps further statuses to their meaning. All methods but GET write, and need credentials.
     """
 
     method: str
     path: str
     handler: Handler
-    ok: type[Answer]
+    ok: type[View]
     query: type[Form] | None = None
     body: type[BaseModel] | None = None
     status: int = 200
@@ -44,28 +45,47 @@ class Endpoint:
 
     @property
     def writes(self) -> bool:
-        """Whether it changes something."""
+        """True if it changes something."""
         return self.method != "GET"
 
     def route(self, guard: Guard) -> web.RouteDef:
-        """Return the route that aiohttp wants."""
+        """Return the route for aiohttp."""
+
+        async def read(request: web.Request) -> web.StreamResponse:
+            response = await self.handler(request)
+            # A stream has no ETag: nothing of it is known before it ends.
+            known = isinstance(response, web.Response) and _is_known(request, response)
+            return _not_modified(response) if known else response
+
+        async def write(request: web.Request) -> web.StreamResponse:
+            await guard.admit_writer(request)
+            return await self.handler(request)
+
         path = self.path.replace("{key}", "{key" + KEY + "}")
         if self.method == "GET":
-            return web.get(path, _conditional(self.handler))
-        return web.route(self.method, path, _guarded(self.handler, guard))
+            return web.get(path, read)
+        return web.route(self.method, path, write)
 
 
-def _conditional(handler: Handler) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = await handler(request)
-        return unless_known(request, response) if isinstance(response, web.Response) else response
+def as_json(value: View | Mapping[str, Any], status: int = 200) -> web.Response:
+    """Make a JSON response with its ETag."""
+    content = value.model_dump(mode="json") if isinstance(value, View) else value
+    body = orjson.dumps(content)
+    response = web.Response(body=body, status=status, content_type="application/json")
+    response.etag = ETag(blake2b(body, digest_size=12).hexdigest())
+    response.headers[hdrs.CACHE_CONTROL] = "no-cache"
+    return response
 
-    return answer
+
+def _is_known(request: web.Request, response: web.Response) -> bool:
+    tag = response.etag
+    return tag is not None and any(
+        each.value in {tag.value, "*"} for each in request.if_none_match or ()
+    )
 
 
-def _guarded(handler: Handler, guard: Guard) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        await guard.admit_writer(request)
-        return await handler(request)
-
-    return answer
+def _not_modified(response: web.StreamResponse) -> web.Response:
+    same = web.Response(status=304)
+    same.etag = response.etag
+    same.headers[hdrs.CACHE_CONTROL] = response.headers[hdrs.CACHE_CONTROL]
+    return same

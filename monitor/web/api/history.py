@@ -1,8 +1,7 @@
-"""What was written down: transitions and deliveries."""
+"""Endpoints for what is recorded: transitions and deliveries."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ from pydantic import Field
 from monitor.model import DeliveryStatus, Kind
 from monitor.recording.router import matcher
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.params import Form, Glob, Limit, Position, Since, Text
-from monitor.web.api.schemas import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Filter(Form):
-    """Which transitions."""
+    """Filters of transitions."""
 
     job: Text | None = None
     """The key of a job, or of a source."""
@@ -35,27 +33,27 @@ class Filter(Form):
 
     @cached_property
     def kinds(self) -> Sequence[str] | None:
-        """The kinds that are meant; ``None`` for all. A stream asks for them ten times a second."""
+        """The kinds that match; ``None`` for all. A stream reads this ten times a second."""
         fits = matcher(self.kind)
         return [kind.value for kind in Kind if fits(kind)] if self.kind else None
 
 
 class TransitionsQuery(Filter):
-    """Which transitions, from where."""
+    """Filters of transitions, and the position to start from."""
 
     after: Position = 0
-    """Only what stands after this position of the ledger."""
+    """Only transitions after this position of the ledger."""
     limit: Limit = 100
-    """The most transitions in one answer."""
+    """The most transitions in one response."""
 
 
 class DeliveriesQuery(Form):
-    """Which deliveries."""
+    """Filters of deliveries."""
 
     sink: Text | None = None
     """The name of a sink."""
     status: DeliveryStatus | None = None
-    """How they stand."""
+    """The status of the deliveries."""
     job: Text | None = None
     """A job's key, or its id."""
     limit: Limit = 100
@@ -65,14 +63,14 @@ class DeliveriesQuery(Form):
 
 
 class History:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Answer from the store."""
+        """Read from the store."""
         self._ledger = ledger
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         transitions, deliveries = "/api/v1/transitions", "/api/v1/deliveries"
         return (
             Endpoint(
@@ -88,7 +86,7 @@ class History:
         """List transitions in the order of the ledger."""
         asked = params.query(TransitionsQuery, request)
         found, onward = await read(self._ledger, asked, asked.after, asked.limit)
-        items = [schemas.Transition(position=at, event=event) for at, event in found]
+        items = [schemas.TransitionView(position=at, event=event) for at, event in found]
         return as_json(schemas.Transitions(items=items, next_after=onward))
 
     async def deliveries(self, request: web.Request) -> web.Response:
@@ -99,17 +97,18 @@ class History:
         )
         shown = found[: asked.limit]
         cursor = str(shown[-1].id) if len(found) > asked.limit else None
-        items = [schemas.Delivery(**asdict(one), job=one.key) for one in shown]
+        items = [schemas.DeliveryView.of(one) for one in shown]
         return as_json(schemas.Deliveries(items=items, next_cursor=cursor))
 
 
 async def read(
     ledger: Ledger, asked: Filter, after: int, limit: int
 ) -> tuple[Sequence[tuple[int, dict[str, Any]]], int]:
-    """Return the transitions after a position that fit, and the position to go on from.
+    """Return the matching transitions after a position, and the position to go on from.
 
-    Where few fit, that is the end of what was searched, so that it is searched once.
+    If few match, that is the end of the ledger as searched, so nothing is searched twice.
     """
+    # Read before the search: what is recorded meanwhile is left for the next one.
     until = await ledger.position()
     if asked.kinds is not None and not asked.kinds:
         return [], max(after, until)

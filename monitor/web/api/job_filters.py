@@ -1,4 +1,4 @@
-"""Which jobs are listed, and in which order."""
+"""The filters and the order of a list of jobs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from monitor.model import Phase  # noqa: TC001 -- pydantic reads the annotation
+from monitor.model import Phase
 from monitor.recording.router import matcher
-from monitor.web.api.job_view import phase
 from monitor.web.api.params import Form, Glob, Limit, Text
 
 if TYPE_CHECKING:
@@ -26,16 +25,16 @@ def _label(text: str) -> str:
 
 
 def label_readings(text: str) -> list[tuple[str, str]]:
-    """Return the labels that a filter may mean: ``name=value``, or ``name:value`` as formerly."""
+    """Return the labels that a filter may mean: ``name=value``, or the former ``name:value``."""
     parts = (text.partition(sign) for sign in "=:")
     return [(name, value) for name, sign, value in parts if sign and name]
 
 
 class JobsQuery(Form):
-    """Which jobs, in which order; every filter given must fit."""
+    """Filters and order of jobs; a job must match every filter."""
 
     q: Text | None = None
-    """Text that is in the key, the state, the reason or a label, whatever its case."""
+    """Text in the key, the state, the reason or a label; case is ignored."""
     type: Glob | None = None
     """A job type, or a glob on it, such as ``panorama.*``."""
     account: Text | None = None
@@ -45,13 +44,13 @@ class JobsQuery(Form):
     phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
     label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
-    """``name=value``; may be repeated, and then each must fit."""
+    """``name=value``; may be repeated, and then every label must match."""
     stuck: bool | None = None
-    """Those whose state has not changed for too long, or the others."""
+    """Jobs whose state has not changed for too long, or all others."""
     missing: bool | None = None
-    """Those that AWS says do not exist any more, or the others."""
+    """Jobs that no longer exist according to AWS, or all others."""
     blind: bool | None = None
-    """Those of which nothing has been heard for too long, or the others."""
+    """Jobs whose status is stale, or all others."""
     sort: Literal[
         "key",
         "-key",
@@ -70,30 +69,36 @@ class JobsQuery(Form):
     limit: Limit = 100
     """The most jobs on a page."""
     cursor: Text | None = None
-    """The ``next_cursor`` of the page before, asked for with the same ``sort``."""
+    """The ``next_cursor`` of the page before, which had the same ``sort``."""
 
     @cached_property
     def takes_type(self) -> Callable[[str], bool]:
-        """Whether ``type`` takes a job type; many jobs share one, which is matched once."""
+        """Match a job type against ``type``; many jobs share one, which is matched once."""
         return cache(matcher([] if self.type is None else [self.type]))
 
 
 def fits(one: JobStatus, asked: JobsQuery) -> bool:
-    """Whether every filter that is given takes a job."""
+    """Return whether a job matches every filter."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
     return (
         asked.takes_type(one.job.type)
         and asked.account in {None, one.job.account}
         and asked.region in {None, one.job.region}
-        and (not asked.phase or phase(one) in asked.phase)
+        and (not asked.phase or phase_of(one) in asked.phase)
         and all(wanted in {None, has} for wanted, has in flags)
-        and all(_has(one, label) for label in asked.label)
+        and all(has_label(one.labels, label) for label in asked.label)
         and (asked.q is None or _mentions(one, asked.q.casefold()))
     )
 
 
-def _has(one: JobStatus, label: str) -> bool:
-    return any(one.labels.get(name) == value for name, value in label_readings(label))
+def has_label(labels: Mapping[str, str], text: str) -> bool:
+    """Return whether ``labels`` match a filter, as ``label_readings`` reads it."""
+    return any(labels.get(name) == value for name, value in label_readings(text))
+
+
+def phase_of(one: JobStatus) -> Phase:
+    """Return the phase of a job; unknown until AWS has returned it."""
+    return one.snapshot.phase if one.snapshot else Phase.UNKNOWN
 
 
 def _mentions(one: JobStatus, text: str) -> bool:
@@ -119,9 +124,9 @@ def _by_time(read: Callable[[JobStatus], datetime | None]) -> Callable[[JobStatu
 RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "key": lambda _: (),
     "state": lambda one: (one.snapshot.state if one.snapshot else "",),
-    "phase": lambda one: (phase(one).value,),
+    "phase": lambda one: (phase_of(one).value,),
     "changed_at": _by_time(lambda one: one.snapshot.changed_at if one.snapshot else None),
     "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
     "last_look_at": _by_time(lambda one: one.looked_at),
 }
-"""What the names of orders mean; the key comes last in all of them."""
+"""The sort key of each order; the key of the job is always the last part."""

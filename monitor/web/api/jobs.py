@@ -1,22 +1,21 @@
-"""Jobs: the list, one of them, and waiting for one."""
+"""Endpoints for jobs: list them, show one, wait for one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 from pydantic import AfterValidator, Field
 
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits
-from monitor.web.api.job_view import facts, remembered
 from monitor.web.api.params import Form, Position, Seconds
-from monitor.web.api.schemas import as_json
+from monitor.web.api.schemas import JobView
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aiohttp import web
 
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from monitor.web.notifier import News
 
 LONGEST_WAIT = 600.0
-"""Seconds: proxies cut longer requests off; who wants to wait longer asks again."""
+"""Seconds: proxies cut longer requests off; to wait longer, repeat the request."""
 MOST_WAITERS = 5000
-"""Requests that may wait at once; the next is asked to come again. Nor may they be more than half
-of all connections, so that there are some for others."""
+"""Requests that may wait at once; further ones get 503. They also may not take more than half of
+all connections, so that some are left for others."""
 NOTICE_GONE = 5.0
-"""Seconds after which a request waits no longer whose client has gone."""
+"""Seconds within which a request ends whose client has disconnected."""
 
 
 def _known_wait(seconds: float) -> float:
@@ -39,18 +38,18 @@ def _known_wait(seconds: float) -> float:
 
 
 class WaitQuery(Form):
-    """What to wait for, and how long."""
+    """Parameters of a wait."""
 
     timeout: Annotated[Seconds, AfterValidator(_known_wait)] = 60.0
     """At most 10 minutes."""
     wait_for: Literal["final", "change"] = Field(default="final", alias="for")
-    """``final``: it has ended; ``change``: it has a transition later than ``after``."""
+    """``final``: until the job has ended; ``change``: until it has a transition after ``after``."""
     after: Position | None = None
-    """The ``sequence`` last known; by default that of the moment of asking."""
+    """The last known ``sequence``; by default the present one."""
 
 
 class Jobs:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(
         self,
@@ -60,9 +59,9 @@ class Jobs:
         counting: anyio.CapacityLimiter,
         connections: int,
     ) -> None:
-        """Answer from these; ``counting`` limits how many go through all jobs at once.
+        """Read from these; ``counting`` limits how many requests go through all jobs at once.
 
-        ``connections`` is how many there may be, of which half may wait.
+        ``connections`` is the most that there may be; half of them may wait.
         """
         self._share = max(1, connections // 2)
         self._counting = counting
@@ -72,7 +71,7 @@ class Jobs:
         self._waiting = 0
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered; the first that fits a path is taken."""
+        """Return the endpoints; the first that matches a path is used."""
         missing = {404: "No such job is known."}
         path = "/api/v1/jobs/{key}"
         return (
@@ -80,7 +79,8 @@ class Jobs:
             Endpoint(
                 *("GET", f"{path}/wait", self.wait, schemas.JobWait),
                 query=WaitQuery,
-                problems=missing | {503: "Too many wait already, or the store cannot be used."},
+                problems=missing
+                | {503: "Too many requests wait already, or the store cannot be used."},
             ),
             Endpoint("GET", path, self.show, schemas.JobDetail, problems=missing),
         )
@@ -101,21 +101,21 @@ class Jobs:
             limit=asked.limit,
             cursor=asked.cursor,
         )
-        items = [schemas.Job(**facts(one)) for one in found]
+        items = [JobView.of(one) for one in found]
         return as_json(schemas.Jobs(items=items, next_cursor=cursor, total=len(fitting)))
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one job, followed or remembered; slashes in its key may be percent-encoded."""
         key = request.match_info["key"]
-        found = await self._facts(key)
+        found = await self._view(key)
         change = await self._ledger.last_change(key)
         window = change["data"]["window"] if change else None
-        return as_json(schemas.JobDetail(**found, window=window))
+        return as_json(schemas.JobDetail(**dict(found), window=window))
 
     async def wait(self, request: web.Request) -> web.Response:
-        """Wait until a job has ended, or has changed; answered at once if it is already so.
+        """Wait until a job has ended or changed; return at once if it has already.
 
-        Costs no look at AWS, however many wait.
+        Waiting costs no poll of AWS, however many requests wait.
         """
         asked = params.query(WaitQuery, request)
         key = request.match_info["key"]
@@ -126,38 +126,35 @@ class Jobs:
             done, found = await self._wait(key, asked, request)
         finally:
             self._waiting -= 1
-        return as_json(schemas.JobWait(done=done, job=schemas.Job(**found)))
+        return as_json(schemas.JobWait(done=done, job=found))
 
-    async def _wait(
-        self, key: str, asked: WaitQuery, request: web.Request
-    ) -> tuple[bool, dict[str, Any]]:
-        found = await self._facts(key)
-        after = found["sequence"] if asked.after is None else asked.after
+    async def _wait(self, key: str, asked: WaitQuery, request: web.Request) -> tuple[bool, JobView]:
+        found = await self._view(key)
+        after = found.sequence if asked.after is None else asked.after
         with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
             while not (
                 _is_done(found, asked.wait_for, after)
                 or self._news.closed
                 or request.transport is None
             ):
+                # Take the event first, then read: a change in between sets it, and is not missed.
                 changed = self._news.of(key)
-                found = await self._facts(key)
+                found = await self._view(key)
                 if not _is_done(found, asked.wait_for, after):
                     with anyio.move_on_after(NOTICE_GONE):
                         await changed.wait()
-                    found = await self._facts(key)
+                    found = await self._view(key)
         return _is_done(found, asked.wait_for, after), found
 
-    async def _facts(self, key: str) -> dict[str, Any]:
-        """Return what is known of a job; raise RefusedError if that is nothing."""
+    async def _view(self, key: str) -> JobView:
+        """Return a job, followed or remembered; raise RefusedError if it is unknown."""
         followed = self._live.job(key)
         if followed is not None:
-            return facts(followed)
+            return JobView.of(followed)
         if "\x00" in key or (snapshot := await self._ledger.snapshot(key)) is None:
             raise RefusedError(404, "no such job is known")
-        return remembered(snapshot)
+        return JobView.of_snapshot(snapshot)
 
 
-def _is_done(found: Mapping[str, Any], wanted: str, after: int) -> bool:
-    if wanted == "change":
-        return bool(found["sequence"] > after)
-    return bool(found["phase"].terminal)
+def _is_done(found: JobView, wait_for: str, after: int) -> bool:
+    return found.sequence > after if wait_for == "change" else found.terminal

@@ -6,10 +6,11 @@ import inspect
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic.json_schema import models_json_schema
 
 from monitor.web import problems
-from monitor.web.api.schemas import Answer, Problem
+from monitor.web.api.schemas import ProblemDetails, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +19,25 @@ if TYPE_CHECKING:
 
     from monitor.web.api.endpoint import Endpoint, Handler
 
+_REF = "#/components/schemas/"
 _UNREADABLE = 400
 _COMMON = {
-    400: "A parameter is wrong: `errors` names each. As text: the request is no HTTP, or its "
+    400: "A parameter is wrong: `errors` names each. As text: the request is not HTTP, or its "
     "head is longer than 8 KiB.",
     401: "Credentials are missing or wrong.",
     403: "Writing is not configured, or the request comes from another site.",
-    404: "There is nothing of that name.",
+    404: "Nothing has that name.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     421: "The request calls the monitor by a name that is not in `server.hosts`.",
-    422: "The body is JSON, but not what is needed; `errors` names each mistake.",
+    422: "The body is JSON, but not valid here; `errors` names each mistake.",
     429: "Too many passwords are to be verified already.",
     503: "The store cannot be used.",
 }
 _DESCRIPTION = """Jobs, transitions, deliveries, sources and sinks of one AWS job monitor.
 
 Times are RFC 3339 in UTC, durations in answers are seconds. Errors are RFC 9457 problems. Every
-GET answers an `ETag`, except the event stream, and 304 to its `If-None-Match`.
+GET except the event stream returns an `ETag`, and 304 to its `If-None-Match`.
 """
 
 
@@ -63,10 +65,14 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
 def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     taken = [(model, "validation") for one in endpoints for model in (one.query, one.body) if model]
     given = [(one.ok, "serialization") for one in endpoints]
-    models: Any = dict.fromkeys([*taken, *given, (Problem, "serialization")])
-    _, found = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
-    schemas: dict[str, Any] = found["$defs"]
-    return schemas
+    models: Any = dict.fromkeys([*taken, *given, (ProblemDetails, "serialization")])
+    _, found = models_json_schema(list(models), ref_template=_REF + "{model}")
+    # Clients know the models by their titles, which stay as the names in the code change.
+    titles = {name: schema.get("title", name) for name, schema in found["$defs"].items()}
+    text = orjson.dumps(found["$defs"]).decode()
+    for name, title in titles.items():
+        text = text.replace(f'"{_REF}{name}"', f'"{_REF}{title}"')
+    return dict(sorted((titles[name], schema) for name, schema in orjson.loads(text).items()))
 
 
 def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _in_path(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
 def _in_query(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     if endpoint.query is None:
         return
-    for name, schema in schemas[endpoint.query.__name__].get("properties", {}).items():
+    for name, schema in schemas[_title(endpoint.query)].get("properties", {}).items():
         yield {
             "name": name,
             "in": "query",
@@ -130,12 +136,12 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     words = HTTPStatus(endpoint.status).phrase
     found = {str(endpoint.status): {"description": words, "content": _content(endpoint.ok, kind)}}
     if not (endpoint.writes or endpoint.streams):
-        found["304"] = {"description": "It is as `If-None-Match` says."}
+        found["304"] = {"description": "It has not changed since the `ETag` in `If-None-Match`."}
     own = dict(endpoint.problems)
     for status in _statuses(endpoint):
         own.setdefault(status, _COMMON[status])
     for status, words in sorted(own.items()):
-        content = _content(Problem, problems.CONTENT_TYPE)
+        content = _content(ProblemDetails, problems.CONTENT_TYPE)
         if status == _UNREADABLE:
             content["text/plain"] = {"schema": {"type": "string"}}
         found[str(status)] = {"description": words, "content": content}
@@ -151,10 +157,14 @@ def _statuses(endpoint: Endpoint) -> Iterable[int]:
 
 
 def _content(model: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:
-    return {kind: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return {kind: {"schema": {"$ref": _REF + _title(model)}}}
 
 
-class Document(Answer):
+def _title(model: type[BaseModel]) -> str:
+    return model.model_config.get("title") or model.__name__
+
+
+class Document(View):
     """An OpenAPI 3.1 document."""
 
     openapi: str

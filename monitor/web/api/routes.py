@@ -11,10 +11,9 @@ from monitor.clock import SystemClock
 from monitor.web import descriptors
 from monitor.web.api import openapi
 from monitor.web.api.actions import Changes
-from monitor.web.api.endpoint import Endpoint
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.history import History
 from monitor.web.api.jobs import Jobs
-from monitor.web.api.schemas import as_json
 from monitor.web.api.status import Standing
 from monitor.web.api.stream import Events
 from monitor.web.api.watches import Watches

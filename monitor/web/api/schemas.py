@@ -1,26 +1,32 @@
-"""What the API answers: one model for each thing, which also describes it in OpenAPI."""
+"""The one view of each thing: for the API, its OpenAPI document, the page, clients and commands.
+
+Nothing here needs an HTTP server, so that commands can use it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import orjson
-from aiohttp import ETag, hdrs, web
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
-
-from monitor.events import timestamp
-from monitor.model import (
-    DeliveryStatus,
-    Ending,
-    Kind,
-    Phase,
-    Severity,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
 )
 
+from monitor.events import timestamp
+from monitor.model import DeliveryStatus, Ending, Kind, Phase, Severity
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from enum import StrEnum
+    from typing import Self
+
+    from monitor.model import Backlog, Job, Parking, Snapshot, StoredDelivery
+    from monitor.web.interfaces import JobStatus, SinkAttempts
 
 Moment = Annotated[
     datetime,
@@ -41,23 +47,40 @@ Event = Annotated[
 ]
 
 
-class Answer(BaseModel):
-    """Something that is answered."""
+class View(BaseModel):
+    """Data that the API returns; unknown keys, as of a newer daemon, are ignored."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class Window(Answer):
-    """Between which two looks a change happened."""
+Rate = Annotated[float, AfterValidator(lambda value: round(value, 3))]
+"""Requests per second."""
+
+
+def _known(kind: type[StrEnum], default: StrEnum | None) -> BeforeValidator:
+    """Read a value that only a newer daemon knows as ``default``."""
+    known = frozenset(kind)
+    return BeforeValidator(lambda value: value if value in known else default)
+
+
+class Window(View):
+    """The two polls between which a change happened."""
 
     after: Moment | None
-    """The last look that saw the old state; null at first sight."""
+    """The last poll that returned the old state; null if the job was new."""
     before: Moment
-    """The look that saw the new one."""
+    """The poll that returned the new state."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How wide it is; ``None`` if it has no beginning."""
+        return (self.before - self.after).total_seconds() if self.after else None
 
 
-class Job(Answer):
-    """A followed job as it stands."""
+class JobView(View):
+    """A job and its present status."""
+
+    model_config = ConfigDict(title="Job")
 
     key: str
     """``type/account/region/id``."""
@@ -66,79 +89,137 @@ class Job(Answer):
     region: str
     id: str
     watch: str | None
-    """The watch that follows it; null if none does any more."""
+    """The watch that follows it; null if none does any longer."""
     labels: dict[str, str]
     state: str | None
-    """As the service names it; null until AWS has first shown the job."""
-    phase: Phase
-    severity: Severity
+    """The state in the service's own words; null until AWS has returned the job."""
+    phase: Annotated[Phase, _known(Phase, Phase.UNKNOWN)]
+    severity: Annotated[Severity, _known(Severity, Severity.INFO)]
     reason: str | None
-    """What the service says of the state."""
+    """The reason that the service gives for the state."""
     fields: dict[str, Any]
     sequence: int
-    """How many transitions it has had."""
-    ending: Ending | None
+    """The number of its transitions."""
+    ending: Annotated[Ending | None, _known(Ending, None)]
     first_seen_at: Moment | None
     changed_at: Moment | None
-    """When the present state was first seen."""
+    """When the present state was first observed."""
     updated_at: Moment | None
     """The service's own time of its last update."""
     ended_at: Moment | None
     interval: float | None
-    """Seconds between two looks, as things stand."""
+    """Seconds between two polls at present."""
     last_look_at: Moment | None
+    """When AWS last answered a poll."""
     next_look_at: Moment | None
-    """An estimate; null if it is looked at no more."""
+    """An estimate of the next poll; null if it is no longer polled."""
     failing: str | None
-    """Why the last look brought nothing."""
+    """Why the last poll failed."""
     finished: bool
-    """Whether it is looked at no more."""
+    """True if it is no longer polled."""
     stuck: bool
     missing: bool
     blind: bool
+    """True if its status is stale: no poll has succeeded for too long."""
+
+    @property
+    def terminal(self) -> bool:
+        """True once the work is over, well or badly."""
+        return self.phase.terminal
+
+    @classmethod
+    def of(cls, status: JobStatus) -> Self:
+        """View a job that a watch follows."""
+        found = cls._of_snapshot(status.job, status.snapshot)
+        found |= {name: getattr(status, name) for name in _OF_STATUS}
+        return cls(
+            **found,
+            watch=status.watch or None,
+            labels=dict(status.labels),
+            last_look_at=status.looked_at,
+            failing=str(status.failing) if status.failing else None,
+        )
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot) -> Self:
+        """View a job that no watch follows any longer, as the store remembers it."""
+        found = cls._of_snapshot(snapshot.job, snapshot)
+        found |= dict.fromkeys(("watch", "interval", "next_look_at", "failing"))
+        # What is no longer polled can be neither stuck nor stale.
+        return cls(
+            **found,
+            labels={},
+            last_look_at=snapshot.looked_at,
+            finished=True,
+            stuck=False,
+            missing=snapshot.missing,
+            blind=False,
+        )
+
+    @staticmethod
+    def _of_snapshot(job: Job, snapshot: Snapshot | None) -> dict[str, Any]:
+        return {
+            **{name: getattr(job, name) for name in ("key", "type", "account", "region", "id")},
+            **{name: getattr(snapshot, name, None) for name in _OF_SNAPSHOT},
+            "sequence": snapshot.sequence if snapshot else 0,
+            "phase": snapshot.phase if snapshot else Phase.UNKNOWN,
+            "severity": snapshot.severity if snapshot else Severity.INFO,
+            "fields": dict(snapshot.fields) if snapshot else {},
+        }
 
 
-class JobDetail(Job):
-    """A job with what only its ledger tells."""
+_OF_STATUS = ("interval", "next_look_at", "finished", "stuck", "missing", "blind")
+_OF_SNAPSHOT = (
+    *("state", "reason", "ending"),
+    *("first_seen_at", "changed_at", "updated_at", "ended_at"),
+)
+
+
+class JobDetail(JobView):
+    """A job with what only the ledger holds."""
+
+    model_config = ConfigDict(title="JobDetail")
 
     window: Window | None
-    """Of the last change of state; null if the ledger has forgotten it."""
+    """The window of the last change of state; null if the ledger no longer has it."""
 
 
-class JobWait(Answer):
-    """What came of waiting."""
+class JobWait(View):
+    """The result of waiting for a job."""
 
     done: bool
-    """Whether it came; false if the time was over first."""
-    job: Job
+    """False if the time was over first."""
+    job: JobView
 
 
-class Jobs(Answer):
+class Jobs(View):
     """A page of jobs."""
 
-    items: list[Job]
+    items: list[JobView]
     next_cursor: str | None
-    """What to give as ``cursor`` for the next page; null on the last one."""
+    """The ``cursor`` of the next page; null on the last one."""
     total: int
-    """How many fit the filters, on all pages."""
+    """How many jobs match the filters, on all pages."""
 
 
-class Transition(Answer):
+class TransitionView(View):
     """A row of the ledger."""
+
+    model_config = ConfigDict(title="Transition")
 
     position: int
     event: Event
 
 
-class Transitions(Answer):
+class Transitions(View):
     """Transitions in the order of the ledger."""
 
-    items: list[Transition]
+    items: list[TransitionView]
     next_after: int
-    """What to give as ``after`` for what comes next, now or later."""
+    """The ``after`` with which to go on, now or later."""
 
 
-class StreamedEvent(Answer):
+class StreamedEvent(View):
     """A transition in the stream; ``data`` is the CloudEvent as JSON."""
 
     id: str
@@ -148,36 +229,45 @@ class StreamedEvent(Answer):
     data: str
 
 
-class Delivery(Answer):
+class DeliveryView(View):
     """One transition on its way to one sink."""
+
+    model_config = ConfigDict(title="Delivery")
 
     id: int
     position: int
     sink: str
     job: str
-    """The key of the job, or of the source, that it is about."""
+    """The key of its job or source."""
     event_id: str
     kind: Kind
     status: DeliveryStatus
     attempts: int
-    """How many tries have ended, the one that was taken included."""
+    """How many attempts have ended, the successful one included."""
     created_at: Moment
     due_at: Moment | None
-    """When it is tried next; null if it is settled, or waits behind an earlier one."""
+    """When it is tried next; null if it is settled or waits for an earlier delivery."""
     settled_at: Moment | None
     last_error: str | None
     replayed: bool
 
+    @classmethod
+    def of(cls, stored: StoredDelivery) -> Self:
+        """View a delivery of the store."""
+        return cls(**asdict(stored), job=stored.key)
 
-class Deliveries(Answer):
+
+class Deliveries(View):
     """A page of deliveries, newest first."""
 
-    items: list[Delivery]
+    items: list[DeliveryView]
     next_cursor: str | None
 
 
-class Sink(Answer):
-    """A configured sink, and what it still has to be told."""
+class SinkView(View):
+    """A configured sink and what is still to be delivered to it."""
+
+    model_config = ConfigDict(title="Sink")
 
     name: str
     type: str
@@ -188,81 +278,118 @@ class Sink(Answer):
     parked_at: Moment | None
     parked_reason: str | None
     health: Literal["ok", "failing", "parked"]
-    """``failing``: the last attempt failed, and nothing was delivered since."""
+    """``failing``: the last attempt failed, and nothing has been delivered since."""
     failing_since: Moment | None
-    """When the first attempt failed of which none was delivered since. Of failures before the
-    daemon started, when the oldest change was recorded that was tried and still waits."""
+    """When the first attempt failed since the last success. For failures before the daemon
+    started: when the oldest change was recorded that was tried and still waits."""
     last_error: str | None
-    """Of the last attempt that failed, also before the daemon started."""
+    """The error of the last failed attempt, also from before the daemon started."""
     last_error_at: Moment | None
     last_delivered_at: Moment | None
     """Since the daemon started."""
 
+    @classmethod
+    def of(cls, sink: SinkAttempts, backlog: Backlog | None, parking: Parking | None) -> Self:
+        """View a sink: its last attempts, and what the store has of it.
 
-class Sinks(Answer):
+        What failed before the daemon started is known by the deliveries that still wait: it
+        counts until something is delivered.
+        """
+        since, error = sink.failing_since, sink.last_error
+        if backlog is not None and sink.last_delivered_at is None:
+            stored = backlog.failing_since
+            since = min(since, stored) if since and stored else since or stored
+            error = error or backlog.last_error
+        return cls(
+            name=sink.name,
+            type=sink.type,
+            pending=backlog.pending if backlog else 0,
+            oldest_pending_at=backlog.oldest_at if backlog else None,
+            dead=backlog.dead if backlog else 0,
+            parked=parking is not None,
+            parked_at=parking.at if parking else None,
+            parked_reason=parking.reason if parking else None,
+            health="parked" if parking else "failing" if since else "ok",
+            failing_since=since,
+            last_error=error or parking.reason if parking else error,
+            last_error_at=sink.last_error_at,
+            last_delivered_at=sink.last_delivered_at,
+        )
+
+
+class Sinks(View):
     """All sinks."""
 
-    items: list[Sink]
+    items: list[SinkView]
 
 
-class Listing(Answer):
-    """One listing of jobs: whether its sweeps come to their end."""
+class ListingView(View):
+    """One listing of jobs and the result of its sweeps."""
+
+    model_config = ConfigDict(title="Listing")
 
     type: str
-    """The type of the jobs that it shows."""
+    """The type of its jobs."""
     complete: bool | None
-    """Whether the last sweep came to its end; null before the first."""
+    """True if the last sweep read the whole listing; null before the first."""
     last_complete_at: Moment | None
     last_failure: str | None
-    """Why a page failed since, one of a closed set."""
+    """Why a page has failed since, one of a closed set."""
     last_failure_code: str | None
     last_failure_hint: str | None
 
 
-class Source(Answer):
+class SourceView(View):
     """One service of one account in one region."""
+
+    model_config = ConfigDict(title="Source")
 
     service: str
     account: str
     region: str
     available: bool
-    """What the ledger says: whether it can be seen at all."""
+    """True if it is reachable, as the ledger has it."""
     up: bool | None
-    """Whether the last look was answered; null before the first."""
+    """True if the last poll succeeded; null before the first."""
     last_success_at: Moment | None
     last_failure_at: Moment | None
     last_failure: str | None
     """The reason, one of a closed set."""
     last_failure_code: str | None
     last_failure_hint: str | None
-    rate: float
-    """Requests per second that the quota permits at present; throttling lowers it."""
+    rate: Rate
+    """Requests per second that the quota allows at present; throttling lowers it."""
     configured_rate: float
-    request_rate: float
-    """Requests per second that were made within the last minute."""
+    request_rate: Rate
+    """Requests per second that were made in the last minute."""
     jobs: int
-    """How many jobs are followed through it."""
-    listings: list[Listing]
+    """The number of jobs that are polled through it."""
+    listings: list[ListingView]
     """The listings that are swept for jobs, one for each watch that discovers."""
 
+    @property
+    def name(self) -> str:
+        """``service/account/region``."""
+        return f"{self.service}/{self.account}/{self.region}"
 
-class Sources(Answer):
+
+class Sources(View):
     """All sources."""
 
-    items: list[Source]
+    items: list[SourceView]
 
 
-class Status(Answer):
-    """How the daemon stands."""
+class Status(View):
+    """The status of the daemon."""
 
     version: str
     started_at: Moment
     config_loaded_at: Moment | None
     config_last_reload_successful: bool
     config_problems: list[str]
-    """What was wrong with the configuration that was refused last, if it was."""
+    """The problems of the last configuration, if it was refused."""
     last_pass_age: float
-    """Seconds since the slowest poller last went through what is due."""
+    """Seconds since the slowest poller last went through its due jobs."""
     jobs: int
     phases: dict[Phase, int]
     stuck: int
@@ -272,63 +399,62 @@ class Status(Answer):
     """The position of the newest transition."""
 
 
-class Config(Answer):
-    """The configuration as it is written, with its defaults; durations too."""
+class Config(View):
+    """The configuration as it is written, with the defaults."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class FollowedWatch(Answer):
-    """A watch, as it is written."""
+class FollowedWatch(View):
+    """A watch as it is written."""
 
     name: str
     added_at: Moment | None
-    """When it was added at run time; null if it is of the configuration."""
+    """When it was added at run time; null if it comes from the configuration."""
     watch: dict[str, Any]
 
 
-class FollowedWatches(Answer):
-    """All watches: those of the configuration first."""
+class FollowedWatches(View):
+    """All watches; those of the configuration come first."""
 
     items: list[FollowedWatch]
 
 
-class Removed(Answer):
-    """A watch is removed."""
+class Removed(View):
+    """The result of removing a watch."""
 
     removed: bool
 
 
-class Resumed(Answer):
-    """Whether a sink was parked before."""
+class Resumed(View):
+    """The result of resuming a sink."""
 
     resumed: bool
     outcome: Literal["delivered", "failing", "parked", "idle", "unknown"] | None
-    """What came of the first attempt: ``idle`` where nothing waits to be sent, ``parked`` where the
-    sink was parked again, ``unknown`` where it has not ended within some seconds; null where it
-    was not parked before."""
+    """The result of the first attempt: ``idle`` if nothing waits, ``parked`` if the sink was parked
+    again, ``unknown`` if it did not end within some seconds; null if the sink was not parked."""
     error: str | None
-    """Why it failed, or was parked again."""
+    """Why the attempt failed, or the sink was parked again."""
 
 
-class Replayed(Answer):
-    """What was chosen for sending again."""
+class Replayed(View):
+    """The deliveries that are sent again."""
 
     sink: str
     count: int
     dry_run: bool
     event_ids: list[str]
-    """The first of them, at most 1000."""
+    """The first of them, at most 1,000."""
 
 
-class Reloaded(Answer):
-    """The configuration was loaded anew."""
+class Reloaded(View):
+    """The result of a reload."""
 
     reloaded: bool
 
 
-class Mistake(Answer):
-    """One mistake: of a parameter or a key of the body its name, of a configuration its place."""
+class Mistake(View):
+    """One mistake, with the name of a parameter or key, or its place in a configuration."""
 
     message: str
     name: str | None = None
@@ -337,33 +463,13 @@ class Mistake(Answer):
     remedy: str | None = None
 
 
-class Problem(Answer):
-    """An error after RFC 9457."""
+class ProblemDetails(View):
+    """An error in the form of RFC 9457."""
+
+    model_config = ConfigDict(title="Problem")
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[Mistake] | None = None
-
-
-def as_json(value: Answer | Mapping[str, Any], status: int = 200) -> web.Response:
-    """Write an answer with its ETag."""
-    plain = value.model_dump(mode="json") if isinstance(value, Answer) else value
-    body = orjson.dumps(plain)
-    response = web.Response(body=body, status=status, content_type="application/json")
-    response.etag = ETag(blake2b(body, digest_size=12).hexdigest())
-    response.headers[hdrs.CACHE_CONTROL] = "no-cache"
-    return response
-
-
-def unless_known(request: web.Request, response: web.Response) -> web.Response:
-    """Answer 304 to a client that has the same already."""
-    known = request.if_none_match or ()
-    tag = response.etag
-    if tag is None or not any(each.value in {tag.value, "*"} for each in known):
-        return response
-    same = web.Response(status=304)
-    same.etag = tag
-    same.headers[hdrs.CACHE_CONTROL] = response.headers[hdrs.CACHE_CONTROL]
-    return same

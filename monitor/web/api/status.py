@@ -1,36 +1,37 @@
-"""How the daemon stands: sources, sinks, configuration, itself."""
+"""Endpoints for the status of sources, sinks, configuration and daemon."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from monitor.web import sink_health
-from monitor.web.api import job_view, schemas
-from monitor.web.api.endpoint import Endpoint
-from monitor.web.api.schemas import as_json
+from monitor.model import Phase
+from monitor.web.api import schemas
+from monitor.web.api.endpoint import Endpoint, as_json
+from monitor.web.api.job_filters import phase_of
+from monitor.web.api.schemas import SinkView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from aiohttp import web
 
-    from monitor import model
-    from monitor.web.interfaces import Ledger, Listing, Live, Sink, Source
+    from monitor.web.interfaces import JobStatus, Ledger, Live
 
 
 class Standing:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(self, live: Live, ledger: Ledger, counting: anyio.CapacityLimiter) -> None:
-        """Answer from these; ``counting`` limits how many go through all jobs at once."""
+        """Read from these; ``counting`` limits how many requests go through all jobs at once."""
         self._counting = counting
         self._live = live
         self._ledger = ledger
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         return (
             Endpoint("GET", "/api/v1/sources", self.sources, schemas.Sources),
             Endpoint("GET", "/api/v1/sinks", self.sinks, schemas.Sinks),
@@ -39,15 +40,18 @@ class Standing:
         )
 
     async def sources(self, _request: web.Request) -> web.Response:
-        """List the sources: whether AWS can be seen, and at what rate it is asked."""
-        found = sorted(self._live.sources(), key=lambda one: one.source.key)
-        return as_json(schemas.Sources(items=[_source(one) for one in found]))
+        """List the sources: whether AWS is reachable, and the rate of requests."""
+        found = sorted(self._live.sources(), key=lambda one: one.name)
+        return as_json(schemas.Sources(items=found))
 
     async def sinks(self, _request: web.Request) -> web.Response:
-        """List the configured sinks: what they still have to be told, and whether that works."""
+        """List the configured sinks: what waits to be delivered, and whether delivery works."""
         backlogs = {one.sink: one for one in await self._ledger.backlog()}
         parkings = {one.sink: one for one in await self._ledger.parkings()}
-        items = [_sink(one, backlogs, parkings) for one in self._live.sinks()]
+        items = [
+            SinkView.of(one, backlogs.get(one.name), parkings.get(one.name))
+            for one in self._live.sinks()
+        ]
         return as_json(schemas.Sinks(items=items))
 
     async def config(self, _request: web.Request) -> web.Response:
@@ -55,10 +59,10 @@ class Standing:
         return as_json(self._live.config())
 
     async def status(self, _request: web.Request) -> web.Response:
-        """Show how the daemon stands."""
+        """Show the status of the daemon."""
         status = self._live.status()
-        totals = await anyio.to_thread.run_sync(
-            lambda: job_view.totals([*self._live.jobs()]), limiter=self._counting
+        counts = await anyio.to_thread.run_sync(
+            lambda: totals([*self._live.jobs()]), limiter=self._counting
         )
         return as_json(
             schemas.Status(
@@ -69,59 +73,18 @@ class Standing:
                 config_problems=list(status.config_refused),
                 last_pass_age=round(status.last_pass_age, 3),
                 position=await self._ledger.position(),
-                **totals,
+                **counts,
             )
         )
 
 
-def _source(one: Source) -> schemas.Source:
-    return schemas.Source(
-        service=one.source.service,
-        account=one.source.account,
-        region=one.source.region,
-        available=one.available,
-        up=one.up,
-        last_success_at=one.last_success_at,
-        last_failure_at=one.last_failure_at,
-        last_failure=one.reason,
-        last_failure_code=one.code,
-        last_failure_hint=one.hint,
-        rate=round(one.rate, 3),
-        configured_rate=one.configured_rate,
-        request_rate=round(one.request_rate, 3),
-        jobs=one.jobs,
-        listings=[_listing(listing) for listing in one.listings],
-    )
-
-
-def _listing(one: Listing) -> schemas.Listing:
-    return schemas.Listing(
-        type=one.type,
-        complete=one.complete,
-        last_complete_at=one.last_complete_at,
-        last_failure=one.reason,
-        last_failure_code=one.code,
-        last_failure_hint=one.hint,
-    )
-
-
-def _sink(
-    one: Sink, backlogs: Mapping[str, model.Backlog], parkings: Mapping[str, model.Parking]
-) -> schemas.Sink:
-    backlog, parking = backlogs.get(one.name), parkings.get(one.name)
-    health = sink_health.judge(one, backlog, parking)
-    return schemas.Sink(
-        name=one.name,
-        type=one.type,
-        pending=backlog.pending if backlog else 0,
-        oldest_pending_at=backlog.oldest_at if backlog else None,
-        dead=backlog.dead if backlog else 0,
-        parked=parking is not None,
-        parked_at=parking.at if parking else None,
-        parked_reason=parking.reason if parking else None,
-        health=health.status,
-        failing_since=health.failing_since,
-        last_error=health.last_error,
-        last_error_at=one.last_error_at,
-        last_delivered_at=one.last_delivered_at,
-    )
+def totals(jobs: Sequence[JobStatus]) -> dict[str, Any]:
+    """Count jobs by phase and by flag."""
+    phases = Counter(phase_of(job) for job in jobs)
+    return {
+        "jobs": len(jobs),
+        "phases": {each: phases[each] for each in Phase},
+        "stuck": sum(job.stuck for job in jobs),
+        "missing": sum(job.missing for job in jobs),
+        "blind": sum(job.blind for job in jobs),
+    }

@@ -1,4 +1,4 @@
-"""Server-sent events: the ledger as it grows."""
+"""The endpoint for server-sent events: the ledger as it grows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from monitor.web.notifier import News
 
 HEARTBEAT = 15.0
-"""Seconds of quiet after which a stream shows that it lives."""
+"""Seconds without an event after which a stream sends a heartbeat."""
 PACE = 0.1
 """Seconds between two readings of the store by one stream, so that many commits are one reading."""
 PAGE = 50
@@ -38,11 +38,11 @@ RETRY = 2000
 
 
 class EventsQuery(Filter):
-    """Which transitions, from where."""
+    """Filters of transitions, and the position to start from."""
 
     after: Position | None = None
-    """Begin after this position of the ledger; by default with what is new. The header
-    ``Last-Event-ID`` wins."""
+    """Start after this position of the ledger; by default with new transitions. The header
+    ``Last-Event-ID`` takes precedence."""
 
 
 class Events:
@@ -56,7 +56,7 @@ class Events:
         self._streams = 0
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         busy = {503: "Too many streams are open, or the store cannot be used."}
         path = "/api/v1/events"
         return (
@@ -82,9 +82,9 @@ class Events:
             await response.prepare(request)
             if request.method != hdrs.METH_HEAD:
                 with anyio.move_on_after(LONGEST):
-                    await self._tell(response, asked, after)
+                    await self._follow(response, asked, after)
         except (ConnectionError, TimeoutError):
-            pass  # the client went away, or takes nothing: it may resume
+            pass  # the client disconnected, or reads nothing: it may resume
         finally:
             self._streams -= 1
         return response
@@ -97,9 +97,10 @@ class Events:
             return int(last)
         return await self._ledger.position() if asked.after is None else asked.after
 
-    async def _tell(self, response: web.StreamResponse, asked: EventsQuery, after: int) -> None:
+    async def _follow(self, response: web.StreamResponse, asked: EventsQuery, after: int) -> None:
         await self._write(response, f"retry: {RETRY}\n\n".encode())
         while not self._news.closed:
+            # Take the event first, then read: a commit in between sets it, and is not missed.
             changed = self._news.any()
             found, after = await history.read(self._ledger, asked, after, PAGE)
             if found:

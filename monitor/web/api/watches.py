@@ -1,4 +1,4 @@
-"""Watches: those of the configuration, and those that are added at run time."""
+"""Endpoints for watches: those of the configuration, and run-time watches."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from monitor import config
 from monitor.errors import ConfigurationError
 from monitor.web import problems
 from monitor.web.api import params, schemas
-from monitor.web.api.endpoint import Endpoint
-from monitor.web.api.schemas import as_json
+from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -24,20 +23,20 @@ PATH = "/api/v1/watches"
 
 
 class Watches:
-    """The handlers, each a method."""
+    """The handlers."""
 
     def __init__(self, watches: interfaces.Watches) -> None:
         """Read from these, and change them."""
         self._watches = watches
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """Return what is offered."""
+        """Return the endpoints."""
         stopping = {503: "The monitor is stopping, or the store cannot be used."}
         taken = {409: "There is a watch of that name already."} | stopping
         gone = {
             404: "There is no such watch.",
-            409: "It is of the configuration.",
-            422: "The configuration cannot be used any more; nothing is changed.",
+            409: "It belongs to the configuration.",
+            422: "The configuration can no longer be used; nothing is changed.",
         } | stopping
         one, added = f"{PATH}/{{name}}", schemas.FollowedWatch
         return (
@@ -55,7 +54,7 @@ class Watches:
         return as_json(schemas.FollowedWatches(items=own + added))
 
     async def add(self, request: web.Request) -> web.Response:
-        """Watch more, from now on and after every restart; written as in the configuration."""
+        """Add a run-time watch, written as in the configuration; it stays after a restart."""
         value = await params.json(request)
         try:
             made = await self._watches.add(value)
@@ -67,7 +66,7 @@ class Watches:
         return as_json(_added(made), status=201)
 
     async def remove(self, request: web.Request) -> web.Response:
-        """Watch no more what was added; what is known of its jobs stays in the store."""
+        """Remove a run-time watch; what is known of its jobs stays in the store."""
         name = request.match_info["name"]
         if any(watch.name == name for watch in self._watches.own()):
             raise RefusedError(409, "this watch is of the configuration; remove it there")

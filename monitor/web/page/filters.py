@@ -1,4 +1,4 @@
-"""Which jobs the page shows, in which order, and how the address says so."""
+"""The jobs that the page shows, their order, and both in its address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.model import Phase
-from monitor.web.api.job_filters import label_readings
+from monitor.web.api.job_filters import has_label, phase_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from monitor.web.interfaces import JobStatus
 
 PAGE_SIZE = 50
-"""Jobs on one page: nobody reads more, and ten thousand rows would help no browser."""
-FLAGS = ("stuck", "missing", "blind")
-"""What may be the matter with a job, whatever its phase."""
+"""Jobs on one page: nobody reads more, and ten thousand rows would slow a browser down."""
+FLAGS = {"stuck": "stuck", "missing": "missing", "stale": "blind"}
+"""The problems that a job may have in any phase, and the attributes that hold them."""
 
 _LONGEST = 200
 _BAD = frozenset({Phase.FAILED, Phase.EXPIRED})
@@ -28,7 +28,7 @@ _ENDED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class JobFilter:
     """A filter and a page; empty text filters nothing. ``flag`` is one of ``FLAGS``."""
 
     text: str = ""
@@ -39,52 +39,61 @@ class Selection:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Selection:
-        """Read the query of an address; what makes no sense filters nothing."""
-        told = {name: query.get(name, "").strip()[:_LONGEST] for name in ("q", "type", "label")}
+    def of(cls, query: Mapping[str, str]) -> JobFilter:
+        """Read the query of an address; an invalid value filters nothing."""
+        given = {name: query.get(name, "").strip()[:_LONGEST] for name in ("q", "type", "label")}
         phase, flag, page = query.get("phase", ""), query.get("is", ""), query.get("page", "")
+        # Bookmarks say ``blind`` for what is called stale now.
+        flag = "stale" if flag == "blind" else flag
         return cls(
-            text=told["q"],
+            text=given["q"],
             phase=phase if phase in {each.value for each in Phase} else "",
             flag=flag if flag in FLAGS else "",
-            type=told["type"],
-            label=told["label"],
+            type=given["type"],
+            label=given["label"],
             page=max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 8 else 1,  # noqa: PLR2004
         )
 
     @property
     def filters(self) -> bool:
-        """Whether anything is left out."""
-        return self != Selection(page=self.page)
+        """True if any filter is set."""
+        return self != JobFilter(page=self.page)
 
     def address(self, **changes: str | int) -> str:
-        """Return the address of this selection, or of one with ``changes`` on its first page."""
-        wanted = replace(self, **{"page": 1, **changes}) if changes else self  # type: ignore[arg-type]
-        told = {
-            "q": wanted.text,
-            "phase": wanted.phase,
-            "is": wanted.flag,
-            "type": wanted.type,
-            "label": wanted.label,
-            "page": str(wanted.page) if wanted.page > 1 else "",
+        """Return the address of this filter, or of one with ``changes`` on its first page."""
+        changed = replace(self, **{"page": 1, **changes}) if changes else self  # type: ignore[arg-type]
+        given = {
+            "q": changed.text,
+            "phase": changed.phase,
+            "is": changed.flag,
+            "type": changed.type,
+            "label": changed.label,
+            "page": str(changed.page) if changed.page > 1 else "",
         }
-        query = urlencode({name: value for name, value in told.items() if value})
+        query = urlencode({name: value for name, value in given.items() if value})
         return f"/?{query}" if query else "/"
 
-    def takes(self, job: JobStatus) -> bool:
-        """Whether ``job`` is to be shown."""
+    def matches(self, job: JobStatus) -> bool:
+        """Return whether ``job`` matches."""
         return (
             (not self.phase or phase_of(job) == self.phase)
-            and (not self.flag or bool(getattr(job, self.flag)))
+            and (not self.flag or bool(getattr(job, FLAGS[self.flag])))
             and (not self.type or job.job.type == self.type)
-            and (not self.label or _has_label(job.labels, self.label))
-            and (not self.text or self.text.casefold() in _words(job))
+            # A name alone is what the page's addresses took before.
+            and (not self.label or self.label in job.labels or has_label(job.labels, self.label))
+            and (not self.text or self._is_mentioned(job))
         )
+
+    def _is_mentioned(self, job: JobStatus) -> bool:
+        parts = [job.job.key, job.watch, *(f"{name}={value}" for name, value in job.labels.items())]
+        if job.snapshot:
+            parts += [job.snapshot.state, job.snapshot.reason or ""]
+        return self.text.casefold() in "\n".join(parts).casefold()
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """One page of the jobs that a selection takes; ``first`` counts from 1."""
+class Matches:
+    """One page of the jobs that match; ``first`` counts from 1."""
 
     jobs: Sequence[JobStatus]
     many: int
@@ -93,51 +102,27 @@ class Chosen:
     pages: int
 
 
-def choose(jobs: Iterable[JobStatus], selection: Selection, since: datetime) -> Chosen:
-    """Take one page of ``jobs``: what needs somebody stands first, then the newest change.
+def choose(jobs: Iterable[JobStatus], job_filter: JobFilter, since: datetime) -> Matches:
+    """Return one page of ``jobs``: first those that need attention, then the newest changes.
 
-    A failure needs somebody if it was seen after ``since``; older ones stand with what ended.
+    A failure needs attention if it came after ``since``; older ones rank as other ended jobs.
     """
-    taken = [job for job in jobs if selection.takes(job)]
-    pages = max(1, -(-len(taken) // PAGE_SIZE))
-    page = min(selection.page, pages)
+    matching = [job for job in jobs if job_filter.matches(job)]
+    pages = max(1, -(-len(matching) // PAGE_SIZE))
+    page = min(job_filter.page, pages)
     start = (page - 1) * PAGE_SIZE
     # Not sorted whole: a sort of a hundred thousand would hold up the event loop, too.
-    first = nsmallest(
-        start + PAGE_SIZE, taken, key=lambda job: (_rank(job, since), -_changed(job), job.job.key)
-    )
-    return Chosen(first[start:], len(taken), start + 1, page, pages)
-
-
-def phase_of(job: JobStatus) -> Phase:
-    """Return its phase; one that AWS has not shown yet has none that is known."""
-    return job.snapshot.phase if job.snapshot else Phase.UNKNOWN
+    first = nsmallest(start + PAGE_SIZE, matching, key=lambda job: _rank(job, since))
+    return Matches(first[start:], len(matching), start + 1, page, pages)
 
 
 def has_failed(job: JobStatus, since: datetime) -> bool:
-    """Whether it was seen to end badly after ``since``."""
+    """Return whether it failed or expired after ``since``."""
     snapshot = job.snapshot
     return snapshot is not None and snapshot.phase in _BAD and snapshot.changed_at >= since
 
 
-def _rank(job: JobStatus, since: datetime) -> int:
-    if job.stuck or job.missing or job.blind or has_failed(job, since):
-        return 0
-    return _RANKS.get(phase_of(job), _ENDED)
-
-
-def _changed(job: JobStatus) -> float:
-    return job.snapshot.changed_at.timestamp() if job.snapshot else 0.0
-
-
-def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
-    """Compare with ``name`` or ``name=value``; ``name:value`` is what the API took formerly."""
-    return wanted in labels or any(labels.get(n) == v for n, v in label_readings(wanted))
-
-
-def _words(job: JobStatus) -> str:
-    snapshot = job.snapshot
-    parts = [job.job.key, job.watch, *(f"{name}={value}" for name, value in job.labels.items())]
-    if snapshot:
-        parts += [snapshot.state, snapshot.reason or ""]
-    return "\n".join(parts).casefold()
+def _rank(job: JobStatus, since: datetime) -> tuple[int, float, str]:
+    urgent = job.stuck or job.missing or job.blind or has_failed(job, since)
+    changed = job.snapshot.changed_at.timestamp() if job.snapshot else 0.0
+    return (0 if urgent else _RANKS.get(phase_of(job), _ENDED), -changed, job.job.key)

@@ -1,4 +1,4 @@
-"""Times, counts and the verdict in words."""
+"""Times, counts and errors as text for people."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def span(seconds: float) -> str:
-    """Write seconds in at most two units, as ``4m 10s``; page.js writes them in the same way."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
-    return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
 
 
 def moment(value: datetime) -> str:
@@ -37,6 +23,11 @@ def count(many: int, one: str, more: str = "") -> str:
     return f"{many:,} {one if many == 1 else more or one + 's'}"
 
 
+def shortened(text: str, longest: int = 120) -> str:
+    """Cut text that would make a row too high; the page of the job has all of it."""
+    return text if len(text) <= longest else f"{text[:longest].rstrip()} …"
+
+
 def sentence(parts: list[str]) -> str:
     """Join words with commas and begin with a capital letter."""
     text = ", ".join(parts)
@@ -44,5 +35,5 @@ def sentence(parts: list[str]) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Write requests per second with two digits that say something."""
+    """Write requests per second with two significant digits."""
     return f"{per_second:.2g}" if per_second < 10 else f"{per_second:,.0f}"  # noqa: PLR2004

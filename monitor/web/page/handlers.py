@@ -1,7 +1,7 @@
 """The page that people look at: ``/`` for all jobs, ``/job?key=`` for one.
 
-What is shown is gathered and rendered in a thread, one page at a time: with ten thousand
-jobs that takes a tenth of a second, for which no look at a job should wait.
+It is gathered and rendered in a thread, one page at a time: with ten thousand
+jobs that takes a tenth of a second, for which no poll should wait.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StatusPage:
     """The handlers, each a method."""
 
     def __init__(self, live: interfaces.Live, ledger: interfaces.Ledger, clock: Clock) -> None:
-        """Show ``live`` and ``ledger``; nothing is asked of them before a request."""
+        """Show ``live`` and ``ledger``; neither is read before a request."""
         self._live = live
         self._ledger = ledger
         self._clock = clock
@@ -45,7 +45,7 @@ class StatusPage:
         self._renderings = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[web.RouteDef]:
-        """Where each handler stands."""
+        """Return the routes."""
         files = StaticFiles()
         return [
             web.get("/", self.index),
@@ -54,27 +54,27 @@ class StatusPage:
         ]
 
     async def index(self, request: web.Request) -> web.Response:
-        """All jobs, of which one page is shown."""
-        here = filters.Selection.of(request.query)
-        seen = await self._scene()
-        since = seen.now - summary.RECENT
-        chosen = await self._beside(filters.choose, seen.jobs, here, since)
-        histories = await self._histories(chosen.jobs)
-        return _html(await self._beside(self._index, seen, here, chosen, histories))
+        """Show one page of all jobs."""
+        here = filters.JobFilter.of(request.query)
+        page = await self._view()
+        since = page.now - summary.RECENT
+        matches = await self._beside(filters.choose, page.jobs, here, since)
+        histories = await self._histories(matches.jobs)
+        return _html(await self._beside(self._index, page, here, matches, histories))
 
     async def job(self, request: web.Request) -> web.Response:
-        """One job, with its transitions and who has been told of them."""
+        """Show one job, its transitions and their deliveries."""
         key = request.query.get("key", "")
-        seen = await self._scene()
-        followed = self._live.job(key)
-        if followed is None:
-            return _html(self._templates.unknown(seen, key), web.HTTPNotFound.status_code)
-        sequence = followed.snapshot.sequence if followed.snapshot else 0
+        page = await self._view()
+        status = self._live.job(key)
+        if status is None:
+            return _html(self._templates.unknown(page, key), web.HTTPNotFound.status_code)
+        sequence = status.snapshot.sequence if status.snapshot else 0
         events = await self._ledger.later({key: sequence - TRANSITIONS})
         deliveries = await self._ledger.deliveries_of([position for position, _ in events])
-        return _html(await self._beside(self._job, seen, followed, events, deliveries))
+        return _html(await self._beside(self._job, page, status, events, deliveries))
 
-    async def _scene(self) -> view.Scene:
+    async def _view(self) -> view.PageView:
         backlogs, parkings = await self._ledger.backlog(), await self._ledger.parkings()
         return await self._beside(view.gather, self._live, backlogs, parkings, self._clock.now())
 
@@ -96,32 +96,32 @@ class StatusPage:
 
     def _index(
         self,
-        seen: view.Scene,
-        here: filters.Selection,
-        chosen: filters.Chosen,
+        page: view.PageView,
+        here: filters.JobFilter,
+        matches: filters.Matches,
         histories: Mapping[str, Sequence[Mapping[str, Any]]],
     ) -> str:
         shown = [
-            rows.job_line(job, histories.get(job.job.key, ()), seen.now) for job in chosen.jobs
+            rows.job_row(job, histories.get(job.job.key, ()), page.now) for job in matches.jobs
         ]
-        return self._templates.index(seen, here, chosen, shown)
+        return self._templates.index(page, here, matches, shown)
 
     def _job(
         self,
-        seen: view.Scene,
-        followed: interfaces.JobStatus,
+        page: view.PageView,
+        status: interfaces.JobStatus,
         events: Sequence[tuple[int, Mapping[str, Any]]],
         deliveries: Iterable[Any],
     ) -> str:
-        told: dict[int, list[Any]] = {}
+        by_position: dict[int, list[Any]] = {}
         for delivery in deliveries:
-            told.setdefault(delivery.position, []).append(delivery)
-        line = rows.job_line(followed, [event for _, event in events], seen.now)
+            by_position.setdefault(delivery.position, []).append(delivery)
+        row = rows.job_row(status, [event for _, event in events], page.now)
         transitions = [
-            rows.transition_line(position, event["data"], told.get(position, ()))
+            rows.transition_row(position, event["data"], by_position.get(position, ()))
             for position, event in reversed(events)
         ]
-        return self._templates.job(seen, line, transitions)
+        return self._templates.job(page, row, transitions)
 
 
 def _html(text: str, status: int = 200) -> web.Response:

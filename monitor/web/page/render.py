@@ -1,4 +1,4 @@
-"""The templates, and what they need: plain functions of values, no I/O after the start."""
+"""Rendering of the templates: from values, without I/O after the start."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from monitor import config
 from monitor.events import timestamp
 from monitor.model import Kind, Phase
 from monitor.web.page import filters, rows, summary, timeline
-from monitor.web.page import format as wording
+from monitor.web.page.format import clock, moment, rate, shortened
+from monitor.web.page.view import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from monitor.web.interfaces import JobStatus
-    from monitor.web.page.filters import Chosen, Selection
-    from monitor.web.page.rows import JobLine, TransitionLine
-    from monitor.web.page.view import Scene
+    from monitor.web.page.filters import JobFilter, Matches
+    from monitor.web.page.rows import JobRow, TransitionRow
+    from monitor.web.page.view import PageView
 
 _HERE = Path(__file__).parent
 _MOST_CHOICES = 100
 
 
 class Templates:
-    """Makes HTML out of values; every text from outside is escaped."""
+    """Renders HTML; every text from outside is escaped."""
 
     def __init__(self) -> None:
         """Read and compile the templates."""
@@ -42,67 +43,71 @@ class Templates:
         )
         self._environment.filters |= {
             "iso": timestamp,
-            "span": wording.span,
-            "moment": wording.moment,
-            "clock": wording.clock,
-            "rate": wording.rate,
-            "shortened": rows.shortened,
+            "span": config.short_duration,
+            "moment": moment,
+            "clock": clock,
+            "rate": rate,
+            "shortened": shortened,
             "breakable": breakable,
-            "failed_tries": rows.failed_tries,
+            "failed_attempts": rows.failed_attempts,
+            "trouble": trouble,
             "job_address": job_address,
         }
         self._environment.globals |= {
             "kinds": [kind.value for kind in Kind],
-            "strip_width": timeline.WIDTH,
-            "strip_height": timeline.HEIGHT,
+            "timeline_width": timeline.WIDTH,
+            "timeline_height": timeline.HEIGHT,
         }
         for name in ("page.html", "job.html", "unknown.html"):
             self._environment.get_template(name)
 
-    def index(self, scene: Scene, here: Selection, chosen: Chosen, shown: Sequence[JobLine]) -> str:
+    def index(
+        self, view: PageView, here: JobFilter, matches: Matches, shown: Sequence[JobRow]
+    ) -> str:
         """Render the page at ``/``."""
-        census = summary.count_jobs(scene.jobs, scene.now)
+        counts = summary.count_jobs(view.jobs, view.now)
+        # Jobs of one watch share their labels: each mapping is read once.
+        labels: dict[int, Mapping[str, str]] = {id(job.labels): job.labels for job in view.jobs}
+        known = {f"{name}={value}" for each in labels.values() for name, value in each.items()}
         return self._render(
             "page.html",
-            scene=scene,
+            view=view,
             here=here,
-            chosen=chosen,
-            lines=shown,
-            census=census,
-            verdict=summary.judge(scene, census),
-            tiles=_tiles(census),
+            matches=matches,
+            rows=shown,
+            counts=counts,
+            summary=summary.summarize(view, counts),
+            tiles=_tiles(counts),
             phases=[phase.value for phase in Phase],
             flags=filters.FLAGS,
-            types=sorted({job.job.type for job in scene.jobs}),
-            known_labels=_labels(scene.jobs),
+            types=sorted({job.job.type for job in view.jobs}),
+            known_labels=sorted(known)[:_MOST_CHOICES],
         )
 
-    def job(self, scene: Scene, line: JobLine, transitions: Sequence[TransitionLine]) -> str:
+    def job(self, view: PageView, row: JobRow, transitions: Sequence[TransitionRow]) -> str:
         """Render the page of one job."""
-        snapshot = line.followed.snapshot
-        fields = snapshot.fields if snapshot else {}
-        told = [(name, rows.value_text(value)) for name, value in sorted(fields.items())]
-        here = filters.Selection()
         return self._render(
             "job.html",
-            scene=scene,
-            here=here,
-            line=line,
-            fields=told,
+            view=view,
+            here=filters.JobFilter(),
+            row=row,
+            fields=[
+                (name, rows.value_text(value)) for name, value in sorted(row.view.fields.items())
+            ],
             transitions=transitions,
-            parked={sink.name for sink in scene.sinks if sink.parked_at},
+            parked={sink.name for sink in view.sinks if sink.parked},
         )
 
-    def unknown(self, scene: Scene, key: str) -> str:
-        """Render the page that says that there is no such job."""
-        return self._render("unknown.html", scene=scene, key=key)
+    def unknown(self, view: PageView, key: str) -> str:
+        """Render the page for a job that does not exist."""
+        return self._render("unknown.html", view=view, key=key)
 
     def _render(self, template: str, **values: Any) -> str:
         return self._environment.get_template(template).render(values)
 
 
 def job_address(key: str) -> str:
-    """Return the address of a job's own page; in the query, as an id may be ``..``."""
+    """Return the address of a job's page; the key is in the query, as an id may be ``..``."""
     return f"/job?key={quote(key, safe='/')}"
 
 
@@ -111,19 +116,13 @@ def breakable(state: str) -> Markup:
     return Markup("/<wbr>").join(state.split("/"))
 
 
-def _tiles(census: summary.Census) -> list[tuple[str, int, str]]:
+def _tiles(counts: summary.JobCounts) -> list[tuple[str, int, str]]:
     """Return name, number and address of each tile, in the order in which they matter."""
-    every = filters.Selection()
-    flags = [(name, many, every.address(flag=name)) for name, many in census.flags.items()]
+    every = filters.JobFilter()
+    flags = [(name, many, every.address(flag=name)) for name, many in counts.flags.items()]
     order = ("failed", "running", "waiting", "succeeded", "canceled", "expired", "unknown")
-    phases = {name: (name, census.phases[name], every.address(phase=name)) for name in order}
+    phases = {name: (name, counts.phases[name], every.address(phase=name)) for name in order}
     first = [phases.pop("failed"), *flags]
-    if not census.phases["unknown"]:
+    if not counts.phases["unknown"]:
         del phases["unknown"]
-    return [*first, *phases.values(), ("all", census.total, "/")]
-
-
-def _labels(jobs: Sequence[JobStatus]) -> list[str]:
-    found: dict[int, Mapping[str, str]] = {id(job.labels): job.labels for job in jobs}
-    pairs = {f"{name}={value}" for labels in found.values() for name, value in labels.items()}
-    return sorted(pairs)[:_MOST_CHOICES]
+    return [*first, *phases.values(), ("all", counts.total, "/")]

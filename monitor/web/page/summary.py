@@ -1,4 +1,4 @@
-"""The one line that the person on call reads first."""
+"""The summary: the one line that the person on call reads first."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from monitor.config import short_duration
 from monitor.model import Phase
+from monitor.web.api.job_filters import phase_of
 from monitor.web.page import filters
-from monitor.web.page.format import clock, count, sentence, span
+from monitor.web.page.format import clock, count, sentence, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from monitor.web.api.schemas import SinkView
     from monitor.web.interfaces import JobStatus
-    from monitor.web.page.view import Scene, SinkLine, SourceLine
+    from monitor.web.page.view import PageView, SourceRow
 
 RECENT = timedelta(days=1)
-"""For how long a failure is news."""
-ON_THE_WAY = 60.0
-"""Seconds for which a delivery may wait without anybody being late."""
-
+"""The time for which a failure counts as recent."""
+LATE_AFTER = 60.0
+"""Seconds for which a delivery may wait without being late."""
 SHORT = 60
-"""Characters of an error that the line repeats."""
+"""Characters of an error that the summary repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing said, and how bad it is: ``good``, ``warn`` or ``bad``."""
+    """One statement and how bad it is: ``good``, ``warn`` or ``bad``."""
 
-    words: str
+    text: str
     level: str
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
-    """How many jobs there are of each phase and flag, and how many ended badly of late."""
+class JobCounts:
+    """The number of jobs by phase and by flag, and of those that ended badly of late."""
 
     total: int
     phases: Mapping[str, int]
@@ -47,113 +49,102 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is the matter with the jobs, with seeing AWS, and with telling anyone."""
+class Summary:
+    """What is wrong with the jobs, with the access to AWS, and with the deliveries."""
 
     jobs: Part
     aws: Part
-    told: Part
+    deliveries: Part
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The whole line."""
-        return "; ".join(part.words for part in (self.jobs, self.aws, self.told))
+        return "; ".join(part.text for part in (self.jobs, self.aws, self.deliveries))
 
     @property
     def level(self) -> str:
         """The worst of the three."""
-        levels = {part.level for part in (self.jobs, self.aws, self.told)}
+        levels = {part.level for part in (self.jobs, self.aws, self.deliveries)}
         return next(level for level in ("bad", "warn", "good") if level in levels)
 
 
-def count_jobs(jobs: Sequence[JobStatus], now: datetime) -> Census:
+def count_jobs(jobs: Sequence[JobStatus], now: datetime) -> JobCounts:
     """Count ``jobs``; a failure is recent for a day."""
     since = now - RECENT
-    phases = Counter(filters.phase_of(job) for job in jobs)
-    lately = Counter(filters.phase_of(job) for job in jobs if filters.has_failed(job, since))
-    return Census(
+    phases = Counter(phase_of(job) for job in jobs)
+    recent = Counter(phase_of(job) for job in jobs if filters.has_failed(job, since))
+    return JobCounts(
         total=len(jobs),
         phases={phase.value: phases[phase] for phase in Phase},
         flags={
-            "stuck": sum(job.stuck for job in jobs),
-            "missing": sum(job.missing for job in jobs),
-            "blind": sum(job.blind for job in jobs),
+            flag: sum(getattr(job, name) for job in jobs) for flag, name in filters.FLAGS.items()
         },
-        failed=lately[Phase.FAILED],
-        expired=lately[Phase.EXPIRED],
+        failed=recent[Phase.FAILED],
+        expired=recent[Phase.EXPIRED],
     )
 
 
-def judge(scene: Scene, census: Census) -> Verdict:
-    """Say how things stand."""
-    return Verdict(_of_jobs(census), _of_sources(scene.sources), _of_sinks(scene.sinks, scene.now))
+def summarize(view: PageView, counts: JobCounts) -> Summary:
+    """Summarize everything in three statements."""
+    return Summary(
+        _of_jobs(counts), _of_sources(view.sources), _of_deliveries(view.sinks, view.now)
+    )
 
 
-def _of_jobs(census: Census) -> Part:
-    if not census.total:
+def _of_jobs(counts: JobCounts) -> Part:
+    if not counts.total:
         return Part("No jobs are known yet", "good")
-    matters = {"failed": census.failed, "expired": census.expired, **census.flags}
-    told = [f"{many:,} {name}" for name, many in matters.items() if many]
-    if told:
-        return Part(sentence(told), "bad" if census.failed or census.expired else "warn")
-    active = census.phases["running"] + census.phases["waiting"]
-    return Part(f"Nothing failed, nothing stuck; {count(active, 'job')} under way", "good")
+    problems = {"failed": counts.failed, "expired": counts.expired, **counts.flags}
+    found = [f"{many:,} {name}" for name, many in problems.items() if many]
+    if found:
+        return Part(sentence(found), "bad" if counts.failed or counts.expired else "warn")
+    active = counts.phases["running"] + counts.phases["waiting"]
+    return Part(f"Nothing failed, nothing stuck; {count(active, 'job')} active", "good")
 
 
-def _of_sources(sources: Sequence[SourceLine]) -> Part:
+def _of_sources(sources: Sequence[SourceRow]) -> Part:
+    found = Counter(source.health for source in sources)
+    lost, many = found["unreachable"], len(sources)
+    # The worst comes first, and hides what is less bad.
     if not sources:
         return Part("no source is watched", "warn")
-    found = Counter(source.condition for source in sources)
-    if found["unseen"] == len(sources):
-        return Part("AWS cannot be seen at all", "bad")
-    if found["unseen"]:
-        return Part(f"{found['unseen']} of {count(len(sources), 'source')} cannot be seen", "bad")
-    return _of_seen(found, len(sources))
-
-
-def _of_seen(found: Mapping[str, int], many: int) -> Part:
-    """Judge ``many`` sources, none of which is lost, by their conditions."""
-    if found["not asked yet"] == many:
+    if lost:
+        text = "AWS is unreachable"
+        if lost < many:
+            text = f"{lost} of {count(many, 'source')} {'is' if lost == 1 else 'are'} unreachable"
+        return Part(text, "bad")
+    if found["not polled yet"] == many:
         return Part("AWS has not answered yet", "warn")
-    if found["failing"]:
-        return Part(f"looks at {count(found['failing'], 'source')} fail", "warn")
-    if found["incomplete"]:
-        sources = count(found["incomplete"], "source")
-        return Part(f"a listing of {sources} is not read to its end", "warn")
-    if found["throttled"]:
-        return Part("AWS is seen, but throttles", "warn")
-    return Part("AWS is seen", "good")
+    for health, text in (
+        ("failing", f"polls of {count(found['failing'], 'source')} fail"),
+        ("incomplete", f"a listing of {count(found['incomplete'], 'source')} is incomplete"),
+        ("throttled", "AWS is reachable, but throttles"),
+    ):
+        if found[health]:
+            return Part(text, "warn")
+    return Part("AWS is reachable", "good")
 
 
-def _of_sinks(sinks: Sequence[SinkLine], now: datetime) -> Part:
+def _of_deliveries(sinks: Sequence[SinkView], now: datetime) -> Part:
     if not sinks:
-        return Part("nobody is told: there are no sinks", "warn")
-    bad = [f"{sink.name} is parked" for sink in sinks if sink.parked_at]
-    bad += [
-        f"{sink.name} failing since {clock(sink.failing_since, now)} UTC, for "
-        f"{span((now - sink.failing_since).total_seconds())}"
-        + (f" ({_brief(sink.last_error)})" if sink.last_error else "")
-        for sink in sinks
-        if sink.failing_since and not sink.parked_at
-    ]
-    dead = sum(sink.dead for sink in sinks)
-    if dead:
+        return Part("nothing is delivered: there are no sinks", "warn")
+    bad = [f"{sink.name} is parked" for sink in sinks if sink.parked]
+    for sink in sinks:
+        if sink.failing_since and not sink.parked:
+            failing_for = short_duration((now - sink.failing_since).total_seconds())
+            why = f" ({shortened(sink.last_error, SHORT)})" if sink.last_error else ""
+            since = clock(sink.failing_since, now)
+            bad.append(f"{sink.name} failing since {since} UTC, for {failing_for}{why}")
+    if dead := sum(sink.dead for sink in sinks):
         bad.append(f"{count(dead, 'delivery is', 'deliveries are')} dead")
     pending = sum(sink.pending for sink in sinks)
-    waited = max((_waited(sink, now) for sink in sinks), default=0.0)
-    if waited > ON_THE_WAY:
+    oldest = min((sink.oldest_pending_at for sink in sinks if sink.oldest_pending_at), default=now)
+    waited = (now - oldest).total_seconds()
+    if waited > LATE_AFTER:
         waiting = count(pending, "delivery waits", "deliveries wait")
-        return Part(", ".join([*bad, f"{waiting} for up to {span(waited)}"]), "bad")
+        bad.append(f"{waiting} for up to {short_duration(waited)}")
     if bad:
         return Part(", ".join(bad), "bad")
     if pending:
         return Part(f"{count(pending, 'delivery is', 'deliveries are')} on the way", "good")
-    return Part("everyone has been told", "good")
-
-
-def _brief(error: str) -> str:
-    return error if len(error) <= SHORT else f"{error[:SHORT].rstrip()} …"
-
-
-def _waited(sink: SinkLine, now: datetime) -> float:
-    return (now - sink.oldest_at).total_seconds() if sink.oldest_at else 0.0
+    return Part("everything is delivered", "good")

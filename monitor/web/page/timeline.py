@@ -1,4 +1,4 @@
-"""The history of a job as a strip: a bar for each state, as wide as it lasted, on a log scale."""
+"""The history of a job: a bar for each state, as wide as it lasted, on a log scale."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from datetime import datetime
 from math import log1p
 from typing import TYPE_CHECKING, Any
 
-from monitor.web.page.format import moment, span
+from monitor.config import short_duration
+from monitor.web.page.format import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 LENGTH = 8
-"""Transitions that a strip shows at most."""
+"""The most transitions that a timeline shows."""
 WIDTH, HEIGHT = 120, 16
 
 _LEAST = 7.0
@@ -28,22 +29,22 @@ _FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One bar, in pixels; ``words`` say what it stands for."""
+    """One bar, in pixels; ``text`` describes it."""
 
     x: float
     width: float
     height: int
-    look: str
-    words: str
+    style: str
+    text: str
 
     @property
     def y(self) -> int:
-        """Where it begins from above: all bars stand on one line."""
+        """The top of the bar: all bars end at the bottom."""
         return HEIGHT - self.height
 
 
 def draw(transitions: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Segment, ...]:
-    """Make the strip of CloudEvents of one job, in order; the last state lasts until ``now``."""
+    """Draw the CloudEvents of one job, in order; the last state lasts until ``now``."""
     shown = transitions[-LENGTH:]
     if not shown:
         return ()
@@ -52,30 +53,19 @@ def draw(transitions: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Segme
         max(0.0, (end - start).total_seconds())
         for start, end in zip(starts, [*starts[1:], now], strict=True)
     ]
-    widths = _widths(lasted)
-    places = [sum(widths[:index]) for index in range(len(widths))]
-    return tuple(
-        _segment(each["data"], start, seconds, x, width)
-        for each, start, seconds, x, width in zip(
-            shown, starts, lasted, places, widths, strict=True
-        )
-    )
-
-
-def _widths(lasted: Sequence[float]) -> list[float]:
-    """Share the width out: some for each, the rest by the logarithm of the time."""
+    # Some of the width for each bar, the rest by the logarithm of its time: a minute beside a
+    # week can still be seen, and pointed at.
     weights = [log1p(seconds) for seconds in lasted]
-    rest = WIDTH - _LEAST * len(lasted)
-    total = sum(weights) or 1.0
-    return [_LEAST + rest * weight / total for weight in weights]
-
-
-def _segment(
-    data: Mapping[str, Any], start: datetime, seconds: float, x: float, width: float
-) -> Segment:
-    current = data["current"]
-    phase = current.get("phase", "unknown")
-    look = _FLAGS.get(data["kind"], phase)
-    told = f"{current['state']} ({phase if look == phase else look})"
-    words = f"{told}, seen {moment(start)}, for {span(seconds)}"
-    return Segment(round(x, 1), round(width - _GAP, 1), _HEIGHTS.get(phase, HEIGHT), look, words)
+    rest, total = WIDTH - _LEAST * len(lasted), sum(weights) or 1.0
+    x, segments = 0.0, []
+    for event, start, seconds, weight in zip(shown, starts, lasted, weights, strict=True):
+        width = _LEAST + rest * weight / total
+        data = event["data"]
+        phase = data["current"].get("phase", "unknown")
+        style = _FLAGS.get(data["kind"], phase)
+        state, lasting = data["current"]["state"], short_duration(seconds)
+        text = f"{state} ({style}), seen {moment(start)}, for {lasting}"
+        height = _HEIGHTS.get(phase, HEIGHT)
+        segments.append(Segment(round(x, 1), round(width - _GAP, 1), height, style, text))
+        x += width
+    return tuple(segments)

@@ -229,7 +229,7 @@ def test_an_unknown_variable_is_told_with_what_may_be_meant(tmp_path, name, line
         ("LOG__LEVEL", "inf", 'log.level: unknown value "inf" (did you mean "info"?)'),
         ("WATCHES__0__INTERVAL", "5", "watches[0].interval: is not a duration"),
         ("WATCHES__0__REGIONS", "a,b", "watches[0].regions: must be a list"),
-        ("WATCHES__0__DISCOVER", "yes", "watches[0].discover: yes, no, on and off mean"),
+        ("WATCHES__0__DISCOVER", "yes", "watches[0].discover: yes, no, on and off are"),
         ("STORE", "\udcff", "store: is not text in UTF-8"),
         ("WATCHES__0__LABELS", "{a: \udcff}", "watches[0].labels: is not text in UTF-8"),
         ("SINKS__OPS_TEAM__CONCURRENCY", "many", "sinks.ops-team.concurrency: must be a whole"),

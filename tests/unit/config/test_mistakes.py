@@ -25,7 +25,7 @@ def problems(tmp_path, text):
 
 KINDS = schema.kinds(schema.step(schema.step(schema.ROOT, "sinks"), "a"))
 ODD_NUMBER = (
-    "is a number to some readers of YAML, and text or another number to others "
+    "is a number to some YAML readers, and text or another number to others "
     "(put it in quotes if it is text)"
 )
 MISTAKES = [

@@ -5,12 +5,12 @@ import os
 import anyio
 import pytest
 
-from monitor import app, config, sinks
+from monitor import app, sinks
 from monitor.config import unforeseen
 from monitor.errors import ConfigurationError, StoreError
-from monitor.validation import everything
 from monitor.web import web_config
 from monitor.web.web_config import WebConfigFile
+from tests.config_kit import problems_of
 
 CANARY = "canary5ecret"
 WATCH = "watches: [{name: w, type: importexport.job, discover: true}]\n"
@@ -64,8 +64,7 @@ def test_a_fault_in_a_part_names_file_line_and_key(tmp_path, monkeypatch, module
         f"{WATCH}sinks: {{a: {{type: log}}}}\nserver: {{web_config_file: {tmp_path}/web.yml}}\n"
     )
     monkeypatch.setattr(module, name, fail)
-    _, found = everything.examine(config.read([file], {}))
-    [problem] = found
+    [problem] = problems_of([file])
     assert problem.path == key
     assert "please report it" in problem.remedy
     assert CANARY not in str(problem)

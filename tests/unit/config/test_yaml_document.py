@@ -14,7 +14,7 @@ def read(text):
 def value(text):
     tree, problems = read(text)
     assert not problems
-    return yaml_document.plain(tree)
+    return tree.plain()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_plain_yaml_is_read(text, expected):
         ("a: 1\n---\nb: 1", "f:2", "second document"),
         ("a: *x", "f:1", "unknown anchor"),
         ("a: &x [*x]", "f:1", "unknown anchor"),
-        ("? [a]\n: 1", "f:1", "list or map stands where a key should"),
+        ("? [a]\n: 1", "f:1", "has a list or map as a key"),
         ("a: " + "[" * 40 + "]" * 40, "f:1", "nested more than 32 deep"),
     ],
 )
@@ -78,8 +78,8 @@ def test_what_is_no_document_is_told_with_its_line(text, place, words):
         ("a: !vault x", "tag"),
         ("a: !!python/object:os.system {}", "tag"),
         ("a: !x []", "tag"),
-        ("a: {<<: 3}", "must be given a map"),
-        ('"": 1', "a key is empty"),
+        ("a: {<<: 3}", "needs a map"),
+        ('"": 1', "has an empty key"),
         ("a: 1\na: 2", "is given twice"),
     ],
 )
@@ -99,17 +99,17 @@ def test_a_key_given_twice_is_told_with_both_lines():
 def test_each_value_knows_its_line():
     tree, _ = read("a:\n  - b: 1\n    c:\n      2\n  - x")
     assert tree is not None
-    assert yaml_document.place_of(tree, ("a", 0, "c")) == "f:3"
-    assert yaml_document.place_of(tree, ("a", 1)) == "f:5"
-    assert yaml_document.place_of(tree, ("a", 0, "missing")) == "f:2"
+    assert tree.place_of(("a", 0, "c")) == "f:3"
+    assert tree.place_of(("a", 1)) == "f:5"
+    assert tree.place_of(("a", 0, "missing")) == "f:2"
 
 
 def test_an_outline_keeps_lines_and_drops_values():
     tree, _ = read("a: [secret]\nb: {c: secret}")
     assert tree is not None
-    outline = yaml_document.outline(tree)
+    outline = tree.outline()
     assert "secret" not in repr(outline)
-    assert yaml_document.place_of(outline, ("b", "c")) == "f:2"
+    assert outline.place_of(("b", "c")) == "f:2"
 
 
 def test_a_bomb_of_aliases_is_refused_at_once():

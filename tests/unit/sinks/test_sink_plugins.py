@@ -8,6 +8,7 @@ from monitor import config, sinks
 from monitor.errors import ConfigurationError
 from monitor.interfaces import SinkContext
 from monitor.validation import everything
+from tests.config_kit import problems_of
 
 GOOD = """
 from contextlib import asynccontextmanager
@@ -44,18 +45,18 @@ def plugin(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, "odd_plugin", raising=False)
         file = tmp_path / "a.yaml"
         file.write_text(f"sinks:\n  x:\n    type: odd\n{settings}")
-        return config.read([file], {})
+        return config.load([file], {})
 
     yield install
     sys.modules.pop("odd_plugin", None)
 
 
-def mistakes(draft):
-    return [str(each) for each in everything.examine(draft)[1] if not each.warning]
+def errors(paths, environ):
+    return [str(each) for each in problems_of(paths, environ) if not each.warning]
 
 
-def told(draft):
-    _, found = everything.examine(draft)
+def told(settings):
+    _, found = everything.validate(settings)
     return [str(each).partition("a.yaml:")[2] for each in found if "sinks.x" in each.path]
 
 
@@ -99,17 +100,17 @@ def test_what_is_set_for_a_plug_in_is_checked_by_it(plugin, settings, lines):
     ],
 )
 async def test_a_sink_that_is_none_is_told_when_it_is_opened(plugin, old, new, message):
-    draft = plugin(GOOD.replace(old, new))
-    assert told(draft) == []
+    settings = plugin(GOOD.replace(old, new))
+    assert told(settings) == []
     with pytest.raises(ConfigurationError) as caught:
-        async with sinks.open_sink("x", draft.settings.sinks["x"]):
+        async with sinks.open_sink("x", settings.sinks["x"]):
             pass
     (problem,) = caught.value.problems
     assert str(problem) == f"sinks.x.type: the plug-in cannot open the sink: {message}"
 
 
 async def test_a_good_plug_in_is_opened_and_told_what_it_needs(plugin):
-    settings = plugin(GOOD, "    timeout: 3s\n    concurrency: 7\n").settings.sinks["x"]
+    settings = plugin(GOOD, "    timeout: 3s\n    concurrency: 7\n").sinks["x"]
     async with sinks.open_sink("x", settings) as sink:
         await sink.send([{}])
         assert vars(sink)["context"] == SinkContext(name="x", timeout=3.0, concurrency=7)
@@ -126,9 +127,9 @@ def test_a_variable_sets_one_key_of_a_plug_in(plugin, tmp_path):
         "MINE__NESTED": "{z: 5}",
     }
     environ = {f"JOB_MONITOR_SINKS__{name}": text for name, text in variables.items()}
-    draft = config.read([tmp_path / "a.yaml"], environ)
-    assert mistakes(draft) == []
-    mine, given = draft.settings.sinks["mine"], draft.settings.sinks["x"]
+    assert errors([tmp_path / "a.yaml"], environ) == []
+    settings = config.load([tmp_path / "a.yaml"], environ)
+    mine, given = settings.sinks["mine"], settings.sinks["x"]
     assert mine.model_extra == {"nested": {"z": 5}}
     assert given.model_extra == {"Size": "7", "nested": {"a": 1, "b-c": "3", "New": "4"}}
     assert given.timeout == 3
@@ -149,18 +150,18 @@ def test_a_mistake_in_a_variable_of_a_plug_in_names_the_variable(
     plugin(GOOD.replace(', alias="Size"', "") if text == "big" else GOOD)
     (tmp_path / "a.yaml").write_text("sinks: {x: {type: odd}, y: {type: log}}")
     name = f"JOB_MONITOR_SINKS__{variable}"
-    (line,) = mistakes(config.read([tmp_path / "a.yaml"], {name: text}))
+    (line,) = errors([tmp_path / "a.yaml"], {name: text})
     assert line.startswith(f"environment {name}: {message}")
     assert "big" not in line
 
 
 def test_two_packages_may_not_offer_one_name(plugin, tmp_path):
-    draft = plugin(GOOD)
+    settings = plugin(GOOD)
     other = tmp_path / "other-1.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (other / "entry_points.txt").write_text("[job_monitor.sinks]\nodd = odd_plugin\n")
-    assert "2 packages offer it" in told(draft)[0]
+    assert "2 packages offer it" in told(settings)[0]
 
 
 def test_a_plug_in_does_not_take_the_place_of_a_sink_of_the_program(plugin, tmp_path):
@@ -171,7 +172,7 @@ def test_a_plug_in_does_not_take_the_place_of_a_sink_of_the_program(plugin, tmp_
 
 
 def test_nothing_that_a_plug_in_is_told_is_ever_shown(plugin):
-    settings = plugin(GOOD, "    Size: 77\n    nested: {planted: 1}\n").settings
+    settings = plugin(GOOD, "    Size: 77\n    nested: {planted: 1}\n")
     shown = f"{settings!r} {settings.redacted()} {settings.sinks['x']}"
     assert "planted" not in shown
     assert "77" not in shown

@@ -136,12 +136,12 @@ def test_any_other_phase_may_open_again(before):
     ],
 )
 def test_an_error_may_be_a_state(code, state):
-    assert IMPORTEXPORT.parts_told_by(code) == {"LocationCode": None, "ProgressCode": state}
+    assert IMPORTEXPORT.parts_from_error(code) == {"LocationCode": None, "ProgressCode": state}
 
 
 def test_other_errors_are_no_state():
-    assert IMPORTEXPORT.parts_told_by("InvalidJobId") is None
-    assert IMPORTEXPORT.parts_told_by("") is None
+    assert IMPORTEXPORT.parts_from_error("InvalidJobId") is None
+    assert IMPORTEXPORT.parts_from_error("") is None
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def problems(directory):
 def problem(tmp_path, **changes):
     found = problems(declared(tmp_path, **changes))
     assert len(found) == 1, found
-    return found[0].removeprefix(f"{tmp_path}/own.yaml: ")
+    place, _, words = found[0].partition(": ")
+    assert re.fullmatch(rf"{tmp_path}/own\.yaml:\d+", place)
+    return words
 
 
 def test_a_users_type_stands_beside_the_built_in_ones(tmp_path):
@@ -140,7 +142,7 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
             {"final": [{"status": ["FAILD"]}]},
             'final[0]: "FAILD" is not declared (did you mean "FAILED"?)',
         ),
-        ({"irrevocable": ["running"]}, 'irrevocable: "running" is not an end'),
+        ({"irrevocable": ["running"]}, 'irrevocable: "running" is not a final phase'),
         ({"phase_from": "stat"}, 'phase_from: "stat" is not declared (did you mean "status"?)'),
         ({"descripe": "x"}, 'descripe: no such key (did you mean "describe"?)'),
         ({"interval": "often"}, "not a duration"),
@@ -150,20 +152,23 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
             {"region": "us-east-1", "regions": ["us-east-1"]},
             "region and regions exclude each other",
         ),
-        ({"fields": {"Q": "jobs[0].jobQueu"}}, 'fields.Q: the answer has no member "jobQueu" here'),
+        (
+            {"fields": {"Q": "jobs[0].jobQueu"}},
+            'fields.Q: the response has no member "jobQueu" here',
+        ),
         ({"fields": {"Q": "jobs[0].container"}}, "fields.Q: a structure (name one of its members)"),
         ({"fields": {"Q": "jobs[].jobQueue"}}, "fields.Q: a list"),
-        ({"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "texts"}}}, "fields.Q: no list"),
+        ({"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "texts"}}}, "fields.Q: not a list"),
         (
             {"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "count"}}},
-            "no list that could be counted",
+            "not a list, so it cannot be counted",
         ),
         (
             {"fields": {"Q": {"path": "jobs[0].jobQueue", "as": "hash"}}},
             "fields.Q.as: Input should be",
         ),
         ({"secret": ["jobs[].jobQueue"]}, "fields.Queue: this would keep a secret"),
-        ({"secret": ["jobs[].jobQueu"]}, 'secret[0]: the answer has no member "jobQueu"'),
+        ({"secret": ["jobs[].jobQueu"]}, 'secret[0]: the response has no member "jobQueu"'),
         (
             {"describe": {"operation": "DescribeJobs", "params": {"jobs": ["x"]}}},
             "no parameter takes the id",
@@ -206,8 +211,11 @@ def test_a_listing_that_tells_the_whole_state_is_known_to(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"items": "jobSummary"}, 'list.items: the answer has no member "jobSummary" here'),
-        ({"id": "jobID"}, 'list.id: the answer has no member "jobID" here; did you mean "jobId"?'),
+        ({"items": "jobSummary"}, 'list.items: the response has no member "jobSummary" here'),
+        (
+            {"id": "jobID"},
+            'list.id: the response has no member "jobID" here; did you mean "jobId"?',
+        ),
         ({"state": {"state": "status"}}, 'list.state: "state" is not declared'),
         ({"next": {"param": "token", "path": "nextToken"}}, 'list.params: "token" is not declared'),
         ({"next": {"param": "nextToken"}}, "list.next: give either path, or both last_id and more"),
@@ -242,17 +250,18 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
     found = problems(tmp_path)
 
     assert len(found) == 4
-    assert f'{tmp_path}/zz.yaml:2: not YAML: the key "name" stands twice' in found
+    first = f"{tmp_path}/zz.yaml:1"
+    assert f"{tmp_path}/zz.yaml:2: name: is given twice (it was first given at {first})" in found
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"\xff\xfe", "is not text in UTF-8 (save it as UTF-8)"),
-        (b"? [a, b]\n: 1\n", "own.yaml:1: not YAML"),
-        (b"a: [", "own.yaml:1: not YAML"),
-        (b"- a\n", "own.yaml: not a mapping"),
-        (b"a: !!python/object:os.system {}", "not YAML"),
+        (b"? [a, b]\n: 1\n", "own.yaml:1: has a list or map as a key"),
+        (b"a: [", "own.yaml:2: is not YAML"),
+        (b"- a\n", "own.yaml:1: not a map of keys to values (start with name: …)"),
+        (b"a: !!python/object:os.system {}", "own.yaml:1: a: has a YAML tag"),
     ],
 )
 def test_a_file_that_is_no_declaration_is_told(tmp_path, content, told):
@@ -364,13 +373,14 @@ def test_what_cannot_be_meant_is_told(tmp_path, changes, told):
         ),
         ("service: batch", 'service: "a\\0b"', ': service: the SDK has no service model for "a?b"'),
         ("state: {status: ", 'state: "1" # ', ": state: not a plain path"),
-        ("AWS Batch job", "!!bool x", ":4: description: cannot be read as true or false ("),
-        ("AWS Batch job", "2001-99-99", ":4: description: cannot be read as a date ("),
-        ("AWS Batch job", "!!int x", ":4: description: cannot be read as a whole number ("),
-        ("AWS Batch job", "!!map x", ":4: not YAML: expected a mapping node"),
-        ("{status: ", "{status: !!timestamp x, other: ", ":11: state.status: cannot be read as a"),
-        ("[FAILED]", "[FAILED, !!bool x]", ":16: phases.failed[1]: cannot be read as true or"),
-        ("\nfields:", "\n2001-01-01: x\nfields:", "a key that is not text (put the key in quotes)"),
+        ("AWS Batch job", "!!bool x", ":4: description: has a YAML tag (!…), which is not"),
+        ("AWS Batch job", "012", ":4: description: is a number to some YAML readers"),
+        ("AWS Batch job", "5", ":4: description: not a text (put it in quotes)"),
+        ("AWS Batch job", "!!map x", ":4: description: has a YAML tag"),
+        ("{status: ", "{status: !!timestamp x, other: ", ":11: state.status: has a YAML tag"),
+        ("[FAILED]", "[FAILED, !!bool x]", ":16: phases.failed[1]: has a YAML tag"),
+        ("[FAILED]", "[FAILED, no]", ":16: phases.failed[1]: yes, no, on and off are true or"),
+        ("\nfields:", "\n2001-01-01: x\nfields:", ": 2001-01-01: no such key"),
     ],
 )
 def test_a_value_that_nothing_can_read_is_told_with_its_place(tmp_path, was, becomes, told):

@@ -54,14 +54,14 @@ def test_a_snapshot_comes_back_as_it_was(one):
 
 
 def _stored(moment):
-    number = schema.Moment().process_bind_param(moment, sqlite.dialect())
+    number = schema.StoredTime().process_bind_param(moment, sqlite.dialect())
     assert isinstance(number, int)
     return number
 
 
 @given(times)
 def test_a_time_comes_back_to_the_microsecond(moment):
-    assert schema.Moment().process_result_value(_stored(moment), sqlite.dialect()) == moment
+    assert schema.StoredTime().process_result_value(_stored(moment), sqlite.dialect()) == moment
 
 
 @given(times, times)

@@ -8,9 +8,9 @@ import pytest
 
 from monitor.errors import ConfigurationError, DaemonError
 from monitor.tools import wait as waiting
-from monitor.tools.api_client import Job
 from monitor.tools.wait import Outcome, Progress
 from monitor.tools.wait_on_daemon import LONG_POLL, DaemonGetter, JobSelector
+from monitor.web.api.schemas import JobView
 from tests.builders import VIRTUAL, VirtualClock
 
 pytestmark = VIRTUAL
@@ -33,6 +33,9 @@ TOLD: dict[str, Any] = {
     "failing": None,
     "stuck": False,
     "missing": False,
+    "ending": "open",
+    "finished": False,
+    "blind": False,
     **dict.fromkeys(("first_seen_at", "changed_at", "updated_at", "ended_at")),
     **dict.fromkeys(("last_look_at", "next_look_at")),
 }
@@ -42,7 +45,7 @@ WATCH = {"name": "w", "type": TYPE, "account": "prod", "regions": ["us-east-1"]}
 def told(**changes):
     values = {**TOLD, **changes}
     key = "/".join(values[name] for name in ("type", "account", "region", "id"))
-    return Job.model_validate({**values, "key": key})
+    return JobView.model_validate({**values, "key": key})
 
 
 class Daemon:

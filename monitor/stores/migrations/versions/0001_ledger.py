@@ -19,12 +19,6 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger, nullable=False),
     )
     op.bulk_insert(ledger, [{"ledger_id": str(uuid4()), "position": 0}])
-    _make_subjects()
-    _make_transitions()
-    _make_deliveries()
-
-
-def _make_subjects() -> None:
     op.create_table(
         "jobs",
         sa.Column("key", sa.Text, primary_key=True),
@@ -51,9 +45,6 @@ def _make_subjects() -> None:
         sa.Column("changed_at", sa.BigInteger, nullable=False),
         sa.Column("looked_at", sa.BigInteger, nullable=False),
     )
-
-
-def _make_transitions() -> None:
     op.create_table(
         "transitions",
         sa.Column("position", _ROW_ID, primary_key=True, autoincrement=False),
@@ -67,9 +58,6 @@ def _make_transitions() -> None:
         sa.UniqueConstraint("event_id", name="transitions_event_id"),
     )
     op.create_index("transitions_observed_at", "transitions", ["observed_at"])
-
-
-def _make_deliveries() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", _ROW_ID, primary_key=True),

@@ -1,4 +1,4 @@
-"""How far the first sweep of each discovery has come."""
+"""Add the progress of the first sweep of each discovery."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The ledger's own time, by which deliveries fall due and history grows old.
+"""Store time, by which deliveries fall due and history grows old.
 
 What is there already is as old as the ledger's own time, which begins when a daemon next opens it.
 """

@@ -1,12 +1,12 @@
-// Replay and resume: asks for a token, does it, and says what came of it.
+// Replay and resume: asks for a token, sends the request, and shows the result.
 
 import { refreshSoon } from "./refresh.js";
 
 const TOKEN = "job-monitor-token";
 
-// What came of the first attempt after a resume.
+// The result of the first attempt after a resume.
 const RESUMED = {
-  parked: "is parked again",
+  parked: "was parked again",
   failing: "the first delivery failed",
   delivered: " and takes deliveries",
   idle: "; nothing waits for it",
@@ -23,7 +23,7 @@ const ACTS = {
   },
   resume: {
     title: (sink) => `Resume ${sink}`,
-    what: (sink) => `${sink} is parked. When you resume it, it is sent what has waited for it, the oldest first.`,
+    what: (sink) => `${sink} is parked. When you resume it, its waiting deliveries are sent, the oldest first.`,
     button: "Resume",
     request: (sink) => [`/api/v1/sinks/${encodeURIComponent(sink)}/resume`, {}],
     done: ({ resumed, outcome, error }) =>
@@ -31,24 +31,24 @@ const ACTS = {
         ? ["bad", `It was resumed, and ${RESUMED[outcome]}: ${error}`]
         : resumed
           ? ["good", `It is resumed${RESUMED[outcome]}.`]
-          : ["good", "It was not parked any longer."],
+          : ["good", "It was no longer parked."],
   },
 };
 
 export function actions() {
   const dialog = document.getElementById("ask");
   if (!dialog) return;
-  let wanted = null;
+  let chosen = null;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-act]");
     if (!button) return;
-    wanted = { act: ACTS[button.dataset.act], sink: button.dataset.sink };
-    open(wanted);
+    chosen = { act: ACTS[button.dataset.act], sink: button.dataset.sink };
+    open(chosen);
   });
   document.getElementById("ask-close").addEventListener("click", () => dialog.close());
   document.getElementById("ask-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    perform(wanted);
+    perform(chosen);
   });
 }
 
@@ -69,16 +69,16 @@ async function perform({ act, sink }) {
   const headers = { "Content-Type": "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
   button.disabled = true;
-  outcome("", "Waiting for what comes of it …");
+  outcome("", "Waiting for the result …");
   try {
     const answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(body) });
-    const told = await answer.json().catch(() => ({}));
+    const content = await answer.json().catch(() => ({}));
     if (answer.ok) {
       if (token) sessionStorage.setItem(TOKEN, token);
-      outcome(...act.done(told));
+      outcome(...act.done(content));
     } else {
       if (answer.status === 401) sessionStorage.removeItem(TOKEN);
-      outcome("bad", `Refused: ${told.detail ?? told.title ?? `status ${answer.status}`}`);
+      outcome("bad", `Refused: ${content.detail ?? content.title ?? `status ${answer.status}`}`);
       button.disabled = false;
     }
   } catch {

@@ -7,7 +7,7 @@ import { refreshSoon } from "./refresh.js";
 import { setClock, tick } from "./ticking.js";
 
 const SECOND = 1000;
-// Deliveries, looks and quotas change without an event.
+// Deliveries, polls and quotas change without an event.
 const ROUND = 10 * SECOND;
 
 setClock(document.body.dataset.now);

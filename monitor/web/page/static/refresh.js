@@ -1,4 +1,4 @@
-// Fetches the page that stands in the address bar anew, and puts in place what differs.
+// Fetches the page again and replaces what has changed.
 // One fetch at a time, and none sooner than ten times what the last one took.
 
 import { morph } from "./morph.js";
@@ -38,37 +38,37 @@ async function renew() {
   const address = location.href;
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
   if (!answer.ok && answer.status !== 404) throw new Error(`status ${answer.status}`);
-  const wanted = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fetched = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (address !== location.href) return refreshSoon();
-  setClock(wanted.body.dataset.now);
+  setClock(fetched.body.dataset.now);
   const rows = keys();
   const focused = document.activeElement;
-  for (const part of wanted.querySelectorAll("[data-live]")) {
+  for (const part of fetched.querySelectorAll("[data-live]")) {
     const here = document.querySelector(`[data-live="${part.dataset.live}"]`);
     if (here) morph(here, part);
   }
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-  document.title = wanted.title;
+  document.title = fetched.title;
   tick();
   say(rows);
 }
 
 function keys() {
   const found = new Map();
-  for (const row of document.querySelectorAll(".jobs tr[data-key]")) found.set(row.dataset.key, standing(row));
+  for (const row of document.querySelectorAll(".jobs tr[data-key]")) found.set(row.dataset.key, status(row));
   return found;
 }
 
-function standing(row) {
+function status(row) {
   return `${row.querySelector("a").textContent}: ${row.querySelector(".state .name").textContent}`;
 }
 
-// Marks the rows that changed, and says politely what became of the whole.
+// Marks the rows that changed, and announces the summary to screen readers.
 function say(before) {
   for (const row of document.querySelectorAll(".jobs tr[data-key]")) {
-    row.classList.toggle("fresh", before.size > 0 && before.get(row.dataset.key) !== standing(row));
+    row.classList.toggle("fresh", before.size > 0 && before.get(row.dataset.key) !== status(row));
   }
-  const verdict = document.getElementById("verdict")?.innerText.replace(/\s+/g, " ").trim();
-  const said = document.getElementById("said");
-  if (verdict && said.textContent !== verdict) said.textContent = verdict;
+  const summary = document.getElementById("summary")?.innerText.replace(/\s+/g, " ").trim();
+  const announcer = document.getElementById("said");
+  if (summary && announcer.textContent !== summary) announcer.textContent = summary;
 }

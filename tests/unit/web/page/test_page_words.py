@@ -6,28 +6,30 @@ from itertools import pairwise
 
 import pytest
 
+from monitor import config
 from monitor.events import cloud_event
 from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
-from monitor.web import interfaces, sink_health
-from monitor.web.page import filters, rows, summary, timeline, view
-from monitor.web.page import format as wording
-from monitor.web.page.filters import Selection
+from monitor.web.api.schemas import ListingView, SinkView
+from monitor.web.page import filters, rows, summary, timeline
+from monitor.web.page import view as page_view
+from monitor.web.page.filters import JobFilter
+from monitor.web.page.format import rate
 from tests.page_kit import NOW, Live, entry, followed, sink, source
 
-BROKEN = interfaces.Listing(
+BROKEN = ListingView(
     type="panorama.package-import",
     complete=False,
     last_complete_at=None,
-    reason="transient",
-    code="InternalError",
-    hint=None,
+    last_failure="transient",
+    last_failure_code="InternalError",
+    last_failure_hint=None,
 )
 
 
 def said(jobs=(), backlogs=(), parkings=(), **live):
-    """The verdict on a scene."""
-    seen = view.gather(Live(jobs, **live), backlogs, parkings, NOW)
-    return summary.judge(seen, summary.count_jobs(seen.jobs, seen.now))
+    """The summary of the page."""
+    seen = page_view.gather(Live(jobs, **live), backlogs, parkings, NOW)
+    return summary.summarize(seen, summary.count_jobs(seen.jobs, seen.now))
 
 
 def backlog(pending=0, dead=0, waited=0.0):
@@ -38,51 +40,59 @@ def backlog(pending=0, dead=0, waited=0.0):
     ("jobs", "words", "level"),
     [
         ([], "No jobs are known yet", "good"),
-        ([followed(1)], "Nothing failed, nothing stuck; 1 job under way", "good"),
-        ([followed(1, Phase.SUCCEEDED)], "Nothing failed, nothing stuck; 0 jobs under way", "good"),
+        ([followed(1)], "Nothing failed, nothing stuck; 1 job active", "good"),
+        ([followed(1, Phase.SUCCEEDED)], "Nothing failed, nothing stuck; 0 jobs active", "good"),
         ([followed(1, Phase.FAILED), followed(2, Phase.FAILED)], "2 failed", "bad"),
         ([followed(1, Phase.EXPIRED), followed(2, stuck=True)], "1 expired, 1 stuck", "bad"),
-        ([followed(1, blind=True), followed(2, missing=True)], "1 missing, 1 blind", "warn"),
+        ([followed(1, blind=True), followed(2, missing=True)], "1 missing, 1 stale", "warn"),
         (
             [followed(1, Phase.FAILED, changed=86401), followed(2)],
-            "Nothing failed, nothing stuck; 1 job under way",
+            "Nothing failed, nothing stuck; 1 job active",
             "good",
         ),
     ],
 )
-def test_the_verdict_says_what_is_the_matter_with_jobs(jobs, words, level):
+def test_the_summary_says_what_is_the_matter_with_jobs(jobs, words, level):
     part = said(jobs).jobs
-    assert (part.words, part.level) == (words, level)
+    assert (part.text, part.level) == (words, level)
 
 
-LOST = {"available": False, "up": False, "reason": "auth"}
+LOST = {"available": False, "up": False, "last_failure": "auth"}
 
 
 @pytest.mark.parametrize(
     ("sources", "words", "level"),
     [
         ([], "no source is watched", "warn"),
-        ([source()], "AWS is seen", "good"),
+        ([source()], "AWS is reachable", "good"),
         ([source(up=None), source("importexport", up=None)], "AWS has not answered yet", "warn"),
-        ([source(up=None), source("importexport")], "AWS is seen", "good"),
-        ([source(**LOST)], "AWS cannot be seen at all", "bad"),
-        ([source(**LOST), source("importexport")], "1 of 2 sources cannot be seen", "bad"),
-        ([source(up=False, reason="transient")], "looks at 1 source fail", "warn"),
-        ([source(listings=[BROKEN])], "a listing of 1 source is not read to its end", "warn"),
-        ([source(listings=[replace(BROKEN, complete=True)])], "AWS is seen", "good"),
-        ([source(listings=[replace(BROKEN, complete=None)])], "AWS is seen", "good"),
-        ([source(up=False, reason="throttle")], "AWS is seen, but throttles", "warn"),
+        ([source(up=None), source("importexport")], "AWS is reachable", "good"),
+        ([source(**LOST)], "AWS is unreachable", "bad"),
+        ([source(**LOST), source("importexport")], "1 of 2 sources is unreachable", "bad"),
+        ([source(up=False, last_failure="transient")], "polls of 1 source fail", "warn"),
+        ([source(listings=[BROKEN])], "a listing of 1 source is incomplete", "warn"),
+        (
+            [source(listings=[BROKEN.model_copy(update={"complete": True})])],
+            "AWS is reachable",
+            "good",
+        ),
+        (
+            [source(listings=[BROKEN.model_copy(update={"complete": None})])],
+            "AWS is reachable",
+            "good",
+        ),
+        ([source(up=False, last_failure="throttle")], "AWS is reachable, but throttles", "warn"),
     ],
 )
-def test_the_verdict_says_whether_aws_is_seen(sources, words, level):
+def test_the_summary_says_whether_aws_is_reachable(sources, words, level):
     part = said(sources=sources).aws
-    assert (part.words, part.level) == (words, level)
+    assert (part.text, part.level) == (words, level)
 
 
 @pytest.mark.parametrize(
     ("backlogs", "words", "level"),
     [
-        ([], "everyone has been told", "good"),
+        ([], "everything is delivered", "good"),
         ([backlog(pending=1, waited=59)], "1 delivery is on the way", "good"),
         ([backlog(pending=7, waited=3700)], "7 deliveries wait for up to 1h 1m", "bad"),
         ([backlog(dead=2)], "2 deliveries are dead", "bad"),
@@ -93,17 +103,17 @@ def test_the_verdict_says_whether_aws_is_seen(sources, words, level):
         ),
     ],
 )
-def test_the_verdict_says_whether_everyone_has_been_told(backlogs, words, level):
-    part = said(backlogs=backlogs).told
-    assert (part.words, part.level) == (words, level)
+def test_the_summary_says_whether_everything_is_delivered(backlogs, words, level):
+    part = said(backlogs=backlogs).deliveries
+    assert (part.text, part.level) == (words, level)
 
 
-def test_a_parked_sink_and_no_sink_at_all_are_told():
-    assert said(parkings=[Parking("ops", NOW, "gone")]).told.words == "ops is parked"
-    assert said(sinks=[]).told.words == "nobody is told: there are no sinks"
+def test_a_parked_sink_and_no_sink_at_all_are_shown():
+    assert said(parkings=[Parking("ops", NOW, "gone")]).deliveries.text == "ops is parked"
+    assert said(sinks=[]).deliveries.text == "nothing is delivered: there are no sinks"
 
 
-def test_a_failing_sink_is_told_with_since_when_and_why():
+def test_a_failing_sink_is_shown_with_since_when_and_why():
     minutes = timedelta(minutes=12)
     failing = sink(
         failing_since=NOW - minutes,
@@ -111,8 +121,8 @@ def test_a_failing_sink_is_told_with_since_when_and_why():
         last_error_at=NOW,
         last_error="status 503",
     )
-    part = said(sinks=[failing], backlogs=[backlog(pending=3, waited=30)]).told
-    assert (part.words, part.level) == (
+    part = said(sinks=[failing], backlogs=[backlog(pending=3, waited=30)]).deliveries
+    assert (part.text, part.level) == (
         "ops failing since 11:48:00 UTC, for 12m 0s (status 503)",
         "bad",
     )
@@ -121,11 +131,12 @@ def test_a_failing_sink_is_told_with_since_when_and_why():
 def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
     before = Backlog("ops", 1, NOW - timedelta(hours=1), 0, NOW - timedelta(hours=1), "status 503")
     started = sink(last_delivered_at=None)
-    health = sink_health.judge(started, before, None)
-    assert health == sink_health.SinkStatus("failing", NOW - timedelta(hours=1), "status 503")
-    assert sink_health.judge(sink(), before, None).status == "ok", "something was delivered since"
-    parked = sink_health.judge(started, before, Parking("ops", NOW, "gone"))
-    assert parked.status == "parked"
+    view = SinkView.of(started, before, None)
+    assert (view.health, view.last_error) == ("failing", "status 503")
+    assert view.failing_since == NOW - timedelta(hours=1)
+    assert SinkView.of(sink(), before, None).health == "ok", "something was delivered since"
+    parked = SinkView.of(started, before, Parking("ops", NOW, "gone"))
+    assert parked.health == "parked"
 
 
 @pytest.mark.parametrize(
@@ -138,18 +149,18 @@ def test_a_failure_from_before_the_start_is_known_by_what_still_waits():
         ("pending", 2, 2),
     ],
 )
-def test_the_try_that_was_taken_is_no_failed_one(status, attempts, failed):
+def test_the_attempt_that_delivered_is_not_a_failed_one(status, attempts, failed):
     one = StoredDelivery(
         *(1, 1, "ops", "key", "id", "job.updated", DeliveryStatus(status), attempts),
         *(NOW, None, None, None, False),
     )
-    assert rows.failed_tries(one) == failed
+    assert rows.failed_attempts(one) == failed
 
 
-def test_the_whole_verdict_is_as_bad_as_its_worst_part():
+def test_the_whole_summary_is_as_bad_as_its_worst_part():
     told = said([followed(1, Phase.FAILED)], sources=[source(up=None)])
     assert told.level == "bad"
-    assert told.words == "1 failed; AWS has not answered yet; everyone has been told"
+    assert told.text == "1 failed; AWS has not answered yet; everything is delivered"
 
 
 @pytest.mark.parametrize(
@@ -165,34 +176,34 @@ def test_the_whole_verdict_is_as_bad_as_its_worst_part():
     ],
 )
 def test_times_are_written_in_two_units(seconds, text):
-    assert wording.span(seconds) == text
+    assert config.short_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.25, "0.25"), (2.0, "2"), (10.0, "10"), (1234.5, "1,234")]
 )
 def test_rates_are_short(value, text):
-    assert wording.rate(value) == text
+    assert rate(value) == text
 
 
 def test_the_address_of_a_selection_can_be_read_again():
-    chosen = Selection("a b&c", "failed", "stuck", "importexport.job", "team=ü", 3)
+    chosen = JobFilter("a b&c", "failed", "stuck", "importexport.job", "team=ü", 3)
     address = chosen.address()
     assert address == (
         "/?q=a+b%26c&phase=failed&is=stuck&type=importexport.job&label=team%3D%C3%BC&page=3"
     )
     assert chosen.address(phase="running").count("page") == 0
-    assert Selection().address() == "/"
+    assert JobFilter().address() == "/"
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "", "1e3", "²", "99999999999"])
 def test_an_odd_page_is_the_first(page):
-    assert Selection.of({"page": page}).page == 1
+    assert JobFilter.of({"page": page}).page == 1
 
 
 def test_a_page_past_the_end_is_the_last():
     jobs = [followed(number) for number in range(60)]
-    chosen = filters.choose(jobs, Selection(page=9), NOW)
+    chosen = filters.choose(jobs, JobFilter(page=9), NOW)
     assert (chosen.page, chosen.pages, chosen.first, len(chosen.jobs)) == (2, 2, 51, 10)
 
 
@@ -204,7 +215,7 @@ def test_old_failures_do_not_hide_what_runs():
         followed(4, Phase.WAITING, changed=1),
         followed(5, Phase.FAILED, changed=500),
     ]
-    chosen = filters.choose(jobs, Selection(), NOW - summary.RECENT)
+    chosen = filters.choose(jobs, JobFilter(), NOW - summary.RECENT)
     assert [job.job.id for job in chosen.jobs] == ["job-5", "job-3", "job-4", "job-2", "job-1"]
 
 
@@ -214,18 +225,18 @@ def events(job):
     return [cloud_event(each, "0" * 32) for each in made.transitions]
 
 
-def test_a_strip_fills_its_width_in_order_and_says_in_words_what_it_shows():
+def test_a_timeline_fills_its_width_in_order_and_says_in_words_what_it_shows():
     job = followed(1, Phase.FAILED, changed=50, sequence=4)
     drawn = timeline.draw(events(job), NOW)
-    assert [each.look for each in drawn] == ["waiting", "waiting", "waiting", "failed"]
+    assert [each.style for each in drawn] == ["waiting", "waiting", "waiting", "failed"]
     for left, right in pairwise(drawn):
         assert left.x + left.width <= right.x
     assert drawn[-1].x + drawn[-1].width == pytest.approx(timeline.WIDTH, abs=2)
     assert all(each.y + each.height == timeline.HEIGHT for each in drawn)
-    assert drawn[-1].words == "FAILED (failed), seen 2026-03-01 11:59:10 UTC, for 50s"
+    assert drawn[-1].text == "FAILED (failed), seen 2026-03-01 11:59:10 UTC, for 50s"
 
 
-def test_a_strip_shows_only_the_last_transitions_and_may_be_empty():
+def test_a_timeline_shows_only_the_last_transitions_and_may_be_empty():
     assert timeline.draw([], NOW) == ()
     drawn = timeline.draw(events(followed(1, sequence=30)), NOW)
     assert len(drawn) == timeline.LENGTH
@@ -236,19 +247,19 @@ def test_a_job_shows_the_window_of_its_last_change_of_state_not_of_being_stuck()
     told = events(followed(1, Phase.RUNNING, changed=500, sequence=2))
     stuck = {**told[-1], "data": {**told[-1]["data"], "kind": "job.stuck", "window": {
         "after": None, "before": "2026-03-01T11:59:59.000Z"}}}  # fmt: skip
-    line = rows.job_line(followed(1, changed=500, sequence=3, stuck=True), [*told, stuck], NOW)
-    assert line.window is not None
-    assert line.window.before == NOW - timedelta(seconds=500)
-    assert line.window.seconds == 30
-    assert line.flags == ("stuck",)
-    assert line.strip[-1].look == "stuck"
+    row = rows.job_row(followed(1, changed=500, sequence=3, stuck=True), [*told, stuck], NOW)
+    assert row.window is not None
+    assert row.window.before == NOW - timedelta(seconds=500)
+    assert row.window.seconds == 30
+    assert row.flags == ("stuck",)
+    assert row.timeline[-1].style == "stuck"
 
 
 def test_a_job_that_aws_has_not_shown_yet_has_a_line():
     unseen = replace(followed(1), snapshot=None)
-    line = rows.job_line(unseen, [], NOW)
-    assert (line.state, line.phase, line.since, line.window) == (
-        "not seen yet",
+    row = rows.job_row(unseen, [], NOW)
+    assert (row.view.state, row.view.phase, row.view.changed_at, row.window) == (
+        None,
         Phase.UNKNOWN,
         None,
         None,
