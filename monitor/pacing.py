@@ -1,16 +1,13 @@
-"""When to ask, and how often: intervals, backoff, quotas and source health.
+"""When to poll, and how often: intervals and backoff; pure.
 
 Nothing here reads a clock or waits: times come in as seconds of a monotonic clock.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from monitor.errors import PollReason
 from monitor.model import Ending
@@ -53,7 +50,7 @@ def full_jitter(attempt: int, base: float, cap: float, random: Random) -> float:
 
 
 def slow_probe(attempt: int, base: float, cap: float, random: Random) -> float:
-    """Return a delay in the upper half of the exponential: for what will not mend quickly."""
+    """Return a delay in the upper half of the exponential: for what is not fixed quickly."""
     longest = exponential(attempt, base, cap)
     return random.uniform(longest / 2, longest)
 
@@ -108,185 +105,18 @@ def patience(pace: float) -> float:
     return 1.5 * pace
 
 
-BLIND_AFTER = 5
+STALE_AFTER = 5
 """Intervals without an answer about a job after which the monitor is blind to it."""
-SOONEST_BLIND = 60.0
+SOONEST_STALE = 60.0
 """Seconds: nothing is called blind earlier, however short the interval."""
-NEVER = float("inf")
-"""When what is never due is due."""
 
 
-def is_blind(heard_at: float, interval: float, intervals: int, now: float) -> bool:
+def is_stale(answered_at: float, interval: float, intervals: int, now: float) -> bool:
     """Whether no look at a job has been answered for so many intervals.
 
-    ``heard_at``, when the last one was, and ``now`` are monotonic, ``interval`` is in seconds.
+    ``answered_at``, when the last one was, and ``now`` are monotonic, ``interval`` is in seconds.
     """
-    return now - heard_at > max(SOONEST_BLIND, intervals * interval)
-
-
-class Quota:
-    """A token bucket that slows down when throttled and recovers step by step.
-
-    Additive increase, multiplicative decrease: a throttled request halves the rate,
-    each second without one gives back a fiftieth of the configured rate. Answers to
-    requests that were on their way together count as one.
-    """
-
-    _FLOOR = 1 / 64
-    _RECOVERY = 1 / 50
-
-    def __init__(self, rate: float, burst: int, now: float) -> None:
-        """Start full: ``burst`` requests at once, then ``rate`` per second."""
-        self._full_rate = rate
-        self._burst = burst
-        self._rate = rate
-        self._tokens = float(burst)
-        self._refilled_at = now
-        self._lowered_at = float("-inf")
-        self._blocked_until = float("-inf")
-
-    @property
-    def rate(self) -> float:
-        """Requests per second at present."""
-        return self._rate
-
-    @property
-    def full_rate(self) -> float:
-        """Requests per second as configured."""
-        return self._full_rate
-
-    def rate_at(self, now: float) -> float:
-        """Return the requests per second, with what has been regained until ``now``.
-
-        Changes nothing, so that any thread may ask.
-        """
-        return self._regained(max(0.0, now - self._refilled_at))
-
-    def change(self, rate: float, burst: int, now: float) -> None:
-        """Have another budget; requests saved up under the old one stay as they are.
-
-        A rate that was lowered by throttling stays where it is, and recovers to the new one.
-        """
-        self._refill(now)
-        whole = self._rate >= self._full_rate
-        self._rate = rate if whole else min(self._rate, rate)
-        self._full_rate, self._burst = rate, burst
-        self._tokens = min(self._tokens, float(burst))
-
-    def ready_at(self, now: float) -> float:
-        """Return when the next request may be made; ``now`` or earlier means at once."""
-        self._refill(now)
-        missing = max(0.0, 1 - self._tokens)
-        return max(now + missing / self._rate, self._blocked_until)
-
-    def take(self, now: float) -> None:
-        """Count one request; call only when it is ready."""
-        self._refill(now)
-        self._tokens -= 1
-
-    def throttled(self, now: float, retry_after: float | None) -> bool:
-        """Slow down; return whether the rate was lowered by this answer."""
-        if retry_after:
-            # It may have come as a date, and the wall clock be wrong.
-            until = now + min(retry_after, LAST_RETRY)
-            self._blocked_until = max(self._blocked_until, until)
-        if now - self._lowered_at < max(1.0, 1 / self._rate):
-            return False
-        self._refill(now)
-        self._rate = max(self._full_rate * self._FLOOR, self._rate / 2)
-        self._tokens = min(self._tokens, 0.0)
-        self._lowered_at = now
-        return True
-
-    def _refill(self, now: float) -> None:
-        elapsed = max(0.0, now - self._refilled_at)
-        self._refilled_at = now
-        self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
-        self._rate = self._regained(elapsed)
-
-    def _regained(self, elapsed: float) -> float:
-        regained = elapsed * self._full_rate * self._RECOVERY
-        return min(self._full_rate, self._rate + regained)
-
-
-class Tally:
-    """Counts what happens, and tells how often it happened a second within the last minute."""
-
-    _SLOT, _SLOTS = 5.0, 12
-
-    def __init__(self, now: float) -> None:
-        """Begin to count."""
-        self._begun = now
-        self._slots: deque[tuple[int, int]] = deque(maxlen=self._SLOTS)
-
-    def add(self, now: float) -> None:
-        """Count one."""
-        slot = int(now // self._SLOT)
-        before = self._slots.pop()[1] if self._slots and self._slots[-1][0] == slot else 0
-        self._slots.append((slot, before + 1))
-
-    def rate(self, now: float) -> float:
-        """Return how many there were a second; over less than a minute, if it has not lasted.
-
-        May be called from another thread: the slots are copied in one piece.
-        """
-        oldest = int(now // self._SLOT) - self._SLOTS + 1
-        counted = sum(count for slot, count in list(self._slots) if slot >= oldest)
-        return counted / max(self._SLOT, now - max(self._begun, oldest * self._SLOT))
-
-
-ANSWERS = frozenset({PollReason.MISSING, PollReason.CONFIG})
-"""Failures that only a service that is there can answer: they are about one job alone."""
-
-
-class AvailabilityChange(StrEnum):
-    """What a look changed in whether a source can be seen."""
-
-    LOST = "lost"
-    FOUND = "found"
-
-
-@dataclass(slots=True)
-class SourceHealth:
-    """Whether a source can be seen at all, judged over all looks at it.
-
-    It is lost after three failed looks without one good one between, if the service
-    cannot be reached at all (no such host, no such operation), or if it has lasted
-    ``patience`` seconds. Throttling says nothing about it.
-    """
-
-    lost: bool = False
-    patience: float = 300.0
-    failures: int = 0
-    unreachable: int = 0
-    since: float = 0.0
-
-    NEEDED: ClassVar[int] = 3
-
-    def looked(self, reason: PollReason | None, now: float) -> AvailabilityChange | None:
-        """Count one look (``reason`` is ``None`` for a good one) and say what it changed."""
-        if reason is PollReason.THROTTLE:
-            return None
-        if reason is None or reason in ANSWERS:
-            return self._succeeded()
-        self._failed(reason, now)
-        return self._judge(now)
-
-    def _succeeded(self) -> AvailabilityChange | None:
-        self.failures = self.unreachable = 0
-        found, self.lost = self.lost, False
-        return AvailabilityChange.FOUND if found else None
-
-    def _failed(self, reason: PollReason, now: float) -> None:
-        self.since = self.since if self.failures else now
-        self.failures += 1
-        self.unreachable += reason is PollReason.UNAVAILABLE
-
-    def _judge(self, now: float) -> AvailabilityChange | None:
-        if self.lost or self.failures < self.NEEDED:
-            return None
-        self.lost = self.unreachable >= self.NEEDED or now - self.since >= self.patience
-        return AvailabilityChange.LOST if self.lost else None
+    return now - answered_at > max(SOONEST_STALE, intervals * interval)
 
 
 CONFIRMATIONS = 3

@@ -28,7 +28,7 @@ from monitor.model import (
     Verdict,
 )
 from monitor.polling.job_status import JobStatus
-from monitor.recording.recorder import TrackingOptions
+from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store
 from tests.contracts.sink_kit import check

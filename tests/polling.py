@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from prometheus_client import CollectorRegistry
 
-from monitor import pacing
 from monitor.config import Discover, Route
 from monitor.metrics import Metrics
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
@@ -61,7 +61,7 @@ class Polling:
         metrics.expect_source(SOURCE)
         metrics.expect_jobs(TYPE.name, SOURCE.account, SOURCE.region)
         self.source = ScriptedSource(clock, job_type)
-        self.quota = pacing.Quota(rate, burst, clock.monotonic())
+        self.quota = Quota(rate, burst, clock.monotonic())
         chance = Random(7)
         self.poller = Poller(SOURCE, self.quota, recorder, metrics, clock, chance, **limits)
 

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config.values import Duration, Limit
-from monitor.pacing import BLIND_AFTER
+from monitor.pacing import STALE_AFTER
 from monitor.redaction import HIDDEN, clean_text
 
 
@@ -129,7 +129,7 @@ class Watch(Section):
     missing_after: Duration = 3600.0
     """Report a job as missing when AWS has answered at least three times over this time that
     it does not exist."""
-    blind_after_intervals: int = Field(default=BLIND_AFTER, ge=1, le=1000)
+    blind_after_intervals: int = Field(default=STALE_AFTER, ge=1, le=1000)
     """Intervals, but at least a minute, without data about a job before it is stale (blind)."""
     final_grace: Duration | None = None
     """Time for which an ended job that may still change is polled. The default depends on the

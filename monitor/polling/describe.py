@@ -10,7 +10,7 @@ from monitor.errors import PollError, PollReason
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.recording import diff
-from monitor.recording.recorder import Outcome
+from monitor.recording.recorder import RecordResult
 
 if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
@@ -52,21 +52,21 @@ class JobPoller:
 
     def __init__(
         self,
-        inquiry: SourceClient,
-        agenda: Schedule,
+        client: SourceClient,
+        schedule: Schedule,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
         random: Random,
     ) -> None:
         """Take the poller's parts."""
-        self._inquiry = inquiry
-        self._agenda = agenda
+        self._client = client
+        self._schedule = schedule
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._oddities = SkippedParts(inquiry.key, metrics)
+        self._skipped = SkippedParts(client.key, metrics)
         self._log = logs.get()
 
     async def look_once(self, tracked: ScheduledJob) -> float | None:
@@ -75,15 +75,15 @@ class JobPoller:
         ``None`` says that there is none: the job is final, or was dropped meanwhile.
         """
         try:
-            seen = await self._inquiry.ask(tracked.operation, tracked.source.describe(tracked.job))
+            seen = await self._client.ask(tracked.operation, tracked.source.describe(tracked.job))
         except PollError as error:
             self._count(tracked, error.reason)
             return await self._failed(tracked, error)
-        self._oddities.note(seen)
+        self._skipped.note(seen)
         outcome = await self._described(tracked, seen)
         self._count(tracked, outcome)
         # A replica that lags behind does not know what the row has shown.
-        tracked.partial = tracked.partial and outcome is Outcome.STALE
+        tracked.partial = tracked.partial and outcome is RecordResult.STALE
         self._recovered(tracked)
         return self._next_delay(tracked)
 
@@ -96,8 +96,8 @@ class JobPoller:
             return False
         outcome = await self._record(tracked, row, owing=True)
         self._metrics.count_poll(row.job, "sweep", outcome)
-        tracked.partial = tracked.partial or outcome is Outcome.CHANGED
-        return outcome is Outcome.CHANGED
+        tracked.partial = tracked.partial or outcome is RecordResult.CHANGED
+        return outcome is RecordResult.CHANGED
 
     def _is_news(self, tracked: ScheduledJob, row: Observation, asked_at: float) -> bool:
         """Whether a row, by itself, may change what is known of a job.
@@ -109,9 +109,9 @@ class JobPoller:
         known = self._recorder.snapshot(tracked.job.key)
         if not tells_all(tracked, row) or asked_at < tracked.shown_at:
             return False
-        if known is None or diff.is_later(known, row):
+        if known is None or diff.age_order(known, row) > 0:
             return True
-        if diff.is_stale(known, row):
+        if diff.age_order(known, row) < 0:
             return False
         moved = any(known.parts.get(name) != value for name, value in row.parts.items())
         job_type = tracked.following.job_type
@@ -120,7 +120,7 @@ class JobPoller:
         opens = ended and not (verdict and verdict.phase.terminal)
         return moved and not opens
 
-    async def _described(self, tracked: ScheduledJob, seen: Observation) -> Outcome:
+    async def _described(self, tracked: ScheduledJob, seen: Observation) -> RecordResult:
         """Record a describe; one that looks stale is believed where it insists for long.
 
         A replica that lags behind catches up within seconds. An older date that stays is the
@@ -129,7 +129,7 @@ class JobPoller:
         self.note_date(tracked, seen)
         outcome = await self._record(tracked, seen)
         now = self._clock.monotonic()
-        if outcome is not Outcome.STALE:
+        if outcome is not RecordResult.STALE:
             tracked.stale_since = None
         elif tracked.stale_since is None:
             tracked.stale_since = now
@@ -139,7 +139,7 @@ class JobPoller:
 
     async def _record(
         self, tracked: ScheduledJob, seen: Observation, *, owing: bool = False
-    ) -> Outcome:
+    ) -> RecordResult:
         """Record what a poll saw of a job."""
         outcome = await self._recorder.observe(seen, tracked.following, owing=owing)
         tracked.hear(self._clock)
@@ -180,10 +180,10 @@ class JobPoller:
         return self._clock.now() - snapshot.ended_at >= OWED_FOR
 
     def _next_delay(self, tracked: ScheduledJob) -> float | None:
-        if not self._agenda.holds(tracked):
+        if not self._schedule.holds(tracked):
             return None  # dropped meanwhile; another may follow the same job by now
         if self.is_finished(tracked):
-            self._agenda.finish(tracked)
+            self._schedule.finish(tracked)
             return None
         return self.next_turn(tracked) - self._clock.monotonic()
 
@@ -204,8 +204,8 @@ class JobPoller:
         elif tracked.row is not None:
             await self.record_row(tracked, tracked.row, tracked.row_asked_at)
         tracked.row = None
-        if self.is_finished(tracked) and self._agenda.holds(tracked):
-            self._agenda.finish(tracked)
+        if self.is_finished(tracked) and self._schedule.holds(tracked):
+            self._schedule.finish(tracked)
             return None
         delay = await self._retry_delay(tracked, error)
         if error.reason is PollReason.MISSING:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from monitor import pacing
+from monitor.polling.schedule import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenListing:
+class ListingStatus:
     """How the sweeps of one listing end.
 
     ``complete`` says whether the last one came to its end, ``None`` before the first;
@@ -71,13 +72,13 @@ class SeenListing:
     trouble: PollError | None
 
 
-def seen_listing(discovery: ListingSweep) -> SeenListing:
+def listing_status(sweep: ListingSweep) -> ListingStatus:
     """Return how the sweeps of a listing end."""
-    return SeenListing(
-        type=discovery.source.job_type.name,
-        complete=discovery.complete,
-        completed_at=discovery.completed_at,
-        trouble=discovery.trouble,
+    return ListingStatus(
+        type=sweep.source.job_type.name,
+        complete=sweep.complete,
+        completed_at=sweep.completed_at,
+        trouble=sweep.trouble,
     )
 
 
@@ -90,10 +91,9 @@ def standing(
 ) -> JobStatus:
     """Return how a job stands; ``interval`` is its own, in seconds."""
     pace = max(interval, tracked.pace)
-    # Once read: a scrape reads while the loop may bring the job to its end.
-    due = tracked.due
-    finished = due == pacing.NEVER
-    blind = pacing.is_blind(tracked.heard_at, pace, tracked.blind_after, monotonic)
+    # Read once: a scrape, in its own thread, reads while the loop may finish the job.
+    finished = tracked.state is State.FINISHED
+    blind = pacing.is_stale(tracked.heard_at, pace, tracked.blind_after, monotonic)
     following = tracked.following
     return JobStatus(
         job=tracked.job,
@@ -103,7 +103,7 @@ def standing(
         interval=pace,
         looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
         at=now,
-        next_in=None if finished else max(0.0, due - monotonic),
+        next_in=None if finished else max(0.0, tracked.due - monotonic),
         failing=tracked.failing,
         finished=finished,
         blind=blind and not finished,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from monitor import pacing
 from monitor.model import SourceKey
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class PollManager:
         """Return the one poller of a quota; a new one begins to run."""
         if key.key not in self._pollers:
             rate, burst = self._budgets[key.service]
-            quota = pacing.Quota(rate, burst, self._clock.monotonic())
+            quota = Quota(rate, burst, self._clock.monotonic())
             self._metrics.expect_source(key)
             poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
             self._pollers[key.key] = poller

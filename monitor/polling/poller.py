@@ -9,7 +9,7 @@ import anyio
 
 from monitor import pacing
 from monitor.polling.describe import JobPoller, interval
-from monitor.polling.job_status import JobStatus, SeenListing, seen_listing, standing
+from monitor.polling.job_status import JobStatus, ListingStatus, listing_status, standing
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob
 from monitor.polling.source_client import SourceClient
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
     from monitor.polling.outage import Return
+    from monitor.polling.quota import Quota
     from monitor.polling.source_client import SourceStatus
     from monitor.recording.recorder import Recorder
 
@@ -48,7 +49,7 @@ class Poller:
     def __init__(
         self,
         key: model.SourceKey,
-        quota: pacing.Quota,
+        quota: Quota,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
@@ -65,17 +66,17 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
-        self._agenda = Schedule()
-        self._inquiry = SourceClient(
+        self._schedule = Schedule()
+        self._client = SourceClient(
             key, quota, recorder, metrics, clock, timeout, still_failing=self._still_failing
         )
         self._outages = Outages(PROBE_INTERVAL)
-        self._looker = JobPoller(self._inquiry, self._agenda, recorder, metrics, clock, random)
+        self._job_poller = JobPoller(self._client, self._schedule, recorder, metrics, clock, random)
         self._sweeper = Sweeper(
-            self._inquiry, self._agenda, self._looker, recorder, metrics, clock, random
+            self._client, self._schedule, self._job_poller, recorder, metrics, clock, random
         )
         self._running = 0
-        self._was_lost = self._inquiry.health.lost
+        self._was_lost = self._client.health.lost
         self._stopping = False
         self._wake = anyio.Event()
         self._probed_at = -math.inf
@@ -85,33 +86,33 @@ class Poller:
 
     def follow(self, tracked: ScheduledJob) -> None:
         """Look at a job from now on, unless it is looked at already or known to be final."""
-        if self._agenda.known(tracked.job.key):
+        if self._schedule.known(tracked.job.key):
             return
-        self._looker.resume_debt(tracked)
-        if self._looker.is_finished(tracked):
-            self._agenda.finish(tracked)
+        self._job_poller.resume_debt(tracked)
+        if self._job_poller.is_finished(tracked):
+            self._schedule.finish(tracked)
         else:
-            self._agenda.put(tracked, self._clock.monotonic())
+            self._schedule.put(tracked, self._clock.monotonic())
             self._wake.set()
 
     def followed(self) -> Iterator[JobStatus]:
         """Yield how every job stands, those that are final as well; from any thread."""
-        for tracked in self._agenda.everyone():
+        for tracked in self._schedule.everyone():
             yield self._standing(tracked)
 
     def standing_of(self, key: str) -> JobStatus | None:
         """Return how one job stands, if it is followed."""
-        tracked = self._agenda.known(key)
+        tracked = self._schedule.known(key)
         return self._standing(tracked) if tracked else None
 
     @property
     def size(self) -> int:
         """How many jobs it follows, those that are final as well."""
-        return len(self._agenda.everyone())
+        return len(self._schedule.everyone())
 
     def seen(self) -> SourceStatus:
         """Return how the source itself stands."""
-        return self._inquiry.seen()
+        return self._client.seen()
 
     def _standing(self, tracked: ScheduledJob) -> JobStatus:
         snapshot = self._recorder.snapshot(tracked.job.key)
@@ -123,49 +124,49 @@ class Poller:
 
         One that is keeps its turn, unless another interval brings an earlier one.
         """
-        known = self._agenda.known(tracked.job.key)
+        known = self._schedule.known(tracked.job.key)
         if known is None:
             self.follow(tracked)
             return
-        before = self._looker.interval(known)
+        before = self._job_poller.interval(known)
         known.take_over(tracked)
-        if not self._agenda.holds(known):
+        if not self._schedule.holds(known):
             self._resume(known)
             return
-        other = self._looker.interval(known) != before
+        other = self._job_poller.interval(known) != before
         if other and not (known.busy or known.attempts):
-            self._agenda.put(known, min(known.due, self._looker.next_turn(known)))
+            self._schedule.put(known, min(known.due, self._job_poller.next_turn(known)))
             self._wake.set()
 
     def _resume(self, ended: ScheduledJob) -> None:
         """Look again at a job that had ended, if it is to be looked at for longer now."""
-        if not self._looker.is_finished(ended):
-            self._agenda.put(ended, self._clock.monotonic())
+        if not self._job_poller.is_finished(ended):
+            self._schedule.put(ended, self._clock.monotonic())
             self._wake.set()
 
     def discover(self, discovery: ListingSweep) -> None:
         """Sweep a listing from now on."""
-        self._agenda.put(discovery, self._clock.monotonic())
+        self._schedule.put(discovery, self._clock.monotonic())
         self._sweeper.show(discovery)
         self._wake.set()
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Look no more; a look under way is recorded, and is the last."""
-        self._agenda.drop(turn)
+        self._schedule.drop(turn)
         if isinstance(turn, ListingSweep):
             self._sweeper.show(turn)
 
-    def listings(self) -> Sequence[SeenListing]:
+    def listings(self) -> Sequence[ListingStatus]:
         """Return how the sweeps of each listing end; from any thread."""
-        return [seen_listing(one) for one in self._agenda.listings()]
+        return [listing_status(one) for one in self._schedule.listings()]
 
     def follows(self, job: model.Job) -> bool:
         """Whether a job is looked at, or was until it was final."""
-        return self._agenda.known(job.key) is not None
+        return self._schedule.known(job.key) is not None
 
     def tracked(self) -> Sequence[ScheduledJob]:
         """Return the jobs that are looked at, or were until they were final."""
-        return self._agenda.everyone()
+        return self._schedule.everyone()
 
     def limit(self, rate: float, burst: int) -> None:
         """Have another budget from now on: requests per second, and at once after a pause."""
@@ -176,7 +177,7 @@ class Poller:
     def retry(self) -> None:
         """Ask again, as the quota permits, for all that failed: the cause may be gone."""
         self._probed_at = -math.inf
-        self._hasten(self._agenda.failing())
+        self._hasten(self._schedule.failing())
         self._wake.set()
 
     async def run(self) -> None:
@@ -200,7 +201,7 @@ class Poller:
         """Start every look that may be started now; return the seconds until the next may."""
         self._probe(self._clock.monotonic())
         while self._running < self._limit:
-            turn = self._agenda.first()
+            turn = self._schedule.first()
             if turn is None:
                 return math.inf
             now = self._clock.monotonic()
@@ -213,11 +214,11 @@ class Poller:
 
     @property
     def _limit(self) -> int:
-        return 1 if self._inquiry.health.lost else self._concurrency
+        return 1 if self._client.health.lost else self._concurrency
 
     def _ready_at(self, now: float) -> float:
         """Return when the quota, and the slow probing of a lost source, permit a request."""
-        probe_at = self._probed_at + PROBE_INTERVAL if self._inquiry.health.lost else now
+        probe_at = self._probed_at + PROBE_INTERVAL if self._client.health.lost else now
         return max(self._quota.ready_at(now), probe_at)
 
     def _note_hold(self, held: bool, now: float) -> None:  # noqa: FBT001 -- one private caller
@@ -225,7 +226,7 @@ class Poller:
             self._held_since = now
 
     def _begin(self, turn: ScheduledJob | ListingSweep, tasks: TaskGroup, now: float) -> None:
-        self._agenda.begin()
+        self._schedule.begin()
         self._quota.take(now)
         self._probed_at = turn.began_at = now
         self._outages.asked(turn.operation, now)
@@ -241,41 +242,40 @@ class Poller:
 
     async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
         """Do one piece of work and give ``turn`` its next time, if it has one."""
-        if isinstance(turn, ScheduledJob):
-            self._put(turn, await self._looker.look_once(turn))
-        else:
-            self._put(turn, await self._sweeper.page_once(turn))
+        with self._schedule.busy(turn):
+            if isinstance(turn, ScheduledJob):
+                delay = await self._job_poller.look_once(turn)
+            else:
+                delay = await self._sweeper.page_once(turn)
+        # No await from here on: the turn is free, and must have its next time before a sweep or
+        # a reload comes upon it. A delay below 0 keeps its place in line.
+        if delay is not None and self._schedule.holds(turn):
+            self._schedule.put(turn, self._clock.monotonic() + delay)
         self._running -= 1
         self._judge(turn)
         self._note_health()
         self._wake.set()
 
-    def _put(self, turn: ScheduledJob | ListingSweep, delay: float | None) -> None:
-        """Give ``turn`` its next time, if it has one; a delay below 0 keeps its place in line."""
-        turn.busy = False
-        if delay is not None and self._agenda.holds(turn):
-            self._agenda.put(turn, self._clock.monotonic() + delay)
-
     def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
         """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""
         now = self._clock.monotonic()
-        self._agenda.mark(turn)
+        self._schedule.mark(turn)
         if turn.failing in NO_OUTAGE:
             turn.failing_since = None
             for back in self._outages.succeeded(turn.operation, now):
-                concerned = [one for one in self._agenda.failing() if _concerns(back, one)]
+                concerned = [one for one in self._schedule.failing() if _concerns(back, one)]
                 self._hasten(concerned, over=back.whole)
             return
         fresh = turn.failing_since is None
         turn.failing_since = now if fresh else turn.failing_since
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
-            self._hasten([turn] if self._agenda.holds(turn) else [], over=True)
+            self._hasten([turn] if self._schedule.holds(turn) else [], over=True)
 
     def _note_health(self) -> None:
         """Ask again, as the quota permits, for all that failed while the source was away."""
-        was_lost, self._was_lost = self._was_lost, self._inquiry.health.lost
+        was_lost, self._was_lost = self._was_lost, self._client.health.lost
         if was_lost and not self._was_lost:
-            self._hasten(self._agenda.failing(), over=True)
+            self._hasten(self._schedule.failing(), over=True)
 
     def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
         """Poll ``turns`` next, and count what they failed before to no backoff any more.
@@ -288,22 +288,22 @@ class Poller:
             turn.forgiven = turn.attempts
             due = max(now, turn.hold_until)
             if due < turn.due:
-                self._agenda.put(turn, due)
+                self._schedule.put(turn, due)
 
     def _probe(self, now: float) -> None:
         """Let one turn of each operation that fails wholly be due, if none was of late."""
         for operation in self._outages.silent(now):
-            failing = (one for one in self._agenda.failing() if one.operation == operation)
+            failing = (one for one in self._schedule.failing() if one.operation == operation)
             # A sweep that begins anew does so at its own interval, which may be longer.
             waiting = [one for one in failing if isinstance(one, ScheduledJob) or not one.rests]
             first = min(waiting, key=lambda one: max(one.due, _held_until(one)), default=None)
             if first is not None and first.due > now >= _held_until(first):
-                self._agenda.put(first, now)
+                self._schedule.put(first, now)
 
     def _still_failing(self) -> bool:
         """Whether a listing does not come to its end, or a turn waits as its source failed it."""
-        broken = any(one.trouble and not one.complete for one in self._agenda.listings())
-        return broken or next(self._agenda.failing(), None) is not None
+        broken = any(one.trouble and not one.complete for one in self._schedule.listings())
+        return broken or next(self._schedule.failing(), None) is not None
 
 
 def _held_until(turn: ScheduledJob | ListingSweep) -> float:

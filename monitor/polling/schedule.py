@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
-from monitor.pacing import ANSWERS, BLIND_AFTER, NEVER
+from monitor.pacing import STALE_AFTER
+from monitor.polling.source_health import ANSWERS
 from monitor.recording.baselines import accepts
 
 if TYPE_CHECKING:
@@ -18,13 +21,23 @@ if TYPE_CHECKING:
     from monitor.errors import PollError, PollReason
     from monitor.interfaces import Clock, Source
     from monitor.model import Job, Observation
-    from monitor.recording.recorder import TrackingOptions
+    from monitor.recording.diff import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
 """When a job was last seen that has not been."""
 
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """How a turn stands that its source does not fail."""
+
+
+class State(Enum):
+    """The state of a turn; only ``Schedule`` changes it, and the time at which a turn is due."""
+
+    WAITING = auto()
+    BUSY = auto()
+    """It is being polled, or a sweep is recording its row: nothing else may start."""
+    FINISHED = auto()
+    DROPPED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -53,9 +66,9 @@ class ScheduledJob:
     following: TrackingOptions
     interval: float
     missing_after: float
-    blind_after: int = BLIND_AFTER
+    blind_after: int = STALE_AFTER
     due: float = 0.0
-    busy: bool = False
+    state: State = State.WAITING
     attempts: int = 0
     denials: int = 0
     failing: PollReason | None = None
@@ -72,6 +85,11 @@ class ScheduledJob:
     partial: bool = False
     stale_since: float | None = None
     misdated: bool = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being polled or recorded."""
+        return self.state is State.BUSY
 
     @property
     def operation(self) -> str:
@@ -119,7 +137,7 @@ class ListingSweep:
     interval: float
     track: Callable[[Job], ScheduledJob]
     due: float = 0.0
-    busy: bool = False
+    state: State = State.WAITING
     attempts: int = 0
     token: str | None = None
     tokens: set[str] = field(default_factory=set)
@@ -140,6 +158,11 @@ class ListingSweep:
     began_at: float = 0.0
     hold_until: float = 0.0
     forgiven: int = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being polled or recorded."""
+        return self.state is State.BUSY
 
     @property
     def operation(self) -> str:
@@ -218,6 +241,9 @@ class Schedule:
         else:
             self._discoveries[turn] = None
         turn.due = due
+        # One that is busy stays so: whoever is at work on it gives it its next time at the end.
+        if turn.state is not State.BUSY:
+            turn.state = State.WAITING
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
     def _track(self, tracked: ScheduledJob, due: float) -> None:
@@ -232,7 +258,7 @@ class Schedule:
         self._everyone[tracked.job.key] = tracked
         self._tracked.pop(tracked.job.key, None)
         self._failing.pop(tracked, None)
-        tracked.due = NEVER
+        tracked.state = State.FINISHED
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
@@ -242,7 +268,7 @@ class Schedule:
         else:
             self._discoveries.pop(turn, None)
         self._failing.pop(turn, None)
-        turn.due = NEVER
+        turn.state = State.DROPPED
 
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Whether ``turn`` was put here and not dropped since."""
@@ -254,12 +280,27 @@ class Schedule:
         """Return the turn that is due first; one that is under way has no turn."""
         while self._heap:
             due, _, turn = self._heap[0]
-            if due == turn.due and not turn.busy:
+            if due == turn.due and turn.state is State.WAITING:
                 return turn
             heapq.heappop(self._heap)
         return None
 
     def begin(self) -> None:
-        """Take out the first turn, which is now under way."""
+        """Take out the first turn and mark it busy; ``busy`` ends that.
+
+        At once, and not when its task first runs: until then a sweep could take it as well.
+        """
         _, _, turn = heapq.heappop(self._heap)
-        turn.busy = True
+        turn.state = State.BUSY
+
+    @contextmanager
+    def busy(self, turn: ScheduledJob | ListingSweep) -> Iterator[None]:
+        """Keep others from a turn meanwhile; put it again afterwards, if it is still held.
+
+        It may be dropped meanwhile by a reload. That state stays, so that it is not revived.
+        """
+        if turn.state is State.WAITING:
+            turn.state = State.BUSY
+        yield
+        if turn.state is State.BUSY:
+            turn.state = State.WAITING

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from monitor import logs, pacing
+from monitor import logs
 from monitor.errors import PollError, PollReason
+from monitor.polling.quota import Quota, Tally
+from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHealth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,7 +56,7 @@ class SourceClient:
     def __init__(
         self,
         key: model.SourceKey,
-        quota: pacing.Quota,
+        quota: Quota,
         recorder: Recorder,
         metrics: Metrics,
         clock: Clock,
@@ -68,7 +70,7 @@ class SourceClient:
         """
         self.key = key
         self.quota = quota
-        self.health = pacing.SourceHealth(lost=recorder.is_lost(key))
+        self.health = SourceHealth(lost=recorder.is_lost(key))
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -80,7 +82,7 @@ class SourceClient:
         self._troubled_at: float | None = None
         self._labels = (key.service, key.account, key.region)
         self._up: bool | None = None
-        self._asked = pacing.Tally(clock.monotonic())
+        self._asked = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
         self._turning = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
@@ -151,7 +153,7 @@ class SourceClient:
         self._last_good = now
 
     async def _failed(self, error: PollError) -> None:
-        answered = error.reason in pacing.ANSWERS
+        answered = error.reason in ANSWERS
         self._up, self._failure = answered, (self._clock.now(), error)
         self._metrics.source_up.labels(*self._labels).set(answered)
         if error.reason is PollReason.THROTTLE:
@@ -172,13 +174,13 @@ class SourceClient:
     async def _judge(self, error: PollError | None) -> None:
         """Tell once that the source is lost, and once that it is found."""
         self._metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
-        turn = self.health.looked(error.reason if error else None, self._clock.monotonic())
+        turn = self.health.polled(error.reason if error else None, self._clock.monotonic())
         if turn is None:
             return
-        found = turn is pacing.AvailabilityChange.FOUND
+        found = turn is AvailabilityChange.FOUND
         # A turn that comes while the last one is committed must not overtake it.
         async with self._turning:
-            await self._recorder.turn(
+            await self._recorder.record_availability(
                 self.key,
                 available=found,
                 after=self._last_bad if found else self._last_good,

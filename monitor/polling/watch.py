@@ -11,7 +11,7 @@ from monitor.model import Job
 from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording import baselines
 from monitor.recording.baselines import includes
-from monitor.recording.recorder import TrackingOptions
+from monitor.recording.diff import TrackingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

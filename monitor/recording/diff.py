@@ -1,19 +1,31 @@
-"""What a look changes in what is known of a job; pure."""
+"""The changes that a poll brings to what is known of a job; pure.
+
+``compare`` is the one entry: it takes what is known and what was polled, and returns the next
+snapshot with the transitions that lead to it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from monitor.model import Change, Kind, Severity, Snapshot, StateAndPhase, Transition
-from monitor.recording import stuck
+from monitor.model import Change, Kind, Observation, Severity, Snapshot, StateAndPhase, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from monitor.model import Observation, Verdict
+    from monitor.interfaces import JobType
+    from monitor.model import Verdict
+
+Limits = float | Mapping[str, float | None] | None
+"""Seconds for every state, or by state, glob or phase; ``None`` means never."""
+
+DEFAULT = "default"
+"""The key of a limit for all states that no other key takes."""
 
 LEEWAY = timedelta(minutes=5)
 """A service's time may be ahead of our clock by so much: clocks differ a little."""
@@ -28,191 +40,235 @@ OWN_SEVERITY = {
 """Kinds whose severity does not depend on the state."""
 
 
-def is_misdated(seen: Observation) -> bool:
-    """Whether the service dates this answer so far ahead of our clock that it proves no order."""
-    return seen.updated_at is not None and seen.updated_at - seen.seen_at > LEEWAY
+@dataclass(frozen=True, slots=True)
+class TrackingOptions:
+    """The options of the watch that follows a job: type, labels and limits."""
+
+    job_type: JobType
+    labels: Mapping[str, str]
+    stuck_after: Limits = None
+    watch: str = ""
 
 
-def dated(seen: Observation) -> Observation:
-    """Return an answer without its update time, if that is ahead of our clock.
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The report of AWS, at a time, that a known job does not exist."""
 
-    Such a time, once believed, would make every later answer look older than it. Where our own
-    clock is behind, all times look so, and nothing can be told stale; no change is lost by that.
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A row of a listing that agrees with what is known and tells the whole state."""
+
+    seen_at: datetime
+    asked_at: datetime
+
+
+def is_misdated(polled: Observation) -> bool:
+    """Return whether a response is dated so far ahead of our clock that it proves no order."""
+    return polled.updated_at is not None and polled.updated_at - polled.seen_at > LEEWAY
+
+
+def age_order(before: Snapshot | None, polled: Observation) -> int:
+    """Return -1 if the service dates a response before what is known, 1 if after, or else 0.
+
+    An update time that is ahead of our clock would, once believed, make every later response look
+    older. So it proves nothing, be it in the response or, from an earlier version, in the store.
+    Where our own clock is behind, no response is stale; no change is lost by that.
     """
-    return replace(seen, updated_at=None) if is_misdated(seen) else seen
+    known, told = _known_update(before, polled), polled.updated_at
+    if known is None or told is None or is_misdated(polled):
+        return 0
+    return (told > known) - (told < known)
 
 
-def known_update(before: Snapshot | None, seen: Observation) -> datetime | None:
-    """Return when the service last updated what is known, as far as that proves an order.
-
-    A store may hold a time that was ahead of the clock when it was written.
-    """
+def _known_update(before: Snapshot | None, polled: Observation) -> datetime | None:
     known = before.updated_at if before else None
     if before is None or known is None:
         return None
-    ahead = known - seen.seen_at > LEEWAY or known - before.looked_at > LEEWAY
+    ahead = known - polled.seen_at > LEEWAY or known - before.looked_at > LEEWAY
     return None if ahead else known
 
 
-def is_stale(before: Snapshot | None, seen: Observation) -> bool:
-    """Whether the service itself dates this answer before the one already known."""
-    known = known_update(before, seen)
-    return bool(known and seen.updated_at and seen.updated_at < known)
+def compare(
+    before: Snapshot | None,
+    polled: Observation | Denial | Confirmation,
+    options: TrackingOptions,
+    own: datetime,
+    *,
+    insists: bool = False,
+    owing: bool = False,
+    is_baseline: Callable[[Snapshot, datetime | None], bool] = lambda _first, _created: False,
+) -> tuple[Snapshot, tuple[Transition, ...]] | None:
+    """Return the snapshot after a poll and the transitions that lead to it.
+
+    ``None`` says that the response is stale: the service dates it before what is known (unless it
+    ``insists``), or the job cannot have come to that state. ``own`` is the store's own time at
+    the poll. ``owing`` says that a describe is still owed after this; ``is_baseline(first,
+    created_at)`` decides for a job without a snapshot. A denial or a confirmation needs one.
+    """
+    changed: tuple[Change, ...] = ()
+    if isinstance(polled, Observation):
+        stale = age_order(before, polled) < 0 and not insists
+        after = None if stale else _advance(before, polled, options.job_type, own)
+        if after is None:
+            return None
+        if before is None:
+            # Here, and not with each caller: whoever records a job first, the baseline decides.
+            after = replace(after, baseline=is_baseline(after, polled.created_at))
+    elif before is None:
+        return None
+    elif isinstance(polled, Denial):
+        after = replace(before, missing=True, describe_owed=False)
+    else:
+        after = replace(before, looked_at=polled.asked_at)
+    if isinstance(polled, Denial):
+        kinds: tuple[Kind, ...] = (Kind.MISSING,)
+    else:
+        changed = _changes(before, after, options.job_type.unwatched()) if before else ()
+        kinds = tuple(_kinds(before, after, changed, options.stuck_after, own))
+    if isinstance(polled, Observation):
+        owed = owing and bool(kinds or (before and before.describe_owed))
+        after = replace(after, describe_owed=owed)
+    start = before.sequence if before else 0
+    after = replace(after, sequence=start + len(kinds), stuck=after.stuck or Kind.STUCK in kinds)
+    return after, tuple(
+        _transition(before, after, kind, changed, number, polled.seen_at, options)
+        for number, kind in enumerate(kinds, start + 1)
+    )
 
 
-def is_later(before: Snapshot | None, seen: Observation) -> bool:
-    """Whether the service itself dates this answer after the one already known."""
-    known = known_update(before, seen)
-    return bool(known and seen.updated_at and seen.updated_at > known and not is_misdated(seen))
+def _advance(
+    before: Snapshot | None, polled: Observation, job_type: JobType, own: datetime
+) -> Snapshot | None:
+    """Return the snapshot after a poll, its ``sequence`` still the old one.
 
-
-def merged_parts(before: Snapshot | None, seen: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Fill what the look did not tell with what was known."""
+    ``None`` says that a job cannot come to the polled state from the known one. What an earlier
+    version recorded has no own times, and gets none before it changes.
+    """
     known = before.parts if before else {}
-    return {name: value or known.get(name) for name, value in seen.items()}
-
-
-def advance(before: Snapshot | None, seen: Observation, verdict: Verdict) -> Snapshot:
-    """Return the snapshot after a look, its ``sequence`` still the old one."""
-    parts = merged_parts(before, seen.parts)
-    moved = before is None or has_moved(before, parts, verdict.phase)
-    return Snapshot(
-        job=seen.job,
+    # A part that the poll did not return stays as it is known.
+    parts = {name: value or known.get(name) for name, value in polled.parts.items()}
+    verdict = job_type.judge(parts, before.phase if before else None)
+    if verdict is None:
+        return None
+    # A time ahead of our clock is not kept either: it would be believed at the next poll.
+    updated_at = None if is_misdated(polled) else polled.updated_at
+    first = Snapshot(
+        job=polled.job,
         parts=parts,
         state=verdict.state,
         phase=verdict.phase,
         severity=verdict.severity,
         ending=verdict.ending,
-        fields={**(before.fields if before else {}), **seen.fields},
-        reason=seen.reason or (None if moved or before is None else before.reason),
-        updated_at=seen.updated_at or known_update(before, seen),
-        sequence=before.sequence if before else 0,
-        first_seen_at=before.first_seen_at if before else seen.seen_at,
-        changed_at=seen.seen_at if moved or before is None else before.changed_at,
-        looked_at=seen.asked_at,
-        ended_at=_ended_at(before, seen, verdict),
-        missing=False,
-        stuck=before.stuck and not moved if before else False,
-        baseline=bool(before and before.baseline and before.phase == verdict.phase),
-        earlier_ends=_earlier_ends(before, verdict) if before else {},
-        earlier_ended=_earlier_ended(before, verdict) if before else {},
+        fields=polled.fields,
+        reason=polled.reason,
+        updated_at=updated_at,
+        sequence=0,
+        first_seen_at=polled.seen_at,
+        changed_at=polled.seen_at,
+        looked_at=polled.asked_at,
+        ended_at=polled.seen_at if verdict.phase.terminal else None,
+        own_changed=own,
+        own_ended=own if verdict.phase.terminal else None,
+    )
+    return first if before is None else _carry_over(before, first, polled, verdict)
+
+
+def _carry_over(
+    before: Snapshot, after: Snapshot, polled: Observation, verdict: Verdict
+) -> Snapshot:
+    """Keep of the known snapshot what the new one does not change."""
+    same_phase = before.phase == verdict.phase
+    moved = _has_moved(before, after)
+    kept_end = before.ended_at if verdict.phase.terminal and same_phase else None
+    ends, ended = before.earlier_ends, before.earlier_ended
+    if before.has_ended and not same_phase:
+        ends = before.ends
+        if before.ended_at and before.own_ended:
+            ended = {**ended, before.phase.value: (before.ended_at, before.own_ended)}
+    return replace(
+        after,
+        fields={**before.fields, **polled.fields},
+        reason=polled.reason or (None if moved else before.reason),
+        updated_at=after.updated_at or _known_update(before, polled),
+        sequence=before.sequence,
+        first_seen_at=before.first_seen_at,
+        changed_at=after.changed_at if moved else before.changed_at,
+        own_changed=after.own_changed if moved else before.own_changed,
+        ended_at=kept_end or after.ended_at,
+        own_ended=before.own_ended if kept_end else after.own_ended,
+        stuck=before.stuck and not moved,
+        baseline=before.baseline and same_phase,
+        earlier_ends=ends,
+        earlier_ended=ended,
     )
 
 
-def aged(before: Snapshot | None, after: Snapshot, own: datetime) -> Snapshot:
-    """Return the snapshot after a look with the own times of its state and of its end.
-
-    ``own`` is the store's own time at the look. What an earlier version saw has none, and gets
-    none before it changes.
-    """
-    moved = before is None or has_moved(before, after.parts, after.phase)
-    changed = own if moved or before is None else before.own_changed
-    same_end = before is not None and before.ended_at == after.ended_at
-    ended = before.own_ended if before and same_end else own
-    return replace(after, own_changed=changed, own_ended=ended if after.ended_at else None)
+def _has_moved(before: Snapshot, after: Snapshot) -> bool:
+    """Return whether the state is another one; a part that only became known does not move it."""
+    known = ((before.parts.get(name), value) for name, value in after.parts.items())
+    return before.phase != after.phase or any(old and new and old != new for old, new in known)
 
 
-def _ended_at(before: Snapshot | None, seen: Observation, verdict: Verdict) -> datetime | None:
-    if not verdict.phase.terminal:
-        return None
-    same = before is not None and before.phase == verdict.phase
-    return (before.ended_at if before and same else None) or seen.seen_at
-
-
-def _earlier_ends(before: Snapshot, verdict: Verdict) -> Mapping[str, int]:
-    if before.phase == verdict.phase or not before.has_ended:
-        return before.earlier_ends
-    return before.ends
-
-
-def _earlier_ended(before: Snapshot, verdict: Verdict) -> Mapping[str, tuple[datetime, datetime]]:
-    if before.phase == verdict.phase or not before.has_ended:
-        return before.earlier_ended
-    if before.ended_at is None or before.own_ended is None:
-        return before.earlier_ended
-    return {**before.earlier_ended, before.phase.value: (before.ended_at, before.own_ended)}
-
-
-def has_moved(before: Snapshot, parts: Mapping[str, str | None], phase: str) -> bool:
-    """Whether the state is another one; a part that only became known is none."""
-    known = ((before.parts.get(name), value) for name, value in parts.items())
-    return before.phase != phase or any(old and new and old != new for old, new in known)
-
-
-def changes(
-    before: Snapshot, after: Snapshot, unwatched: frozenset[str] = frozenset()
-) -> tuple[Change, ...]:
+def _changes(before: Snapshot, after: Snapshot, unwatched: frozenset[str]) -> tuple[Change, ...]:
     """List the parts of the state, then the watched fields, that differ."""
     fields = (
         (name, before.fields.get(name), after.fields.get(name))
-        for name in _names(before.fields, after.fields)
+        for name in {**before.fields, **after.fields}
         if name not in unwatched and name not in after.parts
     )
     parts = ((name, before.parts.get(name), value) for name, value in after.parts.items())
     return tuple(Change(*row) for row in (*parts, *fields) if row[1] != row[2])
 
 
-def _names(*mappings: Mapping[str, Any]) -> Iterable[str]:
-    return dict.fromkeys(name for mapping in mappings for name in mapping)
-
-
-def kinds(
+def _kinds(
     before: Snapshot | None,
     after: Snapshot,
     changed: Sequence[Change],
-    stuck_after: stuck.Limits,
-    own: datetime | None = None,
+    stuck_after: Limits,
+    own: datetime,
 ) -> Iterator[Kind]:
-    """Name the transitions between two snapshots, in the order in which they are told.
-
-    ``own`` is the store's own time at the look.
-    """
+    """Name the transitions between two snapshots, in the order in which they are reported."""
     if before is None:
         yield Kind.DISCOVERED
         return
-    if before.missing:
+    if before.missing and not after.missing:
         yield Kind.REAPPEARED
-    if has_moved(before, after.parts, after.phase):
+    if _has_moved(before, after):
         yield Kind.STATE_CHANGED
     elif changed:
         yield Kind.UPDATED
     if before.stuck and not after.stuck:
         yield Kind.UNSTUCK
-    elif not after.stuck and _is_stuck(after, stuck_after, own):
+        return
+    seconds = stuck_limit(stuck_after, after.state, after.phase)
+    if after.stuck or seconds is None or after.phase.terminal:
+        return
+    # By own time where there is one: a wall clock that is set makes no job stuck.
+    wall_age = after.looked_at - after.changed_at
+    age = wall_age if after.own_changed is None else own - after.own_changed
+    if age >= timedelta(seconds=seconds):
         yield Kind.STUCK
 
 
-def _is_stuck(after: Snapshot, stuck_after: stuck.Limits, own: datetime | None) -> bool:
-    """Whether the state has been seen unchanged for as long as it may be."""
-    limit = stuck.limit(stuck_after, after.state, after.phase)
-    if limit is None or after.phase.terminal:
-        return False
-    # A wall clock that is set makes no job stuck.
-    if own is not None and after.own_changed is not None:
-        unchanged = own - after.own_changed
-    else:
-        unchanged = after.looked_at - after.changed_at
-    return unchanged >= timedelta(seconds=limit)
+def stuck_limit(limits: Limits, state: str, phase: str) -> float | None:
+    """Return the seconds for which a job may stay in ``state``; ``None`` if for ever.
+
+    Of the keys, the state itself counts first, then the first glob that matches it, then
+    its phase, then ``default``.
+    """
+    if not isinstance(limits, Mapping):
+        return limits
+    globs = (key for key in limits if is_glob(key) and fnmatchcase(state, key))
+    keys = (state, next(globs, state), phase, DEFAULT)
+    return next((limits[key] for key in keys if key in limits), None)
 
 
-def transitions(
-    before: Snapshot | None,
-    after: Snapshot,
-    told: Sequence[Kind],
-    changed: tuple[Change, ...],
-    *,
-    seen_at: datetime,
-    service: str,
-    labels: Mapping[str, str],
-) -> tuple[Snapshot, tuple[Transition, ...]]:
-    """Number the transitions of one look and return them with the snapshot that they lead to."""
-    start = before.sequence if before else 0
-    after = replace(after, sequence=start + len(told), stuck=after.stuck or Kind.STUCK in told)
-    made = tuple(
-        _transition(before, after, kind, changed, start + 1 + number, seen_at, service, labels)
-        for number, kind in enumerate(told)
-    )
-    return after, made
+def is_glob(key: str) -> bool:
+    """Return whether a key stands for more than the one state that it spells."""
+    return any(sign in key for sign in "*?[")
 
 
 def _transition(
@@ -222,43 +278,35 @@ def _transition(
     changed: tuple[Change, ...],
     sequence: int,
     seen_at: datetime,
-    service: str,
-    labels: Mapping[str, str],
+    options: TrackingOptions,
 ) -> Transition:
     first = kind is Kind.DISCOVERED
-    tells_change = kind in {Kind.STATE_CHANGED, Kind.UPDATED}
+    is_change = kind in {Kind.STATE_CHANGED, Kind.UPDATED}
+    window_start = occurred_at = None
+    if before:
+        # A wall clock that was set back must neither turn the window around nor narrow it: a
+        # time that lies ahead gives way to an earlier one at which the state was polled too.
+        times = (before.looked_at, before.changed_at, before.first_seen_at)
+        window_start = next((time for time in times if time <= seen_at), seen_at)
+    # A job that is first polled at its end was changed by that end. An update time that did not
+    # move dates an older change.
+    dates_change = is_change or (first and after.has_ended)
+    if dates_change and not (before and before.updated_at == after.updated_at):
+        occurred_at = after.updated_at
     return Transition(
         subject=after.job,
-        service=service,
+        service=options.job_type.service,
         sequence=sequence,
         kind=kind,
         previous=StateAndPhase(before.state, before.phase) if before else None,
         current=StateAndPhase(after.state, after.phase),
-        changes=changed if tells_change else (),
-        after=_seen_before(before, seen_at) if before else None,
+        changes=changed if is_change else (),
+        after=window_start,
         before=seen_at,
         severity=OWN_SEVERITY.get(kind, after.severity),
         reason=after.reason,
-        # What is first seen at its end was changed by that end.
-        occurred_at=(
-            _occurred_at(before, after) if tells_change or (first and after.has_ended) else None
-        ),
+        occurred_at=occurred_at,
         fields=after.fields,
-        labels=labels,
+        labels=options.labels,
         baseline=first and after.baseline,
     )
-
-
-def _seen_before(before: Snapshot, seen_at: datetime) -> datetime:
-    """Return when a state was last seen before ``seen_at``.
-
-    A wall clock that was set back must not turn the window around, nor make it narrower than it
-    was: a time that lies ahead gives way to an earlier one at which the state was seen too.
-    """
-    times = (before.looked_at, before.changed_at, before.first_seen_at)
-    return next((time for time in times if time <= seen_at), seen_at)
-
-
-def _occurred_at(before: Snapshot | None, after: Snapshot) -> datetime | None:
-    """Return the service's own time of a change; one that did not move dates an older change."""
-    return None if before and before.updated_at == after.updated_at else after.updated_at

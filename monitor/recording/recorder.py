@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,16 @@ from monitor.recording import diff
 from monitor.recording.baselines import Baselines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from monitor.interfaces import JobType, Store
+    from monitor.interfaces import Store
+    from monitor.recording.diff import TrackingOptions
     from monitor.recording.router import Router
-    from monitor.recording.stuck import Limits
 
 
-class Outcome(StrEnum):
-    """What a good look brought."""
+class RecordResult(StrEnum):
+    """The effect of a good poll on what is known."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -36,16 +35,6 @@ class RowComparison(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     OLDER = "older"
-
-
-@dataclass(frozen=True, slots=True)
-class TrackingOptions:
-    """How the transitions of a job are to be told, and by which watch."""
-
-    job_type: JobType
-    labels: Mapping[str, str]
-    stuck_after: Limits = None
-    watch: str = ""
 
 
 class Recorder:
@@ -67,7 +56,7 @@ class Recorder:
         self._announce = announce
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
-        self._looks: dict[str, datetime] = {}
+        self._poll_times: dict[str, datetime] = {}
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
         self.baselines = Baselines(store)
         """Which of the jobs that are seen for the first time were there before."""
@@ -120,46 +109,51 @@ class Recorder:
     async def observe(
         self,
         seen: model.Observation,
-        following: TrackingOptions,
+        options: TrackingOptions,
         *,
         insists: bool = False,
         owing: bool = False,
-    ) -> Outcome:
+    ) -> RecordResult:
         """Record one look; returns after its transitions, if any, are durable.
 
         One that ``insists`` counts though the service dates it before what is known. Where one
         that is ``owing`` brings a change, the snapshot says that a describe is owed.
         """
-        seen = diff.dated(seen)
         before = self._snapshots.get(seen.job.key)
         while True:
-            stale = diff.is_stale(before, seen) and not insists
-            after = None if stale else self._after(before, seen, following.job_type)
-            if after is None:
-                return Outcome.STALE
-            after = replace(after, describe_owed=owing)
-            entry = self._entry(before, after, seen.seen_at, following)
-            if entry is None:
-                owed = owing and before is not None and before.describe_owed
-                self._note(replace(after, describe_owed=owed))
-                return Outcome.UNCHANGED
-            if await self._commit(entry, before):
-                return Outcome.CHANGED
-            # What the other writer saw later than this must not be undone.
+            compared = diff.compare(
+                before,
+                seen,
+                options,
+                self.own_time(),
+                insists=insists,
+                owing=owing,
+                is_baseline=self.baselines.covers,
+            )
+            if compared is None:
+                return RecordResult.STALE
+            after, made = compared
+            if not made:
+                self._note(after)
+                return RecordResult.UNCHANGED
+            if await self._commit(after, made, before):
+                return RecordResult.CHANGED
+            # Another writer was first: what it polled later than this must not be undone.
             before = await self._reload(seen.job.key)
             if seen.asked_at < before.looked_at:
-                return Outcome.STALE
+                return RecordResult.STALE
 
-    async def deny(self, job: model.Job, at: datetime, following: TrackingOptions) -> bool:
-        """Record that AWS says a known job does not exist; ``False`` if that was known."""
+    async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
+        """Record that AWS reports a known job as not existing; ``False`` if that was known."""
         before = self._snapshots.get(job.key)
         while before is not None and not before.missing:
-            if await self._commit(self._denial(before, at, following), before):
+            compared = diff.compare(before, diff.Denial(at), options, self.own_time())
+            if compared and await self._commit(*compared, before):
                 return True
             before = await self._reload(job.key)
         return False
 
-    async def turn(
+    async def record_availability(
         self,
         source: model.SourceKey,
         *,
@@ -175,106 +169,57 @@ class Recorder:
         sequence = before.sequence if before else 0
         state = model.SourceState(source, available, sequence + 1, at, at)
         made = (_source_transition(state, after, reason),)
-        return await self._commit(self._addressed(state, sequence, made), None)
+        return await self._commit(state, made, None)
 
     def compare(self, row: model.Observation) -> RowComparison:
         """Say how a row of a listing stands to what is known of its job."""
         known = self._snapshots.get(row.job.key)
         if known is None:
             return RowComparison.FIRST
-        row = diff.dated(row)
-        if diff.is_stale(known, row):
+        if diff.age_order(known, row) < 0:
             return RowComparison.OLDER
         told = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
-        same = told and not known.missing and row.updated_at in {None, known.updated_at}
+        # An update time ahead of our clock is ignored here as in ``diff.compare``.
+        updated_at = None if diff.is_misdated(row) else row.updated_at
+        same = told and not known.missing and updated_at in {None, known.updated_at}
         return RowComparison.SAME if same else RowComparison.DIFFERENT
 
-    async def confirm(self, row: model.Observation, following: TrackingOptions) -> None:
+    async def confirm(self, row: model.Observation, options: TrackingOptions) -> None:
         """Take a row that agrees, and tells the whole state, as a look."""
         known = self._snapshots[row.job.key]
-        after = replace(known, looked_at=row.asked_at)
-        entry = self._entry(known, after, row.seen_at, following)
-        if entry is None:
+        confirmation = diff.Confirmation(row.seen_at, row.asked_at)
+        compared = diff.compare(known, confirmation, options, self.own_time())
+        if compared is None:
+            return
+        after, made = compared
+        if not made:
             self._note(after)
-        elif not await self._commit(entry, known):
+        elif not await self._commit(after, made, known):
             await self._reload(row.job.key)
 
     async def rest(self) -> None:
         """Store the times of the last looks, so that windows stay narrow over a restart."""
-        looks, self._looks = self._looks, {}
+        looks, self._poll_times = self._poll_times, {}
         await self._store.touch(looks)
 
-    def _after(
-        self, before: model.Snapshot | None, seen: model.Observation, job_type: JobType
-    ) -> model.Snapshot | None:
-        """Judge a look; ``None`` if the job cannot have come to that state."""
-        parts = diff.merged_parts(before, seen.parts)
-        verdict = job_type.judge(parts, before.phase if before else None)
-        if verdict is None:
-            return None
-        after = diff.aged(before, diff.advance(before, seen, verdict), self.own_time())
-        # Here, and not with each caller: whoever records a job first, it is of the baseline or not.
-        return (
-            after
-            if before
-            else replace(after, baseline=self.baselines.covers(after, seen.created_at))
-        )
-
-    def _entry(
-        self,
-        before: model.Snapshot | None,
-        after: model.Snapshot,
-        seen_at: datetime,
-        following: TrackingOptions,
-    ) -> model.Entry | None:
-        changed = diff.changes(before, after, following.job_type.unwatched()) if before else ()
-        own, limits = self.own_time(), following.stuck_after
-        told = tuple(diff.kinds(before, after, changed, limits, own))
-        if not told:
-            return None
-        after, made = diff.transitions(
-            before,
-            after,
-            told,
-            changed,
-            seen_at=seen_at,
-            service=following.job_type.service,
-            labels=following.labels,
-        )
-        return self._addressed(after, before.sequence if before else 0, made)
-
-    def _denial(
-        self, before: model.Snapshot, at: datetime, following: TrackingOptions
-    ) -> model.Entry:
-        after, made = diff.transitions(
-            before,
-            replace(before, missing=True, describe_owed=False),
-            (Kind.MISSING,),
-            (),
-            seen_at=at,
-            service=following.job_type.service,
-            labels=following.labels,
-        )
-        return self._addressed(after, before.sequence, made)
-
-    def _addressed(
+    async def _commit(
         self,
         after: model.Snapshot | model.SourceState,
-        expected: int,
         made: tuple[model.Transition, ...],
-    ) -> model.Entry:
+        before: model.Snapshot | None,
+    ) -> bool:
+        """Store a snapshot with its transitions and announce them; ``False`` if out of date."""
         sinks = tuple(self._router.sinks_for(transition) for transition in made)
-        return model.Entry(after, expected, made, sinks)
-
-    async def _commit(self, entry: model.Entry, before: model.Snapshot | None) -> bool:
+        entry = model.Entry(after, after.sequence - len(made), made, sinks)
         if not await self._store.record(entry):
             return False
-        if isinstance(entry.snapshot, model.Snapshot):
-            self._looks.pop(entry.snapshot.job.key, None)
-            self._keep(entry.snapshot)
-            self.baselines.note_recorded(entry.snapshot.job)
+        # Only now that it is durable: what a reader is shown must survive a crash.
+        if isinstance(after, model.Snapshot):
+            self._poll_times.pop(after.job.key, None)
+            self._keep(after)
+            self.baselines.note_recorded(after.job)
         else:
-            self._sources[entry.snapshot.source.key] = entry.snapshot
+            self._sources[after.source.key] = after
         self._announce(entry, before)
         return True
 
@@ -289,7 +234,7 @@ class Recorder:
     def _note(self, snapshot: model.Snapshot) -> None:
         """Keep in memory what is not worth a write: the time of the look, unwatched fields."""
         self._keep(snapshot)
-        self._looks[snapshot.job.key] = snapshot.looked_at
+        self._poll_times[snapshot.job.key] = snapshot.looked_at
 
     def _keep(self, snapshot: model.Snapshot) -> None:
         if self._wanted(snapshot.job):

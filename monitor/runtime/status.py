@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from monitor.delivery.dispatcher import Dispatcher
     from monitor.delivery.manager import DeliveryManager
     from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus, SeenListing
+    from monitor.polling.job_status import JobStatus, ListingStatus
     from monitor.polling.manager import PollManager
     from monitor.polling.source_client import SourceStatus
     from monitor.runtime.reconfigure import ConfigState
@@ -74,7 +74,7 @@ class DaemonStatus:
         self._deliveries.wake([sink])
 
 
-def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> SourceView:
+def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> SourceView:
     trouble = seen.trouble
     return SourceView(
         service=seen.key.service,
@@ -95,7 +95,7 @@ def _source(seen: SourceStatus, jobs: int, listings: Sequence[SeenListing]) -> S
     )
 
 
-def _listing(seen: SeenListing) -> ListingView:
+def _listing(seen: ListingStatus) -> ListingView:
     trouble = seen.trouble
     return ListingView(
         type=seen.type,

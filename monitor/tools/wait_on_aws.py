@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from monitor import pacing
 from monitor.errors import PollError, PollReason, UnreachableJobError
+from monitor.polling.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -38,7 +39,7 @@ class AwsGetter:
         describe: Callable[[], Awaitable[Observation]],
         job_type: JobType,
         interval: float,
-        quota: pacing.Quota,
+        quota: Quota,
         clock: Clock,
         random: Random,
         pending: Callable[[], str] = lambda: "",
@@ -124,7 +125,7 @@ class AwsGetter:
 
 def quota(
     of: job_type.JobType, configured: Mapping[str, config.QuotaSettings], clock: Clock
-) -> pacing.Quota:
+) -> Quota:
     """Return the quota of a service: the configured one, or else the job type's own."""
     own = configured.get(of.service, of)
-    return pacing.Quota(own.rate, own.burst, clock.monotonic())
+    return Quota(own.rate, own.burst, clock.monotonic())

@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from monitor.model import Phase
-from monitor.recording.stuck import DEFAULT, is_glob
+from monitor.recording.diff import DEFAULT, is_glob
 from monitor.validation.problems import SettingProblem, malformed_glob, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from monitor.config.yaml_document import Path
-    from monitor.recording.stuck import Limits
+    from monitor.recording.diff import Limits
 
 _PHASES = frozenset(phase.value for phase in Phase)
 

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from monitor.metrics import Metrics
 from monitor.model import Phase
-from monitor.pacing import Quota
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.schedule import ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router

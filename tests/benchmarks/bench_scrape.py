@@ -18,15 +18,17 @@ import aiohttp
 import anyio
 from prometheus_client import CollectorRegistry, Gauge
 
-from monitor import config, pacing
+from monitor import config
 from monitor.clock import SystemClock
 from monitor.metrics import JOBS as PLACE
 from monitor.metrics import Metrics
 from monitor.model import Ending, Job, Phase, Severity, Snapshot, SourceKey
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.schedule import ScheduledJob
-from monitor.recording.recorder import Recorder, TrackingOptions
+from monitor.recording.diff import TrackingOptions
+from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.sources import loader
 from monitor.web.app import create_app
@@ -109,7 +111,7 @@ def followed() -> list[Poller]:
     pollers = {}
     for region in REGIONS:
         key = SourceKey("panorama", "prod", region)
-        quota = pacing.Quota(2, 5, clock.monotonic())
+        quota = Quota(2, 5, clock.monotonic())
         pollers[region] = Poller(key, quota, recorder, metrics, clock, Random(1))
     follow = TrackingOptions(TYPE, {"team": "bench"}, None, "bench")
     for number, job in enumerate(jobs()):

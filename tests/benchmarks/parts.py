@@ -16,10 +16,11 @@ import anyio
 import yaml
 from prometheus_client import CollectorRegistry
 
-from monitor import config, pacing
+from monitor import config
 from monitor.metrics import Metrics
 from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.watch import WatchTarget
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
@@ -82,7 +83,7 @@ class Polling:
     def __init__(self, store: SqlStore, clients: Clients, clock: SystemClock) -> None:
         self.metrics = Metrics(CollectorRegistry(), "bench")
         recorder = Recorder(store, Router((), ()), lambda _entry, _before: None)
-        quota = pacing.Quota(1e6, 1000, clock.monotonic())
+        quota = Quota(1e6, 1000, clock.monotonic())
         self.poller = Poller(
             KEY, quota, recorder, self.metrics, clock, Random(1), concurrency=TOGETHER
         )

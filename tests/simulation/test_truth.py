@@ -13,11 +13,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from monitor import pacing
 from monitor.config import Discover, Route
 from monitor.delivery.dispatcher import Dispatcher
 from monitor.metrics import Metrics
 from monitor.polling.poller import Poller
+from monitor.polling.quota import Quota
 from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
@@ -118,7 +118,7 @@ class Run:
         return recorder, [poller, *dispatchers]
 
     def _poller(self, recorder, metrics):
-        quota = pacing.Quota(5.0, 10, self.clock.monotonic())
+        quota = Quota(5.0, 10, self.clock.monotonic())
         return Poller(
             SOURCE, quota, recorder, metrics, self.clock, self.random, concurrency=6, timeout=5.0
         )

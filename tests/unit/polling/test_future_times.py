@@ -128,4 +128,4 @@ async def test_a_stale_answer_that_comes_and_goes_moves_no_job_backwards(tmp_pat
 )
 def test_only_a_time_that_can_be_true_makes_an_answer_stale(known, seen, stale):
     before = snapshot(updated_at=at(known))
-    assert diff.is_stale(before, observation(asked=0, seen=0, updated=seen)) is stale
+    assert (diff.age_order(before, observation(asked=0, seen=0, updated=seen)) < 0) is stale

@@ -7,7 +7,7 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.polling import schedule as agenda_module
-from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob, State
 from monitor.recording.baselines import includes
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 
@@ -65,7 +65,8 @@ def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
     agenda.begin()
     agenda.put(a, 1.0)
     assert agenda.first() is None
-    a.busy = False
+    with agenda.busy(a):
+        pass
     agenda.put(a, 2.0)
     assert agenda.first() is a
 
@@ -135,7 +136,7 @@ def test_only_what_its_source_failed_waits_for_the_source():
     turns = {name: tracked(name) for name in ("fine", "down", "gone", "wrong", "busy")}
     turns["down"].failing = turns["busy"].failing = PollReason.TRANSIENT
     turns["gone"].failing, turns["wrong"].failing = PollReason.MISSING, PollReason.CONFIG
-    turns["busy"].busy = True
+    turns["busy"].state = State.BUSY
     listings = [discovery(), discovery()]
     listings[1].attempts, listings[1].trouble = 1, PollError(PollReason.TRANSIENT, "X")
     for turn in (*turns.values(), *listings):

@@ -1,7 +1,8 @@
 """What a look changes in what is known of a job."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,22 +13,26 @@ from monitor.recording import diff
 from tests.builders import START, TYPE, at, job, observation, snapshot
 
 
+@dataclass(frozen=True)
+class AnyOrder:
+    """A type whose jobs may come to every state from every other."""
+
+    fields_without_news: frozenset[str]
+    service: str = "panorama"
+
+    def judge(self, parts, _before):
+        return TYPE.judge(parts, None)
+
+    def unwatched(self):
+        return self.fields_without_news
+
+
 def looked(before, seen, *, stuck_after=None, unwatched=frozenset()):
-    """Do what the recorder does with one look: (snapshot after it, its transitions)."""
-    verdict = TYPE.judge(diff.merged_parts(before, seen.parts), None)
-    assert verdict is not None
-    after = diff.advance(before, seen, verdict)
-    changed = diff.changes(before, after, unwatched) if before else ()
-    told = tuple(diff.kinds(before, after, changed, stuck_after))
-    return diff.transitions(
-        before,
-        after,
-        told,
-        changed,
-        seen_at=seen.seen_at,
-        service="panorama",
-        labels={"team": "a"},
-    )
+    """Compare one poll: (snapshot after it, its transitions)."""
+    options = diff.TrackingOptions(cast("Any", AnyOrder(unwatched)), {"team": "a"}, stuck_after)
+    compared = diff.compare(before, seen, options, at(0), insists=True)
+    assert compared is not None
+    return compared
 
 
 def kinds(made):
@@ -149,11 +154,11 @@ def test_the_parts_stand_in_the_declared_order():
 )
 def test_an_answer_is_stale_if_the_service_itself_dates_it_earlier(known, told, stale):
     before = snapshot(updated_at=None if known is None else at(known))
-    assert diff.is_stale(before, observation(updated=told)) is stale
+    assert (diff.age_order(before, observation(updated=told)) < 0) is stale
 
 
 def test_nothing_is_stale_at_first_sight():
-    assert not diff.is_stale(None, observation(updated=1))
+    assert diff.age_order(None, observation(updated=1)) == 0
 
 
 def test_a_change_carries_the_services_own_time():

@@ -9,7 +9,7 @@ import pytest
 from monitor.config import Route
 from monitor.errors import StoreError
 from monitor.model import Entry, Kind, Phase
-from monitor.recording.recorder import Outcome, Recorder, RowComparison
+from monitor.recording.recorder import Recorder, RecordResult, RowComparison
 from monitor.recording.router import Router
 from tests.builders import (
     SOURCE,
@@ -83,7 +83,7 @@ def text(seconds):
 
 async def test_the_first_sight_of_a_job_is_recorded(tmp_path):
     async with bench(tmp_path) as b:
-        assert await b.see("PENDING") is Outcome.CHANGED
+        assert await b.see("PENDING") is RecordResult.CHANGED
         assert await b.told() == [("job.discovered", 1, "PENDING")]
         assert b.recorder.snapshot(job().key) == await b.store.snapshot(job().key)
 
@@ -108,7 +108,7 @@ async def test_an_unchanged_job_writes_nothing(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("PENDING")
         stored = await b.store.snapshot(job().key)
-        assert await b.see("PENDING", asked=30) is Outcome.UNCHANGED
+        assert await b.see("PENDING", asked=30) is RecordResult.UNCHANGED
         assert await b.store.snapshot(job().key) == stored
         assert b.recorder.snapshot(job().key).looked_at == at(30)
         assert len(b.announced) == 1
@@ -117,7 +117,7 @@ async def test_an_unchanged_job_writes_nothing(tmp_path):
 async def test_a_stale_answer_changes_nothing(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("RUNNING", updated=20)
-        assert await b.see("PENDING", asked=30, updated=10) is Outcome.STALE
+        assert await b.see("PENDING", asked=30, updated=10) is RecordResult.STALE
         assert b.recorder.snapshot(job().key).state == "RUNNING"
         assert len(await b.told()) == 1
 
@@ -126,7 +126,7 @@ async def test_a_state_to_which_no_way_leads_is_ignored(tmp_path):
     ended_for_good = following(FakeType(irrevocable=frozenset({Phase.SUCCEEDED})))
     async with bench(tmp_path) as b:
         await b.see("SUCCEEDED", follow=ended_for_good)
-        assert await b.see("CANCELED", asked=30, follow=ended_for_good) is Outcome.STALE
+        assert await b.see("CANCELED", asked=30, follow=ended_for_good) is RecordResult.STALE
         assert len(await b.told()) == 1
 
 
@@ -134,9 +134,9 @@ async def test_of_two_writers_the_second_goes_on_from_what_the_first_wrote(tmp_p
     async with bench(tmp_path) as b:
         other = b.another()
         await b.see("PENDING")
-        assert await b.see("PENDING", recorder=other, asked=10) is Outcome.UNCHANGED
+        assert await b.see("PENDING", recorder=other, asked=10) is RecordResult.UNCHANGED
         await b.see("RUNNING", asked=20)
-        assert await b.see("FAILED", recorder=other, asked=30) is Outcome.CHANGED
+        assert await b.see("FAILED", recorder=other, asked=30) is RecordResult.CHANGED
         assert await b.told() == [
             ("job.discovered", 1, "PENDING"),
             ("job.state_changed", 2, "RUNNING"),
@@ -151,7 +151,7 @@ async def test_what_another_writer_has_told_is_not_told_again(tmp_path):
         await b.see("PENDING")
         await b.see("PENDING", recorder=other, asked=5)
         await b.see("RUNNING", asked=10)
-        assert await b.see("RUNNING", recorder=other, asked=20) is Outcome.UNCHANGED
+        assert await b.see("RUNNING", recorder=other, asked=20) is RecordResult.UNCHANGED
         assert len(await b.told()) == 2
 
 
@@ -161,7 +161,7 @@ async def test_what_another_writer_saw_later_is_not_undone(tmp_path):
         await b.see("PENDING")
         await b.see("PENDING", recorder=other, asked=5)
         await b.see("SUCCEEDED", asked=30)
-        assert await b.see("RUNNING", recorder=other, asked=20) is Outcome.STALE
+        assert await b.see("RUNNING", recorder=other, asked=20) is RecordResult.STALE
         assert other.snapshot(job().key).state == "SUCCEEDED"
         assert len(await b.told()) == 2
 
@@ -200,7 +200,7 @@ async def test_a_restart_repeats_nothing(tmp_path):
         before = await b.told()
     async with restarted(tmp_path) as b:
         again = await b.see("RUNNING", asked=20, fields={"Size": [1, {"a": None}], "Text": "ü"})
-        assert again is Outcome.UNCHANGED
+        assert again is RecordResult.UNCHANGED
         assert await b.told() == before
         await b.see("FAILED", asked=30)
         assert await b.told() == [*before, ("job.state_changed", 3, "FAILED")]
@@ -275,7 +275,7 @@ async def test_a_missing_job_that_is_seen_reappears_after_a_restart_too(tmp_path
 
 
 async def turn(b, *, available, after=None, when=0):
-    return await b.recorder.turn(
+    return await b.recorder.record_availability(
         SOURCE,
         available=available,
         after=None if after is None else at(after),
@@ -394,11 +394,11 @@ async def test_a_late_look_at_a_job_that_nobody_wants_any_more_is_recorded_and_n
         assert b.recorder.size == 0
         late = observation("RUNNING", asked=10)
         with anyio.fail_after(60):
-            assert await b.recorder.observe(late, following()) is Outcome.CHANGED
+            assert await b.recorder.observe(late, following()) is RecordResult.CHANGED
             again = observation("RUNNING", asked=20)
-            assert await b.recorder.observe(again, following()) is Outcome.UNCHANGED
+            assert await b.recorder.observe(again, following()) is RecordResult.UNCHANGED
             old = observation("PENDING", asked=5)
-            assert await b.recorder.observe(old, following()) is Outcome.STALE
+            assert await b.recorder.observe(old, following()) is RecordResult.STALE
         assert b.recorder.size == 0
         rows = await b.store.transitions(limit=10)
         assert sorted(event["data"]["sequence"] for _, event in rows) == [1, 2]

@@ -6,9 +6,9 @@ from random import Random
 import anyio
 import pytest
 
-from monitor import pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Phase
+from monitor.polling.quota import Quota
 from monitor.tools import wait as waiting
 from monitor.tools import wait_on_aws
 from monitor.tools.wait import Outcome
@@ -32,7 +32,7 @@ class Waiter:
         self.source = ScriptedSource(self.clock)
         self.shown = []
         self.answers = list(answers)
-        quota = pacing.Quota(rate, 1, anyio.current_time())
+        quota = Quota(rate, 1, anyio.current_time())
         self.eye = AwsGetter(self._ask, TYPE, interval, quota, self.clock, Random(1))
 
     async def _ask(self):
@@ -187,7 +187,7 @@ async def test_what_one_look_does_not_tell_is_as_it_was():
     async def ask():
         return observation(parts=answers.pop(0))
 
-    quota = pacing.Quota(1, 1, 0)
+    quota = Quota(1, 1, 0)
     eye = AwsGetter(ask, TYPE, INTERVAL, quota, clock, Random(1))
     result = await waiting.wait(eye, "j-1", None, lambda _: None)
     assert result.progress.state == "AtAWS/CANCELED"
