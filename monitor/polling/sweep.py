@@ -1,4 +1,4 @@
-"""One page of a listing: jobs that are new, jobs that differ, and looks for free."""
+"""The sweep of a listing, page by page: it finds new jobs, and its rows save describes."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ if TYPE_CHECKING:
     from monitor.recording.recorder import Recorder
 
 ROWS_AT_ONCE = 1000
-"""Rows of a page that are taken together: the most that a page of AWS has."""
+"""Rows of a page that are processed together: AWS has no larger page."""
 
 MAX_PAGES = 2000
-"""Pages of one listing; one that goes on is taken as endless."""
+"""Pages of one listing; a longer one counts as endless."""
 
 FAILURES = 3
-"""Failures of one page after which the sweep begins anew, or is shown as incomplete."""
+"""Failures of one page after which the sweep starts again, or is reported as incomplete."""
 
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
 
 HOPELESS = frozenset({PollReason.CONFIG, PollReason.MISSING, PollReason.AUTH})
-"""Failures of a page that the same token would meet again."""
+"""Reasons for which the same token would fail again."""
+
+_LABELS = ("type", "account", "region")
 
 
 class Sweeper:
-    """Goes through listings page by page; absence from one proves nothing."""
+    """Polls listings page by page; a job that is not on one need not be missing."""
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class Sweeper:
         clock: Clock,
         random: Random,
     ) -> None:
-        """Take the poller's parts."""
+        """Use the parts of the poller."""
         self._client = client
         self._schedule = schedule
         self._job_poller = job_poller
@@ -63,64 +65,48 @@ class Sweeper:
         self._log = logs.get()
 
     async def page_once(self, sweep: ListingSweep) -> float:
-        """Ask for the next page of a listing; return the seconds until the one after it.
+        """Poll the next page of a listing; return the seconds until the one after it.
 
-        Pages are due one by one, each from the last one's time and not from its end: a page
-        that had to wait would else wait again for every job that it is there to spare a look.
+        Each page is due from the time of the last one, not from its end. A page that had to wait
+        would otherwise wait again for every job whose describe it is there to save.
         """
+        recorder, place, job_type = self._recorder, self._place(sweep), sweep.source.job_type
         if sweep.token is None:
             sweep.started = sweep.due
-            await self._begin_baseline(sweep)
+            # Stored before AWS is polled: a job that is created from here on is no baseline.
+            sweep.listed = job_type.listed
+            sweep.again = await recorder.baselines.begin(
+                place, sweep.discover, sweep.listed, self._clock.now(), again=sweep.begun
+            )
+            sweep.begun = True
+        # Taken before the request: a describe that is answered meanwhile is newer than the row.
         sweep.asked_at, sweep.rests = self._clock.monotonic(), False
-        question = sweep.source.page(sweep.token)
         try:
-            page = await self._client.ask(sweep.operation, question)
+            page = await self._client.ask(sweep.operation, sweep.source.page(sweep.token))
         except PollError as error:
             return self._failed(sweep, error)
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
         if page.rows or page.skipped:
             sweep.readable = bool(page.rows or sweep.readable)
-        self._skipped.note_page(sweep.source.job_type.name, page)
+        self._skipped.note_page(job_type.name, page)
         await self._take_rows(sweep, page)
         delay = self._turn_page(sweep, page)
-        await self._complete_baseline(sweep)
+        # After all rows are durable; a reload may have dropped the sweep while they were recorded.
+        if sweep.token is None and not sweep.torn and self._schedule.holds(sweep):
+            await recorder.baselines.complete(
+                place, sweep.discover, sweep.listed, self._clock.now()
+            )
         return delay
-
-    async def _begin_baseline(self, sweep: ListingSweep) -> None:
-        """Write down that a sweep begins, before AWS is asked: what comes later is no baseline."""
-        place, now = self._place(sweep), self._clock.now()
-        baselines, begun = self._recorder.baselines, sweep.begun
-        wanted, listed = sweep.discover, sweep.source.job_type.listed
-        sweep.listed = listed
-        sweep.again = await baselines.begin(place, wanted, listed, now, again=begun)
-        sweep.begun = True
-
-    async def _complete_baseline(self, sweep: ListingSweep) -> None:
-        """Write down that a sweep went through the whole listing, after all of its rows."""
-        whole = sweep.token is None and not sweep.torn
-        if whole and self._schedule.holds(sweep):
-            place = self._place(sweep)
-            wanted, listed, now = sweep.discover, sweep.listed, self._clock.now()
-            await self._recorder.baselines.complete(place, wanted, listed, now)
-
-    def _note_first(self, sweep: ListingSweep, row: Observation) -> None:
-        """Note a job that nobody has recorded: it may have been there before it was watched."""
-        job_type = sweep.source.job_type
-        listed_open = job_type.lists_states and not _has_ended(job_type, row)
-        wanted, listed = sweep.discover, sweep.listed
-        self._recorder.baselines.find(
-            self._place(sweep), wanted, listed, row, sweep.again, listed_open
-        )
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
         return sweep.source.job_type.name, key.account, key.region
 
     async def _take_rows(self, sweep: ListingSweep, page: Page) -> None:
-        """Take the rows of a page concurrently, so that they share commits.
+        """Process the rows of a page concurrently, so that they share commits.
 
-        Of a large page some at a time, so that other work gets its turn.
+        A large page is processed in parts, so that other work gets its turn.
         """
         rows = list({row.job.key: row for row in page.rows}.values())
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -129,159 +115,164 @@ class Sweeper:
                     tasks.start_soon(self._take_row, sweep, row)
 
     async def _take_row(self, sweep: ListingSweep, row: Observation) -> None:
+        # A reload may drop the sweep while the rows before this one are recorded.
         if not self._schedule.holds(sweep):
             return
-        tracked = self._schedule.get(row.job.key)
+        scheduled = self._schedule.get(row.job.key)
         news = self._recorder.compare(row)
         if news is RowComparison.FIRST and sweep.accepts(row):
-            self._note_first(sweep, row)
-        if tracked:
-            self._job_poller.note_date(tracked, row)
-        if tracked and tracked.busy:
-            self._keep(sweep, tracked, row, news)
+            # Before anything records it: the job may be older than its watch.
+            job_type = sweep.source.job_type
+            listed_open = job_type.lists_states and not _has_ended(job_type, row)
+            self._recorder.baselines.find(
+                self._place(sweep), sweep.discover, sweep.listed, row, sweep.again, listed_open
+            )
+        if scheduled:
+            self._job_poller.note_date(scheduled, row)
+        if scheduled and scheduled.busy:
+            # Its describe is under way: the row counts only if that fails.
+            self._keep(sweep, scheduled, row, news)
             return
         match news:
-            case RowComparison.FIRST if tracked is None and sweep.accepts(row):
+            case RowComparison.FIRST if scheduled is None and sweep.accepts(row):
                 found = sweep.track(row.job)
                 self._keep(sweep, found, row, news)
-                await self._first(found, row)
-            case RowComparison.FIRST if tracked and tells_all(tracked, row):
-                await self._differs(sweep, tracked, row)
-            case RowComparison.SAME if tracked and self._is_judged_anew(tracked):
-                self._poll_soon(tracked)
-            case RowComparison.SAME if tracked and _is_whole(row):
-                await self._confirm(sweep, tracked, row)
-            case RowComparison.DIFFERENT if tracked or sweep.accepts(row):
-                await self._differs(sweep, tracked or sweep.track(row.job), row)
+                job_type = found.following.job_type
+                # A job that has ended by its first row needs no describe of its own.
+                if job_type.lists_states and _has_ended(job_type, row):
+                    await self._record(found, row)
+                else:
+                    self._poll_soon(found)
+            case RowComparison.FIRST if scheduled and tells_all(scheduled, row):
+                await self._differs(sweep, scheduled, row)
+            case RowComparison.SAME if scheduled:
+                await self._confirm(sweep, scheduled, row)
+            case RowComparison.DIFFERENT if scheduled or sweep.accepts(row):
+                await self._differs(sweep, scheduled or sweep.track(row.job), row)
 
     def _keep(
-        self, sweep: ListingSweep, tracked: ScheduledJob, row: Observation, news: RowComparison
+        self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation, news: RowComparison
     ) -> None:
-        """Keep a row that shows something new, in case the describe fails that is to come."""
-        if news in {RowComparison.FIRST, RowComparison.DIFFERENT} and tells_all(tracked, row):
-            tracked.keep_row(row, sweep.asked_at)
+        """Keep a row that shows something new, in case the next describe fails."""
+        if news in {RowComparison.FIRST, RowComparison.DIFFERENT} and tells_all(scheduled, row):
+            scheduled.keep_row(row, sweep.asked_at)
 
-    async def _first(self, tracked: ScheduledJob, row: Observation) -> None:
-        """Begin with a job; what ended before it was ever seen needs no look of its own."""
-        if tracked.following.job_type.lists_states and _has_ended(tracked.following.job_type, row):
-            await self._record(tracked, row)
-        else:
-            self._poll_soon(tracked)
+    async def _differs(
+        self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
+    ) -> None:
+        """Describe a job whose row differs, for the full snapshot.
 
-    async def _differs(self, sweep: ListingSweep, tracked: ScheduledJob, row: Observation) -> None:
-        """Look at a job whose row differs, for the full snapshot.
-
-        A listing without states that tells an end all the same (``IsCanceled``) is
-        recorded as it is: no look need ever show the same. Where describes of the job fail, the
-        row is recorded before the next of them.
+        Where describes of the job fail, record the row before the next of them.
         """
-        job_type = tracked.following.job_type
+        job_type = scheduled.following.job_type
+        # A listing without states may still show an end (``IsCanceled``) that no describe shows.
         if not job_type.lists_states and _has_ended(job_type, row):
-            await self._record(tracked, row)
+            await self._record(scheduled, row)
             return
-        self._keep(sweep, tracked, row, RowComparison.DIFFERENT)
-        if not tracked.attempts or self._is_missing(tracked):
-            self._poll_soon(tracked)
-        elif tracked.failing is not PollReason.MISSING:
-            await self._record_before_describe(sweep, tracked, row)
+        self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
+        known = self._recorder.snapshot(scheduled.job.key)
+        if not scheduled.attempts or (known is not None and known.missing):
+            self._poll_soon(scheduled)
+        elif scheduled.failing is not PollReason.MISSING:
+            with self._schedule.busy(scheduled):
+                changed = await self._job_poller.record_row(scheduled, row, sweep.asked_at)
+            # A change is worth a describe at once, but not before the Retry-After has passed.
+            soon = max(self._clock.monotonic(), scheduled.hold_until) if changed else scheduled.due
+            self._put(scheduled, min(soon, scheduled.due))
 
-    async def _record_before_describe(
-        self, sweep: ListingSweep, tracked: ScheduledJob, row: Observation
+    async def _record(self, scheduled: ScheduledJob, row: Observation) -> None:
+        # Scheduled first: another listing may show the same job while this row is recorded.
+        self._poll_soon(scheduled)
+        with self._schedule.busy(scheduled):
+            outcome = await self._recorder.observe(row, scheduled.following)
+            self._metrics.count_poll(row.job, "sweep", outcome)
+            scheduled.hear(self._clock)
+        self._put(scheduled, scheduled.due)
+
+    async def _confirm(
+        self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
     ) -> None:
-        with self._schedule.busy(tracked):
-            changed = await self._job_poller.record_row(tracked, row, sweep.asked_at)
-        soon = max(self._clock.monotonic(), tracked.hold_until) if changed else tracked.due
-        self._put(tracked, min(soon, tracked.due))
-
-    async def _record(self, tracked: ScheduledJob, row: Observation) -> None:
-        # It stands in the schedule at once: another listing may show the same job meanwhile.
-        self._poll_soon(tracked)
-        with self._schedule.busy(tracked):
-            self._count(row, await self._recorder.observe(row, tracked.following))
-            tracked.hear(self._clock)
-        self._put(tracked, tracked.due)
-
-    async def _confirm(self, sweep: ListingSweep, tracked: ScheduledJob, row: Observation) -> None:
-        """Take a row that shows nothing new as a look at its job."""
-        with self._schedule.busy(tracked):
-            await self._recorder.confirm(row, tracked.following)
-        self._count(row, "unchanged")
-        pace = self._pace(sweep, tracked)
-        tracked.hear(self._clock, pace)
-        due = tracked.due
-        if not (tracked.attempts or tracked.partial):
-            due = max(due, self._clock.monotonic() + pacing.patience(pace))
-        self._put(tracked, due)
-
-    def _put(self, tracked: ScheduledJob, due: float) -> None:
-        if not self._schedule.holds(tracked):
+        """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
+        known = self._recorder.snapshot(scheduled.job.key)
+        if known is not None:
+            # After a reload the job type may give the same state another phase: poll it again.
+            verdict = scheduled.following.job_type.judge(known.parts, known.phase)
+            if verdict and (verdict.state, verdict.phase) != (known.state, known.phase):
+                self._poll_soon(scheduled)
+                return
+        if not row.parts or not all(row.parts.values()):
             return
-        if self._job_poller.is_finished(tracked):
-            self._schedule.finish(tracked)
+        with self._schedule.busy(scheduled):
+            await self._recorder.confirm(row, scheduled.following)
+        self._metrics.count_poll(row.job, "sweep", "unchanged")
+        pace = pacing.sweep_pace(
+            scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
+        )
+        scheduled.hear(self._clock, pace)
+        due = scheduled.due
+        # A describe that failed, or is still owed, is not put off by a row.
+        if not (scheduled.attempts or scheduled.partial):
+            due = max(due, self._clock.monotonic() + pacing.patience(pace))
+        self._put(scheduled, due)
+
+    def _put(self, scheduled: ScheduledJob, due: float) -> None:
+        # A reload may drop the job while its row is recorded; it must not come back.
+        if not self._schedule.holds(scheduled):
+            return
+        if self._job_poller.is_finished(scheduled):
+            self._schedule.finish(scheduled)
         else:
-            self._schedule.put(tracked, due)
+            self._schedule.put(scheduled, due)
 
-    def _pace(self, sweep: ListingSweep, tracked: ScheduledJob) -> float:
-        rate = self._client.quota.rate
-        return pacing.sweep_pace(tracked.interval, sweep.period, len(self._schedule), rate)
-
-    def _is_missing(self, tracked: ScheduledJob) -> bool:
-        snapshot = self._recorder.snapshot(tracked.job.key)
-        return snapshot is not None and snapshot.missing
-
-    def _is_judged_anew(self, tracked: ScheduledJob) -> bool:
-        """Whether the job type has changed since, so that the same state has another phase now."""
-        known = self._recorder.snapshot(tracked.job.key)
-        if known is None:
-            return False
-        verdict = tracked.following.job_type.judge(known.parts, known.phase)
-        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
-
-    def _poll_soon(self, tracked: ScheduledJob) -> None:
-        """Look at a job next; one that is overdue already keeps its place."""
+    def _poll_soon(self, scheduled: ScheduledJob) -> None:
+        """Poll a job next; one that is overdue already keeps its place."""
         now = self._clock.monotonic()
-        waits = self._schedule.get(tracked.job.key) is tracked
-        self._schedule.put(tracked, min(now, tracked.due) if waits else now)
+        waits = self._schedule.get(scheduled.job.key) is scheduled
+        self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
     def _turn_page(self, sweep: ListingSweep, page: Page) -> float:
-        """Go on with the listing, or rest until the next sweep.
-
-        A token that was met before would lead round in a circle. A sweep that could read not one
-        row has told nothing, though it came to its end.
-        """
-        token = page.next_token
+        """Go to the next page, or end the sweep and rest; return the seconds until then."""
+        token, rate = page.next_token, self._client.quota.rate
+        # A token that came before would lead round in a circle.
         if token and token not in sweep.tokens and sweep.pages < MAX_PAGES:
             sweep.tokens.add(token)
             sweep.token = token
-            return self._seconds_until(sweep.due + pacing.page_gap(self._client.quota.rate))
-        untold = sweep.readable is False
-        self._note_torn(sweep, torn=bool(token) or page.torn or untold)
-        self._note_end(sweep)
+            return sweep.due + pacing.page_gap(rate) - self._clock.monotonic()
+        about = dict(zip(_LABELS, self._place(sweep), strict=True))
+        # A sweep that could not read a single row is not complete, though it has its last page.
+        torn = bool(token) or page.torn or sweep.readable is False
+        if torn and not sweep.torn:
+            self._log.warning(logs.LISTING_TORN, **about, pages=sweep.pages)
+        sweep.torn = torn
+        if torn:
+            sweep.complete = False
+        else:
+            if sweep.complete is False and sweep.trouble:
+                self._log.info(logs.LISTING_RECOVERED, **about)
+            sweep.complete, sweep.completed_at = True, self._clock.now()
+        sweep.trouble = None
+        self.show(sweep)
         return self._rest(sweep)
 
-    def _note_torn(self, sweep: ListingSweep, *, torn: bool) -> None:
-        """Log a listing that does not end the first time that it does not."""
-        if torn and not sweep.torn:
-            self._log.warning(logs.LISTING_TORN, **self._about(sweep), pages=sweep.pages)
-        sweep.torn = torn
-
     def _rest(self, sweep: ListingSweep) -> float:
+        """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
         sweep.period = pacing.sweep_period(sweep.interval, sweep.pages, rate)
-        _rewind(sweep)
-        return max(0.0, self._seconds_until(sweep.started + sweep.period))
-
-    def _seconds_until(self, moment: float) -> float:
-        return moment - self._clock.monotonic()
+        sweep.pages = 0
+        sweep.token = None
+        sweep.tokens.clear()
+        sweep.readable = None
+        return max(0.0, sweep.started + sweep.period - self._clock.monotonic())
 
     def _failed(self, sweep: ListingSweep, error: PollError) -> float:
-        """Ask for the same page again later, but not for ever: then the listing begins anew.
+        """Retry the same page later, but not for ever: in the end the listing starts again.
 
-        A later page that keeps failing must not hide what comes onto the first one.
+        A later page that keeps failing must not hide what is new on the first one.
         """
         attempt, sweep.attempts = sweep.attempts, sweep.attempts + 1
         hopeless = error.reason in HOPELESS or sweep.attempts >= FAILURES
         if hopeless:
+            # Before ``trouble`` is set: the first failure after a complete sweep is logged.
             self._note_incomplete(sweep, error)
         sweep.trouble = error
         retry_after = error.retry_after
@@ -290,6 +281,7 @@ class Sweeper:
         delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
         if sweep.token is None:
             return delay
+        # A token may expire during a long wait, so the sweep does not wait with it.
         if hopeless or delay > max(sweep.interval, LONGEST_WAIT):
             self._note_incomplete(sweep, error)
             sweep.hold_until, sweep.rests = 0.0, True
@@ -297,59 +289,26 @@ class Sweeper:
         return delay
 
     def _note_incomplete(self, sweep: ListingSweep, error: PollError) -> None:
-        """Show a listing that does not come to its end, and log it until it has once."""
+        """Report an incomplete listing, and log it once until it is complete again."""
         if sweep.complete is not False or sweep.trouble is None:
             refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
             event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
-            where = {"page": sweep.pages + 1}
-            self._log.warning(event, **self._about(sweep), **where, **facts(error))
+            about = dict(zip(_LABELS, self._place(sweep), strict=True))
+            self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
         sweep.complete = False
         self.show(sweep)
 
-    def _note_end(self, sweep: ListingSweep) -> None:
-        """Show that a sweep came to its end; one that was torn did not."""
-        if sweep.torn:
-            sweep.complete = False
-        else:
-            if sweep.complete is False and sweep.trouble:
-                self._log.info(logs.LISTING_RECOVERED, **self._about(sweep))
-            sweep.complete, sweep.completed_at = True, self._clock.now()
-        sweep.trouble = None
-        self.show(sweep)
-
     def show(self, sweep: ListingSweep) -> None:
-        """Let the metrics show the listings of the type of ``sweep``; the worst counts."""
+        """Update the metrics of all listings of the type of ``sweep``; the worst counts."""
         name = sweep.source.job_type.name
-        listings = [one for one in self._schedule.listings() if one.source.job_type.name == name]
-        key = self._client.key
         self._metrics.set_listing(
-            (name, key.account, key.region),
-            [(one.complete, one.completed_at) for one in listings],
+            self._place(sweep),
+            [
+                (each.complete, each.completed_at)
+                for each in self._schedule.listings()
+                if each.source.job_type.name == name
+            ],
         )
-
-    def _about(self, sweep: ListingSweep) -> dict[str, str]:
-        key = self._client.key
-        return {
-            "type": sweep.source.job_type.name,
-            "account": key.account,
-            "region": key.region,
-        }
-
-    def _count(self, row: Observation, outcome: str) -> None:
-        self._metrics.count_poll(row.job, "sweep", outcome)
-
-
-def _rewind(sweep: ListingSweep) -> None:
-    """Begin the listing anew."""
-    sweep.pages = 0
-    sweep.token = None
-    sweep.tokens.clear()
-    sweep.readable = None
-
-
-def _is_whole(row: Observation) -> bool:
-    """Whether a row tells every part of the state, so that it stands for a look."""
-    return bool(row.parts) and all(row.parts.values())
 
 
 def _has_ended(job_type: JobType, row: Observation) -> bool:
