@@ -1,4 +1,4 @@
-"""One question to AWS at a time, and what its answer says of the source as a whole."""
+"""Requests to one source, and its health, quota, metrics and log as a whole."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CALM = 60.0
 """Seconds without trouble after which the log calls a source recovered."""
 
 LONGEST_RETRY_AFTER = 900.0
-"""Seconds: a source that asks for more is asked again after that."""
+"""Seconds: a longer Retry-After is cut to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How a source stands: the last answers that told something, and the last failure.
+    """The status of a source: its last answers and its last failure.
 
-    ``lost`` is whether it counts as unavailable; ``up`` whether the last question was answered,
+    ``lost`` is set while it counts as unavailable; ``up`` while the last request was answered,
     ``None`` before the first. Rates are in requests per second: what the quota permits now, what
-    it permits at most, and what was asked within the last minute.
+    it permits at most, and what was sent within the last minute.
     """
 
     key: model.SourceKey
@@ -51,7 +51,7 @@ class SourceStatus:
 
 
 class SourceClient:
-    """Asks under a deadline, and keeps the health, quota, metrics and log of one source."""
+    """Sends requests under a deadline, and keeps the health, quota and metrics of one source."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class SourceClient:
         timeout: float,
         still_failing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``timeout`` is the deadline of one answer in seconds.
+        """Give each request ``timeout`` seconds.
 
-        ``still_failing`` says that something of the source fails, though other polls of it are
+        ``still_failing`` returns whether other polls of the source fail, though this one was
         answered: then the log does not call it recovered.
         """
         self.key = key
@@ -82,21 +82,21 @@ class SourceClient:
         self._troubled_at: float | None = None
         self._labels = (key.service, key.account, key.region)
         self._up: bool | None = None
-        self._asked = Tally(clock.monotonic())
+        self._requests = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
-        self._turning = anyio.Lock()
+        self._changing = anyio.Lock()
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
-    async def ask(self, operation: str, question: Awaitable[T]) -> T:
-        """Await one answer, and judge the source by it.
+    async def ask(self, operation: str, request: Awaitable[T]) -> T:
+        """Await one answer, and update the health of the source by it.
 
         Raises:
-            PollError: in every case in which there is no proper answer.
+            PollError: whenever there is no valid answer.
         """
         started = self._clock.monotonic()
-        self._asked.add(started)
+        self._requests.add(started)
         try:
-            answer = await self._answer(operation, question)
+            answer = await self._answer(operation, request)
         except PollError as error:
             self._count(operation, started, error.reason)
             await self._failed(error)
@@ -106,7 +106,7 @@ class SourceClient:
         return answer
 
     def seen(self) -> SourceStatus:
-        """Return how the source stands."""
+        """Return the status of the source."""
         bad_at, trouble = self._failure or (None, None)
         return SourceStatus(
             key=self.key,
@@ -117,23 +117,23 @@ class SourceClient:
             trouble=trouble,
             rate=self.quota.rate_at(self._clock.monotonic()),
             full_rate=self.quota.full_rate,
-            request_rate=self._asked.rate(self._clock.monotonic()),
+            request_rate=self._requests.rate(self._clock.monotonic()),
         )
 
-    async def _answer(self, operation: str, question: Awaitable[T]) -> T:
+    async def _answer(self, operation: str, request: Awaitable[T]) -> T:
         try:
             with anyio.fail_after(self._timeout):
-                return await question
+                return await request
         except PollError:
             raise
         except TimeoutError:
             raise PollError(PollReason.TRANSIENT, "Timeout") from None
         except anyio.get_cancelled_exc_class():
-            # Nobody cancelled this look: something inside the plug-in was, and leaked.
+            # Nobody cancelled this poll: a task inside the plug-in was, and the exception leaked.
             if anyio.get_current_task().has_pending_cancellation():
                 raise
             raise PollError(PollReason.INTERNAL, "Cancelled") from None
-        except Exception as error:  # noqa: BLE001 -- the loop's one net around a plug-in
+        except Exception as error:  # noqa: BLE001 -- the only net around a plug-in
             self._log.exception(logs.POLL_BROKEN, operation=operation)
             raise PollError(PollReason.INTERNAL, type(error).__name__) from None
 
@@ -144,11 +144,17 @@ class SourceClient:
         self._metrics.aws_request_duration.labels(service, operation).observe(seconds)
 
     async def _succeeded(self) -> None:
-        now = self._clock.now()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
         self._up = True
         self._metrics.source_up.labels(*self._labels).set(1)
         self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
-        self._log_calm()
+        if self._troubled_at is not None and self._troubled_at <= monotonic - CALM:
+            if self._still_failing():
+                # It goes through all jobs, so it is not called again for each answer.
+                self._troubled_at = monotonic
+            else:
+                self._troubled_at = None
+                self._log.info(logs.POLL_RECOVERED)
         await self._judge(None)
         self._last_good = now
 
@@ -157,59 +163,43 @@ class SourceClient:
         self._up, self._failure = answered, (self._clock.now(), error)
         self._metrics.source_up.labels(*self._labels).set(answered)
         if error.reason is PollReason.THROTTLE:
-            self._throttled(error)
+            retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
+            if self.quota.throttled(self._clock.monotonic(), retry_after):
+                self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
         if not answered:
-            self._log_trouble(error)
+            # Once for each run of failures: a dead source fails for every job.
+            if self._troubled_at is None:
+                self._log.warning(logs.POLL_FAILING, **facts(error))
+            self._troubled_at = self._clock.monotonic()
         await self._judge(error)
         if answered:
             self._last_good = self._clock.now()
         else:
             self._last_bad = self._clock.now()
 
-    def _throttled(self, error: PollError) -> None:
-        retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
-        if self.quota.throttled(self._clock.monotonic(), retry_after):
-            self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
-
     async def _judge(self, error: PollError | None) -> None:
-        """Tell once that the source is lost, and once that it is found."""
+        """Record once that the source is unavailable, and once that it is available again."""
         self._metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
-        turn = self.health.polled(error.reason if error else None, self._clock.monotonic())
-        if turn is None:
+        change = self.health.polled(error.reason if error else None, self._clock.monotonic())
+        if change is None:
             return
-        found = turn is AvailabilityChange.FOUND
-        # A turn that comes while the last one is committed must not overtake it.
-        async with self._turning:
+        found, reason = change is AvailabilityChange.FOUND, None
+        if error and not found:
+            # Name the credentials where they are at fault: the service itself was not reached.
+            reason = str(error) if error.of_credentials else f"{error.reason}: {error.code}"
+        # A change that comes while the last one is committed must not overtake it.
+        async with self._changing:
             await self._recorder.record_availability(
                 self.key,
                 available=found,
                 after=self._last_bad if found else self._last_good,
                 at=self._clock.now(),
-                reason=_reason(error) if error and not found else None,
+                reason=reason,
             )
-
-    def _log_trouble(self, error: PollError) -> None:
-        if self._troubled_at is None:
-            self._log.warning(logs.POLL_FAILING, **facts(error))
-        self._troubled_at = self._clock.monotonic()
-
-    def _log_calm(self) -> None:
-        calm_since = self._clock.monotonic() - CALM
-        if self._troubled_at is not None and self._troubled_at <= calm_since:
-            if self._still_failing():
-                self._troubled_at = self._clock.monotonic()  # go through all turns seldom
-                return
-            self._troubled_at = None
-            self._log.info(logs.POLL_RECOVERED)
-
-
-def _reason(error: PollError) -> str:
-    """Name the credentials where they are at fault, as nothing is known of the service then."""
-    return str(error) if error.of_credentials else f"{error.reason}: {error.code}"
 
 
 def facts(error: PollError) -> dict[str, Any]:
-    """Return what a log line may say of a failed look."""
+    """Return the fields of a failed poll for the log, without those that are empty."""
     found = {
         "reason": error.reason.value,
         "code": error.code,
