@@ -1,4 +1,4 @@
-"""The metrics of the followed jobs: totals, and if wanted each job by itself."""
+"""The metrics of the followed jobs: totals, and if configured each job by itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from monitor import config
     from monitor.interfaces import Clock
-    from monitor.model import Snapshot
     from monitor.polling.job_status import JobStatus
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
@@ -33,15 +32,19 @@ Place = tuple[str, str, str]
 """Type, account and region."""
 
 RECENT = timedelta(hours=1)
-"""For how long a job counts as having ended of late: what alerts count, exactly."""
+"""Time for which a job counts as recently ended: exactly what alerts count."""
 
-_JOB = (*JOBS, "id")
+_TRAITS = {
+    "stuck": "Followed jobs whose state has not changed for too long.",
+    "missing": "Followed jobs of which AWS says that they do not exist any more.",
+    "blind": "Followed jobs about which AWS has told nothing for too long.",
+}
 
 
 class JobCollector:
     """Counts the jobs anew at each scrape, in the thread that renders it.
 
-    Every place in ``places`` has its totals, be there no job at all.
+    Every place in ``places`` has its totals, even if it has no job at all.
     """
 
     def __init__(
@@ -52,14 +55,11 @@ class JobCollector:
         clock: Clock,
         own_time: Callable[[], datetime],
     ) -> None:
-        """``followed`` is asked at each scrape, and must bear to be asked from any thread.
-
-        So must ``own_time``, the store's own.
-        """
+        """Call ``followed`` and ``own_time``, the store's own, at each scrape, from any thread."""
         self._places = places
         self._followed = followed
         self.settings = settings
-        """How much is shown; whoever puts others here has them from the next scrape on."""
+        """The present settings; others that are assigned here count from the next scrape on."""
         self._clock = clock
         self._own_time = own_time
         self._began = own_time()
@@ -75,39 +75,51 @@ class JobCollector:
     def _each(self, jobs: Sequence[JobStatus]) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the quietest are cut."""
         keep, since_end = timedelta(seconds=self.settings.keep_finished), self._since_end()
-        recent = [job for job in jobs if not _is_past(job, keep, since_end)]
+        recent = []
+        for each in jobs:
+            known = each.snapshot
+            ended_at = known.ended_at if known else None
+            if not known or not ended_at or since_end(ended_at, known.own_ended) <= keep:
+                recent.append(each)
         shown = nlargest(self.settings.max_jobs, recent, key=_liveliness)
         text = "Jobs that have no series of their own, as there are more than max_jobs."
         yield GaugeMetricFamily("job_monitor_job_series_cut", text, len(recent) - len(shown))
-        yield self._info(shown)
-        yield _states(shown)
-        yield _last_changes(shown)
+
+        names, labels = (*JOBS, "id"), self.settings.job_labels
+        text = "A followed job, the watch that follows it, and that watch's labels."
+        columns = (*names, "watch", *map(job_label, labels))
+        infos = InfoMetricFamily("job_monitor_job", text, labels=columns)
+        text = "The phase that a job is in."
+        states = StateSetMetricFamily("job_monitor_job_state", text, labels=names)
+        text = "When a job was first seen in its present state."
+        name = "job_monitor_job_last_change_timestamp_seconds"
+        changes = GaugeMetricFamily(name, text, labels=names)
+        for each in shown:
+            job, known = each.job, each.snapshot
+            values = (job.type, job.account, job.region, job.id)
+            own = (each.labels.get(label, "") for label in labels)
+            infos.add_metric((*values, each.watch, *own), {})
+            # A job that has not been described yet has no state.
+            if known:
+                states.add_metric(values, {phase: phase is known.phase for phase in Phase})
+                changes.add_metric(values, known.changed_at.timestamp())
+        yield from (infos, states, changes)
 
     def _since_end(self) -> SinceEnd:
-        """Return what tells how long ago an end was seen, by its two times.
+        """Return a function that computes the age of an end from its two times.
 
-        No wall clock that is set moves an end that this run has seen. Own time stands still while
-        no daemon runs, so an end of an earlier run is as old as either of the two says.
+        A wall clock that is set does not move an end that this run has recorded. Own time stands
+        still while no daemon runs, so an end of an earlier run has the larger of the two ages.
         """
         now, own, began = self._clock.now(), self._own_time(), self._began
 
         def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
             if own_ended is None:
                 return now - ended_at
-            seen = own - own_ended
-            return seen if own_ended >= began else max(seen, now - ended_at)
+            age = own - own_ended
+            return age if own_ended >= began else max(age, now - ended_at)
 
         return since_end
-
-    def _info(self, jobs: Sequence[JobStatus]) -> Metric:
-        text = "A followed job, the watch that follows it, and that watch's labels."
-        wanted = self.settings.job_labels
-        labels = (*_JOB, "watch", *map(job_label, wanted))
-        family = InfoMetricFamily("job_monitor_job", text, labels=labels)
-        for job in jobs:
-            values = (job.labels.get(label, "") for label in wanted)
-            family.add_metric((*_names(job), job.watch, *values), {})
-        return family
 
 
 def _totals(
@@ -115,17 +127,12 @@ def _totals(
     jobs: Iterable[JobStatus],
     since_end: SinceEnd,
 ) -> Iterator[Metric]:
-    """Yield how many jobs there are at each place, by what is to be said of them."""
+    """Yield the number of jobs at each place, by phase and by trait."""
     tally: Counter[tuple[Place, str]] = Counter()
     for each in jobs:
-        job = each.job
-        place = (job.type, job.account, job.region)
-        for what in _traits(each):
-            tally[place, what] += 1
-        known = each.snapshot
-        if known and (known.ended_at or known.earlier_ended):  # most of many jobs are open
-            for phase in _recent_ends(known, since_end):
-                tally[place, f"recently {phase}"] += 1
+        place = (each.job.type, each.job.account, each.job.region)
+        for trait in _traits(each, since_end):
+            tally[place, trait] += 1
     # A watch that is gone may have left jobs that are still followed.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
@@ -133,50 +140,34 @@ def _totals(
         for phase in Phase:
             family.add_metric((*place, phase), tally[place, phase])
     yield family
-    yield _recent(everywhere, tally)
-    for what, text in _TRAITS.items():
-        family = GaugeMetricFamily(f"job_monitor_{what}_jobs", text, labels=JOBS)
-        for place in everywhere:
-            family.add_metric(place, tally[place, what])
-        yield family
-
-
-def _recent_ends(known: Snapshot, since_end: SinceEnd) -> Collection[str]:
-    """Return the phases in which a job has ended of late; one that went on has ended as well."""
-    recent = {phase for phase, times in known.earlier_ended.items() if since_end(*times) < RECENT}
-    ended_at = known.ended_at if known.has_ended else None
-    if ended_at is not None and since_end(ended_at, known.own_ended) < RECENT:
-        recent.add(known.phase)
-    return recent
-
-
-def _is_past(job: JobStatus, keep: timedelta, since_end: SinceEnd) -> bool:
-    known = job.snapshot
-    if known is None or known.ended_at is None:
-        return False
-    return since_end(known.ended_at, known.own_ended) > keep
-
-
-def _recent(places: Iterable[Place], tally: Counter[tuple[Place, str]]) -> Metric:
     text = "Followed jobs that were seen to end, or first seen at their end, in the last hour."
     name = "job_monitor_recently_ended_jobs"
     family = GaugeMetricFamily(name, text, labels=(*JOBS, "phase"))
-    for place in places:
+    for place in everywhere:
         for phase in ENDS:
             family.add_metric((*place, phase), tally[place, f"recently {phase}"])
-    return family
+    yield family
+    for trait, text in _TRAITS.items():
+        family = GaugeMetricFamily(f"job_monitor_{trait}_jobs", text, labels=JOBS)
+        for place in everywhere:
+            family.add_metric(place, tally[place, trait])
+        yield family
 
 
-_TRAITS = {
-    "stuck": "Followed jobs whose state has not changed for too long.",
-    "missing": "Followed jobs of which AWS says that they do not exist any more.",
-    "blind": "Followed jobs about which AWS has told nothing for too long.",
-}
-
-
-def _traits(job: JobStatus) -> Iterator[str]:
-    if job.snapshot is not None:
-        yield job.snapshot.phase
+def _traits(job: JobStatus, since_end: SinceEnd) -> Iterator[str]:
+    """Yield what a job counts as: its phase, recent ends, and the keys of ``_TRAITS``."""
+    known = job.snapshot
+    if known is not None:
+        yield known.phase
+        # Most of many jobs are open, and need no arithmetic with times.
+        if known.ended_at or known.earlier_ended:
+            # A job that went on after an end has ended as well; each phase counts once.
+            ends = known.earlier_ended.items()
+            recent = {phase for phase, times in ends if since_end(*times) < RECENT}
+            ended_at = known.ended_at if known.has_ended else None
+            if ended_at is not None and since_end(ended_at, known.own_ended) < RECENT:
+                recent.add(known.phase)
+            yield from (f"recently {phase}" for phase in recent)
     if job.stuck:
         yield "stuck"
     if job.missing:
@@ -186,32 +177,8 @@ def _traits(job: JobStatus) -> Iterator[str]:
 
 
 def _liveliness(job: JobStatus) -> tuple[bool, float]:
-    """Tell by what jobs are preferred: first those that have not ended, then the last changed."""
+    """Return the sort key of a job: first those that have not ended, then the last changed."""
     known = job.snapshot
     if known is None:
         return True, 0.0
     return not known.phase.terminal, known.changed_at.timestamp()
-
-
-def _states(jobs: Iterable[JobStatus]) -> Metric:
-    text = "The phase that a job is in."
-    family = StateSetMetricFamily("job_monitor_job_state", text, labels=_JOB)
-    for job in jobs:
-        if job.snapshot:
-            phase = job.snapshot.phase
-            family.add_metric(_names(job), {each: each is phase for each in Phase})
-    return family
-
-
-def _last_changes(jobs: Iterable[JobStatus]) -> Metric:
-    text = "When a job was first seen in its present state."
-    name = "job_monitor_job_last_change_timestamp_seconds"
-    family = GaugeMetricFamily(name, text, labels=_JOB)
-    for job in jobs:
-        if job.snapshot:
-            family.add_metric(_names(job), job.snapshot.changed_at.timestamp())
-    return family
-
-
-def _names(job: JobStatus) -> tuple[str, str, str, str]:
-    return job.job.type, job.job.account, job.job.region, job.job.id

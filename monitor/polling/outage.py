@@ -1,8 +1,8 @@
-"""Runs of failures, and what the first success after one says; no clock, no I/O.
+"""Runs of failures, and the turns that the first success after one makes due; no clock, no I/O.
 
-One job that keeps failing says nothing of its source and keeps its own backoff. Where whatever is
-asked fails, the first success is news for all that failed meanwhile. The same holds for a single
-operation: a service may list its jobs and describe none of them.
+One job that keeps failing says nothing about its source and keeps its own backoff. Where every
+poll fails, the first success makes all failed turns due. The same holds for a single operation: a
+service may list its jobs and describe none of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Run:
     """The failures since the last success; times are in seconds of a monotonic clock.
 
-    ``fresh`` says that among them is a turn that did not fail before: a run of jobs that have
-    failed for long is their own trouble.
+    ``fresh`` is set if one of them is of a turn that did not fail before: a run of jobs that have
+    failed for long is a problem of those jobs.
     """
 
     count: int = 0
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def lasts(self) -> bool:
-        """Whether more than one poll has failed, and none succeeded since."""
+        """True after more than one failed poll without a success since."""
         return self.count >= self.NEEDED
 
     def failed(self, now: float, *, fresh: bool) -> None:
@@ -45,16 +45,17 @@ class Run:
         self.fresh = self.fresh or fresh
 
     def succeeded(self, now: float, long: float) -> float | None:
-        """Count a poll that succeeded; say whose failures it forgives, if anyone's.
+        """Count a poll that succeeded; return the time since which failures are forgiven.
 
-        Those of the turns that have failed since a time later than the one returned. A run of
-        less than ``long`` seconds forgives only those that began to fail in it: else a job that
-        fails now and then would hurry those that always fail.
+        It forgives the turns that began to fail later than that. A run of less than ``long``
+        seconds forgives only those that began to fail in it: otherwise a job that fails now and
+        then would hurry those that always fail.
         """
         since = None
         if self.lasts:
             whole = self.fresh and now - self.began_at >= long
             since = -math.inf if whole else self.good_at
+            # Failures of requests that were sent before this are the last of the outage.
             self.over_at = now if whole else self.over_at
         self.count, self.good_at = 0, now
         return since
@@ -62,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """What is back: one operation, or with ``None`` the whole source.
+    """The recovery of one operation, or with ``None`` of the whole source.
 
     Its turns that have failed since later than ``since`` (monotonic) are due.
     """
@@ -72,7 +73,7 @@ class Return:
 
     @property
     def whole(self) -> bool:
-        """Whether an outage is over, and not just a run of a few failures."""
+        """True if an outage is over, and not just a run of a few failures."""
         return self.since == -math.inf
 
 
@@ -80,7 +81,7 @@ class Outages:
     """The runs of failures of one source, and of each of its operations."""
 
     def __init__(self, probe_interval: float) -> None:
-        """Let what fails wholly be asked at least every ``probe_interval`` seconds."""
+        """Poll an operation that fails wholly at least every ``probe_interval`` seconds."""
         self._probe_interval = probe_interval
         self._source = Run()
         self._operations: dict[str, Run] = {}
@@ -90,7 +91,7 @@ class Outages:
         self._operations.setdefault(operation, Run()).asked_at = now
 
     def failed(self, operation: str, began_at: float, now: float, *, fresh: bool) -> bool:
-        """Note that a poll failed; say whether it was sent before a long outage was over.
+        """Note that a poll failed; return whether it was sent before a long outage was over.
 
         Such a failure is the last of that outage, and no reason to wait.
         """
@@ -102,17 +103,18 @@ class Outages:
         return False
 
     def succeeded(self, operation: str, now: float) -> Sequence[Return]:
-        """Note that a poll was answered; say what is back with it."""
+        """Note that a poll was answered; return what has recovered with it."""
         source = self._source.succeeded(now, self._probe_interval)
         own = self._operations[operation].succeeded(now, self._probe_interval)
         found = ((None, source), (operation, own))
         return [Return(name, since) for name, since in found if since is not None]
 
     def silent(self, now: float) -> Sequence[str]:
-        """Return, once for each probe, the failing operations that have not been asked for long."""
+        """Return, once for each probe, the failing operations that were not polled for long."""
         silent = []
         for operation, run in self._operations.items():
             if run.lasts and now - run.asked_at >= self._probe_interval:
+                # Set at once: the probe may wait for the quota, and must not be started twice.
                 run.asked_at = now
                 silent.append(operation)
         return silent

@@ -1,4 +1,4 @@
-"""The requests that a source may be sent, and the count of those that it was sent.
+"""The requests that may be sent to a source, and the count of those that were sent.
 
 Nothing here reads a clock: times come in as seconds of a monotonic clock.
 """
@@ -15,7 +15,7 @@ class Quota:
 
     Additive increase, multiplicative decrease: a throttled request halves the rate,
     each second without one gives back a fiftieth of the configured rate. Answers to
-    requests that were on their way together count as one.
+    requests that were under way together count as one.
     """
 
     _FLOOR = 1 / 64
@@ -23,7 +23,8 @@ class Quota:
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         """Start full: ``burst`` requests at once, then ``rate`` per second."""
-        self._full_rate = rate
+        self.full_rate = rate
+        """Requests per second as configured."""
         self._burst = burst
         self._rate = rate
         self._tokens = float(burst)
@@ -36,27 +37,23 @@ class Quota:
         """Requests per second at present."""
         return self._rate
 
-    @property
-    def full_rate(self) -> float:
-        """Requests per second as configured."""
-        return self._full_rate
-
     def rate_at(self, now: float) -> float:
         """Return the requests per second, with what has been regained until ``now``.
 
         Changes nothing, so any thread may call it.
         """
-        return self._regained(max(0.0, now - self._refilled_at))
+        elapsed = max(0.0, now - self._refilled_at)
+        return min(self.full_rate, self._rate + elapsed * self.full_rate * self._RECOVERY)
 
     def change(self, rate: float, burst: int, now: float) -> None:
-        """Have another budget; requests saved up under the old one stay as they are.
+        """Set another budget; requests saved up under the old one stay, up to the new burst.
 
         A rate that was lowered by throttling stays where it is, and recovers to the new one.
         """
         self._refill(now)
-        whole = self._rate >= self._full_rate
+        whole = self._rate >= self.full_rate
         self._rate = rate if whole else min(self._rate, rate)
-        self._full_rate, self._burst = rate, burst
+        self.full_rate, self._burst = rate, burst
         self._tokens = min(self._tokens, float(burst))
 
     def ready_at(self, now: float) -> float:
@@ -73,26 +70,25 @@ class Quota:
     def throttled(self, now: float, retry_after: float | None) -> bool:
         """Slow down; return whether the rate was lowered by this answer."""
         if retry_after:
-            # It may have come as a date, and the wall clock be wrong.
+            # Limited: it may have come as a date while the wall clock is wrong.
             until = now + min(retry_after, LAST_RETRY)
             self._blocked_until = max(self._blocked_until, until)
+        # Answers to requests that were under way together lower the rate only once.
         if now - self._lowered_at < max(1.0, 1 / self._rate):
             return False
         self._refill(now)
-        self._rate = max(self._full_rate * self._FLOOR, self._rate / 2)
+        self._rate = max(self.full_rate * self._FLOOR, self._rate / 2)
+        # What was saved up is lost: a burst would be throttled again at once.
         self._tokens = min(self._tokens, 0.0)
         self._lowered_at = now
         return True
 
     def _refill(self, now: float) -> None:
-        elapsed = max(0.0, now - self._refilled_at)
+        elapsed, regained = max(0.0, now - self._refilled_at), self.rate_at(now)
         self._refilled_at = now
+        # At the old rate: the time that has passed must not count at the rate it regained.
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
-        self._rate = self._regained(elapsed)
-
-    def _regained(self, elapsed: float) -> float:
-        regained = elapsed * self._full_rate * self._RECOVERY
-        return min(self._full_rate, self._rate + regained)
+        self._rate = regained
 
 
 class Tally:

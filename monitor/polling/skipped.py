@@ -1,4 +1,4 @@
-"""What was left out of answers, as it could not be read: counted each time, named once."""
+"""The unreadable parts of answers: skipped, counted each time, and logged once."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ if TYPE_CHECKING:
 
 
 class SkippedParts:
-    """Counts and names the oddities of one source."""
+    """Counts and logs the unreadable parts of the answers of one source."""
 
     def __init__(self, key: SourceKey, metrics: Metrics) -> None:
-        """Begin with none."""
+        """Start without any."""
         self._key = key
         self._metrics = metrics
         self._named: set[tuple[str, str]] = set()
         self._log = logs.get()
 
-    def note(self, seen: Observation) -> None:
-        """Count the fields that an answer has, but in a form that cannot be read."""
-        for field in seen.unreadable:
-            if self._metrics.count_unreadable(seen.job.type, field):
-                self._log.warning(logs.FIELD_SKIPPED, job=seen.job.key, field=field)
+    def note(self, observed: Observation) -> None:
+        """Count the fields that an answer has in an unreadable form."""
+        for field in observed.unreadable:
+            if self._metrics.count_unreadable(observed.job.type, field):
+                self._log.warning(logs.FIELD_SKIPPED, job=observed.job.key, field=field)
 
     def note_page(self, type_: str, page: Page) -> None:
-        """Count the rows of a page that are no jobs, and the unreadable fields of the others."""
+        """Count the rows of a page that are not jobs, and the unreadable fields of the others."""
         for row in page.rows:
             self.note(row)
         place = {"type": type_, "account": self._key.account, "region": self._key.region}
+        # Only the code names a problem: the text of a row may differ on every page.
         for bad in page.skipped:
             if (type_, bad.code) not in self._named:
                 self._named.add((type_, bad.code))
