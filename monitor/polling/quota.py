@@ -26,16 +26,12 @@ class Quota:
         self.full_rate = rate
         """Requests per second as configured."""
         self._burst = burst
-        self._rate = rate
+        self.rate = rate
+        """Requests per second at present."""
         self._tokens = float(burst)
         self._refilled_at = now
         self._lowered_at = float("-inf")
         self._blocked_until = float("-inf")
-
-    @property
-    def rate(self) -> float:
-        """Requests per second at present."""
-        return self._rate
 
     def rate_at(self, now: float) -> float:
         """Return the requests per second, with what has been regained until ``now``.
@@ -43,7 +39,7 @@ class Quota:
         Changes nothing, so any thread may call it.
         """
         elapsed = max(0.0, now - self._refilled_at)
-        return min(self.full_rate, self._rate + elapsed * self.full_rate * self._RECOVERY)
+        return min(self.full_rate, self.rate + elapsed * self.full_rate * self._RECOVERY)
 
     def change(self, rate: float, burst: int, now: float) -> None:
         """Set another budget; requests saved up under the old one stay, up to the new burst.
@@ -51,8 +47,8 @@ class Quota:
         A rate that was lowered by throttling stays where it is, and recovers to the new one.
         """
         self._refill(now)
-        whole = self._rate >= self.full_rate
-        self._rate = rate if whole else min(self._rate, rate)
+        whole = self.rate >= self.full_rate
+        self.rate = rate if whole else min(self.rate, rate)
         self.full_rate, self._burst = rate, burst
         self._tokens = min(self._tokens, float(burst))
 
@@ -60,7 +56,7 @@ class Quota:
         """Return when the next request may be made; ``now`` or earlier means at once."""
         self._refill(now)
         missing = max(0.0, 1 - self._tokens)
-        return max(now + missing / self._rate, self._blocked_until)
+        return max(now + missing / self.rate, self._blocked_until)
 
     def take(self, now: float) -> None:
         """Count one request; call only when it is ready."""
@@ -74,10 +70,10 @@ class Quota:
             until = now + min(retry_after, LAST_RETRY)
             self._blocked_until = max(self._blocked_until, until)
         # Answers to requests that were under way together lower the rate only once.
-        if now - self._lowered_at < max(1.0, 1 / self._rate):
+        if now - self._lowered_at < max(1.0, 1 / self.rate):
             return False
         self._refill(now)
-        self._rate = max(self.full_rate * self._FLOOR, self._rate / 2)
+        self.rate = max(self.full_rate * self._FLOOR, self.rate / 2)
         # What was saved up is lost: a burst would be throttled again at once.
         self._tokens = min(self._tokens, 0.0)
         self._lowered_at = now
@@ -87,8 +83,8 @@ class Quota:
         elapsed, regained = max(0.0, now - self._refilled_at), self.rate_at(now)
         self._refilled_at = now
         # At the old rate: the time that has passed must not count at the rate it regained.
-        self._tokens = min(float(self._burst), self._tokens + elapsed * self._rate)
-        self._rate = regained
+        self._tokens = min(float(self._burst), self._tokens + elapsed * self.rate)
+        self.rate = regained
 
 
 class Tally:

@@ -1,12 +1,12 @@
-"""The jobs that were there before they were watched: recorded, and never sent.
+"""The baselines: jobs that are older than their watch are recorded, and never sent.
 
 The first whole sweep of a discovery is its baseline. Baselines are known by place (type, account,
 region) and by what is discovered there, not by the name of a watch, so that another name, a
 second watch, a restart or a reload does not begin one anew. The order of the commits makes a
 crash harmless:
 
-1. The begin is durable before the first page is asked for.
-2. Jobs are recorded while the sweep goes on. A crash here begins the sweep anew; what was created
+1. The begin is durable before the first page is polled.
+2. Jobs are recorded while the sweep goes on. After a crash here it starts again; what was created
    after the first begin is then no baseline.
 3. The end is durable after the rows of the last page, together with the ids of those jobs that
    were found but still wait for their first poll.
@@ -35,14 +35,14 @@ Place = tuple[str, str, str]
 
 
 def includes(discover: Discover, job_id: str) -> bool:
-    """Whether the globs of ``discover`` take ``job_id``."""
+    """Check a job id against the globs of ``discover``."""
     return any(fnmatchcase(job_id, glob) for glob in discover.include) and not any(
         fnmatchcase(job_id, glob) for glob in discover.exclude
     )
 
 
 def accepts(discover: Discover, row: model.Observation) -> bool:
-    """Whether ``discover`` takes the job of a row: by its id, and by its age."""
+    """Check the job of a row against ``discover``: its id and its age."""
     if not includes(discover, row.job.id):
         return False
     if discover.max_age is None or row.created_at is None:
@@ -51,22 +51,22 @@ def accepts(discover: Discover, row: model.Observation) -> bool:
 
 
 def canonical(discover: Discover, listed: str) -> str:
-    """Return the one form that all discoveries with the same meaning have.
+    """Return one text for all discoveries with the same meaning.
 
-    ``listed`` is what the listing is asked for: one that has lost a filter shows old jobs too.
+    ``listed`` is the filter of the listing: one that has lost its filter shows old jobs too.
     """
-    wanted = {
+    spec = {
         "listed": listed,
         "include": sorted(set(discover.include)),
         "exclude": sorted(set(discover.exclude)),
         "max_age": discover.max_age,
     }
-    return orjson.dumps(wanted).decode()
+    return orjson.dumps(spec).decode()
 
 
 @dataclass(slots=True)
-class _Known:
-    """A baseline as stored; ``interrupted`` says that its first attempt did not go through."""
+class _KnownBaseline:
+    """A baseline as stored; ``interrupted`` is set if its first attempt was not completed."""
 
     stored: model.Baseline
     discover: Discover
@@ -75,12 +75,12 @@ class _Known:
 
 
 class Baselines:
-    """Knows which jobs, of those that are seen for the first time, were there before."""
+    """Separates jobs that are new from those that are only recorded for the first time."""
 
     def __init__(self, store: Store) -> None:
-        """Begin with none; ``adopt`` takes those of the store."""
+        """Start without any; ``adopt`` loads those of the store."""
         self._store = store
-        self._known: dict[Place, dict[str, _Known]] = {}
+        self._known: dict[Place, dict[str, _KnownBaseline]] = {}
         self._awaited: dict[Place, dict[str, bool]] = {}
         self._undated: dict[Place, dict[str, datetime]] = {}
         self._present: Mapping[Place, set[str]] = {}
@@ -88,39 +88,37 @@ class Baselines:
         self._gone: list[model.Baseline] = []
 
     def adopt(self, stored: Iterable[model.Baseline]) -> None:
-        """Go on from what the store knows."""
+        """Load the baselines of the store."""
         for each in stored:
             place = (each.type, each.account, each.region)
-            # Some may be recorded by now: whoever adopts their snapshots says so.
+            # Some may be recorded by now: loading their snapshots calls ``note_recorded``.
             self._awaited.setdefault(place, {}).update(each.awaited)
-            wanted = orjson.loads(each.discover)
-            listed = wanted.pop("listed", "")
-            self._known.setdefault(place, {})[each.discover] = _Known(
-                each, Discover.model_construct(**wanted), listed, interrupted=True
+            spec = orjson.loads(each.discover)
+            listed = spec.pop("listed", "")
+            self._known.setdefault(place, {})[each.discover] = _KnownBaseline(
+                each, Discover.model_construct(**spec), listed, interrupted=True
             )
 
     def want(self, present: Mapping[Place, set[str]], named: Callable[[model.Job], bool]) -> None:
-        """Take what is discovered at each place from now on, and which jobs are named."""
+        """Set what is discovered at each place from now on, and which jobs are named."""
         self._present, self._named = present, named
         for place, known in list(self._known.items()):
-            wanted = present.get(place, set())
+            configured = present.get(place, set())
             for each in known.values():
                 each.interrupted = True
-            # One that is wanted no longer still tells what is not new, if it came to its end.
+            # A complete one still shows what is not new, even if it is no longer configured.
             kept = {
-                discover: each
-                for discover, each in known.items()
-                if discover in wanted or (wanted and each.stored.completed_at)
+                spec: each
+                for spec, each in known.items()
+                if spec in configured or (configured and each.stored.completed_at)
             }
             self._keep(place, kept)
-            self._drop_old(place)
-            if not wanted:
-                del self._known[place]
-                self._awaited.pop(place, None)
-                self._undated.pop(place, None)
+            if not configured:
+                for waiting in (self._known, self._awaited, self._undated):
+                    waiting.pop(place, None)
 
     async def tidy(self) -> None:
-        """Let the store forget what ``want`` has left out."""
+        """Delete from the store what ``want`` has left out."""
         lost = self._lost()
         if lost:
             await self._store.keep_baselines((), lost)
@@ -128,16 +126,16 @@ class Baselines:
     async def begin(
         self, place: Place, discover: Discover, listed: str, at: datetime, *, again: bool
     ) -> bool:
-        """Note that a sweep begins; return whether it is not the first attempt.
+        """Note that a sweep begins; return ``True`` from its second attempt on.
 
-        ``again`` says that the same discovery has begun one before.
+        ``again`` is set if the same discovery has begun one before.
         """
         spec = canonical(discover, listed)
         known = self._known.setdefault(place, {}).get(spec)
         if known is not None:
             return again or known.interrupted
         stored = model.Baseline(*place, spec, at)
-        self._known[place][spec] = _Known(stored, discover, listed)
+        self._known[place][spec] = _KnownBaseline(stored, discover, listed)
         await self._store.keep_baselines([stored], ())
         return False
 
@@ -150,32 +148,32 @@ class Baselines:
         again: bool,  # noqa: FBT001 -- as it stands on the discovery
         listed_open: bool,  # noqa: FBT001 -- one caller
     ) -> None:
-        """Note a job that a sweep shows and nobody has recorded.
+        """Note a job that a sweep shows and that is not recorded yet.
 
-        ``again`` is what ``begin`` returned for the sweep. ``listed_open`` says that the row
+        ``again`` is what ``begin`` returned for the sweep. ``listed_open`` is set if the row
         shows that the job has not ended: if it has by its first poll, that is news.
         """
-        awaited = self._awaited.setdefault(place, {})
-        own = self._known.get(place, {}).get(canonical(discover, listed))
-        if row.job.id not in awaited and self._was_there(place, own, row, again=again):
-            awaited[row.job.id] = listed_open
-            if again and own and row.created_at is None:
-                # Its first poll may tell that it was created after the sweeps began.
-                self._undated.setdefault(place, {})[row.job.id] = own.stored.begun_at
-
-    def _was_there(
-        self, place: Place, own: _Known | None, row: model.Observation, *, again: bool
-    ) -> bool:
-        for each in self._known.get(place, {}).values():
+        job_id, awaited = row.job.id, self._awaited.setdefault(place, {})
+        if job_id in awaited:
+            return
+        known = self._known.get(place, {})
+        own = known.get(canonical(discover, listed))
+        # A job that a complete baseline with the same listing would have shown is new.
+        for each in known.values():
             same = own is None or each.listed == own.listed
             if same and each.stored.completed_at and accepts(each.discover, row):
-                return False
-        # A listing that never comes to its end would else swallow every end.
-        late = again and own and row.created_at and row.created_at > own.stored.begun_at
-        return not late
+                return
+        begun_at = own.stored.begun_at if again and own else None
+        # A listing that is never complete would otherwise suppress the end of every job.
+        if begun_at and row.created_at and row.created_at > begun_at:
+            return
+        awaited[job_id] = listed_open
+        if begun_at and row.created_at is None:
+            # Its first poll may show that it was created after the sweeps began.
+            self._undated.setdefault(place, {})[job_id] = begun_at
 
     def covers(self, first: model.Snapshot, created_at: datetime | None) -> bool:
-        """Whether a job that is recorded for the first time, as ``first``, is of a baseline."""
+        """Check that a job that is recorded for the first time, as ``first``, is of a baseline."""
         job = first.job
         begun_at = self._undated.get(_place(job), {}).get(job.id)
         if begun_at and created_at and created_at > begun_at:
@@ -183,44 +181,49 @@ class Baselines:
         listed_open = self._awaited.get(_place(job), {}).get(job.id)
         if listed_open is None or self._named(job):
             return False
+        # It ended between its row and its first poll: that is news.
         return not (listed_open and first.phase.terminal)
 
     def note_recorded(self, job: model.Job) -> None:
-        """Await a job no longer."""
+        """Stop waiting for the first poll of a job."""
         for waiting in (self._awaited, self._undated):
             waiting.get(_place(job), {}).pop(job.id, None)
 
     async def complete(self, place: Place, discover: Discover, listed: str, at: datetime) -> None:
-        """Note that a sweep went through the whole listing, and its rows are recorded."""
+        """Note that a sweep is complete, and its rows are recorded."""
         known = self._known.get(place, {}).get(canonical(discover, listed))
         if known is None:
             return
         awaited = self._awaited.get(place, {})
         first = known.stored.completed_at is None
+        # Later sweeps are stored only to clear the ids that the first one left waiting.
         if not first and (awaited or not known.stored.awaited):
             return
         completed_at = known.stored.completed_at or at
-        # Known before it is durable: what a twin's sweep finds from here on is new either way.
+        # Set before it is durable: what the sweep of a second watch finds from here on is new
+        # either way.
         known.stored = replace(known.stored, completed_at=completed_at, awaited=dict(awaited))
-        self._drop_old(place)
+        self._keep(place, self._known[place])
         await self._store.keep_baselines([known.stored], self._lost())
 
     def _lost(self) -> list[model.Baseline]:
-        """Take what is to be forgotten; a sweep may have begun one of them anew since."""
+        """Take what is to be deleted; a sweep may have begun one of them again since."""
         gone, self._gone = self._gone, []
         return [each for each in gone if each.discover not in self._known.get(_place(each), {})]
 
-    def _drop_old(self, place: Place) -> None:
-        """Drop what is discovered no longer, once all that is has its baseline."""
-        known, wanted = self._known[place], self._present.get(place, set())
-        if wanted and all(
-            spec in known and known[spec].stored.completed_at is not None for spec in wanted
-        ):
-            self._keep(place, {spec: known[spec] for spec in wanted})
+    def _keep(self, place: Place, kept: dict[str, _KnownBaseline]) -> None:
+        """Drop all but ``kept``, and of these what is no longer configured.
 
-    def _keep(self, place: Place, kept: dict[str, _Known]) -> None:
-        left = [each.stored for spec, each in self._known[place].items() if spec not in kept]
-        self._gone.extend(left)
+        An old one stays until all that is configured has a complete baseline: until then only
+        the old one shows which jobs are not new.
+        """
+        configured = self._present.get(place, set())
+        if configured and all(
+            spec in kept and kept[spec].stored.completed_at is not None for spec in configured
+        ):
+            kept = {spec: kept[spec] for spec in configured}
+        dropped = [each.stored for spec, each in self._known[place].items() if spec not in kept]
+        self._gone.extend(dropped)
         self._known[place] = kept
 
 

@@ -1,4 +1,4 @@
-"""Observations become transitions: judged, compared, committed, then announced."""
+"""The path from observations to transitions: compare, commit, then announce."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecordResult(StrEnum):
 
 
 class RowComparison(StrEnum):
-    """How a row of a listing stands to what is known of its job."""
+    """The difference between a row of a listing and what is known of its job."""
 
     FIRST = "first"
     SAME = "same"
@@ -40,7 +40,7 @@ class RowComparison(StrEnum):
 class Recorder:
     """Keeps the last snapshot of every followed job, and the ledger in step with it.
 
-    Only one look at a job may be recorded at a time; looks at different jobs may be
+    Only one poll of a job may be recorded at a time; polls of different jobs may be
     recorded concurrently, and share commits.
     """
 
@@ -50,29 +50,29 @@ class Recorder:
         router: Router,
         announce: Callable[[model.Entry, model.Snapshot | None], None],
     ) -> None:
-        """``announce(entry, before)`` is called after each commit."""
+        """Call ``announce(entry, before)`` after each commit."""
         self._store = store
         self._router = router
         self._announce = announce
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
         self._poll_times: dict[str, datetime] = {}
-        self._wanted: Callable[[model.Job], bool] = lambda _job: True
+        self._followed: Callable[[model.Job], bool] = lambda _job: True
         self.baselines = Baselines(store)
-        """Which of the jobs that are seen for the first time were there before."""
+        """The baselines, by which jobs that are older than their watch are not news."""
 
     def route(self, router: Router) -> None:
-        """Address by ``router`` all that is recorded from now on."""
+        """Choose the sinks by ``router`` for all that is recorded from now on."""
         self._router = router
 
-    def keep_only(self, wanted: Callable[[model.Job], bool]) -> None:
-        """Know only the jobs that are ``wanted``, from now on; the store keeps the others too.
+    def keep_only(self, followed: Callable[[model.Job], bool]) -> None:
+        """Keep only the ``followed`` jobs in memory from now on; the store keeps the others too.
 
-        What a look under way still sees of another job is recorded, but not kept here.
+        A poll that is under way still records another job, but does not keep it here.
         """
-        self._wanted = wanted
+        self._followed = followed
         self._snapshots = {
-            key: known for key, known in self._snapshots.items() if wanted(known.job)
+            key: known for key, known in self._snapshots.items() if followed(known.job)
         }
 
     def snapshots(self) -> Sequence[model.Snapshot]:
@@ -80,12 +80,12 @@ class Recorder:
         return list(self._snapshots.values())
 
     def adopt(self, snapshot: model.Snapshot) -> None:
-        """Go on from what the store knows of a job that is wanted."""
+        """Load what the store knows of a followed job."""
         self._snapshots[snapshot.job.key] = snapshot
         self.baselines.note_recorded(snapshot.job)
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
-        """Go on from what the store knows of the sources."""
+        """Load what the store knows of the sources."""
         self._sources.update((state.source.key, state) for state in states)
 
     def snapshot(self, key: str) -> model.Snapshot | None:
@@ -94,11 +94,11 @@ class Recorder:
 
     @property
     def size(self) -> int:
-        """How many jobs are known."""
+        """The number of known jobs."""
         return len(self._snapshots)
 
     def is_lost(self, source: model.SourceKey) -> bool:
-        """Whether a source was last recorded as unavailable."""
+        """Check that a source was last recorded as unavailable."""
         state = self._sources.get(source.key)
         return bool(state and not state.available)
 
@@ -108,22 +108,22 @@ class Recorder:
 
     async def observe(
         self,
-        seen: model.Observation,
+        observed: model.Observation,
         options: TrackingOptions,
         *,
         insists: bool = False,
         owing: bool = False,
     ) -> RecordResult:
-        """Record one look; returns after its transitions, if any, are durable.
+        """Record one poll; return after its transitions, if any, are durable.
 
-        One that ``insists`` counts though the service dates it before what is known. Where one
-        that is ``owing`` brings a change, the snapshot says that a describe is owed.
+        One that ``insists`` counts though the service dates it before what is known. If one that
+        is ``owing`` brings a change, the snapshot notes that a describe is owed.
         """
-        before = self._snapshots.get(seen.job.key)
+        before = self._snapshots.get(observed.job.key)
         while True:
             compared = diff.compare(
                 before,
-                seen,
+                observed,
                 options,
                 self.own_time(),
                 insists=insists,
@@ -134,13 +134,15 @@ class Recorder:
                 return RecordResult.STALE
             after, made = compared
             if not made:
-                self._note(after)
+                # Kept in memory, as it is not worth a write: ``rest`` stores the time later.
+                self._keep(after)
+                self._poll_times[after.job.key] = after.looked_at
                 return RecordResult.UNCHANGED
             if await self._commit(after, made, before):
                 return RecordResult.CHANGED
-            # Another writer was first: what it polled later than this must not be undone.
-            before = await self._reload(seen.job.key)
-            if seen.asked_at < before.looked_at:
+            # Another writer was first; what it polled later than this must not be undone.
+            before = await self._reload(observed.job.key)
+            if observed.asked_at < before.looked_at:
                 return RecordResult.STALE
 
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
@@ -162,30 +164,47 @@ class Recorder:
         at: datetime,
         reason: str | None,
     ) -> bool:
-        """Record that a source was lost or found between two looks; ``False`` if that was known."""
+        """Record that a source became (un)available between two polls; ``False`` if known."""
         before = self._sources.get(source.key)
         if available == (before.available if before else True):
             return False
         sequence = before.sequence if before else 0
         state = model.SourceState(source, available, sequence + 1, at, at)
-        made = (_source_transition(state, after, reason),)
-        return await self._commit(state, made, None)
+        names = ("unavailable", "available")
+        transition = model.Transition(
+            subject=source,
+            service=source.service,
+            sequence=state.sequence,
+            kind=Kind.SOURCE_RECOVERED if available else Kind.SOURCE_UNAVAILABLE,
+            previous=StateAndPhase(names[not available], ""),
+            current=StateAndPhase(names[available], ""),
+            changes=(),
+            # A wall clock that was set back must not turn the window round.
+            after=min(after, at) if after else None,
+            before=at,
+            severity=Severity.INFO if available else Severity.WARNING,
+            reason=reason,
+            occurred_at=None,
+            fields={},
+            labels={},
+        )
+        return await self._commit(state, (transition,), None)
 
     def compare(self, row: model.Observation) -> RowComparison:
-        """Say how a row of a listing stands to what is known of its job."""
+        """Compare a row of a listing with what is known of its job."""
         known = self._snapshots.get(row.job.key)
         if known is None:
             return RowComparison.FIRST
         if diff.age_order(known, row) < 0:
             return RowComparison.OLDER
-        told = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
+        agrees = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         # An update time ahead of our clock is ignored here as in ``diff.compare``.
         updated_at = None if diff.is_misdated(row) else row.updated_at
-        same = told and not known.missing and updated_at in {None, known.updated_at}
+        same = agrees and not known.missing and updated_at in {None, known.updated_at}
         return RowComparison.SAME if same else RowComparison.DIFFERENT
 
     async def confirm(self, row: model.Observation, options: TrackingOptions) -> None:
-        """Take a row that agrees, and tells the whole state, as a look."""
+        """Record a row that agrees, and shows the whole state, as a poll."""
         known = self._snapshots[row.job.key]
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
         compared = diff.compare(known, confirmation, options, self.own_time())
@@ -193,14 +212,16 @@ class Recorder:
             return
         after, made = compared
         if not made:
-            self._note(after)
+            self._keep(after)
+            self._poll_times[after.job.key] = after.looked_at
         elif not await self._commit(after, made, known):
             await self._reload(row.job.key)
 
     async def rest(self) -> None:
-        """Store the times of the last looks, so that windows stay narrow over a restart."""
-        looks, self._poll_times = self._poll_times, {}
-        await self._store.touch(looks)
+        """Store the times of the last polls, so that windows stay narrow over a restart."""
+        # Taken first: polls that are recorded during the write belong to the next one.
+        times, self._poll_times = self._poll_times, {}
+        await self._store.touch(times)
 
     async def _commit(
         self,
@@ -213,7 +234,7 @@ class Recorder:
         entry = model.Entry(after, after.sequence - len(made), made, sinks)
         if not await self._store.record(entry):
             return False
-        # Only now that it is durable: what a reader is shown must survive a crash.
+        # Only now that it is durable: what a reader sees must survive a crash.
         if isinstance(after, model.Snapshot):
             self._poll_times.pop(after.job.key, None)
             self._keep(after)
@@ -224,40 +245,13 @@ class Recorder:
         return True
 
     async def _reload(self, key: str) -> model.Snapshot:
-        """Another writer was first: go on from what it wrote."""
+        """Load what another writer, who was first, has stored."""
         snapshot = await self._store.snapshot(key)
         if snapshot is None:
             raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
         self._keep(snapshot)
         return snapshot
 
-    def _note(self, snapshot: model.Snapshot) -> None:
-        """Keep in memory what is not worth a write: the time of the look, unwatched fields."""
-        self._keep(snapshot)
-        self._poll_times[snapshot.job.key] = snapshot.looked_at
-
     def _keep(self, snapshot: model.Snapshot) -> None:
-        if self._wanted(snapshot.job):
+        if self._followed(snapshot.job):
             self._snapshots[snapshot.job.key] = snapshot
-
-
-def _source_transition(
-    state: model.SourceState, after: datetime | None, reason: str | None
-) -> model.Transition:
-    names = ("unavailable", "available")
-    return model.Transition(
-        subject=state.source,
-        service=state.source.service,
-        sequence=state.sequence,
-        kind=Kind.SOURCE_RECOVERED if state.available else Kind.SOURCE_UNAVAILABLE,
-        previous=StateAndPhase(names[not state.available], ""),
-        current=StateAndPhase(names[state.available], ""),
-        changes=(),
-        after=min(after, state.changed_at) if after else None,
-        before=state.changed_at,
-        severity=Severity.INFO if state.available else Severity.WARNING,
-        reason=reason,
-        occurred_at=None,
-        fields={},
-        labels={},
-    )

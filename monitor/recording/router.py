@@ -1,6 +1,6 @@
-"""Which transitions go to which sinks; pure.
+"""The choice of the sinks of a transition; pure.
 
-The first route that matches wins, unless it says to go on. Without routes,
+The first route that matches wins, unless it has ``continue``. Without routes,
 everything goes to every sink. A job that is first seen at its end goes the way of any other
 change; one that is first seen open is sent only where a route names ``job.discovered``. What a
 baseline found is never sent.
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 from monitor.model import TERMINAL, Job, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from monitor.config import Route, RouteMatch
+    from monitor.config import Route
     from monitor.model import Transition
 
 
 class Router:
-    """Names the sinks of a transition."""
+    """Chooses the sinks of a transition."""
 
     def __init__(self, routes: Sequence[Route], sinks: Sequence[str]) -> None:
-        """Take the configured routes and the names of all sinks."""
+        """Use the configured routes and the names of all sinks."""
         self._routes = tuple(routes)
         self._sinks = tuple(sinks)
 
@@ -33,49 +33,43 @@ class Router:
         """Return the sinks, each once, in the order of the routes."""
         if transition.baseline:
             return ()
+        # A job that is first seen open is news only to a route that names it.
+        is_open = transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
         if not self._routes:
-            return () if _is_open_discovery(transition) else self._sinks
-        return tuple(dict.fromkeys(self._routed(transition)))
-
-    def _routed(self, transition: Transition) -> Iterator[str]:
+            return () if is_open else self._sinks
+        subject, labels, sinks = transition.subject, transition.labels, dict[str, None]()
         for route in self._routes:
-            if matches(route.match, transition):
-                yield from route.sinks
+            match = route.match
+            if is_open and Kind.DISCOVERED not in match.kind:
+                continue
+            pairs = (
+                (match.kind, transition.kind.value),
+                (match.phase, transition.current.phase),
+                (match.state, transition.current.state),
+                (match.severity, transition.severity.value),
+                (match.type, subject.type if isinstance(subject, Job) else ""),
+                (match.account, subject.account),
+                (match.region, subject.region),
+                *((globs, labels.get(label, "")) for label, globs in match.labels.items()),
+            )
+            # A key that the route leaves out has no globs, and matches everything.
+            if all(fits(globs, value) for globs, value in pairs):
+                sinks.update(dict.fromkeys(route.sinks))
                 if not route.continue_:
-                    return
-
-
-def matches(match: RouteMatch, transition: Transition) -> bool:
-    """Whether every key that ``match`` gives fits ``transition``."""
-    if _is_open_discovery(transition) and Kind.DISCOVERED not in match.kind:
-        return False
-    subject = transition.subject
-    pairs = (
-        (match.kind, transition.kind.value),
-        (match.phase, transition.current.phase),
-        (match.state, transition.current.state),
-        (match.severity, transition.severity.value),
-        (match.type, subject.type if isinstance(subject, Job) else ""),
-        (match.account, subject.account),
-        (match.region, subject.region),
-        *((globs, transition.labels.get(label, "")) for label, globs in match.labels.items()),
-    )
-    return all(fits(globs, value) for globs, value in pairs)
-
-
-def _is_open_discovery(transition: Transition) -> bool:
-    return transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
+                    break
+        return tuple(sinks)
 
 
 def fits(globs: Sequence[str], value: str) -> bool:
-    """Whether one of ``globs`` matches ``value``; no globs match everything."""
+    """Match ``value`` against ``globs``; without any, everything matches."""
     return not globs or any(fnmatchcase(value, glob) for glob in globs)
 
 
 def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
-    """Return ``fits`` of globs that come from outside, and are many: none of them is kept.
+    """Return ``fits`` for ``globs`` as a function of the value.
 
-    ``fnmatch`` would keep 32768 in its cache for as long as the process lives.
+    The globs come from outside, and there may be many: ``fnmatch`` would keep 32768 of them in
+    its cache for as long as the process lives.
     """
     patterns = [re.compile(translate(glob)) for glob in globs]
     return lambda value: not patterns or any(each.match(value) for each in patterns)
