@@ -42,7 +42,7 @@ _TRAITS = {
 
 
 class JobCollector:
-    """Counts the jobs anew at each scrape, in the thread that renders it.
+    """Counts the jobs again at each scrape, in the thread that renders it.
 
     Every place in ``places`` has its totals, even if it has no job at all.
     """

@@ -65,8 +65,8 @@ class SourceClient:
     ) -> None:
         """Give each request ``timeout`` seconds.
 
-        ``still_failing`` returns whether other polls of the source fail, though this one was
-        answered: then the log does not call it recovered.
+        ``still_failing`` returns ``True`` while other polls of the source fail, though this one
+        was answered: then the log does not call it recovered.
         """
         self.key = key
         self.quota = quota

@@ -2,7 +2,7 @@
 
 The first whole sweep of a discovery is its baseline. Baselines are known by place (type, account,
 region) and by what is discovered there, not by the name of a watch, so that another name, a
-second watch, a restart or a reload does not begin one anew. The order of the commits makes a
+second watch, a restart or a reload does not start another. The order of the commits makes a
 crash harmless:
 
 1. The begin is durable before the first page is polled.

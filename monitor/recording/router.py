@@ -1,9 +1,8 @@
 """The choice of the sinks of a transition; pure.
 
-The first route that matches wins, unless it has ``continue``. Without routes,
-everything goes to every sink. A job that is first seen at its end goes the way of any other
-change; one that is first seen open is sent only where a route names ``job.discovered``. What a
-baseline found is never sent.
+The first route that matches wins, unless it has ``continue``. Without routes, every sink gets
+everything. A job that has ended by its first poll is sent like any other change; one that is still
+open then is sent only where a route names ``job.discovered``. A baseline is never sent.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Router:
         """Return the sinks, each once, in the order of the routes."""
         if transition.baseline:
             return ()
-        # A job that is first seen open is news only to a route that names it.
+        # A job that is open at its first poll is news only to a route that names ``job.discovered``.
         is_open = transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
         if not self._routes:
             return () if is_open else self._sinks
