@@ -32,7 +32,7 @@ class Router:
         """Return the sinks, each once, in the order of the routes."""
         if transition.baseline:
             return ()
-        # A job that is open at its first poll is news only to a route that names ``job.discovered``.
+        # A job that is open at its first poll goes only where a route names ``job.discovered``.
         is_open = transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
         if not self._routes:
             return () if is_open else self._sinks
