@@ -79,9 +79,7 @@ class PollManager:
         self._watched = [
             self._watch(before.get((watch.name, region)), watch, region, type_of(watch, types))
             for watch in settings.watches
-            for region in (
-                [types[watch.type].region] if types[watch.type].region else watch.regions
-            )
+            for region in regions_of(watch, types[watch.type])
         ]
         self._owners = JobOwnership(self._watched)
         baselines = self._recorder.baselines

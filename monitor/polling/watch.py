@@ -203,7 +203,8 @@ class Claims(Generic[Claimant]):
         if not self._discovering:
             return ()
         if self._globs is None:
-            globs = (found.include for _, each, _ in self._discovering if (own := _discover(each)))
+            filters = (_discover(watch) for _, watch, _ in self._discovering)
+            globs = (discover.include for discover in filters if discover)
             each_as_group = (f"({'|'.join(map(translate, some))})" for some in globs)
             self._globs = re.compile("|".join(each_as_group))
         found = self._globs.match(job_id)
