@@ -54,7 +54,7 @@ class PollManager:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the pollers beside the body; then start no more polls, and let the last ones end."""
+        """Run the pollers beside the body; then stop, and let the last polls end."""
         async with self._tasks:
             yield
             for poller in self._pollers.values():
@@ -138,7 +138,7 @@ class PollManager:
         self._metrics.expect_operations(poller.key, filter(None, operations))
 
         def owner_of(job: model.Job) -> WatchTarget | None:
-            # Read anew each time: a reload replaces the owners, and this target may stay.
+            # Read each time: a reload replaces the owners, and this target may stay.
             return self._owners.of(job)
 
         return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)

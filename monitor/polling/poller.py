@@ -192,7 +192,7 @@ class Poller:
         self._wake = anyio.Event()
 
     def stop(self) -> None:
-        """Start no more polls."""
+        """Start no further polls."""
         self._stopping = True
         self._wake.set()
 

@@ -27,7 +27,7 @@ NEVER_SHOWN = float("-inf")
 """The time of the last row or response of a job that has had none."""
 
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
-"""The values of ``failing`` that are no failure of the source."""
+"""The values of ``failing`` that do not count as a failure of the source."""
 
 
 class State(Enum):
@@ -123,7 +123,7 @@ class ListingSweep:
     the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
     ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
-    last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
+    last sweep was complete, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.

@@ -1,4 +1,4 @@
-"""``job-monitor jobs``: the jobs that are watched, and how they stand."""
+"""``job-monitor jobs``: list the watched jobs and their states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.web.api.schemas import JobView
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
-_TOLD = (
+_FIELDS = (
     *("key", "type", "account", "region", "id", "watch", "labels"),
     *("state", "phase", "severity", "reason", "fields", "sequence"),
     *("first_seen_at", "changed_at", "updated_at", "ended_at", "last_look_at"),
@@ -66,7 +66,7 @@ class _Choice:
     label: Sequence[str]
     q: str | None
 
-    def told(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """Return what is given."""
         names = ("type", "account", "region", "phase", "label", "q")
         given = {name: getattr(self, name) for name in names}
@@ -76,7 +76,7 @@ class _Choice:
         """Return it as the parameters of a query."""
         return [
             (name, str(each))
-            for name, value in self.told().items()
+            for name, value in self.given().items()
             for each in (value if isinstance(value, list) else [value])
         ]
 
@@ -162,14 +162,14 @@ def list_(  # noqa: PLR0913 -- each is an option
     from monitor.tools import stored_jobs
 
     choice = _Choice(type_, account, region, phase or [], label or [], query)
-    asked = stored_jobs.query(choice.told())
+    asked = stored_jobs.query(choice.given())
     daemon = arguments.server(server, token_file, ca_file)
     if daemon:
         found, total = anyio.run(_from_daemon, daemon, choice, limit)
     else:
         found, total = anyio.run(_from_store, options.load_own(config), choice, asked, limit)
     if output is Format.JSON:
-        tables.show_json([{name: getattr(one, name) for name in _TOLD} for one in found])
+        tables.show_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
         return
     seen = "last_look" if daemon else "last_stored"
     shown = [_row(one, seen) for one in found]
@@ -206,7 +206,7 @@ async def _from_daemon(
 ) -> tuple[Sequence[JobView], int]:
     async with server.opened() as client:
         found, total = await client.jobs(choice.params(), limit)
-        if not found and choice.told():
+        if not found and choice.given():
             await _require_known(client, choice)
     return found, total
 

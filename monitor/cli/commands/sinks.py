@@ -1,4 +1,4 @@
-"""``job-monitor sinks``: how they stand, and how a parked one is set going again."""
+"""``job-monitor sinks``: list the sinks and their status, and resume parked ones."""
 
 from __future__ import annotations
 
