@@ -50,9 +50,7 @@ class _Listing(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-commands = typer.Typer(
-    cls=_Listing, help="Look at the jobs that are watched; without a command, list them."
-)
+commands = typer.Typer(cls=_Listing, help="List the watched jobs (the default command).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +153,9 @@ def list_(  # noqa: PLR0913 -- each is an option
 ) -> None:
     """List jobs by key: from the store beside a daemon, or from a daemon with --server.
 
-    The store holds every job that AWS has ever shown, with the time at which it was last
-    written: polls that find no change write nothing. A daemon shows the jobs that it follows,
-    with the time of the last poll.
+    The store holds every job that AWS has ever listed, with the time of
+    its last write: polls that find no change write nothing. A daemon lists
+    the jobs that it follows, with the time of the last poll.
     """
     from monitor.tools import stored_jobs
 
