@@ -1,4 +1,4 @@
-"""Watches long-running AWS jobs and tells people and programs when they change.
+"""Watches long-running AWS jobs and notifies people and programs when they change.
 
     config ─► app builds everything once
     poller (one per quota) ─► source.look(job) ─► observation
@@ -7,7 +7,7 @@
     metrics, web and cli read the same store and the live state
 
 Nothing is sent before it is committed, and nothing is marked delivered before the
-sink said yes. A failed look is never a state. A slow or dead sink never delays
+sink said yes. A failed poll is never a state. A slow or dead sink never delays
 polling or another sink.
 """
 

@@ -1,4 +1,4 @@
-"""Composition root: settings become objects, and the objects run until told to stop.
+"""Composition root: settings become objects, and the objects run until they are stopped.
 
 Start: store, AWS clients, HTTP, dispatchers with their sinks, pollers. Stop: in reverse order, each
 under a deadline, so that what is under way finishes and everything observed is stored.

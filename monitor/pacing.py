@@ -22,7 +22,7 @@ TICK = 0.02
 """Seconds: no loop wakes more often, so that many timers share one wake-up."""
 
 EARLIEST = 0.1
-"""Part of an interval that must lie between two looks when a job moves to its own phase."""
+"""Part of an interval that must lie between two polls when a job moves to its own phase."""
 
 
 def phase_of(key: str, interval: float) -> float:
@@ -37,7 +37,7 @@ def phase_of(key: str, interval: float) -> float:
 def next_turn(now: float, interval: float, phase: float) -> float:
     """Return the next moment of the grid ``phase + n * interval``, and never right away.
 
-    A look that was late does not move the grid, and no gap is longer than 1.1 intervals.
+    A poll that was late does not move the grid, and no gap is longer than 1.1 intervals.
     """
     earliest = now + EARLIEST * interval
     turns = -((phase - earliest) // interval)
@@ -92,7 +92,7 @@ def sweep_period(interval: float, pages: int, rate: float) -> float:
 
 
 def sweep_pace(interval: float, period: float, jobs: int, rate: float) -> float:
-    """Return the seconds between two looks at a job that sweeps show.
+    """Return the seconds between two polls of a job that sweeps show.
 
     That is its interval, or where half of the quota cannot look at all jobs that often, the
     period of the sweeps.
@@ -128,7 +128,7 @@ def retry_delay(
 ) -> float:
     """Return the seconds until a job whose look failed is asked for again.
 
-    ``attempt`` counts the failures in a row before this one. What may mend any moment
+    ``attempt`` counts the failures in a row before this one. What may recover at any moment
     is retried soon and with full jitter; what needs a person is probed slowly.
     """
     match reason:

@@ -48,7 +48,7 @@ def read(path: str | Path, limit: int, *, pipe_within: float = 0.0) -> bytes:
     # Opening and closing a pipe would lose what its writer has to say, so look before opening.
     if not pipe_within and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- any text
         raise NotRegularError
-    # Opening a pipe waits for its other end, unless told otherwise; for a file it means nothing.
+    # Opening a pipe waits for its other end, unless non-blocking; for a file it means nothing.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- it is open already
         # Look again: between look and opening, another file may have taken the name.

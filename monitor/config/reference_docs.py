@@ -2,7 +2,7 @@
 
     python -m monitor.config.reference_docs docs/configuration.md
 
-writes the reference anew below the marker in that file.
+writes the reference again below the marker in that file.
 """
 
 from __future__ import annotations

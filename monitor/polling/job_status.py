@@ -1,10 +1,10 @@
-"""How the followed jobs stand at one moment: what metrics, page and HTTP API read."""
+"""The status of the followed jobs at one moment: what metrics, page and HTTP API read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from monitor import pacing
 from monitor.polling.schedule import State
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from monitor.polling.schedule import ListingSweep, ScheduledJob
 
 
-@dataclass(slots=True)  # not frozen, as one page makes a hundred thousand; nobody changes one
-class JobStatus:
-    """One job of a watch, as it stood at ``at``.
+# A tuple: a page makes a hundred thousand, and a frozen dataclass takes thrice as long to make.
+class JobStatus(NamedTuple):
+    """The status of one job at ``at``: a frozen view, safe to read from any thread.
 
-    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is in seconds,
-    and what passes between two looks as things stand. ``looked_at`` is when a look at it was
-    last answered, be it that there is no such job; ``None`` if never. ``next_in`` is an estimate
-    of the seconds until the next (0, if it is overdue); ``None`` if there is none, as the job
-    is ``finished``. ``failing`` is why the last look brought nothing. A finished job is neither
-    stuck nor blind.
+    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is the present time
+    between two polls, in seconds. ``looked_at`` is the time of the last poll with a response,
+    even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
+    seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
+    ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
+    ``blind`` (stale).
     """
 
     job: Job
@@ -44,26 +44,26 @@ class JobStatus:
 
     @property
     def next_look_at(self) -> datetime | None:
-        """When it is to be looked at next."""
+        """The time of the next poll."""
         return None if self.next_in is None else self.at + timedelta(seconds=self.next_in)
 
     @property
     def stuck(self) -> bool:
-        """Whether its state has not changed for too long."""
+        """True if its state has not changed for too long."""
         return self.snapshot is not None and self.snapshot.stuck and not self.finished
 
     @property
     def missing(self) -> bool:
-        """Whether AWS has said often enough that it does not exist any more."""
+        """True if AWS has said often enough that it no longer exists."""
         return self.snapshot is not None and self.snapshot.missing
 
 
 @dataclass(frozen=True, slots=True)
 class ListingStatus:
-    """How the sweeps of one listing end.
+    """The status of one listing.
 
-    ``complete`` says whether the last one came to its end, ``None`` before the first;
-    ``trouble`` is why a page of it failed since.
+    ``complete`` says whether its last sweep was complete, ``None`` before the first; ``trouble``
+    is why a page failed since.
     """
 
     type: str
@@ -73,7 +73,7 @@ class ListingStatus:
 
 
 def listing_status(sweep: ListingSweep) -> ListingStatus:
-    """Return how the sweeps of a listing end."""
+    """Return the status of a listing."""
     return ListingStatus(
         type=sweep.source.job_type.name,
         complete=sweep.complete,
@@ -82,29 +82,29 @@ def listing_status(sweep: ListingSweep) -> ListingStatus:
     )
 
 
-def standing(
-    tracked: ScheduledJob,
+def job_status(
+    scheduled: ScheduledJob,
     snapshot: Snapshot | None,
     interval: float,
     now: datetime,
     monotonic: float,
 ) -> JobStatus:
-    """Return how a job stands; ``interval`` is its own, in seconds."""
-    pace = max(interval, tracked.pace)
+    """Return the status of a job; ``interval`` is its own, in seconds."""
+    pace = max(interval, scheduled.pace)
     # Read once: a scrape, in its own thread, reads while the loop may finish the job.
-    finished = tracked.state is State.FINISHED
-    blind = pacing.is_stale(tracked.heard_at, pace, tracked.blind_after, monotonic)
-    following = tracked.following
+    finished = scheduled.state is State.FINISHED
+    blind = pacing.is_stale(scheduled.heard_at, pace, scheduled.blind_after, monotonic)
+    following = scheduled.following
     return JobStatus(
-        job=tracked.job,
+        job=scheduled.job,
         watch=following.watch,
         labels=following.labels,
         snapshot=snapshot,
         interval=pace,
-        looked_at=tracked.looked_at or (snapshot.looked_at if snapshot else None),
+        looked_at=scheduled.looked_at or (snapshot.looked_at if snapshot else None),
         at=now,
-        next_in=None if finished else max(0.0, tracked.due - monotonic),
-        failing=tracked.failing,
+        next_in=None if finished else max(0.0, scheduled.due - monotonic),
+        failing=scheduled.failing,
         finished=finished,
         blind=blind and not finished,
     )

@@ -1,4 +1,4 @@
-"""All pollers, one per quota, and the watched regions that give them their jobs."""
+"""All pollers, one per quota, and the watch targets that give them their jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from monitor.sources.job_type import JobType
 
 FINISH_WITHIN = 3.0
-"""Seconds that looks under way get to end when the daemon stops."""
+"""Seconds that polls under way get to end when the daemon stops."""
 
 Place = tuple[str, str, str]
 """Type, account and region of jobs."""
@@ -40,7 +40,7 @@ class PollManager:
         random: Random,
         source_of: Callable[[config.Watch, JobType, str], Source],
     ) -> None:
-        """``source_of(watch, job_type, region)`` builds what a watch looks through."""
+        """Take a factory: ``source_of(watch, job_type, region)`` makes the source of a watch."""
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -54,7 +54,7 @@ class PollManager:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the pollers beside the body; then start no more looks, and let the last ones end."""
+        """Run the pollers beside the body; then stop, and let the last polls end."""
         async with self._tasks:
             yield
             for poller in self._pollers.values():
@@ -67,18 +67,19 @@ class PollManager:
         types: Mapping[str, JobType],
         known: Collection[model.Snapshot] = (),
     ) -> None:
-        """Watch what ``settings`` ask for, and nothing else, from now on.
+        """Watch what ``settings`` want, and nothing else, from now on.
 
-        Of what was watched before, all that stays the same goes on undisturbed: each job
-        keeps its turn, each listing its page, each look under way its end. A job belongs
-        to the first watch that wants it. ``known`` are jobs of the store, to go on with.
+        What stays the same goes on undisturbed: each job keeps its turn, each listing its page,
+        each poll under way its end. A job belongs to the first watch that wants it. ``known``
+        are jobs of the store, to continue with. Nothing here awaits, so no poll and no commit
+        can come between the old configuration and the new one.
         """
         before = {each.key: each for each in self._watched}
         self._budgets = budgets(settings, types)
         self._watched = [
             self._watch(before.get((watch.name, region)), watch, region, type_of(watch, types))
             for watch in settings.watches
-            for region in _regions(watch, types[watch.type])
+            for region in regions_of(watch, types[watch.type])
         ]
         self._owners = JobOwnership(self._watched)
         baselines = self._recorder.baselines
@@ -95,28 +96,28 @@ class PollManager:
         self._tasks.start_soon(baselines.tidy, name="forget old baselines")
 
     def retry(self, accounts: Collection[str]) -> None:
-        """Ask again for all that failed in these accounts, which have changed."""
+        """Poll all that failed in these accounts again: they have changed."""
         for poller in self._pollers.values():
             if poller.key.account in accounts:
                 poller.retry()
 
     def last_pass_age(self) -> float:
-        """Return the seconds since the slowest poller last went through what is due."""
+        """Return the seconds since the last pass of the slowest poller."""
         now = self._clock.monotonic()
         return max((now - poller.last_pass for poller in self.pollers()), default=0.0)
 
     def pollers(self) -> Iterator[Poller]:
-        """Go through the pollers that run; from any thread."""
+        """Yield the pollers that run; from any thread."""
         yield from list(self._pollers.values())
 
     def followed(self) -> Iterator[JobStatus]:
-        """Yield how every job of every watch stands; from any thread."""
+        """Yield the status of every job of every watch; from any thread."""
         for poller in list(self._pollers.values()):
             yield from poller.followed()
 
-    def standing_of(self, key: str) -> JobStatus | None:
-        """Return how one job stands, if it is followed."""
-        found = (poller.standing_of(key) for poller in self._pollers.values())
+    def status_of(self, key: str) -> JobStatus | None:
+        """Return the status of one job, if it is followed."""
+        found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
 
     def places(self) -> set[Place]:
@@ -128,56 +129,55 @@ class PollManager:
     def _watch(
         self, before: WatchTarget | None, watch: config.Watch, region: str, job_type: JobType
     ) -> WatchTarget:
-        """Return ``before`` if that is the same, or else what is to take its place."""
+        """Return ``before`` if it is the same, or else a target to replace it."""
         if before is not None and before.is_of(watch, job_type):
             return before
         source = self._source_of(watch, job_type, region)
         poller = self._poller(SourceKey(job_type.service, watch.account, region))
         operations = (job_type.describe_operation, job_type.list_operation)
         self._metrics.expect_operations(poller.key, filter(None, operations))
-        return WatchTarget(watch, region, job_type.interval, source, poller, self._owner_of)
 
-    def _owner_of(self, job: model.Job) -> WatchTarget | None:
-        return self._owners.of(job)
+        def owner_of(job: model.Job) -> WatchTarget | None:
+            # Read each time: a reload replaces the owners, and this target may stay.
+            return self._owners.of(job)
+
+        return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)
 
     def _hand_over(self) -> None:
-        """Give each job that is followed to the watch that it belongs to now, if there is one.
+        """Give each followed job to the watch that it belongs to now, if there is one.
 
-        Nothing may come between, so each job is looked up once: a hundred thousand of them
-        must not hold up the loop for long.
+        Each job is looked up once: a hundred thousand of them must not block the loop for long.
         """
         self._recorder.keep_only(self._owners.want)
         kept: set[str] = set()
         for poller in self._pollers.values():
-            for tracked in poller.tracked():
-                owner = self._owners.of(tracked.job)
+            for scheduled in poller.jobs():
+                owner = self._owners.of(scheduled.job)
                 if owner is None or owner.poller is not poller:
-                    poller.drop(tracked)
+                    poller.drop(scheduled)
                     continue
-                kept.add(tracked.job.key)
-                if not owner.follows(tracked):
-                    owner.follow(tracked.job)
+                kept.add(scheduled.job.key)
+                if not owner.follows(scheduled):
+                    owner.follow(scheduled.job)
+        # Recorded, but followed by nobody until now: a watch may want it again.
         for snapshot in self._recorder.snapshots():
-            if snapshot.job.key not in kept:
-                self._follow(snapshot.job, self._owners.of(snapshot.job))
+            owner = self._owners.of(snapshot.job) if snapshot.job.key not in kept else None
+            if owner is not None and not owner.poller.follows(snapshot.job):
+                owner.follow(snapshot.job)
 
     def _adopt(self, known: Iterable[model.Snapshot]) -> None:
-        """Go on with jobs of the store, where what is known here is not newer."""
+        """Continue with jobs of the store, unless newer states of them are known here."""
         for snapshot in known:
             owner = self._owners.of(snapshot.job)
             if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
                 self._recorder.adopt(snapshot)
-                self._follow(snapshot.job, owner)
-
-    @staticmethod
-    def _follow(job: model.Job, owner: WatchTarget | None) -> None:
-        if owner is not None and not owner.poller.follows(job):
-            owner.follow(job)
+                if not owner.poller.follows(snapshot.job):
+                    owner.follow(snapshot.job)
 
     # The pollers
 
     def _poller(self, key: model.SourceKey) -> Poller:
-        """Return the one poller of a quota; a new one begins to run."""
+        """Return the one poller of a quota; start it if it is new."""
         if key.key not in self._pollers:
             rate, burst = self._budgets[key.service]
             quota = Quota(rate, burst, self._clock.monotonic())
@@ -193,7 +193,7 @@ class PollManager:
             self._metrics.forget_source(poller.key)
 
     def _spend(self) -> None:
-        """Let each poller have its budget, and none run that has nothing to do."""
+        """Give each poller its quota, and stop those that have nothing to do."""
         needed = {each.poller for each in self._watched}
         for poller in list(self._pollers.values()):
             if poller in needed:
@@ -203,7 +203,7 @@ class PollManager:
                 poller.stop()
 
     def _forget(self, before: Collection[WatchTarget], known: Collection[model.Snapshot]) -> None:
-        """Let the series of places end that are watched no more, and others begin."""
+        """End the series of places that are no longer watched, and start new ones."""
         was, now = {each.place for each in before}, self.places()
         for place in now - was:
             self._metrics.expect_jobs(*place)
@@ -212,13 +212,14 @@ class PollManager:
         self._metrics.adopt_ends(now - was, known)
 
 
-def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
-    """Return the type of a watch's jobs, with what the watch says of those that ended."""
-    return types[watch.type].with_grace(watch.final_grace, watch.ended_interval)
-
-
-def _regions(watch: config.Watch, job_type: JobType) -> list[str]:
+def regions_of(watch: config.Watch, job_type: JobType) -> list[str]:
+    """Return the regions of a watch; a global type has but its own."""
     return [job_type.region] if job_type.region else watch.regions
+
+
+def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
+    """Return the type of a watch's jobs, with the watch's own options for ended jobs."""
+    return types[watch.type].with_grace(watch.final_grace, watch.ended_interval)
 
 
 def budgets(

@@ -1,4 +1,4 @@
-"""Loop 1: one poller per quota starts the looks that are due."""
+"""Loop 1: one poller per quota starts the polls that are due."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 
 from monitor import pacing
 from monitor.polling.describe import JobPoller, interval
-from monitor.polling.job_status import JobStatus, ListingStatus, listing_status, standing
+from monitor.polling.job_status import JobStatus, ListingStatus, job_status, listing_status
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob
 from monitor.polling.source_client import SourceClient
@@ -23,28 +23,27 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
-    from monitor.polling.outage import Return
     from monitor.polling.quota import Quota
     from monitor.polling.source_client import SourceStatus
     from monitor.recording.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
-"""Seconds: the loop shows that it is alive at least so often."""
+"""Seconds, at most, between two passes of the loop: that shows that it is alive."""
 
 PROBE_INTERVAL = 20.0
-"""Seconds between two polls of a source, or an operation, that fails wholly.
+"""Seconds between two polls of a source, or an operation, that fails completely.
 
-One that is back is found so soon, however long the backoff of its jobs has grown. It is four
-requests a minute at most: the price of a single healthy job.
+A source that is back is found this soon, however long the backoff of its jobs has grown. It is
+three requests a minute at most: the price of a single healthy job.
 """
 
 
 LONGEST_HOLD = 60.0
-"""Seconds: what fails wholly is asked again after so long, whatever its Retry-After says."""
+"""Seconds after which a complete failure is probed again, whatever its Retry-After says."""
 
 
 class Poller:
-    """Spends one quota on the looks that are due, the longest overdue first."""
+    """Spends one quota on the polls that are due, the longest overdue first."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Poller:
         concurrency: int = 16,
         timeout: float = 60.0,
     ) -> None:
-        """``concurrency`` looks at most are under way; each has ``timeout`` seconds."""
+        """Run at most ``concurrency`` polls at once; each has ``timeout`` seconds."""
         self.key = key
         self._labels = (key.service, key.account, key.region)
         self._quota = quota
@@ -82,163 +81,153 @@ class Poller:
         self._probed_at = -math.inf
         self._held_since: float | None = None
         self.last_pass = clock.monotonic()
-        """When the loop last went through what is due, on the monotonic clock."""
+        """The time of the loop's last pass, on the monotonic clock."""
 
-    def follow(self, tracked: ScheduledJob) -> None:
-        """Look at a job from now on, unless it is looked at already or known to be final."""
-        if self._schedule.known(tracked.job.key):
+    def follow(self, job: ScheduledJob) -> None:
+        """Poll a job from now on, unless it is polled already or known to be final."""
+        if self._schedule.known(job.job.key):
             return
-        self._job_poller.resume_debt(tracked)
-        if self._job_poller.is_finished(tracked):
-            self._schedule.finish(tracked)
+        self._job_poller.resume_debt(job)
+        if self._job_poller.is_finished(job):
+            self._schedule.finish(job)
         else:
-            self._schedule.put(tracked, self._clock.monotonic())
+            self._schedule.put(job, self._clock.monotonic())
             self._wake.set()
 
     def followed(self) -> Iterator[JobStatus]:
-        """Yield how every job stands, those that are final as well; from any thread."""
-        for tracked in self._schedule.everyone():
-            yield self._standing(tracked)
+        """Yield the status of every job, final ones included; from any thread."""
+        # A copy, made in one step: the loop adds and drops jobs while a scrape reads.
+        for job in self._schedule.everyone():
+            yield self._status(job)
 
-    def standing_of(self, key: str) -> JobStatus | None:
-        """Return how one job stands, if it is followed."""
-        tracked = self._schedule.known(key)
-        return self._standing(tracked) if tracked else None
+    def status_of(self, key: str) -> JobStatus | None:
+        """Return the status of one job, if it is followed."""
+        job = self._schedule.known(key)
+        return self._status(job) if job else None
+
+    def _status(self, job: ScheduledJob) -> JobStatus:
+        snapshot = self._recorder.snapshot(job.job.key)
+        own = interval(job, snapshot)
+        return job_status(job, snapshot, own, self._clock.now(), self._clock.monotonic())
 
     @property
     def size(self) -> int:
-        """How many jobs it follows, those that are final as well."""
+        """The number of jobs that it follows, final ones included."""
         return len(self._schedule.everyone())
 
     def seen(self) -> SourceStatus:
-        """Return how the source itself stands."""
+        """Return the status of the source itself."""
         return self._client.seen()
 
-    def _standing(self, tracked: ScheduledJob) -> JobStatus:
-        snapshot = self._recorder.snapshot(tracked.job.key)
-        own = interval(tracked, snapshot)
-        return standing(tracked, snapshot, own, self._clock.now(), self._clock.monotonic())
+    def follow_as(self, job: ScheduledJob) -> None:
+        """Poll a job with the options of ``job``, whether it is polled already or not.
 
-    def follow_as(self, tracked: ScheduledJob) -> None:
-        """Look at a job as ``tracked`` says, whether it is looked at already or not.
-
-        One that is keeps its turn, unless another interval brings an earlier one.
+        A job that is keeps its turn, unless another interval brings an earlier one.
         """
-        known = self._schedule.known(tracked.job.key)
+        known = self._schedule.known(job.job.key)
         if known is None:
-            self.follow(tracked)
+            self.follow(job)
             return
         before = self._job_poller.interval(known)
-        known.take_over(tracked)
+        known.take_over(job)
         if not self._schedule.holds(known):
-            self._resume(known)
+            # It had ended; with the new options it may have to be polled for longer.
+            if not self._job_poller.is_finished(known):
+                self._schedule.put(known, self._clock.monotonic())
+                self._wake.set()
             return
+        # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
         other = self._job_poller.interval(known) != before
         if other and not (known.busy or known.attempts):
             self._schedule.put(known, min(known.due, self._job_poller.next_turn(known)))
             self._wake.set()
 
-    def _resume(self, ended: ScheduledJob) -> None:
-        """Look again at a job that had ended, if it is to be looked at for longer now."""
-        if not self._job_poller.is_finished(ended):
-            self._schedule.put(ended, self._clock.monotonic())
-            self._wake.set()
-
-    def discover(self, discovery: ListingSweep) -> None:
+    def discover(self, sweep: ListingSweep) -> None:
         """Sweep a listing from now on."""
-        self._schedule.put(discovery, self._clock.monotonic())
-        self._sweeper.show(discovery)
+        self._schedule.put(sweep, self._clock.monotonic())
+        self._sweeper.show(sweep)
         self._wake.set()
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Look no more; a look under way is recorded, and is the last."""
+        """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
         self._schedule.drop(turn)
         if isinstance(turn, ListingSweep):
             self._sweeper.show(turn)
 
     def listings(self) -> Sequence[ListingStatus]:
-        """Return how the sweeps of each listing end; from any thread."""
+        """Return the status of each listing; from any thread."""
         return [listing_status(one) for one in self._schedule.listings()]
 
     def follows(self, job: model.Job) -> bool:
-        """Whether a job is looked at, or was until it was final."""
+        """Return whether a job is polled, or was until it was final."""
         return self._schedule.known(job.key) is not None
 
-    def tracked(self) -> Sequence[ScheduledJob]:
-        """Return the jobs that are looked at, or were until they were final."""
+    def jobs(self) -> Sequence[ScheduledJob]:
+        """Return the jobs that are polled, or were until they were final."""
         return self._schedule.everyone()
 
     def limit(self, rate: float, burst: int) -> None:
-        """Have another budget from now on: requests per second, and at once after a pause."""
+        """Change the quota: requests per second, and the burst after a pause."""
         self._quota.change(rate, burst, self._clock.monotonic())
         self._metrics.quota_rate.labels(*self._labels).set(self._quota.rate)
         self._wake.set()
 
     def retry(self) -> None:
-        """Ask again, as the quota permits, for all that failed: the cause may be gone."""
+        """Poll all that failed again, as the quota permits: the cause may be gone."""
         self._probed_at = -math.inf
         self._hasten(self._schedule.failing())
         self._wake.set()
 
     async def run(self) -> None:
-        """Look until stopped; then finish the looks under way."""
+        """Poll until stopped; then finish the polls under way."""
         async with anyio.create_task_group() as tasks:
             while not self._stopping:
                 self.last_pass = self._clock.monotonic()
                 await self._pause(self.start_due(tasks))
 
-    def stop(self) -> None:
-        """Start no more looks."""
-        self._stopping = True
-        self._wake.set()
-
     async def _pause(self, seconds: float) -> None:
+        """Wait for so long, at most LONGEST_PAUSE, or until something may be due earlier."""
         with anyio.move_on_after(min(max(seconds, pacing.TICK), LONGEST_PAUSE)):
             await self._wake.wait()
         self._wake = anyio.Event()
 
+    def stop(self) -> None:
+        """Start no further polls."""
+        self._stopping = True
+        self._wake.set()
+
     def start_due(self, tasks: TaskGroup) -> float:
-        """Start every look that may be started now; return the seconds until the next may."""
+        """Start every poll that may start now; return the seconds until the next may."""
         self._probe(self._clock.monotonic())
-        while self._running < self._limit:
+        # A lost source gets one slow probe at a time: more would only wait for their timeouts.
+        lost = self._client.health.lost
+        while self._running < (1 if lost else self._concurrency):
             turn = self._schedule.first()
             if turn is None:
                 return math.inf
             now = self._clock.monotonic()
-            ready_at = self._ready_at(now)
-            if max(turn.due, ready_at) > now:
-                self._note_hold(turn.due <= now < self._quota.ready_at(now), now)
-                return max(turn.due, ready_at) - now
+            quota_at = self._quota.ready_at(now)
+            ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
+            if ready_at > now:
+                if turn.due <= now < quota_at and self._held_since is None:
+                    self._held_since = now
+                return ready_at - now
             self._begin(turn, tasks, now)
         return math.inf
 
-    @property
-    def _limit(self) -> int:
-        return 1 if self._client.health.lost else self._concurrency
-
-    def _ready_at(self, now: float) -> float:
-        """Return when the quota, and the slow probing of a lost source, permit a request."""
-        probe_at = self._probed_at + PROBE_INTERVAL if self._client.health.lost else now
-        return max(self._quota.ready_at(now), probe_at)
-
-    def _note_hold(self, held: bool, now: float) -> None:  # noqa: FBT001 -- one private caller
-        if held and self._held_since is None:
-            self._held_since = now
-
     def _begin(self, turn: ScheduledJob | ListingSweep, tasks: TaskGroup, now: float) -> None:
+        # All of this is done before the task runs, so that the next round of the loop in
+        # ``start_due`` sees the token gone and the turn busy.
         self._schedule.begin()
         self._quota.take(now)
         self._probed_at = turn.began_at = now
         self._outages.asked(turn.operation, now)
         self._running += 1
-        self._observe_lateness(now, turn.due)
-        tasks.start_soon(self._work, turn, name=f"look at {self.key.key}")
-
-    def _observe_lateness(self, now: float, due: float) -> None:
-        self._metrics.poll_lateness.observe(now - due)
+        self._metrics.poll_lateness.observe(now - turn.due)
         if self._held_since is not None:
             self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
             self._held_since = None
+        tasks.start_soon(self._work, turn, name=f"poll {self.key.key}")
 
     async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
         """Do one piece of work and give ``turn`` its next time, if it has one."""
@@ -253,17 +242,26 @@ class Poller:
             self._schedule.put(turn, self._clock.monotonic() + delay)
         self._running -= 1
         self._judge(turn)
-        self._note_health()
+        was_lost, self._was_lost = self._was_lost, self._client.health.lost
+        if was_lost and not self._was_lost:
+            # The source is back: poll all that failed meanwhile, as the quota permits.
+            self._hasten(self._schedule.failing(), over=True)
         self._wake.set()
 
     def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Learn from one poll which of its kind is back, and poll again what failed meanwhile."""
+        """Find out from one poll what is back, and poll again what failed meanwhile."""
         now = self._clock.monotonic()
         self._schedule.mark(turn)
         if turn.failing in NO_OUTAGE:
             turn.failing_since = None
             for back in self._outages.succeeded(turn.operation, now):
-                concerned = [one for one in self._schedule.failing() if _concerns(back, one)]
+                concerned = [
+                    one
+                    for one in self._schedule.failing()
+                    if back.operation in {None, one.operation}
+                    and one.failing_since is not None
+                    and one.failing_since > back.since
+                ]
                 self._hasten(concerned, over=back.whole)
             return
         fresh = turn.failing_since is None
@@ -271,18 +269,13 @@ class Poller:
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
             self._hasten([turn] if self._schedule.holds(turn) else [], over=True)
 
-    def _note_health(self) -> None:
-        """Ask again, as the quota permits, for all that failed while the source was away."""
-        was_lost, self._was_lost = self._was_lost, self._client.health.lost
-        if was_lost and not self._was_lost:
-            self._hasten(self._schedule.failing(), over=True)
-
     def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
-        """Poll ``turns`` next, and count what they failed before to no backoff any more.
+        """Poll ``turns`` next; their earlier failures no longer count for the backoff.
 
-        Once an outage is ``over``, so is the patience that its answers asked for.
+        Once an outage is ``over``, the Retry-After of its responses counts no longer either.
         """
         now = self._clock.monotonic()
+        # A list, as putting a turn changes what is iterated over.
         for turn in list(turns):
             turn.hold_until = 0.0 if over else turn.hold_until
             turn.forgiven = turn.attempts
@@ -291,26 +284,20 @@ class Poller:
                 self._schedule.put(turn, due)
 
     def _probe(self, now: float) -> None:
-        """Let one turn of each operation that fails wholly be due, if none was of late."""
+        """Make one turn of each operation that fails completely due, unless one was lately."""
         for operation in self._outages.silent(now):
             failing = (one for one in self._schedule.failing() if one.operation == operation)
-            # A sweep that begins anew does so at its own interval, which may be longer.
+            # A sweep that starts over does so at its own interval, which may be longer.
             waiting = [one for one in failing if isinstance(one, ScheduledJob) or not one.rests]
             first = min(waiting, key=lambda one: max(one.due, _held_until(one)), default=None)
             if first is not None and first.due > now >= _held_until(first):
                 self._schedule.put(first, now)
 
     def _still_failing(self) -> bool:
-        """Whether a listing does not come to its end, or a turn waits as its source failed it."""
+        """Return whether a listing is incomplete, or a turn waits because its source failed."""
         broken = any(one.trouble and not one.complete for one in self._schedule.listings())
         return broken or next(self._schedule.failing(), None) is not None
 
 
 def _held_until(turn: ScheduledJob | ListingSweep) -> float:
     return min(turn.hold_until, turn.began_at + LONGEST_HOLD)
-
-
-def _concerns(back: Return, turn: ScheduledJob | ListingSweep) -> bool:
-    """Whether a turn failed while what is back was away."""
-    fits = back.operation in {None, turn.operation}
-    return fits and turn.failing_since is not None and turn.failing_since > back.since

@@ -1,4 +1,4 @@
-"""What one poller has to look at, and when."""
+"""The turns of one poller: what is polled, and when."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from monitor.recording.diff import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
-"""When a job was last seen that has not been."""
+"""The time of the last row or response of a job that has had none."""
 
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
-"""How a turn stands that its source does not fail."""
+"""The values of ``failing`` that do not count as a failure of the source."""
 
 
 class State(Enum):
@@ -42,14 +42,14 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class ScheduledJob:
-    """A job that is looked at until it is final.
+    """A job that is polled until it is final.
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
-    clock. ``attempts`` counts failed looks in a row, ``denials`` how often in a row AWS
-    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are when a
-    look was last answered, in either way; before the first, ``heard_at`` is when the first was
-    due. ``pace`` is the seconds between two looks where they are planned to
-    be more than the interval. After ``blind_after`` intervals unheard the job is blind.
+    clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
+    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are the time of
+    the last poll with a response, good or bad; before the first, ``heard_at`` is when the first
+    was due. ``pace`` is the seconds between two polls where they are planned to be more than
+    the interval. After ``blind_after`` intervals without a response the job is stale.
 
     ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
@@ -88,7 +88,7 @@ class ScheduledJob:
 
     @property
     def busy(self) -> bool:
-        """Whether it is being polled or recorded."""
+        """True while it is polled or recorded."""
         return self.state is State.BUSY
 
     @property
@@ -97,7 +97,7 @@ class ScheduledJob:
         return self.following.job_type.describe_operation
 
     def hear(self, clock: Clock, pace: float = 0.0) -> None:
-        """Note that a look was answered just now."""
+        """Note that a poll had a response just now."""
         self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
         self.shown_at, self.row = self.heard_at, None
 
@@ -107,7 +107,7 @@ class ScheduledJob:
             self.row, self.row_asked_at = row, asked_at
 
     def take_over(self, other: ScheduledJob) -> None:
-        """Follow the same job as ``other`` would, keeping what is known of the looks at it."""
+        """Take over the options of ``other``, and keep the history of the polls."""
         self.source = other.source
         self.following = other.following
         self.interval = other.interval
@@ -123,7 +123,7 @@ class ListingSweep:
     the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
     ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
-    last sweep came to its end, ``None`` before the first; ``completed_at`` is when one last did,
+    last sweep was complete, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
@@ -161,7 +161,7 @@ class ListingSweep:
 
     @property
     def busy(self) -> bool:
-        """Whether it is being polled or recorded."""
+        """True while it is polled or recorded."""
         return self.state is State.BUSY
 
     @property
@@ -171,11 +171,11 @@ class ListingSweep:
 
     @property
     def failing(self) -> PollReason | None:
-        """Why the last page brought nothing, if it did not."""
+        """The reason why the last page failed, if it did."""
         return self.trouble.reason if self.trouble and self.attempts else None
 
     def accepts(self, row: Observation) -> bool:
-        """Whether the watch wants to follow the job of ``row``."""
+        """Return whether the watch wants to follow the job of ``row``."""
         return accepts(self.discover, row)
 
 
@@ -187,20 +187,20 @@ class Schedule:
     """
 
     def __init__(self) -> None:
-        """Begin with nothing to do."""
+        """Start with nothing to do."""
         self._heap: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
         self._order = count()
-        self._tracked: dict[str, ScheduledJob] = {}
+        self._polled: dict[str, ScheduledJob] = {}
         self._everyone: dict[str, ScheduledJob] = {}
-        self._discoveries: dict[ListingSweep, None] = {}
+        self._sweeps: dict[ListingSweep, None] = {}
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
 
     def __len__(self) -> int:
-        """Return how many jobs are looked at."""
-        return len(self._tracked)
+        """Return the number of jobs that are polled."""
+        return len(self._polled)
 
     def failing(self) -> Iterator[ScheduledJob | ListingSweep]:
-        """Go through the turns, none of them under way, that wait because their source failed.
+        """Yield the turns, none of them under way, that wait because their source failed.
 
         Listings come first: one page of them may show many of the jobs.
         """
@@ -217,64 +217,60 @@ class Schedule:
 
     def listings(self) -> Sequence[ListingSweep]:
         """Return every listing that is swept; from any thread."""
-        return list(self._discoveries)
+        return list(self._sweeps)
 
     def everyone(self) -> Sequence[ScheduledJob]:
-        """Return every job, those that are looked at no more as well.
+        """Return every job, including those that are no longer polled.
 
-        May be called from another thread: they are copied in one piece.
+        May be called from another thread: the copy is made in one step.
         """
         return list(self._everyone.values())
 
     def known(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is looked at, or was until it was final."""
+        """Return the job with ``key``, if it is polled, or was until it was final."""
         return self._everyone.get(key)
 
     def get(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is looked at."""
-        return self._tracked.get(key)
+        """Return the job with ``key``, if it is polled."""
+        return self._polled.get(key)
 
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
-            self._track(turn, due)
+            if turn.job.key not in self._polled:
+                turn.heard_at = due
+            self._polled[turn.job.key] = self._everyone[turn.job.key] = turn
         else:
-            self._discoveries[turn] = None
+            self._sweeps[turn] = None
         turn.due = due
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
-    def _track(self, tracked: ScheduledJob, due: float) -> None:
-        key = tracked.job.key
-        if key not in self._tracked:
-            tracked.heard_at = due
-        self._tracked[key] = self._everyone[key] = tracked
-
     def finish(self, tracked: ScheduledJob) -> None:
-        """Look at a job no more: it is final, and still counted."""
+        """Stop polling a job: it is final, and still counted."""
         # It stands in the list all the while, and once: a scrape may come between two steps.
         self._everyone[tracked.job.key] = tracked
-        self._tracked.pop(tracked.job.key, None)
+        self._polled.pop(tracked.job.key, None)
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Look at a job, or sweep a listing, no more; what is under way must not put it back."""
+        """Stop polling a job, or sweeping a listing; a poll under way must not put it back."""
         if isinstance(turn, ScheduledJob):
-            self._tracked.pop(turn.job.key, None)
+            self._polled.pop(turn.job.key, None)
             self._everyone.pop(turn.job.key, None)
         else:
-            self._discoveries.pop(turn, None)
+            self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)
         turn.state = State.DROPPED
 
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
-        """Whether ``turn`` was put here and not dropped since."""
+        """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self._tracked.get(turn.job.key) is turn
-        return turn in self._discoveries
+            return self._polled.get(turn.job.key) is turn
+        return turn in self._sweeps
 
     def first(self) -> ScheduledJob | ListingSweep | None:
         """Return the turn that is due first; one that is under way has no turn."""

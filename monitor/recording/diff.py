@@ -77,10 +77,10 @@ def age_order(before: Snapshot | None, polled: Observation) -> int:
     older. So it proves nothing, be it in the response or, from an earlier version, in the store.
     Where our own clock is behind, no response is stale; no change is lost by that.
     """
-    known, told = _known_update(before, polled), polled.updated_at
-    if known is None or told is None or is_misdated(polled):
+    known, reported = _known_update(before, polled), polled.updated_at
+    if known is None or reported is None or is_misdated(polled):
         return 0
-    return (told > known) - (told < known)
+    return (reported > known) - (reported < known)
 
 
 def _known_update(before: Snapshot | None, polled: Observation) -> datetime | None:

@@ -38,7 +38,7 @@ class DaemonStatus:
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
-        return self._polls.standing_of(key)
+        return self._polls.status_of(key)
 
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""

@@ -61,7 +61,7 @@ class Faults:
         """Put a rule into force from now on, which is what its times count from; return its name.
 
         Raises:
-            ValueError: it is no rule, or there is one of this name.
+            ValueError: it is not a rule, or its name is taken.
         """
         return self._arm(fault_rules.FAULT.validate_python(rule))
 

@@ -24,7 +24,7 @@ class ServiceRequest:
 
     @property
     def moment(self) -> float:
-        """The moment whose truth is told."""
+        """The moment whose states are shown."""
         return self.now - self.distortion.age
 
 

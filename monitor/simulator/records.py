@@ -83,7 +83,7 @@ Record = StateRecord | RequestRecord | ReceivedRecord
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """Return the record as JSON values; a body that is no text is given in base64 as well."""
+    """Return the record as JSON values; a body that is not text is given in base64 as well."""
     values = {name: getattr(record, name) for name in record.__slots__}
     if isinstance(record, ReceivedRecord):
         values["body"] = record.text

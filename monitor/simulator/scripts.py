@@ -39,7 +39,7 @@ class Scripts:
             self._enter(spec, due, forget_after)
 
     def stop(self) -> None:
-        """Take no more steps."""
+        """Take no further steps."""
         for handle in self._pending.values():
             handle.cancel()
         self._pending.clear()

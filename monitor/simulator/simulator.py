@@ -65,7 +65,7 @@ class Simulator:
         """Bring a job into being now, and play its steps.
 
         Raises:
-            ValueError: it is no job, it is to start later, or there is one like it.
+            ValueError: it is not a job, it starts later, or there is one like it.
         """
         job_spec = spec if isinstance(spec, JobSpec) else _job_spec(spec, fields)
         if job_spec.starts:
@@ -116,7 +116,7 @@ class Simulator:
 
     def describe(self) -> str:
         """Tell a reader, in a few lines, what runs where."""
-        faults = ", ".join(told["name"] for told in self.faults.views()) or "none"
+        faults = ", ".join(view["name"] for view in self.faults.views()) or "none"
         arriving = sum(plan.every is not None for plan in self.scenario.generate)
         to_come = sum(bool(spec.starts) for spec in self.scenario.jobs)
         lines = (

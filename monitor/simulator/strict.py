@@ -1,4 +1,4 @@
-"""The base of everything a scenario or the control API may say, and how mistakes are told."""
+"""The base of everything a scenario or the control API may say, and the texts of its mistakes."""
 
 import difflib
 import re

@@ -100,7 +100,7 @@ class World:
 
     def _record(self, job: Job, named: Iterable[str]) -> None:
         state = job.state
-        told = {name for name in state.members if name not in members.BULKY} | set(named)
+        shown = {name for name in state.members if name not in members.BULKY} | set(named)
         record = StateRecord(
             time=state.since,
             service=job.service,
@@ -111,7 +111,7 @@ class World:
             state=state.summary,
             error=state.error,
             missing=state.missing,
-            members={name: value for name, value in state.members.items() if name in told},
+            members={name: value for name, value in state.members.items() if name in shown},
         )
         self._log.append(record)
 

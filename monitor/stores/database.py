@@ -32,7 +32,7 @@ class Database:
 
 RECOVERY = (
     "restore a backup; or save what can be read: sqlite3 STORE .recover | sqlite3 NEW; or move it"
-    " away and start anew, which loses history, pending deliveries and run-time watches, and takes"
+    " away and start again, which loses history, pending deliveries and run-time watches, and takes"
     " all jobs as seen for the first time"
 )
 """The remedy for a damaged store."""

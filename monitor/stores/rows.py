@@ -90,7 +90,7 @@ def decode_snapshot(text: str) -> model.Snapshot:
 
 def snapshot(row: Row[Any]) -> model.Snapshot:
     """Return the snapshot of a row of ``jobs``."""
-    # A touch moves only the column: the text would have to be encoded anew for each poll.
+    # A touch moves only the column: the text would have to be encoded again for each poll.
     return replace(decode_snapshot(row.snapshot), looked_at=row.looked_at)
 
 

@@ -127,7 +127,7 @@ def _require_same(opened: Mapping[Path, tuple[int, int]]) -> None:
         if not same:
             raise errors.StoreError(
                 f"store {path}: the file was removed or replaced while in use"
-                " (put it back, or start anew with what is there now)"
+                " (put it back, or restart with what is there now)"
             )
 
 

@@ -156,7 +156,7 @@ def _valid_frames(path: Path) -> int | None:
 
 
 def _commits(log: Path) -> list[bool] | None:
-    """Return, for each frame since the log began anew, if it ends a commit.
+    """Return, for each frame since the log was restarted, if it ends a commit.
 
     ``None`` means that the header of the log is damaged.
     """
@@ -180,7 +180,7 @@ def _commits(log: Path) -> list[bool] | None:
                 frame = file.read(_FRAME_HEADER.size)
                 if len(frame) < _FRAME_HEADER.size:
                     break
-                # Frames with other salts are left from before the log began anew.
+                # Frames with other salts are left from before the log was restarted.
                 commits.append(frame[8:16] == header[16:24] and _FRAME_HEADER.unpack(frame)[1] > 0)
                 file.seek(size, os.SEEK_CUR)
     except OSError:

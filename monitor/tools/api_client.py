@@ -198,7 +198,7 @@ def _base(url: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise _mistake("--server", "is no URL", "write http://HOST:PORT or https://HOST:PORT")
+        raise _mistake("--server", "is not a URL", "write http://HOST:PORT or https://HOST:PORT")
     if "@" in parts.netloc:
         remedy = "name a file with a token with --token-file"
         raise _mistake("--server", "holds a user or password", remedy)

@@ -134,7 +134,7 @@ def ask(address: DaemonAddress) -> HealthAnswer:
     finally:
         connection.close()
     if response.status == _DENIED:
-        # Without a user the daemon says no more; a blocked one would not answer at all.
+        # Without a user the daemon gives no details; a blocked one would not answer at all.
         return HealthAnswer(healthy=True, why="it answers, and gives details to users only")
     shown = text if text.isprintable() else ""
     healthy = response.status == _OK

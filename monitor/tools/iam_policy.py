@@ -30,7 +30,7 @@ def policies(
 ) -> dict[str, dict[str, Any]]:
     """Return the policy of each identity: ``ambient``, ``profile NAME``, or the ARN of a role.
 
-    Reads the service models of the watches' job types by ``models``. What a key of one's own asks
+    Reads the service models of the watches' job types by ``models``. What a customer key asks
     for, that encrypts a topic or a queue, cannot be known here.
     """
     models = models or service_models.loader()
@@ -38,7 +38,7 @@ def policies(
     for watch in settings.watches:
         kind = types[watch.type]
         actions = _actions(kind, models)
-        # Few services offer a permission on a single job, and nobody knows the next one's name.
+        # Few services offer a permission on a single job, and the id of the next job is unknown.
         _allow(statements[identity(settings, watch.account)], kind.service, actions, "*")
     for name, sink in settings.sinks.items():
         permission = sinks.permission(name, sink)

@@ -86,7 +86,7 @@ async def wait(
 ) -> WaitResult:
     """Get the job until it has ended or ``longest`` seconds have passed.
 
-    A failed poll is no state: it is tried again. Without ``longest``, a job that was never
+    A failed poll is not a state: it is tried again. Without ``longest``, a job that was never
     found is given up after ``PATIENCE``, and a found one is waited for without end.
     ``show`` gets each progress.
     """

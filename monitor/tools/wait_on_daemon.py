@@ -1,4 +1,4 @@
-"""Get a job that is waited for from a daemon that watches it: more waiters cost no more polls."""
+"""Get a job that is waited for from a daemon that watches it: more waiters cost no polls."""
 
 from __future__ import annotations
 

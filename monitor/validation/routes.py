@@ -124,7 +124,7 @@ def _late(settings: Settings) -> Iterator[SettingProblem]:
     for watch in settings.watches if suspects else ():
         every = {(way.kind, way.phase): way for way in ways(watch, settings.routes, ())}
         for phase in TERMINAL:
-            # A job that is first polled when it has ended is discovered, and changes no more.
+            # A job that is first polled when it has ended is discovered, and no longer changes.
             reached = every[Kind.DISCOVERED, phase].sinks.keys()
             for index in suspects.intersection(every[Kind.STATE_CHANGED, phase].routes):
                 if set(settings.routes[index].sinks) - reached:

@@ -95,7 +95,7 @@ async def test_looks_that_the_quota_delays_are_warned_of(tmp_path):
     assert "133.3" in out
     assert err == (
         "warning: camera-packages in prod/us-east-1: polls each job every 80 s instead of"
-        " every 30 s: the quota permits no more\n"
+        " every 30 s: the quota permits only that\n"
     )
 
 

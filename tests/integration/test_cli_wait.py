@@ -454,7 +454,7 @@ async def test_with_tls_and_users_it_needs_the_authority_and_a_token(tmp_path):
         ((PACKAGE, "pkg"), "--region: jobs of type panorama.package-import are in many regions"),
         (("panorama.package-imports", "pkg"), "panorama.package-import"),
         ((PACKAGE, "pkg", "--token-file", "x"), "--token-file: is of use with --server alone"),
-        ((PACKAGE, "pkg", "--server", "host:1"), "--server: is no URL"),
+        ((PACKAGE, "pkg", "--server", "host:1"), "--server: is not a URL"),
         ((PACKAGE, "pkg", "--server", "https://a:S3cret@host"), "holds a user or password"),
         ((PACKAGE, "pkg", "--server", "http://h?x=S3cret"), "holds more than host, port and path"),
         ((PACKAGE, "p", "--server", "http://h", "--interval", "1s"), "the daemon's own"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monitor.stores.store import SqlStore
 
 commands = typer.Typer(
-    help="Look at deliveries: one transition on its way to one sink.", no_args_is_help=True
+    help="List and show deliveries: one transition for one sink each.", no_args_is_help=True
 )
 
 
@@ -30,7 +30,9 @@ commands = typer.Typer(
 def list_(
     config: options.Config = None,
     sink: Annotated[str | None, typer.Option(help="Only those for one sink.")] = None,
-    status: Annotated[DeliveryStatus | None, typer.Option(help="Only those that are so.")] = None,
+    status: Annotated[
+        DeliveryStatus | None, typer.Option(help="Only those with this status.")
+    ] = None,
     job: arguments.Job = None,
     limit: arguments.Limit = 100,
     output: options.Output = Format.TABLE,

@@ -1,4 +1,4 @@
-"""``job-monitor jobs``: the jobs that are watched, and how they stand."""
+"""``job-monitor jobs``: list the watched jobs and their states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.web.api.schemas import JobView
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
-_TOLD = (
+_FIELDS = (
     *("key", "type", "account", "region", "id", "watch", "labels"),
     *("state", "phase", "severity", "reason", "fields", "sequence"),
     *("first_seen_at", "changed_at", "updated_at", "ended_at", "last_look_at"),
@@ -50,9 +50,7 @@ class _Listing(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-commands = typer.Typer(
-    cls=_Listing, help="Look at the jobs that are watched; without a command, list them."
-)
+commands = typer.Typer(cls=_Listing, help="List the watched jobs (the default command).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class _Choice:
     label: Sequence[str]
     q: str | None
 
-    def told(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """Return what is given."""
         names = ("type", "account", "region", "phase", "label", "q")
         given = {name: getattr(self, name) for name in names}
@@ -76,7 +74,7 @@ class _Choice:
         """Return it as the parameters of a query."""
         return [
             (name, str(each))
-            for name, value in self.told().items()
+            for name, value in self.given().items()
             for each in (value if isinstance(value, list) else [value])
         ]
 
@@ -155,21 +153,21 @@ def list_(  # noqa: PLR0913 -- each is an option
 ) -> None:
     """List jobs by key: from the store beside a daemon, or from a daemon with --server.
 
-    The store holds every job that AWS has ever shown, with the time at which it was last
-    written: polls that find no change write nothing. A daemon shows the jobs that it follows,
-    with the time of the last poll.
+    The store holds every job that AWS has ever listed, with the time of
+    its last write: polls that find no change write nothing. A daemon lists
+    the jobs that it follows, with the time of the last poll.
     """
     from monitor.tools import stored_jobs
 
     choice = _Choice(type_, account, region, phase or [], label or [], query)
-    asked = stored_jobs.query(choice.told())
+    asked = stored_jobs.query(choice.given())
     daemon = arguments.server(server, token_file, ca_file)
     if daemon:
         found, total = anyio.run(_from_daemon, daemon, choice, limit)
     else:
         found, total = anyio.run(_from_store, options.load_own(config), choice, asked, limit)
     if output is Format.JSON:
-        tables.show_json([{name: getattr(one, name) for name in _TOLD} for one in found])
+        tables.show_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
         return
     seen = "last_look" if daemon else "last_stored"
     shown = [_row(one, seen) for one in found]
@@ -206,7 +204,7 @@ async def _from_daemon(
 ) -> tuple[Sequence[JobView], int]:
     async with server.opened() as client:
         found, total = await client.jobs(choice.params(), limit)
-        if not found and choice.told():
+        if not found and choice.given():
             await _require_known(client, choice)
     return found, total
 

@@ -46,7 +46,7 @@ def plan(
         if one.every > 1.01 * one.interval:
             polls = f"polls each job every {one.every:.0f} s instead of every {one.interval:.0f} s"
             place = f"{one.watch} in {one.account}/{one.region}"
-            typer.echo(f"warning: {place}: {polls}: the quota permits no more", err=True)
+            typer.echo(f"warning: {place}: {polls}: the quota permits only that", err=True)
 
 
 def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:

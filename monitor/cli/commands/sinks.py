@@ -1,4 +1,4 @@
-"""``job-monitor sinks``: how they stand, and how a parked one is set going again."""
+"""``job-monitor sinks``: list the sinks and their status, and resume parked ones."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ AS_STORED = (
 )
 _TIMES = ("oldest_at", "failing_since", "parked_at")
 
-commands = typer.Typer(help="Look at sinks, and resume parked ones.", no_args_is_help=True)
+commands = typer.Typer(help="List the sinks, and resume parked ones.", no_args_is_help=True)
 
 
 @commands.command("list")
 def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
-    """List the sinks: whether they fail or are parked, and what they still have to deliver.
+    """List the sinks with their status and their pending deliveries.
 
-    The store knows a sink as failing when it took nothing after the newest change that it was
-    tried with. A daemon knows each attempt: its page and GET /api/v1/sinks are exact.
+    The store counts a sink as failing if it accepted nothing after the
+    newest change sent to it. A daemon knows each attempt: its page and
+    GET /api/v1/sinks are exact.
     """
     settings = options.load_own(config)
     found = anyio.run(_list, settings)

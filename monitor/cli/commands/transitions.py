@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from monitor.config import Settings
 
-commands = typer.Typer(help="Look at the ledger of transitions.", no_args_is_help=True)
+commands = typer.Typer(help="List the transitions of the ledger.", no_args_is_help=True)
 
 
 @commands.command("list")

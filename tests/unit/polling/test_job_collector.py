@@ -161,7 +161,7 @@ def test_stuck_missing_and_blind_are_counted_each_by_itself():
 
 
 def test_a_job_that_was_never_seen_has_no_phase_but_may_be_blind():
-    scrape = Scrape([replace(followed_job(), snapshot=None, blind=True)], per_job=True)
+    scrape = Scrape([followed_job()._replace(snapshot=None, blind=True)], per_job=True)
     assert sum(sample.value for sample in scrape.series("jobs")) == 0
     assert scrape.value("blind_jobs", **PLACE) == 1
     assert scrape.ids("job_info") == {"j-1"}

@@ -235,7 +235,7 @@ async def test_a_look_under_way_while_its_watch_goes_and_comes_ends_nothing_of_t
         await anyio.sleep(1)
         await bench.apply(watch("two", **grace, final_grace="1d"), other)
         await anyio.sleep(1000)
-        followed = bench.polling.standing_of(job("j-1").key)
+        followed = bench.polling.status_of(job("j-1").key)
         assert followed is not None
         assert (followed.watch, followed.finished) == ("two", False)
         assert len(bench.source.asked_for("j-1")) > 8
