@@ -216,7 +216,7 @@ async def test_stuck_missing_and_blind_are_three_things(tmp_path):
         icons = await shown.page.eval_on_selector_all(
             ".jobs .state .chip use", "all => new Set(all.map(use => use.href.baseVal)).size"
         )
-    assert words == {2: "stuck", 5: "blind", 6: "missing"}
+    assert words == {2: "stuck", 5: "stale", 6: "missing"}
     assert icons == 3
 
 
@@ -248,7 +248,7 @@ async def test_a_job_shows_its_transitions_and_who_was_told(tmp_path):
             assert "It broke." in transitions[0]
             assert "pending ops" in transitions[0]
             assert "HTTP 400: bad payload" in transitions[1]
-            assert "1 failed try" in transitions[1]
+            assert "1 failed attempt" in transitions[1]
             assert "(30s)" in transitions[0]
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(120)
 
 FULL = (
     "error: cannot write to standard output: no space left on device"
-    " (send it elsewhere, or make room there)\n"
+    " (redirect it elsewhere, or free some space)\n"
 )
 PRINTING = [
     ["--version"],
@@ -110,7 +110,7 @@ def test_a_stream_that_is_closed_is_no_other_file(tmp_path):
     assert done.returncode == 74
     assert done.stderr.splitlines(keepends=True)[-1] == (
         "error: cannot write to standard output: bad file descriptor"
-        " (send it elsewhere, or make room there)\n"
+        " (redirect it elsewhere, or free some space)\n"
     )
 
 
