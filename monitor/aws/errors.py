@@ -257,8 +257,8 @@ def unanswered(error: Exception) -> PollError:  # noqa: PLR0911 -- by kind
             return PollError(PollReason.TRANSIENT, "SSLError")
         case sdk.HTTPClientError() if isinstance(inner, UnicodeDecodeError):
             return PollError(PollReason.MALFORMED, "Unreadable")
-    for kinds, hint in _NOT_SENT if isinstance(error, sdk.HTTPClientError) else ():
-        if isinstance(inner, kinds):
+    for classes, hint in _NOT_SENT if isinstance(error, sdk.HTTPClientError) else ():
+        if isinstance(inner, classes):
             return PollError(PollReason.CONFIG, type(inner).__name__, hint=hint)
     name = type(error).__name__
     for kinds, reason, hint in _UNANSWERED:
