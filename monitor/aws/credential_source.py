@@ -213,7 +213,7 @@ def awaited(tried: CredentialSearch, seconds: float) -> str:
 
 def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PLR0911 -- by kind
     """Return why a search failed; the error itself may hold secrets and must end here."""
-    origin = _origin(error, tried)
+    origin, words = _origin_and_words(error, tried)
     match errors.cause(error):
         case AnswerTooLargeError() as cause:
             what = f"{_ANSWERING.get(origin, 'whoever answers')}: {cause.hint}"
@@ -244,35 +244,32 @@ def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PL
         case RuntimeError() if "expired" in str(error):
             # The SDK refuses to sign with what it has just refreshed, and has no class for that.
             return expired(tried)
-    return _source_error(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
+    return _source_error(type(error).__name__, words, tried, origin=origin)
 
 
-def _origin(error: Exception, tried: CredentialSearch) -> str:
-    if isinstance(error, sdk.ClientError):
-        return _OPERATIONS.get(error.operation_name, tried.origin)
+def _origin_and_words(error: Exception, tried: CredentialSearch) -> tuple[str, str]:
+    """Return the origin that failed, and what is wrong, without quoting what was read."""
+    origin = tried.origin
     provider = getattr(error, "kwargs", {}).get("provider")
-    if provider == _PROCESS or (
+    if isinstance(error, sdk.ClientError):
+        origin = _OPERATIONS.get(error.operation_name, origin)
+    elif provider == _PROCESS or (
         tried.started and not isinstance(error, sdk.HTTPClientError | RuntimeError)
     ):
-        return _PROCESS
-    return tried.origin
-
-
-def _what(error: Exception, origin: str, tried: CredentialSearch) -> str:
-    """Return what is wrong in a few words, without quoting what was read."""
+        origin = _PROCESS
     words, otherwise = _WHAT, "what came cannot be read"
     if origin == _PROCESS:
         if tried.printed_too_much:
-            return "it prints too much"
+            return origin, "it prints too much"
         if type(error).__name__ == "JSONDecodeError":
-            return "what it prints is not JSON"
+            return origin, "what it prints is not JSON"
         words, otherwise = _OF_PROCESS, "what it prints is not the JSON object that the SDK expects"
     who = _ANSWERING.get(origin)
     if who and isinstance(error, UnreadableAnswerError):
-        return f"{error.name} in the answer of {who} cannot be read"
+        return origin, f"{error.name} in the answer of {who} cannot be read"
     if who and errors.is_from_parser(error):
-        return f"the answer of {who} cannot be read"
-    return next((said for kind, said in words if isinstance(error, kind)), otherwise)
+        return origin, f"the answer of {who} cannot be read"
+    return origin, next((said for kind, said in words if isinstance(error, kind)), otherwise)
 
 
 def _source_error(
