@@ -101,6 +101,7 @@ def _load(path: Path, models: Loader) -> JobType:
 
 def _path(dotted: str) -> tuple[str | int, ...]:
     """Return the keys and indexes of ``final[0].status``."""
+    # An index must be a number again, as the tree has no text key of that name.
     parts = re.findall(r"\[(\d+)\]|([^.\[]+)", dotted)
     return tuple(int(index) if index else key for index, key in parts)
 

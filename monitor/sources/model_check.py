@@ -125,6 +125,7 @@ class _Check:
             return None
         shape, given = operation.input_shape, list(params)
         self._known(f"{path}.params", given, shape.members if shape else {})
+        # The SDK does not validate parameters here, so AWS alone would refuse a request.
         for required in shape.required_members if shape else ():
             if required not in given:
                 self._report(f"{path}.params", f'"{required}" is required')
@@ -187,6 +188,7 @@ class _Check:
         """Warn of a parameter that hides jobs if left out; only the model's prose says so."""
         shape = operation.input_shape
         for name, member in shape.members.items() if shape and "filters" not in given else ():
+            # The prose is HTML with line breaks anywhere, so it is compared as plain words.
             words = " ".join(_TAG.sub("", member.documentation).split())
             found = None if name in given else _DEFAULT_FILTER.search(words)
             if found:
