@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from monitor.config import Account
 from monitor.config import file_digest as files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from aiobotocore.client import AioBaseClient
@@ -41,17 +41,17 @@ class ResponseMeta:
     """The response is large enough to be read in a thread."""
 
 
+@dataclass(eq=False, slots=True)
 class _AccountConnections:
     """The session and the clients of one account, and the number of requests in flight."""
 
-    def __init__(self, account: Account, keys: CredentialCache) -> None:
-        self.account = account
-        self.keys = keys
-        self.lock = anyio.Lock()
-        self.session: Session | None = None
-        self.clients: dict[SourceKey, AioBaseClient] = {}
-        self.stack = AsyncExitStack()
-        self.users = 0
+    account: Account
+    keys: CredentialCache
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    session: Session | None = None
+    clients: dict[SourceKey, AioBaseClient] = field(default_factory=dict)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    users: int = 0
 
     async def aclose(self) -> None:
         self.clients.clear()
@@ -123,11 +123,13 @@ class Clients:
         Only they get new clients. The last request in flight closes an old client; ``close_idle``
         closes one that is not in use.
         """
-        before = self._accounts, self._contents
+        before, digests = self._accounts, self._contents
         self._accounts, self._contents = accounts, contents
-        names = {*before[0], *accounts, *self._open}
         changed = frozenset(
-            name for name in names if _of(name, accounts, contents) != _of(name, *before)
+            name
+            for name in {*before, *accounts, *self._open}
+            if accounts.get(name, Account()) != before.get(name, Account())
+            or contents.get(name, b"") != digests.get(name, b"")
         )
         for name in changed & self._open.keys():
             self._replaced.add(self._open.pop(name))
@@ -149,19 +151,32 @@ class Clients:
         is no deadline here. Only a request whose credentials AWS refuses is sent again, if there
         are others by now.
         """
-        reset = self._exchange.set(exchange)
+        connections = self._connections(source.account, source.region)
+        keys, reset = connections.keys, self._exchange.set(exchange)
+        # A client stays open while it has users, even if its account changes meanwhile.
+        connections.users += 1
         try:
-            async with self._client(source) as (client, keys):
-                await keys.get_frozen_credentials()
-                used, call = keys.held, getattr(client, xform_name(operation))
-                try:
-                    answer: Mapping[str, Any] = await call(**params)
-                except ClientError as error:
-                    if not errors.is_stale(error, operation) or not await keys.renew(used):
-                        raise
-                    answer = await call(**params)
+            if source not in connections.clients:
+                async with connections.lock:
+                    # Another request may have made it while this one waited for the lock.
+                    if source not in connections.clients:
+                        connections.clients[source] = await self._made(source, connections)
+            client = connections.clients[source]
+            await keys.get_frozen_credentials()
+            used, call = keys.held, getattr(client, xform_name(operation))
+            try:
+                answer: Mapping[str, Any] = await call(**params)
+            except ClientError as error:
+                if not errors.is_stale(error, operation) or not await keys.renew(used):
+                    raise
+                answer = await call(**params)
         finally:
             self._exchange.reset(reset)
+            connections.users -= 1
+            if connections in self._replaced:
+                # Shielded: a cancelled poll would leave the old connections open for good.
+                with anyio.CancelScope(shield=True):
+                    await self.close_idle()
         return answer
 
     async def ready(self, source: SourceKey) -> None:
@@ -181,27 +196,6 @@ class Clients:
         """Return the source of the credentials that are pending, if any are."""
         connections = self._open.get(source.account)
         return connections.keys.awaited if connections else ""
-
-    @asynccontextmanager
-    async def _client(
-        self, source: SourceKey
-    ) -> AsyncIterator[tuple[AioBaseClient, CredentialCache]]:
-        """Lend a client that stays open meanwhile, even if its account changes."""
-        connections = self._connections(source.account, source.region)
-        connections.users += 1
-        try:
-            if source not in connections.clients:
-                async with connections.lock:
-                    # Another request may have made it while this one waited for the lock.
-                    if source not in connections.clients:
-                        connections.clients[source] = await self._made(source, connections)
-            yield connections.clients[source], connections.keys
-        finally:
-            connections.users -= 1
-            if connections in self._replaced:
-                # Shielded: a cancelled poll would leave the old connections open for good.
-                with anyio.CancelScope(shield=True):
-                    await self.close_idle()
 
     def _connections(self, name: str, region: str) -> _AccountConnections:
         if name not in self._open:
@@ -245,10 +239,3 @@ class Clients:
             exchange.headers = response_dict["headers"]
             body = response_dict["body"]
             exchange.large = isinstance(body, bytes) and len(body) > lenient_parser.LARGE
-
-
-def _of(
-    name: str, accounts: Mapping[str, Account], contents: Mapping[str, bytes]
-) -> tuple[Account, bytes]:
-    """Return everything that the connections of an account depend on."""
-    return accounts.get(name, Account()), contents.get(name, b"")

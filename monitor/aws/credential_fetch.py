@@ -108,29 +108,26 @@ class CredentialFetch:
         result: FetchedCredentials | PollError = PollError(
             PollReason.AUTH, "Cancelled", of_credentials=True
         )
-        try:
-            result = await self._attempt()
-        finally:
-            # Reap first: who learns of the outcome may start the next helper at once.
-            await loop.end()
-            # The home loop is closed where the program ends without waiting for this thread.
-            with suppress(RuntimeError):
-                self._home.call_soon_threadsafe(self._outcome, result)
-
-    async def _attempt(self) -> FetchedCredentials | PollError:
         limit = asyncio.timeout(self._deadline)
         try:
             async with limit:
                 # Before anything is read: a change meanwhile then counts as a change later.
                 files = self._digest()
                 self._session = self._make()
-                return await _fetched(self._session, files)
+                result = await _fetched(self._session, files)
         except PollError as error:
-            return error
+            result = error
         except Exception as error:  # noqa: BLE001 -- whatever the chain raises must end here
             if limit.expired():
-                return credential_source.late(self.tried, self._deadline)
-            return credential_source.failure(error, self.tried)
+                result = credential_source.late(self.tried, self._deadline)
+            else:
+                result = credential_source.failure(error, self.tried)
+        finally:
+            # Reap first: who learns of the outcome may start the next helper at once.
+            await loop.end()
+            # The home loop is closed where the program ends without waiting for this thread.
+            with suppress(RuntimeError):
+                self._home.call_soon_threadsafe(self._outcome, result)
 
 
 async def _fetched(session: Session, files: bytes) -> FetchedCredentials:
@@ -165,9 +162,21 @@ class _Loop(asyncio.SelectorEventLoop):
     async def subprocess_exec(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
         """Start a process without input or terminal, and with bounded output."""
         options |= {"stdin": subprocess.DEVNULL, "start_new_session": True}
-        made: Any = await super().subprocess_exec(
-            lambda: self._bounded(protocol_factory()), *args, **options
-        )
+        protocol: asyncio.SubprocessProtocol = protocol_factory()
+        received, take = 0, protocol.pipe_data_received
+
+        def bounded(fd: int, data: bytes) -> None:
+            nonlocal received
+            received += len(data)
+            if received <= LARGEST:
+                take(fd, data)
+            elif not self.printed_too_much:
+                # Once is enough: what the pipes still hold arrives after the processes' end.
+                self.printed_too_much = True
+                self.kill()
+
+        protocol.pipe_data_received = bounded  # type: ignore[method-assign]
+        made: Any = await super().subprocess_exec(lambda: protocol, *args, **options)
         self.children.append(made[0])
         self._groups.add(made[0].get_pid())
         return made
@@ -189,18 +198,3 @@ class _Loop(asyncio.SelectorEventLoop):
             if child.get_returncode() is not None:
                 # Only once it is reaped: until then the kernel gives its number to nobody else.
                 self._groups.discard(child.get_pid())
-
-    def _bounded(self, protocol: asyncio.SubprocessProtocol) -> asyncio.SubprocessProtocol:
-        received, take = 0, protocol.pipe_data_received
-
-        def bounded(fd: int, data: bytes) -> None:
-            nonlocal received
-            received += len(data)
-            if received <= LARGEST:
-                take(fd, data)
-            elif not self.printed_too_much:
-                self.printed_too_much = True
-                self.kill()
-
-        protocol.pipe_data_received = bounded  # type: ignore[method-assign]
-        return protocol

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from botocore import exceptions as sdk
 
@@ -90,6 +91,7 @@ _OF_PROCESS: tuple[tuple[type[Exception], str], ...] = (
     (ValueError, "Expiration is not an ISO 8601 time"),
     (OverflowError, "Expiration is not an ISO 8601 time"),
 )
+_auth = partial(PollError, PollReason.AUTH, of_credentials=True)
 
 
 @dataclass(slots=True)
@@ -113,16 +115,14 @@ class CredentialSearch:
         return words[0].format(**values), words[1].format(**values)
 
 
-def renewal(tried: CredentialSearch) -> str:
-    """Return the fix for credentials that AWS refuses as they are."""
-    source, usual = tried.named()
-    return f"renew the credentials: AWS refuses those of {source}; {usual}"
-
-
-def signature(tried: CredentialSearch) -> str:
-    """Return the fix for a request that was signed wrongly, or at the wrong time."""
-    source, usual = tried.named()
-    return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
+def remedy(code: str, tried: CredentialSearch) -> str:
+    """Return the fix where AWS refuses credentials, or a signature; else an empty text."""
+    normal, (source, usual) = errors.normal_code(code), tried.named()
+    if normal in errors.STALE:
+        return f"renew the credentials: AWS refuses those of {source}; {usual}"
+    if normal in errors.SIGNATURE:
+        return f"{_CLOCK}; if it is right, the secret access key of {source} is not: {usual}"
+    return ""
 
 
 def none_found(tried: CredentialSearch) -> PollError:
@@ -135,7 +135,7 @@ def none_found(tried: CredentialSearch) -> PollError:
         "IMDS (switched off)" if imds else "IMDS",
     )
     hint = f"no AWS credentials were found in {', '.join(places)}, region {tried.region}; {LOGIN}"
-    return _auth("NoCredentialsError", hint)
+    return _auth("NoCredentialsError", hint=hint)
 
 
 def refuse_mfa(tried: CredentialSearch) -> PollError:
@@ -144,7 +144,7 @@ def refuse_mfa(tried: CredentialSearch) -> PollError:
         f'profile "{tried.profile}" asks for an MFA code, which cannot be given here; '
         "remove mfa_serial, or use a role or `aws sso login` instead"
     )
-    return _auth("MfaRequired", hint)
+    return _auth("MfaRequired", hint=hint)
 
 
 def refuse_odd(frozen: ReadOnlyCredentials, tried: CredentialSearch) -> None:
@@ -213,7 +213,7 @@ def awaited(tried: CredentialSearch, seconds: float) -> str:
 
 def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PLR0911 -- by kind
     """Return why a search failed; the error itself may hold secrets and must end here."""
-    origin = _origin(error, tried)
+    origin, words = _origin_and_words(error, tried)
     match errors.cause(error):
         case AnswerTooLargeError() as cause:
             what = f"{_ANSWERING.get(origin, 'whoever answers')}: {cause.hint}"
@@ -223,7 +223,7 @@ def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PL
             code = errors.shown_code(error.response.get("Error", {}).get("Code"))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             what = f"from {errors.shown_code(error.operation_name)}: refused"
-            clock = errors.hint_of(code)
+            clock = errors.HINTS.get(errors.normal_code(code), "")
             return _source_error(
                 code or f"HTTP {status}", what, tried, clock, origin=origin, status=status
             )
@@ -232,7 +232,7 @@ def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PL
             hint = (
                 f'the AWS profile "{name}" does not exist; check AWS_CONFIG_FILE and its sections'
             )
-            return _auth("ProfileNotFound", hint)
+            return _auth("ProfileNotFound", hint=hint)
         case sdk.SSOError() | sdk.TokenRetrievalError() | sdk.NoAuthTokenError():
             return _source_error(type(error).__name__, "no valid token", tried, origin="sso")
         case sdk.EndpointConnectionError() | sdk.SSLError() | sdk.HTTPClientError():
@@ -244,35 +244,32 @@ def failure(error: Exception, tried: CredentialSearch) -> PollError:  # noqa: PL
         case RuntimeError() if "expired" in str(error):
             # The SDK refuses to sign with what it has just refreshed, and has no class for that.
             return expired(tried)
-    return _source_error(type(error).__name__, _what(error, origin, tried), tried, origin=origin)
+    return _source_error(type(error).__name__, words, tried, origin=origin)
 
 
-def _origin(error: Exception, tried: CredentialSearch) -> str:
-    if isinstance(error, sdk.ClientError):
-        return _OPERATIONS.get(error.operation_name, tried.origin)
+def _origin_and_words(error: Exception, tried: CredentialSearch) -> tuple[str, str]:
+    """Return the origin that failed, and what is wrong, without quoting what was read."""
+    origin = tried.origin
     provider = getattr(error, "kwargs", {}).get("provider")
-    if provider == _PROCESS or (
+    if isinstance(error, sdk.ClientError):
+        origin = _OPERATIONS.get(error.operation_name, origin)
+    elif provider == _PROCESS or (
         tried.started and not isinstance(error, sdk.HTTPClientError | RuntimeError)
     ):
-        return _PROCESS
-    return tried.origin
-
-
-def _what(error: Exception, origin: str, tried: CredentialSearch) -> str:
-    """Return what is wrong in a few words, without quoting what was read."""
+        origin = _PROCESS
     words, otherwise = _WHAT, "what came cannot be read"
     if origin == _PROCESS:
         if tried.printed_too_much:
-            return "it prints too much"
+            return origin, "it prints too much"
         if type(error).__name__ == "JSONDecodeError":
-            return "what it prints is not JSON"
+            return origin, "what it prints is not JSON"
         words, otherwise = _OF_PROCESS, "what it prints is not the JSON object that the SDK expects"
     who = _ANSWERING.get(origin)
     if who and isinstance(error, UnreadableAnswerError):
-        return f"{error.name} in the answer of {who} cannot be read"
+        return origin, f"{error.name} in the answer of {who} cannot be read"
     if who and errors.is_from_parser(error):
-        return f"the answer of {who} cannot be read"
-    return next((said for kind, said in words if isinstance(error, kind)), otherwise)
+        return origin, f"the answer of {who} cannot be read"
+    return origin, next((said for kind, said in words if isinstance(error, kind)), otherwise)
 
 
 def _source_error(
@@ -286,8 +283,4 @@ def _source_error(
 ) -> PollError:
     source, usual = tried.named(origin)
     hint = f"the credentials could not be read: {source}: {what}; {remedy or usual}"
-    return _auth(code, hint, status=status)
-
-
-def _auth(code: str, hint: str, **more: Any) -> PollError:
-    return PollError(PollReason.AUTH, code, hint=hint, of_credentials=True, **more)
+    return _auth(code, status=status, hint=hint)

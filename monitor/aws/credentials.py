@@ -60,7 +60,8 @@ class CredentialCache:
         self._deadline = deadline
         self._patience = patience
         self._groups = groups or ProcessGroups()
-        self._held: FetchedCredentials | None = None
+        self.held: FetchedCredentials | None = None
+        """The credentials in use."""
         self._renew_at = 0.0
         self._fetch: CredentialFetch | None = None
         self._done = anyio.Event()
@@ -73,14 +74,9 @@ class CredentialCache:
         self._closed = False
 
     @property
-    def held(self) -> FetchedCredentials | None:
-        """The credentials in use."""
-        return self._held
-
-    @property
     def awaited(self) -> str:
         """The source of the credentials that block requests now, if any do."""
-        held = self._held
+        held = self.held
         if self._fetch is None or (held is not None and _left(held) > LAST_CHANCE):
             return ""
         return credential_source.awaited(self._fetch.tried, time.monotonic() - self._began)
@@ -91,7 +87,7 @@ class CredentialCache:
         Raises:
             PollError: ``auth``, with where they should have come from and the remedy.
         """
-        held = self._held
+        held = self.held
         if held is not None:
             if time.time() < self._renew_at:
                 self._recheck()
@@ -102,9 +98,16 @@ class CredentialCache:
                 return held.frozen
         await self._wait()
         # Read again: the attempt, or another task, may have replaced them meanwhile.
-        held = self._held
+        held = self.held
         if held is None or _left(held) <= 0:
-            raise self._error()
+            error = self._failure
+            if error is None:
+                tried = self._fetch.tried if self._fetch else credential_source.CredentialSearch()
+                raise credential_source.pending(tried, time.monotonic() - self._began)
+            # A new one each time: an error that is raised again gathers tracebacks.
+            raise PollError(
+                error.reason, error.code, status=error.status, hint=error.hint, of_credentials=True
+            )
         return held.frozen
 
     async def get_account_id(self) -> str | None:
@@ -119,15 +122,15 @@ class CredentialCache:
     async def renew(self, refused: FetchedCredentials | None) -> bool:
         """Return whether there are other credentials than the refused ones; may fetch them."""
         # Another request may have renewed them since this one was signed: then just retry.
-        if refused is None or self._held is not refused:
-            return self._held is not refused
+        if refused is None or self.held is not refused:
+            return self.held is not refused
         if refused.kept and await anyio.to_thread.run_sync(self._digest) == refused.files:
             return False
         await self._wait()
         if not refused.kept:
             # A source may give ever new credentials that AWS refuses: pause, or each poll fetches.
             self._not_before = max(self._not_before, time.monotonic() + LONGEST_PAUSE)
-        return self._held is not refused and self._held is not None
+        return self.held is not refused and self.held is not None
 
     async def aclose(self) -> None:
         """Stop the running attempt and its processes."""
@@ -182,7 +185,7 @@ class CredentialCache:
         if isinstance(outcome, PollError):
             self._fail(outcome)
             return
-        self._held = outcome
+        self.held = outcome
         self._failures, self._failure = 0, None
         self._renew_at = float("inf")
         if outcome.expires is not None:
@@ -202,16 +205,6 @@ class CredentialCache:
             self._not_before = now + min(pause, LONGEST_PAUSE)
         self._done.set()
 
-    def _error(self) -> PollError:
-        # A new one each time: an error that is raised again gathers tracebacks.
-        error = self._failure
-        if error is None:
-            tried = self._fetch.tried if self._fetch else credential_source.CredentialSearch()
-            return credential_source.pending(tried, time.monotonic() - self._began)
-        return PollError(
-            error.reason, error.code, status=error.status, hint=error.hint, of_credentials=True
-        )
-
     def _recheck(self) -> None:
         """Compare the AWS files with the digest now and then, in a thread."""
         now = time.monotonic()
@@ -220,9 +213,9 @@ class CredentialCache:
         self._checked = now
 
         def compare(digest: asyncio.Future[bytes]) -> None:
-            if digest.cancelled() or digest.exception() or self._held is None:
+            if digest.cancelled() or digest.exception() or self.held is None:
                 return
-            if digest.result() != self._held.files:
+            if digest.result() != self.held.files:
                 self._start()
 
         loop = asyncio.get_running_loop()

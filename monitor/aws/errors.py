@@ -44,7 +44,7 @@ _AUTH = frozenset({
     "subscriptionrequired", "tokenrefreshrequired", "unauthorized", "unauthorizedaccess",
     "unauthorizedoperation", "unrecognizedclient",
 })  # fmt: skip
-_STALE = frozenset({
+STALE = frozenset({
     "authfailure", "expiredtoken", "invalidaccesskeyid", "invalidclienttokenid", "invalidtoken",
     "tokenrefreshrequired", "unrecognizedclient",
 })  # fmt: skip
@@ -54,13 +54,25 @@ _TRANSIENT = frozenset({
     "requesttimeout", "serviceunavailable",
 })  # fmt: skip
 _MISSING = frozenset({"resourcenotfound"})
+REASONS = {
+    code: reason
+    for codes, reason in (
+        (_THROTTLE, PollReason.THROTTLE),
+        (_AUTH, PollReason.AUTH),
+        (_UNAVAILABLE, PollReason.UNAVAILABLE),
+        (_MISSING, PollReason.MISSING),
+        (_TRANSIENT, PollReason.TRANSIENT),
+    )
+    for code in codes
+}
+"""Code (as ``normal_code`` gives it) → the reason that it has in every service."""
 
-_SIGNATURE = frozenset({
+SIGNATURE = frozenset({
     "incompletesignature", "invalidsignature", "requestexpired", "requesttimetooskewed",
     "signaturedoesnotmatch",
 })  # fmt: skip
 
-_HINTS = {
+HINTS = {
     "invalidaccesskeyid": "Import/Export wants the long-term key that the job's manifest names",
 } | dict.fromkeys(
     ("invalidsignature", "requestexpired", "requesttimetooskewed", "signaturedoesnotmatch"),
@@ -120,6 +132,17 @@ _STATUSES: Mapping[int, PollReason] = {
 }
 _CLASSES = {3: PollReason.UNAVAILABLE, 4: PollReason.CONFIG}
 """First digit of any other status → reason; the rest is transient."""
+_NOT_SENT = (
+    (
+        (ssl.SSLError, FileNotFoundError, PermissionError, IsADirectoryError),
+        "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files",
+    ),
+    (
+        (ValueError, TypeError, sdk.InvalidProxiesConfigError),
+        "the request cannot be sent; check the endpoint and the proxy variables",
+    ),
+)
+"""Exceptions before anything is sent → hint; the SDK wraps them as if AWS had not answered."""
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -156,7 +179,7 @@ def failure(
             normal = normal_code(code)
             if missing(normal, error.response):
                 reason = PollReason.MISSING
-            elif known := reason_of_code(normal):
+            elif known := REASONS.get(normal):
                 reason = known
             elif code and status == HTTPStatus.NOT_FOUND:
                 reason = PollReason.MISSING
@@ -184,7 +207,7 @@ def _answered(reason: PollReason, code: str, exchange: ResponseMeta, now: dateti
         status=exchange.status,
         request_id=_token(exchange.headers.get("x-amzn-requestid")),
         retry_after=retry_after.seconds(exchange.headers.get("retry-after"), now),
-        hint=_HINTS.get(normal_code(code), ""),
+        hint=HINTS.get(normal_code(code), ""),
     )
 
 
@@ -194,20 +217,6 @@ def malformed(code: str, hint: str, exchange: ResponseMeta) -> PollError:
     return PollError(
         PollReason.MALFORMED, code, status=exchange.status, request_id=request_id, hint=hint
     )
-
-
-def reason_of_code(normal: str) -> PollReason | None:
-    """Return the reason that a code (as ``normal_code`` gives it) has in every service, if any."""
-    for codes, reason in (
-        (_THROTTLE, PollReason.THROTTLE),
-        (_AUTH, PollReason.AUTH),
-        (_UNAVAILABLE, PollReason.UNAVAILABLE),
-        (_MISSING, PollReason.MISSING),
-        (_TRANSIENT, PollReason.TRANSIENT),
-    ):
-        if normal in codes:
-            return reason
-    return None
 
 
 def _of_status(status: int, exchange: ResponseMeta) -> PollReason:
@@ -221,32 +230,24 @@ def _of_status(status: int, exchange: ResponseMeta) -> PollReason:
 def is_stale(error: sdk.ClientError, operation: str) -> bool:
     """Return whether AWS refuses the credentials themselves, so that others may help."""
     code = shown_code(error.response.get("Error", {}).get("Code"))
-    return error.operation_name == operation and normal_code(code) in _STALE
+    return error.operation_name == operation and normal_code(code) in STALE
 
 
-def refuses_credentials(code: str) -> bool:
-    """Return whether a code says that the credentials are not valid, or no longer valid."""
-    return normal_code(code) in _STALE
-
-
-def doubts_signature(code: str) -> bool:
-    """Return whether a code says that a request was signed wrongly, or at the wrong time."""
-    return normal_code(code) in _SIGNATURE
-
-
-def hint_of(code: str) -> str:
-    """Return the likely cause behind an error code, if it is known."""
-    return _HINTS.get(normal_code(code), "")
-
-
-def unanswered(error: Exception) -> PollError:
+def unanswered(error: Exception) -> PollError:  # noqa: PLR0911 -- by kind
     """Return the failure of a request that got no response, or was never sent."""
+    inner = getattr(error, "kwargs", {}).get("error")
     match error:
         case sdk.EndpointConnectionError():
-            return _connection_failure(error.kwargs.get("error"))
-        case sdk.SSLError() if isinstance(
-            error.kwargs.get("error"), ClientConnectorCertificateError
-        ):
+            # A host that does not exist stays so; one that is unreachable may be back soon.
+            system = getattr(inner, "os_error", None)
+            number = getattr(inner, "errno", None) or getattr(system, "errno", 0)
+            if number in _NO_SUCH_HOST:
+                hint = "the endpoint has no address"
+                return PollError(PollReason.UNAVAILABLE, "EAI_NONAME", hint=hint)
+            hint = "name resolution failed" if number == socket.EAI_AGAIN else ""
+            code = "EAI_AGAIN" if hint else errno.errorcode.get(number or 0, "EndpointConnection")
+            return PollError(PollReason.TRANSIENT, code, hint=hint)
+        case sdk.SSLError() if isinstance(inner, ClientConnectorCertificateError):
             hint = (
                 "the endpoint's certificate is not trusted; "
                 "AWS_CA_BUNDLE can name another authority"
@@ -254,40 +255,16 @@ def unanswered(error: Exception) -> PollError:
             return PollError(PollReason.UNAVAILABLE, "CertificateError", hint=hint)
         case sdk.SSLError():
             return PollError(PollReason.TRANSIENT, "SSLError")
-        case sdk.HTTPClientError() if found := _local_failure(error.kwargs.get("error")):
-            return found
+        case sdk.HTTPClientError() if isinstance(inner, UnicodeDecodeError):
+            return PollError(PollReason.MALFORMED, "Unreadable")
+    for classes, hint in _NOT_SENT if isinstance(error, sdk.HTTPClientError) else ():
+        if isinstance(inner, classes):
+            return PollError(PollReason.CONFIG, type(inner).__name__, hint=hint)
     name = type(error).__name__
     for kinds, reason, hint in _UNANSWERED:
         if isinstance(error, kinds):
             return PollError(reason, name, hint=hint)
     return PollError(PollReason.INTERNAL, name, where=where(error))
-
-
-def _connection_failure(cause: object) -> PollError:
-    """Distinguish a host that does not exist from one that is unreachable now."""
-    number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", 0)
-    if number in _NO_SUCH_HOST:
-        return PollError(PollReason.UNAVAILABLE, "EAI_NONAME", hint="the endpoint has no address")
-    if number == socket.EAI_AGAIN:
-        return PollError(PollReason.TRANSIENT, "EAI_AGAIN", hint="name resolution failed")
-    return PollError(PollReason.TRANSIENT, errno.errorcode.get(number or 0, "EndpointConnection"))
-
-
-def _local_failure(cause: object) -> PollError | None:
-    """Return the failure if nothing was sent at all."""
-    # The SDK wraps these in HTTPClientError, as if AWS had not answered.
-    match cause:
-        case UnicodeDecodeError():
-            return PollError(PollReason.MALFORMED, "Unreadable")
-        case ssl.SSLError() | FileNotFoundError() | PermissionError() | IsADirectoryError():
-            hint = (
-                "a file of this machine cannot be used; check AWS_CA_BUNDLE and the proxy's files"
-            )
-        case ValueError() | TypeError() | sdk.InvalidProxiesConfigError():
-            hint = "the request cannot be sent; check the endpoint and the proxy variables"
-        case _:
-            return None
-    return PollError(PollReason.CONFIG, type(cause).__name__, hint=hint)
 
 
 def where(error: Exception) -> str:

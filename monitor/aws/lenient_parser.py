@@ -100,17 +100,25 @@ class _Lenient:
     async def parse(self, response: dict[str, Any], shape: Any) -> dict[str, Any]:
         """Return the parsed answer, always a mapping."""
         parsing = super().parse(response, shape)  # type: ignore[misc]  # of the SDK's parser
-        body = response["body"]
+        body, status = response["body"], response["status_code"]
         if isinstance(body, bytes) and len(body) > LARGE:
-            work = _Work(parsing, body, response["status_code"])
-            parsed = await anyio.to_thread.run_sync(work.done, limiter=self.limiter)
+            parsed = await anyio.to_thread.run_sync(
+                _parsed_in_thread, parsing, body, status, limiter=self.limiter
+            )
         else:
             parsed = await parsing
-        if response["status_code"] >= _ERROR:
-            return _tidy(parsed)
-        if not isinstance(parsed, dict):
-            raise ResponseParserError("the answer is not a mapping")
-        return parsed
+        if status < _ERROR:
+            if not isinstance(parsed, dict):
+                raise ResponseParserError("the answer is not a mapping")
+            return parsed
+        # The SDK itself relies on these members of an error's answer, whatever came.
+        answer = parsed if isinstance(parsed, dict) else {}
+        error = answer.get("Error", {})
+        if not isinstance(error, dict):
+            answer["Error"] = {}
+        elif not isinstance(error.get("Code", ""), str):
+            answer["Error"] = {**error, "Code": ""}
+        return answer
 
     def _parse_shape(self, shape: Any, node: Any) -> Any:
         try:
@@ -145,36 +153,17 @@ class _Lenient:
         return root
 
 
-class _Work:
-    """The parsing of a large answer, in a thread."""
-
-    def __init__(self, parsing: Coroutine[Any, Any, Any], body: bytes, status: int) -> None:
-        self._parsing = parsing
-        self._body = body
-        self._status = status
-
-    def done(self) -> Any:
-        """Go through a parser that waits for nothing, as the whole body is there."""
-        try:
-            if sum(map(self._body.count, _MARKS)) > MOST_VALUES:
-                raise AnswerTooLargeError("the response has too many values", self._status)
-            self._parsing.send(None)
-        except StopIteration as end:
-            return end.value
-        finally:
-            self._parsing.close()
-        raise ResponseParserError("the answer is not complete")
-
-
-def _tidy(parsed: Any) -> dict[str, Any]:
-    """Return an error's answer with the members in it that the SDK itself relies on."""
-    answer = parsed if isinstance(parsed, dict) else {}
-    error = answer.get("Error", {})
-    if not isinstance(error, dict):
-        answer["Error"] = {}
-    elif not isinstance(error.get("Code", ""), str):
-        answer["Error"] = {**error, "Code": ""}
-    return answer
+def _parsed_in_thread(parsing: Coroutine[Any, Any, Any], body: bytes, status: int) -> Any:
+    """Run a parser to its end without a loop: it waits for nothing, as the whole body is there."""
+    try:
+        if sum(map(body.count, _MARKS)) > MOST_VALUES:
+            raise AnswerTooLargeError("the response has too many values", status)
+        parsing.send(None)
+    except StopIteration as end:
+        return end.value
+    finally:
+        parsing.close()
+    raise ResponseParserError("the answer is not complete")
 
 
 _PARSERS = {

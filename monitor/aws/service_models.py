@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +73,9 @@ class ModelFiles:
             found = orjson.loads(gzip.decompress(packed.read_bytes()))
         else:
             return None
-        return _without_services(found) if plain.name == "endpoints.json" else found
-
-
-def _without_services(endpoints: Any) -> Any:
-    for partition in endpoints["partitions"]:
-        partition["services"] = _Packed(partition["services"])
-    return endpoints
+        for partition in found["partitions"] if plain.name == "endpoints.json" else ():
+            partition["services"] = _Packed(partition["services"])
+        return found
 
 
 def loader(environ: Mapping[str, str] = os.environ) -> Loader:
@@ -109,12 +106,6 @@ def warm_up(models: Loader, *services: str) -> None:
         models.load_data(name)
     for service in services:
         for name in _NEEDED_BY_SERVICE:
-            _load(models, service, name)
-
-
-def _load(models: Loader, service: str, name: str) -> None:
-    """A service without a rule set, or unknown, fails where its client is made."""
-    try:
-        models.load_service_model(service, name, api_version=api_version(service))
-    except (DataNotFoundError, UnknownServiceError):
-        return
+            # A service without a rule set, or unknown, fails where its client is made.
+            with suppress(DataNotFoundError, UnknownServiceError):
+                models.load_service_model(service, name, api_version=api_version(service))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,14 +160,18 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         """Record each source that the SDK tries, and keep the SDK from prompting a person."""
         # The SDK has no hooks for any of this: tests/unit/vendor holds each attribute in place.
         for provider in self.get_component("credential_provider").providers:
-            provider.load = functools.partial(self._load, provider, provider.load)
+            provider.load = partial(self._load, provider, provider.load)
             match provider:
                 case AioAssumeRoleProvider():
                     provider._prompter = self._refuse_mfa  # noqa: SLF001 -- the SDK offers no other way
                 case AioAssumeRoleWithWebIdentityProvider():
-                    provider._token_loader_cls = _token_loader  # noqa: SLF001 -- see above
+                    provider._token_loader_cls = partial(partial, _stripped)  # noqa: SLF001 -- see above
                 case AioContainerProvider():
-                    provider._environ = _with_token(os.environ)  # noqa: SLF001 -- see above
+                    # The SDK sends the line break at the end of the token's file, too.
+                    path = os.environ.get(_TOKEN_FILE)
+                    token = {} if path is None else {_TOKEN: _stripped(path)}
+                    others = {k: v for k, v in os.environ.items() if k != _TOKEN_FILE}
+                    provider._environ = others | token  # noqa: SLF001 -- see above
                     _bound(provider._fetcher)  # noqa: SLF001 -- see above
                 case AioInstanceMetadataProvider():
                     _bound(provider._role_fetcher)  # noqa: SLF001 -- see above
@@ -175,15 +179,12 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
     async def _load(
         self, provider: Any, load: Callable[[], Awaitable[AioCredentials | None]]
     ) -> AioCredentials | None:
+        """Load from one provider; refuse any profile of its chain that has ``mfa_serial``."""
         self.tried.origin = provider.METHOD
-        if isinstance(provider, AioAssumeRoleProvider):
-            self._refuse_profile_with_mfa()
-        return await load()
-
-    def _refuse_profile_with_mfa(self) -> None:
-        """Refuse before anything is sent, whichever profile of the chain has ``mfa_serial``."""
         profiles, visited = self.full_config.get("profiles", {}), set[str]()
-        name: str | None = self.tried.profile
+        # Before anything is sent, as a profile further down the chain may need a person.
+        assumes = isinstance(provider, AioAssumeRoleProvider)
+        name: str | None = self.tried.profile if assumes else None
         while name is not None and name not in visited:
             visited.add(name)
             profile = profiles.get(name, {})
@@ -195,6 +196,7 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
                 name = profile.get("source_profile")
             else:
                 name = None
+        return await load()
 
     def _refuse_mfa(self, _prompt: str) -> str:
         raise credential_source.refuse_mfa(self.tried)
@@ -202,11 +204,15 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
     def _assume(self, own: AioCredentials, role_arn: str) -> AioDeferredRefreshableCredentials:
         """Return credentials that call STS when first used."""
         args = {"RoleSessionName": self._account.session_name}
-        external_id = _external_id(self._account)
-        if external_id is not None:
-            args["ExternalId"] = external_id
+        name = self._account.external_id_file
+        if name is not None:
+            try:
+                content = named_files.read(name, _LONGEST_EXTERNAL_ID)
+                args["ExternalId"] = content.decode().strip()
+            except (OSError, ValueError) as error:
+                raise credential_source.no_external_id(name, error) from None
         fetcher = AioAssumeRoleCredentialFetcher(
-            functools.partial(self.create_client, region_name=self._sts_region),
+            partial(self.create_client, region_name=self._sts_region),
             own,
             role_arn,
             extra_args=args,
@@ -231,16 +237,6 @@ def quiet() -> None:
             logging.getLogger(f"{library}.{name}").setLevel(logging.CRITICAL)
 
 
-def _external_id(account: Account) -> str | None:
-    if account.external_id_file is None:
-        return None
-    try:
-        content = named_files.read(account.external_id_file, _LONGEST_EXTERNAL_ID)
-        return content.decode().strip()
-    except (OSError, ValueError) as error:
-        raise credential_source.no_external_id(account.external_id_file, error) from None
-
-
 def _bound(fetcher: Any) -> None:
     """Bound the responses of a metadata service, whose session the SDK makes itself."""
     session = fetcher._session  # noqa: SLF001 -- the SDK offers no other way
@@ -261,15 +257,6 @@ def _refuse_unreadable(parsed: Mapping[str, Any], **_: Any) -> None:
                 raise UnreadableAnswerError(found)
 
 
-def _token_loader(path: str) -> Callable[[], str]:
-    """Return the reader of a web identity token, without the line break at its end."""
-    return lambda: Path(path).read_text("utf-8").strip()
-
-
-def _with_token(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with the authorization token of a pod read from its file."""
-    path = environ.get(_TOKEN_FILE)
-    if path is None:
-        return environ
-    others = {name: value for name, value in environ.items() if name != _TOKEN_FILE}
-    return others | {_TOKEN: Path(path).read_text("utf-8").strip()}
+def _stripped(path: str) -> str:
+    """Return the text of a token's file without the line break at its end."""
+    return Path(path).read_text("utf-8").strip()

@@ -29,11 +29,6 @@ def _under(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
-def _checked(value: str) -> str:
-    jmespath_check.parse(value)
-    return value
-
-
 def _compiled(value: str) -> str:
     try:
         re.compile(value)
@@ -42,7 +37,7 @@ def _compiled(value: str) -> str:
     return value
 
 
-Path = Annotated[str, AfterValidator(_checked)]
+Path = Annotated[str, AfterValidator(lambda value: jmespath_check.parse(value).text)]
 """A JMESPath expression."""
 
 State = Annotated[dict[str, Path], BeforeValidator(_named_parts), Field(min_length=1)]

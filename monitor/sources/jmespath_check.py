@@ -59,7 +59,9 @@ class ExpressionCheck:
 
     def reads_any(self, secrets: frozenset[tuple[str, str]]) -> bool:
         """Return whether a secret member is read, or lies within a value that is given."""
-        within = (edge for shape in self.exposed for edge in members(shape))
+        # One set for each walk: a shape that an earlier walk met may be exposed as well.
+        edges = (edge for shape in self.exposed for edge in _edges(shape, set()))
+        within = ((owner.name, name) for owner, name, _ in edges)
         return not secrets.isdisjoint(self.touched) or not secrets.isdisjoint(within)
 
 
@@ -87,11 +89,6 @@ def check(text: str, shape: Shape | None) -> ExpressionCheck:
     walker.result.gives = walker.walk(jmespath.compile(text).parsed, shape)
     walker.expose(walker.result.gives)
     return walker.result
-
-
-def members(shape: Shape) -> frozenset[tuple[str, str]]:
-    """Return (structure, member) of all members at any depth."""
-    return frozenset((owner.name, name) for owner, name, _ in _edges(shape, set()))
 
 
 def sensitive(shape: Shape) -> frozenset[tuple[str, str]]:
@@ -133,6 +130,7 @@ def _children(shape: Shape) -> Iterator[tuple[str, Shape]]:
 
 
 def _edges(shape: Shape, seen: set[str]) -> Iterator[tuple[Shape, str, Shape]]:
+    # Models are recursive; a second visit would add nothing.
     if shape.name in seen:
         return
     seen.add(shape.name)
@@ -145,6 +143,7 @@ def _edges(shape: Shape, seen: set[str]) -> Iterator[tuple[Shape, str, Shape]]:
 def _paths(
     shape: Shape, secrets: frozenset[tuple[str, str]], prefix: str, above: tuple[str, ...]
 ) -> Iterator[str]:
+    # Cut at recursion only: the same shape in two places has its secrets in both.
     if shape.name in above:
         return
     for name, child in _children(shape):

@@ -173,6 +173,7 @@ class JobType:
 
     def params(self, job_id: str) -> Mapping[str, Any]:
         """Return the parameters that describe a job; ``accepts_id`` must hold for its id."""
+        # A group that takes no part in the match would be None, which no parameter can hold.
         match = self.id_pattern.fullmatch(job_id)
         groups = match.groupdict(default="") if match else {}
         filled: Mapping[str, Any] = _filled(self.describe.params, {**groups, "id": job_id})
@@ -221,6 +222,7 @@ def _filled(template: Any, values: Mapping[str, str]) -> Any:
     """Put the values into the placeholders of a template, at any depth."""
     match template:
         case str():
+            # A name that is not known stays: model_check has reported it when it was read.
             return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
         case dict():
             return {key: _filled(value, values) for key, value in template.items()}

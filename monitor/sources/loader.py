@@ -101,29 +101,29 @@ def _load(path: Path, models: Loader) -> JobType:
 
 def _path(dotted: str) -> tuple[str | int, ...]:
     """Return the keys and indexes of ``final[0].status``."""
+    # An index must be a number again, as the tree has no text key of that name.
     parts = re.findall(r"\[(\d+)\]|([^.\[]+)", dotted)
     return tuple(int(index) if index else key for index, key in parts)
 
 
 def _problems(error: ValidationError, tree: Node) -> Iterator[Problem]:
+    # Without the input: a declaration may hold a secret in the wrong place.
     for one in error.errors(include_input=False, include_url=False):
-        location = one["loc"]
-        message, remedy = _wording(one["type"], one["msg"], location)
+        location, remedy = one["loc"], ""
+        match one["type"]:
+            case "extra_forbidden":
+                message = "no such key"
+                if len(location) == 1:
+                    fields = Declaration.model_fields.items()
+                    names = (field.alias or name for name, field in fields)
+                    remedy = suggestion(str(location[0]), names)
+            case "model_type" if not location:
+                message, remedy = "not a map of keys to values", "start with name: …"
+            case "missing":
+                message = "this key is required"
+            case "string_type":
+                message, remedy = "not a text", "put it in quotes"
+            case _:
+                message = one["msg"].removeprefix("Value error, ")
         text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
         yield Problem(tree.place_of(location), text.removeprefix("."), message, remedy)
-
-
-def _wording(kind: str, message: str, location: tuple[int | str, ...]) -> tuple[str, str]:
-    match kind:
-        case "extra_forbidden" if len(location) == 1:
-            names = (field.alias or name for name, field in Declaration.model_fields.items())
-            return "no such key", suggestion(str(location[0]), names)
-        case "extra_forbidden":
-            return "no such key", ""
-        case "model_type" if not location:
-            return "not a map of keys to values", "start with name: …"
-        case "missing":
-            return "this key is required", ""
-        case "string_type":
-            return "not a text", "put it in quotes"
-    return message.removeprefix("Value error, "), ""

@@ -63,8 +63,8 @@ class _Check:
         self._secrets: frozenset[tuple[str, str]] = frozenset()
 
     def run(self, models: Loader) -> None:
-        self._states()
-        self._placeholders()
+        # Without the model first, so that these are reported even where there is none.
+        self._declared()
         name = self._form.service
         try:
             service = service_models.service_model(models, name)
@@ -81,7 +81,8 @@ class _Check:
     def _report(self, path: str, message: str, remedy: str = "") -> None:
         self.problems.append(Problem(self._place, path, message, remedy))
 
-    def _states(self) -> None:
+    def _declared(self) -> None:
+        """Check the declaration against itself: its states, and the placeholders of the id."""
         form = self._form
         states = [state for named in form.phases.values() for state in named]
         for state in sorted({state for state in states if states.count(state) > 1}):
@@ -99,21 +100,18 @@ class _Check:
         for phase in form.irrevocable:
             if not phase.terminal:
                 self._report("irrevocable", f'"{phase}" is not a final phase')
+        known = {"id", *re.compile(form.id.pattern).groupindex}
+        used = re.findall(r"\{(\w+)\}", str(form.describe.params))
+        self._known("describe.params", used, known)
+        if not used:
+            remedy = 'write "{id}" where it goes'
+            self._report("describe.params", "no parameter takes the id", remedy)
 
     def _known(self, path: str, names: Iterable[str], known: Iterable[str]) -> None:
         known = list(known)
         for name in names:
             if name not in known:
                 self._report(path, f'"{name}" is not declared', suggestion(name, known))
-
-    def _placeholders(self) -> None:
-        known = {"id", *re.compile(self._form.id.pattern).groupindex}
-        used = re.findall(r"\{(\w+)\}", str(self._form.describe.params))
-        self._known("describe.params", used, known)
-        if not used:
-            self._report(
-                "describe.params", "no parameter takes the id", 'write "{id}" where it goes'
-            )
 
     def _operation(
         self, service: ServiceModel, path: str, name: str, params: Iterable[str]
@@ -127,6 +125,7 @@ class _Check:
             return None
         shape, given = operation.input_shape, list(params)
         self._known(f"{path}.params", given, shape.members if shape else {})
+        # The SDK does not validate parameters here, so AWS alone would refuse a request.
         for required in shape.required_members if shape else ():
             if required not in given:
                 self._report(f"{path}.params", f'"{required}" is required')
@@ -146,7 +145,12 @@ class _Check:
         self._read("id.path", form.id.path, output)
         self._read("describe.missing_if", describe.missing_if, output)
         for name, path in form.state.items():
-            self._state_part(name, path, output)
+            reading = self._read(f"state.{name}", path, output, ("string",))
+            if reading and name == form.decisive and isinstance(reading.gives, Shape):
+                declared_states = {*chain.from_iterable(form.phases.values()), *form.aliases}
+                values = getattr(reading.gives, "enum", ())
+                if missing := [value for value in values if value not in declared_states]:
+                    self._report("phases", f"no phase is given for {', '.join(missing)}")
         self._common("", form, output)
         for name, field in form.fields.items():
             self._field(f"fields.{name}", field.path, field.as_, output)
@@ -155,15 +159,6 @@ class _Check:
         self._read(f"{prefix}updated_at", form.updated_at, shape, _TIMES)
         self._read(f"{prefix}created_at", form.created_at, shape, _TIMES)
         self._read(f"{prefix}reason", form.reason, shape, ("string",))
-
-    def _state_part(self, name: str, path: str, output: Shape) -> None:
-        reading = self._read(f"state.{name}", path, output, ("string",))
-        if reading is None or name != self._form.decisive or not isinstance(reading.gives, Shape):
-            return
-        declared = {*chain.from_iterable(self._form.phases.values()), *self._form.aliases}
-        missing = [value for value in getattr(reading.gives, "enum", ()) if value not in declared]
-        if missing:
-            self._report("phases", f"no phase is given for {', '.join(missing)}")
 
     def _list(self, service: ServiceModel, form: ListForm) -> None:
         extra = (form.page_size, form.next)
@@ -193,6 +188,7 @@ class _Check:
         """Warn of a parameter that hides jobs if left out; only the model's prose says so."""
         shape = operation.input_shape
         for name, member in shape.members.items() if shape and "filters" not in given else ():
+            # The prose is HTML with line breaks anywhere, so it is compared as plain words.
             words = " ".join(_TAG.sub("", member.documentation).split())
             found = None if name in given else _DEFAULT_FILTER.search(words)
             if found:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from monitor.aws import credential_source, errors, service_models
+from monitor.aws import credential_source, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import PollError, PollReason
@@ -144,11 +144,7 @@ async def _call(
 def _remedy(error: PollError, tried: credential_source.CredentialSearch | None) -> str:
     if error.of_credentials:
         return LOGIN
-    if tried and errors.refuses_credentials(error.code):
-        return credential_source.renewal(tried)
-    if tried and errors.doubts_signature(error.code):
-        return credential_source.signature(tried)
-    return ALLOW
+    return (tried and credential_source.remedy(error.code, tried)) or ALLOW
 
 
 _WORDS = {

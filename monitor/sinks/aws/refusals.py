@@ -73,7 +73,7 @@ def of_entry(address: str, refusal: EntryRefusal) -> SendError:
     reason, normal = _of_key(code), errors.normal_code(code)
     if reason is None and normal in _GONE:
         reason = SendReason.GONE
-    if reason is None and (known := errors.reason_of_code(normal)):
+    if reason is None and (known := errors.REASONS.get(normal)):
         reason = _REASONS[known]
     blamed = SendReason.REJECTED if refusal.sender else SendReason.SERVER_ERROR
     return SendError(reason or blamed, message)
