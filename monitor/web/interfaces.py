@@ -95,7 +95,7 @@ class SinkAttempts:
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonStatus:
+class StatusReport:
     """The status of the daemon itself; ``last_pass_age`` is in seconds."""
 
     version: str
@@ -128,7 +128,7 @@ class Live(Protocol):
         """The configuration in effect, without secrets, as JSON values."""
         ...
 
-    def status(self) -> DaemonStatus:
+    def status(self) -> StatusReport:
         """The status of the daemon itself."""
         ...
 
