@@ -182,7 +182,15 @@ class _Listener:
                 continue  # else a client that has gone before it was accepted
             failing = False
             if self._connections.make_room():
-                connection = self._connect()
+                connection = _Connection(
+                    self._server,
+                    self._connections,
+                    sans=self._web_config.loaded.sans if self._web_config else frozenset(),
+                    loop=loop,
+                    access_log=None,
+                    keepalive_timeout=IDLE_WITHIN,
+                    lingering_time=LINGER,
+                )
                 self._connections.add(connection)
                 greeting = asyncio.create_task(
                     self._shake_hands(accepted, connection), name="greet"
@@ -219,17 +227,6 @@ class _Listener:
     @property
     def _tls(self) -> ssl.SSLContext | None:
         return self._web_config.loaded.tls if self._web_config else None
-
-    def _connect(self) -> _Connection:
-        return _Connection(
-            self._server,
-            self._connections,
-            sans=self._web_config.loaded.sans if self._web_config else frozenset(),
-            loop=asyncio.get_running_loop(),
-            access_log=None,
-            keepalive_timeout=IDLE_WITHIN,
-            lingering_time=LINGER,
-        )
 
 
 class _Connection(web.RequestHandler):
