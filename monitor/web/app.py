@@ -55,10 +55,10 @@ _INDEX = """<!doctype html>
 
 
 class Health(Protocol):
-    """Whether the scheduler still goes round; what AWS answers plays no part."""
+    """The age of the scheduler's last pass; what AWS answers plays no part."""
 
     def last_pass_age(self) -> float | None:
-        """Seconds since its last pass, or since its start before that; ``None``: not started."""
+        """Return seconds since its last pass, or else its start; ``None``: not started."""
         ...
 
 

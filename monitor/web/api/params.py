@@ -1,4 +1,4 @@
-"""What a client may say: query parameters, bodies, cursors."""
+"""Query parameters, bodies and cursors: read, and refused with every mistake named."""
 
 from __future__ import annotations
 
