@@ -135,7 +135,7 @@ class Live:
         return self.told
 
     def status(self):
-        return interfaces.DaemonStatus("1.2.3", NOW, NOW, self.refused, 0.5)
+        return interfaces.StatusReport("1.2.3", NOW, NOW, self.refused, 0.5)
 
     def config(self):
         return {}

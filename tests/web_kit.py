@@ -96,8 +96,8 @@ class Live:
     def config(self) -> Mapping[str, Any]:
         return self.settings.redacted()
 
-    def status(self) -> interfaces.DaemonStatus:
-        return interfaces.DaemonStatus("1.2.3", T0, T0, self.refused, 0.5)
+    def status(self) -> interfaces.StatusReport:
+        return interfaces.StatusReport("1.2.3", T0, T0, self.refused, 0.5)
 
     def wake(self, sink: str) -> None:
         self.woken.append(sink)

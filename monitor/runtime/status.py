@@ -59,9 +59,9 @@ class DaemonStatus:
         """Return the configuration in effect, without secrets."""
         return self._state.loaded.settings.redacted()
 
-    def status(self) -> interfaces.DaemonStatus:
+    def status(self) -> interfaces.StatusReport:
         """Return the status of the daemon itself."""
-        return interfaces.DaemonStatus(
+        return interfaces.StatusReport(
             version=__version__,
             started_at=self._started_at,
             config_loaded_at=self._state.loaded_at,

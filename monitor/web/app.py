@@ -1,4 +1,4 @@
-"""The pages that people and probes ask for: metrics, health, readiness, an index."""
+"""The application: metrics, health, readiness and an index, with the API and the status page."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ _INDEX = """<!doctype html>
 
 
 class Health(Protocol):
-    """Whether the scheduler still goes round; what AWS answers plays no part."""
+    """The age of the scheduler's last pass; what AWS answers plays no part."""
 
     def last_pass_age(self) -> float | None:
-        """Seconds since its last pass, or since its start before that; ``None``: not started."""
+        """Return seconds since its last pass, or else its start; ``None``: not started."""
         ...
 
 
@@ -90,16 +90,21 @@ class Pages:
         self._scrapes = anyio.CapacityLimiter(1)
 
     async def index(self, _request: web.Request) -> web.Response:
-        """Where to find what."""
+        """Link to the other pages."""
         return web.Response(text=_INDEX.format(version=self._version), content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Every metric, as OpenMetrics where the client asks for it.
+        """Return every metric, as OpenMetrics where the client accepts it.
 
         Rendered in a thread, one scrape at a time: ten thousand series take 0.2 s, for
-        which no look at a job should wait.
+        which no poll of a job should wait.
         """
-        render, kind = _form(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        render: Callable[[CollectorRegistry], bytes]
+        # Only who accepts OpenMetrics by name gets it: older scrapers cannot parse it.
+        if "application/openmetrics-text" in ",".join(request.headers.getall(hdrs.ACCEPT, [])):
+            render, kind = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+        else:
+            render, kind = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
         body = await anyio.to_thread.run_sync(render, self._registry, limiter=self._scrapes)
         response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: kind})
         if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
@@ -107,7 +112,7 @@ class Pages:
         return response
 
     async def healthy(self, _request: web.Request) -> web.Response:
-        """200 while the scheduler's last pass is recent."""
+        """Answer 200 while the scheduler's last pass is recent."""
         age = self._health.last_pass_age()
         if age is None:
             return _unavailable("the scheduler has not started")
@@ -116,7 +121,7 @@ class Pages:
         return web.Response(text="healthy\n")
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """200 while the configuration is loaded and the store can be written."""
+        """Answer 200 while the configuration is loaded and the store can be written."""
         if not self._configured():
             return _unavailable("no configuration is loaded")
         try:
@@ -175,13 +180,6 @@ def harden(response: web.StreamResponse, more: Mapping[str, str] | None = None) 
     for name, value in _UNLESS_SAID.items():
         response.headers.setdefault(name, value)
     response.headers.update(more or {})
-
-
-def _form(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """How to render the metrics, and as what content type."""
-    if "application/openmetrics-text" in accepted:
-        return openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
-    return exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
 def _unavailable(why: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""Who may read and who may write."""
+"""Authentication: who may read, and who may write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitor.web import problems
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -47,7 +47,7 @@ class Passwords:
         self._turn = anyio.CapacityLimiter(1)
 
     async def verify(self, users: Mapping[str, str], name: str, password: bytes) -> bool:
-        """Whether ``password`` is that of ``name``; to say no costs the same for every name.
+        """Return True if ``password`` is that of ``name``; a refusal costs the same for every name.
 
         Raises:
             RefusedError: too many wait already.
@@ -56,7 +56,9 @@ class Passwords:
         # Whoever guesses names must not tell them apart by the time that the answer takes.
         dearest = max(users.values(), key=_cost)
         against = stored or dearest
-        known = self._mark(name, against, password)
+        # Worthless outside of this process: the secret is made anew at each start.
+        text = f"{len(name)}:{name}:{against}:".encode(errors="surrogateescape") + password
+        known = hmac.digest(self._secret, text, "sha256")
         if stored and known in self._known:
             self._known.move_to_end(known)
             return True
@@ -71,11 +73,6 @@ class Passwords:
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return True
-
-    def _mark(self, name: str, stored: str, password: bytes) -> bytes:
-        """What is remembered of a verified password: worthless outside of this process."""
-        text = f"{len(name)}:{name}:{stored}:".encode(errors="surrogateescape") + password
-        return hmac.digest(self._secret, text, "sha256")
 
 
 def _fits(password: bytes, stored: str, cost: int) -> bool:
@@ -107,32 +104,32 @@ class Tokens:
     def __init__(self, files: Sequence[Path]) -> None:
         """Read nothing yet."""
         self._files = files
-        self._seen: bytes | None = None
+        self._read: bytes | None = None
         self._digests: tuple[bytes, ...] = ()
 
     async def verify(self, token: bytes) -> bool:
-        """Whether it is one of them; takes as long for a wrong one."""
+        """Return True if it is one of them; takes as long for a wrong one."""
         if not self._files:
             return False
         await anyio.to_thread.run_sync(self._refresh)
         given = hashlib.sha256(token).digest()
+        # A sum, not any(): the time must not show which of the tokens matched.
         return sum(hmac.compare_digest(given, each) for each in self._digests) > 0
 
     def _refresh(self) -> None:
-        seen = file_digest.digest(self._files)
-        if seen != self._seen:
-            self._digests = tuple(hashlib.sha256(each).digest() for each in _tokens(self._files))
-            self._seen = seen
-
-
-def _tokens(files: Iterable[Path]) -> Iterable[bytes]:
-    for path in files:
-        try:
-            token = named_files.read(path, _ENOUGH).strip()
-        except (OSError, ValueError):
-            continue
-        if len(token) >= SHORTEST_TOKEN:
-            yield token
+        current = file_digest.digest(self._files)
+        if current == self._read:
+            return
+        digests = []
+        for path in self._files:
+            # A file that cannot be read admits nobody; the tokens of the others stay valid.
+            try:
+                token = named_files.read(path, _ENOUGH).strip()
+            except (OSError, ValueError):
+                continue
+            if len(token) >= SHORTEST_TOKEN:
+                digests.append(hashlib.sha256(token).digest())
+        self._digests, self._read = tuple(digests), current
 
 
 class Guard:
@@ -179,8 +176,7 @@ class Guard:
                 "with basic_auth_users in server.web_config_file",
             )
         await self._identify(request)
-        _refuse_foreign(request)
-        _refuse_other_types(request)
+        _refuse_forged(request)
 
     async def _identify(self, request: web.Request) -> None:
         scheme, _, rest = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -189,30 +185,23 @@ class Guard:
             case "bearer":
                 admitted = await self._tokens.verify(given)
             case "basic" if self._users:
-                name, password = _basic(given)
+                try:
+                    user, _, password = b64decode(given, validate=True).partition(b":")
+                except ValueError:  # verified all the same, to take as long as a wrong name
+                    user = password = b""
+                name = user.decode(errors="surrogateescape")
                 admitted = await self._passwords.verify(self._users, name, password)
             case _:
                 admitted = False
         if not admitted:
             why = "credentials are wrong" if scheme else "credentials are needed"
-            raise RefusedError(401, why, headers={hdrs.WWW_AUTHENTICATE: self._challenge})
-
-    @property
-    def _challenge(self) -> str:
-        """A browser asks its user for a password only where there is one."""
-        realm = 'realm="job-monitor"'
-        return f'Basic {realm}, charset="UTF-8"' if self._users else f"Bearer {realm}"
+            # A browser asks its user for a password only where there is one.
+            realm = 'realm="job-monitor"'
+            challenge = f'Basic {realm}, charset="UTF-8"' if self._users else f"Bearer {realm}"
+            raise RefusedError(401, why, headers={hdrs.WWW_AUTHENTICATE: challenge})
 
 
-def _basic(given: bytes) -> tuple[str, bytes]:
-    try:
-        name, _, password = b64decode(given, validate=True).partition(b":")
-    except ValueError:
-        return "", b""
-    return name.decode(errors="surrogateescape"), password
-
-
-def _refuse_foreign(request: web.Request) -> None:
+def _refuse_forged(request: web.Request) -> None:
     """Refuse what a page of another site makes a browser send, with its user's credentials."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get(hdrs.ORIGIN)
@@ -222,10 +211,7 @@ def _refuse_foreign(request: web.Request) -> None:
         foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
     if foreign:
         raise RefusedError(403, "the request comes from a page of another site")
-
-
-def _refuse_other_types(request: web.Request) -> None:
-    """Refuse bodies that are no JSON, and what a form of any site could send."""
+    # A form of any site can send these types without the browser's asking first (CORS).
     form = request.content_type in _OF_FORMS and hdrs.CONTENT_TYPE in request.headers
     if form or (request.body_exists and request.content_type != "application/json"):
         raise RefusedError(415, "the body must be JSON, with Content-Type: application/json")

@@ -69,7 +69,9 @@ class Connections:
         """
         if len(self._open) < self.most:
             return True
-        self._note_crowd()
+        if not self._crowded:  # logged once, until the crowd has gone
+            self._crowded = True
+            self._log.warning(logs.CONNECTIONS_FULL, open=len(self._open), limit=self.most)
         if self.drop_quietest():
             return True
         self._count_closed("refused")
@@ -98,8 +100,3 @@ class Connections:
         self.discard(connection)
         self._count_closed(reason)
         connection.abort()
-
-    def _note_crowd(self) -> None:
-        if not self._crowded:
-            self._crowded = True
-            self._log.warning(logs.CONNECTIONS_FULL, open=len(self._open), limit=self.most)

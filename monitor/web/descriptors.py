@@ -15,7 +15,11 @@ RESERVE = 256
 
 def raise_limit() -> int:
     """Raise the soft limit on open files as far as allowed and useful; return the one in effect."""
-    soft, hard = (_finite(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    # "Unlimited" is -1 here, which would count as fewer than any number.
+    soft, hard = (
+        MOST_WANTED if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
     wanted = min(hard, MOST_WANTED)
     if soft >= wanted:
         return soft
@@ -34,7 +38,3 @@ def connections(limit: int, configured: int | None = None) -> int:
     """
     reserve = max(limit // 4, min(RESERVE, limit // 2))
     return max(1, min(configured or MOST_CONNECTIONS, limit - reserve))
-
-
-def _finite(limit: int) -> int:
-    return MOST_WANTED if limit == resource.RLIM_INFINITY else limit

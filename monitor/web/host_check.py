@@ -1,4 +1,4 @@
-"""By which names the monitor may be called.
+"""The names by which the monitor may be called.
 
 A site can make a name of its own lead to any address. A browser then takes what answers there
 for that site, and lets its scripts read it; but it says by which name it asks.
@@ -49,12 +49,18 @@ class Hosts:
         return web.Response(status=_REFUSED.status, text=f"{_REFUSED.detail}\n")
 
     def _are_mine(self, host: str) -> bool:
-        """Whether ``Host`` is fine: an address is no name, and leads nowhere else."""
+        """Return True if ``Host`` is fine: an address is no name, and leads nowhere else."""
         found = _HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > _LAST_PORT:
             return False
         name = _plain(found["address"] or found["name"])
-        return name == "localhost" or name in self._names or _is_address(name)
+        if name == "localhost" or name in self._names:
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 def _called(request: web.Request) -> list[str]:
@@ -75,11 +81,3 @@ def _called(request: web.Request) -> list[str]:
 
 def _plain(name: str) -> str:
     return name.lower().removesuffix(".")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -95,7 +95,7 @@ class SinkAttempts:
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonStatus:
+class StatusReport:
     """The status of the daemon itself; ``last_pass_age`` is in seconds."""
 
     version: str
@@ -109,27 +109,27 @@ class Live(Protocol):
     """What the running daemon knows at this moment."""
 
     def jobs(self) -> Iterable[JobStatus]:
-        """Every job of a watch, in no order; may be called from another thread."""
+        """Return every job of a watch, in no order; may be called from another thread."""
         ...
 
     def job(self, key: str) -> JobStatus | None:
-        """One job of a watch, by its key."""
+        """Return one job of a watch, by its key."""
         ...
 
     def sources(self) -> Sequence[SourceView]:
-        """Every source that is polled."""
+        """Return every source that is polled."""
         ...
 
     def sinks(self) -> Sequence[SinkAttempts]:
-        """Every sink that is configured."""
+        """Return every sink that is configured."""
         ...
 
     def config(self) -> Mapping[str, Any]:
-        """The configuration in effect, without secrets, as JSON values."""
+        """Return the configuration in effect, without secrets, as JSON values."""
         ...
 
-    def status(self) -> DaemonStatus:
-        """The status of the daemon itself."""
+    def status(self) -> StatusReport:
+        """Return the status of the daemon itself."""
         ...
 
     def wake(self, sink: str) -> None:
@@ -161,7 +161,7 @@ class Ledger(Outbox, Protocol):
     """The store, as far as the API reads it and writes to it; raises StoreError."""
 
     async def position(self) -> int:
-        """The position of the newest transition; 0 if there is none."""
+        """Return the position of the newest transition; 0 if there is none."""
         ...
 
     async def transitions(
@@ -174,7 +174,7 @@ class Ledger(Outbox, Protocol):
         since: datetime | None = None,
         until: int | None = None,
     ) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of transitions later than a position, in order."""
+        """Return (position, CloudEvent) of transitions later than a position, in order."""
         ...
 
     async def deliveries(
@@ -185,11 +185,11 @@ class Ledger(Outbox, Protocol):
         job: str | None = None,
         before: int | None = None,
     ) -> Sequence[model.StoredDelivery]:
-        """Deliveries and their status, newest first."""
+        """Return deliveries and their status, newest first."""
         ...
 
     async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
-        """(position, CloudEvent) of transitions of at most 100 jobs later than a sequence."""
+        """Return (position, CloudEvent) of transitions of up to 100 jobs later than a sequence."""
         ...
 
     async def deliveries_of(self, positions: Collection[int]) -> Sequence[model.StoredDelivery]:
@@ -197,19 +197,19 @@ class Ledger(Outbox, Protocol):
         ...
 
     async def snapshot(self, key: str) -> model.Snapshot | None:
-        """One job by its key."""
+        """Return one job by its key."""
         ...
 
     async def last_change(self, key: str) -> dict[str, Any] | None:
-        """The CloudEvent of the last change of state of a job."""
+        """Return the CloudEvent of the last change of state of a job."""
         ...
 
     async def backlog(self) -> Sequence[model.Backlog]:
-        """What is still to be delivered to each sink."""
+        """Return what is still to be delivered to each sink."""
         ...
 
     async def parkings(self) -> Sequence[model.Parking]:
-        """The sinks that are parked."""
+        """Return the sinks that are parked."""
         ...
 
     async def resume(self, sink: str) -> bool:

@@ -23,7 +23,13 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         OSError: the address cannot be listened on.
     """
     if host in EVERYWHERE:
-        return [_bind_everywhere(port)]
+        try:
+            return [_listen(socket.AF_INET6, ("::", port), both=True)]
+        except OSError as error:
+            # Any other failure would be the same with IPv4, or leave half of the clients out.
+            if error.errno not in _NO_IPV6:
+                raise
+        return [_listen(socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 -- what ":PORT" asks for
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
@@ -36,15 +42,6 @@ async def bind(host: str, port: int) -> list[socket.socket]:
             bound.append(listening)
         undo.pop_all()
     return bound
-
-
-def _bind_everywhere(port: int) -> socket.socket:
-    try:
-        return _listen(socket.AF_INET6, ("::", port), both=True)
-    except OSError as error:
-        if error.errno not in _NO_IPV6:
-            raise
-    return _listen(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 -- what ":PORT" asks for
 
 
 def _listen(

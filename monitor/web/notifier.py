@@ -1,4 +1,4 @@
-"""Tells whoever waits that something was committed; what it was stands in the store."""
+"""Notices of what was committed, for whoever waits; the transitions are in the store."""
 
 from __future__ import annotations
 

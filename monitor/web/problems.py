@@ -47,7 +47,7 @@ class RefusedError(Exception):
 
 
 def concerns(request: web.Request) -> bool:
-    """Whether errors of this request are told as problems."""
+    """Return True if errors of this request are written as problems."""
     return request.path == "/api" or request.path.startswith(PLACES)
 
 
@@ -92,8 +92,16 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except Exception as error:
-        if begun := request.get(_BEGUN):
-            return _broken_off(request, begun, error)
+        begun: web.StreamResponse | None = request.get(_BEGUN)
+        if begun:
+            # End the connection without the end of the answer: nobody may take it for whole.
+            if isinstance(error, ConnectionError):
+                logs.get().debug(logs.REQUEST_ABORTED, path=request.path)
+            else:
+                logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
+            if request.transport is not None:
+                request.transport.abort()
+            return begun
         if isinstance(error, ConnectionError) and request.transport is None:
             # The client went away in the midst: its own affair, and nobody reads the answer.
             logs.get().debug(logs.REQUEST_ABORTED, path=request.path)
@@ -108,25 +116,21 @@ async def note_begun(request: web.Request, response: web.StreamResponse) -> None
     request[_BEGUN] = response
 
 
-def _broken_off(
-    request: web.Request, begun: web.StreamResponse, error: Exception
-) -> web.StreamResponse:
-    """End the connection without the end of the answer, so that nobody takes it for whole."""
-    if isinstance(error, ConnectionError):
-        logs.get().debug(logs.REQUEST_ABORTED, path=request.path)
-    else:
-        logs.get().error(logs.REQUEST_FAILED, path=request.path, exc_info=error)
-    if request.transport is not None:
-        request.transport.abort()
-    return begun
-
-
 def _refusal(request: web.Request, error: Exception) -> RefusedError:
     match error:
         case RefusedError():
             return error
         case web.HTTPException():
-            return _from_aiohttp(error)
+            allowed = error.headers.get(hdrs.ALLOW)
+            status = HTTPStatus(error.status)
+            words = {
+                HTTPStatus.NOT_FOUND: "there is nothing here",
+                HTTPStatus.METHOD_NOT_ALLOWED: f"only {allowed} can be used here",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
+            }
+            # RFC 9110 wants Allow with a 405; aiohttp's other headers describe its own text.
+            kept = {"Allow": allowed} if allowed else {}
+            return RefusedError(error.status, words.get(status, status.description), headers=kept)
         case ConfigurationError():
             errors = of_configuration(error.problems)
             return RefusedError(422, "the configuration cannot be used", errors=errors)
@@ -136,15 +140,3 @@ def _refusal(request: web.Request, error: Exception) -> RefusedError:
     if isinstance(error, StoreError):
         return RefusedError(503, "the store cannot be used", headers={"Retry-After": "10"})
     return RefusedError(500, "the monitor failed; its log says more")
-
-
-def _from_aiohttp(raised: web.HTTPException) -> RefusedError:
-    allowed = raised.headers.get(hdrs.ALLOW)
-    kept = {"Allow": allowed} if allowed else {}
-    words = {
-        HTTPStatus.NOT_FOUND: "there is nothing here",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"only {allowed} can be used here",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
-    }
-    status = HTTPStatus(raised.status)
-    return RefusedError(raised.status, words.get(status, status.description), headers=kept)

@@ -50,6 +50,8 @@ _REMEDIES = {
     errno.EACCES: ("no permission for this port", "choose a port above 1023"),
     errno.EADDRNOTAVAIL: ("not an address of this machine", "choose one that it has"),
 }
+_NO_NAME = ("no address is known for this name", "use an address such as 127.0.0.1")
+_NOT_HERE = ("cannot listen here", "use another address")
 
 
 @asynccontextmanager
@@ -137,8 +139,17 @@ class _Listener:
             self._listening = await listening.bind(host, port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise ConfigurationError([_problem(error, shown)]) from None
-        self.url = _url(self._listening[0], secure=self._tls is not None)
+            # A failed look-up has numbers of its own, which mean other things as an errno.
+            if isinstance(error, socket.gaierror):
+                why, remedy = _NO_NAME
+            else:
+                why, remedy = _REMEDIES.get(error.errno or 0, _NOT_HERE)
+            problem = Problem("", "server.listen", f"{shown}: {why}", remedy)
+            raise ConfigurationError([problem]) from None
+        # With port 0 the kernel has chosen one, so the URL comes from the socket.
+        host, port = self._listening[0].getsockname()[:2]
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what is to be done while the server runs, by name."""
@@ -171,24 +182,37 @@ class _Listener:
                 continue  # else a client that has gone before it was accepted
             failing = False
             if self._connections.make_room():
-                self._greet(accepted)
+                connection = _Connection(
+                    self._server,
+                    self._connections,
+                    sans=self._web_config.loaded.sans if self._web_config else frozenset(),
+                    loop=loop,
+                    access_log=None,
+                    keepalive_timeout=IDLE_WITHIN,
+                    lingering_time=LINGER,
+                )
+                self._connections.add(connection)
+                greeting = asyncio.create_task(
+                    self._shake_hands(accepted, connection), name="greet"
+                )
+                connection.greeting = greeting
+                # The loop holds tasks weakly: without this set one could vanish half-way.
+                self._greetings.add(greeting)
+                greeting.add_done_callback(self._greetings.discard)
             else:
                 accepted.close()
             # An accept that need not wait does not let others run either.
             await anyio.lowlevel.checkpoint()
 
-    def _greet(self, accepted: socket.socket) -> None:
-        connection = self._connect()
-        self._connections.add(connection)
-        greeting = asyncio.create_task(self._shake_hands(accepted, connection), name="greet")
-        connection.greeting = greeting
-        self._greetings.add(greeting)
-        greeting.add_done_callback(self._greetings.discard)
-
     async def _shake_hands(self, accepted: socket.socket, connection: _Connection) -> None:
         loop = asyncio.get_running_loop()
+        # Read for each connection, so that a renewed certificate is used from the next one on.
+        tls = self._tls
+        within = HANDSHAKE_WITHIN if tls else None
         try:
-            await loop.connect_accepted_socket(lambda: connection, accepted, **self._security())
+            await loop.connect_accepted_socket(
+                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=within
+            )
         except (OSError, asyncio.CancelledError):
             # What is wrong with a handshake is its client's trouble. A cancelled greeting is
             # one that had to give way.
@@ -203,21 +227,6 @@ class _Listener:
     @property
     def _tls(self) -> ssl.SSLContext | None:
         return self._web_config.loaded.tls if self._web_config else None
-
-    def _security(self) -> dict[str, Any]:
-        """Return what makes a connection secure: with the certificate of this moment."""
-        return {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_WITHIN} if self._tls else {}
-
-    def _connect(self) -> _Connection:
-        return _Connection(
-            self._server,
-            self._connections,
-            sans=self._web_config.loaded.sans if self._web_config else frozenset(),
-            loop=asyncio.get_running_loop(),
-            access_log=None,
-            keepalive_timeout=IDLE_WITHIN,
-            lingering_time=LINGER,
-        )
 
 
 class _Connection(web.RequestHandler):
@@ -256,7 +265,10 @@ class _Connection(web.RequestHandler):
         super().connection_made(transport)
         self._wire = self.transport
         self._since = self._head_since = self._loop.time()
-        if self._sans and not self._sans & _names(transport.get_extra_info("peercert")):
+        # DNS names, addresses, emails and URIs alike: the list names any of them.
+        certificate = transport.get_extra_info("peercert") or {}
+        names = {value for _, value in certificate.get("subjectAltName", ())}
+        if self._sans and not self._sans & names:
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -285,7 +297,7 @@ class _Connection(web.RequestHandler):
 
     @property
     def quiet_since(self) -> float | None:
-        """Since when the client asks for nothing, or has not taken the answer for a while."""
+        """Return since when the client sends nothing, or has not taken the answer for a while."""
         if self._answering:
             late = self._loop.time() - self._since > SLOW_AFTER
             return self._since if late else None
@@ -325,22 +337,3 @@ class _Connection(web.RequestHandler):
             response = super().handle_error(request, status, exc, message)
         harden(response)
         return response
-
-
-def _problem(error: OSError, address: str) -> Problem:
-    if isinstance(error, socket.gaierror):
-        why, remedy = "no address is known for this name", "use an address such as 127.0.0.1"
-    else:
-        why, remedy = _REMEDIES.get(error.errno or 0, ("cannot listen here", "use another address"))
-    return Problem("", "server.listen", f"{address}: {why}", remedy)
-
-
-def _names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the names in a certificate: DNS names, addresses, emails and URIs."""
-    return frozenset(value for _, value in (certificate or {}).get("subjectAltName", ()))
-
-
-def _url(bound: socket.socket, *, secure: bool) -> str:
-    host, port = bound.getsockname()[:2]
-    scheme = "https" if secure else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

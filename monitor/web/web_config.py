@@ -17,7 +17,7 @@ from monitor.errors import ConfigurationError, Problem
 from monitor.web.web_config_schema import CIPHERS, CLIENTS, CURVES, VERSIONS, TlsServer, WebConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from monitor.config.yaml_document import Node
@@ -74,6 +74,12 @@ def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
     except ValidationError as error:
         found = messages.of_shape(error, node, root=(WebConfig,))
         raise ConfigurationError(messages.tidy(found)) from None
+    warnings: tuple[Problem, ...] = ()
+    # The toolkit's default is true: only who writes it expects HTTP/2.
+    if "http2" in form.http_server_config.model_fields_set and form.http_server_config.http2:
+        place = node.place_of(("http_server_config", "http2"))
+        message, remedy = "HTTP/1.1 is spoken all the same", "write false, or leave it out"
+        warnings = (Problem(place, "http_server_config.http2", message, remedy, warning=True),)
     tls = form.tls_server_config
     return Loaded(
         files=(path, *(_files(tls, path.parent).values() if tls else ())),
@@ -81,7 +87,7 @@ def _read(path: Path, reading: file_digest.FileDigest) -> Loaded:
         headers=form.http_server_config.headers,
         tls=_context(tls, path.parent, node, reading) if tls else None,
         sans=frozenset(tls.client_allowed_sans) if tls else frozenset(),
-        warnings=tuple(_warnings(form, node)),
+        warnings=warnings,
     )
 
 
@@ -106,14 +112,6 @@ def _refuse(place: str, path: str, message: str, remedy: str) -> NoReturn:
     raise ConfigurationError([Problem(place, path, message, remedy)])
 
 
-def _warnings(form: WebConfig, node: Node) -> Sequence[Problem]:
-    if "http2" not in form.http_server_config.model_fields_set or not form.http_server_config.http2:
-        return ()
-    place = node.place_of(("http_server_config", "http2"))
-    message, remedy = "HTTP/1.1 is spoken all the same", "write false, or leave it out"
-    return (Problem(place, "http_server_config.http2", message, remedy, warning=True),)
-
-
 # TLS
 
 
@@ -129,8 +127,14 @@ def _files(tls: TlsServer, directory: Path) -> dict[str, Path]:
 def _context(
     tls: TlsServer, directory: Path, node: Node, reading: file_digest.FileDigest
 ) -> ssl.SSLContext:
-    found, unreadable = _held(_files(tls, directory), reading)
-    problems = [*_disagreements(tls), *unreadable]
+    problems = _disagreements(tls)
+    read: dict[Path, bytes] = {}  # one file may hold both certificate and key: it is read once
+    found = {}
+    for key, path in _files(tls, directory).items():
+        try:
+            found[key] = read[path] = read[path] if path in read else reading.of(path)
+        except (OSError, ValueError) as error:
+            problems.append((key, *named_files.trouble(path, error, named_files.PEM)))
     if not problems:
         try:
             return _made(tls, found)
@@ -165,20 +169,6 @@ def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
     if tls.cipher_suites and not any(CIPHERS[name] for name in tls.cipher_suites):
         found.append(("cipher_suites", "names suites of TLS 1.3 only", "leave it out"))
     return found
-
-
-def _held(
-    files: Mapping[str, Path], reading: file_digest.FileDigest
-) -> tuple[dict[str, bytes], list[tuple[str, str, str]]]:
-    """Return what the files hold by their keys, and what is wrong with the others."""
-    read: dict[Path, bytes] = {}  # one file may hold both certificate and key: it is read once
-    found, problems = {}, []
-    for key, path in files.items():
-        try:
-            found[key] = read[path] = read[path] if path in read else reading.of(path)
-        except (OSError, ValueError) as error:
-            problems.append((key, *named_files.trouble(path, error, named_files.PEM)))
-    return found, problems
 
 
 def _made(tls: TlsServer, found: Mapping[str, bytes]) -> ssl.SSLContext:
@@ -255,21 +245,19 @@ class WebConfigFile:
         """
         return await anyio.to_thread.run_sync(self._refresh)
 
-    def _again(self, reading: file_digest.FileDigest) -> Loaded:
-        try:
-            return _read(self._path, reading)
-        except (ConfigurationError, OSError):
-            raise
-        except Exception as error:  # the last net: a changed file must not end the daemon
-            found = unforeseen.problem(error, str(self._path), "", "the file")
-            raise ConfigurationError([found]) from error
-
     def _refresh(self) -> bool:
         if self._reading.is_current():
             return False
         reading = file_digest.FileDigest()
         try:
-            new = self._again(reading)
+            try:
+                new = _read(self._path, reading)
+            except (ConfigurationError, OSError):
+                raise
+            except Exception as error:  # the last net: a changed file must not end the daemon
+                found = unforeseen.problem(error, str(self._path), "", "the file")
+                raise ConfigurationError([found]) from error
+            # A URL that clients hold names the scheme, which must not change under them.
             if (new.tls is None) is not (self.loaded.tls is None):
                 message = "TLS cannot be turned on or off while running"
                 _refuse(str(self._path), "tls_server_config", message, "restart the monitor")

@@ -113,22 +113,22 @@ class Changes:
             count += len(page)
             first += [event["id"] for event in page[: MOST_SHOWN - len(first)]]
         self._live.wake(asked.sink)
-        told = schemas.Replayed(
+        replayed = schemas.Replayed(
             sink=asked.sink, count=count, dry_run=asked.dry_run, event_ids=first
         )
-        return as_json(told)
+        return as_json(replayed)
 
     async def resume(self, request: web.Request) -> web.Response:
         """Resume a parked sink, with what waits first; return the result of the first attempt."""
         name = request.match_info["name"]
         self._require(name, 404)
-        before = self._seen(name)
+        before = self._attempts(name)
         resumed = await self._ledger.resume(name)
         self._live.wake(name)
         outcome, error = await self._first_attempt(name, before) if resumed else (None, None)
         return as_json(schemas.Resumed(resumed=resumed, outcome=outcome, error=error))
 
-    def _seen(self, name: str) -> interfaces.SinkAttempts | None:
+    def _attempts(self, name: str) -> interfaces.SinkAttempts | None:
         return next((one for one in self._live.sinks() if one.name == name), None)
 
     async def _first_attempt(
@@ -140,7 +140,7 @@ class Changes:
                 for parking in await self._ledger.parkings():
                     if parking.sink == name:
                         return "parked", parking.reason
-                now = self._seen(name)
+                now = self._attempts(name)
                 if before and now and now.last_delivered_at != before.last_delivered_at:
                     return "delivered", None
                 # A failure that parks the sink is recorded a moment after it shows here.

@@ -54,8 +54,14 @@ class Endpoint:
         async def read(request: web.Request) -> web.StreamResponse:
             response = await self.handler(request)
             # A stream has no ETag: nothing of it is known before it ends.
-            known = isinstance(response, web.Response) and _is_known(request, response)
-            return _not_modified(response) if known else response
+            tag = response.etag if isinstance(response, web.Response) else None
+            known = {each.value for each in request.if_none_match or ()}
+            if tag is None or not known & {tag.value, "*"}:
+                return response
+            same = web.Response(status=304)
+            same.etag = tag
+            same.headers[hdrs.CACHE_CONTROL] = response.headers[hdrs.CACHE_CONTROL]
+            return same
 
         async def write(request: web.Request) -> web.StreamResponse:
             await guard.admit_writer(request)
@@ -75,17 +81,3 @@ def as_json(value: View | Mapping[str, Any], status: int = 200) -> web.Response:
     response.etag = ETag(blake2b(body, digest_size=12).hexdigest())
     response.headers[hdrs.CACHE_CONTROL] = "no-cache"
     return response
-
-
-def _is_known(request: web.Request, response: web.Response) -> bool:
-    tag = response.etag
-    return tag is not None and any(
-        each.value in {tag.value, "*"} for each in request.if_none_match or ()
-    )
-
-
-def _not_modified(response: web.StreamResponse) -> web.Response:
-    same = web.Response(status=304)
-    same.etag = response.etag
-    same.headers[hdrs.CACHE_CONTROL] = response.headers[hdrs.CACHE_CONTROL]
-    return same

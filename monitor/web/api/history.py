@@ -92,8 +92,12 @@ class History:
     async def deliveries(self, request: web.Request) -> web.Response:
         """List deliveries, the newest first."""
         asked = params.query(DeliveriesQuery, request)
+        if asked.cursor is not None and not params.is_position(asked.cursor):
+            raise params.no_cursor()
+        before = None if asked.cursor is None else int(asked.cursor)
+        # One more than is shown, which tells whether there is another page.
         found = await self._ledger.deliveries(
-            *(asked.sink, asked.status, asked.limit + 1, asked.job), before=_before(asked.cursor)
+            *(asked.sink, asked.status, asked.limit + 1, asked.job), before=before
         )
         shown = found[: asked.limit]
         cursor = str(shown[-1].id) if len(found) > asked.limit else None
@@ -121,11 +125,3 @@ async def read(
         until=until,
     )
     return found, found[-1][0] if len(found) == limit else max(after, until)
-
-
-def _before(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not params.is_position(cursor):
-        raise params.no_cursor()
-    return int(cursor)

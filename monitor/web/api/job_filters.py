@@ -87,7 +87,7 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
         and (not asked.phase or phase_of(one) in asked.phase)
         and all(wanted in {None, has} for wanted, has in flags)
         and all(has_label(one.labels, label) for label in asked.label)
-        and (asked.q is None or _mentions(one, asked.q.casefold()))
+        and (asked.q is None or any(asked.q.casefold() in each.casefold() for each in _texts(one)))
     )
 
 
@@ -99,10 +99,6 @@ def has_label(labels: Mapping[str, str], text: str) -> bool:
 def phase_of(one: JobStatus) -> Phase:
     """Return the phase of a job; unknown until AWS has returned it."""
     return one.snapshot.phase if one.snapshot else Phase.UNKNOWN
-
-
-def _mentions(one: JobStatus, text: str) -> bool:
-    return any(text in each.casefold() for each in _texts(one))
 
 
 def _texts(one: JobStatus) -> Iterator[str]:

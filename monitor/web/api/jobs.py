@@ -48,7 +48,7 @@ class WaitQuery(Form):
     """The last known ``sequence``; by default the present one."""
 
 
-class Jobs:
+class JobEndpoints:
     """The handlers."""
 
     def __init__(

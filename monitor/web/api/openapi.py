@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from monitor.web.api.endpoint import Endpoint, Handler
+    from monitor.web.api.endpoint import Endpoint
 
 _REF = "#/components/schemas/"
 _UNREADABLE = 400
+# Generated clients name their methods after operation ids, which outlive names in the code.
+_OWNERS = {"JobEndpoints": "jobs", "WatchEndpoints": "watches"}
 _COMMON = {
     400: "A parameter is wrong: `errors` names each. As text: the request is not HTTP, or its "
     "head is longer than 8 KiB.",
@@ -77,8 +79,10 @@ def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]:
     words = inspect.getdoc(endpoint.handler) or ""
+    owner = type(getattr(endpoint.handler, "__self__", None)).__name__
+    method = getattr(endpoint.handler, "__name__", "")
     operation: dict[str, Any] = {
-        "operationId": _name(endpoint.handler),
+        "operationId": f"{_OWNERS.get(owner, owner)}_{method}".lower(),
         "summary": words.partition("\n")[0],
         "description": words,
         "parameters": [*_in_path(endpoint), *_in_query(endpoint, schemas)],
@@ -89,11 +93,6 @@ def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]
     if endpoint.writes:
         operation["security"] = [{"bearer": []}, {"basic": []}]
     return operation
-
-
-def _name(handler: Handler) -> str:
-    owner = type(getattr(handler, "__self__", None)).__name__
-    return f"{owner}_{getattr(handler, '__name__', '')}".lower()
 
 
 def _in_path(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
@@ -138,7 +137,13 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if not (endpoint.writes or endpoint.streams):
         found["304"] = {"description": "It has not changed since the `ETag` in `If-None-Match`."}
     own = dict(endpoint.problems)
-    for status in _statuses(endpoint):
+    # The guard and the body's reader refuse before the handler runs, so on every such path.
+    common = [400, 401, 421, 429, 503]
+    if endpoint.writes:
+        common += [403, 413, 415]
+    if endpoint.body:
+        common.append(422)
+    for status in common:
         own.setdefault(status, _COMMON[status])
     for status, words in sorted(own.items()):
         content = _content(ProblemDetails, problems.CONTENT_TYPE)
@@ -146,14 +151,6 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
             content["text/plain"] = {"schema": {"type": "string"}}
         found[str(status)] = {"description": words, "content": content}
     return found
-
-
-def _statuses(endpoint: Endpoint) -> Iterable[int]:
-    yield from (400, 401, 421, 429, 503)
-    if endpoint.writes:
-        yield from (403, 413, 415)
-    if endpoint.body:
-        yield 422
 
 
 def _content(model: type[BaseModel], kind: str = "application/json") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a client may say: query parameters, bodies, cursors."""
+"""Query parameters, bodies and cursors: read, and refused with every mistake named."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ Seconds = Annotated[
 
 
 def is_position(text: str) -> bool:
-    """Whether ``text`` is a position of a ledger; a number too long for ``int`` is none."""
+    """Return True if ``text`` is a position of a ledger; one too long for ``int`` is none."""
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= LARGEST
 
 
@@ -179,7 +179,14 @@ def page(
     down = sort.startswith("-")
     ranked = [(rank(item), item) for item in items]
     if cursor is not None:
-        last = _after(cursor, sort)
+        try:
+            value = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        except ValueError:
+            raise no_cursor() from None
+        # The order is part of a cursor: in another one the same place means other items.
+        if not isinstance(value, list) or value[:1] != [sort]:
+            raise no_cursor()
+        last = tuple(value[1:])
         try:
             ranked = [one for one in ranked if (one[0] < last if down else one[0] > last)]
         except TypeError:
@@ -187,21 +194,11 @@ def page(
     # Not sorted whole: a sort of a hundred thousand would hold up the event loop, too.
     first = (nlargest if down else nsmallest)(limit + 1, ranked, key=lambda one: one[0])
     found, more = first[:limit], len(first) > limit
-    return [item for _, item in found], _cursor(found[-1][0], sort) if more else None
-
-
-def _cursor(last: tuple[Any, ...], sort: str) -> str:
-    return urlsafe_b64encode(orjson.dumps([sort, *last])).decode().rstrip("=")
-
-
-def _after(cursor: str, sort: str) -> tuple[Any, ...]:
-    try:
-        value = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
-        raise no_cursor() from None
-    if not isinstance(value, list) or value[:1] != [sort]:
-        raise no_cursor()
-    return tuple(value[1:])
+    shown = [item for _, item in found]
+    if not more:
+        return shown, None
+    onward = urlsafe_b64encode(orjson.dumps([sort, *found[-1][0]])).decode()
+    return shown, onward.rstrip("=")
 
 
 def no_cursor() -> RefusedError:

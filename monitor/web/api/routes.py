@@ -13,10 +13,10 @@ from monitor.web.api import openapi
 from monitor.web.api.actions import Changes
 from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.history import History
-from monitor.web.api.jobs import Jobs
+from monitor.web.api.jobs import JobEndpoints
 from monitor.web.api.status import Standing
 from monitor.web.api.stream import Events
-from monitor.web.api.watches import Watches
+from monitor.web.api.watches import WatchEndpoints
 from monitor.web.notifier import News
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ class Api:
         counting = anyio.CapacityLimiter(1)
         own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
         self._endpoints = (
-            *Jobs(parts.live, parts.ledger, parts.news, counting, parts.connections).endpoints(),
+            *JobEndpoints(
+                parts.live, parts.ledger, parts.news, counting, parts.connections
+            ).endpoints(),
             *History(parts.ledger).endpoints(),
             *Events(parts.ledger, parts.news, parts.connections).endpoints(),
             *Standing(parts.live, parts.ledger, counting).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
-            *(Watches(parts.watches).endpoints() if parts.watches else ()),
+            *(WatchEndpoints(parts.watches).endpoints() if parts.watches else ()),
             own,
         )
         self._document = openapi.document(self._endpoints, version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import orjson
@@ -71,7 +71,14 @@ class Events:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Stream transitions: `id` is the position, `event` the kind, `data` the CloudEvent."""
         asked = params.query(EventsQuery, request)
-        after = await self._start(request, asked)
+        # A browser that reconnects repeats its first URL: the header says how far it came.
+        last = request.headers.get("Last-Event-ID")
+        if last is not None:
+            if not params.is_position(last):
+                raise RefusedError(400, "Last-Event-ID is no position of the ledger")
+            after = int(last)
+        else:
+            after = await self._ledger.position() if asked.after is None else asked.after
         if self._streams >= min(MOST_STREAMS, self._share) or self._news.closed:
             raise RefusedError(503, "too many streams are open", headers={"Retry-After": "10"})
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
@@ -89,14 +96,6 @@ class Events:
             self._streams -= 1
         return response
 
-    async def _start(self, request: web.Request, asked: EventsQuery) -> int:
-        last = request.headers.get("Last-Event-ID")
-        if last is not None:
-            if not params.is_position(last):
-                raise RefusedError(400, "Last-Event-ID is no position of the ledger")
-            return int(last)
-        return await self._ledger.position() if asked.after is None else asked.after
-
     async def _follow(self, response: web.StreamResponse, asked: EventsQuery, after: int) -> None:
         await self._write(response, f"retry: {RETRY}\n\n".encode())
         while not self._news.closed:
@@ -104,7 +103,12 @@ class Events:
             changed = self._news.any()
             found, after = await history.read(self._ledger, asked, after, PAGE)
             if found:
-                await self._write(response, b"".join(_frame(*one) for one in found))
+                frames = (
+                    b"id: %d\nevent: %b\ndata: %b\n\n"
+                    % (position, event["data"]["kind"].encode(), orjson.dumps(event))
+                    for position, event in found
+                )
+                await self._write(response, b"".join(frames))
             if len(found) == PAGE:
                 continue
             await anyio.sleep(PACE)
@@ -117,8 +121,3 @@ class Events:
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         with anyio.fail_after(WRITE_WITHIN):
             await response.write(data)
-
-
-def _frame(position: int, event: dict[str, Any]) -> bytes:
-    data = orjson.dumps(event)
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (position, event["data"]["kind"].encode(), data)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PATH = "/api/v1/watches"
 
 
-class Watches:
+class WatchEndpoints:
     """The handlers."""
 
     def __init__(self, watches: interfaces.Watches) -> None:
@@ -49,7 +49,15 @@ class Watches:
 
     async def list(self, _request: web.Request) -> web.Response:
         """List the watches."""
-        own = [_configured(watch) for watch in self._watches.own()]
+        # Unset keys are left out: a watch is shown as somebody wrote it.
+        own = [
+            schemas.FollowedWatch(
+                name=watch.name,
+                added_at=None,
+                watch=watch.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            )
+            for watch in self._watches.own()
+        ]
         added = [_added(watch) for watch in await self._watches.all()]
         return as_json(schemas.FollowedWatches(items=own + added))
 
@@ -73,11 +81,6 @@ class Watches:
         if not await self._watches.remove(name):
             raise RefusedError(404, "no watch of that name was added")
         return as_json(schemas.Removed(removed=True))
-
-
-def _configured(watch: config.Watch) -> schemas.FollowedWatch:
-    written = watch.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return schemas.FollowedWatch(name=watch.name, added_at=None, watch=written)
 
 
 def _added(watch: model.AddedWatch) -> schemas.FollowedWatch:
