@@ -414,7 +414,7 @@ class Metrics:
             self.bad_rows.labels(type_, account, region).inc(rows)
 
     def _is_watched(self, job: Job) -> bool:
-        """Whether a watch follows jobs there: a poll may end after the series of its watch."""
+        """Return whether a watch follows jobs there: a poll may outlast the series of its watch."""
         return (job.type, job.account, job.region) in self.places
 
     def record(self, entry: Entry, before: Snapshot | None) -> None:

@@ -85,7 +85,11 @@ def clean_text(text: str, limit: int = LIMIT) -> str:
         excerpt = _UNPRINTABLE.sub("", excerpt)
     lowered = excerpt.lower()
     if any(suspect in lowered for suspect in _SUSPECTS):
-        excerpt = _hide_secrets(excerpt)
+        # URLs come first: what the other patterns hide in them would leave no host to show.
+        excerpt = _URL.sub(_short_url, excerpt)
+        excerpt = _ELEMENT.sub(rf"\g<1>{HIDDEN}", excerpt)
+        excerpt = _PAIR.sub(lambda found: "".join(filter(None, found.groups())) + HIDDEN, excerpt)
+        excerpt = _BARE.sub(HIDDEN, excerpt)
     if len(text) > limit + _SLACK:
         # A secret cut off at the end may not have been recognised; it is not shown.
         excerpt = excerpt[:-_SLACK]
@@ -122,13 +126,6 @@ def describe(error: BaseException) -> str:
             place = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
             lines.append(f"  {place}:{line} in {frame.f_code.co_qualname}")
     return "\n".join(lines)
-
-
-def _hide_secrets(text: str) -> str:
-    text = _URL.sub(_short_url, text)
-    text = _ELEMENT.sub(rf"\g<1>{HIDDEN}", text)
-    text = _PAIR.sub(lambda found: "".join(filter(None, found.groups())) + HIDDEN, text)
-    return _BARE.sub(HIDDEN, text)
 
 
 def _short_url(found: re.Match[str]) -> str:
@@ -172,13 +169,13 @@ def _clean_object(value: object) -> object:
 
 
 def _mapping(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-    return {clean_text(str(key)): _named(str(key), item, depth) for key, item in items}
-
-
-def _named(name: str, value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, bool) or not _SECRET_NAME.search(name[:LIMIT]):
-        return _clean(value, depth - 1)
-    return HIDDEN
+    cleaned = {}
+    for key, item in items:
+        # No secret is a truth value, and whether one is set at all is worth knowing.
+        harmless = item is None or isinstance(item, bool)
+        secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
+        cleaned[clean_text(str(key))] = HIDDEN if secret else _clean(item, depth - 1)
+    return cleaned
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -46,13 +46,13 @@ class SinkSpec:
 
 
 @dataclass(slots=True, eq=False)
-class _OpenSink:
+class _RunningSink:
     """A sink that was opened. Sent to once it is applied and the one before it is closed."""
 
     name: str
     spec: SinkSpec
     dispatcher: Dispatcher
-    before: _OpenSink | None = None
+    before: _RunningSink | None = None
     applied: bool = False
     decided: anyio.Event = field(default_factory=anyio.Event)
     closed: anyio.Event = field(default_factory=anyio.Event)
@@ -63,7 +63,7 @@ class PreparedSinks:
     """The sinks of a configuration, with those that had to be opened for it."""
 
     names: Collection[str]
-    opened: Sequence[_OpenSink]
+    opened: Sequence[_RunningSink]
 
 
 class DeliveryManager:
@@ -83,9 +83,9 @@ class DeliveryManager:
         self._clock = clock
         self._random = random
         self._open_sink = open_sink
-        self._present: dict[str, _OpenSink] = {}
+        self._present: dict[str, _RunningSink] = {}
         # The last one of each name, until it is closed: the next one has to wait for that.
-        self._last: dict[str, _OpenSink] = {}
+        self._last: dict[str, _RunningSink] = {}
         self._log = logs.get()
         self._tasks = anyio.create_task_group()
 
@@ -105,7 +105,7 @@ class DeliveryManager:
         Raises:
             ConfigurationError: one of them cannot be opened.
         """
-        opened: list[_OpenSink] = []
+        opened: list[_RunningSink] = []
         try:
             for name, spec in sinks.items():
                 if name in self._present and self._present[name].spec == spec:
@@ -148,7 +148,9 @@ class DeliveryManager:
             if name in self._present:
                 self._present[name].dispatcher.wake()
 
-    async def _run(self, name: str, spec: SinkSpec, *, task_status: TaskStatus[_OpenSink]) -> None:
+    async def _run(
+        self, name: str, spec: SinkSpec, *, task_status: TaskStatus[_RunningSink]
+    ) -> None:
         """Open a sink, send to it if it is applied, and close it.
 
         All in one task: a plug-in may hold a cancel scope, which its own task must leave.
@@ -166,7 +168,7 @@ class DeliveryManager:
                 max_age=spec.settings.max_age,
                 concurrency=spec.settings.concurrency,
             )
-            own = _OpenSink(name, spec, dispatcher)
+            own = _RunningSink(name, spec, dispatcher)
             task_status.started(own)
             try:
                 await own.decided.wait()

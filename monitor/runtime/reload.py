@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +19,7 @@ from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from monitor.errors import Problem
 
@@ -32,6 +32,8 @@ ROUND = 1000
 REREAD = 10
 """Rounds after which the files are compared in any case: a network file system tells nothing of
 changes that others make, and polling sees none within one second."""
+
+_IGNORED = (".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log")
 
 
 @dataclass(slots=True, eq=False)
@@ -163,7 +165,8 @@ class WatchedFiles:
         quiet = 0
         async for changes in watchfiles.awatch(
             *places,
-            watch_filter=lambda _change, path: _may_matter(Path(path).name),
+            # A store in the same directory changes all the time.
+            watch_filter=lambda _change, path: not path.endswith(_IGNORED),
             debounce=SETTLE,
             step=STEP,
             stop_event=stop,
@@ -192,7 +195,9 @@ class WatchedFiles:
         """Return the directories in which a change may show: of names, of links, of their ends."""
         names = [path.absolute() for part in self._parts for path in self._present(part)]
         steps = {step for path in names for step in (path, *path.parents) if step.is_symlink()}
-        ends = {_directory(path) for path in (*names, *map(_end, steps))}
+        ends = {
+            path if _is_directory(path) else path.parent for path in (*names, *map(_end, steps))
+        }
         return frozenset(
             place for place in ends | {step.parent for step in steps} if _is_directory(place)
         )
@@ -215,18 +220,9 @@ def _end(link: Path) -> Path:
         return link
 
 
-def _directory(path: Path) -> Path:
-    return path if _is_directory(path) else path.parent
-
-
 def _is_directory(path: Path) -> bool:
     """Return whether it is a directory that can be reached; a name may be too long."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _may_matter(name: str) -> bool:
-    """Return whether a change of this name counts; a store in the same place always changes."""
-    return not name.endswith((".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log"))

@@ -128,7 +128,13 @@ class RuntimeWatches:
                 # It may be stored already, as it is stored before it takes effect.
                 await self._store.remove_watch(made.name)
                 here = f"watches[{len(settings.watches) - 1}]"
-                found = [_as_sent(problem, here) for problem in error.problems]
+                # The sender knows its keys, but not the place of the watch among all others.
+                found = [
+                    replace(each, place="", path=each.path.removeprefix(here).removeprefix("."))
+                    if each.path.startswith(here)
+                    else each
+                    for each in error.problems
+                ]
                 raise ConfigurationError(found) from None
         self._log.info(logs.WATCH_ADDED, watch=made.name)
         return made
@@ -153,10 +159,3 @@ class RuntimeWatches:
                 raise
         self._log.info(logs.WATCH_REMOVED, watch=name)
         return True
-
-
-def _as_sent(problem: Problem, here: str) -> Problem:
-    """Name a key of the new watch as its sender wrote it."""
-    if not problem.path.startswith(here):
-        return problem
-    return replace(problem, place="", path=problem.path.removeprefix(here).removeprefix("."))

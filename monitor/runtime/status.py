@@ -11,7 +11,6 @@ from monitor.web.api.schemas import ListingView, SourceView
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from monitor.delivery.dispatcher import Dispatcher
     from monitor.delivery.manager import DeliveryManager
     from monitor.interfaces import Clock
     from monitor.polling.job_status import JobStatus, ListingStatus
@@ -50,10 +49,22 @@ class DaemonStatus:
     def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
         running = {dispatcher.name: dispatcher for dispatcher in self._deliveries.dispatchers()}
-        return [
-            _sink(name, settings.type, running.get(name))
-            for name, settings in self._state.loaded.settings.sinks.items()
-        ]
+        found = []
+        for name, settings in self._state.loaded.settings.sinks.items():
+            # A configured sink may have no dispatcher yet, or no longer.
+            dispatcher = running.get(name)
+            failed_at, error = (dispatcher.failure if dispatcher else None) or (None, None)
+            found.append(
+                interfaces.SinkAttempts(
+                    name=name,
+                    type=settings.type,
+                    last_delivered_at=dispatcher.delivered_at if dispatcher else None,
+                    last_error_at=failed_at,
+                    last_error=error,
+                    failing_since=dispatcher.failing_since if dispatcher else None,
+                )
+            )
+        return found
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect, without secrets."""
@@ -104,16 +115,4 @@ def _listing(seen: ListingStatus) -> ListingView:
         last_failure=trouble.reason.value if trouble else None,
         last_failure_code=trouble.code if trouble else None,
         last_failure_hint=trouble.hint if trouble else None,
-    )
-
-
-def _sink(name: str, kind: str, dispatcher: Dispatcher | None) -> interfaces.SinkAttempts:
-    failed_at, error = (dispatcher.failure if dispatcher else None) or (None, None)
-    return interfaces.SinkAttempts(
-        name=name,
-        type=kind,
-        last_delivered_at=dispatcher.delivered_at if dispatcher else None,
-        last_error_at=failed_at,
-        last_error=error,
-        failing_since=dispatcher.failing_since if dispatcher else None,
     )

@@ -29,8 +29,14 @@ class Supervisor:
 
     def __init__(self, environ: Mapping[str, str], pid: int | None = None) -> None:
         """Read what the manager has set; ``pid`` is that of this process."""
-        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self.limit = _limit(environ, pid or os.getpid()) if self._address else None
+        name = environ.get("NOTIFY_SOCKET", "")
+        # The manager writes the zero byte, with which an abstract socket's name begins, as "@".
+        path = "\0" + name[1:] if name.startswith("@") else name
+        self._address = path if path.startswith(("\0", "/")) else None
+        limit, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+        # Children inherit the variables: only the process that is named there may feed it.
+        fed = limit.isdecimal() and int(limit) > 0 and meant in {"", str(pid or os.getpid())}
+        self.limit = int(limit) / MICROSECONDS if self._address and fed else None
         """Seconds without a sign after which it restarts the daemon."""
 
     def ready(self) -> None:
@@ -63,17 +69,3 @@ class Supervisor:
                 own.sendto(text.encode(), self._address)
             except OSError:
                 return
-
-
-def _address(name: str) -> str | None:
-    """Return a path, or the name of an abstract socket, as the system takes it."""
-    if name.startswith("@"):
-        return "\0" + name[1:]
-    return name if name.startswith("/") else None
-
-
-def _limit(environ: Mapping[str, str], pid: int) -> float | None:
-    limit, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not limit.isdecimal() or int(limit) == 0 or meant not in {"", str(pid)}:
-        return None
-    return int(limit) / MICROSECONDS

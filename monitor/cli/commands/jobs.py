@@ -80,7 +80,7 @@ class _Choice:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownNames:
     """What there is to be chosen by."""
 
     types: set[str] = field(default_factory=set)
@@ -188,7 +188,7 @@ async def _from_store(
     async with open_ledger(settings) as store:
         snapshots, places = await store.snapshots(), await store.places()
         watches = with_added(settings, await store.watches()).watches
-    known = _Known()
+    known = _KnownNames()
     known.add(watches)
     known.accounts.update(settings.accounts, (place.account for place in places))
     known.types.update(place.type for place in places)
@@ -212,7 +212,7 @@ async def _from_daemon(
 async def _require_known(client: DaemonClient, choice: _Choice) -> None:
     from monitor.tools import wait_on_daemon
 
-    known = _Known()
+    known = _KnownNames()
     known.add(wait_on_daemon.read_watches(await client.watches()))
     sources = await client.sources()
     known.accounts.update(source.account for source in sources)
