@@ -17,7 +17,7 @@ SIMULATOR = PACKAGE / "simulator"
 
 MOST_ENTRIES = 30
 MOST_PACKAGES_PER_NAME = 2
-MOST_FUNCTIONS = 55.0
+MOST_FUNCTIONS = 57.0
 """Functions and methods per 1,000 lines."""
 FEWEST_COMMENTS = 1.5
 """Lines of comments, in percent."""

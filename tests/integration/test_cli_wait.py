@@ -451,7 +451,10 @@ async def test_with_tls_and_users_it_needs_the_authority_and_a_token(tmp_path):
     [
         ((PACKAGE, "pkg", "--timeout", "soon"), "--timeout: is not a duration"),
         ((PACKAGE, "pkg", "--interval", "0s"), "--interval: must be more than 0s"),
-        ((PACKAGE, "pkg"), "--region: jobs of type panorama.package-import exist in several regions"),
+        (
+            (PACKAGE, "pkg"),
+            "--region: jobs of type panorama.package-import exist in several regions",
+        ),
         (("panorama.package-imports", "pkg"), "panorama.package-import"),
         ((PACKAGE, "pkg", "--token-file", "x"), "--token-file: needs --server"),
         ((PACKAGE, "pkg", "--server", "host:1"), "--server: is not a URL"),

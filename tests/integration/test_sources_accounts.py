@@ -204,8 +204,8 @@ async def test_making_clients_does_not_hold_up_the_loop():
         group.start_soon(watch)
         for account in ("a", "b"):
             for service in ("panorama", "importexport"):
-                async with clients._client(SourceKey(service, account, "us-east-1")):
-                    pass
+                connections = clients._connections(account, "us-east-1")
+                await clients._made(SourceKey(service, account, "us-east-1"), connections)
         group.cancel_scope.cancel()
 
     assert worst < 0.25
