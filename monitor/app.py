@@ -76,9 +76,9 @@ def open_ledger(settings: config.Settings) -> AbstractAsyncContextManager[SqlSto
     return open_store(settings.store, SystemClock(), exclusive=False, migrate=False)
 
 
-def with_added(settings: config.Settings, added: Sequence[model.AddedWatch]) -> config.Settings:
+def with_added(settings: config.Settings, added: Sequence[model.RuntimeWatch]) -> config.Settings:
     """Return the settings with those run-time watches that they allow."""
-    fitting: list[model.AddedWatch] = []
+    fitting: list[model.RuntimeWatch] = []
     for each in added:
         try:
             with_watches(settings, [each])

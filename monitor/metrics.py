@@ -105,7 +105,7 @@ class Metrics:
         )
         self.detection_window = histogram(
             "detection_window_seconds",
-            "Time between the two looks within which a state changed.",
+            "Time between the two polls within which a state changed.",
             _WINDOW,
             ("type",),
         )
@@ -126,13 +126,15 @@ class Metrics:
             ("type", "field"),
         )
         self.bad_rows = counter(
-            "bad_rows_total", "Rows of listings that were skipped, as they are no jobs.", JOBS
+            "bad_rows_total",
+            "Rows of listings that were skipped: they describe no job.",
+            JOBS,
         )
         self.polls = counter(
             "polls_total", "Looks at a job, by what they brought.", (*JOBS, "mode", "outcome")
         )
         self.poll_lateness = histogram(
-            "poll_lateness_seconds", "How long after its time a look began.", _DELAY
+            "poll_lateness_seconds", "Time from when a poll was due until it started.", _DELAY
         )
         self.last_pass = gauge(
             "last_pass_timestamp_seconds", "When the scheduler last went through what is due."
@@ -156,21 +158,21 @@ class Metrics:
             "quota_wait_seconds_total", "Time that looks spent waiting for their quota.", _SOURCE
         )
         self.source_up = gauge(
-            "source_up", "Whether the last look at the source was answered.", _SOURCE
+            "source_up", "Whether the last poll of the source was answered.", _SOURCE
         )
         self.source_last_success = gauge(
             "source_last_success_timestamp_seconds",
-            "When a look at the source was last answered.",
+            "When a poll of the source was last answered.",
             _SOURCE,
         )
         self.listing_complete = gauge(
             "listing_complete",
-            "Whether the last sweep of the listing came to its end.",
+            "Whether the last sweep of the listing was complete.",
             JOBS,
         )
         self.listing_last_complete = gauge(
             "listing_last_complete_timestamp_seconds",
-            "When a sweep of the listing last came to its end.",
+            "When a sweep of the listing was last complete.",
             JOBS,
         )
         self.misdated = counter(

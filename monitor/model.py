@@ -108,10 +108,10 @@ class Observation:
 
     ``parts`` maps each part of the job type's state to its value, in the declared
     order; ``None`` where this poll did not bring it (an error that is a state brings
-    only its own part). ``fields`` holds only what may be kept; a field that is
-    absent was not told, a field that is ``None`` was told to be empty. ``unreadable`` names
+    only its own part). ``fields`` holds only what may be kept; a missing
+    field was not reported, a field that is ``None`` was reported as empty. ``unreadable`` names
     what the answer has in a form that cannot be read: fields, ``reason``, ``updated_at`` or
-    ``created_at``; none of it counts as told.
+    ``created_at``; none of it counts as reported.
     """
 
     job: Job
@@ -141,7 +141,7 @@ class Snapshot:
     """The last known state of a job.
 
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
-    the last look that saw this state was *asked*: the state was true at that time
+    the last poll with this state was *sent*: the state was true at that time
     or later. ``changed_at`` is when the present state was first seen, ``ended_at``
     when the job was first seen in its present terminal phase. These are for people;
     ``own_changed`` and ``own_ended`` are the same in the store's own time, by which it is decided
@@ -339,7 +339,7 @@ class Parking:
 
 
 @dataclass(frozen=True, slots=True)
-class AddedWatch:
+class RuntimeWatch:
     """A run-time watch; ``settings`` is as it would be written."""
 
     name: str
@@ -386,7 +386,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that is no job; ``position`` counts from 0, ``code`` names the check that failed."""
+    """A row that is not a job; ``position`` counts from 0, ``code`` names the check that failed."""
 
     position: int
     code: str

@@ -101,7 +101,7 @@ def clean_text(text: str, limit: int = LIMIT) -> str:
 def clean(value: Any) -> Any:
     """Return what may be shown of ``value``, as bounded JSON values.
 
-    Of an object that is no plain value only its class is named: its ``repr`` may hold
+    Of an object that is not a plain value only its class is named: its ``repr`` may hold
     anything.
     """
     return _clean(value, _DEPTH)

@@ -147,8 +147,8 @@ class Clients:
     ) -> Mapping[str, Any]:
         """Send one signed request and return its parsed response.
 
-        Raises whatever the SDK raises; ``exchange`` then holds the head of the response. There
-        is no deadline here. Only a request whose credentials AWS refuses is sent again, if there
+        Raises whatever the SDK raises; ``exchange`` then holds the head of the response. Set
+        a deadline around it. Only a request whose credentials AWS refuses is sent again, if there
         are others by now.
         """
         connections = self._connections(source.account, source.region)

@@ -45,7 +45,7 @@ _LAST_MILLISECONDS = 1e14
 def moment(value: Any) -> datetime:
     """Return a time that is written as seconds or milliseconds since 1970, or in ISO 8601.
 
-    The time is aware only if it is told by a number, or names its zone itself.
+    The time is aware only if it comes as a number, or names its zone itself.
 
     Raises:
         ValueError, TypeError, OverflowError or OSError: it cannot be read.

@@ -215,7 +215,7 @@ async def reload_on_signal(
 ) -> None:
     """Run ``reload`` at each SIGHUP, until cancelled; signals that come meanwhile share the next.
 
-    Tools that rotate logs send it too, which does no harm: a log sink opens its file anew
+    Tools that rotate logs send it too, which does no harm: a log sink opens its file again
     for every write.
     """
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""Standard output and error; their failures are told apart from all others.
+"""Standard output and error; their failures differ from all others.
 
 A full disk behind ``> FILE`` or a closed pipe is neither a bug nor a failure of the command: the
 program ends with one line and an exit code of its own.

@@ -121,7 +121,7 @@ class Dispatcher:
         self._wake.set()
 
     def stop(self) -> None:
-        """Start no more attempts."""
+        """Start no further attempts."""
         self._stopping = True
         self._wake.set()
 

@@ -37,7 +37,7 @@ RECENT = timedelta(hours=1)
 _TRAITS = {
     "stuck": "Followed jobs whose state has not changed for too long.",
     "missing": "Followed jobs of which AWS says that they do not exist any more.",
-    "blind": "Followed jobs about which AWS has told nothing for too long.",
+    "blind": "Followed jobs without a successful poll for too long.",
 }
 
 

@@ -73,7 +73,7 @@ class Sweeper:
         recorder, place, job_type = self._recorder, self._place(sweep), sweep.source.job_type
         if sweep.token is None:
             sweep.started = sweep.due
-            # Stored before AWS is polled: a job that is created from here on is no baseline.
+            # Stored before AWS is polled: a job created from here on is not in the baseline.
             sweep.listed = job_type.listed
             sweep.again = await recorder.baselines.begin(
                 place, sweep.discover, sweep.listed, self._clock.now(), again=sweep.begun

@@ -111,7 +111,7 @@ class ConfigManager:
     async def start(self) -> None:
         """Put the first configuration in place, with the run-time watches that it still allows."""
         loaded = self._state.loaded
-        fitting: list[model.AddedWatch] = []
+        fitting: list[model.RuntimeWatch] = []
         for watch in await self._parts.store.watches():
             try:
                 settings = with_watches(self._state.configured, [*fitting, watch])
@@ -175,7 +175,7 @@ class ConfigManager:
     async def _validate(self, settings: Settings) -> LoadedConfig:
         return await anyio.to_thread.run_sync(loaded_config.prepare, settings, self._models)
 
-    def _read(self, watches: Sequence[model.AddedWatch]) -> tuple[Settings, LoadedConfig]:
+    def _read(self, watches: Sequence[model.RuntimeWatch]) -> tuple[Settings, LoadedConfig]:
         configured = self._load()
         loaded = loaded_config.prepare(with_watches(configured, watches), self._models)
         everything.raise_errors(loaded_config.lasting(self._state.loaded.settings, loaded.settings))

@@ -146,7 +146,7 @@ class WatchedFiles:
                 await self._follow(places, changed, stop, force_polling=polling)
             except FileNotFoundError:  # a directory is gone again
                 await _pause(stop)
-            except (OSError, RuntimeError):  # no inotify, or no more of it to be had
+            except (OSError, RuntimeError):  # no inotify, or its limit is reached
                 polling = True
                 await _pause(stop)
 

@@ -48,7 +48,7 @@ def _node(value: Any, place: str, room: int = DEEPEST) -> Node:
     return Node(None if isinstance(value, dict | list) else value, place)
 
 
-def with_watches(settings: Settings, added: Sequence[model.AddedWatch]) -> Settings:
+def with_watches(settings: Settings, added: Sequence[model.RuntimeWatch]) -> Settings:
     """Return the configuration with the run-time watches behind its own.
 
     Raises:
@@ -67,7 +67,7 @@ def with_watches(settings: Settings, added: Sequence[model.AddedWatch]) -> Setti
     return whole.placed(Origin(place))
 
 
-def _place(watch: model.AddedWatch) -> str:
+def _place(watch: model.RuntimeWatch) -> str:
     return f"run-time watch {shown(watch.name)}"
 
 
@@ -95,7 +95,7 @@ class RuntimeWatches:
         self._alone = alone
         self._log = logs.get()
 
-    async def all(self) -> Sequence[model.AddedWatch]:
+    async def all(self) -> Sequence[model.RuntimeWatch]:
         """Return the run-time watches, oldest first."""
         return await self._store.watches()
 
@@ -103,7 +103,7 @@ class RuntimeWatches:
         """Return the watches of the configuration."""
         return self._configured().watches
 
-    async def add(self, value: Mapping[str, Any]) -> model.AddedWatch | None:
+    async def add(self, value: Mapping[str, Any]) -> model.RuntimeWatch | None:
         """Add the watch that ``value`` describes; ``None`` if there is one of that name.
 
         Raises:
@@ -111,7 +111,7 @@ class RuntimeWatches:
             StoppingError: the daemon is stopping.
         """
         watch = read(value)
-        made = model.AddedWatch(watch.name, dict(value), self._clock.now())
+        made = model.RuntimeWatch(watch.name, dict(value), self._clock.now())
         # Names are compared inside: two requests may bring the same one at a time.
         async with self._alone():
             added = await self._store.watches()

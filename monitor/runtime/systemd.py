@@ -1,6 +1,6 @@
 """Reports to the service manager as sd_notify(3) does: datagrams to ``NOTIFY_SOCKET``.
 
-Only pollers that go round feed the watchdog: a process that hangs, or answers requests but no
+Only pollers that run feed the watchdog: a process that hangs, or answers requests but no
 longer polls, is restarted, which is safe at any time.
 """
 

@@ -190,14 +190,14 @@ class SqlStore:
         found = await self._read(queries.PARKINGS)
         return [model.Parking(row.sink, row.parked_at, row.reason) for row in found]
 
-    async def watches(self) -> Sequence[model.AddedWatch]:
+    async def watches(self) -> Sequence[model.RuntimeWatch]:
         """Return the run-time watches, in the order in which they were added."""
         found = await self._read(queries.WATCHES)
         return [
-            model.AddedWatch(row.name, orjson.loads(row.settings), row.added_at) for row in found
+            model.RuntimeWatch(row.name, orjson.loads(row.settings), row.added_at) for row in found
         ]
 
-    async def add_watch(self, watch: model.AddedWatch) -> bool:
+    async def add_watch(self, watch: model.RuntimeWatch) -> bool:
         """Store a run-time watch; return ``False`` if there is one of its name."""
         return bool(await self._commits.submit(writes.AddWatch(watch)))
 

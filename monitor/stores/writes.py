@@ -67,7 +67,7 @@ class Prune:
 class AddWatch:
     """A run-time watch to add, unless there is one of its name."""
 
-    watch: model.AddedWatch
+    watch: model.RuntimeWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Passwords:
         # Whoever guesses names must not tell them apart by the time that the answer takes.
         dearest = max(users.values(), key=_cost)
         against = stored or dearest
-        # Worthless outside of this process: the secret is made anew at each start.
+        # Worthless outside of this process: each start makes a new secret.
         text = f"{len(name)}:{name}:{against}:".encode(errors="surrogateescape") + password
         known = hmac.digest(self._secret, text, "sha256")
         if stored and known in self._known:

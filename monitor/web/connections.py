@@ -43,7 +43,7 @@ class Connections:
         most: int = descriptors.MOST_CONNECTIONS,
         count_closed: Callable[[str], None] | None = None,
     ) -> None:
-        """Keep to ``most``; ``count_closed`` is told why a connection was not let go on."""
+        """Keep to ``most``; ``count_closed`` gets the reason why a connection was closed."""
         self.most = most
         self._open: dict[Connection, None] = {}
         self._count_closed = count_closed or (lambda _reason: None)

@@ -49,7 +49,7 @@ class Hosts:
         return web.Response(status=_REFUSED.status, text=f"{_REFUSED.detail}\n")
 
     def _are_mine(self, host: str) -> bool:
-        """Return True if ``Host`` is fine: an address is no name, and leads nowhere else."""
+        """Return True if ``Host`` is fine: an address cannot be rebound to another host."""
         found = _HOST.fullmatch(host)
         if found is None or int(found["port"] or 0) > _LAST_PORT:
             return False

@@ -144,11 +144,11 @@ class Watches(Protocol):
         """Return the watches of the configuration."""
         ...
 
-    async def all(self) -> Sequence[model.AddedWatch]:
+    async def all(self) -> Sequence[model.RuntimeWatch]:
         """Return those that were added at run time, in that order."""
         ...
 
-    async def add(self, value: Mapping[str, Any], /) -> model.AddedWatch | None:
+    async def add(self, value: Mapping[str, Any], /) -> model.RuntimeWatch | None:
         """Add one; ``None`` if its name is taken. Raises ConfigurationError or StoppingError."""
         ...
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 PLACES = ("/api/", "/-/reload")
-"""Where errors are told so; probes and pages answer plain text."""
+"""The paths with JSON errors; probes and pages answer plain text."""
 
 
 _BEGUN = web.RequestKey("begun", web.StreamResponse)
@@ -87,7 +87,7 @@ def of_configuration(problems: Sequence[Problem]) -> list[dict[str, str]]:
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what a handler of the API raises into a problem.
 
-    Whatever is raised behind the head of an answer, of the API or not, is told by breaking off.
+    Whatever is raised behind the head of an answer, of the API or not, ends the connection.
     """
     try:
         return await handler(request)

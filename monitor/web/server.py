@@ -139,7 +139,7 @@ class _Listener:
             self._listening = await listening.bind(host, port)
         except OSError as error:
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            # A failed look-up has numbers of its own, which mean other things as an errno.
+            # A failed DNS lookup has numbers of its own, which mean other things as an errno.
             if isinstance(error, socket.gaierror):
                 why, remedy = _NO_NAME
             else:

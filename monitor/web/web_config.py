@@ -194,7 +194,7 @@ def _load(context: ssl.SSLContext, found: Mapping[str, bytes]) -> None:
             context.load_cert_chain(cert, key, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
             reason = str(getattr(error, "reason", None) or "not PEM").replace("_", " ").lower()
-            message = f"and key_file are no certificate and its key ({reason})"
+            message = f"and key_file do not hold a certificate and its key ({reason})"
             remedy = "both must be PEM, belong together, and the key not be encrypted"
             raise _UnusableError("cert_file", message, remedy) from None
     if "client_ca_file" in found:
@@ -238,7 +238,7 @@ class WebConfigFile:
     async def refresh(self) -> bool:
         """Read it again if anything of it has changed; return whether it is another one now.
 
-        One that cannot be used leaves the old one in effect, and is told once.
+        One that cannot be used leaves the old one in effect, and is logged once.
 
         Raises:
             OSError: the system cannot do it now; all is as before, and to be tried again.

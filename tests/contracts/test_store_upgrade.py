@@ -60,7 +60,7 @@ async def test_everything_an_older_build_stored_is_read_as_it_was(old_store, clo
     swept = replace(begun, region="us-east-1", completed_at=T0 + MINUTE, awaited={})
     assert sorted(baselines, key=lambda one: one.region) == [begun, swept]
     settings = {"type": "panorama.package-import", "account": "prod", "regions": ["us-east-1"]}
-    assert watches == [model.AddedWatch("night", settings, T0)]
+    assert watches == [model.RuntimeWatch("night", settings, T0)]
     assert [position for position, _ in events] == [1, 2, 3, 4, 5]
     assert [(one.id, one.sink, one.status, one.attempts, one.last_error) for one in deliveries] == [
         (7, "ops", PENDING, 0, None),

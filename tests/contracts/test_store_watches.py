@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.model import AddedWatch, Baseline, DeliveryStatus
+from monitor.model import Baseline, DeliveryStatus, RuntimeWatch
 from monitor.stores.store import open_store
 from tests.contracts.store_examples import (
     SECOND,
@@ -23,7 +23,7 @@ def opened(store_url):
 
 
 def watch(name, seconds=0, **settings):
-    return AddedWatch(name, {"name": name, **settings}, T0 + seconds * SECOND)
+    return RuntimeWatch(name, {"name": name, **settings}, T0 + seconds * SECOND)
 
 
 async def test_added_watches_are_kept_in_their_order_over_a_restart(opened):

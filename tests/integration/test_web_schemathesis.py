@@ -12,7 +12,7 @@ from schemathesis import GenerationMode, checks
 from schemathesis.core.result import Ok
 
 from monitor.config import Settings
-from monitor.model import AddedWatch, Parking
+from monitor.model import Parking, RuntimeWatch
 from monitor.runtime.runtime_watches import RuntimeWatches
 from monitor.web.api import jobs as web_jobs
 from monitor.web.api import stream as web_events
@@ -50,7 +50,7 @@ async def filled(site):
     await site.record_source()
     due = await site.store.due("ops", T0, 10)
     await site.store.settle(dead(due[0]))
-    await site.store.add_watch(AddedWatch("ops", {"name": "ops", "type": "importexport.job"}, T0))
+    await site.store.add_watch(RuntimeWatch("ops", {"name": "ops", "type": "importexport.job"}, T0))
     await site.store.park(Parking("ops", T0, "410 Gone"))
 
 

@@ -169,7 +169,7 @@ def list_(  # noqa: PLR0913 -- each is an option
     if output is Format.JSON:
         tables.show_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
         return
-    seen = "last_look" if daemon else "last_stored"
+    seen = "last_poll" if daemon else "last_stored"
     shown = [_row(one, seen) for one in found]
     tables.show(shown, output, "There are no such jobs.", aged=("since", seen))
     if found and not daemon:

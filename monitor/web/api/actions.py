@@ -83,7 +83,7 @@ class Changes:
     def __init__(
         self, live: Live, ledger: Ledger, reload: Callable[[], Awaitable[None]] | None
     ) -> None:
-        """``reload`` takes the configuration anew; without it that cannot be asked for."""
+        """Take ``reload``, which reads the configuration again; without it, omit its route."""
         self._live = live
         self._ledger = ledger
         self._reload = reload

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _REF = "#/components/schemas/"
 _UNREADABLE = 400
 # Generated clients name their methods after operation ids, which outlive names in the code.
-_OWNERS = {"JobEndpoints": "jobs", "WatchEndpoints": "watches"}
+_OWNERS = {"JobEndpoints": "jobs", "StatusEndpoints": "standing", "WatchEndpoints": "watches"}
 _COMMON = {
     400: "A parameter is wrong: `errors` names each. As text: the request is not HTTP, or its "
     "head is longer than 8 KiB.",

@@ -67,7 +67,7 @@ def _moment(value: Any) -> datetime:
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError("is no age, such as 2h, and no time, such as 2026-03-01T12:00:00Z")
+    raise ValueError("is neither an age, such as 2h, nor a time, such as 2026-03-01T12:00:00Z")
 
 
 Text = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
@@ -98,7 +98,7 @@ def query(form: type[Asked], request: web.Request) -> Asked:
 
 
 async def body(form: type[Asked], request: web.Request) -> Asked:
-    """Read the JSON body; raise RefusedError (400 if it is no JSON, 422 if it is the wrong one)."""
+    """Read the JSON body; raise RefusedError (400 if it is not JSON, 422 if it is wrong)."""
     return _read(form, await json(request), 422)
 
 

@@ -14,7 +14,7 @@ from monitor.web.api.actions import Changes
 from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.history import History
 from monitor.web.api.jobs import JobEndpoints
-from monitor.web.api.status import Standing
+from monitor.web.api.status import StatusEndpoints
 from monitor.web.api.stream import Events
 from monitor.web.api.watches import WatchEndpoints
 from monitor.web.notifier import News
@@ -38,7 +38,7 @@ class Parts:
     ledger: Ledger
     news: News = field(default_factory=News)
     reload: Callable[[], Awaitable[None]] | None = None
-    """Takes the configuration anew, or raises ConfigurationError or StoppingError."""
+    """Reads the configuration again, or raises ConfigurationError or StoppingError."""
     watches: interfaces.Watches | None = None
     clock: Clock = field(default_factory=SystemClock)
     connections: int = descriptors.MOST_CONNECTIONS
@@ -61,7 +61,7 @@ class Api:
             ).endpoints(),
             *History(parts.ledger).endpoints(),
             *Events(parts.ledger, parts.news, parts.connections).endpoints(),
-            *Standing(parts.live, parts.ledger, counting).endpoints(),
+            *StatusEndpoints(parts.live, parts.ledger, counting).endpoints(),
             *Changes(parts.live, parts.ledger, parts.reload).endpoints(),
             *(WatchEndpoints(parts.watches).endpoints() if parts.watches else ()),
             own,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from monitor.web.interfaces import JobStatus, Ledger, Live
 
 
-class Standing:
+class StatusEndpoints:
     """The handlers."""
 
     def __init__(self, live: Live, ledger: Ledger, counting: anyio.CapacityLimiter) -> None:

@@ -75,7 +75,7 @@ class Events:
         last = request.headers.get("Last-Event-ID")
         if last is not None:
             if not params.is_position(last):
-                raise RefusedError(400, "Last-Event-ID is no position of the ledger")
+                raise RefusedError(400, "Last-Event-ID is not a position of the ledger")
             after = int(last)
         else:
             after = await self._ledger.position() if asked.after is None else asked.after

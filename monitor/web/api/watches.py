@@ -83,6 +83,6 @@ class WatchEndpoints:
         return as_json(schemas.Removed(removed=True))
 
 
-def _added(watch: model.AddedWatch) -> schemas.FollowedWatch:
+def _added(watch: model.RuntimeWatch) -> schemas.FollowedWatch:
     written = dict(watch.settings)
     return schemas.FollowedWatch(name=watch.name, added_at=watch.added_at, watch=written)
