@@ -38,7 +38,7 @@ INSTEAD = {
     r"\bone's own\b": "your own",
 }
 """Pattern → what to write."""
-KEPT = re.compile(r'\b(?:last|next)_look_at\b|LAST LOOK|(?<=: ")standing')
+KEPT = re.compile(r'\b(?:last|next)_look_at\b|(?<=: ")standing')
 """Names that clients of the HTTP API rely on: fields, and the ids of operations."""
 LONGEST = 25
 """Words of a sentence; a piece of code is one word."""

@@ -22,7 +22,7 @@ SCENARIO = {
 }
 WATCHES = [packages(labels={"team": "vision"}), disks(labels={"team": "storage"})]
 SHOWN = ["pkg-1", "pkg-2", "pkg-3"]
-HEADS = ["TYPE", "ACCOUNT", "REGION", "ID", "STATE", "PHASE", "SINCE", "LAST LOOK"]
+HEADS = ["TYPE", "ACCOUNT", "REGION", "ID", "STATE", "PHASE", "SINCE", "LAST POLL"]
 
 
 async def _watched(directory, sim, check):
