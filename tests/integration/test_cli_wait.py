@@ -136,6 +136,9 @@ async def test_every_state_is_told_as_it_comes_and_nothing_is_coloured(tmp_path,
             sim.change("pkg", Status="SUCCEEDED")
             assert await waiter.ended() == 0
         lines = [line.split(": ", 1)[1] for line in waiter.err.splitlines()]
+    # The daemon answers before its first sweep has found the job.
+    if lines[0] == "unreachable now: no watch has discovered it yet":
+        del lines[0]
     assert lines == [
         "PENDING (running)",
         "PENDING -> SURPRISE (unknown)",
