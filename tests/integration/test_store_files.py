@@ -299,7 +299,7 @@ async def test_a_damaged_page_is_noticed_at_the_start(path):
     data[8192:12288] = b"\xa5" * 4096
     path.write_bytes(data)
     text = await _refusal(f"sqlite://{path}")
-    for words in ("it is damaged", "restore a backup", "sqlite3 STORE .recover", "start anew"):
+    for words in ("it is damaged", "restore a backup", "sqlite3 STORE .recover", "start again"):
         assert words in text
 
 
