@@ -89,7 +89,7 @@ async def test_a_changed_web_configuration_never_ends_the_daemon(tmp_path, monke
         assert not await served.refresh()
     file.unlink()
     file.write_text("http_server_config: {}\n")
-    monkeypatch.setattr(web_config, "_parsed", _fail)
+    monkeypatch.setattr(web_config, "Loaded", _fail)
     assert not await served.refresh()
     monkeypatch.undo()
     file.write_text("http_server_config: {headers: {}}\n")
