@@ -32,7 +32,7 @@ COMMANDS = ("run", "demo", "check", "show", "wait", "jobs", "simulate", "version
 
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
 async def test_every_command_explains_itself(tmp_path, command):
-    code, out, err = await run(*command, "--help", directory=tmp_path, TERM="dumb")
+    code, out, err = await run(*command, "--help", directory=tmp_path, TERM="dumb", anew=True)
     assert (code, err) == (0, "")
     assert "Usage:" in out
     assert "\x1b" not in out
@@ -40,7 +40,8 @@ async def test_every_command_explains_itself(tmp_path, command):
 
 
 async def test_it_tells_its_version(tmp_path):
-    assert await run("--version", directory=tmp_path) == (0, f"job-monitor {__version__}\n", "")
+    told = await run("--version", directory=tmp_path, anew=True)
+    assert told == (0, f"job-monitor {__version__}\n", "")
 
 
 async def test_it_tells_what_it_runs_on(tmp_path):

@@ -121,9 +121,9 @@ def test_what_cannot_be_done_is_refused_with_its_place(tmp_path, text, message):
     ("cert", "key", "message"),
     [
         ("nothing.pem", "one.pem", "cert_file: "),
-        ("one.pem", "two.pem", "no certificate and its key (key values mismatch)"),
-        ("web.yml", "one.pem", "no certificate and its key"),
-        ("one.pem", "locked.pem", "no certificate and its key"),
+        ("one.pem", "two.pem", "do not hold a certificate and its key (key values mismatch)"),
+        ("web.yml", "one.pem", "do not hold a certificate and its key"),
+        ("one.pem", "locked.pem", "do not hold a certificate and its key"),
     ],
 )
 def test_files_that_are_no_certificate_and_its_key_are_refused(tmp_path, cert, key, message):
