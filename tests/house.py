@@ -18,7 +18,7 @@ SIMULATOR = PACKAGE / "simulator"
 MOST_ENTRIES = 30
 MOST_PACKAGES_PER_NAME = 2
 MOST_FUNCTIONS = 57.0
-"""Functions and methods per 1,000 lines."""
+"""Functions and methods per 1,000 lines: what is reached so far; 55 is the aim."""
 FEWEST_COMMENTS = 1.5
 """Lines of comments, in percent."""
 MOST_LINES = 29_337

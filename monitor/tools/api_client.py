@@ -149,7 +149,7 @@ class DaemonClient:
         number = getattr(cause, "errno", None)
         known = os.strerror(number).lower() if number and number > 0 else ""
         return DaemonError(
-            f"{self.url} cannot be asked: {known or type(cause).__name__}", passing=True
+            f"{self.url} is unreachable: {known or type(cause).__name__}", passing=True
         )
 
     def _refused(

@@ -154,7 +154,7 @@ async def test_the_store_tells_of_jobs_that_no_watch_follows_any_more(tmp_path):
 async def test_a_daemon_that_is_not_there_is_exit_code_69(tmp_path):
     code, out, err = await run("jobs", "--server", "http://127.0.0.1:9", directory=tmp_path)
     assert (code, out) == (69, "")
-    assert err == "error: http://127.0.0.1:9 cannot be asked: connection refused\n"
+    assert err == "error: http://127.0.0.1:9 is unreachable: connection refused\n"
 
 
 async def test_what_is_no_daemon_is_exit_code_69(tmp_path):

@@ -378,7 +378,7 @@ async def test_a_daemon_that_is_yet_to_start_is_waited_for(tmp_path):
         config = configure(tmp_path, sim, server={"listen": f"127.0.0.1:{port}"})
         arguments = ("wait", PACKAGE, "pkg", "--server", url, "--timeout", "200s")
         async with running(*arguments, directory=tmp_path) as waiter:
-            await until(lambda: "cannot be asked: connection refused" in waiter.err)
+            await until(lambda: "is unreachable: connection refused" in waiter.err)
             async with running("run", "-c", config, directory=tmp_path):
                 assert await waiter.ended() == 0
 

@@ -15,7 +15,7 @@ from tests.builders import VIRTUAL, VirtualClock
 
 pytestmark = VIRTUAL
 TYPE = "panorama.package-import"
-DOWN = DaemonError("http://monitor cannot be asked: connection refused", passing=True)
+DOWN = DaemonError("http://monitor is unreachable: connection refused", passing=True)
 TOLD: dict[str, Any] = {
     "type": TYPE,
     "account": "prod",
