@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from monitor import model
+    from monitor.errors import PollError
 
 
 class Clock(Protocol):
@@ -33,6 +34,34 @@ class Random(Protocol):
         ...
 
 
+class Operation(Protocol):
+    """One AWS operation."""
+
+    @property
+    def operation(self) -> str:
+        """As AWS spells it."""
+        ...
+
+
+class Listing(Operation, Protocol):
+    """One way in which jobs are listed."""
+
+    @property
+    def parent(self) -> str | None:
+        """The kind of parent that it is asked for, if any."""
+        ...
+
+    @property
+    def listed(self) -> str:
+        """The request in one comparable form."""
+        ...
+
+    @property
+    def lists_states(self) -> bool:
+        """Whether a row shows the whole state."""
+        ...
+
+
 class JobType(Protocol):
     """One kind of AWS job, as far as the loops must know it."""
 
@@ -52,13 +81,18 @@ class JobType(Protocol):
         ...
 
     @property
-    def list_operation(self) -> str | None:
-        """The operation that lists jobs, if the service has one."""
+    def at_once(self) -> int:
+        """The most jobs that share a describe."""
         ...
 
     @property
-    def listed(self) -> str:
-        """The parameters of its listing, in one form; empty if there is none."""
+    def listings(self) -> Sequence[Listing]:
+        """The ways in which jobs are listed; together they show all jobs."""
+        ...
+
+    @property
+    def parents(self) -> Mapping[str, Operation]:
+        """The kinds of parents that can be listed."""
         ...
 
     @property
@@ -76,9 +110,8 @@ class JobType(Protocol):
         """Whether a job that ended may become busy again at any time."""
         ...
 
-    @property
-    def lists_states(self) -> bool:
-        """Whether a row of the listing tells the whole state."""
+    def request_key(self, job_id: str) -> str:
+        """Return what jobs that share a describe have in common."""
         ...
 
     def judge(
@@ -104,8 +137,18 @@ class Source(Protocol):
         """Describe one job."""
         ...
 
-    async def page(self, token: str | None) -> model.Page:
-        """Get one page of the listing, from the start if ``token`` is ``None``."""
+    async def describe_many(
+        self, jobs: Sequence[model.Job]
+    ) -> Mapping[model.Job, model.Observation | PollError]:
+        """Describe jobs of one ``request_key`` in one request; each has its own answer."""
+        ...
+
+    async def page(self, token: str | None, of: model.ListingRequest) -> model.Page:
+        """Get one page of a listing, from the start if ``token`` is ``None``."""
+        ...
+
+    async def parents(self, kind: str, token: str | None) -> model.ParentPage:
+        """Get one page of the parents of a kind, from the start if ``token`` is ``None``."""
         ...
 
 

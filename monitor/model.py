@@ -36,6 +36,9 @@ class Phase(StrEnum):
         return self in TERMINAL
 
 
+PHASE_PART = "(phase)"
+"""The part of a state that holds its phase, where the rest of a response decides that."""
+
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED, Phase.EXPIRED})
 
 
@@ -390,6 +393,27 @@ class SkippedRow:
 
     position: int
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParentPage:
+    """One page of parents, such as clusters; the other fields are those of ``Page``."""
+
+    names: tuple[str, ...]
+    next_token: str | None
+    torn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRequest:
+    """What a page is asked of: a listing of the type by its number, and for which parent.
+
+    ``since`` is the creation time before which jobs need not be listed.
+    """
+
+    number: int = 0
+    parent: str | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
