@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FIRST_LISTING = ListingRequest()
+"""The only listing of most types, from the start of time."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Older than any job."""
 
@@ -103,7 +106,7 @@ class AwsSource:
         seen_at = self._clock.now()
         return {job: Observation(job, asked_at, seen_at, parts, {}) for job in jobs}
 
-    async def page(self, token: str | None, of: ListingRequest = ListingRequest()) -> Page:
+    async def page(self, token: str | None, of: ListingRequest = FIRST_LISTING) -> Page:
         """Poll one page of a listing, the first if ``token`` is ``None``.
 
         The caller must stop at a token that repeats: AWS promises neither an order nor an end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.aws.errors import normal_code
 from monitor.sources.jmespath_check import parse

@@ -253,7 +253,7 @@ class Declaration(DeclarationPart):
     """Default time between two polls of a job."""
     quota: QuotaSettings = QuotaSettings(rate=2, burst=5)
     """Default request budget per account and region."""
-    id: IdForm = IdForm()
+    id: IdForm = Field(default_factory=lambda: IdForm.model_validate({}))
     describe: DescribeForm
     state: State
     phase_from: str | None = None

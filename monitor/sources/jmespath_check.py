@@ -161,7 +161,7 @@ class _Walker:
     def __init__(self) -> None:
         self.result = ExpressionCheck()
 
-    def walk(self, node: Node, here: Kind) -> Kind:  # noqa: C901, PLR0911 -- one case per kind of node
+    def walk(self, node: Node, here: Kind) -> Kind:  # noqa: C901, PLR0911, PLR0912 -- one case per kind of node
         """Return what ``node`` gives when applied to ``here``.
 
         The kinds of nodes are those of ``jmespath.ast``.

@@ -205,8 +205,8 @@ class JobType:
     @property
     def list_operations(self) -> tuple[str, ...]:
         """The operations that list jobs, and their parents."""
-        every = (*self.parents.values(), *self.listings)
-        return tuple(dict.fromkeys(one.operation for one in every))
+        parents = (one.operation for one in self.parents.values())
+        return tuple(dict.fromkeys((*parents, *(one.operation for one in self.listings))))
 
     @property
     def lists_states(self) -> bool:

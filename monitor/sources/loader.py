@@ -82,9 +82,14 @@ def load_job_types(directory: Path | None, models: Loader | None = None) -> JobT
         except ConfigurationError as error:
             problems.extend(error.problems)
             continue
-        if job_type.name in found or job_type.name in _built_in():
+        if job_type.name in found:
             message = f'"{job_type.name}" exists already'
             problems.append(Problem(str(path), "name", message, "choose another name"))
+        elif job_type.name in _built_in():
+            # A later version may ship a type that a user has had for long: theirs goes on.
+            message = f'"{job_type.name}" is used in place of the built-in type of this name'
+            note = Problem(str(path), "name", message, "remove the file to use that", warning=True)
+            found[job_type.name] = replace(job_type, warnings=(*job_type.warnings, note))
         else:
             found[job_type.name] = job_type
     if problems:
@@ -99,10 +104,12 @@ def declarations(directory: Path | None) -> Iterator[Declaration]:
         ConfigurationError: with every problem of the first file that has any.
     """
     problems: list[Problem] = []
-    for path in (*_built_in().values(), *_own_files(directory, problems)):
-        yield _declared(path)[0]
+    own = [_declared(path)[0] for path in _own_files(directory, problems)]
     if problems:
         raise ConfigurationError(problems)
+    replaced = {one.name for one in own}
+    yield from own
+    yield from (_declared(path)[0] for name, path in _built_in().items() if name not in replaced)
 
 
 @cache
@@ -170,7 +177,7 @@ def _problems(error: ValidationError, tree: Node) -> Iterator[Problem]:
     # Without the input: a declaration may hold a secret in the wrong place.
     for one in error.errors(include_input=False, include_url=False):
         location, remedy = one["loc"], ""
-        if location[:2] == ("list", 0) and tree.get("list") and tree.get("list").get("operation"):
+        if location[:2] == ("list", 0) and isinstance(tree.plain().get("list"), dict):
             # A single listing need not be a list, and is not called the first of one.
             location = ("list", *location[2:])
         match one["type"]:

@@ -19,7 +19,6 @@ from monitor.aws.errors import normal_code
 from monitor.config.yaml_document import shown
 from monitor.errors import ConfigurationError, Problem
 from monitor.sources import compiler, jmespath_check, params_check
-from monitor.sources.declaration import ListForm
 from monitor.sources.inference import Paginators
 from monitor.sources.jmespath_check import Many, parse, suggestion
 from monitor.sources.job_type import (
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from botocore.loaders import Loader
     from botocore.model import OperationModel, ServiceModel
 
-    from monitor.sources.declaration import Declaration, NextForm, ParentForm
-    from monitor.sources.jmespath_check import Expression, ExpressionCheck
+    from monitor.sources.declaration import Declaration, ListForm, NextForm, ParentForm
+    from monitor.sources.jmespath_check import ExpressionCheck
     from monitor.sources.job_type import JobType
 
 _TIMES = ("timestamp", "string", "long", "integer", "double", "float")
@@ -125,10 +124,14 @@ class _Check:
         states = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
         for state in sorted({state for state in fixed if fixed.count(state) > 1}):
             self._report("phases", f'"{state}" is in more than one phase')
-        for number, state in enumerate(states):
-            if isinstance(entries[number], dict) and state in entries[:number]:
-                remedy = "put conditions before the phase that has the state alone"
-                self._report("phases", f'a condition on "{state}" is never reached', remedy)
+        late = [
+            state
+            for number, state in enumerate(states)
+            if isinstance(entries[number], dict) and state in entries[:number]
+        ]
+        for state in late:
+            remedy = "put conditions before the phase that has the state alone"
+            self._report("phases", f'a condition on "{state}" is never reached', remedy)
         self._known("aliases", form.aliases.values(), states)
         self._known("severity", form.severity, states)
         self._known("phase_from", [form.decisive], form.state)
@@ -142,6 +145,11 @@ class _Check:
         for phase in form.irrevocable:
             if not phase.terminal:
                 self._report("irrevocable", f'"{phase}" is not a final phase')
+        self._placeholders()
+
+    def _placeholders(self) -> None:
+        """Check what fills the parameters of a describe, and the parts of an id in an event."""
+        form = self._form
         groups = re.compile(form.id.whole_pattern).groupindex
         known = {"id", *form.id.parts, *groups}
         used = params_check.placeholders(form.describe.params)
@@ -213,12 +221,7 @@ class _Check:
         if output is not None:
             self._secrets = (jmespath_check.sensitive(output) | declared) - self._revealed
         self._read("describe.missing_if", describe.missing_if, output)
-        for name, path in form.id.parts.items():
-            key = "id.path" if name == "id" else f"id.{name}"
-            self._read(key, path, item, () if name == "id" else ("string", "integer", "long"))
-        if many and not any(form.id.parts.values()):
-            remedy = "give the id a path, or name one item: items: jobs[0]"
-            self._report("id", "the items are a list, and none shows whose it is", remedy)
+        self._id(item, many=many)
         for name, path in form.state.items():
             self._state(name, path, item)
         for path in self._conditions():
@@ -226,14 +229,6 @@ class _Check:
         self._common("", form, item)
         for name, field in form.fields.items():
             self._field(f"fields.{name}", field.path, field.as_, item)
-        slots = params_check.slots(params)
-        if describe.at_once > 1 and (not many or len(slots) != 1):
-            remedy = "it needs items that are a list, and one parameter that is a list of one id"
-            self._report("describe.at_once", "the operation cannot take several ids", remedy)
-            slots = []
-        most = params_check.longest(operation.input_shape, slots[0]) if len(slots) == 1 else None
-        if most is not None and describe.at_once > most:
-            self._report("describe.at_once", f"the operation takes at most {most} ids")
         secrets = jmespath_check.paths(item, self._secrets) if item is not None else ()
         return DescribeOperation(
             operation=describe.operation,
@@ -241,7 +236,7 @@ class _Check:
             items=compiler.maybe(describe.items),
             many=many,
             at_once=describe.at_once,
-            slot=slots[0] if describe.at_once > 1 and slots else (),
+            slot=self._slot(operation, params, many=many),
             missing_if=compiler.maybe(describe.missing_if),
             item=ItemForm(
                 id={name: compiler.maybe(path) for name, path in form.id.parts.items()},
@@ -252,6 +247,32 @@ class _Check:
                 secrets=tuple(map(parse, secrets)),
             ),
         )
+
+    def _id(self, item: Shape | None, *, many: bool) -> None:
+        parts = self._form.id.parts
+        for name, path in parts.items():
+            key = "id.path" if name == "id" else f"id.{name}"
+            self._read(key, path, item, () if name == "id" else ("string", "integer", "long"))
+        if many and not any(parts.values()):
+            remedy = "give the id a path, or name one item: items: jobs[0]"
+            self._report("id", "the items are a list, and none shows whose it is", remedy)
+
+    def _slot(
+        self, operation: OperationModel, params: Mapping[str, Any], *, many: bool
+    ) -> params_check.Slot:
+        """Return the place of the list that takes several ids, if jobs share a describe."""
+        at_once = self._form.describe.at_once
+        if at_once == 1:
+            return ()
+        slots = params_check.slots(params)
+        if not many or len(slots) != 1:
+            remedy = "it needs items that are a list, and one parameter that is a list of one id"
+            self._report("describe.at_once", "the operation cannot take several ids", remedy)
+            return ()
+        most = params_check.longest(operation.input_shape, slots[0])
+        if most is not None and at_once > most:
+            self._report("describe.at_once", f"the operation takes at most {most} ids")
+        return slots[0]
 
     def _members(self, key: str, paths: Iterable[str], shape: Shape | None) -> set[tuple[str, str]]:
         """Return the last member that each path reads."""

@@ -45,9 +45,8 @@ def ready(
         for name in params
         if name not in members
     ]
-    for required in shape.required_members if shape else ():
-        if required not in params:
-            problems.append((f'"{required}" is required', ""))
+    required = shape.required_members if shape else ()
+    problems += [(f'"{name}" is required', "") for name in required if name not in params]
     made = {
         name: _made(members[name], value, name, problems) if name in members else value
         for name, value in params.items()
