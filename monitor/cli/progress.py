@@ -116,5 +116,5 @@ def _parts(job: Progress, now: datetime) -> Iterator[str]:
     if job.next_poll_at is not None:
         seconds = (job.next_poll_at - now).total_seconds()
         if seconds < 0 and job.interval:
-            seconds %= job.interval  # a poll that is over since, of which nothing is known yet
+            seconds %= job.interval  # that poll is over: add intervals
         yield f"next poll in {short_duration(seconds)}" if seconds >= 1 else "polling"

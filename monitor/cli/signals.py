@@ -66,7 +66,7 @@ class SignalReceiver:
         self._stop_by: float | None = None
         self._left_by: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls: Mapping[int, Callable[[], None]] = {}
+        self._calls: Mapping[int, Callable[[], object]] = {}
 
     def start(self) -> None:
         """Start to receive; call this in the main thread only."""
@@ -74,7 +74,7 @@ class SignalReceiver:
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     @contextmanager
-    def calling(self, calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    def calling(self, calls: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
         """Call these in the present event loop for their signals, while the body runs.
 
         A stop signal that came earlier is passed on at once.

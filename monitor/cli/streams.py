@@ -95,8 +95,6 @@ class _Raw(io.RawIOBase):
                     os.write(self._descriptor, b"\n")
                     self._end_line = self._torn = False
                 done = os.write(self._descriptor, data)
-                self._torn = bytes(data[:done])[-1:] != b"\n"
-                return done
             except BlockingIOError:  # another owner of the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
@@ -105,6 +103,9 @@ class _Raw(io.RawIOBase):
                     break
                 self._failed = True
                 raise OutputError(self.name, error) from None
+            else:
+                self._torn = bytes(data[:done])[-1:] != b"\n"
+                return done
         return len(data)
 
     def writable(self) -> bool:
