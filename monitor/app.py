@@ -247,7 +247,8 @@ class Daemon:
         host, port = config.parse_listen(server.listen)
         # However many clients come, the daemon's own work keeps enough descriptors.
         most = descriptors.connections(descriptors.raise_limit(), server.max_connections)
-        connections = Connections(most, self._metrics.count_closed_connection)
+        closed = self._metrics.connections_closed
+        connections = Connections(most, lambda reason: closed.labels(reason).inc())
         self._metrics.connections.set_function(connections.count)
         self._metrics.connections_limit.set(most)
         watches = RuntimeWatches(
