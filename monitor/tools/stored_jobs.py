@@ -50,9 +50,13 @@ def known_jobs(
             place = (watch.type, watch.account, region)
             claims.setdefault(place, Claims()).add(order, watch, watch)
     for snapshot in snapshots:
-        owner = _first(claims, snapshot.job)
+        job = snapshot.job
+        places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
+        found = (place.first(job.id) for place in places if place)
+        # Of several watches that claim a job, the first one written follows it.
+        _, owner = min(filter(None, found), key=lambda one: one[0], default=(0, None))
         yield JobStatus(
-            job=snapshot.job,
+            job=job,
             watch=owner.name if owner else "",
             labels=owner.labels if owner else {},
             snapshot=snapshot,
@@ -64,16 +68,6 @@ def known_jobs(
             finished=False,
             blind=False,
         )
-
-
-def _first(
-    claims: Mapping[tuple[str, str, str], Claims[config.Watch]], job: model.Job
-) -> config.Watch | None:
-    """Return the first watch that follows ``job``."""
-    places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
-    found = (place.first(job.id) for place in places if place)
-    wanting = min(filter(None, found), key=lambda one: one[0], default=None)
-    return wanting[1] if wanting else None
 
 
 def chosen(jobs: Iterable[JobStatus], filters: JobsQuery) -> Sequence[JobStatus]:
