@@ -34,17 +34,13 @@ class Random(Protocol):
         ...
 
 
-class Operation(Protocol):
-    """One AWS operation."""
+class Listing(Protocol):
+    """One way in which jobs are listed."""
 
     @property
     def operation(self) -> str:
         """As AWS spells it."""
         ...
-
-
-class Listing(Operation, Protocol):
-    """One way in which jobs are listed."""
 
     @property
     def parent(self) -> str | None:
@@ -59,6 +55,11 @@ class Listing(Operation, Protocol):
     @property
     def lists_states(self) -> bool:
         """Whether a row shows the whole state."""
+        ...
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it leaves out jobs that are older than the last sweep."""
         ...
 
 
@@ -91,8 +92,8 @@ class JobType(Protocol):
         ...
 
     @property
-    def parents(self) -> Mapping[str, Operation]:
-        """The kinds of parents that can be listed."""
+    def parent_operation(self) -> str | None:
+        """The operation that lists the parents of jobs, if there is one."""
         ...
 
     @property
@@ -147,8 +148,8 @@ class Source(Protocol):
         """Get one page of a listing, from the start if ``token`` is ``None``."""
         ...
 
-    async def parents(self, kind: str, token: str | None) -> model.ParentPage:
-        """Get one page of the parents of a kind, from the start if ``token`` is ``None``."""
+    async def parents(self, token: str | None) -> model.ParentPage:
+        """Get one page of the parents of jobs, from the start if ``token`` is ``None``."""
         ...
 
 

@@ -131,9 +131,11 @@ class AwsSource:
         params = filled(listing.params, values) | _token(listing.paging, token)
         return await self._request(listing.operation, params, parse)
 
-    async def parents(self, kind: str, token: str | None) -> ParentPage:
-        """Poll one page of the parents of a kind, the first if ``token`` is ``None``."""
-        form = self._type.parents[kind]
+    async def parents(self, token: str | None) -> ParentPage:
+        """Poll one page of the parents of jobs, the first if ``token`` is ``None``."""
+        form = self._type.parents
+        if form is None:
+            raise PollError(PollReason.CONFIG, "NoListing", hint="parents cannot be listed")
 
         def parse(response: Mapping[str, Any]) -> ParentPage:
             return self._parser.parents(form, response)

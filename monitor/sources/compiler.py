@@ -17,8 +17,6 @@ from monitor.sources.job_type import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from monitor.sources.declaration import Declaration, EventsForm, NextForm
     from monitor.sources.jmespath_check import Expression
     from monitor.sources.job_type import DescribeOperation, ListOperation, ParentOperation
@@ -28,7 +26,7 @@ def job_type(
     form: Declaration,
     describe: DescribeOperation,
     listings: tuple[ListOperation, ...],
-    parents: Mapping[str, ParentOperation],
+    parents: ParentOperation | None,
 ) -> JobType:
     """Compile a declaration; its operations are checked and compiled already."""
     rules = [

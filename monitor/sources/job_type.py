@@ -118,6 +118,11 @@ class ListOperation:
     lists_states: bool
 
     @property
+    def windowed(self) -> bool:
+        """Whether it leaves out jobs that are older than the last sweep."""
+        return "{since" in str(self.params)
+
+    @property
     def listed(self) -> str:
         """The request in one comparable form."""
         return json.dumps([self.operation, self.params], sort_keys=True, default=str)
@@ -171,7 +176,7 @@ class JobType:
     id_max_length: int
     describe: DescribeOperation
     listings: tuple[ListOperation, ...]
-    parents: Mapping[str, ParentOperation]
+    parents: ParentOperation | None
     events: EventRule | None
     decisive: str
     phases: Mapping[str, Phase]
@@ -205,13 +210,24 @@ class JobType:
     @property
     def list_operations(self) -> tuple[str, ...]:
         """The operations that list jobs, and their parents."""
-        parents = (one.operation for one in self.parents.values())
-        return tuple(dict.fromkeys((*parents, *(one.operation for one in self.listings))))
+        every = [self.parents.operation] if self.parents else []
+        return tuple(dict.fromkeys((*every, *(one.operation for one in self.listings))))
 
     @property
-    def lists_states(self) -> bool:
-        """Whether a row of every listing has the whole state."""
-        return bool(self.listings) and all(one.lists_states for one in self.listings)
+    def parent(self) -> str | None:
+        """The kind of parent that jobs are listed for, such as ``cluster``."""
+        return next((one.parent for one in self.listings if one.parent), None)
+
+    @property
+    def parent_operation(self) -> str | None:
+        """The operation that lists the parents, if there is one."""
+        return self.parents.operation if self.parents else None
+
+    @property
+    def polls_by_sweep(self) -> bool:
+        """Whether a sweep shows the whole state of every open job, so that none is described."""
+        listings = self.listings
+        return bool(listings) and all(one.lists_states and not one.windowed for one in listings)
 
     @property
     def state_globs(self) -> Mapping[str, Phase]:

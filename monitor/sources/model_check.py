@@ -99,16 +99,14 @@ class _Check:
             self._list(service, paginators, one, places[0] if places else f"list[{number}]")
             for number, one in enumerate(form.listings)
         ]
-        parents = {
-            name: self._parent(service, paginators, name, one) for name, one in form.of.items()
-        }
+        parents = [self._parent(service, paginators, name, one) for name, one in form.of.items()]
         if self.problems or describe is None:
             return None
         return compiler.job_type(
             form,
             describe,
             tuple(one for one in listings if one),
-            {name: one for name, one in parents.items() if one},
+            next(iter(parents), None),
         )
 
     def _report(self, path: str, message: str, remedy: str = "") -> None:
@@ -159,8 +157,11 @@ class _Check:
             self._report("describe.params", "no parameter takes the id", remedy)
         if form.events is not None and isinstance(form.events.id, dict):
             self._known("events.id", form.events.id, form.id.parts)
-        for name in form.of.keys() - {one.of for one in form.listings}:
+        parents = {one.of for one in form.listings if one.of}
+        for name in form.of.keys() - parents:
             self._report(f"of.{name}", "no listing is sent for it", f"write of: {name} in a list")
+        if len(parents) > 1:
+            self._report("list", "all listings must be of one kind of parent")
 
     def _known(self, path: str, names: Iterable[str], known: Iterable[str]) -> None:
         known = list(known)
@@ -188,19 +189,16 @@ class _Check:
 
     def _error_codes(self, service: ServiceModel) -> None:
         """Refuse a code that the model lacks where it has one that is nearly the same."""
-        shapes = [service.shape_for(name) for name in service.shape_names]
-        listed = {
-            normal_code(shape.metadata.get("error", {}).get("code", shape.name)): shape.name
-            for shape in shapes
-            if shape.metadata.get("exception")
-        }
-        written = [*(one.code for one in self._form.missing), *self._form.errors]
-        for code in written:
-            near = get_close_matches(normal_code(code), listed, n=1, cutoff=_ALIKE)
-            if near and normal_code(code) not in listed:
+        shapes = map(service.shape_for, service.shape_names)
+        errors = [shape for shape in shapes if shape.metadata.get("exception")]
+        listed = {shape.metadata.get("error", {}).get("code", shape.name) for shape in errors}
+        known = set(map(normal_code, listed))
+        for code in (*(one.code for one in self._form.missing), *self._form.errors):
+            near = get_close_matches(code, listed, n=1, cutoff=_ALIKE)
+            if near and normal_code(code) not in known:
                 key = f"errors.{code}" if code in self._form.errors else "missing"
                 message = f'{service.service_name} has no error "{shown(code)}"'
-                self._report(key, message, f'did you mean "{listed[near[0]]}"?')
+                self._report(key, message, f'did you mean "{near[0]}"?')
 
     def _describe(self, service: ServiceModel) -> DescribeOperation | None:
         form, describe = self._form, self._form.describe

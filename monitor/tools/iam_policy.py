@@ -41,7 +41,7 @@ def policies(
         kind = types[watch.type]
         signing = service_models.service_model(models, kind.service).signing_name
         prefix = _OTHERWISE.get(signing, signing)
-        operations = filter(None, [kind.describe_operation, kind.list_operation])
+        operations = (kind.describe_operation, *kind.list_operations)
         actions = [f"{prefix}:{operation}" for operation in operations]
         # Few services offer a permission on a single job, and the id of the next job is unknown.
         _allow(statements[_identity(accounts[watch.account])], kind.service, actions, "*")

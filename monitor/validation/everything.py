@@ -48,8 +48,11 @@ def validate(
 
 def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
     """Return every problem of the settings themselves, in the order of the files; no secrets."""
-    services = {job_type.service for job_type in job_types.values()}
-    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
+    # Only types in use: reading all of them would read the models of fifty services.
+    used = {watch.type for watch in settings.watches if watch.type in job_types}
+    watched = [job_types[name] for name in used]
+    services = {one.service for one in watched} | {name.partition(".")[0] for name in job_types}
+    fixed = {one.service for one in watched if one.region}
     found = (
         *general.check(settings, services, fixed),
         *watches.check(settings, job_types),

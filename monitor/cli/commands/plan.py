@@ -26,13 +26,22 @@ def plan(
             help="How many jobs are running in each region of a watch that discovers.",
         ),
     ] = 100,
+    parents: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="How many clusters, queues or the like there are in each region, where a watch "
+            "discovers the jobs of all of them.",
+        ),
+    ] = 10,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Estimate calls per day, use of the quotas and detection delay; makes no call to AWS."""
     from monitor.tools import plan as planning
 
     settings, types = options.load_parts(config, "watches", ".account", "quotas")
-    watches, quotas = planning.plan(settings, types, jobs)
+    watches, quotas = planning.plan(settings, types, jobs, parents)
     if output is Format.JSON:
         tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
         return

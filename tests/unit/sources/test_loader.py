@@ -64,7 +64,7 @@ def test_a_users_type_stands_beside_the_built_in_ones(tmp_path):
 
     assert set(found) == {"importexport.job", "panorama.package-import", "batch.job"}
     assert found["batch.job"].params("ab-1") == {"jobs": ["ab-1"]}
-    assert not found["batch.job"].lists_states
+    assert not found["batch.job"].polls_by_sweep
 
 
 def test_the_example_of_the_documentation_is_a_good_type(tmp_path):
@@ -205,7 +205,7 @@ LISTING = {
 def test_a_listing_that_tells_the_whole_state_is_known_to(tmp_path):
     found = load_job_types(declared(tmp_path, list=LISTING), MODELS)
 
-    assert found["batch.job"].lists_states
+    assert found["batch.job"].polls_by_sweep
 
 
 @pytest.mark.parametrize(
