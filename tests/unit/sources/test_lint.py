@@ -58,6 +58,15 @@ reason: error
 reveal: [error]
 """
 
+CONDITION = """\
+  failed: [FAILED, {SUCCEEDED: "container.exitCode != `0`"}]
+  succeeded: [SUCCEEDED]
+"""
+UNREACHED = """\
+  succeeded: [SUCCEEDED]
+  failed: [FAILED, {SUCCEEDED: "container.exitCode != `0`"}]
+"""
+
 MISTAKES = [
     # (text, what is replaced, by what, line, key, what the message says)
     (BATCH, "service: batch\n", "service: bach\n", 2, "service", 'did you mean "batch"?'),
@@ -102,8 +111,8 @@ MISTAKES = [
      "list.params", 'jobStatus cannot be "DONE"'),
     (BATCH, "  of: queue\n", "  of: queue\n  items: nextToken\n", 12, "list.items",
      "a string instead of a list"),
-    (BATCH, "  of: queue\n", "  of: queue\n  row: {state: jobStatus}\n", 12, "list.row.state.status",
-     "has no member"),
+    (BATCH, "  of: queue\n", "  of: queue\n  row: {state: jobStatus}\n", 12,
+     "list.row.state.status", "has no member"),
     (BATCH, "  of: queue\n", "  of: queue\n  row: {job: container}\n", 12, "list.row.job",
      "a structure instead of a string"),
     (BATCH, "  of: queue\n", "  of: queue\n  row: {job: null}\n", 12, "list.row",
@@ -132,10 +141,7 @@ MISTAKES = [
      'did you mean "exitCode"?'),
     (BATCH, '"container.exitCode != `0`"', "\"status == 'DONE'\"", 18, "phases",
      'the model has no value "DONE"'),
-    (BATCH, "  failed: [FAILED, {SUCCEEDED: \"container.exitCode != `0`\"}]\n"
-            "  succeeded: [SUCCEEDED]",
-     "  succeeded: [SUCCEEDED]\n  failed: [FAILED, {SUCCEEDED: \"container.exitCode != `0`\"}]",
-     18, "phases", "put conditions before"),
+    (BATCH, CONDITION, UNREACHED, 18, "phases", "put conditions before"),
     (BATCH, "created_at: createdAt", "created_at: jobName.x", 23, "created_at", "a single value"),
     (BATCH, "reason: statusReason", "reason: attempts", 24, "reason", "a list instead of a string"),
     (BATCH, "path: attempts, as: count", "path: jobName, as: count", 27, "fields.Attempts",
