@@ -173,8 +173,7 @@ class Daemon:
             async with self._upkeep(components, status), components.deliveries.running():
                 async with polls.running():
                     await configs.start()
-                    # Most of what there is now lasts. With a hundred thousand jobs, each full round
-                    # of the garbage collector over it would hold up everything for half a second.
+                    # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
                     gc.freeze()
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
