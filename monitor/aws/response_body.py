@@ -43,19 +43,18 @@ class BoundedResponse:
         Raises:
             AnswerTooLargeError: it is longer than it may be; the connection is closed.
         """
-        body = bytearray()
+        body, length = bytearray(), self._response.content_length or 0
         try:
-            self._bound(self._response.content_length or 0)
-            async for piece in self._response.content.iter_any():
-                body += piece
-                self._bound(len(body))
+            if length <= LARGEST:
+                async for piece in self._response.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST:
+                        break
+                else:
+                    return bytes(body)
+            hint = f"the response is longer than {LARGEST // 1024**2} MiB"
+            raise AnswerTooLargeError(hint, self._response.status)
         except BaseException:
             # What is left of the body must not be taken for the next answer.
             self._response.close()
             raise
-        return bytes(body)
-
-    def _bound(self, length: int) -> None:
-        if length > LARGEST:
-            hint = f"the response is longer than {LARGEST // 1024**2} MiB"
-            raise AnswerTooLargeError(hint, self._response.status)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from monitor.errors import PollError, PollReason
     from monitor.model import Job, Snapshot
-    from monitor.polling.schedule import ListingSweep, ScheduledJob
+    from monitor.polling.schedule import ScheduledJob
 
 
 # A tuple: a page makes a hundred thousand, and a frozen dataclass takes thrice as long to make.
@@ -72,16 +72,6 @@ class ListingStatus:
     trouble: PollError | None
 
 
-def listing_status(sweep: ListingSweep) -> ListingStatus:
-    """Return the status of a listing."""
-    return ListingStatus(
-        type=sweep.source.job_type.name,
-        complete=sweep.complete,
-        completed_at=sweep.completed_at,
-        trouble=sweep.trouble,
-    )
-
-
 def job_status(
     scheduled: ScheduledJob,
     snapshot: Snapshot | None,
@@ -93,7 +83,7 @@ def job_status(
     pace = max(interval, scheduled.pace)
     # Read once: a scrape, in its own thread, reads while the loop may finish the job.
     finished = scheduled.state is State.FINISHED
-    blind = pacing.is_stale(scheduled.heard_at, pace, scheduled.blind_after, monotonic)
+    blind = pacing.is_stale(scheduled.answered_at, pace, scheduled.blind_after, monotonic)
     following = scheduled.following
     return JobStatus(
         job=scheduled.job,

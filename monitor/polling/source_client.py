@@ -105,7 +105,7 @@ class SourceClient:
         await self._succeeded()
         return answer
 
-    def seen(self) -> SourceStatus:
+    def status(self) -> SourceStatus:
         """Return the status of the source."""
         bad_at, trouble = self._failure or (None, None)
         return SourceStatus(

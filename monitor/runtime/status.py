@@ -33,7 +33,7 @@ class DaemonStatus:
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return self._polls.followed()
+        return self._polls.watched()
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
@@ -42,7 +42,7 @@ class DaemonStatus:
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
         return [
-            _source(poller.seen(), poller.size, poller.listings())
+            _source(poller.client.status(), len(poller.schedule.everyone()), poller.listings())
             for poller in self._polls.pollers()
         ]
 
