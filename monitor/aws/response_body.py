@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError
@@ -43,18 +44,17 @@ class BoundedResponse:
         Raises:
             AnswerTooLargeError: it is longer than it may be; the connection is closed.
         """
-        body, length = bytearray(), self._response.content_length or 0
-        try:
-            if length <= LARGEST:
+        body = bytearray()
+        with ExitStack() as stack:
+            # What is left of the body must not be taken for the next answer.
+            stack.callback(self._response.close)
+            if (self._response.content_length or 0) <= LARGEST:
                 async for piece in self._response.content.iter_any():
                     body += piece
                     if len(body) > LARGEST:
                         break
                 else:
+                    stack.pop_all()
                     return bytes(body)
-            hint = f"the response is longer than {LARGEST // 1024**2} MiB"
-            raise AnswerTooLargeError(hint, self._response.status)
-        except BaseException:
-            # What is left of the body must not be taken for the next answer.
-            self._response.close()
-            raise
+        hint = f"the response is longer than {LARGEST // 1024**2} MiB"
+        raise AnswerTooLargeError(hint, self._response.status)

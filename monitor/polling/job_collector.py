@@ -1,4 +1,4 @@
-"""The metrics of the followed jobs: totals, and if configured each job by itself."""
+"""The metrics of the watched jobs: totals, and if configured each job by itself."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _totals(
         place = (each.job.type, each.job.account, each.job.region)
         for trait in _traits(each, since_end):
             tally[place, trait] += 1
-    # A watch that is gone may have left jobs that are still followed.
+    # A watch that is gone may have left jobs that are still polled.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
     for place in everywhere:

@@ -1,4 +1,4 @@
-"""The status of the followed jobs at one moment: what metrics, page and HTTP API read."""
+"""The status of the watched jobs at one moment: what metrics, page and HTTP API read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class JobStatus(NamedTuple):
     """The status of one job at ``at``: a frozen view, safe to read from any thread.
 
     ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is the present time
-    between two polls, in seconds. ``looked_at`` is the time of the last poll with a response,
+    between two polls, in seconds. ``polled_at`` is the time of the last poll with a response,
     even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
     seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
     ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
@@ -35,7 +35,7 @@ class JobStatus(NamedTuple):
     labels: Mapping[str, str]
     snapshot: Snapshot | None
     interval: float
-    looked_at: datetime | None
+    polled_at: datetime | None
     at: datetime
     next_in: float | None
     failing: PollReason | None
@@ -91,7 +91,7 @@ def job_status(
         labels=following.labels,
         snapshot=snapshot,
         interval=pace,
-        looked_at=scheduled.looked_at or (snapshot.looked_at if snapshot else None),
+        polled_at=scheduled.polled_at or (snapshot.looked_at if snapshot else None),
         at=now,
         next_in=None if finished else max(0.0, scheduled.due - monotonic),
         failing=scheduled.failing,

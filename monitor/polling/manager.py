@@ -115,7 +115,7 @@ class PollManager:
             yield from poller.watched()
 
     def status_of(self, key: str) -> JobStatus | None:
-        """Return the status of one job, if it is followed."""
+        """Return the status of one job, if it is watched."""
         found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
 
@@ -165,7 +165,7 @@ class PollManager:
                 kept.add(scheduled.job.key)
                 if scheduled.following is not owner.following:
                     owner.follow(scheduled.job)
-        # Recorded, but followed by nobody until now: a watch may want it again.
+        # Recorded, but of no watch until now: a watch may want it again.
         for snapshot in self._recorder.snapshots():
             owner = self._owners.of(snapshot.job) if snapshot.job.key not in kept else None
             if owner is not None and owner.poller.schedule.known(snapshot.job.key) is None:

@@ -103,7 +103,7 @@ class Poller:
             yield self._status(job)
 
     def status_of(self, key: str) -> JobStatus | None:
-        """Return the status of one job, if it is followed."""
+        """Return the status of one job, if it is watched."""
         job = self.schedule.known(key)
         return self._status(job) if job else None
 

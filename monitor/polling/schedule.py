@@ -45,7 +45,7 @@ class ScheduledJob:
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
     clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
-    said that there is no such job. ``answered_at`` (monotonic) and ``looked_at`` are the time of
+    said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
     the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
     was due. ``pace`` is the seconds between two polls where they are planned to be more than
     the interval. After ``blind_after`` intervals without a response the job is stale.
@@ -54,7 +54,7 @@ class ScheduledJob:
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
     ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
     ``row`` is what a listing shows of it, until the next poll has said more; ``row_sent_at``
-    (monotonic) is when that was requested, ``shown_at`` when AWS last said anything of the job.
+    (monotonic) is when that was requested, ``shown_at`` when the last answer about the job came.
     ``partial`` says that its last state came from a row alone, so that a describe is still owed;
     ``stale_since`` (monotonic) is since when its describes date it before what is known;
     ``misdated`` says that the log has named its impossible update time.
@@ -72,7 +72,7 @@ class ScheduledJob:
     denials: int = 0
     failing: PollReason | None = None
     answered_at: float = 0.0
-    looked_at: datetime | None = None
+    polled_at: datetime | None = None
     pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
@@ -92,7 +92,7 @@ class ScheduledJob:
 
     def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        self.answered_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
+        self.answered_at, self.polled_at, self.pace = clock.monotonic(), clock.now(), pace
         self.shown_at, self.row = self.answered_at, None
 
 
@@ -108,7 +108,7 @@ class ListingSweep:
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
-    ``listed`` is what the listing is asked for.
+    ``listed`` are the parameters of the listing, in one form.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """

@@ -37,7 +37,7 @@ async def test_a_followed_job_tells_who_follows_it_and_when_it_is_looked_at(tmp_
         last = b.source.asked_for("a")[-1]
         assert a.job == job("a")
         assert a.interval == 100.0
-        assert a.looked_at == pytest.approx(at(last), abs=timedelta(seconds=0.1))
+        assert a.polled_at == pytest.approx(at(last), abs=timedelta(seconds=0.1))
         assert a.next_look_at == pytest.approx(at(last + 100), abs=timedelta(seconds=0.1))
         assert a.snapshot is b.recorder.snapshot(job("a").key)
         assert (a.failing, a.finished, a.stuck, a.missing, a.blind) == (None, *[False] * 4)
@@ -63,7 +63,7 @@ async def test_a_job_is_blind_after_five_intervals_without_an_answer_and_until_t
             assert standings(b)["a"].failing is PollReason.TRANSIENT
             await anyio.sleep(2)
             assert blind(b) == {"a"}
-            assert standings(b)["a"].looked_at == pytest.approx(
+            assert standings(b)["a"].polled_at == pytest.approx(
                 at(last), abs=timedelta(seconds=0.1)
             )
             b.source.trouble = None
@@ -101,7 +101,7 @@ async def test_a_job_that_was_never_seen_becomes_blind_and_has_no_snapshot(tmp_p
             assert blind(b) == set()
             await anyio.sleep(20)
             (a,) = b.poller.watched()
-        assert (a.blind, a.snapshot, a.looked_at, a.failing) == (True, None, None, PollReason.AUTH)
+        assert (a.blind, a.snapshot, a.polled_at, a.failing) == (True, None, None, PollReason.AUTH)
 
 
 async def test_a_missing_job_is_asked_for_ever_more_rarely_and_is_not_blind(tmp_path):
@@ -197,7 +197,7 @@ async def test_a_job_that_finished_before_a_restart_is_shown_after_it(tmp_path):
         b.follow("a", "a")
         (a,) = b.poller.watched()
         assert before is not None
-        assert (a.snapshot, a.finished, a.looked_at) == (before, True, before.looked_at)
+        assert (a.snapshot, a.finished, a.polled_at) == (before, True, before.looked_at)
 
 
 async def test_a_finished_job_whose_row_changes_is_looked_at_and_shown_once(tmp_path):
@@ -236,8 +236,8 @@ async def test_time_in_which_the_monitor_did_not_run_makes_no_job_blind(tmp_path
         b.follow("a")
         (a,) = b.poller.watched()
         assert not a.blind
-        assert a.looked_at is not None
-        assert a.looked_at < at(100)
+        assert a.polled_at is not None
+        assert a.polled_at < at(100)
 
 
 async def test_jobs_that_sweeps_can_only_show_more_slowly_are_not_blind(tmp_path):
