@@ -142,11 +142,9 @@ class PollManager:
             self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
         operations = (job_type.describe_operation, job_type.list_operation)
         self._metrics.expect_operations(poller.key, filter(None, operations))
-
-        def owner_of(job: model.Job) -> WatchTarget | None:
-            # Read each time: a reload replaces the owners, and this target may stay.
-            return self._owners.of(job)
-
+        # Read each time: a reload replaces the owners, and this target may stay.
+        owner_of: Callable[[model.Job], WatchTarget | None]
+        owner_of = lambda job: self._owners.of(job)  # noqa: E731, PLW0108 -- see above
         return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)
 
     def _hand_over(self, known: Iterable[model.Snapshot]) -> None:

@@ -84,17 +84,34 @@ class Poller:
         """The time of the loop's last pass, on the monotonic clock."""
 
     def follow(self, job: ScheduledJob) -> None:
-        """Poll a job from now on, unless it is polled already or known to be final."""
-        if self.schedule.known(job.job.key):
-            return
-        # The debt of a describe outlives a restart, and a reload.
-        snapshot = self._recorder.snapshot(job.job.key)
-        job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
-        if self._job_poller.is_finished(job):
-            self.schedule.finish(job)
+        """Poll a job with the options of ``job`` from now on, unless it is known to be final.
+
+        One that is polled already keeps its turn, unless another interval brings an earlier one.
+        """
+        scheduled = self.schedule.known(job.job.key) or job
+        before = self._job_poller.interval(scheduled)
+        # The options, and not the history of the polls.
+        scheduled.source, scheduled.following = job.source, job.following
+        scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
+        scheduled.blind_after = job.blind_after
+        if self.schedule.holds(scheduled):
+            # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
+            same = self._job_poller.interval(scheduled) == before
+            if same or scheduled.state is State.BUSY or scheduled.attempts:
+                return
+            due = min(scheduled.due, self._job_poller.next_turn(scheduled))
         else:
-            self.schedule.put(job, self._clock.monotonic())
-            self._wake.set()
+            if scheduled is job:
+                # The debt of a describe outlives a restart, and a reload.
+                snapshot = self._recorder.snapshot(job.job.key)
+                job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
+            # One that has ended may have to be polled for longer with the new options.
+            if self._job_poller.is_finished(scheduled):
+                self.schedule.finish(scheduled)
+                return
+            due = self._clock.monotonic()
+        self.schedule.put(scheduled, due)
+        self._wake.set()
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
@@ -110,31 +127,6 @@ class Poller:
     def _status(self, job: ScheduledJob) -> JobStatus:
         snapshot, interval = self._recorder.snapshot(job.job.key), self._job_poller.interval(job)
         return job_status(job, snapshot, interval, self._clock.now(), self._clock.monotonic())
-
-    def follow_as(self, job: ScheduledJob) -> None:
-        """Poll a job with the options of ``job``, whether it is polled already or not.
-
-        A job that is keeps its turn, unless another interval brings an earlier one.
-        """
-        known = self.schedule.known(job.job.key)
-        if known is None:
-            self.follow(job)
-            return
-        before = self._job_poller.interval(known)
-        # The options, and not the history of its polls.
-        known.source, known.following, known.interval = job.source, job.following, job.interval
-        known.missing_after, known.blind_after = job.missing_after, job.blind_after
-        if not self.schedule.holds(known):
-            # It had ended; with the new options it may have to be polled for longer.
-            if not self._job_poller.is_finished(known):
-                self.schedule.put(known, self._clock.monotonic())
-                self._wake.set()
-            return
-        # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
-        other = self._job_poller.interval(known) != before
-        if other and not (known.state is State.BUSY or known.attempts):
-            self.schedule.put(known, min(known.due, self._job_poller.next_turn(known)))
-            self._wake.set()
 
     def discover(self, sweep: ListingSweep) -> None:
         """Sweep a listing from now on."""

@@ -65,7 +65,7 @@ class WatchTarget:
 
     def follow(self, job: Job) -> None:
         """Poll ``job`` from now on, with the options of this watch."""
-        self.poller.follow_as(self.track(job))
+        self.poller.follow(self.track(job))
 
     def begin(self) -> None:
         """Poll the jobs that the watch names, and sweep the listing if it discovers more."""

@@ -52,7 +52,8 @@ class Recorder:
     ) -> None:
         """Call ``announce(entry, before)`` after each commit."""
         self.store = store
-        self._router = router
+        self.router = router
+        """Chooses the sinks; another that is assigned counts for all that is recorded later."""
         self._announce = announce
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
@@ -60,10 +61,6 @@ class Recorder:
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
         self.baselines = Baselines(store)
         """The baselines, by which jobs that are older than their watch are not news."""
-
-    def route(self, router: Router) -> None:
-        """Choose the sinks by ``router`` for all that is recorded from now on."""
-        self._router = router
 
     def keep_only(self, wanted: Callable[[model.Job], bool]) -> None:
         """Keep only the ``wanted`` jobs in memory from now on; the store keeps the others too.
@@ -221,7 +218,7 @@ class Recorder:
         before: model.Snapshot | None,
     ) -> bool:
         """Store a snapshot with its transitions and announce them; ``False`` if out of date."""
-        sinks = tuple(self._router.sinks_for(transition) for transition in made)
+        sinks = tuple(self.router.sinks_for(transition) for transition in made)
         entry = model.Entry(after, after.sequence - len(made), made, sinks)
         if not await self.store.record(entry):
             return False
