@@ -32,7 +32,7 @@ class DaemonStatus:
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return self._polls.followed()
+        return self._polls.watched()
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
@@ -42,7 +42,7 @@ class DaemonStatus:
         """Return every source that is polled."""
         found = []
         for poller in self._polls.pollers():
-            seen = poller.seen()
+            seen = poller.client.status()
             trouble = seen.trouble
             listings = [
                 ListingView(
@@ -70,7 +70,7 @@ class DaemonStatus:
                     rate=seen.rate,
                     configured_rate=seen.full_rate,
                     request_rate=seen.request_rate,
-                    jobs=poller.size,
+                    jobs=len(poller.schedule.everyone()),
                     listings=listings,
                 )
             )

@@ -57,7 +57,7 @@ async def test_after_a_failure_a_job_returns_to_its_interval(tmp_path):
         async with running(b.poller):
             await anyio.sleep(200)
             b.source.answers["a"] = "PENDING"
-            await until(lambda: b.recorder.size)
+            await until(b.recorder.snapshots)
             asked = len(b.source.looks)
             await anyio.sleep(300)
             assert gaps(b.source.asked_for("a")[asked:]) == pytest.approx([30] * 9, abs=0.1)

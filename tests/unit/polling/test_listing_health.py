@@ -56,7 +56,7 @@ async def test_jobs_on_the_first_page_are_found_however_the_second_fares(
             for number in range(8):
                 b.source.answers[f"j-{number}"] = "FAILED"
                 await anyio.sleep(60)
-                assert b.recorder.size == number + 1
+                assert len(b.recorder.snapshots()) == number + 1
         assert len(b.source.pages) <= 4 * 8 * 60 / interval
         assert b.measured("listing_complete", **PLACE) == 0
 
