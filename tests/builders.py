@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -19,8 +19,10 @@ from monitor.errors import PollError, PollReason
 from monitor.model import (
     Ending,
     Job,
+    ListingRequest,
     Observation,
     Page,
+    ParentPage,
     Phase,
     Severity,
     Snapshot,
@@ -86,20 +88,48 @@ class VirtualClock:
 
 
 @dataclass(frozen=True)
+class FakeListing:
+    """A listing of a kind of job."""
+
+    operation: str
+    listed: str
+    lists_states: bool = True
+    parent: str | None = None
+    windowed: bool = False
+
+
+@dataclass(frozen=True)
 class FakeType:
     """A kind of job whose ``Status`` decides; ``RETURNING`` has ended, but may still change."""
 
     name: str = "panorama.package-import"
     service: str = "panorama"
     describe_operation: str = "DescribePackageImportJob"
-    list_operation: str | None = "ListPackageImportJobs"
     listed: str = "ListPackageImportJobs"
+    parent: str | None = None
+    parent_operation: str | None = None
+    at_once: int = 1
+    windowed: bool = False
     grace: float = 3600.0
     grace_interval: float = 600.0
     lists_states: bool = True
     reopens: bool = False
     irrevocable: frozenset[Phase] = frozenset()
     quiet: frozenset[str] = frozenset()
+
+    @property
+    def listings(self) -> Sequence[FakeListing]:
+        operation = "ListPackageImportJobs"
+        return (
+            FakeListing(operation, self.listed, self.lists_states, self.parent, self.windowed),
+        )
+
+    @property
+    def list_operations(self) -> Sequence[str]:
+        return ("ListPackageImportJobs",)
+
+    def request_key(self, job_id: str) -> str:
+        return job_id.partition("/")[0] if "/" in job_id else ""
 
     def judge(self, parts: Mapping[str, str | None], before: Phase | None) -> Verdict | None:
         phase = PHASES.get(parts.get("Status") or "", Phase.UNKNOWN)
@@ -217,6 +247,11 @@ class ScriptedSource:
         self.page_size = 25
         self.looks: list[tuple[float, str]] = []
         self.pages: list[tuple[float, str | None]] = []
+        self.batches: list[list[str]] = []
+        self.asked: list[ListingRequest] = []
+        self.parent_names: list[str] = []
+        self.parent_pages: list[tuple[float, str | None]] = []
+        self.parent_trouble: BaseException | None = None
         self.under_way = 0
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
@@ -232,12 +267,48 @@ class ScriptedSource:
             raise answer
         return self._observation(wanted, answer, asked_at)
 
-    async def page(self, token: str | None) -> Page:
+    async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
+        asked_at = self.clock.now()
+        self.batches.append([one.id for one in jobs])
+        await anyio.sleep(self.latency)
+        if self.trouble:
+            raise self.trouble
+        found: dict[Job, Observation | PollError] = {}
+        for one in jobs:
+            self.looks.append((self.clock.monotonic(), one.id))
+            answer = self.answers.get(one.id, PollError(PollReason.MISSING, "Absent"))
+            if isinstance(answer, PollError) and answer.reason is PollReason.CONFIG:
+                raise answer  # one bad id spoils the request for all
+            is_error = isinstance(answer, PollError)
+            found[one] = answer if is_error else self._observation(one, answer, asked_at)
+        return found
+
+    async def parents(self, token: str | None) -> ParentPage:
+        self.parent_pages.append((self.clock.monotonic(), token))
+        if trouble := self.trouble or self.parent_trouble:
+            raise trouble
+        return ParentPage(tuple(self.parent_names), None)
+
+    async def page(
+        self, token: str | None, of: ListingRequest = ListingRequest()  # noqa: B008 -- immutable
+    ) -> Page:
+        self.asked.append(of)
+        if of.parent is not None:
+            return await self._page_of(of.parent)
         self.pages.append((self.clock.monotonic(), token))
         await anyio.sleep(self.page_latency)
         if trouble := self.trouble or self.page_trouble:
             raise trouble
         return self.listing(token)
+
+    async def _page_of(self, parent: str) -> Page:
+        """Show the jobs whose id begins with the name of a parent."""
+        self.pages.append((self.clock.monotonic(), parent))
+        await anyio.sleep(self.page_latency)
+        if trouble := self.trouble or self.page_trouble:
+            raise trouble
+        rows = self.rows(*(one for one in self.answers if one.startswith(f"{parent}/")))
+        return Page(tuple(replace(row, parent=parent) for row in rows), None)
 
     def slice(self, token: str | None) -> Page:
         start = int(token or 0)

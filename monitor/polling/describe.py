@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.source_health import ANSWERS
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation
+    from monitor.model import Job, Observation
     from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
@@ -30,10 +36,9 @@ OWED_FOR = timedelta(days=1)
 """Time limit for the describe of a job whose end came from a listing alone."""
 
 
-def is_whole(scheduled: ScheduledJob, row: Observation) -> bool:
+def is_whole(row: Observation) -> bool:
     """Check that a row of a listing shows the whole state of a job."""
-    whole = bool(row.parts) and all(row.parts.values())
-    return whole and scheduled.following.job_type.lists_states
+    return bool(row.parts) and all(row.parts.values())
 
 
 class JobPoller:
@@ -58,20 +63,53 @@ class JobPoller:
         self._skipped = SkippedParts(client.key, metrics)
         self._log = logs.get()
 
-    async def describe_once(self, scheduled: ScheduledJob) -> float | None:
-        """Describe one job and record the answer; return the seconds until the next poll.
+    async def describe(self, turns: Sequence[ScheduledJob]) -> Sequence[float | None]:
+        """Describe jobs in one request and record the answers; return when each is next.
 
-        ``None`` means that there is none: the job is final, or was dropped meanwhile.
+        That is in seconds from now. ``None`` means never: the job is final, or was dropped
+        meanwhile. All of ``turns`` share a request.
         """
-        source, job = scheduled.source, scheduled.job
+        first = turns[0]
+        answers: dict[Job, Observation | PollError] = {}
         try:
-            observed = await self._client.ask(scheduled.operation, source.describe(job))
+            if first.share > 1:
+                request = first.source.describe_many([turn.job for turn in turns])
+                answers.update(await self._client.ask(first.operation, request))
+            else:
+                request_one = first.source.describe(first.job)
+                answers[first.job] = await self._client.ask(first.operation, request_one)
         except PollError as error:
-            self._metrics.count_poll(job, "describe", error.reason)
-            return await self._failed(scheduled, error)
+            if len(turns) > 1 and error.reason in ANSWERS:
+                # One id may spoil the request for all: halves of it find out which.
+                for turn in turns:
+                    turn.share = max(1, len(turns) // 2)
+                return [0.0] * len(turns)
+            answers = {turn.job: error for turn in turns}
+        mode = "batch" if len(turns) > 1 else "describe"
+        delays: list[float | None] = [None] * len(turns)
+
+        async def record(number: int, turn: ScheduledJob) -> None:
+            delays[number] = await self._answered(turn, answers[turn.job], mode)
+
+        # Concurrently, so that they share a commit.
+        async with anyio.create_task_group() as tasks:
+            for number, turn in enumerate(turns):
+                tasks.start_soon(record, number, turn)
+        return delays
+
+    async def _answered(
+        self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
+    ) -> float | None:
+        """Record the answer about one job; return the seconds until its next poll."""
+        job = scheduled.job
+        if isinstance(answer, PollError):
+            self._metrics.count_poll(job, mode, answer.reason)
+            return await self._failed(scheduled, answer)
+        observed = replace(answer, parent=scheduled.parent) if scheduled.parent else answer
         self._skipped.note(observed)
         outcome = await self._described(scheduled, observed)
-        self._metrics.count_poll(job, "describe", outcome)
+        self._metrics.count_poll(job, mode, outcome)
+        scheduled.share = scheduled.following.job_type.at_once
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and outcome is RecordResult.STALE
         if scheduled.failing in NEEDS_A_PERSON:
@@ -93,7 +131,7 @@ class JobPoller:
         """
         known = self._recorder.snapshot(scheduled.job.key)
         order, job_type = diff.age_order(known, row), scheduled.following.job_type
-        if not is_whole(scheduled, row) or sent_at < scheduled.shown_at or order < 0:
+        if not is_whole(row) or sent_at < scheduled.shown_at or order < 0:
             return False
         if known is not None and order == 0:
             # A listing may lag behind: unless the service dates the row later, it neither brings
@@ -160,7 +198,9 @@ class JobPoller:
     def next_turn(self, scheduled: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""
         pause = self.interval(scheduled)
-        phase = pacing.phase_of(scheduled.job.key, pause)
+        # Jobs that share a describe have their turns together.
+        key = scheduled.job.key if scheduled.share == 1 else scheduled.request_key
+        phase = pacing.phase_of(key, pause)
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
 
     def interval(self, scheduled: ScheduledJob) -> float:

@@ -82,7 +82,7 @@ class PollManager:
             # A global type has but its own region.
             for region in ([job_type.region] if job_type.region else watch.regions)
         ]
-        self._owners = JobOwnership(self._watched)
+        self._owners = JobOwnership(self._watched, self._parent_of)
         baselines = self._recorder.baselines
         baselines.want(self._owners.discoveries(), self._owners.name)
         for each in set(before.values()).difference(self._watched):
@@ -140,11 +140,11 @@ class PollManager:
             poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
             self._pollers[key.key] = poller
             self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
-        operations = (job_type.describe_operation, job_type.list_operation)
-        self._metrics.expect_operations(poller.key, filter(None, operations))
+        operations = (job_type.describe_operation, *job_type.list_operations)
+        self._metrics.expect_operations(poller.key, operations)
         # Read each time: a reload replaces the owners, and this target may stay.
-        owner_of: Callable[[model.Job], WatchTarget | None]
-        owner_of = lambda job: self._owners.of(job)  # noqa: E731, PLW0108 -- see above
+        owner_of: Callable[[model.Job, str | None], WatchTarget | None]
+        owner_of = lambda job, parent: self._owners.of(job, parent)  # noqa: E731, PLW0108 -- see above
         return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)
 
     def _hand_over(self, known: Iterable[model.Snapshot]) -> None:
@@ -170,11 +170,15 @@ class PollManager:
                 owner.follow(snapshot.job)
         # The store's, unless newer states of them are known here.
         for snapshot in known:
-            owner = self._owners.of(snapshot.job)
+            owner = self._owners.of(snapshot.job, snapshot.parent)
             if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
                 self._recorder.adopt(snapshot)
                 if owner.poller.schedule.known(snapshot.job.key) is None:
                     owner.follow(snapshot.job)
+
+    def _parent_of(self, job: model.Job) -> str | None:
+        known = self._recorder.snapshot(job.key)
+        return known.parent if known else None
 
     # The pollers
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import anyio
@@ -94,6 +96,7 @@ class Poller:
         scheduled.source, scheduled.following = job.source, job.following
         scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
         scheduled.blind_after = job.blind_after
+        scheduled.share, scheduled.request_key = job.share, job.request_key
         if self.schedule.holds(scheduled):
             # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
             same = self._job_poller.interval(scheduled) == before
@@ -105,6 +108,7 @@ class Poller:
                 # The debt of a describe outlives a restart, and a reload.
                 snapshot = self._recorder.snapshot(job.job.key)
                 job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
+                job.parent = job.parent or (snapshot.parent if snapshot else None)
             # One that has ended may have to be polled for longer with the new options.
             if self._job_poller.is_finished(scheduled):
                 self.schedule.finish(scheduled)
@@ -138,6 +142,8 @@ class Poller:
         """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
         self.schedule.drop(turn)
         if isinstance(turn, ListingSweep):
+            for child in chain.from_iterable(turn.children.values()):
+                self.schedule.drop(child)
             self._sweeper.show(turn)
 
     def listings(self) -> Sequence[ListingStatus]:
@@ -195,43 +201,57 @@ class Poller:
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
-            self.schedule.begin()
+            early = pacing.EARLIEST * turn.interval if isinstance(turn, ScheduledJob) else 0.0
+            begun = self.schedule.begin(now + early)
             self._quota.take(now)
-            self._probed_at = turn.began_at = now
+            self._probed_at = now
+            for each in [begun] if isinstance(begun, ListingSweep) else begun:
+                each.began_at = now
             self._outages.sent(turn.operation, now)
             self._running += 1
             self._metrics.poll_lateness.observe(now - turn.due)
             if self._held_since is not None:
                 self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
                 self._held_since = None
-            tasks.start_soon(self._work, turn, name=f"poll {self.key.key}")
+            tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
         return math.inf
 
-    async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Do one piece of work and give ``turn`` its next time, if it has one."""
-        with self.schedule.busy(turn):
-            if isinstance(turn, ScheduledJob):
-                delay = await self._job_poller.describe_once(turn)
+    async def _work(self, begun: Sequence[ScheduledJob] | ListingSweep) -> None:
+        """Send one request and give the turns that it is for their next times, if they have any."""
+        turns: Sequence[ScheduledJob | ListingSweep]
+        turns = [begun] if isinstance(begun, ListingSweep) else begun
+        delays: Sequence[float | None]
+        with ExitStack() as busy:
+            for turn in turns:
+                busy.enter_context(self.schedule.busy(turn))
+            if isinstance(begun, ListingSweep):
+                delays = [await self._sweeper.page_once(begun)]
             else:
-                delay = await self._sweeper.page_once(turn)
-        # No await from here on: the turn is free, and must have its next time before a sweep or
-        # a reload comes upon it. A delay below 0 keeps its place in line.
-        if delay is not None and self.schedule.holds(turn):
-            self.schedule.put(turn, self._clock.monotonic() + delay)
+                delays = await self._job_poller.describe(begun)
+        # No await from here on: the turns are free, and must have their next times before a sweep
+        # or a reload comes upon them. A delay below 0 keeps its place in line.
+        for turn, delay in zip(turns, delays, strict=True):
+            if delay is not None and self.schedule.holds(turn):
+                self.schedule.put(turn, self._clock.monotonic() + delay)
         self._running -= 1
-        self._judge(turn)
+        self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost
         if was_lost and not self._was_lost:
             # The source is back: poll all that failed meanwhile, as the quota permits.
             self._hasten(self.schedule.failing(), over=True)
         self._wake.set()
 
-    def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
+    def _judge(self, turns: Sequence[ScheduledJob | ListingSweep]) -> None:
         """Find out from one poll what is back, and poll again what failed meanwhile."""
-        now = self._clock.monotonic()
-        self.schedule.mark(turn)
-        if turn.failing in NO_OUTAGE:
-            turn.failing_since = None
+        now, turn = self._clock.monotonic(), turns[0]
+        failing = [each for each in turns if each.failing not in NO_OUTAGE]
+        # A run of failures that was fresh before this one: see below.
+        fresh = any(each.failing_since is None for each in failing)
+        for each in turns:
+            self.schedule.mark(each)
+            since = now if each.failing_since is None else each.failing_since
+            each.failing_since = since if each in failing else None
+        if len(failing) < len(turns):
             for back in self._outages.succeeded(turn.operation, now):
                 concerned = [
                     one
@@ -242,10 +262,8 @@ class Poller:
                 ]
                 self._hasten(concerned, over=back.since == -math.inf)
             return
-        fresh = turn.failing_since is None
-        turn.failing_since = now if fresh else turn.failing_since
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
-            self._hasten([turn] if self.schedule.holds(turn) else [], over=True)
+            self._hasten([each for each in turns if self.schedule.holds(each)], over=True)
 
     def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
         """Poll ``turns`` next; their earlier failures no longer count for the backoff.

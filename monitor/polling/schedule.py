@@ -9,8 +9,10 @@ from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
+from monitor.model import ListingRequest
 from monitor.pacing import STALE_AFTER
 from monitor.polling.source_health import ANSWERS
+from monitor.recording.baselines import Discovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +20,18 @@ if TYPE_CHECKING:
 
     from monitor.config import Discover
     from monitor.errors import PollError, PollReason
-    from monitor.interfaces import Clock, Source
+    from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
     from monitor.recording.diff import TrackingOptions
 
+MOST_PASSED_OVER = 200
+"""Turns of other kinds that may stand between jobs that share a describe."""
+
 NEVER_SHOWN = float("-inf")
 """The time of the last row or response of a job that has had none."""
+
+PARENTS = "parents"
+"""Stands for the listing of parents in the name of its baseline."""
 
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """The values of ``failing`` that do not count as a failure of the source."""
@@ -58,6 +66,8 @@ class ScheduledJob:
     ``partial`` says that its last state came from a row alone, so that a describe is still owed;
     ``stale_since`` (monotonic) is since when its describes date it before what is known;
     ``misdated`` says that the log has named its impossible update time.
+    ``parent`` is the one for which a listing has shown it. At most ``share`` jobs of one
+    ``request_key`` share a describe.
     """
 
     job: Job
@@ -84,6 +94,16 @@ class ScheduledJob:
     partial: bool = False
     stale_since: float | None = None
     misdated: bool = False
+    parent: str | None = None
+    share: int = field(init=False)
+    request_key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out with which jobs it may share a describe."""
+        self.share = self.following.job_type.at_once
+        self.request_key = (
+            self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
+        )
 
     @property
     def operation(self) -> str:
@@ -100,15 +120,20 @@ class ScheduledJob:
 class ListingSweep:
     """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
 
-    ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
-    the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
+    ``started`` is when the present sweep was due, ``length`` the pages of the last one, ``period``
+    the seconds from one sweep to the next (0 until the first is done), ``torn`` whether the last
+    sweep could not be finished.
     ``sent_at`` (monotonic) is when the last page was requested, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep was complete, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
-    ``listed`` are the parameters of the listing, in one form.
+    ``request`` says which listing of the type it is, and for which parent. ``since`` is the
+    creation time before which the present sweep need not go, ``swept_at`` when the last complete
+    one began, ``began`` the present one. A sweep of the parents themselves has ``child``, which
+    makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
+    far. ``last`` is set for one whose parent is gone: it ends when it is complete.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -116,7 +141,9 @@ class ListingSweep:
     source: Source
     discover: Discover
     interval: float
-    track: Callable[[Job], ScheduledJob]
+    track: Callable[[Observation], ScheduledJob]
+    request: ListingRequest = field(default_factory=ListingRequest)
+    child: Callable[[str], Sequence[ListingSweep]] | None = None
     due: float = 0.0
     state: State = State.WAITING
     attempts: int = 0
@@ -127,7 +154,13 @@ class ListingSweep:
     period: float = 0.0
     torn: bool = False
     readable: bool | None = None
-    listed: str = ""
+    length: int = 0
+    since: datetime | None = None
+    swept_at: datetime | None = None
+    began: datetime | None = None
+    names: set[str] = field(default_factory=set)
+    children: dict[str, Sequence[ListingSweep]] = field(default_factory=dict)
+    last: bool = False
     begun: bool = False
     again: bool = False
     sent_at: float = 0.0
@@ -140,10 +173,22 @@ class ListingSweep:
     hold_until: float = 0.0
     forgiven: int = 0
 
+    discovery: Discovery = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name its baseline."""
+        listed = PARENTS if self.child else self.listing.listed
+        self.discovery = Discovery(self.discover, listed, self.request.parent)
+
+    @property
+    def listing(self) -> Listing:
+        """What it asks for, unless it is a sweep of the parents."""
+        return self.source.job_type.listings[self.request.number]
+
     @property
     def operation(self) -> str:
         """The operation that a page calls."""
-        return self.source.job_type.list_operation or ""
+        return self.source.job_type.parent_operation or "" if self.child else self.listing.operation
 
     @property
     def failing(self) -> PollReason | None:
@@ -253,13 +298,33 @@ class Schedule:
             heapq.heappop(self._heap)
         return None
 
-    def begin(self) -> None:
-        """Take out the first turn and mark it busy; ``busy`` ends that.
+    def begin(self, until: float) -> Sequence[ScheduledJob] | ListingSweep:
+        """Take out the first turn, with jobs that share its describe, and mark all busy.
 
-        At once, and not when its task first runs: until then a sweep could take it as well.
+        Those jobs are due ``until`` then. ``busy`` ends it. They are busy at once, and not when
+        their task first runs: until then a sweep could take them as well.
         """
         _, _, turn = heapq.heappop(self._heap)
         turn.state = State.BUSY
+        if not isinstance(turn, ScheduledJob):
+            return turn
+        found = [turn]
+        others: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
+        while len(found) < turn.share and len(others) < MOST_PASSED_OVER and self._heap:
+            entry = due, _, other = self._heap[0]
+            if due > until:
+                break
+            heapq.heappop(self._heap)
+            if due != other.due or other.state is not State.WAITING:
+                continue  # an old entry
+            if isinstance(other, ScheduledJob) and _share(turn, other):
+                other.state = State.BUSY
+                found.append(other)
+            else:
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(self._heap, entry)
+        return found
 
     @contextmanager
     def busy(self, turn: ScheduledJob | ListingSweep) -> Iterator[None]:
@@ -272,3 +337,12 @@ class Schedule:
         yield
         if turn.state is State.BUSY:
             turn.state = State.WAITING
+
+
+def _share(one: ScheduledJob, other: ScheduledJob) -> bool:
+    """Return whether two jobs may share a describe."""
+    return (one.source, one.request_key, one.share) == (
+        other.source,
+        other.request_key,
+        other.share,
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
+from monitor.model import Page
 from monitor.polling.describe import is_whole
 from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
@@ -16,9 +19,11 @@ from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RowComparison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from monitor.interfaces import Clock, JobType, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, Page
+    from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
@@ -35,6 +40,12 @@ FAILURES = 3
 
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
+
+OVERLAP = timedelta(hours=1)
+"""Part of the time before the last sweep that is listed again: listings lag, and clocks differ."""
+
+HISTORY = timedelta(days=7)
+"""Time that the first sweep goes back where a listing shows jobs by the time of their creation."""
 
 HOPELESS = frozenset({PollReason.CONFIG, PollReason.MISSING, PollReason.AUTH})
 """Reasons for which the same token would fail again."""
@@ -72,34 +83,96 @@ class Sweeper:
         Each page is due from the time of the last one, not from its end. A page that had to wait
         would otherwise wait again for every job whose describe it is there to save.
         """
-        recorder, place, job_type = self._recorder, self._place(sweep), sweep.source.job_type
         if sweep.token is None:
-            sweep.started = sweep.due
-            # Stored before AWS is polled: a job created from here on is not in the baseline.
-            sweep.listed = job_type.listed
-            sweep.again = await recorder.baselines.begin(
-                place, sweep.discover, sweep.listed, self._clock.now(), again=sweep.begun
-            )
-            sweep.begun = True
+            await self._start(sweep)
         # Taken before the request: a describe that is answered meanwhile is newer than the row.
         sweep.sent_at, sweep.rests = self._clock.monotonic(), False
+        page: Page | ParentPage
         try:
-            page = await self._client.ask(sweep.operation, sweep.source.page(sweep.token))
+            if sweep.child:
+                request = sweep.source.parents(sweep.token)
+                page = await self._client.ask(sweep.operation, request)
+                sweep.names.update(page.names)
+            else:
+                listing = replace(sweep.request, since=sweep.since)
+                page = await self._client.ask(
+                    sweep.operation, sweep.source.page(sweep.token, listing)
+                )
         except PollError as error:
-            return self._failed(sweep, error)
+            delay = self._failed(sweep, error)
+            if sweep.last and sweep.complete is False:
+                await self._end(sweep)  # its parent, which is gone, lists nothing any more
+            return delay
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
-        if page.rows or page.skipped:
-            sweep.readable = bool(page.rows or sweep.readable)
-        self._skipped.note_page(job_type.name, page)
-        await self._take_rows(sweep, page)
+        if isinstance(page, Page):
+            if page.rows or page.skipped:
+                sweep.readable = bool(page.rows or sweep.readable)
+            self._skipped.note_page(sweep.source.job_type.name, page)
+            await self._take_rows(sweep, page)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
         if sweep.token is None and not sweep.torn and self._schedule.holds(sweep):
-            await recorder.baselines.complete(
-                place, sweep.discover, sweep.listed, self._clock.now()
-            )
+            await self._complete(sweep)
         return delay
+
+    async def _start(self, sweep: ListingSweep) -> None:
+        """Prepare to list from the first page."""
+        now = self._clock.now()
+        sweep.started = sweep.due
+        # Stored before AWS is polled: a job created from here on is not in the baseline.
+        sweep.again = await self._recorder.baselines.begin(
+            self._place(sweep), sweep.discovery, now, again=sweep.begun
+        )
+        sweep.begun = True
+        sweep.names.clear()
+        if sweep.swept_at is not None:
+            sweep.since = sweep.swept_at - OVERLAP
+        else:
+            oldest = sweep.discover.max_age
+            sweep.since = now - (HISTORY if oldest is None else timedelta(seconds=oldest))
+        sweep.began = now
+
+    async def _complete(self, sweep: ListingSweep) -> None:
+        """Note that all jobs, or all parents, were listed."""
+        if sweep.child:
+            await self._take_parents(sweep, sweep.child)
+        place = self._place(sweep)
+        await self._recorder.baselines.complete(place, sweep.discovery, self._clock.now())
+        sweep.swept_at = sweep.began
+        if sweep.last:
+            await self._end(sweep)
+
+    async def _take_parents(
+        self, sweep: ListingSweep, child: Callable[[str], Sequence[ListingSweep]]
+    ) -> None:
+        """Sweep the listings of new parents, and those of parents that are gone a last time."""
+        place, baselines = self._place(sweep), self._recorder.baselines
+        held = sweep.children.items()
+        sweep.children = {name: all_ for name, all_ in held if self._schedule.holds(all_[0])}
+        # One that is there when the watch begins may have old jobs; all jobs of a later one are
+        # new. Each is durable before the parents' own baseline, which decides it, is complete.
+        newborn = baselines.is_complete(place, sweep.discovery)
+        for name in sorted(sweep.names - sweep.children.keys()):
+            children = child(name)
+            for each in children:
+                now = self._clock.now()
+                await baselines.begin(place, each.discovery, now, newborn=newborn)
+            if not self._schedule.holds(sweep):
+                return  # a reload has dropped it meanwhile
+            sweep.children[name] = children
+            for each in children:
+                self._schedule.put(each, self._clock.monotonic())
+        for name, children in sweep.children.items():
+            for each in children:
+                each.last = name not in sweep.names
+                if each.last:
+                    self._schedule.put(each, self._clock.monotonic())
+
+    async def _end(self, sweep: ListingSweep) -> None:
+        self._schedule.drop(sweep)
+        self.show(sweep)
+        await self._recorder.baselines.forget(self._place(sweep), sweep.discovery)
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
@@ -126,9 +199,9 @@ class Sweeper:
         if news is RowComparison.FIRST and accepted:
             # Before anything records it: the job may be older than its watch.
             job_type = sweep.source.job_type
-            listed_open = job_type.lists_states and not _has_ended(job_type, row)
+            listed_open = is_whole(row) and not _has_ended(job_type, row)
             self._recorder.baselines.find(
-                self._place(sweep), sweep.discover, sweep.listed, row, sweep.again, listed_open
+                self._place(sweep), sweep.discovery, row, sweep.again, listed_open
             )
         if scheduled:
             self._job_poller.note_date(scheduled, row)
@@ -138,20 +211,20 @@ class Sweeper:
             return
         match news:
             case RowComparison.FIRST if scheduled is None and accepted:
-                found = sweep.track(row.job)
+                found = sweep.track(row)
                 self._keep(sweep, found, row, news)
                 job_type = found.following.job_type
                 # A job that has ended by its first row needs no describe of its own.
-                if job_type.lists_states and _has_ended(job_type, row):
+                if is_whole(row) and _has_ended(job_type, row):
                     await self._record(found, row)
                 else:
                     self._poll_soon(found)
-            case RowComparison.FIRST if scheduled and is_whole(scheduled, row):
+            case RowComparison.FIRST if scheduled and is_whole(row):
                 await self._differs(sweep, scheduled, row)
             case RowComparison.SAME if scheduled:
                 await self._confirm(sweep, scheduled, row)
             case RowComparison.DIFFERENT if scheduled or accepted:
-                await self._differs(sweep, scheduled or sweep.track(row.job), row)
+                await self._differs(sweep, scheduled or sweep.track(row), row)
 
     def _keep(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation, news: RowComparison
@@ -159,7 +232,7 @@ class Sweeper:
         """Keep a row that shows something new, in case the next describe fails."""
         fresh = sweep.sent_at >= scheduled.shown_at
         shows_news = news in {RowComparison.FIRST, RowComparison.DIFFERENT}
-        if fresh and shows_news and is_whole(scheduled, row):
+        if fresh and shows_news and is_whole(row):
             scheduled.row, scheduled.row_sent_at = row, sweep.sent_at
 
     async def _differs(
@@ -171,7 +244,7 @@ class Sweeper:
         """
         job_type = scheduled.following.job_type
         # A listing without states may still show an end (``IsCanceled``) that no describe shows.
-        if not job_type.lists_states and _has_ended(job_type, row):
+        if not is_whole(row) and _has_ended(job_type, row):
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
@@ -205,7 +278,7 @@ class Sweeper:
             if verdict and (verdict.state, verdict.phase) != (known.state, known.phase):
                 self._poll_soon(scheduled)
                 return
-        if not row.parts or not all(row.parts.values()):
+        if not is_whole(row):
             return
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
@@ -235,7 +308,7 @@ class Sweeper:
         waits = self._schedule.get(scheduled.job.key) is scheduled
         self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
-    def _turn_page(self, sweep: ListingSweep, page: Page) -> float:
+    def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage) -> float:
         """Go to the next page, or end the sweep and rest; return the seconds until then."""
         token, rate = page.next_token, self._client.quota.rate
         # A token that came before would lead round in a circle.
@@ -262,8 +335,10 @@ class Sweeper:
     def _rest(self, sweep: ListingSweep) -> float:
         """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
-        sweep.period = pacing.sweep_period(sweep.interval, sweep.pages, rate)
-        sweep.pages = 0
+        sweep.length, sweep.pages = sweep.pages, 0
+        # All listings share the half of the quota that sweeps may take.
+        pages = sum(each.length for each in self._schedule.listings())
+        sweep.period = pacing.sweep_period(sweep.interval, pages, rate)
         sweep.token = None
         sweep.tokens.clear()
         sweep.readable = None

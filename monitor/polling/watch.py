@@ -7,24 +7,29 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.config import Discover
-from monitor.model import Job
+from monitor.model import Job, ListingRequest
 from monitor.polling.schedule import ListingSweep, ScheduledJob
-from monitor.recording import baselines
 from monitor.recording.baselines import includes
 from monitor.recording.diff import TrackingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from monitor.config import Watch
     from monitor.interfaces import Source
+    from monitor.model import Observation
     from monitor.polling.poller import Poller
 
 
-def discovers(watch: Watch, job_id: str) -> bool:
-    """Return whether the watch follows a job with this id, once AWS lists it."""
+def discovers(watch: Watch, job_id: str, parent: str | None = None) -> bool:
+    """Return whether the watch follows a job with this id, once AWS lists it.
+
+    Where jobs are listed for each parent, that is ``parent``; ``None`` if it is not known.
+    """
     discover = _discover(watch)
-    return discover is not None and includes(discover, job_id)
+    if discover is None or not includes(discover, job_id):
+        return False
+    return parent is None or not isinstance(discover.of, list) or parent in discover.of
 
 
 def _discover(watch: Watch) -> Discover | None:
@@ -42,7 +47,7 @@ class WatchTarget:
         interval: float,
         source: Source,
         poller: Poller,
-        owner_of: Callable[[Job], WatchTarget | None],
+        owner_of: Callable[[Job, str | None], WatchTarget | None],
     ) -> None:
         """Take the interval in seconds; ``owner_of`` returns the target that a job belongs to."""
         self.watch = watch
@@ -52,16 +57,21 @@ class WatchTarget:
         self.source = source
         self._interval = watch.interval or interval
         self._discover = _discover(watch)
-        self._sweep: ListingSweep | None = None
         self.poller = poller
         self._owner_of = owner_of
         self.following = TrackingOptions(
             source.job_type, watch.labels, watch.stuck_after, watch.name
         )
         """The options of every job that is polled for this watch, and for no other."""
-        listed = source.job_type.listed
-        self.discovery = baselines.canonical(self._discover, listed) if self._discover else None
-        """The filter of its discovery, in the form that names a baseline."""
+        self._sweeps = list(self._listings()) if self._discover else []
+
+    def discoveries(self) -> Iterator[str]:
+        """Yield the names of the baselines that its discovery needs, or of families of them."""
+        for sweep in self._sweeps:
+            yield sweep.discovery.spec
+            if sweep.child:
+                # Which parents there are is not known yet.
+                yield from (each.discovery.family for each in sweep.child(""))
 
     def follow(self, job: Job) -> None:
         """Poll ``job`` from now on, with the options of this watch."""
@@ -73,21 +83,49 @@ class WatchTarget:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
             if self.poller.schedule.known(job.key) is None:
-                self.poller.follow(self._track_as_owned(job))
-        if self._discover is not None:
-            self._sweep = ListingSweep(
-                self.source, self._discover, self._interval, self._track_as_owned
-            )
-            self.poller.discover(self._sweep)
+                self.poller.follow((self._owner_of(job, None) or self).track(job))
+        for sweep in self._sweeps:
+            self.poller.discover(sweep)
 
     def end(self) -> None:
         """Stop sweeping; another target takes the jobs over, or drops them."""
-        if self._sweep is not None:
-            self.poller.drop(self._sweep)
+        for sweep in self._sweeps:
+            self.poller.drop(sweep)
 
-    def _track_as_owned(self, job: Job) -> ScheduledJob:
+    def _listings(self) -> Iterator[ListingSweep]:
+        """Yield the sweeps of its discovery: of each listing, for each parent that is named."""
+        discover = self._discover or Discover()
+        if discover.of == "all":
+            yield self._sweep(ListingRequest(), child=self._of_parent)
+        for number, listing in enumerate(self.source.job_type.listings):
+            if listing.parent is None:
+                yield self._sweep(ListingRequest(number))
+        for parent in discover.of if isinstance(discover.of, list) else ():
+            yield from self._of_parent(parent)
+
+    def _of_parent(self, parent: str) -> Sequence[ListingSweep]:
+        """Return the sweeps of the listings of one parent."""
+        return [
+            self._sweep(ListingRequest(number, parent))
+            for number, listing in enumerate(self.source.job_type.listings)
+            if listing.parent is not None
+        ]
+
+    def _sweep(
+        self,
+        request: ListingRequest,
+        child: Callable[[str], Sequence[ListingSweep]] | None = None,
+    ) -> ListingSweep:
+        discover = self._discover or Discover()
+        return ListingSweep(
+            self.source, discover, self._interval, self._track_as_owned, request, child
+        )
+
+    def _track_as_owned(self, row: Observation) -> ScheduledJob:
         """Schedule a job with the options of the first watch that wants it, whichever finds it."""
-        return (self._owner_of(job) or self).track(job)
+        found = (self._owner_of(row.job, row.parent) or self).track(row.job)
+        found.parent = row.parent
+        return found
 
     def track(self, job: Job) -> ScheduledJob:
         """Schedule a job with the options of this watch."""
@@ -104,16 +142,24 @@ class WatchTarget:
 class JobOwnership:
     """Finds the target that a job belongs to: the first that wants it."""
 
-    def __init__(self, watched: Iterable[WatchTarget]) -> None:
-        """Take the targets in the order of the configuration."""
+    def __init__(
+        self,
+        watched: Iterable[WatchTarget],
+        parent_of: Callable[[Job], str | None] = lambda _job: None,
+    ) -> None:
+        """Take the targets in the order of the configuration.
+
+        ``parent_of`` returns the parent for which a known job was listed, if it was for any.
+        """
+        self._parent_of = parent_of
         self._claims: dict[tuple[str, str, str], Claims[WatchTarget]] = {}
         for order, each in enumerate(watched):
             self._claims.setdefault(each.place, Claims()).add(order, each.watch, each)
 
-    def of(self, job: Job) -> WatchTarget | None:
-        """Return the target of a job, if there is one."""
+    def of(self, job: Job, parent: str | None = None) -> WatchTarget | None:
+        """Return the target of a job, if there is one; ``parent`` is the one it is listed for."""
         claims = self._claims.get((job.type, job.account, job.region))
-        found = claims.first(job.id) if claims else None
+        found = claims.first(job.id, parent or self._parent_of(job)) if claims else None
         return found[1] if found else None
 
     def want(self, job: Job) -> bool:
@@ -128,7 +174,7 @@ class JobOwnership:
     def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
         """Return the filters of the discoveries at each place that has any."""
         found = {
-            place: {each.discovery for _, _, each in claims.discovering if each.discovery}
+            place: {name for _, _, each in claims.discovering for name in each.discoveries()}
             for place, claims in self._claims.items()
         }
         return {place: wanted for place, wanted in found.items() if wanted}
@@ -159,8 +205,8 @@ class Claims(Generic[Claimant]):
             self.discovering.append((order, watch, claimant))
             self._globs = None
 
-    def first(self, job_id: str) -> tuple[int, Claimant] | None:
-        """Return the first claimant to a job, with its order."""
+    def first(self, job_id: str, parent: str | None = None) -> tuple[int, Claimant] | None:
+        """Return the first claimant to a job, with its order; see ``discovers``."""
         named = self.named.get(job_id)
         if not self.discovering:
             return named
@@ -175,6 +221,6 @@ class Claims(Generic[Claimant]):
         for order, watch, claimant in including:
             if named and named[0] < order:
                 break
-            if discovers(watch, job_id):
+            if discovers(watch, job_id, parent):
                 return order, claimant
         return named

@@ -12,7 +12,16 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from monitor.model import Change, Kind, Observation, Severity, Snapshot, StateAndPhase, Transition
+from monitor.model import (
+    PHASE_PART,
+    Change,
+    Kind,
+    Observation,
+    Severity,
+    Snapshot,
+    StateAndPhase,
+    Transition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -172,6 +181,7 @@ def _advance(
         ended_at=polled.seen_at if verdict.phase.terminal else None,
         own_changed=own,
         own_ended=own if verdict.phase.terminal else None,
+        parent=polled.parent,
     )
     return first if before is None else _carry_over(before, first, polled, verdict)
 
@@ -201,6 +211,7 @@ def _carry_over(
         own_ended=before.own_ended if kept_end else after.own_ended,
         stuck=before.stuck and not moved,
         baseline=before.baseline and same_phase,
+        parent=polled.parent or before.parent,
         earlier_ends=ends,
         earlier_ended=ended,
     )
@@ -219,7 +230,11 @@ def _changes(before: Snapshot, after: Snapshot, unwatched: frozenset[str]) -> tu
         for name in {**before.fields, **after.fields}
         if name not in unwatched and name not in after.parts
     )
-    parts = ((name, before.parts.get(name), value) for name, value in after.parts.items())
+    parts = (
+        (name, before.parts.get(name), value)
+        for name, value in after.parts.items()
+        if name != PHASE_PART  # its change is that of the phase
+    )
     return tuple(Change(*row) for row in (*parts, *fields) if row[1] != row[2])
 
 

@@ -215,7 +215,8 @@ class ResponseParser:
         secrets = Secrets.of(read(item) for read in listing.row.secrets)
         state = self._parts(listing.row, item, secrets, partial=not listing.lists_states)
         job = Job(self._type.name, self._account, self._region, job_id)
-        return self._observation(job, listing.row, item, times, secrets, state)
+        found = self._observation(job, listing.row, item, times, secrets, state)
+        return replace(found, parent=parent) if listing.parent else found
 
     def _observation(
         self,

@@ -52,7 +52,7 @@ def known_jobs(
     for snapshot in snapshots:
         job = snapshot.job
         places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
-        found = (place.first(job.id) for place in places if place)
+        found = (place.first(job.id, snapshot.parent) for place in places if place)
         # Of several watches that claim a job, the first one written follows it.
         _, owner = min(filter(None, found), key=lambda one: one[0], default=(0, None))
         yield JobStatus(

@@ -123,8 +123,8 @@ class Run:
             SOURCE, quota, recorder, metrics, self.clock, self.random, concurrency=6, timeout=5.0
         )
 
-    def _track(self, wanted):
-        return ScheduledJob(wanted, self.source, following(stuck_after=600.0), 20.0, 3600.0)
+    def _track(self, row):
+        return ScheduledJob(row.job, self.source, following(stuck_after=600.0), 20.0, 3600.0)
 
     def told(self):
         """Return the data of each job's events, in the order of the ledger."""

@@ -21,7 +21,7 @@ def tracked(job_id="j-1"):
 
 def discovery(**discover):
     return ListingSweep(
-        SOURCE, Discover.model_validate(discover), 30.0, lambda one: tracked(one.id)
+        SOURCE, Discover.model_validate(discover), 30.0, lambda row: tracked(row.job.id)
     )
 
 
