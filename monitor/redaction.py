@@ -98,13 +98,32 @@ def clean_text(text: str, limit: int = LIMIT) -> str:
     return excerpt if max(len(text), len(excerpt)) <= limit else excerpt[: limit - 1] + "…"
 
 
-def clean(value: Any) -> Any:
+def one_line(text: str) -> str:
+    """Return ``text`` on one line, without controls and marks that hide or reorder text."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return " ".join(text.split())
+
+
+def clean(value: Any, depth: int = _DEPTH) -> Any:
     """Return what may be shown of ``value``, as bounded JSON values.
 
     Of an object that is not a plain value only its class is named: its ``repr`` may hold
     anything.
     """
-    return _clean(value, _DEPTH)
+    match value:
+        case None | bool() | float():
+            return value
+        case str() | PurePath():
+            return clean_text(str(value))
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case Mapping() if depth:
+            return _mapping(islice(value.items(), _ITEMS), depth)
+        case Sequence() | AbstractSet() if depth:
+            return [clean(item, depth - 1) for item in islice(value, _ITEMS)]
+        case _:
+            return _clean_object(value)
 
 
 def clean_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,22 +159,6 @@ def _short_url(found: re.Match[str]) -> str:
     return f"{scheme}://{host}" + ("/…" if tail.strip("/") else tail)
 
 
-def _clean(value: Any, depth: int) -> Any:
-    match value:
-        case None | bool() | float():
-            return value
-        case str() | PurePath():
-            return clean_text(str(value))
-        case bytes() | bytearray() | memoryview():
-            return f"<{len(value)} bytes>"
-        case Mapping() if depth:
-            return _mapping(islice(value.items(), _ITEMS), depth)
-        case Sequence() | AbstractSet() if depth:
-            return [_clean(item, depth - 1) for item in islice(value, _ITEMS)]
-        case _:
-            return _clean_object(value)
-
-
 def _clean_object(value: object) -> object:
     match value:
         case int() if abs(value) <= _LARGEST:
@@ -174,7 +177,7 @@ def _mapping(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         # No secret is a truth value, and whether one is set at all is worth knowing.
         harmless = item is None or isinstance(item, bool)
         secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
-        cleaned[clean_text(str(key))] = HIDDEN if secret else _clean(item, depth - 1)
+        cleaned[clean_text(str(key))] = HIDDEN if secret else clean(item, depth - 1)
     return cleaned
 
 
