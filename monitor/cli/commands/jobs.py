@@ -193,7 +193,7 @@ async def _from_daemon(
         found, total = await client.jobs(named, limit)
         if found or not named:
             return found, total
-        # Nothing fits: a name that nobody knows is a mistake of the command line.
+        # Nothing fits: an unknown name is a mistake of the command line.
         known = _KnownNames()
         known.add(wait_on_daemon.read_watches(await client.watches()))
         sources = await client.sources()
