@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 LIMIT = 1024
 """Characters kept of one text."""
@@ -109,7 +109,7 @@ def clean(value: Any, depth: int = _DEPTH) -> Any:
     """Return what may be shown of ``value``, as bounded JSON values.
 
     Of an object that is not a plain value only its class is named: its ``repr`` may hold
-    anything.
+    anything. So it is with what is nested more than ``depth`` deep.
     """
     match value:
         case None | bool() | float():
@@ -119,16 +119,22 @@ def clean(value: Any, depth: int = _DEPTH) -> Any:
         case bytes() | bytearray() | memoryview():
             return f"<{len(value)} bytes>"
         case Mapping() if depth:
-            return _mapping(islice(value.items(), _ITEMS), depth)
+            return clean_fields(dict(islice(value.items(), _ITEMS)), depth)
         case Sequence() | AbstractSet() if depth:
             return [clean(item, depth - 1) for item in islice(value, _ITEMS)]
         case _:
             return _clean_object(value)
 
 
-def clean_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+def clean_fields(fields: Mapping[Any, Any], depth: int = _DEPTH) -> dict[str, Any]:
     """Clean every value, and hide those whose key is the name of a secret."""
-    return _mapping(fields.items(), _DEPTH)
+    cleaned = {}
+    for key, item in fields.items():
+        # No secret is a truth value, and whether one is set at all is worth knowing.
+        harmless = item is None or isinstance(item, bool)
+        secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
+        cleaned[clean_text(str(key))] = HIDDEN if secret else clean(item, depth - 1)
+    return cleaned
 
 
 def describe(error: BaseException) -> str:
@@ -169,16 +175,6 @@ def _clean_object(value: object) -> object:
             return _headline(value)
         case _:
             return f"<{type(value).__name__}>"
-
-
-def _mapping(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-    cleaned = {}
-    for key, item in items:
-        # No secret is a truth value, and whether one is set at all is worth knowing.
-        harmless = item is None or isinstance(item, bool)
-        secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
-        cleaned[clean_text(str(key))] = HIDDEN if secret else clean(item, depth - 1)
-    return cleaned
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
