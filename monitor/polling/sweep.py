@@ -122,8 +122,7 @@ class Sweeper:
             return
         scheduled = self._schedule.get(row.job.key)
         news = self._recorder.compare(row)
-        accepted = accepts(sweep.discover, row)
-        if news is RowComparison.FIRST and accepted:
+        if news is RowComparison.FIRST and accepts(sweep.discover, row):
             # Before anything records it: the job may be older than its watch.
             job_type = sweep.source.job_type
             listed_open = job_type.lists_states and not _has_ended(job_type, row)
@@ -137,7 +136,7 @@ class Sweeper:
             self._keep(sweep, scheduled, row, news)
             return
         match news:
-            case RowComparison.FIRST if scheduled is None and accepted:
+            case RowComparison.FIRST if scheduled is None and accepts(sweep.discover, row):
                 found = sweep.track(row.job)
                 self._keep(sweep, found, row, news)
                 job_type = found.following.job_type
@@ -150,7 +149,7 @@ class Sweeper:
                 await self._differs(sweep, scheduled, row)
             case RowComparison.SAME if scheduled:
                 await self._confirm(sweep, scheduled, row)
-            case RowComparison.DIFFERENT if scheduled or accepted:
+            case RowComparison.DIFFERENT if scheduled or accepts(sweep.discover, row):
                 await self._differs(sweep, scheduled or sweep.track(row.job), row)
 
     def _keep(
