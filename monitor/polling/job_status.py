@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.errors import PollError, PollReason
+    from monitor.errors import PollReason
     from monitor.model import Job, Snapshot
     from monitor.polling.schedule import ScheduledJob
 
@@ -56,20 +55,6 @@ class JobStatus(NamedTuple):
     def missing(self) -> bool:
         """True if AWS has said often enough that it no longer exists."""
         return self.snapshot is not None and self.snapshot.missing
-
-
-@dataclass(frozen=True, slots=True)
-class ListingStatus:
-    """The status of one listing.
-
-    ``complete`` says whether its last sweep was complete, ``None`` before the first; ``trouble``
-    is why a page failed since.
-    """
-
-    type: str
-    complete: bool | None
-    completed_at: datetime | None
-    trouble: PollError | None
 
 
 def job_status(

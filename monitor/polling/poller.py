@@ -9,14 +9,14 @@ import anyio
 
 from monitor import pacing
 from monitor.polling.describe import JobPoller
-from monitor.polling.job_status import JobStatus, ListingStatus, job_status
+from monitor.polling.job_status import JobStatus, job_status
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from anyio.abc import TaskGroup
 
@@ -139,13 +139,6 @@ class Poller:
         self.schedule.drop(turn)
         if isinstance(turn, ListingSweep):
             self._sweeper.show(turn)
-
-    def listings(self) -> Sequence[ListingStatus]:
-        """Return the status of each listing; from any thread."""
-        return [
-            ListingStatus(one.source.job_type.name, one.complete, one.completed_at, one.trouble)
-            for one in self.schedule.listings()
-        ]
 
     def limit(self, rate: float, burst: int) -> None:
         """Change the quota: requests per second, and the burst after a pause."""
