@@ -179,7 +179,7 @@ class Daemon:
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     self._supervisor.notify(READY)
                     if ready:
-                        ready(Running(url, recorder.size))
+                        ready(Running(url, len(recorder.snapshots())))
                     async with self.reloader.running(configs.reload):
                         await stop.wait()
                         self._supervisor.notify(STOPPING)
@@ -224,10 +224,10 @@ class Daemon:
         polls = PollManager(recorder, *shared, source)
         collector = JobCollector(
             self._metrics.places,
-            polls.followed,
+            polls.watched,
             self.settings.metrics,
             self._clock,
-            recorder.own_time,
+            recorder.store.store_time,
         )
         self._registry.register(collector)
         return Components(store, clients, recorder, deliveries, polls, collector)

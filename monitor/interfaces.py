@@ -151,8 +151,8 @@ class SinkContext:
 class Store(Protocol):
     """The durable memory; raises StoreError when it cannot be trusted any more."""
 
-    def own_time(self) -> datetime:
-        """The store's own time: moves while a daemon runs, whatever the wall clock does."""
+    def store_time(self) -> datetime:
+        """The store time: moves while a daemon runs, whatever the wall clock does."""
         ...
 
     async def snapshots(self) -> Sequence[model.Snapshot]:
@@ -188,12 +188,12 @@ class Store(Protocol):
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
         """The first pending delivery of each job for ``sink`` that is due, oldest first.
 
-        ``now``, and every time of a delivery that is due, is own time.
+        ``now``, and every time of a delivery that is due, is store time.
         """
         ...
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
-        """The earliest own time later than ``now`` at which a first-in-line delivery falls due."""
+        """The earliest store time after ``now`` at which a first-in-line delivery falls due."""
         ...
 
     async def settle(self, settlement: model.Settlement) -> None:
@@ -225,5 +225,5 @@ class Store(Protocol):
         ...
 
     async def prune(self, before: datetime) -> int:
-        """Forget transitions settled for every sink before an own time; return how many."""
+        """Forget transitions settled for every sink before a store time; return how many."""
         ...

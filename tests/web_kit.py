@@ -49,7 +49,7 @@ class Followed:
     watch: str = "cameras"
     labels: Mapping[str, str] = field(default_factory=lambda: {"team": "vision"})
     interval: float = 30.0
-    looked_at: datetime | None = T0
+    polled_at: datetime | None = T0
     next_look_at: datetime | None = T0 + timedelta(seconds=30)
     failing: PollReason | None = None
     finished: bool = False

@@ -224,7 +224,7 @@ class ConfigManager:
         self._state.loaded = loaded
         # Sinks come before the routes to them, and accounts before the watches that use them.
         parts.deliveries.apply(prepared.sinks)
-        parts.recorder.route(prepared.router)
+        parts.recorder.router = prepared.router
         changed = parts.clients.replace(after.accounts, loaded.accounts)
         parts.polls.apply(after, loaded.types, prepared.known)
         parts.polls.retry(changed)

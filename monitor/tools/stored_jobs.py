@@ -59,7 +59,7 @@ def known_jobs(
             labels=owner.labels if owner else {},
             snapshot=snapshot,
             interval=0.0,
-            looked_at=snapshot.looked_at,
+            polled_at=snapshot.looked_at,
             at=snapshot.looked_at,
             next_in=None,
             failing=None,

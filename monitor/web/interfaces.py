@@ -46,7 +46,7 @@ class JobStatus(Protocol):
         ...
 
     @property
-    def looked_at(self) -> datetime | None:
+    def polled_at(self) -> datetime | None:
         """When AWS last answered a poll."""
         ...
 

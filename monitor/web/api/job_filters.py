@@ -123,6 +123,6 @@ RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "phase": lambda one: (phase_of(one).value,),
     "changed_at": _by_time(lambda one: one.snapshot.changed_at if one.snapshot else None),
     "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
-    "last_look_at": _by_time(lambda one: one.looked_at),
+    "last_look_at": _by_time(lambda one: one.polled_at),
 }
 """The sort key of each order; the key of the job is always the last part."""

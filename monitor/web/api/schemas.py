@@ -136,7 +136,7 @@ class JobView(View):
             **found,
             watch=status.watch or None,
             labels=dict(status.labels),
-            last_look_at=status.looked_at,
+            last_look_at=status.polled_at,
             failing=str(status.failing) if status.failing else None,
         )
 
