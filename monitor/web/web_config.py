@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -251,6 +251,9 @@ class WebConfigFile:
         reading = file_digest.FileDigest()
         try:
             try:
+                # Noted before anything can fail: no files at all would count as current for ever.
+                with suppress(OSError, ValueError):
+                    reading.of(self._path)
                 new = _read(self._path, reading)
             except (ConfigurationError, OSError):
                 raise

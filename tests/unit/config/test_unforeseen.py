@@ -96,6 +96,22 @@ async def test_a_changed_web_configuration_never_ends_the_daemon(tmp_path, monke
     assert await served.refresh()
 
 
+async def test_a_web_configuration_is_read_again_after_a_fault_before_the_first_read(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "web.yml"
+    file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    served = WebConfigFile(file)
+    file.write_text("http_server_config: {}\n")
+    monkeypatch.setattr(web_config.yaml_document, "read_file", _fail)
+    assert not await served.refresh()
+    monkeypatch.undo()
+    assert not await served.refresh()  # the same content is not tried again
+    file.write_text("http_server_config: {headers: {}}\n")
+    assert await served.refresh()
+    assert served.loaded.headers == {}
+
+
 def test_the_place_of_a_fault_is_told():
     words = r"F:1: store: checking it failed with KeyError"
     with pytest.raises(ConfigurationError, match=words), unforeseen.refused("F:1", "store", "it"):
