@@ -26,7 +26,6 @@ MOST_LINES = 29_337
 
 SAME_THING = {
     "JobType": "the protocol, and the declared type that implements it",
-    "JobStatus": "the protocol that the web asks for, and the status itself",
     "Clock": "the protocol, and the simulator's own",
 }
 """Class names that may occur more than once, with the reason."""

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.delivery.manager import DeliveryManager
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus, ListingStatus
+    from monitor.interfaces import Clock, JobStatus
+    from monitor.polling.job_status import ListingStatus
     from monitor.polling.manager import PollManager
     from monitor.polling.source_client import SourceStatus
     from monitor.runtime.reconfigure import ConfigState

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from monitor.web.interfaces import JobStatus
+    from monitor.interfaces import JobStatus
 
 
 def _label(text: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from monitor.web.interfaces import JobStatus
+    from monitor.interfaces import JobStatus
 
 PAGE_SIZE = 50
 """Jobs on one page: nobody reads more, and ten thousand rows would slow a browser down."""

@@ -18,7 +18,7 @@ from monitor.web.page.static_files import StaticFiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from monitor.interfaces import Clock
+    from monitor.interfaces import Clock, JobStatus
     from monitor.web import interfaces
 
 Made = TypeVar("Made")
@@ -79,7 +79,7 @@ class StatusPage:
         return await self._beside(view.gather, self._live, backlogs, parkings, self._clock.now())
 
     async def _histories(
-        self, jobs: Iterable[interfaces.JobStatus]
+        self, jobs: Iterable[JobStatus]
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the last CloudEvents of each job, in order."""
         sequences = {
@@ -109,7 +109,7 @@ class StatusPage:
     def _job(
         self,
         page: view.PageView,
-        status: interfaces.JobStatus,
+        status: JobStatus,
         events: Sequence[tuple[int, Mapping[str, Any]]],
         deliveries: Iterable[Any],
     ) -> str:

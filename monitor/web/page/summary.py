@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from monitor.interfaces import JobStatus
     from monitor.web.api.schemas import SinkView
-    from monitor.web.interfaces import JobStatus
     from monitor.web.page.view import PageView, SourceRow
 
 RECENT = timedelta(days=1)
