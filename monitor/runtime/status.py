@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     from monitor.delivery.manager import DeliveryManager
     from monitor.interfaces import Clock, JobStatus
-    from monitor.polling.job_status import ListingStatus
     from monitor.polling.manager import PollManager
-    from monitor.polling.source_client import SourceStatus
     from monitor.runtime.reconfigure import ConfigState
 
 
@@ -41,10 +39,41 @@ class DaemonStatus:
 
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
-        return [
-            _source(poller.seen(), poller.size, poller.listings())
-            for poller in self._polls.pollers()
-        ]
+        found = []
+        for poller in self._polls.pollers():
+            seen = poller.seen()
+            trouble = seen.trouble
+            listings = [
+                ListingView(
+                    type=one.type,
+                    complete=one.complete,
+                    last_complete_at=one.completed_at,
+                    last_failure=one.trouble.reason.value if one.trouble else None,
+                    last_failure_code=one.trouble.code if one.trouble else None,
+                    last_failure_hint=one.trouble.hint if one.trouble else None,
+                )
+                for one in poller.listings()
+            ]
+            found.append(
+                SourceView(
+                    service=seen.key.service,
+                    account=seen.key.account,
+                    region=seen.key.region,
+                    available=not seen.lost,
+                    up=seen.up,
+                    last_success_at=seen.good_at,
+                    last_failure_at=seen.bad_at,
+                    last_failure=trouble.reason.value if trouble else None,
+                    last_failure_code=trouble.code if trouble else None,
+                    last_failure_hint=trouble.hint if trouble else None,
+                    rate=seen.rate,
+                    configured_rate=seen.full_rate,
+                    request_rate=seen.request_rate,
+                    jobs=poller.size,
+                    listings=listings,
+                )
+            )
+        return found
 
     def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
@@ -83,36 +112,3 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
-
-
-def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> SourceView:
-    trouble = seen.trouble
-    return SourceView(
-        service=seen.key.service,
-        account=seen.key.account,
-        region=seen.key.region,
-        available=not seen.lost,
-        up=seen.up,
-        last_success_at=seen.good_at,
-        last_failure_at=seen.bad_at,
-        last_failure=trouble.reason.value if trouble else None,
-        last_failure_code=trouble.code if trouble else None,
-        last_failure_hint=trouble.hint if trouble else None,
-        rate=seen.rate,
-        configured_rate=seen.full_rate,
-        request_rate=seen.request_rate,
-        jobs=jobs,
-        listings=[_listing(one) for one in listings],
-    )
-
-
-def _listing(seen: ListingStatus) -> ListingView:
-    trouble = seen.trouble
-    return ListingView(
-        type=seen.type,
-        complete=seen.complete,
-        last_complete_at=seen.completed_at,
-        last_failure=trouble.reason.value if trouble else None,
-        last_failure_code=trouble.code if trouble else None,
-        last_failure_hint=trouble.hint if trouble else None,
-    )

@@ -86,7 +86,11 @@ async def open_store(
 
 
 class SqlStore:
-    """The durable memory. ``ledger_id`` is its identity: made with it, and never changed."""
+    """The durable memory.
+
+    ``ledger_id`` is its identity: made with it, and never changed. ``set_back`` is by how many
+    seconds the wall clock had been set back at the opening.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class SqlStore:
     ) -> None:
         """``on_commit`` receives the seconds that each commit took."""
         self.ledger_id = ledger_id
+        self.set_back = time.set_back
         self._store_clock = time
         self._database = opened
         self._clock = clock
@@ -106,11 +111,6 @@ class SqlStore:
     def own_time(self) -> datetime:
         """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
         return self._store_clock.now()
-
-    @property
-    def set_back(self) -> float:
-        """Return by how many seconds the wall clock had been set back at the opening."""
-        return self._store_clock.set_back
 
     async def run(self) -> None:
         """Commit what callers write, until cancelled."""
