@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from monitor.errors import PollError, PollReason
+from monitor.interfaces import JobStatus
 from monitor.model import (
     Ending,
     Job,
@@ -27,7 +28,6 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.polling.job_status import JobStatus
 from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from monitor import config
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus
+    from monitor.interfaces import Clock, JobStatus
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
 

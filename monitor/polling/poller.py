@@ -9,7 +9,7 @@ import anyio
 
 from monitor import pacing
 from monitor.polling.describe import JobPoller
-from monitor.polling.job_status import JobStatus, job_status
+from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
 from monitor.polling.source_client import SourceClient
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from monitor import model
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
     from monitor.polling.quota import Quota
     from monitor.recording.recorder import Recorder

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.delivery.manager import DeliveryManager
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus
+    from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
     from monitor.runtime.reconfigure import ConfigState
 

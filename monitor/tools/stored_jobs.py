@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
-from monitor.polling.job_status import JobStatus
+from monitor.interfaces import JobStatus
 from monitor.polling.watch import Claims
 from monitor.web.api.job_filters import JobsQuery
 
