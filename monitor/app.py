@@ -227,7 +227,7 @@ class Daemon:
             polls.watched,
             self.settings.metrics,
             self._clock,
-            recorder.store.own_time,
+            recorder.store.store_time,
         )
         self._registry.register(collector)
         return Components(store, clients, recorder, deliveries, polls, collector)

@@ -98,6 +98,13 @@ def clean_text(text: str, limit: int = LIMIT) -> str:
     return excerpt if max(len(text), len(excerpt)) <= limit else excerpt[: limit - 1] + "…"
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` on one line, without controls and marks that hide or reorder text."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return " ".join(text.split())
+
+
 def clean(value: Any, depth: int = _DEPTH) -> Any:
     """Return what may be shown of ``value``, as bounded JSON values.
 

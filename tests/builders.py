@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from monitor.errors import PollError, PollReason
+from monitor.interfaces import JobStatus
 from monitor.model import (
     Ending,
     Job,
@@ -29,7 +30,6 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.polling.job_status import JobStatus
 from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store
@@ -120,9 +120,7 @@ class FakeType:
     @property
     def listings(self) -> Sequence[FakeListing]:
         operation = "ListPackageImportJobs"
-        return (
-            FakeListing(operation, self.listed, self.lists_states, self.parent, self.windowed),
-        )
+        return (FakeListing(operation, self.listed, self.lists_states, self.parent, self.windowed),)
 
     @property
     def list_operations(self) -> Sequence[str]:
@@ -279,8 +277,10 @@ class ScriptedSource:
             answer = self.answers.get(one.id, PollError(PollReason.MISSING, "Absent"))
             if isinstance(answer, PollError) and answer.reason is PollReason.CONFIG:
                 raise answer  # one bad id spoils the request for all
-            is_error = isinstance(answer, PollError)
-            found[one] = answer if is_error else self._observation(one, answer, asked_at)
+            if isinstance(answer, PollError):
+                found[one] = answer
+            elif not isinstance(answer, BaseException):
+                found[one] = self._observation(one, answer, asked_at)
         return found
 
     async def parents(self, token: str | None) -> ParentPage:
@@ -290,7 +290,9 @@ class ScriptedSource:
         return ParentPage(tuple(self.parent_names), None)
 
     async def page(
-        self, token: str | None, of: ListingRequest = ListingRequest()  # noqa: B008 -- immutable
+        self,
+        token: str | None,
+        of: ListingRequest = ListingRequest(),  # noqa: B008 -- immutable
     ) -> Page:
         self.asked.append(of)
         if of.parent is not None:

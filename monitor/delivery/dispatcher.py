@@ -131,7 +131,7 @@ class Dispatcher:
             return await self._check_parked_once()
         if rest := self._health.rest(self._clock.monotonic()):
             return rest
-        now, complete = self._store.own_time(), False
+        now, complete = self._store.store_time(), False
         if len(self._ready) < self._room() * self._sink.batch_size:
             # Taken before: an attempt that ends while the store answers may still look pending in
             # the answer, and would be sent twice.
@@ -246,7 +246,7 @@ class Dispatcher:
         outcome = settlement.status.value
         if error is None:
             self.delivered_at, self._failing_from = settlement.at, None
-            waited = self._store.own_time() - delivery.created_at
+            waited = self._store.store_time() - delivery.created_at
             self._metrics.delivery_latency.labels(self.name).observe(
                 max(0.0, waited.total_seconds()), exemplar(delivery.event["id"])
             )
@@ -272,7 +272,7 @@ class Dispatcher:
 
         What a parked sink did not take waits until it is resumed.
         """
-        at, now = self._clock.now(), self._store.own_time()
+        at, now = self._clock.now(), self._store.store_time()
         if error is None:
             return Settlement(delivery, DeliveryStatus.DELIVERED, at)
         dies_at = delivery.created_at + self._max_age
@@ -307,7 +307,7 @@ class Dispatcher:
 
     async def _expire_once(self) -> bool:
         """Give up some of what is too old; return whether there was any."""
-        died = self._store.own_time() - self._max_age
+        died = self._store.store_time() - self._max_age
         found = await self._store.due(self.name, died, self._ahead)
         old = [one for one in found if one.id not in self._claimed and one.created_at <= died]
         dead, late = DeliveryStatus.DEAD, SendError(SendReason.TIMEOUT, _TOO_OLD)

@@ -179,21 +179,23 @@ class JobPoller:
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
         snapshot = self._recorder.snapshot(scheduled.job.key)
-        now, own = self._clock.now(), self._recorder.store.own_time()
+        now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
             if snapshot is None or snapshot.ended_at is None:
                 return False
-            # A wall clock that is ahead must not end the debt for good: own time comes first.
+            # A wall clock that is ahead must not end the debt for good: store time comes first.
             began, at = snapshot.ended_at, now
             if snapshot.own_ended is not None:
-                began, at = snapshot.own_ended, own
+                began, at = snapshot.own_ended, store_time
             if at - began < OWED_FOR:
                 return False
         job_type = scheduled.following.job_type
         if job_type.reopens:
             return False  # even one that was final before its type was declared to reopen
-        return snapshot is not None and pacing.is_finished(snapshot, job_type.grace, now, own)
+        if snapshot is None:
+            return False
+        return pacing.is_finished(snapshot, job_type.grace, now, store_time)
 
     def next_turn(self, scheduled: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""

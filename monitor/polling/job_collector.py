@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from monitor import config
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus
+    from monitor.interfaces import Clock, JobStatus
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
 
@@ -54,27 +53,27 @@ class JobCollector:
         watched: Callable[[], Iterable[JobStatus]],
         settings: config.MetricsSettings,
         clock: Clock,
-        own_time: Callable[[], datetime],
+        store_time: Callable[[], datetime],
     ) -> None:
-        """Call ``watched`` and ``own_time``, the store's own, at each scrape, from any thread."""
+        """Call ``watched`` and ``store_time``, the store's own, at each scrape, from any thread."""
         self._places = places
         self._watched = watched
         self.settings = settings
         """The present settings; others that are assigned here count from the next scrape on."""
         self._clock = clock
-        self._own_time = own_time
-        self._began = own_time()
+        self._store_time = store_time
+        self._began = store_time()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        now, own, began = self._clock.now(), self._own_time(), self._began
+        now, store_time, began = self._clock.now(), self._store_time(), self._began
 
         def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
-            # A wall clock that is set does not move an end that this run has recorded. Own time
+            # A wall clock that is set does not move an end that this run has recorded. Store time
             # stands still while no daemon runs, so an end of an earlier run has the larger age.
             if own_ended is None:
                 return now - ended_at
-            age = own - own_ended
+            age = store_time - own_ended
             return age if own_ended >= began else max(age, now - ended_at)
 
         # Kept only where it is needed: so many new objects at once wake the garbage collector.

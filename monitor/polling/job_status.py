@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from monitor import pacing
+from monitor.interfaces import JobStatus
 from monitor.polling.schedule import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.errors import PollError, PollReason
-    from monitor.model import Job, Snapshot
+    from monitor.model import Snapshot
     from monitor.polling.schedule import ScheduledJob
-
-
-# A tuple: a page makes a hundred thousand, and a frozen dataclass takes thrice as long to make.
-class JobStatus(NamedTuple):
-    """The status of one job at ``at``: a frozen view, safe to read from any thread.
-
-    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is the present time
-    between two polls, in seconds. ``polled_at`` is the time of the last poll with a response,
-    even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
-    seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
-    ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
-    ``blind`` (stale).
-    """
-
-    job: Job
-    watch: str
-    labels: Mapping[str, str]
-    snapshot: Snapshot | None
-    interval: float
-    polled_at: datetime | None
-    at: datetime
-    next_in: float | None
-    failing: PollReason | None
-    finished: bool
-    blind: bool
-
-    @property
-    def next_look_at(self) -> datetime | None:
-        """The time of the next poll."""
-        return None if self.next_in is None else self.at + timedelta(seconds=self.next_in)
-
-    @property
-    def stuck(self) -> bool:
-        """True if its state has not changed for too long."""
-        return self.snapshot is not None and self.snapshot.stuck and not self.finished
-
-    @property
-    def missing(self) -> bool:
-        """True if AWS has said often enough that it no longer exists."""
-        return self.snapshot is not None and self.snapshot.missing
-
-
-@dataclass(frozen=True, slots=True)
-class ListingStatus:
-    """The status of one listing.
-
-    ``complete`` says whether its last sweep was complete, ``None`` before the first; ``trouble``
-    is why a page failed since.
-    """
-
-    type: str
-    complete: bool | None
-    completed_at: datetime | None
-    trouble: PollError | None
 
 
 def job_status(

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
     from monitor import config, model
-    from monitor.interfaces import Clock, Random, Source
+    from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
-    from monitor.polling.job_status import JobStatus
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 

@@ -11,7 +11,7 @@ import anyio
 
 from monitor import pacing
 from monitor.polling.describe import JobPoller
-from monitor.polling.job_status import JobStatus, ListingStatus, job_status
+from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
 from monitor.polling.source_client import SourceClient
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from monitor import model
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
     from monitor.polling.quota import Quota
     from monitor.recording.recorder import Recorder
@@ -145,13 +145,6 @@ class Poller:
             for child in chain.from_iterable(turn.children.values()):
                 self.schedule.drop(child)
             self._sweeper.show(turn)
-
-    def listings(self) -> Sequence[ListingStatus]:
-        """Return the status of each listing; from any thread."""
-        return [
-            ListingStatus(one.source.job_type.name, one.complete, one.completed_at, one.trouble)
-            for one in self.schedule.listings()
-        ]
 
     def limit(self, rate: float, burst: int) -> None:
         """Change the quota: requests per second, and the burst after a pause."""

@@ -195,11 +195,10 @@ class Sweeper:
             return
         scheduled = self._schedule.get(row.job.key)
         news = self._recorder.compare(row)
-        accepted = accepts(sweep.discover, row)
-        if news is RowComparison.FIRST and accepted:
+        if news is RowComparison.FIRST and accepts(sweep.discover, row):
             # Before anything records it: the job may be older than its watch.
             job_type = sweep.source.job_type
-            listed_open = is_whole(row) and not _has_ended(job_type, row)
+            listed_open = _shows_all(sweep, row) and not _has_ended(job_type, row)
             self._recorder.baselines.find(
                 self._place(sweep), sweep.discovery, row, sweep.again, listed_open
             )
@@ -210,20 +209,20 @@ class Sweeper:
             self._keep(sweep, scheduled, row, news)
             return
         match news:
-            case RowComparison.FIRST if scheduled is None and accepted:
+            case RowComparison.FIRST if scheduled is None and accepts(sweep.discover, row):
                 found = sweep.track(row)
                 self._keep(sweep, found, row, news)
                 job_type = found.following.job_type
                 # A job that has ended by its first row needs no describe of its own.
-                if is_whole(row) and _has_ended(job_type, row):
+                if _shows_all(sweep, row) and _has_ended(job_type, row):
                     await self._record(found, row)
                 else:
                     self._poll_soon(found)
-            case RowComparison.FIRST if scheduled and is_whole(row):
+            case RowComparison.FIRST if scheduled and _shows_all(sweep, row):
                 await self._differs(sweep, scheduled, row)
             case RowComparison.SAME if scheduled:
                 await self._confirm(sweep, scheduled, row)
-            case RowComparison.DIFFERENT if scheduled or accepted:
+            case RowComparison.DIFFERENT if scheduled or accepts(sweep.discover, row):
                 await self._differs(sweep, scheduled or sweep.track(row), row)
 
     def _keep(
@@ -232,7 +231,7 @@ class Sweeper:
         """Keep a row that shows something new, in case the next describe fails."""
         fresh = sweep.sent_at >= scheduled.shown_at
         shows_news = news in {RowComparison.FIRST, RowComparison.DIFFERENT}
-        if fresh and shows_news and is_whole(row):
+        if fresh and shows_news and _shows_all(sweep, row):
             scheduled.row, scheduled.row_sent_at = row, sweep.sent_at
 
     async def _differs(
@@ -244,7 +243,7 @@ class Sweeper:
         """
         job_type = scheduled.following.job_type
         # A listing without states may still show an end (``IsCanceled``) that no describe shows.
-        if not is_whole(row) and _has_ended(job_type, row):
+        if not _shows_all(sweep, row) and _has_ended(job_type, row):
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
@@ -385,6 +384,11 @@ class Sweeper:
                 if each.source.job_type.name == name
             ],
         )
+
+
+def _shows_all(sweep: ListingSweep, row: Observation) -> bool:
+    """Return whether a row shows the whole state of its job."""
+    return sweep.listing.lists_states and is_whole(row)
 
 
 def _has_ended(job_type: JobType, row: Observation) -> bool:

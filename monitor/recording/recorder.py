@@ -113,7 +113,7 @@ class Recorder:
                 before,
                 observed,
                 options,
-                self.store.own_time(),
+                self.store.store_time(),
                 insists=insists,
                 owing=owing,
                 is_baseline=self.baselines.covers,
@@ -137,7 +137,7 @@ class Recorder:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
         before = self._snapshots.get(job.key)
         while before is not None and not before.missing:
-            compared = diff.compare(before, diff.Denial(at), options, self.store.own_time())
+            compared = diff.compare(before, diff.Denial(at), options, self.store.store_time())
             if compared and await self._commit(*compared, before):
                 return True
             before = await self._reload(job.key)
@@ -195,7 +195,7 @@ class Recorder:
         """Record a row that agrees, and shows the whole state, as a poll."""
         known = self._snapshots[row.job.key]
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
-        compared = diff.compare(known, confirmation, options, self.store.own_time())
+        compared = diff.compare(known, confirmation, options, self.store.store_time())
         if compared is None:
             return
         after, made = compared

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.delivery.manager import DeliveryManager
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus
+    from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
     from monitor.runtime.reconfigure import ConfigState
 
@@ -42,34 +41,35 @@ class DaemonStatus:
         """Return every source that is polled."""
         found = []
         for poller in self._polls.pollers():
-            seen = poller.client.status()
-            trouble = seen.trouble
+            source = poller.client.status()
+            trouble = source.trouble
             listings = [
                 ListingView(
-                    type=one.type,
+                    type=one.source.job_type.name,
                     complete=one.complete,
                     last_complete_at=one.completed_at,
-                    last_failure=one.trouble.reason.value if one.trouble else None,
-                    last_failure_code=one.trouble.code if one.trouble else None,
-                    last_failure_hint=one.trouble.hint if one.trouble else None,
+                    last_failure=failure.reason.value if failure else None,
+                    last_failure_code=failure.code if failure else None,
+                    last_failure_hint=failure.hint if failure else None,
                 )
-                for one in poller.listings()
+                # Read once: the loop may end the failure while another thread reads.
+                for one, failure in [(each, each.trouble) for each in poller.schedule.listings()]
             ]
             found.append(
                 SourceView(
-                    service=seen.key.service,
-                    account=seen.key.account,
-                    region=seen.key.region,
-                    available=not seen.lost,
-                    up=seen.up,
-                    last_success_at=seen.good_at,
-                    last_failure_at=seen.bad_at,
+                    service=source.key.service,
+                    account=source.key.account,
+                    region=source.key.region,
+                    available=not source.lost,
+                    up=source.up,
+                    last_success_at=source.good_at,
+                    last_failure_at=source.bad_at,
                     last_failure=trouble.reason.value if trouble else None,
                     last_failure_code=trouble.code if trouble else None,
                     last_failure_hint=trouble.hint if trouble else None,
-                    rate=seen.rate,
-                    configured_rate=seen.full_rate,
-                    request_rate=seen.request_rate,
+                    rate=source.rate,
+                    configured_rate=source.full_rate,
+                    request_rate=source.request_rate,
                     jobs=len(poller.schedule.everyone()),
                     listings=listings,
                 )

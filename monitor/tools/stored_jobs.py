@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
-from monitor.polling.job_status import JobStatus
+from monitor.interfaces import JobStatus
 from monitor.polling.watch import Claims
-from monitor.web.api.job_filters import JobsQuery, fits, label_readings
+from monitor.web.api.job_filters import JobsQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, model
-
-__all__ = ["JobsQuery", "chosen", "known_jobs", "label_readings", "query"]
 
 _OPTIONS = {"q": "--query"}
 
@@ -68,8 +66,3 @@ def known_jobs(
             finished=False,
             blind=False,
         )
-
-
-def chosen(jobs: Iterable[JobStatus], filters: JobsQuery) -> Sequence[JobStatus]:
-    """Return those that match, sorted by key, as the API does."""
-    return sorted((job for job in jobs if fits(job, filters)), key=lambda job: job.job.key)

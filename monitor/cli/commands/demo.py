@@ -72,7 +72,8 @@ async def _demo(
         settings = _settings(running, directory, listen)
         await Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
-    shown.summary()
+    sent = running.truth.received.count
+    typer.echo(f"\n{shown.transitions} transitions; {sent} webhooks sent")
 
 
 def _settings(running: simulator.Simulator, directory: Path, listen: str) -> Settings:
@@ -130,7 +131,7 @@ class DemoOutput:
     def __init__(self, running: simulator.Simulator) -> None:
         """Print what this simulation shows."""
         self._simulator = running
-        self._transitions = 0
+        self.transitions = 0
 
     def addresses(self, running: Running) -> None:
         """Print the addresses to open."""
@@ -142,10 +143,5 @@ class DemoOutput:
 
     def transition(self, transition: Transition) -> None:
         """Print one transition."""
-        self._transitions += 1
+        self.transitions += 1
         typer.echo(transition_line(transition))
-
-    def summary(self) -> None:
-        """Print the totals."""
-        received = self._simulator.truth.received
-        typer.echo(f"\n{self._transitions} transitions; {received.count} webhooks sent")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings, Watch
-    from monitor.tools import stored_jobs
+    from monitor.web.api.job_filters import JobsQuery
     from monitor.web.api.schemas import JobView
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
@@ -76,7 +76,7 @@ class _KnownNames:
 
     def require(self, choice: _Choice) -> None:
         """Require all names of a choice; raise ConfigurationError, which names the known ones."""
-        from monitor.tools import stored_jobs
+        from monitor.web.api.job_filters import label_readings
 
         if choice["type"] is not None:
             arguments.require_match("type", [choice["type"]], self.types, "--type")
@@ -85,7 +85,7 @@ class _KnownNames:
                 raise arguments.unknown(f"--{what}", what, choice[what], known)
         names = {name for name, _ in self.labels}
         for label in choice["label"]:
-            readings = stored_jobs.label_readings(label)
+            readings = label_readings(label)
             if any(reading in self.labels for reading in readings):
                 continue
             name, value = next((one for one in readings if one[0] in names), readings[0])
@@ -156,10 +156,11 @@ def list_(  # noqa: PLR0913 -- each is an option
 
 
 async def _from_store(
-    settings: Settings, choice: _Choice, asked: stored_jobs.JobsQuery, limit: int
+    settings: Settings, choice: _Choice, asked: JobsQuery, limit: int
 ) -> tuple[Sequence[JobView], int]:
     from monitor.app import open_ledger, with_added
     from monitor.tools import stored_jobs
+    from monitor.web.api.job_filters import fits
     from monitor.web.api.schemas import JobView
 
     async with open_ledger(settings) as store:
@@ -171,7 +172,8 @@ async def _from_store(
     known.types.update(place.type for place in places)
     known.regions.update(place.region for place in places)
     known.require(choice)
-    jobs = stored_jobs.chosen(stored_jobs.known_jobs(snapshots, watches), asked)
+    jobs = [job for job in stored_jobs.known_jobs(snapshots, watches) if fits(job, asked)]
+    jobs.sort(key=lambda job: job.job.key)
     found = [JobView.of(job) for job in jobs[:limit]]
     return found, len(jobs)
 
@@ -191,7 +193,7 @@ async def _from_daemon(
         found, total = await client.jobs(named, limit)
         if found or not named:
             return found, total
-        # Nothing fits: a name that nobody knows is a mistake of the command line.
+        # Nothing fits: an unknown name is a mistake of the command line.
         known = _KnownNames()
         known.add(wait_on_daemon.read_watches(await client.watches()))
         sources = await client.sources()

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from typing import Self
 
+    from monitor.interfaces import JobStatus
     from monitor.model import Backlog, Job, Parking, Snapshot, StoredDelivery
-    from monitor.web.interfaces import JobStatus, SinkAttempts
+    from monitor.web.interfaces import SinkAttempts
 
 Moment = Annotated[
     datetime,

@@ -235,7 +235,7 @@ async def test_the_grace_goes_on_over_a_restart(tmp_path):
         b.source.answers["a"] = "RETURNING"
         b.follow("a")
         await run_for(b, 0.75 * HOUR)
-        await b.store.ping()  # as the daemon does in the end: with it, own time is written down
+        await b.store.ping()  # as the daemon does in the end: with it, store time is written down
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RETURNING"
         b.follow("a")

@@ -58,7 +58,7 @@ class Bench:
         self.polling = manager.PollManager(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
             JobCollector(
-                metrics.places, self.polling.watched, MetricsSettings(), clock, store.own_time
+                metrics.places, self.polling.watched, MetricsSettings(), clock, store.store_time
             )
         )
         self._clock = clock

@@ -29,7 +29,7 @@ def order(agenda):
     """Take out every turn, first to last."""
     taken = []
     while turn := agenda.first():
-        agenda.begin()
+        agenda.begin(turn.due)
         taken.append(turn)
     return taken
 
@@ -62,7 +62,7 @@ def test_a_turn_put_to_another_time_comes_once():
 def test_a_turn_under_way_has_no_turn_until_it_is_put_again():
     agenda, a = Schedule(), tracked()
     agenda.put(a, 1.0)
-    agenda.begin()
+    agenda.begin(0.0)
     agenda.put(a, 1.0)
     assert agenda.first() is None
     with agenda.busy(a):

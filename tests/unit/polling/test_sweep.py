@@ -475,7 +475,7 @@ async def test_a_job_that_only_sweeps_see_is_told_stuck(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RUNNING"
         listing = b.discover()
-        listing.track = lambda one: b.track(one, follow=following(stuck_after=600.0))
+        listing.track = lambda row: b.track(row.job, follow=following(stuck_after=600.0))
         await run_for(b, 1500)
         assert await b.kinds() == ["job.discovered", "job.stuck"]
         assert len(b.source.looks) <= 3
