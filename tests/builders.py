@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from monitor.errors import PollError, PollReason
+from monitor.interfaces import JobStatus
 from monitor.model import (
     Ending,
     Job,
@@ -26,7 +27,6 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.polling.job_status import JobStatus
 from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store
@@ -171,14 +171,14 @@ def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
 
 
 def followed_job(known: Snapshot | None = None, **more: Any) -> JobStatus:
-    """A job that was just looked at, and stands as ``known``."""
+    """A job that was polled just now; ``known`` is its snapshot."""
     values: dict[str, Any] = {
         "job": known.job if known else job(),
         "watch": "w",
         "labels": {},
         "snapshot": known or snapshot(),
         "interval": 30.0,
-        "looked_at": START,
+        "polled_at": START,
         "at": START,
         "next_in": 30.0,
         "failing": None,
