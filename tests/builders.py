@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -392,8 +391,8 @@ class ScriptedSink:
         self.taken.extend(events)
 
 
-class _OneByOne(SimpleQueue[Any]):
-    """The work for the thread of an SQLite connection: whoever gives it waits for it.
+class _AtOnce(SimpleQueue[Any]):
+    """The queue of work for the thread of an SQLite connection; whoever adds to it does the work.
 
     The loop stands still meanwhile, and virtual time with it; the answer comes in the loop's
     next round. So one random seed makes one world, however fast the machine is.
@@ -401,29 +400,24 @@ class _OneByOne(SimpleQueue[Any]):
 
     def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
         future, function = item
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def work() -> Any:
-            try:
-                answer.set_result(function())
-            except BaseException as error:  # noqa: BLE001 -- it is raised where it is awaited
-                answer.set_exception(error)
-                return None
-            return answer.result()
-
-        super().put_nowait((None, work))
-        concurrent.futures.wait([answer])
+        answer, error = None, None
+        try:
+            answer = function()
+        except BaseException as raised:  # noqa: BLE001 -- it is raised where it is awaited
+            error = raised
         if future:
-            future.get_loop().call_soon(_settle, future, answer)
+            future.get_loop().call_soon(_settle, future, answer, error)
+        if answer is aiosqlite.core._STOP_RUNNING_SENTINEL:
+            super().put_nowait((None, lambda: answer))  # it ends the thread
 
 
-def _settle(future: asyncio.Future[Any], answer: concurrent.futures.Future[Any]) -> None:
+def _settle(future: asyncio.Future[Any], answer: Any, error: BaseException | None) -> None:
     if future.done():
         return
-    if error := answer.exception():
+    if error:
         future.set_exception(error)
     else:
-        future.set_result(answer.result())
+        future.set_result(answer)
 
 
 async def _at_once(function: Callable[..., Any], *values: Any) -> Any:
@@ -436,7 +430,7 @@ async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore
     """A real SQLite store; while its threads work, virtual time stands still."""
     beside = SimpleNamespace(run_sync=_at_once)
     with (
-        patch.object(aiosqlite.core, "SimpleQueue", _OneByOne),
+        patch.object(aiosqlite.core, "SimpleQueue", _AtOnce),
         patch.object(sqlite, "to_thread", beside),
     ):
         async with open_store(f"sqlite://{directory}/state.db", clock) as store:
