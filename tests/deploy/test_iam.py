@@ -61,7 +61,7 @@ def findings(texts, directory):
         (directory / f"{name}.json").write_text(text, "utf-8")  # no other file is read
     result = tools.run(tools.tool("parliament"), "--json", "--directory", directory)
     assert result.stderr == ""
-    found = {name: [] for name in written}
+    found: dict[str, list[dict[str, str]]] = {name: [] for name in written}
     for finding in map(json.loads, result.stdout.splitlines()):
         found[Path(finding["location"]["filepath"]).stem].append(finding)
     assert found.pop(canary), "parliament noticed nothing"
@@ -173,7 +173,7 @@ async def test_parliament_finds_nothing_in_what_is_made_of_the_examples(tmp_path
             assert policy["Statement"], path
             texts[f"{path.stem}-{number}"] = json.dumps(policy)
     found = await anyio.to_thread.run_sync(findings, texts, policies)
-    assert found == dict.fromkeys(texts, [])
+    assert found == {name: [] for name in texts}
 
 
 async def test_each_identity_is_allowed_what_is_asked_with_it_and_no_more(tmp_path):
