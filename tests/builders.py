@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from monitor.errors import PollError, PollReason
+from monitor.interfaces import JobStatus
 from monitor.model import (
     Ending,
     Job,
@@ -27,7 +28,6 @@ from monitor.model import (
     SourceKey,
     Verdict,
 )
-from monitor.polling.job_status import JobStatus
 from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store
@@ -172,14 +172,14 @@ def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
 
 
 def followed_job(known: Snapshot | None = None, **more: Any) -> JobStatus:
-    """A job that was just looked at, and stands as ``known``."""
+    """A job that was polled just now; ``known`` is its snapshot."""
     values: dict[str, Any] = {
         "job": known.job if known else job(),
         "watch": "w",
         "labels": {},
         "snapshot": known or snapshot(),
         "interval": 30.0,
-        "looked_at": START,
+        "polled_at": START,
         "at": START,
         "next_in": 30.0,
         "failing": None,

@@ -15,7 +15,7 @@ from monitor.recording.recorder import RecordResult
 if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, Snapshot
+    from monitor.model import Observation
     from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
@@ -30,18 +30,7 @@ OWED_FOR = timedelta(days=1)
 """Time limit for the describe of a job whose end came from a listing alone."""
 
 
-def interval(scheduled: ScheduledJob, snapshot: Snapshot | None) -> float:
-    """Return the seconds between polls; a job that ended may still change, but slowly.
-
-    A type that reopens does so without a warning, so its jobs keep the usual interval.
-    """
-    job_type = scheduled.following.job_type
-    if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
-        return scheduled.interval
-    return pacing.ended_interval(scheduled.interval, job_type.grace_interval)
-
-
-def tells_all(scheduled: ScheduledJob, row: Observation) -> bool:
+def is_whole(scheduled: ScheduledJob, row: Observation) -> bool:
     """Check that a row of a listing shows the whole state of a job."""
     whole = bool(row.parts) and all(row.parts.values())
     return whole and scheduled.following.job_type.lists_states
@@ -69,7 +58,7 @@ class JobPoller:
         self._skipped = SkippedParts(client.key, metrics)
         self._log = logs.get()
 
-    async def look_once(self, scheduled: ScheduledJob) -> float | None:
+    async def describe_once(self, scheduled: ScheduledJob) -> float | None:
         """Describe one job and record the answer; return the seconds until the next poll.
 
         ``None`` means that there is none: the job is final, or was dropped meanwhile.
@@ -96,39 +85,29 @@ class JobPoller:
             return None
         return self.next_turn(scheduled) - self._clock.monotonic()
 
-    async def record_row(self, scheduled: ScheduledJob, row: Observation, asked_at: float) -> bool:
+    async def record_row(self, scheduled: ScheduledJob, row: Observation, sent_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; return whether it was news.
 
+        The row must show the whole state, and be requested after the last answer about the job.
         The describe is still owed, even if the job has ended: only it shows the rest.
         """
-        if not self._is_news(scheduled, row, asked_at):
+        known = self._recorder.snapshot(scheduled.job.key)
+        order, job_type = diff.age_order(known, row), scheduled.following.job_type
+        if not is_whole(scheduled, row) or sent_at < scheduled.shown_at or order < 0:
             return False
+        if known is not None and order == 0:
+            # A listing may lag behind: unless the service dates the row later, it neither brings
+            # back a missing job in its old state, nor reopens one that has ended.
+            moved = any(known.parts.get(name) != value for name, value in row.parts.items())
+            verdict = job_type.judge(row.parts, known.phase)
+            ended = known.phase.terminal and not job_type.reopens
+            if not moved or (ended and not (verdict and verdict.phase.terminal)):
+                return False
         outcome = await self._recorder.observe(row, scheduled.following, owing=True)
-        scheduled.hear(self._clock)
+        scheduled.answered(self._clock)
         self._metrics.count_poll(row.job, "sweep", outcome)
         scheduled.partial = scheduled.partial or outcome is RecordResult.CHANGED
         return outcome is RecordResult.CHANGED
-
-    def _is_news(self, scheduled: ScheduledJob, row: Observation, asked_at: float) -> bool:
-        """Check that a row may by itself change what is known of a job.
-
-        It must show the whole state, and be requested after the last answer about the job. A
-        listing may lag behind: unless the service dates the row later, it neither brings back a
-        missing job in its old state, nor reopens one that has ended.
-        """
-        known = self._recorder.snapshot(scheduled.job.key)
-        if not tells_all(scheduled, row) or asked_at < scheduled.shown_at:
-            return False
-        if known is None or diff.age_order(known, row) > 0:
-            return True
-        if diff.age_order(known, row) < 0:
-            return False
-        moved = any(known.parts.get(name) != value for name, value in row.parts.items())
-        job_type = scheduled.following.job_type
-        verdict = job_type.judge(row.parts, known.phase)
-        ended = known.phase.terminal and not job_type.reopens
-        opens = ended and not (verdict and verdict.phase.terminal)
-        return moved and not opens
 
     async def _described(self, scheduled: ScheduledJob, observed: Observation) -> RecordResult:
         """Record a describe, in the end even one whose date stays older than what is known.
@@ -138,7 +117,7 @@ class JobPoller:
         """
         self.note_date(scheduled, observed)
         outcome = await self._recorder.observe(observed, scheduled.following)
-        scheduled.hear(self._clock)
+        scheduled.answered(self._clock)
         now = self._clock.monotonic()
         if outcome is not RecordResult.STALE:
             scheduled.stale_since = None
@@ -159,29 +138,26 @@ class JobPoller:
                 logs.JOB_MISDATED, job=observed.job.key, updated_at=str(observed.updated_at)
             )
 
-    def resume_debt(self, scheduled: ScheduledJob) -> None:
-        """Restore the debt of a describe after a restart or a reload."""
-        snapshot = self._recorder.snapshot(scheduled.job.key)
-        scheduled.partial = scheduled.partial or (snapshot is not None and snapshot.describe_owed)
-
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
         snapshot = self._recorder.snapshot(scheduled.job.key)
-        now, own = self._clock.now(), self._recorder.own_time()
+        now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
             if snapshot is None or snapshot.ended_at is None:
                 return False
-            # A wall clock that is ahead must not end the debt for good: own time comes first.
+            # A wall clock that is ahead must not end the debt for good: store time comes first.
             began, at = snapshot.ended_at, now
             if snapshot.own_ended is not None:
-                began, at = snapshot.own_ended, own
+                began, at = snapshot.own_ended, store_time
             if at - began < OWED_FOR:
                 return False
         job_type = scheduled.following.job_type
         if job_type.reopens:
             return False  # even one that was final before its type was declared to reopen
-        return snapshot is not None and pacing.is_finished(snapshot, job_type.grace, now, own)
+        if snapshot is None:
+            return False
+        return pacing.is_finished(snapshot, job_type.grace, now, store_time)
 
     def next_turn(self, scheduled: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""
@@ -190,8 +166,15 @@ class JobPoller:
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
 
     def interval(self, scheduled: ScheduledJob) -> float:
-        """Return the seconds between polls of a job in its present state."""
-        return interval(scheduled, self._recorder.snapshot(scheduled.job.key))
+        """Return the seconds between polls; a job that ended may still change, but slowly.
+
+        A type that reopens does so without a warning, so its jobs keep the usual interval.
+        """
+        snapshot = self._recorder.snapshot(scheduled.job.key)
+        job_type = scheduled.following.job_type
+        if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
+            return scheduled.interval
+        return pacing.ended_interval(scheduled.interval, job_type.grace_interval)
 
     async def _failed(self, scheduled: ScheduledJob, error: PollError) -> float | None:
         """Fall back on the row of a listing; return the seconds until the next poll, if any."""
@@ -200,7 +183,7 @@ class JobPoller:
             scheduled.partial = False  # nothing more is owed of a job that is missing
         elif scheduled.row is not None:
             # Only "there is no such job" speaks against the row; other failures do not.
-            await self.record_row(scheduled, scheduled.row, scheduled.row_asked_at)
+            await self.record_row(scheduled, scheduled.row, scheduled.row_sent_at)
         scheduled.row = None
         if self.is_finished(scheduled) and self._schedule.holds(scheduled):
             self._schedule.finish(scheduled)
@@ -219,7 +202,7 @@ class JobPoller:
             delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
         if missing:
             # Also an answer about the job: it is not stale.
-            scheduled.hear(self._clock, delay)
+            scheduled.answered(self._clock, delay)
         return delay
 
     async def _denied(self, scheduled: ScheduledJob) -> float:

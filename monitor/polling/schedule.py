@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from monitor.pacing import STALE_AFTER
 from monitor.polling.source_health import ANSWERS
-from monitor.recording.baselines import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,16 +45,16 @@ class ScheduledJob:
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
     clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
-    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are the time of
-    the last poll with a response, good or bad; before the first, ``heard_at`` is when the first
+    said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
+    the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
     was due. ``pace`` is the seconds between two polls where they are planned to be more than
     the interval. After ``blind_after`` intervals without a response the job is stale.
 
     ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
     ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
-    ``row`` is what a listing shows of it, until the next poll has said more; ``row_asked_at``
-    (monotonic) is when that was asked for, ``shown_at`` when AWS last said anything of the job.
+    ``row`` is what a listing shows of it, until the next poll has said more; ``row_sent_at``
+    (monotonic) is when that was requested, ``shown_at`` when the last answer about the job came.
     ``partial`` says that its last state came from a row alone, so that a describe is still owed;
     ``stale_since`` (monotonic) is since when its describes date it before what is known;
     ``misdated`` says that the log has named its impossible update time.
@@ -72,47 +71,29 @@ class ScheduledJob:
     attempts: int = 0
     denials: int = 0
     failing: PollReason | None = None
-    heard_at: float = 0.0
-    looked_at: datetime | None = None
+    answered_at: float = 0.0
+    polled_at: datetime | None = None
     pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
     hold_until: float = 0.0
     forgiven: int = 0
     row: Observation | None = None
-    row_asked_at: float = 0.0
+    row_sent_at: float = 0.0
     shown_at: float = NEVER_SHOWN
     partial: bool = False
     stale_since: float | None = None
     misdated: bool = False
 
     @property
-    def busy(self) -> bool:
-        """True while it is polled or recorded."""
-        return self.state is State.BUSY
-
-    @property
     def operation(self) -> str:
         """The operation that a poll of it calls."""
         return self.following.job_type.describe_operation
 
-    def hear(self, clock: Clock, pace: float = 0.0) -> None:
+    def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
-        self.shown_at, self.row = self.heard_at, None
-
-    def keep_row(self, row: Observation, asked_at: float) -> None:
-        """Keep what a listing shows, in case the next describe fails."""
-        if asked_at >= self.shown_at:
-            self.row, self.row_asked_at = row, asked_at
-
-    def take_over(self, other: ScheduledJob) -> None:
-        """Take over the options of ``other``, and keep the history of the polls."""
-        self.source = other.source
-        self.following = other.following
-        self.interval = other.interval
-        self.missing_after = other.missing_after
-        self.blind_after = other.blind_after
+        self.answered_at, self.polled_at, self.pace = clock.monotonic(), clock.now(), pace
+        self.shown_at, self.row = self.answered_at, None
 
 
 @dataclass(slots=True, eq=False)
@@ -121,13 +102,13 @@ class ListingSweep:
 
     ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
     the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
-    ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
+    ``sent_at`` (monotonic) is when the last page was requested, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep was complete, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
-    ``listed`` is what the listing is asked for.
+    ``listed`` are the parameters of the listing, in one form.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -149,7 +130,7 @@ class ListingSweep:
     listed: str = ""
     begun: bool = False
     again: bool = False
-    asked_at: float = 0.0
+    sent_at: float = 0.0
     rests: bool = False
     complete: bool | None = None
     completed_at: datetime | None = None
@@ -160,11 +141,6 @@ class ListingSweep:
     forgiven: int = 0
 
     @property
-    def busy(self) -> bool:
-        """True while it is polled or recorded."""
-        return self.state is State.BUSY
-
-    @property
     def operation(self) -> str:
         """The operation that a page calls."""
         return self.source.job_type.list_operation or ""
@@ -173,10 +149,6 @@ class ListingSweep:
     def failing(self) -> PollReason | None:
         """The reason why the last page failed, if it did."""
         return self.trouble.reason if self.trouble and self.attempts else None
-
-    def accepts(self, row: Observation) -> bool:
-        """Return whether the watch wants to follow the job of ``row``."""
-        return accepts(self.discover, row)
 
 
 class Schedule:
@@ -205,7 +177,7 @@ class Schedule:
         Listings come first: one page of them may show many of the jobs.
         """
         for turn in sorted(self._failing, key=lambda one: isinstance(one, ScheduledJob)):
-            if not turn.busy:
+            if turn.state is not State.BUSY:
                 yield turn
 
     def mark(self, turn: ScheduledJob | ListingSweep) -> None:
@@ -238,7 +210,7 @@ class Schedule:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
             if turn.job.key not in self._polled:
-                turn.heard_at = due
+                turn.answered_at = due
             self._polled[turn.job.key] = self._everyone[turn.job.key] = turn
         else:
             self._sweeps[turn] = None

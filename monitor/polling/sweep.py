@@ -8,9 +8,11 @@ import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
-from monitor.polling.describe import tells_all
+from monitor.polling.describe import is_whole
+from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RowComparison
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Sweeper:
             )
             sweep.begun = True
         # Taken before the request: a describe that is answered meanwhile is newer than the row.
-        sweep.asked_at, sweep.rests = self._clock.monotonic(), False
+        sweep.sent_at, sweep.rests = self._clock.monotonic(), False
         try:
             page = await self._client.ask(sweep.operation, sweep.source.page(sweep.token))
         except PollError as error:
@@ -120,7 +122,7 @@ class Sweeper:
             return
         scheduled = self._schedule.get(row.job.key)
         news = self._recorder.compare(row)
-        if news is RowComparison.FIRST and sweep.accepts(row):
+        if news is RowComparison.FIRST and accepts(sweep.discover, row):
             # Before anything records it: the job may be older than its watch.
             job_type = sweep.source.job_type
             listed_open = job_type.lists_states and not _has_ended(job_type, row)
@@ -129,12 +131,12 @@ class Sweeper:
             )
         if scheduled:
             self._job_poller.note_date(scheduled, row)
-        if scheduled and scheduled.busy:
+        if scheduled and scheduled.state is State.BUSY:
             # Its describe is under way: the row counts only if that fails.
             self._keep(sweep, scheduled, row, news)
             return
         match news:
-            case RowComparison.FIRST if scheduled is None and sweep.accepts(row):
+            case RowComparison.FIRST if scheduled is None and accepts(sweep.discover, row):
                 found = sweep.track(row.job)
                 self._keep(sweep, found, row, news)
                 job_type = found.following.job_type
@@ -143,19 +145,21 @@ class Sweeper:
                     await self._record(found, row)
                 else:
                     self._poll_soon(found)
-            case RowComparison.FIRST if scheduled and tells_all(scheduled, row):
+            case RowComparison.FIRST if scheduled and is_whole(scheduled, row):
                 await self._differs(sweep, scheduled, row)
             case RowComparison.SAME if scheduled:
                 await self._confirm(sweep, scheduled, row)
-            case RowComparison.DIFFERENT if scheduled or sweep.accepts(row):
+            case RowComparison.DIFFERENT if scheduled or accepts(sweep.discover, row):
                 await self._differs(sweep, scheduled or sweep.track(row.job), row)
 
     def _keep(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation, news: RowComparison
     ) -> None:
         """Keep a row that shows something new, in case the next describe fails."""
-        if news in {RowComparison.FIRST, RowComparison.DIFFERENT} and tells_all(scheduled, row):
-            scheduled.keep_row(row, sweep.asked_at)
+        fresh = sweep.sent_at >= scheduled.shown_at
+        shows_news = news in {RowComparison.FIRST, RowComparison.DIFFERENT}
+        if fresh and shows_news and is_whole(scheduled, row):
+            scheduled.row, scheduled.row_sent_at = row, sweep.sent_at
 
     async def _differs(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
@@ -175,7 +179,7 @@ class Sweeper:
             self._poll_soon(scheduled)
         elif scheduled.failing is not PollReason.MISSING:
             with self._schedule.busy(scheduled):
-                changed = await self._job_poller.record_row(scheduled, row, sweep.asked_at)
+                changed = await self._job_poller.record_row(scheduled, row, sweep.sent_at)
             # A change is worth a describe at once, but not before the Retry-After has passed.
             soon = max(self._clock.monotonic(), scheduled.hold_until) if changed else scheduled.due
             self._put(scheduled, min(soon, scheduled.due))
@@ -186,7 +190,7 @@ class Sweeper:
         with self._schedule.busy(scheduled):
             outcome = await self._recorder.observe(row, scheduled.following)
             self._metrics.count_poll(row.job, "sweep", outcome)
-            scheduled.hear(self._clock)
+            scheduled.answered(self._clock)
         self._put(scheduled, scheduled.due)
 
     async def _confirm(
@@ -208,7 +212,7 @@ class Sweeper:
         pace = pacing.sweep_pace(
             scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
         )
-        scheduled.hear(self._clock, pace)
+        scheduled.answered(self._clock, pace)
         due = scheduled.due
         # A describe that failed, or is still owed, is not put off by a row.
         if not (scheduled.attempts or scheduled.partial):
@@ -271,32 +275,28 @@ class Sweeper:
         """
         attempt, sweep.attempts = sweep.attempts, sweep.attempts + 1
         hopeless = error.reason in HOPELESS or sweep.attempts >= FAILURES
-        if hopeless:
-            # Before ``trouble`` is set: the first failure after a complete sweep is logged.
-            self._note_incomplete(sweep, error)
-        sweep.trouble = error
         retry_after = error.retry_after
-        sweep.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
         attempt -= sweep.forgiven
         delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
-        if sweep.token is None:
-            return delay
         # A token may expire during a long wait, so the sweep does not wait with it.
-        if hopeless or delay > max(sweep.interval, LONGEST_WAIT):
-            self._note_incomplete(sweep, error)
+        too_long = delay > max(sweep.interval, LONGEST_WAIT)
+        gives_up = sweep.token is not None and (hopeless or too_long)
+        if hopeless or gives_up:
+            # Logged once until the listing is complete again. A torn sweep, which leaves no
+            # ``trouble``, was logged as such: only a hopeless failure is more than that.
+            if sweep.complete is not False or (hopeless and sweep.trouble is None):
+                refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
+                event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
+                about = dict(zip(_LABELS, self._place(sweep), strict=True))
+                self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
+            sweep.complete = False
+            self.show(sweep)
+        sweep.trouble = error
+        sweep.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
+        if gives_up:
             sweep.hold_until, sweep.rests = 0.0, True
             return self._rest(sweep)
         return delay
-
-    def _note_incomplete(self, sweep: ListingSweep, error: PollError) -> None:
-        """Report an incomplete listing, and log it once until it is complete again."""
-        if sweep.complete is not False or sweep.trouble is None:
-            refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
-            event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
-            about = dict(zip(_LABELS, self._place(sweep), strict=True))
-            self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
-        sweep.complete = False
-        self.show(sweep)
 
     def show(self, sweep: ListingSweep) -> None:
         """Update the metrics of all listings of the type of ``sweep``; the worst counts."""

@@ -14,10 +14,10 @@ from monitor.recording.baselines import includes
 from monitor.recording.diff import TrackingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
     from monitor.config import Watch
-    from monitor.interfaces import JobType, Source
+    from monitor.interfaces import Source
     from monitor.polling.poller import Poller
 
 
@@ -46,59 +46,38 @@ class WatchTarget:
     ) -> None:
         """Take the interval in seconds; ``owner_of`` returns the target that a job belongs to."""
         self.watch = watch
-        self._region = region
+        self.key = (watch.name, region)
+        self.place = (watch.type, watch.account, region)
+        """Type, account and region of its jobs."""
+        self.source = source
         self._interval = watch.interval or interval
-        self._source = source
+        self._discover = _discover(watch)
         self._sweep: ListingSweep | None = None
         self.poller = poller
         self._owner_of = owner_of
-        self._following = TrackingOptions(
+        self.following = TrackingOptions(
             source.job_type, watch.labels, watch.stuck_after, watch.name
         )
-
-    @property
-    def job_type(self) -> JobType:
-        """The type of its jobs."""
-        return self._source.job_type
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name of the watch, and the region."""
-        return self.watch.name, self._region
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """Type, account and region of its jobs."""
-        return self.watch.type, self.watch.account, self._region
-
-    @property
-    def discovery(self) -> str | None:
+        """The options of every job that is polled for this watch, and for no other."""
+        listed = source.job_type.listed
+        self.discovery = baselines.canonical(self._discover, listed) if self._discover else None
         """The filter of its discovery, in the form that names a baseline."""
-        discover = _discover(self.watch)
-        return baselines.canonical(discover, self.job_type.listed) if discover else None
-
-    def is_of(self, watch: Watch, job_type: JobType) -> bool:
-        """Return whether a target made of these now would be the same."""
-        return self.watch == watch and self.job_type == job_type
 
     def follow(self, job: Job) -> None:
         """Poll ``job`` from now on, with the options of this watch."""
-        self.poller.follow_as(self.track(job))
-
-    def follows(self, tracked: ScheduledJob) -> bool:
-        """Return whether a job is polled with the options of this watch."""
-        return tracked.following is self._following
+        self.poller.follow(self.track(job))
 
     def begin(self) -> None:
         """Poll the jobs that the watch names, and sweep the listing if it discovers more."""
         for job_id in self.watch.jobs:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
-            if not self.poller.follows(job):
+            if self.poller.schedule.known(job.key) is None:
                 self.poller.follow(self._track_as_owned(job))
-        discover = _discover(self.watch)
-        if discover is not None:
-            self._sweep = ListingSweep(self._source, discover, self._interval, self._track_as_owned)
+        if self._discover is not None:
+            self._sweep = ListingSweep(
+                self.source, self._discover, self._interval, self._track_as_owned
+            )
             self.poller.discover(self._sweep)
 
     def end(self) -> None:
@@ -114,8 +93,8 @@ class WatchTarget:
         """Schedule a job with the options of this watch."""
         return ScheduledJob(
             job,
-            self._source,
-            self._following,
+            self.source,
+            self.following,
             self._interval,
             self.watch.missing_after,
             self.watch.blind_after_intervals,
@@ -144,12 +123,12 @@ class JobOwnership:
     def name(self, job: Job) -> bool:
         """Return whether a target names the job."""
         claims = self._claims.get((job.type, job.account, job.region))
-        return claims is not None and claims.names(job.id)
+        return claims is not None and job.id in claims.named
 
     def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
         """Return the filters of the discoveries at each place that has any."""
         found = {
-            place: {each.discovery for each in claims.claimants() if each.discovery is not None}
+            place: {each.discovery for _, _, each in claims.discovering if each.discovery}
             for place, claims in self._claims.items()
         }
         return {place: wanted for place, wanted in found.items() if wanted}
@@ -167,46 +146,35 @@ class Claims(Generic[Claimant]):
 
     def __init__(self) -> None:
         """Start with none."""
-        self._named: dict[str, tuple[int, Claimant]] = {}
-        self._discovering: list[tuple[int, Watch, Claimant]] = []
+        self.named: dict[str, tuple[int, Claimant]] = {}
+        """Job id → order and claimant."""
+        self.discovering: list[tuple[int, Watch, Claimant]] = []
         self._globs: re.Pattern[str] | None = None
 
     def add(self, order: int, watch: Watch, claimant: Claimant) -> None:
         """Add the claims of ``watch``; call this in rising ``order``."""
         for job_id in watch.jobs:
-            self._named.setdefault(job_id, (order, claimant))
+            self.named.setdefault(job_id, (order, claimant))
         if watch.discover:
-            self._discovering.append((order, watch, claimant))
+            self.discovering.append((order, watch, claimant))
             self._globs = None
-
-    def names(self, job_id: str) -> bool:
-        """Return whether a claimant names a job."""
-        return job_id in self._named
-
-    def claimants(self) -> Iterator[Claimant]:
-        """Yield the claimants that discover."""
-        for _, _, claimant in self._discovering:
-            yield claimant
 
     def first(self, job_id: str) -> tuple[int, Claimant] | None:
         """Return the first claimant to a job, with its order."""
-        named = self._named.get(job_id)
-        for order, watch, claimant in self._including(job_id):
-            if named and named[0] < order:
-                break
-            if discovers(watch, job_id):
-                return order, claimant
-        return named
-
-    def _including(self, job_id: str) -> Sequence[tuple[int, Watch, Claimant]]:
-        """Return the discoveries from the first whose globs include the job."""
-        if not self._discovering:
-            return ()
+        named = self.named.get(job_id)
+        if not self.discovering:
+            return named
         if self._globs is None:
-            filters = (_discover(watch) for _, watch, _ in self._discovering)
+            filters = (_discover(watch) for _, watch, _ in self.discovering)
             globs = (discover.include for discover in filters if discover)
             each_as_group = (f"({'|'.join(map(translate, some))})" for some in globs)
             self._globs = re.compile("|".join(each_as_group))
         found = self._globs.match(job_id)
         # Alternatives are tried in order: the group that matched is the first watch to include it.
-        return self._discovering[(found.lastindex or 1) - 1 :] if found else ()
+        including = self.discovering[(found.lastindex or 1) - 1 :] if found else ()
+        for order, watch, claimant in including:
+            if named and named[0] < order:
+                break
+            if discovers(watch, job_id):
+                return order, claimant
+        return named

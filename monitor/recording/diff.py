@@ -104,7 +104,7 @@ def compare(
     """Return the snapshot after a poll and the transitions that lead to it.
 
     ``None`` says that the response is stale: the service dates it before what is known (unless it
-    ``insists``), or the job cannot have come to that state. ``own`` is the store's own time at
+    ``insists``), or the job cannot have come to that state. ``own`` is the store time at
     the poll. ``owing`` says that a describe is still owed after this; ``is_baseline(first,
     created_at)`` decides for a job without a snapshot. A denial or a confirmation needs one.
     """
@@ -145,7 +145,7 @@ def _advance(
     """Return the snapshot after a poll, its ``sequence`` still the old one.
 
     ``None`` says that a job cannot come to the polled state from the known one. What an earlier
-    version recorded has no own times, and gets none before it changes.
+    version recorded has no store times, and gets none before it changes.
     """
     known = before.parts if before else {}
     # A part that the poll did not return stays as it is known.
@@ -246,7 +246,7 @@ def _kinds(
     seconds = stuck_limit(stuck_after, after.state, after.phase)
     if after.stuck or seconds is None or after.phase.terminal:
         return
-    # By own time where there is one: a wall clock that is set makes no job stuck.
+    # By store time where there is one: a wall clock that is set makes no job stuck.
     wall_age = after.looked_at - after.changed_at
     age = wall_age if after.own_changed is None else own - after.own_changed
     if age >= timedelta(seconds=seconds):

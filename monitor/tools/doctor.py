@@ -135,16 +135,13 @@ async def _call(
         answer = await send()
     except PollError as error:
         outcome, said = _judge(error, invented=invented)
-        if outcome is CallOutcome.FAILED:
-            remedy = _remedy(error, tried())
+        if outcome is CallOutcome.FAILED and error.of_credentials:
+            remedy = LOGIN
+        elif outcome is CallOutcome.FAILED:
+            searched = tried()
+            remedy = (searched and credential_source.remedy(error.code, searched)) or ALLOW
     took = round(time.monotonic() - began, 3)
     return answer, CheckedCall(place.account, place.region, operation, outcome, said, took, remedy)
-
-
-def _remedy(error: PollError, tried: credential_source.CredentialSearch | None) -> str:
-    if error.of_credentials:
-        return LOGIN
-    return (tried and credential_source.remedy(error.code, tried)) or ALLOW
 
 
 _WORDS = {

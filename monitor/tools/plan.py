@@ -44,16 +44,6 @@ class WatchPlan:
     every: float
     ended_every: float | None
 
-    @property
-    def mean_delay(self) -> float:
-        """Return the seconds from a change to the poll that observes it, on average."""
-        return self.every / 2
-
-    @property
-    def worst_delay(self) -> float:
-        """Return the seconds from a change to the poll that observes it, at worst."""
-        return self.every
-
 
 @dataclass(frozen=True, slots=True)
 class QuotaPlan:
@@ -67,11 +57,6 @@ class QuotaPlan:
     region: str
     rate: float
     wanted: float
-
-    @property
-    def share(self) -> float:
-        """Return the part of the quota that the intervals need."""
-        return self.wanted / self.rate
 
 
 @dataclass(frozen=True, slots=True)

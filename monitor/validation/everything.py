@@ -7,6 +7,7 @@ types, sinks, and the files that the settings name. All problems are reported at
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,9 @@ def validate(
             found = problems(settings, types)
         except Exception as error:  # noqa: BLE001 -- the last net; the other checks go on
             found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
-    more = (*check_sinks(settings), *check_web_config(settings), *check_listings(settings, types))
+    discovered = dict.fromkeys(watch.type for watch in settings.watches if watch.discover)
+    listings = (types[name].warnings for name in discovered if name in types)
+    more = (*check_sinks(settings), *check_web_config(settings), *chain.from_iterable(listings))
     return types, tidy([*found, *more])
 
 
@@ -59,13 +62,6 @@ def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> lis
         Problem(settings.place(*one.path), dotted(one.path), one.message, one.remedy, one.warning)
         for one in found
     )
-
-
-def check_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
-    """Yield what may be wrong with the listings of the job types that watches discover with."""
-    for name in dict.fromkeys(watch.type for watch in settings.watches if watch.discover):
-        if name in types:
-            yield from types[name].warnings
 
 
 def check_sinks(settings: config.Settings) -> Iterator[Problem]:

@@ -83,7 +83,7 @@ def mixed():
         followed(6, Phase.RUNNING, missing=True),
         followed(7, Phase.CANCELED, sequence=2),
         followed(8, Phase.EXPIRED, sequence=2),
-        replace(followed(9), snapshot=None, looked_at=None),
+        replace(followed(9), snapshot=None, polled_at=None),
     ]
 
 

@@ -59,8 +59,9 @@ def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
             "list_calls_per_day": round(one.lists),
             "describe_calls_per_day": round(one.describes),
             "seconds_between_polls": round(one.every, 3),
-            "mean_delay_seconds": round(one.mean_delay, 3),
-            "worst_delay_seconds": round(one.worst_delay, 3),
+            # A change is equally likely at any moment between two polls.
+            "mean_delay_seconds": round(one.every / 2, 3),
+            "worst_delay_seconds": round(one.every, 3),
             "ended_interval_seconds": one.ended_every,
         }
         for one in plans
@@ -75,7 +76,7 @@ def _quotas(plans: Sequence[QuotaPlan]) -> list[dict[str, Any]]:
             "region": one.region,
             "requests_per_second": one.rate,
             "wanted_per_second": round(one.wanted, 4),
-            "percent_of_quota": round(100 * one.share, 1),
+            "percent_of_quota": round(100 * one.wanted / one.rate, 1),
         }
         for one in plans
     ]

@@ -14,7 +14,7 @@ from monitor.errors import ConfigurationError
 from monitor.model import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
@@ -55,7 +55,13 @@ def show(
     if output is Format.JSON:
         tables.show_json(facts)
         return
-    lines = list(_lines(facts))
+    lines: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        title = key.replace("_", " ")
+        if isinstance(value, dict):
+            lines += ((f"{title}: {each}", _text(one)) for each, one in value.items())
+        elif value not in (None, "", []):
+            lines.append((title, _text(value)))
     width = max(len(key) for key, _ in lines)
     typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
 
@@ -116,15 +122,6 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "unwatched_fields": sorted(kind.unwatched()),
         "grace": format_duration(kind.grace) if kind.final else None,
     }
-
-
-def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in facts.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict):
-            yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())
-        elif value not in (None, "", []):
-            yield name, _text(value)
 
 
 def _text(value: Any) -> str:

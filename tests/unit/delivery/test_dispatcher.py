@@ -43,7 +43,7 @@ class CountedStore:
         self._store = store
         self.asked: Counter[str] = Counter()
         self.slow = {}
-        self.own_time, self.set_back = store.own_time, store.set_back
+        self.store_time, self.set_back = store.store_time, store.set_back
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
@@ -649,7 +649,7 @@ async def test_a_judgement_is_bounded_by_the_age(tmp_path):
     async with delivering(tmp_path) as d:
         await d.change("a")
         dispatcher = d.dispatcher(ScriptedSink(), max_age=10.0)
-        (delivery,) = await d.store.due("ops", d.store.own_time(), 1)
+        (delivery,) = await d.store.due("ops", d.store.store_time(), 1)
         await anyio.sleep(9)
         slow = SendError(SendReason.RATE_LIMITED, "429", retry_after=500)
         judged = dispatcher.judge(delivery, slow)

@@ -45,7 +45,7 @@ async def test_what_the_first_sweep_finds_is_recorded_and_never_sent(tmp_path):
 
 async def test_a_job_that_ends_before_its_first_poll_is_sent_once(tmp_path):
     async with polling(tmp_path) as b:
-        b.recorder.route(Router([], ["ops"]))
+        b.recorder.router = Router([], ["ops"])
         b.source.answers["old"] = "FAILED"
         b.discover()
         async with running(b.poller):

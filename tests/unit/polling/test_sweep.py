@@ -160,9 +160,9 @@ async def test_a_job_that_ended_but_may_change_is_looked_at_and_let_go_after_its
         async with running(b.poller):
             await anyio.sleep(60)
             assert len(b.source.looks) == 1
-            assert len(b.poller._schedule) == 1
+            assert len(b.poller.schedule) == 1
             await anyio.sleep(3600)
-            assert len(b.poller._schedule) == 0
+            assert len(b.poller.schedule) == 0
         assert len(b.source.looks) <= 7
 
 
