@@ -33,7 +33,7 @@ from monitor.runtime.reconfigure import Components, ConfigManager, ConfigState
 from monitor.runtime.reload import Reloader
 from monitor.runtime.runtime_watches import RuntimeWatches, with_watches
 from monitor.runtime.status import DaemonStatus
-from monitor.runtime.systemd import Supervisor
+from monitor.runtime.systemd import READY, STOPPING, Supervisor
 from monitor.sources.aws_source import AwsSource
 from monitor.stores.store import open_store
 from monitor.validation import everything
@@ -173,14 +173,16 @@ class Daemon:
             async with self._upkeep(components, status), components.deliveries.running():
                 async with polls.running():
                     await configs.start()
-                    _spare_collector()
+                    # Of what lasts, a full collection would hold up everything for half a second.
+                    gc.collect()
+                    gc.freeze()
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
-                    self._supervisor.ready()
+                    self._supervisor.notify(READY)
                     if ready:
-                        ready(Running(url, recorder.size))
+                        ready(Running(url, len(recorder.snapshots())))
                     async with self.reloader.running(configs.reload):
                         await stop.wait()
-                        self._supervisor.stopping()
+                        self._supervisor.notify(STOPPING)
                         self._log.info(logs.DAEMON_STOPPING)
                     # A change of the watches that began before the end; no later one can begin.
                     with anyio.move_on_after(CHANGE_WITHIN):
@@ -222,10 +224,10 @@ class Daemon:
         polls = PollManager(recorder, *shared, source)
         collector = JobCollector(
             self._metrics.places,
-            polls.followed,
+            polls.watched,
             self.settings.metrics,
             self._clock,
-            recorder.own_time,
+            recorder.store.store_time,
         )
         self._registry.register(collector)
         return Components(store, clients, recorder, deliveries, polls, collector)
@@ -244,7 +246,8 @@ class Daemon:
         host, port = config.parse_listen(server.listen)
         # However many clients come, the daemon's own work keeps enough descriptors.
         most = descriptors.connections(descriptors.raise_limit(), server.max_connections)
-        connections = Connections(most, self._metrics.count_closed_connection)
+        closed = self._metrics.connections_closed
+        connections = Connections(most, lambda reason: closed.labels(reason).inc())
         self._metrics.connections.set_function(connections.count)
         self._metrics.connections_limit.set(most)
         watches = RuntimeWatches(
@@ -302,12 +305,3 @@ class Daemon:
             self._news.tell(transition.subject.key)
             if self._listener:
                 self._listener(transition)
-
-
-def _spare_collector() -> None:
-    """Take what there is at the start, most of which lasts, out of the garbage collector's rounds.
-
-    With a hundred thousand jobs each full round would hold up everything for half a second.
-    """
-    gc.collect()
-    gc.freeze()

@@ -31,10 +31,11 @@ def event_id(ledger_id: str, key: str, sequence: int) -> str:
 def cloud_event(transition: Transition, ledger_id: str) -> dict[str, Any]:
     """Render ``transition`` as a CloudEvent in JSON form."""
     subject = transition.subject
+    steps = (quote(x, safe="") for x in (subject.account, subject.region, transition.service))
     return {
         "specversion": "1.0",
         "id": event_id(ledger_id, subject.key, transition.sequence),
-        "source": _source(transition.service, subject),
+        "source": f"/aws/{'/'.join(steps)}",
         "subject": subject.id if isinstance(subject, Job) else subject.service,
         "type": TYPE_PREFIX + transition.kind,
         "time": timestamp(transition.before),
@@ -46,10 +47,6 @@ def cloud_event(transition: Transition, ledger_id: str) -> dict[str, Any]:
 def timestamp(moment: datetime) -> str:
     """Write a UTC time as RFC 3339 with milliseconds and ``Z``."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _source(service: str, subject: Job | SourceKey) -> str:
-    return "/aws/" + "/".join(quote(x, safe="") for x in (subject.account, subject.region, service))
 
 
 def _data(transition: Transition) -> dict[str, Any]:

@@ -25,24 +25,11 @@ _WARNED = frozenset({Kind.MISSING, Kind.STUCK, Kind.SOURCE_UNAVAILABLE})
 
 def event(kind: Kind) -> dict[str, Any]:
     """Return a plausible CloudEvent of ``kind``; every one is about the same job or source."""
-    return events.cloud_event(_transition(kind), _LEDGER)
-
-
-def trials() -> list[Mapping[str, Any]]:
-    """Return what a template should be able to render.
-
-    One event of each kind, then a success, and a failure whose texts hold every sign
-    that some format gives a meaning.
-    """
-    return [*map(event, Kind), _succeeded(), _odd()]
-
-
-def _transition(kind: Kind) -> Transition:
     if kind in {Kind.SOURCE_UNAVAILABLE, Kind.SOURCE_RECOVERED}:
-        return _of_source(kind)
+        return events.cloud_event(_of_source(kind), _LEDGER)
     first, changed = kind is Kind.DISCOVERED, kind is Kind.STATE_CHANGED
     current = _FAILED if changed else _PENDING
-    return Transition(
+    made = Transition(
         subject=Job("panorama.package-import", "prod", "us-east-1", "PackageImportJob-7"),
         service="panorama",
         sequence=1 if first else 2,
@@ -60,6 +47,27 @@ def _transition(kind: Kind) -> Transition:
         fields={"JobType": "NODE_PACKAGE_VERSION"},
         labels={"team": "vision"},
     )
+    return events.cloud_event(made, _LEDGER)
+
+
+def trials() -> list[Mapping[str, Any]]:
+    """Return what a template should be able to render.
+
+    One event of each kind, then a success, and a failure whose texts hold every sign
+    that some format gives a meaning.
+    """
+    made = event(Kind.STATE_CHANGED)
+    calm = {
+        "severity": "info",
+        "reason": None,
+        "current": {"state": "SUCCEEDED", "phase": "succeeded"},
+        "changes": [{"field": "Status", "from": "PENDING", "to": "SUCCEEDED"}],
+    }
+    text = "\"quoted\" 'and' \\back\\ <!channel> & {{ braces }} {% raw %}\n*second* `line` é ☃ \x07"
+    changes = [{"field": text, "from": [text, None, 1.5], "to": {"a": text}}]
+    odd = {"reason": text, "fields": {text: text, "Nested": {"x": [True]}}, "changes": changes}
+    more = ({**made, "data": {**made["data"], **each}} for each in (calm, odd))
+    return [*map(event, Kind), *more]
 
 
 def _of_source(kind: Kind) -> Transition:
@@ -81,19 +89,3 @@ def _of_source(kind: Kind) -> Transition:
         fields={},
         labels={},
     )
-
-
-def _succeeded() -> dict[str, Any]:
-    made = event(Kind.STATE_CHANGED)
-    changes = [{"field": "Status", "from": "PENDING", "to": "SUCCEEDED"}]
-    current = {"state": "SUCCEEDED", "phase": "succeeded"}
-    calm = {"severity": "info", "reason": None, "current": current, "changes": changes}
-    return {**made, "data": {**made["data"], **calm}}
-
-
-def _odd() -> dict[str, Any]:
-    made = event(Kind.STATE_CHANGED)
-    text = "\"quoted\" 'and' \\back\\ <!channel> & {{ braces }} {% raw %}\n*second* `line` é ☃ \x07"
-    changes = [{"field": text, "from": [text, None, 1.5], "to": {"a": text}}]
-    more = {"reason": text, "fields": {text: text, "Nested": {"x": [True]}}, "changes": changes}
-    return {**made, "data": {**made["data"], **more}}

@@ -1,9 +1,10 @@
-"""The protocols of the loops' collaborators, as small as the loops need them."""
+"""The protocols of the loops' collaborators, and the values that several parts share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -11,6 +12,47 @@ if TYPE_CHECKING:
     from typing import Any
 
     from monitor import model
+    from monitor.errors import PollError, PollReason
+
+
+# A tuple: a page makes a hundred thousand, and a frozen dataclass takes thrice as long to make.
+class JobStatus(NamedTuple):
+    """The status of one job at ``at``: a frozen view, safe to read from any thread.
+
+    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is the present time
+    between two polls, in seconds. ``polled_at`` is the time of the last poll with a response,
+    even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
+    seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
+    ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
+    ``blind`` (stale).
+    """
+
+    job: model.Job
+    watch: str
+    labels: Mapping[str, str]
+    snapshot: model.Snapshot | None
+    interval: float
+    polled_at: datetime | None
+    at: datetime
+    next_in: float | None
+    failing: PollReason | None
+    finished: bool
+    blind: bool
+
+    @property
+    def next_look_at(self) -> datetime | None:
+        """The time of the next poll."""
+        return None if self.next_in is None else self.at + timedelta(seconds=self.next_in)
+
+    @property
+    def stuck(self) -> bool:
+        """True if its state has not changed for too long."""
+        return self.snapshot is not None and self.snapshot.stuck and not self.finished
+
+    @property
+    def missing(self) -> bool:
+        """True if AWS has said often enough that it no longer exists."""
+        return self.snapshot is not None and self.snapshot.missing
 
 
 class Clock(Protocol):
@@ -33,6 +75,35 @@ class Random(Protocol):
         ...
 
 
+class Listing(Protocol):
+    """One way in which jobs are listed."""
+
+    @property
+    def operation(self) -> str:
+        """As AWS spells it."""
+        ...
+
+    @property
+    def parent(self) -> str | None:
+        """The kind of parent that it is asked for, if any."""
+        ...
+
+    @property
+    def listed(self) -> str:
+        """The request in one comparable form."""
+        ...
+
+    @property
+    def lists_states(self) -> bool:
+        """Whether a row shows the whole state."""
+        ...
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it leaves out jobs that are older than the last sweep."""
+        ...
+
+
 class JobType(Protocol):
     """One kind of AWS job, as far as the loops must know it."""
 
@@ -52,13 +123,18 @@ class JobType(Protocol):
         ...
 
     @property
-    def list_operation(self) -> str | None:
-        """The operation that lists jobs, if the service has one."""
+    def at_once(self) -> int:
+        """The most jobs that share a describe."""
         ...
 
     @property
-    def listed(self) -> str:
-        """The parameters of its listing, in one form; empty if there is none."""
+    def listings(self) -> Sequence[Listing]:
+        """The ways in which jobs are listed; together they show all jobs."""
+        ...
+
+    @property
+    def parent_operation(self) -> str | None:
+        """The operation that lists the parents of jobs, if there is one."""
         ...
 
     @property
@@ -76,9 +152,8 @@ class JobType(Protocol):
         """Whether a job that ended may become busy again at any time."""
         ...
 
-    @property
-    def lists_states(self) -> bool:
-        """Whether a row of the listing tells the whole state."""
+    def request_key(self, job_id: str) -> str:
+        """Return what jobs that share a describe have in common."""
         ...
 
     def judge(
@@ -104,8 +179,18 @@ class Source(Protocol):
         """Describe one job."""
         ...
 
-    async def page(self, token: str | None) -> model.Page:
-        """Get one page of the listing, from the start if ``token`` is ``None``."""
+    async def describe_many(
+        self, jobs: Sequence[model.Job]
+    ) -> Mapping[model.Job, model.Observation | PollError]:
+        """Describe jobs of one ``request_key`` in one request; each has its own answer."""
+        ...
+
+    async def page(self, token: str | None, of: model.ListingRequest) -> model.Page:
+        """Get one page of a listing, from the start if ``token`` is ``None``."""
+        ...
+
+    async def parents(self, token: str | None) -> model.ParentPage:
+        """Get one page of the parents of jobs, from the start if ``token`` is ``None``."""
         ...
 
 
@@ -151,8 +236,8 @@ class SinkContext:
 class Store(Protocol):
     """The durable memory; raises StoreError when it cannot be trusted any more."""
 
-    def own_time(self) -> datetime:
-        """The store's own time: moves while a daemon runs, whatever the wall clock does."""
+    def store_time(self) -> datetime:
+        """The store time: moves while a daemon runs, whatever the wall clock does."""
         ...
 
     async def snapshots(self) -> Sequence[model.Snapshot]:
@@ -188,12 +273,12 @@ class Store(Protocol):
     async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
         """The first pending delivery of each job for ``sink`` that is due, oldest first.
 
-        ``now``, and every time of a delivery that is due, is own time.
+        ``now``, and every time of a delivery that is due, is store time.
         """
         ...
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
-        """The earliest own time later than ``now`` at which a first-in-line delivery falls due."""
+        """The earliest store time after ``now`` at which a first-in-line delivery falls due."""
         ...
 
     async def settle(self, settlement: model.Settlement) -> None:
@@ -225,5 +310,5 @@ class Store(Protocol):
         ...
 
     async def prune(self, before: datetime) -> int:
-        """Forget transitions settled for every sink before an own time; return how many."""
+        """Forget transitions settled for every sink before a store time; return how many."""
         ...

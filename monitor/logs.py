@@ -101,13 +101,18 @@ def configure(
     Call it once, before anything is logged; a later call replaces the earlier one.
     ``level`` is ``debug``, ``info``, ``warning`` or ``error``.
     """
+    common: tuple[Processor, ...] = (
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    )
     stream = stream or sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
     handler = _Handler(stream)
     # The redaction comes last before the rendering, so that nothing is added behind it.
     handler.setFormatter(
         ProcessorFormatter(
-            foreign_pre_chain=(*_common(), _keep_first_line),
+            foreign_pre_chain=(*common, _keep_first_line),
             processors=(
                 ProcessorFormatter.remove_processors_meta,
                 _redact,
@@ -125,7 +130,7 @@ def configure(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *_common(),
+            *common,
             ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -149,14 +154,6 @@ def _threshold(name: str, ours: int) -> int:
     return ours if own else max(ours, logging.WARNING)
 
 
-def _common() -> tuple[Processor, ...]:
-    return (
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    )
-
-
 def _keep_first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Shorten a library's message: asyncio appends the repr of tasks and their errors."""
     event["event"] = event["event"].partition("\n")[0]
@@ -164,19 +161,15 @@ def _keep_first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    error = _error(event.pop("exc_info", None))
+    # The exception comes as a logging call was given it: itself, in a triple, or as ``True``.
+    error = event.pop("exc_info", None)
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error and not isinstance(error, BaseException):
+        error = sys.exception()
     cleaned = redaction.clean_fields(event)
     ordered = {key: cleaned.pop(key) for key in _FIRST if key in cleaned} | cleaned
     return ordered | {"exception": redaction.describe(error)} if error else ordered
-
-
-def _error(exc_info: Any) -> BaseException | None:
-    """Return the exception that a logging call was given: itself, in a triple, or ``True``."""
-    if isinstance(exc_info, BaseException):
-        return exc_info
-    if isinstance(exc_info, tuple):
-        return _error(exc_info[1])
-    return sys.exception() if exc_info else None
 
 
 def _renderer(format_: Literal["json", "console"], stream: TextIO) -> Processor:

@@ -394,10 +394,6 @@ class Metrics:
         known = tried or failing_since is not None
         self.sink_up.labels(sink).set(failing_since is None if known else math.nan)
 
-    def count_closed_connection(self, reason: str) -> None:
-        """Count a connection that the server closed."""
-        self.connections_closed.labels(reason).inc()
-
     def count_poll(self, job: Job, mode: str, outcome: str) -> None:
         """Count a poll of a job."""
         if self._is_watched(job):
@@ -422,16 +418,14 @@ class Metrics:
     def record(self, entry: Entry, before: Snapshot | None) -> None:
         """Count what was added to the ledger; ``before`` is the snapshot that it replaced."""
         for transition in entry.transitions:
-            self._count(transition)
-            if before and transition.kind is Kind.STATE_CHANGED:
-                self._leave(before, transition.before)
+            self._count(transition, before)
         after = entry.snapshot
         if isinstance(after, Snapshot) and after.ends_after(before):
             job = after.job
             if self._is_watched(job):
                 self.ended.labels(job.type, job.account, job.region, after.phase).inc()
 
-    def _count(self, transition: Transition) -> None:
+    def _count(self, transition: Transition, before: Snapshot | None) -> None:
         about, kind, phase = transition.subject, transition.kind, transition.current.phase
         # A source has no type: its service stands there, and its phase is empty.
         name = about.type if isinstance(about, Job) else about.service
@@ -445,14 +439,13 @@ class Metrics:
             if self.ledger_id is not None:
                 named = exemplar(event_id(self.ledger_id, about.key, transition.sequence))
             self.detection_window.labels(name).observe(window, named)
-
-    def _leave(self, before: Snapshot, at: datetime) -> None:
-        known = self._states.setdefault(before.job.type, set())
-        if before.phase is not Phase.UNKNOWN and len(known) < MOST_STATES:
-            known.add(before.state)
-        state = before.state if before.state in known else OTHER
-        stay = (at - before.changed_at).total_seconds()
-        self.time_in_state.labels(before.job.type, state).observe(max(0.0, stay))
+        if kind is Kind.STATE_CHANGED and before:
+            known = self._states.setdefault(name, set())
+            if before.phase is not Phase.UNKNOWN and len(known) < MOST_STATES:
+                known.add(before.state)
+            state = before.state if before.state in known else OTHER
+            stay = (transition.before - before.changed_at).total_seconds()
+            self.time_in_state.labels(name, state).observe(max(0.0, stay))
 
     def _set_backlog(self, sink: str, backlog: Backlog | None) -> None:
         oldest = backlog.oldest_at.timestamp() if backlog and backlog.oldest_at else math.nan

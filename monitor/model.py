@@ -36,6 +36,9 @@ class Phase(StrEnum):
         return self in TERMINAL
 
 
+PHASE_PART = "(phase)"
+"""The part of a state that holds its phase, where the rest of a response decides that."""
+
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED, Phase.EXPIRED})
 
 
@@ -111,7 +114,7 @@ class Observation:
     only its own part). ``fields`` holds only what may be kept; a missing
     field was not reported, a field that is ``None`` was reported as empty. ``unreadable`` names
     what the answer has in a form that cannot be read: fields, ``reason``, ``updated_at`` or
-    ``created_at``; none of it counts as reported.
+    ``created_at``; none of it counts as reported. ``parent`` is the one for which it was listed.
     """
 
     job: Job
@@ -123,6 +126,7 @@ class Observation:
     updated_at: datetime | None = None
     created_at: datetime | None = None
     unreadable: tuple[str, ...] = ()
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Snapshot:
     the job. ``earlier_ends`` counts the ends before the present phase, by phase, and
     ``earlier_ended`` tells when the last of each was seen (by the wall clock, and in own time).
     ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
-    describe tells is still to follow.
+    describe tells is still to follow. ``parent`` is the one for which a listing has shown the job.
     """
 
     job: Job
@@ -174,6 +178,7 @@ class Snapshot:
     baseline: bool = False
     earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
     describe_owed: bool = False
+    parent: str | None = None
     earlier_ended: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: _NEVER)
 
     @property
@@ -390,6 +395,27 @@ class SkippedRow:
 
     position: int
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParentPage:
+    """One page of parents, such as clusters; the other fields are those of ``Page``."""
+
+    names: tuple[str, ...]
+    next_token: str | None
+    torn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRequest:
+    """What a page is asked of: a listing of the type by its number, and for which parent.
+
+    ``since`` is the creation time before which jobs need not be listed.
+    """
+
+    number: int = 0
+    parent: str | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 LIMIT = 1024
 """Characters kept of one text."""
@@ -98,18 +98,43 @@ def clean_text(text: str, limit: int = LIMIT) -> str:
     return excerpt if max(len(text), len(excerpt)) <= limit else excerpt[: limit - 1] + "…"
 
 
-def clean(value: Any) -> Any:
+def one_line(text: str) -> str:
+    """Return ``text`` on one line, without controls and marks that hide or reorder text."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return " ".join(text.split())
+
+
+def clean(value: Any, depth: int = _DEPTH) -> Any:
     """Return what may be shown of ``value``, as bounded JSON values.
 
     Of an object that is not a plain value only its class is named: its ``repr`` may hold
-    anything.
+    anything. So it is with what is nested more than ``depth`` deep.
     """
-    return _clean(value, _DEPTH)
+    match value:
+        case None | bool() | float():
+            return value
+        case str() | PurePath():
+            return clean_text(str(value))
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case Mapping() if depth:
+            return clean_fields(dict(islice(value.items(), _ITEMS)), depth)
+        case Sequence() | AbstractSet() if depth:
+            return [clean(item, depth - 1) for item in islice(value, _ITEMS)]
+        case _:
+            return _clean_object(value)
 
 
-def clean_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+def clean_fields(fields: Mapping[Any, Any], depth: int = _DEPTH) -> dict[str, Any]:
     """Clean every value, and hide those whose key is the name of a secret."""
-    return _mapping(fields.items(), _DEPTH)
+    cleaned = {}
+    for key, item in fields.items():
+        # No secret is a truth value, and whether one is set at all is worth knowing.
+        harmless = item is None or isinstance(item, bool)
+        secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
+        cleaned[clean_text(str(key))] = HIDDEN if secret else clean(item, depth - 1)
+    return cleaned
 
 
 def describe(error: BaseException) -> str:
@@ -140,22 +165,6 @@ def _short_url(found: re.Match[str]) -> str:
     return f"{scheme}://{host}" + ("/…" if tail.strip("/") else tail)
 
 
-def _clean(value: Any, depth: int) -> Any:
-    match value:
-        case None | bool() | float():
-            return value
-        case str() | PurePath():
-            return clean_text(str(value))
-        case bytes() | bytearray() | memoryview():
-            return f"<{len(value)} bytes>"
-        case Mapping() if depth:
-            return _mapping(islice(value.items(), _ITEMS), depth)
-        case Sequence() | AbstractSet() if depth:
-            return [_clean(item, depth - 1) for item in islice(value, _ITEMS)]
-        case _:
-            return _clean_object(value)
-
-
 def _clean_object(value: object) -> object:
     match value:
         case int() if abs(value) <= _LARGEST:
@@ -166,16 +175,6 @@ def _clean_object(value: object) -> object:
             return _headline(value)
         case _:
             return f"<{type(value).__name__}>"
-
-
-def _mapping(items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
-    cleaned = {}
-    for key, item in items:
-        # No secret is a truth value, and whether one is set at all is worth knowing.
-        harmless = item is None or isinstance(item, bool)
-        secret = not harmless and _SECRET_NAME.search(str(key)[:LIMIT])
-        cleaned[clean_text(str(key))] = HIDDEN if secret else _clean(item, depth - 1)
-    return cleaned
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -27,18 +27,8 @@ def seconds(value: str | None, now: datetime) -> float | None:
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), LONGEST)
-    return _until(text, now) if 0 < len(text) <= _LONGEST_DATE else None
-
-
-def bounded(value: object) -> float | None:
-    """Return a wait in seconds that other code computed, if it is one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not 0 < len(text) <= _LONGEST_DATE:
         return None
-    # NaN compares as false; an integer may be too large to become a float at once.
-    return float(min(value, LONGEST)) if value >= 0 else None
-
-
-def _until(text: str, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -48,3 +38,11 @@ def _until(text: str, now: datetime) -> float | None:
         # offsets that no clock has.
         return None
     return min(max(wait, 0.0), LONGEST)
+
+
+def bounded(value: object) -> float | None:
+    """Return a wait in seconds that other code computed, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # NaN compares as false; an integer may be too large to become a float at once.
+    return float(min(value, LONGEST)) if value >= 0 else None

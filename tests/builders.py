@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -16,18 +15,20 @@ import anyio
 import pytest
 
 from monitor.errors import PollError, PollReason
+from monitor.interfaces import JobStatus
 from monitor.model import (
     Ending,
     Job,
+    ListingRequest,
     Observation,
     Page,
+    ParentPage,
     Phase,
     Severity,
     Snapshot,
     SourceKey,
     Verdict,
 )
-from monitor.polling.job_status import JobStatus
 from monitor.recording.diff import TrackingOptions
 from monitor.stores import sqlite
 from monitor.stores.store import SqlStore, open_store
@@ -86,20 +87,46 @@ class VirtualClock:
 
 
 @dataclass(frozen=True)
+class FakeListing:
+    """A listing of a kind of job."""
+
+    operation: str
+    listed: str
+    lists_states: bool = True
+    parent: str | None = None
+    windowed: bool = False
+
+
+@dataclass(frozen=True)
 class FakeType:
     """A kind of job whose ``Status`` decides; ``RETURNING`` has ended, but may still change."""
 
     name: str = "panorama.package-import"
     service: str = "panorama"
     describe_operation: str = "DescribePackageImportJob"
-    list_operation: str | None = "ListPackageImportJobs"
     listed: str = "ListPackageImportJobs"
+    parent: str | None = None
+    parent_operation: str | None = None
+    at_once: int = 1
+    windowed: bool = False
     grace: float = 3600.0
     grace_interval: float = 600.0
     lists_states: bool = True
     reopens: bool = False
     irrevocable: frozenset[Phase] = frozenset()
     quiet: frozenset[str] = frozenset()
+
+    @property
+    def listings(self) -> Sequence[FakeListing]:
+        operation = "ListPackageImportJobs"
+        return (FakeListing(operation, self.listed, self.lists_states, self.parent, self.windowed),)
+
+    @property
+    def list_operations(self) -> Sequence[str]:
+        return ("ListPackageImportJobs",)
+
+    def request_key(self, job_id: str) -> str:
+        return job_id.partition("/")[0] if "/" in job_id else ""
 
     def judge(self, parts: Mapping[str, str | None], before: Phase | None) -> Verdict | None:
         phase = PHASES.get(parts.get("Status") or "", Phase.UNKNOWN)
@@ -172,14 +199,14 @@ def snapshot(state: str = "PENDING", **more: Any) -> Snapshot:
 
 
 def followed_job(known: Snapshot | None = None, **more: Any) -> JobStatus:
-    """A job that was just looked at, and stands as ``known``."""
+    """A job that was polled just now; ``known`` is its snapshot."""
     values: dict[str, Any] = {
         "job": known.job if known else job(),
         "watch": "w",
         "labels": {},
         "snapshot": known or snapshot(),
         "interval": 30.0,
-        "looked_at": START,
+        "polled_at": START,
         "at": START,
         "next_in": 30.0,
         "failing": None,
@@ -217,6 +244,11 @@ class ScriptedSource:
         self.page_size = 25
         self.looks: list[tuple[float, str]] = []
         self.pages: list[tuple[float, str | None]] = []
+        self.batches: list[list[str]] = []
+        self.asked: list[ListingRequest] = []
+        self.parent_names: list[str] = []
+        self.parent_pages: list[tuple[float, str | None]] = []
+        self.parent_trouble: BaseException | None = None
         self.under_way = 0
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
@@ -232,12 +264,52 @@ class ScriptedSource:
             raise answer
         return self._observation(wanted, answer, asked_at)
 
-    async def page(self, token: str | None) -> Page:
+    async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
+        asked_at = self.clock.now()
+        self.batches.append([one.id for one in jobs])
+        await anyio.sleep(self.latency)
+        if self.trouble:
+            raise self.trouble
+        found: dict[Job, Observation | PollError] = {}
+        for one in jobs:
+            self.looks.append((self.clock.monotonic(), one.id))
+            answer = self.answers.get(one.id, PollError(PollReason.MISSING, "Absent"))
+            if isinstance(answer, PollError) and answer.reason is PollReason.CONFIG:
+                raise answer  # one bad id spoils the request for all
+            if isinstance(answer, PollError):
+                found[one] = answer
+            elif not isinstance(answer, BaseException):
+                found[one] = self._observation(one, answer, asked_at)
+        return found
+
+    async def parents(self, token: str | None) -> ParentPage:
+        self.parent_pages.append((self.clock.monotonic(), token))
+        if trouble := self.trouble or self.parent_trouble:
+            raise trouble
+        return ParentPage(tuple(self.parent_names), None)
+
+    async def page(
+        self,
+        token: str | None,
+        of: ListingRequest = ListingRequest(),  # noqa: B008 -- immutable
+    ) -> Page:
+        self.asked.append(of)
+        if of.parent is not None:
+            return await self._page_of(of.parent)
         self.pages.append((self.clock.monotonic(), token))
         await anyio.sleep(self.page_latency)
         if trouble := self.trouble or self.page_trouble:
             raise trouble
         return self.listing(token)
+
+    async def _page_of(self, parent: str) -> Page:
+        """Show the jobs whose id begins with the name of a parent."""
+        self.pages.append((self.clock.monotonic(), parent))
+        await anyio.sleep(self.page_latency)
+        if trouble := self.trouble or self.page_trouble:
+            raise trouble
+        rows = self.rows(*(one for one in self.answers if one.startswith(f"{parent}/")))
+        return Page(tuple(replace(row, parent=parent) for row in rows), None)
 
     def slice(self, token: str | None) -> Page:
         start = int(token or 0)
@@ -319,8 +391,8 @@ class ScriptedSink:
         self.taken.extend(events)
 
 
-class _OneByOne(SimpleQueue[Any]):
-    """The work for the thread of an SQLite connection: whoever gives it waits for it.
+class _AtOnce(SimpleQueue[Any]):
+    """The queue of work for the thread of an SQLite connection; whoever adds to it does the work.
 
     The loop stands still meanwhile, and virtual time with it; the answer comes in the loop's
     next round. So one random seed makes one world, however fast the machine is.
@@ -328,29 +400,24 @@ class _OneByOne(SimpleQueue[Any]):
 
     def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
         future, function = item
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def work() -> Any:
-            try:
-                answer.set_result(function())
-            except BaseException as error:  # noqa: BLE001 -- it is raised where it is awaited
-                answer.set_exception(error)
-                return None
-            return answer.result()
-
-        super().put_nowait((None, work))
-        concurrent.futures.wait([answer])
+        answer, error = None, None
+        try:
+            answer = function()
+        except BaseException as raised:  # noqa: BLE001 -- it is raised where it is awaited
+            error = raised
         if future:
-            future.get_loop().call_soon(_settle, future, answer)
+            future.get_loop().call_soon(_settle, future, answer, error)
+        if answer is aiosqlite.core._STOP_RUNNING_SENTINEL:
+            super().put_nowait((None, lambda: answer))  # it ends the thread
 
 
-def _settle(future: asyncio.Future[Any], answer: concurrent.futures.Future[Any]) -> None:
+def _settle(future: asyncio.Future[Any], answer: Any, error: BaseException | None) -> None:
     if future.done():
         return
-    if error := answer.exception():
+    if error:
         future.set_exception(error)
     else:
-        future.set_result(answer.result())
+        future.set_result(answer)
 
 
 async def _at_once(function: Callable[..., Any], *values: Any) -> Any:
@@ -363,7 +430,7 @@ async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore
     """A real SQLite store; while its threads work, virtual time stands still."""
     beside = SimpleNamespace(run_sync=_at_once)
     with (
-        patch.object(aiosqlite.core, "SimpleQueue", _OneByOne),
+        patch.object(aiosqlite.core, "SimpleQueue", _AtOnce),
         patch.object(sqlite, "to_thread", beside),
     ):
         async with open_store(f"sqlite://{directory}/state.db", clock) as store:

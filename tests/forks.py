@@ -12,6 +12,7 @@ from signal import SIGKILL
 import anyio
 
 SERVER = Path(__file__).with_name("fork_server.py")
+CLIENT = Path(__file__).with_name("fork_client.py")
 OWN = ("AWS_", "JOB_MONITOR_", "MADE_EVENTS", "TERM", "TMPDIR", "HOME")
 """Variables that are read only when the program runs; any other change needs a real start."""
 
@@ -91,7 +92,14 @@ class _Server:
             socket.send_fds(self._orders, [order], [*streams, theirs.fileno()])
         return own
 
+    @property
+    def descriptor(self):
+        """Where orders go."""
+        return self._orders.fileno()
+
     def _end(self):
+        # A process that a test left behind may hold a copy of the descriptor.
+        self._orders.shutdown(socket.SHUT_RDWR)
         self._orders.close()
         self._process.wait()
 
@@ -115,3 +123,15 @@ async def fork(arguments, *, cwd, env, out, err):
         streams = [each.fileno() for each in (nothing, out, err)]
         report = _servers[0].order(list(map(str, arguments)), str(cwd), env, streams)
     return await Fork(report).begin()
+
+
+def command(environment):
+    """Return a command that forks the program, and the descriptor that it must be passed.
+
+    For shells and for what waits in the usual way. Each process needs this environment, but for
+    what ``can`` permits, and the system's network and session: the fork has those of its server.
+    """
+    if not can(environment):
+        return [sys.executable, "-m", "monitor"], []
+    descriptor = _servers[0].descriptor
+    return [sys.executable, "-I", "-S", str(CLIENT), str(descriptor)], [descriptor]

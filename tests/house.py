@@ -17,8 +17,8 @@ SIMULATOR = PACKAGE / "simulator"
 
 MOST_ENTRIES = 30
 MOST_PACKAGES_PER_NAME = 2
-MOST_FUNCTIONS = 57.0
-"""Functions and methods per 1,000 lines: what is reached so far; 55 is the aim."""
+MOST_FUNCTIONS = 55.0
+"""Functions and methods per 1,000 lines."""
 FEWEST_COMMENTS = 1.5
 """Lines of comments, in percent."""
 MOST_LINES = 29_337
@@ -26,7 +26,6 @@ MOST_LINES = 29_337
 
 SAME_THING = {
     "JobType": "the protocol, and the declared type that implements it",
-    "JobStatus": "the protocol that the web asks for, and the status itself",
     "Clock": "the protocol, and the simulator's own",
 }
 """Class names that may occur more than once, with the reason."""

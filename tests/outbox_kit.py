@@ -26,7 +26,7 @@ from monitor.stores.store import open_store
 from tests.builders import VirtualClock, ledger
 from tests.contracts import sink_kit
 
-DAY = 86_400.0
+HOUR, DAY = 3_600.0, 86_400.0
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 _MICROSECONDS = 1_000_000
 
@@ -204,15 +204,15 @@ def costing(memory):
     cost.seconds, cost.cpu = time.perf_counter() - started, time.process_time() - used
 
 
-async def outage(directory, many, jobs, memory=resident):
-    """Live through a day without the sink, in virtual time; ``memory`` says what is in use."""
+async def outage(directory, many, jobs, memory=resident, hours=24):
+    """Live without the sink for hours of virtual time; ``memory`` says what is in use."""
     clock, sink = VirtualClock(), Down()
     async with ledger(directory, clock) as store:
         await fill(store, many, jobs, clock.now().timestamp())
         with costing(memory) as (cost, weigh):
             async with dispatching(dispatcher(sink, store, clock)):
-                for _ in range(24):
-                    await anyio.sleep(DAY / 24)
+                for _ in range(hours):
+                    await anyio.sleep(HOUR)
                     weigh()
         (backlog,) = await store.backlog()
         assert (backlog.pending, backlog.dead) == (many, 0)

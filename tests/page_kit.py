@@ -50,7 +50,7 @@ class Followed:
     watch: str = "packages"
     labels: dict[str, str] = field(default_factory=dict)
     interval: float = 30.0
-    looked_at: datetime | None = NOW - timedelta(seconds=12)
+    polled_at: datetime | None = NOW - timedelta(seconds=12)
     next_look_at: datetime | None = NOW + timedelta(seconds=18)
     failing: str | None = None
     finished: bool = False

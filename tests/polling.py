@@ -77,7 +77,7 @@ class Polling:
     def discover(self, interval: float = 30.0, **discover: Any) -> ListingSweep:
         rules = Discover.model_validate(discover)
         listing = ListingSweep(
-            self.source, rules, interval, lambda one: self.track(one, interval=interval)
+            self.source, rules, interval, lambda row: self.track(row.job, interval=interval)
         )
         self.poller.discover(listing)
         return listing

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from monitor import model
 from monitor.config import Settings
+from monitor.interfaces import JobStatus
 from monitor.metrics import Metrics
 from monitor.model import SourceKey
 from monitor.stores.store import open_store
@@ -27,12 +27,10 @@ from tests.contracts.store_examples import T0, SettableClock, entry, source_entr
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from aiohttp import web
 
-    from monitor.errors import PollReason
     from monitor.stores.store import SqlStore
     from monitor.web.api.schemas import SourceView
     from monitor.web.web_config import WebConfigFile
@@ -40,25 +38,22 @@ if TYPE_CHECKING:
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
 
 
-@dataclass
-class Followed:
-    """A followed job."""
-
-    job: model.Job
-    snapshot: model.Snapshot | None
-    watch: str = "cameras"
-    labels: Mapping[str, str] = field(default_factory=lambda: {"team": "vision"})
-    interval: float = 30.0
-    looked_at: datetime | None = T0
-    next_look_at: datetime | None = T0 + timedelta(seconds=30)
-    failing: PollReason | None = None
-    finished: bool = False
-    stuck: bool = False
-    blind: bool = False
-
-    @property
-    def missing(self) -> bool:
-        return self.snapshot is not None and self.snapshot.missing
+def followed(snapshot: model.Snapshot, *, stuck: bool = False, **more: Any) -> JobStatus:
+    """A followed job, polled just now."""
+    if stuck:
+        snapshot = replace(snapshot, stuck=True)
+    values: dict[str, Any] = {
+        "watch": "cameras",
+        "labels": {"team": "vision"},
+        "interval": 30.0,
+        "polled_at": T0,
+        "at": T0,
+        "next_in": 30.0,
+        "failing": None,
+        "finished": False,
+        "blind": False,
+    }
+    return JobStatus(job=snapshot.job, snapshot=snapshot, **values | more)
 
 
 class Live:
@@ -66,21 +61,21 @@ class Live:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.model_validate({"sinks": {"ops": {"type": "log"}}})
-        self.followed: dict[str, Followed] = {}
+        self.followed: dict[str, JobStatus] = {}
         self.seen_sources: list[SourceView] = []
         self.refused: Sequence[str] = ()
         self.woken: list[str] = []
         self.asked_for = 0
 
-    def follow(self, snapshot: model.Snapshot, **more: Any) -> Followed:
-        one = Followed(snapshot.job, snapshot, **more)
+    def follow(self, snapshot: model.Snapshot, **more: Any) -> JobStatus:
+        one = followed(snapshot, **more)
         self.followed[snapshot.job.key] = one
         return one
 
-    def jobs(self) -> Iterable[Followed]:
+    def jobs(self) -> Iterable[JobStatus]:
         return list(self.followed.values())
 
-    def job(self, key: str) -> Followed | None:
+    def job(self, key: str) -> JobStatus | None:
         self.asked_for += 1
         return self.followed.get(key)
 
@@ -124,8 +119,8 @@ class Site:
         assert isinstance(made.snapshot, model.Snapshot)
         known = self.live.followed.get(made.snapshot.job.key)
         if known:
-            self.live.followed[made.snapshot.job.key] = replace(
-                known, snapshot=made.snapshot, finished=made.snapshot.phase.terminal
+            self.live.followed[made.snapshot.job.key] = known._replace(
+                snapshot=made.snapshot, finished=made.snapshot.phase.terminal
             )
         else:
             self.live.follow(made.snapshot)

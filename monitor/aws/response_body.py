@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError
@@ -44,18 +45,16 @@ class BoundedResponse:
             AnswerTooLargeError: it is longer than it may be; the connection is closed.
         """
         body = bytearray()
-        try:
-            self._bound(self._response.content_length or 0)
-            async for piece in self._response.content.iter_any():
-                body += piece
-                self._bound(len(body))
-        except BaseException:
+        with ExitStack() as stack:
             # What is left of the body must not be taken for the next answer.
-            self._response.close()
-            raise
-        return bytes(body)
-
-    def _bound(self, length: int) -> None:
-        if length > LARGEST:
-            hint = f"the response is longer than {LARGEST // 1024**2} MiB"
-            raise AnswerTooLargeError(hint, self._response.status)
+            stack.callback(self._response.close)
+            if (self._response.content_length or 0) <= LARGEST:
+                async for piece in self._response.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST:
+                        break
+                else:
+                    stack.pop_all()
+                    return bytes(body)
+        hint = f"the response is longer than {LARGEST // 1024**2} MiB"
+        raise AnswerTooLargeError(hint, self._response.status)

@@ -25,7 +25,7 @@ _NEEDED_BY_SERVICE = ("service-2", "endpoint-rule-set-1")
 
 
 class _Packed(Mapping[str, Any]):
-    """A map whose values are kept as JSON, each until it is asked for.
+    """A map whose values are kept as JSON, each until it is read.
 
     The SDK changes what it takes out of the endpoints, so a value is made once.
     """
@@ -56,7 +56,7 @@ class ModelFiles:
     """Reads model files for the SDK's loader.
 
     The SDK's own reader parses 1.2 MB of endpoints in 60 ms without letting any other thread run;
-    this one takes a tenth of it. Of the 300 services in them few are ever asked for: the others
+    this one takes a tenth of it. Of the 300 services in them few are ever read: the others
     stay packed, in a fifth of the memory.
     """
 
@@ -79,7 +79,7 @@ class ModelFiles:
 
 
 def loader(environ: Mapping[str, str] = os.environ) -> Loader:
-    """Return a loader that looks at our models, ``AWS_DATA_PATH``, then at the SDK's."""
+    """Return a loader that searches our models, ``AWS_DATA_PATH``, then at the SDK's."""
     theirs = [os.path.expanduser(part) for part in environ.get("AWS_DATA_PATH", "").split(":")]  # noqa: PTH111  # the loader takes text
     return Loader(extra_search_paths=[str(OWN), *filter(None, theirs)], file_loader=ModelFiles())
 

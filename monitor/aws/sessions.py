@@ -153,7 +153,27 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         if own is None or self._account.role_arn is None:
             return own
         self.tried.origin = credential_source.ROLE
-        self._assumed = self._assumed or self._assume(own, self._account.role_arn)
+        if self._assumed is None:
+            args, name = (
+                {"RoleSessionName": self._account.session_name},
+                self._account.external_id_file,
+            )
+            if name is not None:
+                try:
+                    content = named_files.read(name, _LONGEST_EXTERNAL_ID)
+                    args["ExternalId"] = content.decode().strip()
+                except (OSError, ValueError) as error:
+                    raise credential_source.no_external_id(name, error) from None
+            fetcher = AioAssumeRoleCredentialFetcher(
+                partial(self.create_client, region_name=self._sts_region),
+                own,
+                self._account.role_arn,
+                extra_args=args,
+                cache={},
+            )
+            # STS is called when they are first used.
+            fetch = fetcher.fetch_credentials
+            self._assumed = AioDeferredRefreshableCredentials(fetch, "assume-role")
         return self._assumed
 
     def _guard(self) -> None:
@@ -200,25 +220,6 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
 
     def _refuse_mfa(self, _prompt: str) -> str:
         raise credential_source.refuse_mfa(self.tried)
-
-    def _assume(self, own: AioCredentials, role_arn: str) -> AioDeferredRefreshableCredentials:
-        """Return credentials that call STS when first used."""
-        args = {"RoleSessionName": self._account.session_name}
-        name = self._account.external_id_file
-        if name is not None:
-            try:
-                content = named_files.read(name, _LONGEST_EXTERNAL_ID)
-                args["ExternalId"] = content.decode().strip()
-            except (OSError, ValueError) as error:
-                raise credential_source.no_external_id(name, error) from None
-        fetcher = AioAssumeRoleCredentialFetcher(
-            partial(self.create_client, region_name=self._sts_region),
-            own,
-            role_arn,
-            extra_args=args,
-            cache={},
-        )
-        return AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
 
 def region(account: Account) -> str | None:

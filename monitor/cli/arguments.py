@@ -96,20 +96,18 @@ def matches(given: Iterable[str]) -> Matches:
     Raises:
         ConfigurationError: a key is unknown, or a value of a key whose values are all known.
     """
-    found = tuple(_match(each) for each in given)
-    for key, globs in found:
+    found = []
+    for each in given:
+        key, equals, globs = each.partition("=")
+        if not (key in replay.KEYS or key.startswith(replay.LABEL)):
+            raise unknown("--match", "key", key, [*replay.KEYS, f"{replay.LABEL}NAME"])
+        if not equals:
+            raise mistake("--match", f"{key} has no value", f"write {key}=GLOB")
+        found.append((key, tuple(globs.split(","))))
+    for key, values in found:
         if key in _CLOSED:
-            require_match(key, globs, _CLOSED[key])
-    return found
-
-
-def _match(given: str) -> tuple[str, tuple[str, ...]]:
-    key, equals, globs = given.partition("=")
-    if not (key in replay.KEYS or key.startswith(replay.LABEL)):
-        raise unknown("--match", "key", key, [*replay.KEYS, f"{replay.LABEL}NAME"])
-    if not equals:
-        raise mistake("--match", f"{key} has no value", f"write {key}=GLOB")
-    return key, tuple(globs.split(","))
+            require_match(key, values, _CLOSED[key])
+    return tuple(found)
 
 
 async def require_places(found: Matches, settings: Settings, store: SqlStore) -> None:

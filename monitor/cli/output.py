@@ -65,7 +65,7 @@ def _table(rows: Sequence[Mapping[str, Any]], aged: Collection[str], now: dateti
     cells = [heads]
     for row in rows:
         named = row.items()
-        cells.append(tuple(_with_age(v, now) if name in aged else text(v) for name, v in named))
+        cells.append(tuple(text(v, now if name in aged else None) for name, v in named))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -73,22 +73,19 @@ def _table(rows: Sequence[Mapping[str, Any]], aged: Collection[str], now: dateti
     ]
 
 
-def text(value: Any) -> str:
-    """Write one value on one line."""
+def text(value: Any, now: datetime | None = None) -> str:
+    """Write one value on one line; of a time, with ``now`` also its age or the time until it."""
     if value is None:
         return "-"
-    return printable(moment(value) if isinstance(value, datetime) else str(value))
-
-
-def _with_age(value: Any, now: datetime) -> str:
-    """Write a time and its age, or the time left until it; other values as ``text``."""
     if not isinstance(value, datetime):
-        return text(value)
+        return printable(str(value))
+    if now is None:
+        return printable(moment(value))
     from monitor.config import short_duration
 
     passed = (now - value).total_seconds()
     age = f"{short_duration(passed)} ago" if passed >= 0 else f"in {short_duration(-passed)}"
-    return f"{text(value)} ({age})"
+    return printable(f"{moment(value)} ({age})")
 
 
 _COLOURS = {"info": "green", "warning": "yellow", "error": "red"}

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"info": None, "warning": "yellow", "error": "red"}
 _CLEAR = "\r\x1b[K"
-_NARROWEST = 20
+_NARROWEST, _USUAL = 20, 80
+"""Columns of a terminal."""
 
 
 class PlainProgress:
@@ -75,8 +76,12 @@ class LiveProgress:
     def _draw(self) -> None:
         if self._job is None:
             return
+        try:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL
+        except OSError:
+            columns = _USUAL
         # One column less, as some terminals begin a new line after the last one.
-        line = " · ".join(_parts(self._job, datetime.now(UTC)))[: max(_NARROWEST, _columns() - 1)]
+        line = " · ".join(_parts(self._job, datetime.now(UTC)))[: max(_NARROWEST, columns - 1)]
         colour = "yellow" if self._job.trouble else _COLOURS[self._job.severity]
         shown = typer.style(line, fg=colour) if self._colours and colour else line
         sys.stderr.write(f"{_CLEAR}{shown}")
@@ -95,13 +100,6 @@ def _say(job: Progress, what: str) -> None:
     typer.echo(output.text(f"{moment} {job.name}: {what}"), err=True)
 
 
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
-
-
 def _parts(job: Progress, now: datetime) -> Iterator[str]:
     """Yield what the line is made of, the most important first: a narrow terminal cuts it off."""
     from monitor.config import short_duration
@@ -115,15 +113,8 @@ def _parts(job: Progress, now: datetime) -> Iterator[str]:
         yield output.text(f"{name}  not polled yet")
     if job.trouble:
         yield output.text(f"unreachable now: {job.trouble}")
-    if (seconds := until_next_poll(job, now)) is not None:
+    if job.next_poll_at is not None:
+        seconds = (job.next_poll_at - now).total_seconds()
+        if seconds < 0 and job.interval:
+            seconds %= job.interval  # that poll is over: add intervals
         yield f"next poll in {short_duration(seconds)}" if seconds >= 1 else "polling"
-
-
-def until_next_poll(job: Progress, now: datetime) -> float | None:
-    """Return the seconds until the next poll; if that time has passed, add intervals."""
-    if job.next_poll_at is None:
-        return None
-    seconds = (job.next_poll_at - now).total_seconds()
-    if seconds < 0 and job.interval:
-        return seconds % job.interval
-    return max(0.0, seconds)

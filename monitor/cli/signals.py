@@ -66,7 +66,7 @@ class SignalReceiver:
         self._stop_by: float | None = None
         self._left_by: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls: Mapping[int, Callable[[], None]] = {}
+        self._calls: Mapping[int, Callable[[], object]] = {}
 
     def start(self) -> None:
         """Start to receive; call this in the main thread only."""
@@ -74,7 +74,7 @@ class SignalReceiver:
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     @contextmanager
-    def calling(self, calls: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    def calling(self, calls: Mapping[signal.Signals, Callable[[], object]]) -> Iterator[None]:
         """Call these in the present event loop for their signals, while the body runs.
 
         A stop signal that came earlier is passed on at once.
@@ -107,7 +107,12 @@ class SignalReceiver:
             ready, _, _ = select.select([self._reader], [], [], left)
             for number in os.read(self._reader, 64) if ready else ():
                 self._received(number)
-            self._end_if_late()
+            now = time.monotonic()
+            left_late = self._left_by is not None and now >= self._left_by
+            if (left_late and _lingering()) or (self._stop_by is not None and now >= self._stop_by):
+                self._end_now()
+            if left_late:
+                self._left_by = None
 
     def _received(self, number: int) -> None:
         with self._lock:
@@ -120,15 +125,6 @@ class SignalReceiver:
         if loop is not None and call is not None:
             with suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(call)
-
-    def _end_if_late(self) -> None:
-        now = time.monotonic()
-        if self._left_by is not None and now >= self._left_by:
-            if _lingering():
-                self._end_now()
-            self._left_by = None
-        if self._stop_by is not None and now >= self._stop_by:
-            self._end_now()
 
     def _end_now(self) -> None:
         try:
@@ -219,11 +215,7 @@ async def reload_on_signal(
     for every write.
     """
     async with anyio.create_task_group() as tasks:
-
-        def begin() -> None:
-            tasks.start_soon(reload)
-
-        with receiver.calling({signal.SIGHUP: begin}):
+        with receiver.calling({signal.SIGHUP: lambda: tasks.start_soon(reload)}):
             task_status.started()
             await anyio.sleep_forever()
 

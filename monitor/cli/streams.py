@@ -91,7 +91,10 @@ class _Raw(io.RawIOBase):
     def write(self, data: bytes) -> int:  # type: ignore[override]  # any buffer
         while not self._failed or self._descriptor == _ERR:
             try:
-                return self._written(data)
+                if self._end_line:
+                    os.write(self._descriptor, b"\n")
+                    self._end_line = self._torn = False
+                done = os.write(self._descriptor, data)
             except BlockingIOError:  # another owner of the pipe made it non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
@@ -100,15 +103,10 @@ class _Raw(io.RawIOBase):
                     break
                 self._failed = True
                 raise OutputError(self.name, error) from None
+            else:
+                self._torn = bytes(data[:done])[-1:] != b"\n"
+                return done
         return len(data)
-
-    def _written(self, data: bytes) -> int:
-        if self._end_line:
-            os.write(self._descriptor, b"\n")
-            self._end_line = self._torn = False
-        done = os.write(self._descriptor, data)
-        self._torn = bytes(data[:done])[-1:] != b"\n"
-        return done
 
     def writable(self) -> bool:
         return True

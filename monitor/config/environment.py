@@ -20,7 +20,7 @@ from monitor.config.yaml_document import Node, Path, dotted, shown
 from monitor.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from monitor.config.schema import Shape
 
@@ -48,7 +48,10 @@ def overlay(environ: Mapping[str, str], tree: Node) -> tuple[Node, list[Problem]
     # What holds others comes before them, and a ``type`` before what it decides on.
     for words in sorted(given, key=lambda w: (w.count("__"), not w.upper().endswith("__TYPE"), w)):
         text = given[words]
-        if words in RESERVED or _is_injected(words, text):
+        # Kubernetes sets some for this Service, and for siblings whose names begin like it. A
+        # sibling's could be a misspelled setting: only its typical values count.
+        sibling = _SIBLING.fullmatch(words) and _SIBLING_VALUE.fullmatch(text)
+        if words in RESERVED or _SERVICE.fullmatch(words) or sibling:
             continue
         # The tree grows with each variable, so that later ones can name what it added.
         path, shape = _target(words.split("__"), tree)
@@ -59,14 +62,6 @@ def overlay(environ: Mapping[str, str], tree: Node) -> tuple[Node, list[Problem]
             problems += found
             tree = _put(tree, path, value) if value else tree
     return tree, problems
-
-
-def _is_injected(words: str, text: str) -> bool:
-    """Return whether Kubernetes set it, for this Service or one whose name begins like it."""
-    if _SERVICE.fullmatch(words):
-        return True
-    # A sibling's name could be a misspelled setting: only its typical values count.
-    return bool(_SIBLING.fullmatch(words) and _SIBLING_VALUE.fullmatch(text))
 
 
 def _target(words: list[str], tree: Node) -> tuple[Path | None, Shape]:
@@ -93,11 +88,12 @@ def _token(word: str, node: Node | None, shape: Shape) -> str | int | None:
     value = node.value if node else None
     if not word:
         return None
-    if schema.is_list(shape):
+    origins = schema.origins(shape)
+    if list in origins:
         # One index beyond the end appends; more would leave a hole.
         length = len(value) if isinstance(value, list) else 0
         return int(word) if re.fullmatch(r"[0-9]{1,6}", word) and int(word) <= length else None
-    if schema.is_free_map(shape) or shape == schema.UNKNOWN:
+    if dict in origins or shape == schema.UNKNOWN:
         # A user's own name may hold signs that the name of a variable cannot.
         names = (
             {re.sub(r"[^a-z0-9]", "_", key.lower()): key for key in reversed(value)}
@@ -115,7 +111,8 @@ def _value(place: str, text: str, path: Path, shape: Shape) -> tuple[Node | None
         return None, [Problem(place, dotted(path), "is not text in UTF-8")]
     # A plug-in makes of a text what it needs, but no list and no map.
     structured = shape == schema.UNKNOWN and text.lstrip().startswith(("[", "{"))
-    if schema.is_plain(shape) and not structured:
+    holds_others = {dict, list} & schema.origins(shape) or schema.sections(shape)
+    if not (holds_others or structured):
         return Node(text, place), []
     return yaml_document.parse(text, lambda _line: place, path)
 
@@ -135,24 +132,19 @@ def _put(node: Node | None, path: Path, value: Node) -> Node:
 
 
 def _unknown(words: str) -> Problem:
-    known = set(_known(words))
-    near = messages.similar(words, sorted(known))
-    remedy = near.replace('"', f'"{ENVIRONMENT_PREFIX}', 1) or "see docs/configuration.md for all"
-    if words.upper() in known:
-        remedy = "its index is beyond the end of the list"
-    name = shown(ENVIRONMENT_PREFIX + words)
-    return Problem(f"environment {name}", "", "names no setting", remedy)
-
-
-def _known(words: str) -> Iterator[str]:
-    """Yield what could have been meant, with the user's own names and indexes kept."""
+    """Say that a variable names no setting, and which could have been meant."""
     # Free names and indexes are taken from what was given, so that only the rest can differ.
-    given = words.split("__")
+    given, known = words.split("__"), set[str]()
     for path, section in schema.every_section():
         parts = path.replace("[]", ".0").split(".") if path else []
         filled = [
             given[index] if part in {"NAME", "0"} and index < len(given) else part
             for index, part in enumerate(parts)
         ]
-        for key in schema.fields(section):
-            yield "__".join([*filled, key]).upper()
+        known |= {"__".join([*filled, key]).upper() for key in schema.fields(section)}
+    near = messages.similar(words, sorted(known))
+    remedy = near.replace('"', f'"{ENVIRONMENT_PREFIX}', 1) or "see docs/configuration.md for all"
+    if words.upper() in known:
+        remedy = "its index is beyond the end of the list"
+    name = shown(ENVIRONMENT_PREFIX + words)
+    return Problem(f"environment {name}", "", "names no setting", remedy)

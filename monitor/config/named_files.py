@@ -85,7 +85,7 @@ def _drain(read: Callable[[int], bytes], limit: int) -> bytes:
 def called(name: str | Path) -> str:
     """Return what a message may call the file: its name if it exists, else only its length."""
     text = str(name)
-    if not _exists(text):
+    if not os.path.lexists(text):
         return f"the value ({len(text)} characters)"
     cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return printable(cut)
@@ -94,7 +94,7 @@ def called(name: str | Path) -> str:
 def trouble(name: str | Path, error: Exception, holds: str = "the secret") -> tuple[str, str]:
     """Return message and remedy for a file that ``read`` could not read."""
     text, file = str(name), f"a file that holds {holds}"
-    if not _exists(text) and not isinstance(error, PermissionError):
+    if not os.path.lexists(text) and not isinstance(error, PermissionError):
         if _PATH.match(text) or holds != "the secret":
             return f"{called(text)} does not name an existing file", f"write the path of {file}"
         message = f"{called(text)} looks like a secret, not the name of a file"
@@ -111,10 +111,3 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or "it cannot be read").lower()
     return "it is not a path"
-
-
-def _exists(text: str) -> bool:
-    try:
-        return os.path.lexists(text)
-    except ValueError:  # it holds a NUL, or what no file system can have
-        return False

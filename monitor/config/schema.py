@@ -78,21 +78,9 @@ def step(shape: Shape, token: str | int) -> Shape:
     return tuple(found)
 
 
-def is_free_map(shape: Shape) -> bool:
-    """Return whether the keys are the user's own names."""
-    origins: list[Any] = [get_origin(member) for member in shape]
-    return dict in origins
-
-
-def is_list(shape: Shape) -> bool:
-    """Return whether it may be a list."""
-    origins: list[Any] = [get_origin(member) for member in shape]
-    return list in origins
-
-
-def is_plain(shape: Shape) -> bool:
-    """Return whether it is a single value: no list, no map."""
-    return not (is_free_map(shape) or is_list(shape) or sections(shape))
+def origins(shape: Shape) -> set[Any]:
+    """Return what a value may be: among others ``list``, or ``dict`` if its keys are free."""
+    return {get_origin(member) for member in shape}
 
 
 def every_section(shape: Shape = ROOT, path: str = "") -> Iterator[tuple[str, type[Section]]]:
@@ -101,9 +89,9 @@ def every_section(shape: Shape = ROOT, path: str = "") -> Iterator[tuple[str, ty
         yield path, section
         for key, field in fields(section).items():
             inner, inner_path = shape_of(field.annotation), f"{path}.{key}".removeprefix(".")
-            if is_free_map(inner):
+            if dict in origins(inner):
                 yield from every_section(step(inner, "NAME"), f"{inner_path}.NAME")
-            elif is_list(inner):
+            elif list in origins(inner):
                 yield from every_section(step(inner, 0), f"{inner_path}[]")
             else:
                 yield from every_section(inner, inner_path)

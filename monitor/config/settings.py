@@ -91,6 +91,9 @@ class Discover(Section):
     """Globs for job IDs; a job is not watched if one matches."""
     max_age: Duration | None = None
     """Watch only jobs that were created within this time."""
+    of: Literal["all"] | list[str] | None = None
+    """The parents whose jobs are watched, where AWS lists jobs for each of them, such as
+    clusters or queues: their names, or ``all``."""
 
 
 Following = Annotated[

@@ -235,19 +235,18 @@ class _Builder:
             self._break(event, path[:3], f"nested more than {DEEPEST} deep", "write it flatter")
         if getattr(event, "tag", None) is not None:
             self._report(event, path, "has a YAML tag (!…), which is not supported", "remove it")
-        return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._map(path)
+        if not isinstance(event, yaml.SequenceStartEvent):
+            return self._map(path)
+        items: list[Node] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items)), self._at(event)))
+        return items
 
     def _add(self, count: int, event: yaml.Event, path: Path) -> None:
         self._count += count
         if self._count > MOST_VALUES:
             remedy = "use fewer aliases, or several files"
             self._break(event, path, f"more than {MOST_VALUES:,} values", remedy)
-
-    def _list(self, path: Path) -> list[Node]:
-        items: list[Node] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._node(event, (*path, len(items)), self._at(event)))
-        return items
 
     def _map(self, path: Path) -> dict[str, Node]:
         found: dict[str, Node] = {}

@@ -91,7 +91,7 @@ class Dispatcher:
     @property
     def parked(self) -> bool:
         """Whether the sink gets nothing until somebody resumes it."""
-        return self._parking.active
+        return self._parking.present is not None
 
     @property
     def failing_since(self) -> datetime | None:
@@ -131,9 +131,17 @@ class Dispatcher:
             return await self._check_parked_once()
         if rest := self._health.rest(self._clock.monotonic()):
             return rest
-        now, complete = self._store.own_time(), False
+        now, complete = self._store.store_time(), False
         if len(self._ready) < self._room() * self._sink.batch_size:
-            complete = await self._read_ahead(now)
+            # Taken before: an attempt that ends while the store answers may still look pending in
+            # the answer, and would be sent twice.
+            claimed = set(self._claimed)
+            limit = self._ahead + len(claimed)
+            found = await self._store.due(self.name, now, limit)
+            new = [delivery for delivery in found if delivery.id not in claimed]
+            self._claimed.update((delivery.id, delivery) for delivery in new)
+            self._ready.extend(new)
+            complete = len(found) < limit
         # Asked again for each: an attempt may have parked the sink while the store answered.
         while self._ready and self._room():
             size = 1 if self._health.down else self._sink.batch_size
@@ -157,18 +165,6 @@ class Dispatcher:
             return int(self._free == self._concurrency)
         return self._free
 
-    async def _read_ahead(self, now: datetime) -> bool:
-        """Claim more of what is due; return whether that is all."""
-        # Taken before: an attempt that ends while the store answers may still look pending in
-        # the answer, and would be sent twice.
-        claimed = set(self._claimed)
-        limit = self._ahead + len(claimed)
-        found = await self._store.due(self.name, now, limit)
-        new = [delivery for delivery in found if delivery.id not in claimed]
-        self._claimed.update((delivery.id, delivery) for delivery in new)
-        self._ready.extend(new)
-        return len(found) < limit
-
     async def _attempt_once(self, batch: Sequence[Delivery]) -> None:
         """Send once, make room, and settle each delivery by its own outcome."""
         started = self._clock.monotonic()
@@ -185,7 +181,13 @@ class Dispatcher:
         if recovered:
             await self._store.hasten(self.name)
         if self.parked:
-            await self._save_parking(batch)
+            # Last, as the store must have the deaths before it can take them back. One that a later
+            # event of its job may overtake, which is still under way, is not taken back: order
+            # comes first, and a crash meanwhile leaves it dead.
+            self._drop_ready()
+            ended = {one.key for one in batch}
+            under_way = {one.key for one in self._claimed.values()} - ended
+            await self._parking.save(self._health.take_back(under_way))
         # Released last: until all of this is stored, the outbox would still give them out.
         for delivery in batch:
             del self._claimed[delivery.id]
@@ -202,10 +204,10 @@ class Dispatcher:
             if error is None:
                 recovered |= self._health.taken()
                 continue
-            self._health.failed(delivery, error, self._clock.monotonic())
+            refuses_all = self._health.failed(delivery, error, self._clock.monotonic())
             reason = error.message
             if not error.reason.parks:
-                if not self._health.refusing:
+                if not refuses_all:
                     continue
                 reason = f"refused {WIDESPREAD} jobs in a row, at last: {error.message}"
             if self._parking.begin(reason):
@@ -238,27 +240,39 @@ class Dispatcher:
         return dict.fromkeys((delivery.id for delivery in batch), common)
 
     async def _settle(self, delivery: Delivery, error: SendError | None) -> None:
+        """Store the outcome of an attempt; then count and log it."""
         settlement = self.judge(delivery, error)
         await self._store.settle(settlement)
-        self._count(settlement, error)
+        outcome = settlement.status.value
         if error is None:
+            self.delivered_at, self._failing_from = settlement.at, None
+            waited = self._store.store_time() - delivery.created_at
+            self._metrics.delivery_latency.labels(self.name).observe(
+                max(0.0, waited.total_seconds()), exemplar(delivery.event["id"])
+            )
             if self._failing:
                 self._log.info(logs.DELIVERY_RECOVERED, event_id=delivery.event["id"])
             self._failing = False
-        elif settlement.status is DeliveryStatus.DEAD:
-            self._log.error(logs.DELIVERY_DEAD, **_facts(delivery, error))
         else:
-            # The first failure is logged, and not each repeat.
-            if not (self._failing or self.parked):
-                self._log.warning(logs.DELIVERY_FAILING, **_facts(delivery, error))
-            self._failing = True
+            self.failure = settlement.at, error.message
+            if self._failing_from is None:
+                self._failing_from = self._clock.monotonic()
+            if settlement.status is DeliveryStatus.DEAD:
+                self._log.error(logs.DELIVERY_DEAD, **_facts(delivery, error))
+            else:
+                outcome = "parked" if self.parked else "retried"
+                # The first failure is logged, and not each repeat.
+                if not (self._failing or self.parked):
+                    self._log.warning(logs.DELIVERY_FAILING, **_facts(delivery, error))
+                self._failing = True
+        self._metrics.deliveries.labels(self.name, outcome).inc()
 
     def judge(self, delivery: Delivery, error: SendError | None) -> Settlement:
         """Decide the next step for a delivery after one attempt.
 
         What a parked sink did not take waits until it is resumed.
         """
-        at, now = self._clock.now(), self._store.own_time()
+        at, now = self._clock.now(), self._store.store_time()
         if error is None:
             return Settlement(delivery, DeliveryStatus.DELIVERED, at)
         dies_at = delivery.created_at + self._max_age
@@ -271,22 +285,6 @@ class Dispatcher:
         due_at = min(now + timedelta(seconds=delay), dies_at)
         return Settlement(delivery, DeliveryStatus.PENDING, at, due_at, error.message)
 
-    def _count(self, settlement: Settlement, error: SendError | None) -> None:
-        outcome = settlement.status.value
-        if settlement.status is DeliveryStatus.PENDING and error is not None:
-            outcome = "parked" if self.parked else "retried"
-        self._metrics.deliveries.labels(self.name, outcome).inc()
-        if error is not None:
-            self.failure = settlement.at, error.message
-            if self._failing_from is None:
-                self._failing_from = self._clock.monotonic()
-        if settlement.status is DeliveryStatus.DELIVERED:
-            self.delivered_at, self._failing_from = settlement.at, None
-            waited = self._store.own_time() - settlement.delivery.created_at
-            latency = max(0.0, waited.total_seconds())
-            labels = exemplar(settlement.delivery.event["id"])
-            self._metrics.delivery_latency.labels(self.name).observe(latency, labels)
-
     # Parked
 
     def _drop_ready(self) -> None:
@@ -294,50 +292,36 @@ class Dispatcher:
         while self._ready:
             del self._claimed[self._ready.popleft().id]
 
-    async def _save_parking(self, ended: Sequence[Delivery]) -> None:
-        """Store that the sink is parked, and take back what it refused for no fault of theirs.
-
-        Those deaths are written before this, as they were handed to the store before. A death
-        that a later event of its job may overtake, which is under way, is not taken back before
-        that one has ``ended``: order comes first, and a crash meanwhile leaves it dead.
-        """
-        self._drop_ready()
-        under_way = {one.key for one in self._claimed.values()} - {one.key for one in ended}
-        await self._parking.save(self._health.take_back(under_way))
-
     async def _check_parked_once(self) -> float:
         """Give up what is too old; notice when somebody has resumed the sink."""
-        if not self._parking.stored:
-            return LONGEST_PAUSE  # not resumed, but not stored yet
-        if not await self._parking.is_resumed():
+        # While an attempt from before is under way, nothing may end the parking, and until it is
+        # stored nobody can. The end of the attempt wakes the loop.
+        if not self._parking.stored or len(self._claimed) > len(self._ready):
+            return LONGEST_PAUSE
+        if await self._parking.load():
             return 0 if await self._expire_once() else LONGEST_PAUSE
-        if len(self._claimed) > len(self._ready):
-            return LONGEST_PAUSE  # until the last attempt from before has ended
         self._drop_ready()  # what was read while it was being parked may be second in line now
-        self._parking.end()
         self._health = SinkHealth(self._random)
         self._log.info(logs.SINK_RESUMED)
         return 0
 
     async def _expire_once(self) -> bool:
         """Give up some of what is too old; return whether there was any."""
-        died = self._store.own_time() - self._max_age
+        died = self._store.store_time() - self._max_age
         found = await self._store.due(self.name, died, self._ahead)
         old = [one for one in found if one.id not in self._claimed and one.created_at <= died]
-
-        async def give_up(delivery: Delivery, now: datetime) -> None:
-            dead, late = DeliveryStatus.DEAD, SendError(SendReason.TIMEOUT, _TOO_OLD)
-            await self._store.settle(
-                Settlement(delivery, dead, now, error=_TOO_OLD, attempted=False)
-            )
-            self._metrics.deliveries.labels(self.name, dead.value).inc()
-            facts = _facts(delivery, late) | {"attempts": delivery.attempts}
-            self._log.error(logs.DELIVERY_DEAD, **facts)
-
+        dead, late = DeliveryStatus.DEAD, SendError(SendReason.TIMEOUT, _TOO_OLD)
         # Side by side, so that they share a commit.
         async with anyio.create_task_group() as tasks:
             for delivery in old:
-                tasks.start_soon(give_up, delivery, self._clock.now())
+                given_up = Settlement(
+                    delivery, dead, self._clock.now(), error=_TOO_OLD, attempted=False
+                )
+                tasks.start_soon(self._store.settle, given_up)
+        for delivery in old:
+            self._metrics.deliveries.labels(self.name, dead.value).inc()
+            facts = _facts(delivery, late) | {"attempts": delivery.attempts}
+            self._log.error(logs.DELIVERY_DEAD, **facts)
         return bool(old)
 
 

@@ -21,41 +21,29 @@ class SinkParking:
         self._sink = sink
         self._store = store
         self._clock = clock
-        self._parking: Parking | None = None
+        self.present: Parking | None = None
+        """Set while the sink gets nothing until somebody resumes it."""
         self.stored = False
         """Whether the store knows of it, so that it can be resumed there."""
-
-    @property
-    def active(self) -> bool:
-        """Whether the sink gets nothing until somebody resumes it."""
-        return self._parking is not None
 
     async def load(self) -> bool:
         """Take over what the store says; return whether the sink is parked there."""
         found = (one for one in await self._store.parkings() if one.sink == self._sink)
-        self._parking = next(found, None)
-        self.stored = self.active
-        return self.active
+        self.present = next(found, None)
+        self.stored = self.present is not None
+        return self.stored
 
     def begin(self, reason: str) -> bool:
         """Park the sink; return ``False`` if it is parked already. ``save`` makes it durable."""
-        if self._parking is not None:
+        if self.present is not None:
             return False
-        self._parking = Parking(self._sink, self._clock.now(), reason)
+        self.present = Parking(self._sink, self._clock.now(), reason)
         return True
 
     async def save(self, revived: Sequence[Delivery]) -> None:
         """Store the parking, and make the dead among ``revived`` pending again, in one step."""
-        if self._parking is not None and not self.stored:
-            await self._store.park(self._parking, revived)
+        if self.present is not None and not self.stored:
+            await self._store.park(self.present, revived)
             self.stored = True
         elif revived:
             await self._store.revive(revived)
-
-    async def is_resumed(self) -> bool:
-        """Return whether somebody has removed from the store what was stored there."""
-        return all(one.sink != self._sink for one in await self._store.parkings())
-
-    def end(self) -> None:
-        """Send again from now on."""
-        self._parking, self.stored = None, False

@@ -58,14 +58,14 @@ async def replay(
     """
     # Compiled once: there may be a hundred thousand events to match.
     matchers = [(key, matcher(globs)) for key, globs in selection.match]
-
-    def matches(event: Mapping[str, Any]) -> bool:
-        return all(any(map(fits, _values(event, key))) for key, fits in matchers)
-
     after = 0
     while page := await store.settled(selection.sink, selection.statuses, selection.since, after):
         after = page[-1][1]
-        chosen = {number: event for number, _, event in page if matches(event)}
+        chosen = {
+            number: event
+            for number, _, event in page
+            if all(any(map(fits, _values(event, key))) for key, fits in matchers)
+        }
         if chosen and not dry_run:
             await store.replay(tuple(chosen))
         yield tuple(chosen.values())

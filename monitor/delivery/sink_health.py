@@ -42,11 +42,6 @@ class SinkHealth:
         """Whether the sink takes nothing, so that one attempt at a time is enough."""
         return len(self._failed) >= WIDESPREAD
 
-    @property
-    def refusing(self) -> bool:
-        """Whether the sink refuses whatever it is sent."""
-        return len(self._refusing) >= WIDESPREAD
-
     def take_back(self, under_way: Collection[str]) -> Sequence[Delivery]:
         """Hand out, once, what was refused since something was last taken.
 
@@ -77,25 +72,26 @@ class SinkHealth:
         for number in gone:
             del self._refused[number]
 
-    def failed(self, delivery: Delivery, error: SendError, now: float) -> None:
-        """Note that an event was not taken; ``now`` is monotonic."""
+    def failed(self, delivery: Delivery, error: SendError, now: float) -> bool:
+        """Note that an event was not taken; return whether the sink refuses whatever it is sent.
+
+        ``now`` is monotonic.
+        """
         if error.reason.uncertain:
             self.overtaken(delivery.key)
         if error.reason.retryable:
-            self._fail(delivery.key, error.retry_after, now)
-            return
-        self._failed.clear()  # who refuses is there
-        if len(self._refusing) < WIDESPREAD:
-            self._refusing.add(delivery.key)
-        if len(self._refused) == _REMEMBERED:
-            del self._refused[next(iter(self._refused))]
-        self._refused[delivery.id] = delivery
-
-    def _fail(self, key: str, retry_after: float | None, now: float) -> None:
-        if len(self._failed) < WIDESPREAD:
-            self._failed.add(key)
-        # What was under way already when a rest began says nothing new.
-        if self.down and now >= self._rest_until:
-            delay = pacing.probe_delay(self._probes, retry_after, self._random)
-            self._rest_until = now + delay
-            self._probes += 1
+            if len(self._failed) < WIDESPREAD:
+                self._failed.add(delivery.key)
+            # What was under way already when a rest began says nothing new.
+            if self.down and now >= self._rest_until:
+                delay = pacing.probe_delay(self._probes, error.retry_after, self._random)
+                self._rest_until = now + delay
+                self._probes += 1
+        else:
+            self._failed.clear()  # who refuses is there
+            if len(self._refusing) < WIDESPREAD:
+                self._refusing.add(delivery.key)
+            if len(self._refused) == _REMEMBERED:
+                del self._refused[next(iter(self._refused))]
+            self._refused[delivery.id] = delivery
+        return len(self._refusing) >= WIDESPREAD

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.source_health import ANSWERS
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monitor.interfaces import Clock, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, Snapshot
+    from monitor.model import Job, Observation
     from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
@@ -30,21 +36,9 @@ OWED_FOR = timedelta(days=1)
 """Time limit for the describe of a job whose end came from a listing alone."""
 
 
-def interval(scheduled: ScheduledJob, snapshot: Snapshot | None) -> float:
-    """Return the seconds between polls; a job that ended may still change, but slowly.
-
-    A type that reopens does so without a warning, so its jobs keep the usual interval.
-    """
-    job_type = scheduled.following.job_type
-    if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
-        return scheduled.interval
-    return pacing.ended_interval(scheduled.interval, job_type.grace_interval)
-
-
-def tells_all(scheduled: ScheduledJob, row: Observation) -> bool:
+def is_whole(row: Observation) -> bool:
     """Check that a row of a listing shows the whole state of a job."""
-    whole = bool(row.parts) and all(row.parts.values())
-    return whole and scheduled.following.job_type.lists_states
+    return bool(row.parts) and all(row.parts.values())
 
 
 class JobPoller:
@@ -69,20 +63,53 @@ class JobPoller:
         self._skipped = SkippedParts(client.key, metrics)
         self._log = logs.get()
 
-    async def look_once(self, scheduled: ScheduledJob) -> float | None:
-        """Describe one job and record the answer; return the seconds until the next poll.
+    async def describe(self, turns: Sequence[ScheduledJob]) -> Sequence[float | None]:
+        """Describe jobs in one request and record the answers; return when each is next.
 
-        ``None`` means that there is none: the job is final, or was dropped meanwhile.
+        That is in seconds from now. ``None`` means never: the job is final, or was dropped
+        meanwhile. All of ``turns`` share a request.
         """
-        source, job = scheduled.source, scheduled.job
+        first = turns[0]
+        answers: dict[Job, Observation | PollError] = {}
         try:
-            observed = await self._client.ask(scheduled.operation, source.describe(job))
+            if first.share > 1:
+                request = first.source.describe_many([turn.job for turn in turns])
+                answers.update(await self._client.ask(first.operation, request))
+            else:
+                request_one = first.source.describe(first.job)
+                answers[first.job] = await self._client.ask(first.operation, request_one)
         except PollError as error:
-            self._metrics.count_poll(job, "describe", error.reason)
-            return await self._failed(scheduled, error)
+            if len(turns) > 1 and error.reason in ANSWERS:
+                # One id may spoil the request for all: halves of it find out which.
+                for turn in turns:
+                    turn.share = max(1, len(turns) // 2)
+                return [0.0] * len(turns)
+            answers = {turn.job: error for turn in turns}
+        mode = "batch" if len(turns) > 1 else "describe"
+        delays: list[float | None] = [None] * len(turns)
+
+        async def record(number: int, turn: ScheduledJob) -> None:
+            delays[number] = await self._answered(turn, answers[turn.job], mode)
+
+        # Concurrently, so that they share a commit.
+        async with anyio.create_task_group() as tasks:
+            for number, turn in enumerate(turns):
+                tasks.start_soon(record, number, turn)
+        return delays
+
+    async def _answered(
+        self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
+    ) -> float | None:
+        """Record the answer about one job; return the seconds until its next poll."""
+        job = scheduled.job
+        if isinstance(answer, PollError):
+            self._metrics.count_poll(job, mode, answer.reason)
+            return await self._failed(scheduled, answer)
+        observed = replace(answer, parent=scheduled.parent) if scheduled.parent else answer
         self._skipped.note(observed)
         outcome = await self._described(scheduled, observed)
-        self._metrics.count_poll(job, "describe", outcome)
+        self._metrics.count_poll(job, mode, outcome)
+        scheduled.share = scheduled.following.job_type.at_once
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and outcome is RecordResult.STALE
         if scheduled.failing in NEEDS_A_PERSON:
@@ -96,39 +123,29 @@ class JobPoller:
             return None
         return self.next_turn(scheduled) - self._clock.monotonic()
 
-    async def record_row(self, scheduled: ScheduledJob, row: Observation, asked_at: float) -> bool:
+    async def record_row(self, scheduled: ScheduledJob, row: Observation, sent_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; return whether it was news.
 
+        The row must show the whole state, and be requested after the last answer about the job.
         The describe is still owed, even if the job has ended: only it shows the rest.
         """
-        if not self._is_news(scheduled, row, asked_at):
+        known = self._recorder.snapshot(scheduled.job.key)
+        order, job_type = diff.age_order(known, row), scheduled.following.job_type
+        if not is_whole(row) or sent_at < scheduled.shown_at or order < 0:
             return False
+        if known is not None and order == 0:
+            # A listing may lag behind: unless the service dates the row later, it neither brings
+            # back a missing job in its old state, nor reopens one that has ended.
+            moved = any(known.parts.get(name) != value for name, value in row.parts.items())
+            verdict = job_type.judge(row.parts, known.phase)
+            ended = known.phase.terminal and not job_type.reopens
+            if not moved or (ended and not (verdict and verdict.phase.terminal)):
+                return False
         outcome = await self._recorder.observe(row, scheduled.following, owing=True)
-        scheduled.hear(self._clock)
+        scheduled.answered(self._clock)
         self._metrics.count_poll(row.job, "sweep", outcome)
         scheduled.partial = scheduled.partial or outcome is RecordResult.CHANGED
         return outcome is RecordResult.CHANGED
-
-    def _is_news(self, scheduled: ScheduledJob, row: Observation, asked_at: float) -> bool:
-        """Check that a row may by itself change what is known of a job.
-
-        It must show the whole state, and be requested after the last answer about the job. A
-        listing may lag behind: unless the service dates the row later, it neither brings back a
-        missing job in its old state, nor reopens one that has ended.
-        """
-        known = self._recorder.snapshot(scheduled.job.key)
-        if not tells_all(scheduled, row) or asked_at < scheduled.shown_at:
-            return False
-        if known is None or diff.age_order(known, row) > 0:
-            return True
-        if diff.age_order(known, row) < 0:
-            return False
-        moved = any(known.parts.get(name) != value for name, value in row.parts.items())
-        job_type = scheduled.following.job_type
-        verdict = job_type.judge(row.parts, known.phase)
-        ended = known.phase.terminal and not job_type.reopens
-        opens = ended and not (verdict and verdict.phase.terminal)
-        return moved and not opens
 
     async def _described(self, scheduled: ScheduledJob, observed: Observation) -> RecordResult:
         """Record a describe, in the end even one whose date stays older than what is known.
@@ -138,7 +155,7 @@ class JobPoller:
         """
         self.note_date(scheduled, observed)
         outcome = await self._recorder.observe(observed, scheduled.following)
-        scheduled.hear(self._clock)
+        scheduled.answered(self._clock)
         now = self._clock.monotonic()
         if outcome is not RecordResult.STALE:
             scheduled.stale_since = None
@@ -159,39 +176,45 @@ class JobPoller:
                 logs.JOB_MISDATED, job=observed.job.key, updated_at=str(observed.updated_at)
             )
 
-    def resume_debt(self, scheduled: ScheduledJob) -> None:
-        """Restore the debt of a describe after a restart or a reload."""
-        snapshot = self._recorder.snapshot(scheduled.job.key)
-        scheduled.partial = scheduled.partial or (snapshot is not None and snapshot.describe_owed)
-
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
         snapshot = self._recorder.snapshot(scheduled.job.key)
-        now, own = self._clock.now(), self._recorder.own_time()
+        now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
             if snapshot is None or snapshot.ended_at is None:
                 return False
-            # A wall clock that is ahead must not end the debt for good: own time comes first.
+            # A wall clock that is ahead must not end the debt for good: store time comes first.
             began, at = snapshot.ended_at, now
             if snapshot.own_ended is not None:
-                began, at = snapshot.own_ended, own
+                began, at = snapshot.own_ended, store_time
             if at - began < OWED_FOR:
                 return False
         job_type = scheduled.following.job_type
         if job_type.reopens:
             return False  # even one that was final before its type was declared to reopen
-        return snapshot is not None and pacing.is_finished(snapshot, job_type.grace, now, own)
+        if snapshot is None:
+            return False
+        return pacing.is_finished(snapshot, job_type.grace, now, store_time)
 
     def next_turn(self, scheduled: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""
         pause = self.interval(scheduled)
-        phase = pacing.phase_of(scheduled.job.key, pause)
+        # Jobs that share a describe have their turns together.
+        key = scheduled.job.key if scheduled.share == 1 else scheduled.request_key
+        phase = pacing.phase_of(key, pause)
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
 
     def interval(self, scheduled: ScheduledJob) -> float:
-        """Return the seconds between polls of a job in its present state."""
-        return interval(scheduled, self._recorder.snapshot(scheduled.job.key))
+        """Return the seconds between polls; a job that ended may still change, but slowly.
+
+        A type that reopens does so without a warning, so its jobs keep the usual interval.
+        """
+        snapshot = self._recorder.snapshot(scheduled.job.key)
+        job_type = scheduled.following.job_type
+        if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
+            return scheduled.interval
+        return pacing.ended_interval(scheduled.interval, job_type.grace_interval)
 
     async def _failed(self, scheduled: ScheduledJob, error: PollError) -> float | None:
         """Fall back on the row of a listing; return the seconds until the next poll, if any."""
@@ -200,7 +223,7 @@ class JobPoller:
             scheduled.partial = False  # nothing more is owed of a job that is missing
         elif scheduled.row is not None:
             # Only "there is no such job" speaks against the row; other failures do not.
-            await self.record_row(scheduled, scheduled.row, scheduled.row_asked_at)
+            await self.record_row(scheduled, scheduled.row, scheduled.row_sent_at)
         scheduled.row = None
         if self.is_finished(scheduled) and self._schedule.holds(scheduled):
             self._schedule.finish(scheduled)
@@ -219,7 +242,7 @@ class JobPoller:
             delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
         if missing:
             # Also an answer about the job: it is not stale.
-            scheduled.hear(self._clock, delay)
+            scheduled.answered(self._clock, delay)
         return delay
 
     async def _denied(self, scheduled: ScheduledJob) -> float:

@@ -1,10 +1,11 @@
-"""The metrics of the followed jobs: totals, and if configured each job by itself."""
+"""The metrics of the watched jobs: totals, and if configured each job by itself."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
 from heapq import nlargest
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from monitor import config
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus
+    from monitor.interfaces import Clock, JobStatus
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
 
@@ -50,38 +50,48 @@ class JobCollector:
     def __init__(
         self,
         places: Collection[Place],
-        followed: Callable[[], Iterable[JobStatus]],
+        watched: Callable[[], Iterable[JobStatus]],
         settings: config.MetricsSettings,
         clock: Clock,
-        own_time: Callable[[], datetime],
+        store_time: Callable[[], datetime],
     ) -> None:
-        """Call ``followed`` and ``own_time``, the store's own, at each scrape, from any thread."""
+        """Call ``watched`` and ``store_time``, the store's own, at each scrape, from any thread."""
         self._places = places
-        self._followed = followed
+        self._watched = watched
         self.settings = settings
         """The present settings; others that are assigned here count from the next scrape on."""
         self._clock = clock
-        self._own_time = own_time
-        self._began = own_time()
+        self._store_time = store_time
+        self._began = store_time()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        # Kept only where it is needed: so many new objects at once wake the garbage collector.
-        jobs = list(self._followed()) if self.settings.per_job else self._followed()
-        yield from _totals(list(self._places), jobs, self._since_end())
-        if self.settings.per_job:
-            yield from self._each(list(jobs))
+        now, store_time, began = self._clock.now(), self._store_time(), self._began
 
-    def _each(self, jobs: Sequence[JobStatus]) -> Iterator[Metric]:
-        """Yield each job by itself; of too many, the quietest are cut."""
-        keep, since_end = timedelta(seconds=self.settings.keep_finished), self._since_end()
-        recent = []
+        def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
+            # A wall clock that is set does not move an end that this run has recorded. Store time
+            # stands still while no daemon runs, so an end of an earlier run has the larger age.
+            if own_ended is None:
+                return now - ended_at
+            age = store_time - own_ended
+            return age if own_ended >= began else max(age, now - ended_at)
+
+        # Kept only where it is needed: so many new objects at once wake the garbage collector.
+        jobs = list(self._watched()) if self.settings.per_job else self._watched()
+        yield from _totals(list(self._places), jobs, since_end)
+        if self.settings.per_job:
+            yield from self._each(list(jobs), since_end)
+
+    def _each(self, jobs: Sequence[JobStatus], since_end: SinceEnd) -> Iterator[Metric]:
+        """Yield each job by itself; of too many, the ended are cut first, then the quietest."""
+        keep, recent = timedelta(seconds=self.settings.keep_finished), []
         for each in jobs:
             known = each.snapshot
-            ended_at = known.ended_at if known else None
-            if not known or not ended_at or since_end(ended_at, known.own_ended) <= keep:
-                recent.append(each)
-        shown = nlargest(self.settings.max_jobs, recent, key=_liveliness)
+            if known is None:
+                recent.append((True, 0.0, each))
+            elif not known.ended_at or since_end(known.ended_at, known.own_ended) <= keep:
+                recent.append((not known.phase.terminal, known.changed_at.timestamp(), each))
+        shown = nlargest(self.settings.max_jobs, recent, key=itemgetter(0, 1))
         text = "Jobs that have no series of their own, as there are more than max_jobs."
         yield GaugeMetricFamily("job_monitor_job_series_cut", text, len(recent) - len(shown))
 
@@ -94,7 +104,7 @@ class JobCollector:
         text = "When a job was first seen in its present state."
         name = "job_monitor_job_last_change_timestamp_seconds"
         changes = GaugeMetricFamily(name, text, labels=names)
-        for each in shown:
+        for _, _, each in shown:
             job, known = each.job, each.snapshot
             values = (job.type, job.account, job.region, job.id)
             own = (each.labels.get(label, "") for label in labels)
@@ -104,22 +114,6 @@ class JobCollector:
                 states.add_metric(values, {phase: phase is known.phase for phase in Phase})
                 changes.add_metric(values, known.changed_at.timestamp())
         yield from (infos, states, changes)
-
-    def _since_end(self) -> SinceEnd:
-        """Return a function that computes the age of an end from its two times.
-
-        A wall clock that is set does not move an end that this run has recorded. Own time stands
-        still while no daemon runs, so an end of an earlier run has the larger of the two ages.
-        """
-        now, own, began = self._clock.now(), self._own_time(), self._began
-
-        def since_end(ended_at: datetime, own_ended: datetime | None) -> timedelta:
-            if own_ended is None:
-                return now - ended_at
-            age = own - own_ended
-            return age if own_ended >= began else max(age, now - ended_at)
-
-        return since_end
 
 
 def _totals(
@@ -133,7 +127,7 @@ def _totals(
         place = (each.job.type, each.job.account, each.job.region)
         for trait in _traits(each, since_end):
             tally[place, trait] += 1
-    # A watch that is gone may have left jobs that are still followed.
+    # A watch that is gone may have left jobs that are still polled.
     everywhere = sorted({*places, *(place for place, _ in tally)})
     family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
     for place in everywhere:
@@ -174,11 +168,3 @@ def _traits(job: JobStatus, since_end: SinceEnd) -> Iterator[str]:
         yield "missing"
     if job.blind:
         yield "blind"
-
-
-def _liveliness(job: JobStatus) -> tuple[bool, float]:
-    """Return the sort key of a job: first those that have not ended, then the last changed."""
-    known = job.snapshot
-    if known is None:
-        return True, 0.0
-    return not known.phase.terminal, known.changed_at.timestamp()

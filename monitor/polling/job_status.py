@@ -1,85 +1,18 @@
-"""The status of the followed jobs at one moment: what metrics, page and HTTP API read."""
+"""The status of the watched jobs at one moment: what metrics, page and HTTP API read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from monitor import pacing
+from monitor.interfaces import JobStatus
 from monitor.polling.schedule import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
-    from monitor.errors import PollError, PollReason
-    from monitor.model import Job, Snapshot
-    from monitor.polling.schedule import ListingSweep, ScheduledJob
-
-
-# A tuple: a page makes a hundred thousand, and a frozen dataclass takes thrice as long to make.
-class JobStatus(NamedTuple):
-    """The status of one job at ``at``: a frozen view, safe to read from any thread.
-
-    ``snapshot`` is ``None`` until AWS has first shown the job. ``interval`` is the present time
-    between two polls, in seconds. ``looked_at`` is the time of the last poll with a response,
-    even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
-    seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
-    ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
-    ``blind`` (stale).
-    """
-
-    job: Job
-    watch: str
-    labels: Mapping[str, str]
-    snapshot: Snapshot | None
-    interval: float
-    looked_at: datetime | None
-    at: datetime
-    next_in: float | None
-    failing: PollReason | None
-    finished: bool
-    blind: bool
-
-    @property
-    def next_look_at(self) -> datetime | None:
-        """The time of the next poll."""
-        return None if self.next_in is None else self.at + timedelta(seconds=self.next_in)
-
-    @property
-    def stuck(self) -> bool:
-        """True if its state has not changed for too long."""
-        return self.snapshot is not None and self.snapshot.stuck and not self.finished
-
-    @property
-    def missing(self) -> bool:
-        """True if AWS has said often enough that it no longer exists."""
-        return self.snapshot is not None and self.snapshot.missing
-
-
-@dataclass(frozen=True, slots=True)
-class ListingStatus:
-    """The status of one listing.
-
-    ``complete`` says whether its last sweep was complete, ``None`` before the first; ``trouble``
-    is why a page failed since.
-    """
-
-    type: str
-    complete: bool | None
-    completed_at: datetime | None
-    trouble: PollError | None
-
-
-def listing_status(sweep: ListingSweep) -> ListingStatus:
-    """Return the status of a listing."""
-    return ListingStatus(
-        type=sweep.source.job_type.name,
-        complete=sweep.complete,
-        completed_at=sweep.completed_at,
-        trouble=sweep.trouble,
-    )
+    from monitor.model import Snapshot
+    from monitor.polling.schedule import ScheduledJob
 
 
 def job_status(
@@ -93,7 +26,7 @@ def job_status(
     pace = max(interval, scheduled.pace)
     # Read once: a scrape, in its own thread, reads while the loop may finish the job.
     finished = scheduled.state is State.FINISHED
-    blind = pacing.is_stale(scheduled.heard_at, pace, scheduled.blind_after, monotonic)
+    blind = pacing.is_stale(scheduled.answered_at, pace, scheduled.blind_after, monotonic)
     following = scheduled.following
     return JobStatus(
         job=scheduled.job,
@@ -101,7 +34,7 @@ def job_status(
         labels=following.labels,
         snapshot=snapshot,
         interval=pace,
-        looked_at=scheduled.looked_at or (snapshot.looked_at if snapshot else None),
+        polled_at=scheduled.polled_at or (snapshot.looked_at if snapshot else None),
         at=now,
         next_in=None if finished else max(0.0, scheduled.due - monotonic),
         failing=scheduled.failing,

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 
     from monitor import config, model
-    from monitor.interfaces import Clock, Random, Source
+    from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
-    from monitor.polling.job_status import JobStatus
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -77,22 +76,21 @@ class PollManager:
         before = {each.key: each for each in self._watched}
         self._budgets = budgets(settings, types)
         self._watched = [
-            self._watch(before.get((watch.name, region)), watch, region, type_of(watch, types))
-            for watch in settings.watches
-            for region in regions_of(watch, types[watch.type])
+            self._target(before.get((watch.name, region)), watch, region, job_type)
+            for watch, job_type in [(each, type_of(each, types)) for each in settings.watches]
+            # A global type has but its own region.
+            for region in ([job_type.region] if job_type.region else watch.regions)
         ]
-        self._owners = JobOwnership(self._watched)
+        self._owners = JobOwnership(self._watched, self._parent_of)
         baselines = self._recorder.baselines
         baselines.want(self._owners.discoveries(), self._owners.name)
         for each in set(before.values()).difference(self._watched):
             each.end()
-        self._hand_over()
-        self._adopt(known)
+        self._hand_over(known)
         for each in self._watched:
             if before.get(each.key) is not each:
                 each.begin()
-        self._spend()
-        self._forget(before.values(), known)
+        self._settle({each.place for each in before.values()}, known)
         self._tasks.start_soon(baselines.tidy, name="forget old baselines")
 
     def retry(self, accounts: Collection[str]) -> None:
@@ -110,13 +108,13 @@ class PollManager:
         """Yield the pollers that run; from any thread."""
         yield from list(self._pollers.values())
 
-    def followed(self) -> Iterator[JobStatus]:
+    def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job of every watch; from any thread."""
-        for poller in list(self._pollers.values()):
-            yield from poller.followed()
+        for poller in self.pollers():
+            yield from poller.watched()
 
     def status_of(self, key: str) -> JobStatus | None:
-        """Return the status of one job, if it is followed."""
+        """Return the status of one job, if it is watched."""
         found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
 
@@ -126,74 +124,73 @@ class PollManager:
 
     # What is watched
 
-    def _watch(
+    def _target(
         self, before: WatchTarget | None, watch: config.Watch, region: str, job_type: JobType
     ) -> WatchTarget:
         """Return ``before`` if it is the same, or else a target to replace it."""
-        if before is not None and before.is_of(watch, job_type):
+        if before and before.watch == watch and before.source.job_type == job_type:
             return before
         source = self._source_of(watch, job_type, region)
-        poller = self._poller(SourceKey(job_type.service, watch.account, region))
-        operations = (job_type.describe_operation, job_type.list_operation)
-        self._metrics.expect_operations(poller.key, filter(None, operations))
-
-        def owner_of(job: model.Job) -> WatchTarget | None:
-            # Read each time: a reload replaces the owners, and this target may stay.
-            return self._owners.of(job)
-
+        key = SourceKey(job_type.service, watch.account, region)
+        poller = self._pollers.get(key.key)
+        if poller is None:
+            quota = Quota(*self._budgets[key.service], self._clock.monotonic())
+            self._metrics.expect_source(key)
+            poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
+            self._pollers[key.key] = poller
+            self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
+        operations = (job_type.describe_operation, *job_type.list_operations)
+        self._metrics.expect_operations(poller.key, operations)
+        # Read each time: a reload replaces the owners, and this target may stay.
+        owner_of: Callable[[model.Job, str | None], WatchTarget | None]
+        owner_of = lambda job, parent: self._owners.of(job, parent)  # noqa: E731, PLW0108 -- see above
         return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)
 
-    def _hand_over(self) -> None:
-        """Give each followed job to the watch that it belongs to now, if there is one.
+    def _hand_over(self, known: Iterable[model.Snapshot]) -> None:
+        """Give each watched job to the watch that it belongs to now, if there is one.
 
         Each job is looked up once: a hundred thousand of them must not block the loop for long.
         """
         self._recorder.keep_only(self._owners.want)
         kept: set[str] = set()
         for poller in self._pollers.values():
-            for scheduled in poller.jobs():
+            for scheduled in poller.schedule.everyone():
                 owner = self._owners.of(scheduled.job)
                 if owner is None or owner.poller is not poller:
                     poller.drop(scheduled)
                     continue
                 kept.add(scheduled.job.key)
-                if not owner.follows(scheduled):
+                if scheduled.following is not owner.following:
                     owner.follow(scheduled.job)
-        # Recorded, but followed by nobody until now: a watch may want it again.
+        # Recorded, but of no watch until now: a watch may want it again.
         for snapshot in self._recorder.snapshots():
             owner = self._owners.of(snapshot.job) if snapshot.job.key not in kept else None
-            if owner is not None and not owner.poller.follows(snapshot.job):
+            if owner is not None and owner.poller.schedule.known(snapshot.job.key) is None:
                 owner.follow(snapshot.job)
-
-    def _adopt(self, known: Iterable[model.Snapshot]) -> None:
-        """Continue with jobs of the store, unless newer states of them are known here."""
+        # The store's, unless newer states of them are known here.
         for snapshot in known:
-            owner = self._owners.of(snapshot.job)
+            owner = self._owners.of(snapshot.job, snapshot.parent)
             if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
                 self._recorder.adopt(snapshot)
-                if not owner.poller.follows(snapshot.job):
+                if owner.poller.schedule.known(snapshot.job.key) is None:
                     owner.follow(snapshot.job)
 
-    # The pollers
+    def _parent_of(self, job: model.Job) -> str | None:
+        known = self._recorder.snapshot(job.key)
+        return known.parent if known else None
 
-    def _poller(self, key: model.SourceKey) -> Poller:
-        """Return the one poller of a quota; start it if it is new."""
-        if key.key not in self._pollers:
-            rate, burst = self._budgets[key.service]
-            quota = Quota(rate, burst, self._clock.monotonic())
-            self._metrics.expect_source(key)
-            poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
-            self._pollers[key.key] = poller
-            self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
-        return self._pollers[key.key]
+    # The pollers
 
     async def _poll(self, poller: Poller) -> None:
         await poller.run()
         if poller.key.key not in self._pollers:
             self._metrics.forget_source(poller.key)
 
-    def _spend(self) -> None:
-        """Give each poller its quota, and stop those that have nothing to do."""
+    def _settle(self, was: set[Place], known: Collection[model.Snapshot]) -> None:
+        """Give each poller its quota, and each place that is watched now its series.
+
+        Pollers that have nothing to do stop, and the series of other places end.
+        """
         needed = {each.poller for each in self._watched}
         for poller in list(self._pollers.values()):
             if poller in needed:
@@ -201,20 +198,12 @@ class PollManager:
             else:
                 del self._pollers[poller.key.key]
                 poller.stop()
-
-    def _forget(self, before: Collection[WatchTarget], known: Collection[model.Snapshot]) -> None:
-        """End the series of places that are no longer watched, and start new ones."""
-        was, now = {each.place for each in before}, self.places()
+        now = self.places()
         for place in now - was:
             self._metrics.expect_jobs(*place)
         for place in was - now:
             self._metrics.forget_jobs(*place)
         self._metrics.adopt_ends(now - was, known)
-
-
-def regions_of(watch: config.Watch, job_type: JobType) -> list[str]:
-    """Return the regions of a watch; a global type has but its own."""
-    return [job_type.region] if job_type.region else watch.regions
 
 
 def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:

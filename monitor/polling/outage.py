@@ -26,7 +26,7 @@ class Run:
     count: int = 0
     began_at: float = 0.0
     good_at: float = -math.inf
-    asked_at: float = -math.inf
+    sent_at: float = -math.inf
     over_at: float = -math.inf
     fresh: bool = False
 
@@ -36,13 +36,6 @@ class Run:
     def lasts(self) -> bool:
         """True after more than one failed poll without a success since."""
         return self.count >= self.NEEDED
-
-    def failed(self, now: float, *, fresh: bool) -> None:
-        """Count a poll that failed."""
-        if not self.count:
-            self.began_at, self.fresh = now, False
-        self.count += 1
-        self.fresh = self.fresh or fresh
 
     def succeeded(self, now: float, long: float) -> float | None:
         """Count a poll that succeeded; return the time since which failures are forgiven.
@@ -65,16 +58,12 @@ class Run:
 class Return:
     """The recovery of one operation, or with ``None`` of the whole source.
 
-    Its turns that have failed since later than ``since`` (monotonic) are due.
+    Its turns that have failed since later than ``since`` (monotonic) are due. That is minus
+    infinity if an outage is over, and not just a run of a few failures.
     """
 
     operation: str | None
     since: float
-
-    @property
-    def whole(self) -> bool:
-        """True if an outage is over, and not just a run of a few failures."""
-        return self.since == -math.inf
 
 
 class Outages:
@@ -86,9 +75,9 @@ class Outages:
         self._source = Run()
         self._operations: dict[str, Run] = {}
 
-    def asked(self, operation: str, now: float) -> None:
+    def sent(self, operation: str, now: float) -> None:
         """Note that a poll was sent."""
-        self._operations.setdefault(operation, Run()).asked_at = now
+        self._operations.setdefault(operation, Run()).sent_at = now
 
     def failed(self, operation: str, began_at: float, now: float, *, fresh: bool) -> bool:
         """Note that a poll failed; return whether it was sent before a long outage was over.
@@ -99,7 +88,10 @@ class Outages:
         if any(began_at < run.over_at for run in runs):
             return True
         for run in runs:
-            run.failed(now, fresh=fresh)
+            if not run.count:
+                run.began_at, run.fresh = now, False
+            run.count += 1
+            run.fresh = run.fresh or fresh
         return False
 
     def succeeded(self, operation: str, now: float) -> Sequence[Return]:
@@ -113,8 +105,8 @@ class Outages:
         """Return, once for each probe, the failing operations that were not polled for long."""
         silent = []
         for operation, run in self._operations.items():
-            if run.lasts and now - run.asked_at >= self._probe_interval:
+            if run.lasts and now - run.sent_at >= self._probe_interval:
                 # Set at once: the probe may wait for the quota, and must not be started twice.
-                run.asked_at = now
+                run.sent_at = now
                 silent.append(operation)
         return silent

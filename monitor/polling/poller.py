@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import anyio
 
 from monitor import pacing
-from monitor.polling.describe import JobPoller, interval
-from monitor.polling.job_status import JobStatus, ListingStatus, job_status, listing_status
+from monitor.polling.describe import JobPoller
+from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob
+from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from monitor import model
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
     from monitor.polling.quota import Quota
-    from monitor.polling.source_client import SourceStatus
     from monitor.recording.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
@@ -65,17 +66,18 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
-        self._schedule = Schedule()
-        self._client = SourceClient(
+        self.schedule = Schedule()
+        """Its jobs and listings; for others to read."""
+        self.client = SourceClient(
             key, quota, recorder, metrics, clock, timeout, still_failing=self._still_failing
         )
         self._outages = Outages(PROBE_INTERVAL)
-        self._job_poller = JobPoller(self._client, self._schedule, recorder, metrics, clock, random)
+        self._job_poller = JobPoller(self.client, self.schedule, recorder, metrics, clock, random)
         self._sweeper = Sweeper(
-            self._client, self._schedule, self._job_poller, recorder, metrics, clock, random
+            self.client, self.schedule, self._job_poller, recorder, metrics, clock, random
         )
         self._running = 0
-        self._was_lost = self._client.health.lost
+        self._was_lost = self.client.health.lost
         self._stopping = False
         self._wake = anyio.Event()
         self._probed_at = -math.inf
@@ -84,87 +86,65 @@ class Poller:
         """The time of the loop's last pass, on the monotonic clock."""
 
     def follow(self, job: ScheduledJob) -> None:
-        """Poll a job from now on, unless it is polled already or known to be final."""
-        if self._schedule.known(job.job.key):
-            return
-        self._job_poller.resume_debt(job)
-        if self._job_poller.is_finished(job):
-            self._schedule.finish(job)
-        else:
-            self._schedule.put(job, self._clock.monotonic())
-            self._wake.set()
+        """Poll a job with the options of ``job`` from now on, unless it is known to be final.
 
-    def followed(self) -> Iterator[JobStatus]:
+        One that is polled already keeps its turn, unless another interval brings an earlier one.
+        """
+        scheduled = self.schedule.known(job.job.key) or job
+        before = self._job_poller.interval(scheduled)
+        # The options, and not the history of the polls.
+        scheduled.source, scheduled.following = job.source, job.following
+        scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
+        scheduled.blind_after = job.blind_after
+        scheduled.share, scheduled.request_key = job.share, job.request_key
+        if self.schedule.holds(scheduled):
+            # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
+            same = self._job_poller.interval(scheduled) == before
+            if same or scheduled.state is State.BUSY or scheduled.attempts:
+                return
+            due = min(scheduled.due, self._job_poller.next_turn(scheduled))
+        else:
+            if scheduled is job:
+                # The debt of a describe outlives a restart, and a reload.
+                snapshot = self._recorder.snapshot(job.job.key)
+                job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
+                job.parent = job.parent or (snapshot.parent if snapshot else None)
+            # One that has ended may have to be polled for longer with the new options.
+            if self._job_poller.is_finished(scheduled):
+                self.schedule.finish(scheduled)
+                return
+            due = self._clock.monotonic()
+        self.schedule.put(scheduled, due)
+        self._wake.set()
+
+    def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
         # A copy, made in one step: the loop adds and drops jobs while a scrape reads.
-        for job in self._schedule.everyone():
+        for job in self.schedule.everyone():
             yield self._status(job)
 
     def status_of(self, key: str) -> JobStatus | None:
-        """Return the status of one job, if it is followed."""
-        job = self._schedule.known(key)
+        """Return the status of one job, if it is watched."""
+        job = self.schedule.known(key)
         return self._status(job) if job else None
 
     def _status(self, job: ScheduledJob) -> JobStatus:
-        snapshot = self._recorder.snapshot(job.job.key)
-        own = interval(job, snapshot)
-        return job_status(job, snapshot, own, self._clock.now(), self._clock.monotonic())
-
-    @property
-    def size(self) -> int:
-        """The number of jobs that it follows, final ones included."""
-        return len(self._schedule.everyone())
-
-    def seen(self) -> SourceStatus:
-        """Return the status of the source itself."""
-        return self._client.seen()
-
-    def follow_as(self, job: ScheduledJob) -> None:
-        """Poll a job with the options of ``job``, whether it is polled already or not.
-
-        A job that is keeps its turn, unless another interval brings an earlier one.
-        """
-        known = self._schedule.known(job.job.key)
-        if known is None:
-            self.follow(job)
-            return
-        before = self._job_poller.interval(known)
-        known.take_over(job)
-        if not self._schedule.holds(known):
-            # It had ended; with the new options it may have to be polled for longer.
-            if not self._job_poller.is_finished(known):
-                self._schedule.put(known, self._clock.monotonic())
-                self._wake.set()
-            return
-        # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
-        other = self._job_poller.interval(known) != before
-        if other and not (known.busy or known.attempts):
-            self._schedule.put(known, min(known.due, self._job_poller.next_turn(known)))
-            self._wake.set()
+        snapshot, interval = self._recorder.snapshot(job.job.key), self._job_poller.interval(job)
+        return job_status(job, snapshot, interval, self._clock.now(), self._clock.monotonic())
 
     def discover(self, sweep: ListingSweep) -> None:
         """Sweep a listing from now on."""
-        self._schedule.put(sweep, self._clock.monotonic())
+        self.schedule.put(sweep, self._clock.monotonic())
         self._sweeper.show(sweep)
         self._wake.set()
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
-        self._schedule.drop(turn)
+        self.schedule.drop(turn)
         if isinstance(turn, ListingSweep):
+            for child in chain.from_iterable(turn.children.values()):
+                self.schedule.drop(child)
             self._sweeper.show(turn)
-
-    def listings(self) -> Sequence[ListingStatus]:
-        """Return the status of each listing; from any thread."""
-        return [listing_status(one) for one in self._schedule.listings()]
-
-    def follows(self, job: model.Job) -> bool:
-        """Return whether a job is polled, or was until it was final."""
-        return self._schedule.known(job.key) is not None
-
-    def jobs(self) -> Sequence[ScheduledJob]:
-        """Return the jobs that are polled, or were until they were final."""
-        return self._schedule.everyone()
 
     def limit(self, rate: float, burst: int) -> None:
         """Change the quota: requests per second, and the burst after a pause."""
@@ -175,7 +155,7 @@ class Poller:
     def retry(self) -> None:
         """Poll all that failed again, as the quota permits: the cause may be gone."""
         self._probed_at = -math.inf
-        self._hasten(self._schedule.failing())
+        self._hasten(self.schedule.failing())
         self._wake.set()
 
     async def run(self) -> None:
@@ -200,9 +180,9 @@ class Poller:
         """Start every poll that may start now; return the seconds until the next may."""
         self._probe(self._clock.monotonic())
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
-        lost = self._client.health.lost
+        lost = self.client.health.lost
         while self._running < (1 if lost else self._concurrency):
-            turn = self._schedule.first()
+            turn = self.schedule.first()
             if turn is None:
                 return math.inf
             now = self._clock.monotonic()
@@ -212,62 +192,71 @@ class Poller:
                 if turn.due <= now < quota_at and self._held_since is None:
                     self._held_since = now
                 return ready_at - now
-            self._begin(turn, tasks, now)
+            # All of this is done before the task runs, so that the next round of this loop sees
+            # the token gone and the turn busy.
+            early = pacing.EARLIEST * turn.interval if isinstance(turn, ScheduledJob) else 0.0
+            begun = self.schedule.begin(now + early)
+            self._quota.take(now)
+            self._probed_at = now
+            for each in [begun] if isinstance(begun, ListingSweep) else begun:
+                each.began_at = now
+            self._outages.sent(turn.operation, now)
+            self._running += 1
+            self._metrics.poll_lateness.observe(now - turn.due)
+            if self._held_since is not None:
+                self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
+                self._held_since = None
+            tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
         return math.inf
 
-    def _begin(self, turn: ScheduledJob | ListingSweep, tasks: TaskGroup, now: float) -> None:
-        # All of this is done before the task runs, so that the next round of the loop in
-        # ``start_due`` sees the token gone and the turn busy.
-        self._schedule.begin()
-        self._quota.take(now)
-        self._probed_at = turn.began_at = now
-        self._outages.asked(turn.operation, now)
-        self._running += 1
-        self._metrics.poll_lateness.observe(now - turn.due)
-        if self._held_since is not None:
-            self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
-            self._held_since = None
-        tasks.start_soon(self._work, turn, name=f"poll {self.key.key}")
-
-    async def _work(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Do one piece of work and give ``turn`` its next time, if it has one."""
-        with self._schedule.busy(turn):
-            if isinstance(turn, ScheduledJob):
-                delay = await self._job_poller.look_once(turn)
+    async def _work(self, begun: Sequence[ScheduledJob] | ListingSweep) -> None:
+        """Send one request and give the turns that it is for their next times, if they have any."""
+        turns: Sequence[ScheduledJob | ListingSweep]
+        turns = [begun] if isinstance(begun, ListingSweep) else begun
+        delays: Sequence[float | None]
+        with ExitStack() as busy:
+            for turn in turns:
+                busy.enter_context(self.schedule.busy(turn))
+            if isinstance(begun, ListingSweep):
+                delays = [await self._sweeper.page_once(begun)]
             else:
-                delay = await self._sweeper.page_once(turn)
-        # No await from here on: the turn is free, and must have its next time before a sweep or
-        # a reload comes upon it. A delay below 0 keeps its place in line.
-        if delay is not None and self._schedule.holds(turn):
-            self._schedule.put(turn, self._clock.monotonic() + delay)
+                delays = await self._job_poller.describe(begun)
+        # No await from here on: the turns are free, and must have their next times before a sweep
+        # or a reload comes upon them. A delay below 0 keeps its place in line.
+        for turn, delay in zip(turns, delays, strict=True):
+            if delay is not None and self.schedule.holds(turn):
+                self.schedule.put(turn, self._clock.monotonic() + delay)
         self._running -= 1
-        self._judge(turn)
-        was_lost, self._was_lost = self._was_lost, self._client.health.lost
+        self._judge(turns)
+        was_lost, self._was_lost = self._was_lost, self.client.health.lost
         if was_lost and not self._was_lost:
             # The source is back: poll all that failed meanwhile, as the quota permits.
-            self._hasten(self._schedule.failing(), over=True)
+            self._hasten(self.schedule.failing(), over=True)
         self._wake.set()
 
-    def _judge(self, turn: ScheduledJob | ListingSweep) -> None:
+    def _judge(self, turns: Sequence[ScheduledJob | ListingSweep]) -> None:
         """Find out from one poll what is back, and poll again what failed meanwhile."""
-        now = self._clock.monotonic()
-        self._schedule.mark(turn)
-        if turn.failing in NO_OUTAGE:
-            turn.failing_since = None
+        now, turn = self._clock.monotonic(), turns[0]
+        failing = [each for each in turns if each.failing not in NO_OUTAGE]
+        # A run of failures that was fresh before this one: see below.
+        fresh = any(each.failing_since is None for each in failing)
+        for each in turns:
+            self.schedule.mark(each)
+            since = now if each.failing_since is None else each.failing_since
+            each.failing_since = since if each in failing else None
+        if len(failing) < len(turns):
             for back in self._outages.succeeded(turn.operation, now):
                 concerned = [
                     one
-                    for one in self._schedule.failing()
+                    for one in self.schedule.failing()
                     if back.operation in {None, one.operation}
                     and one.failing_since is not None
                     and one.failing_since > back.since
                 ]
-                self._hasten(concerned, over=back.whole)
+                self._hasten(concerned, over=back.since == -math.inf)
             return
-        fresh = turn.failing_since is None
-        turn.failing_since = now if fresh else turn.failing_since
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
-            self._hasten([turn] if self._schedule.holds(turn) else [], over=True)
+            self._hasten([each for each in turns if self.schedule.holds(each)], over=True)
 
     def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
         """Poll ``turns`` next; their earlier failures no longer count for the backoff.
@@ -281,23 +270,25 @@ class Poller:
             turn.forgiven = turn.attempts
             due = max(now, turn.hold_until)
             if due < turn.due:
-                self._schedule.put(turn, due)
+                self.schedule.put(turn, due)
 
     def _probe(self, now: float) -> None:
         """Make one turn of each operation that fails completely due, unless one was lately."""
         for operation in self._outages.silent(now):
-            failing = (one for one in self._schedule.failing() if one.operation == operation)
+            failing = (one for one in self.schedule.failing() if one.operation == operation)
             # A sweep that starts over does so at its own interval, which may be longer.
-            waiting = [one for one in failing if isinstance(one, ScheduledJob) or not one.rests]
-            first = min(waiting, key=lambda one: max(one.due, _held_until(one)), default=None)
-            if first is not None and first.due > now >= _held_until(first):
-                self._schedule.put(first, now)
+            waiting = [
+                (min(one.hold_until, one.began_at + LONGEST_HOLD), one)
+                for one in failing
+                if isinstance(one, ScheduledJob) or not one.rests
+            ]
+            held_until, first = min(
+                waiting, key=lambda held: max(held[0], held[1].due), default=(now, None)
+            )
+            if first is not None and first.due > now >= held_until:
+                self.schedule.put(first, now)
 
     def _still_failing(self) -> bool:
         """Return whether a listing is incomplete, or a turn waits because its source failed."""
-        broken = any(one.trouble and not one.complete for one in self._schedule.listings())
-        return broken or next(self._schedule.failing(), None) is not None
-
-
-def _held_until(turn: ScheduledJob | ListingSweep) -> float:
-    return min(turn.hold_until, turn.began_at + LONGEST_HOLD)
+        broken = any(one.trouble and not one.complete for one in self.schedule.listings())
+        return broken or next(self.schedule.failing(), None) is not None

@@ -9,9 +9,10 @@ from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
+from monitor.model import ListingRequest
 from monitor.pacing import STALE_AFTER
 from monitor.polling.source_health import ANSWERS
-from monitor.recording.baselines import accepts
+from monitor.recording.baselines import Discovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
     from monitor.config import Discover
     from monitor.errors import PollError, PollReason
-    from monitor.interfaces import Clock, Source
+    from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
     from monitor.recording.diff import TrackingOptions
 
+MOST_PASSED_OVER = 200
+"""Turns of other kinds that may stand between jobs that share a describe."""
+
 NEVER_SHOWN = float("-inf")
 """The time of the last row or response of a job that has had none."""
+
+PARENTS = "parents"
+"""Stands for the listing of parents in the name of its baseline."""
 
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """The values of ``failing`` that do not count as a failure of the source."""
@@ -46,19 +53,21 @@ class ScheduledJob:
 
     ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
     clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
-    said that there is no such job. ``heard_at`` (monotonic) and ``looked_at`` are the time of
-    the last poll with a response, good or bad; before the first, ``heard_at`` is when the first
+    said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
+    the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
     was due. ``pace`` is the seconds between two polls where they are planned to be more than
     the interval. After ``blind_after`` intervals without a response the job is stale.
 
     ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
     ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
-    ``row`` is what a listing shows of it, until the next poll has said more; ``row_asked_at``
-    (monotonic) is when that was asked for, ``shown_at`` when AWS last said anything of the job.
+    ``row`` is what a listing shows of it, until the next poll has said more; ``row_sent_at``
+    (monotonic) is when that was requested, ``shown_at`` when the last answer about the job came.
     ``partial`` says that its last state came from a row alone, so that a describe is still owed;
     ``stale_since`` (monotonic) is since when its describes date it before what is known;
     ``misdated`` says that the log has named its impossible update time.
+    ``parent`` is the one for which a listing has shown it. At most ``share`` jobs of one
+    ``request_key`` share a describe.
     """
 
     job: Job
@@ -72,62 +81,59 @@ class ScheduledJob:
     attempts: int = 0
     denials: int = 0
     failing: PollReason | None = None
-    heard_at: float = 0.0
-    looked_at: datetime | None = None
+    answered_at: float = 0.0
+    polled_at: datetime | None = None
     pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
     hold_until: float = 0.0
     forgiven: int = 0
     row: Observation | None = None
-    row_asked_at: float = 0.0
+    row_sent_at: float = 0.0
     shown_at: float = NEVER_SHOWN
     partial: bool = False
     stale_since: float | None = None
     misdated: bool = False
+    parent: str | None = None
+    share: int = field(init=False)
+    request_key: str = field(init=False)
 
-    @property
-    def busy(self) -> bool:
-        """True while it is polled or recorded."""
-        return self.state is State.BUSY
+    def __post_init__(self) -> None:
+        """Find out with which jobs it may share a describe."""
+        self.share = self.following.job_type.at_once
+        self.request_key = (
+            self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
+        )
 
     @property
     def operation(self) -> str:
         """The operation that a poll of it calls."""
         return self.following.job_type.describe_operation
 
-    def hear(self, clock: Clock, pace: float = 0.0) -> None:
+    def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        self.heard_at, self.looked_at, self.pace = clock.monotonic(), clock.now(), pace
-        self.shown_at, self.row = self.heard_at, None
-
-    def keep_row(self, row: Observation, asked_at: float) -> None:
-        """Keep what a listing shows, in case the next describe fails."""
-        if asked_at >= self.shown_at:
-            self.row, self.row_asked_at = row, asked_at
-
-    def take_over(self, other: ScheduledJob) -> None:
-        """Take over the options of ``other``, and keep the history of the polls."""
-        self.source = other.source
-        self.following = other.following
-        self.interval = other.interval
-        self.missing_after = other.missing_after
-        self.blind_after = other.blind_after
+        self.answered_at, self.polled_at, self.pace = clock.monotonic(), clock.now(), pace
+        self.shown_at, self.row = self.answered_at, None
 
 
 @dataclass(slots=True, eq=False)
 class ListingSweep:
     """A listing that is swept for jobs, one page at a time; ``tokens`` are those already met.
 
-    ``started`` is when the present sweep was due, ``period`` the seconds from one sweep to
-    the next (0 until the first is done), ``torn`` whether the last sweep could not be finished.
-    ``asked_at`` (monotonic) is when the last page was asked for, ``rests`` says that a sweep was
+    ``started`` is when the present sweep was due, ``length`` the pages of the last one, ``period``
+    the seconds from one sweep to the next (0 until the first is done), ``torn`` whether the last
+    sweep could not be finished.
+    ``sent_at`` (monotonic) is when the last page was requested, ``rests`` says that a sweep was
     given up and the next one is due at its own time. ``complete`` says whether the
     last sweep was complete, ``None`` before the first; ``completed_at`` is when one last did,
     ``trouble`` why a page failed since. The other fields are those of ``ScheduledJob``.
     ``readable`` says whether the present sweep has met a row that could be read, ``None`` if it
     has met no row at all.
-    ``listed`` is what the listing is asked for.
+    ``request`` says which listing of the type it is, and for which parent. ``since`` is the
+    creation time before which the present sweep need not go, ``swept_at`` when the last complete
+    one began, ``began`` the present one. A sweep of the parents themselves has ``child``, which
+    makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
+    far. ``last`` is set for one whose parent is gone: it ends when it is complete.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -135,7 +141,9 @@ class ListingSweep:
     source: Source
     discover: Discover
     interval: float
-    track: Callable[[Job], ScheduledJob]
+    track: Callable[[Observation], ScheduledJob]
+    request: ListingRequest = field(default_factory=ListingRequest)
+    child: Callable[[str], Sequence[ListingSweep]] | None = None
     due: float = 0.0
     state: State = State.WAITING
     attempts: int = 0
@@ -146,10 +154,16 @@ class ListingSweep:
     period: float = 0.0
     torn: bool = False
     readable: bool | None = None
-    listed: str = ""
+    length: int = 0
+    since: datetime | None = None
+    swept_at: datetime | None = None
+    began: datetime | None = None
+    names: set[str] = field(default_factory=set)
+    children: dict[str, Sequence[ListingSweep]] = field(default_factory=dict)
+    last: bool = False
     begun: bool = False
     again: bool = False
-    asked_at: float = 0.0
+    sent_at: float = 0.0
     rests: bool = False
     complete: bool | None = None
     completed_at: datetime | None = None
@@ -159,24 +173,27 @@ class ListingSweep:
     hold_until: float = 0.0
     forgiven: int = 0
 
+    discovery: Discovery = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name its baseline."""
+        listed = PARENTS if self.child else self.listing.listed
+        self.discovery = Discovery(self.discover, listed, self.request.parent)
+
     @property
-    def busy(self) -> bool:
-        """True while it is polled or recorded."""
-        return self.state is State.BUSY
+    def listing(self) -> Listing:
+        """What it asks for, unless it is a sweep of the parents."""
+        return self.source.job_type.listings[self.request.number]
 
     @property
     def operation(self) -> str:
         """The operation that a page calls."""
-        return self.source.job_type.list_operation or ""
+        return self.source.job_type.parent_operation or "" if self.child else self.listing.operation
 
     @property
     def failing(self) -> PollReason | None:
         """The reason why the last page failed, if it did."""
         return self.trouble.reason if self.trouble and self.attempts else None
-
-    def accepts(self, row: Observation) -> bool:
-        """Return whether the watch wants to follow the job of ``row``."""
-        return accepts(self.discover, row)
 
 
 class Schedule:
@@ -205,7 +222,7 @@ class Schedule:
         Listings come first: one page of them may show many of the jobs.
         """
         for turn in sorted(self._failing, key=lambda one: isinstance(one, ScheduledJob)):
-            if not turn.busy:
+            if turn.state is not State.BUSY:
                 yield turn
 
     def mark(self, turn: ScheduledJob | ListingSweep) -> None:
@@ -238,7 +255,7 @@ class Schedule:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
             if turn.job.key not in self._polled:
-                turn.heard_at = due
+                turn.answered_at = due
             self._polled[turn.job.key] = self._everyone[turn.job.key] = turn
         else:
             self._sweeps[turn] = None
@@ -281,13 +298,33 @@ class Schedule:
             heapq.heappop(self._heap)
         return None
 
-    def begin(self) -> None:
-        """Take out the first turn and mark it busy; ``busy`` ends that.
+    def begin(self, until: float) -> Sequence[ScheduledJob] | ListingSweep:
+        """Take out the first turn, with jobs that share its describe, and mark all busy.
 
-        At once, and not when its task first runs: until then a sweep could take it as well.
+        Those jobs are due ``until`` then. ``busy`` ends it. They are busy at once, and not when
+        their task first runs: until then a sweep could take them as well.
         """
         _, _, turn = heapq.heappop(self._heap)
         turn.state = State.BUSY
+        if not isinstance(turn, ScheduledJob):
+            return turn
+        found = [turn]
+        others: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
+        while len(found) < turn.share and len(others) < MOST_PASSED_OVER and self._heap:
+            entry = due, _, other = self._heap[0]
+            if due > until:
+                break
+            heapq.heappop(self._heap)
+            if due != other.due or other.state is not State.WAITING:
+                continue  # an old entry
+            if isinstance(other, ScheduledJob) and _share(turn, other):
+                other.state = State.BUSY
+                found.append(other)
+            else:
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(self._heap, entry)
+        return found
 
     @contextmanager
     def busy(self, turn: ScheduledJob | ListingSweep) -> Iterator[None]:
@@ -300,3 +337,12 @@ class Schedule:
         yield
         if turn.state is State.BUSY:
             turn.state = State.WAITING
+
+
+def _share(one: ScheduledJob, other: ScheduledJob) -> bool:
+    """Return whether two jobs may share a describe."""
+    return (one.source, one.request_key, one.share) == (
+        other.source,
+        other.request_key,
+        other.share,
+    )

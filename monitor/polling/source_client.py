@@ -98,14 +98,12 @@ class SourceClient:
         try:
             answer = await self._answer(operation, request)
         except PollError as error:
-            self._count(operation, started, error.reason)
-            await self._failed(error)
+            await self._note(operation, started, error)
             raise
-        self._count(operation, started, "ok")
-        await self._succeeded()
+        await self._note(operation, started, None)
         return answer
 
-    def seen(self) -> SourceStatus:
+    def status(self) -> SourceStatus:
         """Return the status of the source."""
         bad_at, trouble = self._failure or (None, None)
         return SourceStatus(
@@ -137,45 +135,40 @@ class SourceClient:
             self._log.exception(logs.POLL_BROKEN, operation=operation)
             raise PollError(PollReason.INTERNAL, type(error).__name__) from None
 
-    def _count(self, operation: str, started: float, outcome: str) -> None:
+    async def _note(self, operation: str, started: float, error: PollError | None) -> None:
+        """Count a request, and update the health of the source by it."""
         service, account, region = self._labels
-        seconds = self._clock.monotonic() - started
-        self._metrics.aws_requests.labels(service, operation, account, region, outcome).inc()
-        self._metrics.aws_request_duration.labels(service, operation).observe(seconds)
-
-    async def _succeeded(self) -> None:
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        self._up = True
-        self._metrics.source_up.labels(*self._labels).set(1)
-        self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
-        if self._troubled_at is not None and self._troubled_at <= monotonic - CALM:
-            if self._still_failing():
-                # It goes through all jobs, so it is not called again for each answer.
-                self._troubled_at = monotonic
-            else:
-                self._troubled_at = None
-                self._log.info(logs.POLL_RECOVERED)
-        await self._judge(None)
-        self._last_good = now
-
-    async def _failed(self, error: PollError) -> None:
-        answered = error.reason in ANSWERS
-        self._up, self._failure = answered, (self._clock.now(), error)
+        now, monotonic, outcome = self._clock.now(), self._clock.monotonic(), "ok"
+        self._up = answered = error is None or error.reason in ANSWERS
         self._metrics.source_up.labels(*self._labels).set(answered)
-        if error.reason is PollReason.THROTTLE:
-            retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
-            if self.quota.throttled(self._clock.monotonic(), retry_after):
-                self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
-        if not answered:
-            # Once for each run of failures: a dead source fails for every job.
-            if self._troubled_at is None:
-                self._log.warning(logs.POLL_FAILING, **facts(error))
-            self._troubled_at = self._clock.monotonic()
-        await self._judge(error)
-        if answered:
-            self._last_good = self._clock.now()
+        if error is None:
+            self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
+            if self._troubled_at is not None and self._troubled_at <= monotonic - CALM:
+                if self._still_failing():
+                    # It goes through all jobs, so it is not called again for each answer.
+                    self._troubled_at = monotonic
+                else:
+                    self._troubled_at = None
+                    self._log.info(logs.POLL_RECOVERED)
         else:
-            self._last_bad = self._clock.now()
+            outcome, self._failure = error.reason, (now, error)
+            if error.reason is PollReason.THROTTLE:
+                retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
+                if self.quota.throttled(monotonic, retry_after):
+                    self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
+            if not answered:
+                # Once for each run of failures: a dead source fails for every job.
+                if self._troubled_at is None:
+                    self._log.warning(logs.POLL_FAILING, **facts(error))
+                self._troubled_at = monotonic
+        self._metrics.aws_requests.labels(service, operation, account, region, outcome).inc()
+        self._metrics.aws_request_duration.labels(service, operation).observe(monotonic - started)
+        await self._judge(error)
+        # Only now: a change that was just recorded has the poll before this one as its start.
+        if answered:
+            self._last_good = now
+        else:
+            self._last_bad = now
 
     async def _judge(self, error: PollError | None) -> None:
         """Record once that the source is unavailable, and once that it is available again."""

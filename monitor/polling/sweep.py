@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
-from monitor.polling.describe import tells_all
+from monitor.model import Page
+from monitor.polling.describe import is_whole
+from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RowComparison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from monitor.interfaces import Clock, JobType, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, Page
+    from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
@@ -33,6 +40,12 @@ FAILURES = 3
 
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
+
+OVERLAP = timedelta(hours=1)
+"""Part of the time before the last sweep that is listed again: listings lag, and clocks differ."""
+
+HISTORY = timedelta(days=7)
+"""Time that the first sweep goes back where a listing shows jobs by the time of their creation."""
 
 HOPELESS = frozenset({PollReason.CONFIG, PollReason.MISSING, PollReason.AUTH})
 """Reasons for which the same token would fail again."""
@@ -70,34 +83,96 @@ class Sweeper:
         Each page is due from the time of the last one, not from its end. A page that had to wait
         would otherwise wait again for every job whose describe it is there to save.
         """
-        recorder, place, job_type = self._recorder, self._place(sweep), sweep.source.job_type
         if sweep.token is None:
-            sweep.started = sweep.due
-            # Stored before AWS is polled: a job created from here on is not in the baseline.
-            sweep.listed = job_type.listed
-            sweep.again = await recorder.baselines.begin(
-                place, sweep.discover, sweep.listed, self._clock.now(), again=sweep.begun
-            )
-            sweep.begun = True
+            await self._start(sweep)
         # Taken before the request: a describe that is answered meanwhile is newer than the row.
-        sweep.asked_at, sweep.rests = self._clock.monotonic(), False
+        sweep.sent_at, sweep.rests = self._clock.monotonic(), False
+        page: Page | ParentPage
         try:
-            page = await self._client.ask(sweep.operation, sweep.source.page(sweep.token))
+            if sweep.child:
+                request = sweep.source.parents(sweep.token)
+                page = await self._client.ask(sweep.operation, request)
+                sweep.names.update(page.names)
+            else:
+                listing = replace(sweep.request, since=sweep.since)
+                page = await self._client.ask(
+                    sweep.operation, sweep.source.page(sweep.token, listing)
+                )
         except PollError as error:
-            return self._failed(sweep, error)
+            delay = self._failed(sweep, error)
+            if sweep.last and sweep.complete is False:
+                await self._end(sweep)  # its parent, which is gone, lists nothing any more
+            return delay
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
-        if page.rows or page.skipped:
-            sweep.readable = bool(page.rows or sweep.readable)
-        self._skipped.note_page(job_type.name, page)
-        await self._take_rows(sweep, page)
+        if isinstance(page, Page):
+            if page.rows or page.skipped:
+                sweep.readable = bool(page.rows or sweep.readable)
+            self._skipped.note_page(sweep.source.job_type.name, page)
+            await self._take_rows(sweep, page)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
         if sweep.token is None and not sweep.torn and self._schedule.holds(sweep):
-            await recorder.baselines.complete(
-                place, sweep.discover, sweep.listed, self._clock.now()
-            )
+            await self._complete(sweep)
         return delay
+
+    async def _start(self, sweep: ListingSweep) -> None:
+        """Prepare to list from the first page."""
+        now = self._clock.now()
+        sweep.started = sweep.due
+        # Stored before AWS is polled: a job created from here on is not in the baseline.
+        sweep.again = await self._recorder.baselines.begin(
+            self._place(sweep), sweep.discovery, now, again=sweep.begun
+        )
+        sweep.begun = True
+        sweep.names.clear()
+        if sweep.swept_at is not None:
+            sweep.since = sweep.swept_at - OVERLAP
+        else:
+            oldest = sweep.discover.max_age
+            sweep.since = now - (HISTORY if oldest is None else timedelta(seconds=oldest))
+        sweep.began = now
+
+    async def _complete(self, sweep: ListingSweep) -> None:
+        """Note that all jobs, or all parents, were listed."""
+        if sweep.child:
+            await self._take_parents(sweep, sweep.child)
+        place = self._place(sweep)
+        await self._recorder.baselines.complete(place, sweep.discovery, self._clock.now())
+        sweep.swept_at = sweep.began
+        if sweep.last:
+            await self._end(sweep)
+
+    async def _take_parents(
+        self, sweep: ListingSweep, child: Callable[[str], Sequence[ListingSweep]]
+    ) -> None:
+        """Sweep the listings of new parents, and those of parents that are gone a last time."""
+        place, baselines = self._place(sweep), self._recorder.baselines
+        held = sweep.children.items()
+        sweep.children = {name: all_ for name, all_ in held if self._schedule.holds(all_[0])}
+        # One that is there when the watch begins may have old jobs; all jobs of a later one are
+        # new. Each is durable before the parents' own baseline, which decides it, is complete.
+        newborn = baselines.is_complete(place, sweep.discovery)
+        for name in sorted(sweep.names - sweep.children.keys()):
+            children = child(name)
+            for each in children:
+                now = self._clock.now()
+                await baselines.begin(place, each.discovery, now, newborn=newborn)
+            if not self._schedule.holds(sweep):
+                return  # a reload has dropped it meanwhile
+            sweep.children[name] = children
+            for each in children:
+                self._schedule.put(each, self._clock.monotonic())
+        for name, children in sweep.children.items():
+            for each in children:
+                each.last = name not in sweep.names
+                if each.last:
+                    self._schedule.put(each, self._clock.monotonic())
+
+    async def _end(self, sweep: ListingSweep) -> None:
+        self._schedule.drop(sweep)
+        self.show(sweep)
+        await self._recorder.baselines.forget(self._place(sweep), sweep.discovery)
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
@@ -120,42 +195,44 @@ class Sweeper:
             return
         scheduled = self._schedule.get(row.job.key)
         news = self._recorder.compare(row)
-        if news is RowComparison.FIRST and sweep.accepts(row):
+        if news is RowComparison.FIRST and accepts(sweep.discover, row):
             # Before anything records it: the job may be older than its watch.
             job_type = sweep.source.job_type
-            listed_open = job_type.lists_states and not _has_ended(job_type, row)
+            listed_open = _shows_all(sweep, row) and not _has_ended(job_type, row)
             self._recorder.baselines.find(
-                self._place(sweep), sweep.discover, sweep.listed, row, sweep.again, listed_open
+                self._place(sweep), sweep.discovery, row, sweep.again, listed_open
             )
         if scheduled:
             self._job_poller.note_date(scheduled, row)
-        if scheduled and scheduled.busy:
+        if scheduled and scheduled.state is State.BUSY:
             # Its describe is under way: the row counts only if that fails.
             self._keep(sweep, scheduled, row, news)
             return
         match news:
-            case RowComparison.FIRST if scheduled is None and sweep.accepts(row):
-                found = sweep.track(row.job)
+            case RowComparison.FIRST if scheduled is None and accepts(sweep.discover, row):
+                found = sweep.track(row)
                 self._keep(sweep, found, row, news)
                 job_type = found.following.job_type
                 # A job that has ended by its first row needs no describe of its own.
-                if job_type.lists_states and _has_ended(job_type, row):
+                if _shows_all(sweep, row) and _has_ended(job_type, row):
                     await self._record(found, row)
                 else:
                     self._poll_soon(found)
-            case RowComparison.FIRST if scheduled and tells_all(scheduled, row):
+            case RowComparison.FIRST if scheduled and _shows_all(sweep, row):
                 await self._differs(sweep, scheduled, row)
             case RowComparison.SAME if scheduled:
                 await self._confirm(sweep, scheduled, row)
-            case RowComparison.DIFFERENT if scheduled or sweep.accepts(row):
-                await self._differs(sweep, scheduled or sweep.track(row.job), row)
+            case RowComparison.DIFFERENT if scheduled or accepts(sweep.discover, row):
+                await self._differs(sweep, scheduled or sweep.track(row), row)
 
     def _keep(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation, news: RowComparison
     ) -> None:
         """Keep a row that shows something new, in case the next describe fails."""
-        if news in {RowComparison.FIRST, RowComparison.DIFFERENT} and tells_all(scheduled, row):
-            scheduled.keep_row(row, sweep.asked_at)
+        fresh = sweep.sent_at >= scheduled.shown_at
+        shows_news = news in {RowComparison.FIRST, RowComparison.DIFFERENT}
+        if fresh and shows_news and _shows_all(sweep, row):
+            scheduled.row, scheduled.row_sent_at = row, sweep.sent_at
 
     async def _differs(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
@@ -166,7 +243,7 @@ class Sweeper:
         """
         job_type = scheduled.following.job_type
         # A listing without states may still show an end (``IsCanceled``) that no describe shows.
-        if not job_type.lists_states and _has_ended(job_type, row):
+        if not _shows_all(sweep, row) and _has_ended(job_type, row):
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
@@ -175,7 +252,7 @@ class Sweeper:
             self._poll_soon(scheduled)
         elif scheduled.failing is not PollReason.MISSING:
             with self._schedule.busy(scheduled):
-                changed = await self._job_poller.record_row(scheduled, row, sweep.asked_at)
+                changed = await self._job_poller.record_row(scheduled, row, sweep.sent_at)
             # A change is worth a describe at once, but not before the Retry-After has passed.
             soon = max(self._clock.monotonic(), scheduled.hold_until) if changed else scheduled.due
             self._put(scheduled, min(soon, scheduled.due))
@@ -186,7 +263,7 @@ class Sweeper:
         with self._schedule.busy(scheduled):
             outcome = await self._recorder.observe(row, scheduled.following)
             self._metrics.count_poll(row.job, "sweep", outcome)
-            scheduled.hear(self._clock)
+            scheduled.answered(self._clock)
         self._put(scheduled, scheduled.due)
 
     async def _confirm(
@@ -200,7 +277,7 @@ class Sweeper:
             if verdict and (verdict.state, verdict.phase) != (known.state, known.phase):
                 self._poll_soon(scheduled)
                 return
-        if not row.parts or not all(row.parts.values()):
+        if not is_whole(row):
             return
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
@@ -208,7 +285,7 @@ class Sweeper:
         pace = pacing.sweep_pace(
             scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
         )
-        scheduled.hear(self._clock, pace)
+        scheduled.answered(self._clock, pace)
         due = scheduled.due
         # A describe that failed, or is still owed, is not put off by a row.
         if not (scheduled.attempts or scheduled.partial):
@@ -230,7 +307,7 @@ class Sweeper:
         waits = self._schedule.get(scheduled.job.key) is scheduled
         self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
-    def _turn_page(self, sweep: ListingSweep, page: Page) -> float:
+    def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage) -> float:
         """Go to the next page, or end the sweep and rest; return the seconds until then."""
         token, rate = page.next_token, self._client.quota.rate
         # A token that came before would lead round in a circle.
@@ -257,8 +334,10 @@ class Sweeper:
     def _rest(self, sweep: ListingSweep) -> float:
         """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
-        sweep.period = pacing.sweep_period(sweep.interval, sweep.pages, rate)
-        sweep.pages = 0
+        sweep.length, sweep.pages = sweep.pages, 0
+        # All listings share the half of the quota that sweeps may take.
+        pages = sum(each.length for each in self._schedule.listings())
+        sweep.period = pacing.sweep_period(sweep.interval, pages, rate)
         sweep.token = None
         sweep.tokens.clear()
         sweep.readable = None
@@ -271,32 +350,28 @@ class Sweeper:
         """
         attempt, sweep.attempts = sweep.attempts, sweep.attempts + 1
         hopeless = error.reason in HOPELESS or sweep.attempts >= FAILURES
-        if hopeless:
-            # Before ``trouble`` is set: the first failure after a complete sweep is logged.
-            self._note_incomplete(sweep, error)
-        sweep.trouble = error
         retry_after = error.retry_after
-        sweep.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
         attempt -= sweep.forgiven
         delay = pacing.retry_delay(error.reason, attempt, self._random, retry_after=retry_after)
-        if sweep.token is None:
-            return delay
         # A token may expire during a long wait, so the sweep does not wait with it.
-        if hopeless or delay > max(sweep.interval, LONGEST_WAIT):
-            self._note_incomplete(sweep, error)
+        too_long = delay > max(sweep.interval, LONGEST_WAIT)
+        gives_up = sweep.token is not None and (hopeless or too_long)
+        if hopeless or gives_up:
+            # Logged once until the listing is complete again. A torn sweep, which leaves no
+            # ``trouble``, was logged as such: only a hopeless failure is more than that.
+            if sweep.complete is not False or (hopeless and sweep.trouble is None):
+                refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
+                event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
+                about = dict(zip(_LABELS, self._place(sweep), strict=True))
+                self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
+            sweep.complete = False
+            self.show(sweep)
+        sweep.trouble = error
+        sweep.hold_until = self._clock.monotonic() + pacing.honoured(retry_after)
+        if gives_up:
             sweep.hold_until, sweep.rests = 0.0, True
             return self._rest(sweep)
         return delay
-
-    def _note_incomplete(self, sweep: ListingSweep, error: PollError) -> None:
-        """Report an incomplete listing, and log it once until it is complete again."""
-        if sweep.complete is not False or sweep.trouble is None:
-            refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
-            event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
-            about = dict(zip(_LABELS, self._place(sweep), strict=True))
-            self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
-        sweep.complete = False
-        self.show(sweep)
 
     def show(self, sweep: ListingSweep) -> None:
         """Update the metrics of all listings of the type of ``sweep``; the worst counts."""
@@ -309,6 +384,11 @@ class Sweeper:
                 if each.source.job_type.name == name
             ],
         )
+
+
+def _shows_all(sweep: ListingSweep, row: Observation) -> bool:
+    """Return whether a row shows the whole state of its job."""
+    return sweep.listing.lists_states and is_whole(row)
 
 
 def _has_ended(job_type: JobType, row: Observation) -> bool:

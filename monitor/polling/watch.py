@@ -7,9 +7,8 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.config import Discover
-from monitor.model import Job
+from monitor.model import Job, ListingRequest
 from monitor.polling.schedule import ListingSweep, ScheduledJob
-from monitor.recording import baselines
 from monitor.recording.baselines import includes
 from monitor.recording.diff import TrackingOptions
 
@@ -17,14 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from monitor.config import Watch
-    from monitor.interfaces import JobType, Source
+    from monitor.interfaces import Source
+    from monitor.model import Observation
     from monitor.polling.poller import Poller
 
 
-def discovers(watch: Watch, job_id: str) -> bool:
-    """Return whether the watch follows a job with this id, once AWS lists it."""
+def discovers(watch: Watch, job_id: str, parent: str | None = None) -> bool:
+    """Return whether the watch follows a job with this id, once AWS lists it.
+
+    Where jobs are listed for each parent, that is ``parent``; ``None`` if it is not known.
+    """
     discover = _discover(watch)
-    return discover is not None and includes(discover, job_id)
+    if discover is None or not includes(discover, job_id):
+        return False
+    return parent is None or not isinstance(discover.of, list) or parent in discover.of
 
 
 def _discover(watch: Watch) -> Discover | None:
@@ -42,80 +47,92 @@ class WatchTarget:
         interval: float,
         source: Source,
         poller: Poller,
-        owner_of: Callable[[Job], WatchTarget | None],
+        owner_of: Callable[[Job, str | None], WatchTarget | None],
     ) -> None:
         """Take the interval in seconds; ``owner_of`` returns the target that a job belongs to."""
         self.watch = watch
-        self._region = region
+        self.key = (watch.name, region)
+        self.place = (watch.type, watch.account, region)
+        """Type, account and region of its jobs."""
+        self.source = source
         self._interval = watch.interval or interval
-        self._source = source
-        self._sweep: ListingSweep | None = None
+        self._discover = _discover(watch)
         self.poller = poller
         self._owner_of = owner_of
-        self._following = TrackingOptions(
+        self.following = TrackingOptions(
             source.job_type, watch.labels, watch.stuck_after, watch.name
         )
+        """The options of every job that is polled for this watch, and for no other."""
+        self._sweeps = list(self._listings()) if self._discover else []
 
-    @property
-    def job_type(self) -> JobType:
-        """The type of its jobs."""
-        return self._source.job_type
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name of the watch, and the region."""
-        return self.watch.name, self._region
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """Type, account and region of its jobs."""
-        return self.watch.type, self.watch.account, self._region
-
-    @property
-    def discovery(self) -> str | None:
-        """The filter of its discovery, in the form that names a baseline."""
-        discover = _discover(self.watch)
-        return baselines.canonical(discover, self.job_type.listed) if discover else None
-
-    def is_of(self, watch: Watch, job_type: JobType) -> bool:
-        """Return whether a target made of these now would be the same."""
-        return self.watch == watch and self.job_type == job_type
+    def discoveries(self) -> Iterator[str]:
+        """Yield the names of the baselines that its discovery needs, or of families of them."""
+        for sweep in self._sweeps:
+            yield sweep.discovery.spec
+            if sweep.child:
+                # Which parents there are is not known yet.
+                yield from (each.discovery.family for each in sweep.child(""))
 
     def follow(self, job: Job) -> None:
         """Poll ``job`` from now on, with the options of this watch."""
-        self.poller.follow_as(self.track(job))
-
-    def follows(self, tracked: ScheduledJob) -> bool:
-        """Return whether a job is polled with the options of this watch."""
-        return tracked.following is self._following
+        self.poller.follow(self.track(job))
 
     def begin(self) -> None:
         """Poll the jobs that the watch names, and sweep the listing if it discovers more."""
         for job_id in self.watch.jobs:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
-            if not self.poller.follows(job):
-                self.poller.follow(self._track_as_owned(job))
-        discover = _discover(self.watch)
-        if discover is not None:
-            self._sweep = ListingSweep(self._source, discover, self._interval, self._track_as_owned)
-            self.poller.discover(self._sweep)
+            if self.poller.schedule.known(job.key) is None:
+                self.poller.follow((self._owner_of(job, None) or self).track(job))
+        for sweep in self._sweeps:
+            self.poller.discover(sweep)
 
     def end(self) -> None:
         """Stop sweeping; another target takes the jobs over, or drops them."""
-        if self._sweep is not None:
-            self.poller.drop(self._sweep)
+        for sweep in self._sweeps:
+            self.poller.drop(sweep)
 
-    def _track_as_owned(self, job: Job) -> ScheduledJob:
+    def _listings(self) -> Iterator[ListingSweep]:
+        """Yield the sweeps of its discovery: of each listing, for each parent that is named."""
+        discover = self._discover or Discover()
+        if discover.of == "all":
+            yield self._sweep(ListingRequest(), child=self._of_parent)
+        for number, listing in enumerate(self.source.job_type.listings):
+            if listing.parent is None:
+                yield self._sweep(ListingRequest(number))
+        for parent in discover.of if isinstance(discover.of, list) else ():
+            yield from self._of_parent(parent)
+
+    def _of_parent(self, parent: str) -> Sequence[ListingSweep]:
+        """Return the sweeps of the listings of one parent."""
+        return [
+            self._sweep(ListingRequest(number, parent))
+            for number, listing in enumerate(self.source.job_type.listings)
+            if listing.parent is not None
+        ]
+
+    def _sweep(
+        self,
+        request: ListingRequest,
+        child: Callable[[str], Sequence[ListingSweep]] | None = None,
+    ) -> ListingSweep:
+        discover = self._discover or Discover()
+        return ListingSweep(
+            self.source, discover, self._interval, self._track_as_owned, request, child
+        )
+
+    def _track_as_owned(self, row: Observation) -> ScheduledJob:
         """Schedule a job with the options of the first watch that wants it, whichever finds it."""
-        return (self._owner_of(job) or self).track(job)
+        found = (self._owner_of(row.job, row.parent) or self).track(row.job)
+        found.parent = row.parent
+        return found
 
     def track(self, job: Job) -> ScheduledJob:
         """Schedule a job with the options of this watch."""
         return ScheduledJob(
             job,
-            self._source,
-            self._following,
+            self.source,
+            self.following,
             self._interval,
             self.watch.missing_after,
             self.watch.blind_after_intervals,
@@ -125,16 +142,24 @@ class WatchTarget:
 class JobOwnership:
     """Finds the target that a job belongs to: the first that wants it."""
 
-    def __init__(self, watched: Iterable[WatchTarget]) -> None:
-        """Take the targets in the order of the configuration."""
+    def __init__(
+        self,
+        watched: Iterable[WatchTarget],
+        parent_of: Callable[[Job], str | None] = lambda _job: None,
+    ) -> None:
+        """Take the targets in the order of the configuration.
+
+        ``parent_of`` returns the parent for which a known job was listed, if it was for any.
+        """
+        self._parent_of = parent_of
         self._claims: dict[tuple[str, str, str], Claims[WatchTarget]] = {}
         for order, each in enumerate(watched):
             self._claims.setdefault(each.place, Claims()).add(order, each.watch, each)
 
-    def of(self, job: Job) -> WatchTarget | None:
-        """Return the target of a job, if there is one."""
+    def of(self, job: Job, parent: str | None = None) -> WatchTarget | None:
+        """Return the target of a job, if there is one; ``parent`` is the one it is listed for."""
         claims = self._claims.get((job.type, job.account, job.region))
-        found = claims.first(job.id) if claims else None
+        found = claims.first(job.id, parent or self._parent_of(job)) if claims else None
         return found[1] if found else None
 
     def want(self, job: Job) -> bool:
@@ -144,12 +169,12 @@ class JobOwnership:
     def name(self, job: Job) -> bool:
         """Return whether a target names the job."""
         claims = self._claims.get((job.type, job.account, job.region))
-        return claims is not None and claims.names(job.id)
+        return claims is not None and job.id in claims.named
 
     def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
         """Return the filters of the discoveries at each place that has any."""
         found = {
-            place: {each.discovery for each in claims.claimants() if each.discovery is not None}
+            place: {name for _, _, each in claims.discovering for name in each.discoveries()}
             for place, claims in self._claims.items()
         }
         return {place: wanted for place, wanted in found.items() if wanted}
@@ -167,46 +192,35 @@ class Claims(Generic[Claimant]):
 
     def __init__(self) -> None:
         """Start with none."""
-        self._named: dict[str, tuple[int, Claimant]] = {}
-        self._discovering: list[tuple[int, Watch, Claimant]] = []
+        self.named: dict[str, tuple[int, Claimant]] = {}
+        """Job id → order and claimant."""
+        self.discovering: list[tuple[int, Watch, Claimant]] = []
         self._globs: re.Pattern[str] | None = None
 
     def add(self, order: int, watch: Watch, claimant: Claimant) -> None:
         """Add the claims of ``watch``; call this in rising ``order``."""
         for job_id in watch.jobs:
-            self._named.setdefault(job_id, (order, claimant))
+            self.named.setdefault(job_id, (order, claimant))
         if watch.discover:
-            self._discovering.append((order, watch, claimant))
+            self.discovering.append((order, watch, claimant))
             self._globs = None
 
-    def names(self, job_id: str) -> bool:
-        """Return whether a claimant names a job."""
-        return job_id in self._named
-
-    def claimants(self) -> Iterator[Claimant]:
-        """Yield the claimants that discover."""
-        for _, _, claimant in self._discovering:
-            yield claimant
-
-    def first(self, job_id: str) -> tuple[int, Claimant] | None:
-        """Return the first claimant to a job, with its order."""
-        named = self._named.get(job_id)
-        for order, watch, claimant in self._including(job_id):
-            if named and named[0] < order:
-                break
-            if discovers(watch, job_id):
-                return order, claimant
-        return named
-
-    def _including(self, job_id: str) -> Sequence[tuple[int, Watch, Claimant]]:
-        """Return the discoveries from the first whose globs include the job."""
-        if not self._discovering:
-            return ()
+    def first(self, job_id: str, parent: str | None = None) -> tuple[int, Claimant] | None:
+        """Return the first claimant to a job, with its order; see ``discovers``."""
+        named = self.named.get(job_id)
+        if not self.discovering:
+            return named
         if self._globs is None:
-            filters = (_discover(watch) for _, watch, _ in self._discovering)
+            filters = (_discover(watch) for _, watch, _ in self.discovering)
             globs = (discover.include for discover in filters if discover)
             each_as_group = (f"({'|'.join(map(translate, some))})" for some in globs)
             self._globs = re.compile("|".join(each_as_group))
         found = self._globs.match(job_id)
         # Alternatives are tried in order: the group that matched is the first watch to include it.
-        return self._discovering[(found.lastindex or 1) - 1 :] if found else ()
+        including = self.discovering[(found.lastindex or 1) - 1 :] if found else ()
+        for order, watch, claimant in including:
+            if named and named[0] < order:
+                break
+            if discovers(watch, job_id, parent):
+                return order, claimant
+        return named

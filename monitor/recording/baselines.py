@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 Place = tuple[str, str, str]
 """Type, account and region of jobs."""
+
+ANY_PARENT = "any parent: "
+"""Begins the text of a discovery that has a baseline for each parent."""
 
 
 def includes(discover: Discover, job_id: str) -> bool:
@@ -50,18 +54,41 @@ def accepts(discover: Discover, row: model.Observation) -> bool:
     return row.seen_at - row.created_at <= timedelta(seconds=discover.max_age)
 
 
-def canonical(discover: Discover, listed: str) -> str:
-    """Return one text for all discoveries with the same meaning.
+@dataclass(frozen=True)
+class Discovery:
+    """What one listing shows of what a watch discovers: this is what names a baseline.
 
-    ``listed`` is the filter of the listing: one that has lost its filter shows old jobs too.
+    ``listed`` is the request of the listing: one that has lost its filter shows old jobs too.
+    ``parent`` is the one whose jobs it shows, where each parent has a listing of its own.
     """
-    spec = {
-        "listed": listed,
-        "include": sorted(set(discover.include)),
-        "exclude": sorted(set(discover.exclude)),
-        "max_age": discover.max_age,
-    }
-    return orjson.dumps(spec).decode()
+
+    discover: Discover
+    listed: str
+    parent: str | None = None
+
+    @cached_property
+    def spec(self) -> str:
+        """One text for all that have the same meaning."""
+        own = {} if self.parent is None else {"parent": self.parent}
+        return orjson.dumps({**self._common, **own}).decode()
+
+    @cached_property
+    def family(self) -> str:
+        """The text that stands for the same discovery of any parent."""
+        return ANY_PARENT + orjson.dumps(self._common).decode()
+
+    @property
+    def _common(self) -> dict[str, Any]:
+        return {
+            "listed": self.listed,
+            "include": sorted(set(self.discover.include)),
+            "exclude": sorted(set(self.discover.exclude)),
+            "max_age": self.discover.max_age,
+        }
+
+    def shows_as(self, other: Discovery) -> bool:
+        """Return whether the listings of both show the same jobs."""
+        return (self.listed, self.parent) == (other.listed, other.parent)
 
 
 @dataclass(slots=True)
@@ -69,9 +96,13 @@ class _KnownBaseline:
     """A baseline as stored; ``interrupted`` is set if its first attempt was not completed."""
 
     stored: model.Baseline
-    discover: Discover
-    listed: str
+    discovery: Discovery
     interrupted: bool = False
+
+    def wanted(self, configured: set[str]) -> bool:
+        """Return whether it is of what is configured: itself, or any parent of its kind."""
+        found = self.discovery
+        return found.spec in configured or (found.parent is not None and found.family in configured)
 
 
 class Baselines:
@@ -94,10 +125,10 @@ class Baselines:
             # Some may be recorded by now: loading their snapshots calls ``note_recorded``.
             self._awaited.setdefault(place, {}).update(each.awaited)
             spec = orjson.loads(each.discover)
-            listed = spec.pop("listed", "")
-            self._known.setdefault(place, {})[each.discover] = _KnownBaseline(
-                each, Discover.model_construct(**spec), listed, interrupted=True
-            )
+            listed, parent = spec.pop("listed", ""), spec.pop("parent", None)
+            discovery = Discovery(Discover.model_construct(**spec), listed, parent)
+            known = self._known.setdefault(place, {})
+            known[each.discover] = _KnownBaseline(each, discovery, interrupted=True)
 
     def want(self, present: Mapping[Place, set[str]], named: Callable[[model.Job], bool]) -> None:
         """Set what is discovered at each place from now on, and which jobs are named."""
@@ -110,7 +141,7 @@ class Baselines:
             kept = {
                 spec: each
                 for spec, each in known.items()
-                if spec in configured or (configured and each.stored.completed_at)
+                if each.wanted(configured) or (configured and each.stored.completed_at)
             }
             self._keep(place, kept)
             if not configured:
@@ -124,26 +155,42 @@ class Baselines:
             await self._store.keep_baselines((), lost)
 
     async def begin(
-        self, place: Place, discover: Discover, listed: str, at: datetime, *, again: bool
+        self,
+        place: Place,
+        discovery: Discovery,
+        at: datetime,
+        *,
+        again: bool = False,
+        newborn: bool = False,
     ) -> bool:
         """Note that a sweep begins; return ``True`` from its second attempt on.
 
-        ``again`` is set if the same discovery has begun one before.
+        ``again`` is set if the same discovery has begun one before. ``newborn`` is set for a
+        parent that is younger than its watch: all its jobs are new, so its baseline is empty.
         """
-        spec = canonical(discover, listed)
-        known = self._known.setdefault(place, {}).get(spec)
+        known = self._known.setdefault(place, {}).get(discovery.spec)
         if known is not None:
             return again or known.interrupted
-        stored = model.Baseline(*place, spec, at)
-        self._known[place][spec] = _KnownBaseline(stored, discover, listed)
+        stored = model.Baseline(*place, discovery.spec, at, at if newborn else None)
+        self._known[place][discovery.spec] = _KnownBaseline(stored, discovery)
         await self._store.keep_baselines([stored], ())
         return False
+
+    def is_complete(self, place: Place, discovery: Discovery) -> bool:
+        """Return whether a discovery has its baseline."""
+        known = self._known.get(place, {}).get(discovery.spec)
+        return known is not None and known.stored.completed_at is not None
+
+    async def forget(self, place: Place, discovery: Discovery) -> None:
+        """Forget the baseline of a parent that is gone: another of its name is a new one."""
+        known = self._known.get(place, {}).pop(discovery.spec, None)
+        if known is not None:
+            await self._store.keep_baselines((), [known.stored])
 
     def find(
         self,
         place: Place,
-        discover: Discover,
-        listed: str,
+        discovery: Discovery,
         row: model.Observation,
         again: bool,  # noqa: FBT001 -- as it stands on the discovery
         listed_open: bool,  # noqa: FBT001 -- one caller
@@ -157,11 +204,11 @@ class Baselines:
         if job_id in awaited:
             return
         known = self._known.get(place, {})
-        own = known.get(canonical(discover, listed))
+        own = known.get(discovery.spec)
         # A job that a complete baseline with the same listing would have shown is new.
         for each in known.values():
-            same = own is None or each.listed == own.listed
-            if same and each.stored.completed_at and accepts(each.discover, row):
+            same = own is None or each.discovery.shows_as(discovery)
+            if same and each.stored.completed_at and accepts(each.discovery.discover, row):
                 return
         begun_at = own.stored.begun_at if again and own else None
         # A listing that is never complete would otherwise suppress the end of every job.
@@ -189,9 +236,9 @@ class Baselines:
         for waiting in (self._awaited, self._undated):
             waiting.get(_place(job), {}).pop(job.id, None)
 
-    async def complete(self, place: Place, discover: Discover, listed: str, at: datetime) -> None:
+    async def complete(self, place: Place, discovery: Discovery, at: datetime) -> None:
         """Note that a sweep is complete, and its rows are recorded."""
-        known = self._known.get(place, {}).get(canonical(discover, listed))
+        known = self._known.get(place, {}).get(discovery.spec)
         if known is None:
             return
         awaited = self._awaited.get(place, {})
@@ -218,10 +265,11 @@ class Baselines:
         the old one shows which jobs are not new.
         """
         configured = self._present.get(place, set())
+        exact = [spec for spec in configured if not spec.startswith(ANY_PARENT)]
         if configured and all(
-            spec in kept and kept[spec].stored.completed_at is not None for spec in configured
+            spec in kept and kept[spec].stored.completed_at is not None for spec in exact
         ):
-            kept = {spec: kept[spec] for spec in configured}
+            kept = {spec: each for spec, each in kept.items() if each.wanted(configured)}
         dropped = [each.stored for spec, each in self._known[place].items() if spec not in kept]
         self._gone.extend(dropped)
         self._known[place] = kept

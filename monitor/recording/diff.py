@@ -12,7 +12,16 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from monitor.model import Change, Kind, Observation, Severity, Snapshot, StateAndPhase, Transition
+from monitor.model import (
+    PHASE_PART,
+    Change,
+    Kind,
+    Observation,
+    Severity,
+    Snapshot,
+    StateAndPhase,
+    Transition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -104,7 +113,7 @@ def compare(
     """Return the snapshot after a poll and the transitions that lead to it.
 
     ``None`` says that the response is stale: the service dates it before what is known (unless it
-    ``insists``), or the job cannot have come to that state. ``own`` is the store's own time at
+    ``insists``), or the job cannot have come to that state. ``own`` is the store time at
     the poll. ``owing`` says that a describe is still owed after this; ``is_baseline(first,
     created_at)`` decides for a job without a snapshot. A denial or a confirmation needs one.
     """
@@ -145,7 +154,7 @@ def _advance(
     """Return the snapshot after a poll, its ``sequence`` still the old one.
 
     ``None`` says that a job cannot come to the polled state from the known one. What an earlier
-    version recorded has no own times, and gets none before it changes.
+    version recorded has no store times, and gets none before it changes.
     """
     known = before.parts if before else {}
     # A part that the poll did not return stays as it is known.
@@ -172,6 +181,7 @@ def _advance(
         ended_at=polled.seen_at if verdict.phase.terminal else None,
         own_changed=own,
         own_ended=own if verdict.phase.terminal else None,
+        parent=polled.parent,
     )
     return first if before is None else _carry_over(before, first, polled, verdict)
 
@@ -201,6 +211,7 @@ def _carry_over(
         own_ended=before.own_ended if kept_end else after.own_ended,
         stuck=before.stuck and not moved,
         baseline=before.baseline and same_phase,
+        parent=polled.parent or before.parent,
         earlier_ends=ends,
         earlier_ended=ended,
     )
@@ -219,7 +230,11 @@ def _changes(before: Snapshot, after: Snapshot, unwatched: frozenset[str]) -> tu
         for name in {**before.fields, **after.fields}
         if name not in unwatched and name not in after.parts
     )
-    parts = ((name, before.parts.get(name), value) for name, value in after.parts.items())
+    parts = (
+        (name, before.parts.get(name), value)
+        for name, value in after.parts.items()
+        if name != PHASE_PART  # its change is that of the phase
+    )
     return tuple(Change(*row) for row in (*parts, *fields) if row[1] != row[2])
 
 
@@ -246,7 +261,7 @@ def _kinds(
     seconds = stuck_limit(stuck_after, after.state, after.phase)
     if after.stuck or seconds is None or after.phase.terminal:
         return
-    # By own time where there is one: a wall clock that is set makes no job stuck.
+    # By store time where there is one: a wall clock that is set makes no job stuck.
     wall_age = after.looked_at - after.changed_at
     age = wall_age if after.own_changed is None else own - after.own_changed
     if age >= timedelta(seconds=seconds):

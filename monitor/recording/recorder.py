@@ -38,7 +38,7 @@ class RowComparison(StrEnum):
 
 
 class Recorder:
-    """Keeps the last snapshot of every followed job, and the ledger in step with it.
+    """Keeps the last snapshot of every watched job, and the ledger in step with it.
 
     Only one poll of a job may be recorded at a time; polls of different jobs may be
     recorded concurrently, and share commits.
@@ -51,28 +51,25 @@ class Recorder:
         announce: Callable[[model.Entry, model.Snapshot | None], None],
     ) -> None:
         """Call ``announce(entry, before)`` after each commit."""
-        self._store = store
-        self._router = router
+        self.store = store
+        self.router = router
+        """Chooses the sinks; another that is assigned counts for all that is recorded later."""
         self._announce = announce
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
         self._poll_times: dict[str, datetime] = {}
-        self._followed: Callable[[model.Job], bool] = lambda _job: True
+        self._wanted: Callable[[model.Job], bool] = lambda _job: True
         self.baselines = Baselines(store)
         """The baselines, by which jobs that are older than their watch are not news."""
 
-    def route(self, router: Router) -> None:
-        """Choose the sinks by ``router`` for all that is recorded from now on."""
-        self._router = router
-
-    def keep_only(self, followed: Callable[[model.Job], bool]) -> None:
-        """Keep only the ``followed`` jobs in memory from now on; the store keeps the others too.
+    def keep_only(self, wanted: Callable[[model.Job], bool]) -> None:
+        """Keep only the ``wanted`` jobs in memory from now on; the store keeps the others too.
 
         A poll that is under way still records another job, but does not keep it here.
         """
-        self._followed = followed
+        self._wanted = wanted
         self._snapshots = {
-            key: known for key, known in self._snapshots.items() if followed(known.job)
+            key: known for key, known in self._snapshots.items() if wanted(known.job)
         }
 
     def snapshots(self) -> Sequence[model.Snapshot]:
@@ -80,7 +77,7 @@ class Recorder:
         return list(self._snapshots.values())
 
     def adopt(self, snapshot: model.Snapshot) -> None:
-        """Load what the store knows of a followed job."""
+        """Load what the store knows of a watched job."""
         self._snapshots[snapshot.job.key] = snapshot
         self.baselines.note_recorded(snapshot.job)
 
@@ -92,19 +89,10 @@ class Recorder:
         """Return the last known snapshot of a job."""
         return self._snapshots.get(key)
 
-    @property
-    def size(self) -> int:
-        """The number of known jobs."""
-        return len(self._snapshots)
-
     def is_lost(self, source: model.SourceKey) -> bool:
         """Check that a source was last recorded as unavailable."""
         state = self._sources.get(source.key)
         return bool(state and not state.available)
-
-    def own_time(self) -> datetime:
-        """Return the store's own time, by which ages are measured."""
-        return self._store.own_time()
 
     async def observe(
         self,
@@ -125,7 +113,7 @@ class Recorder:
                 before,
                 observed,
                 options,
-                self.own_time(),
+                self.store.store_time(),
                 insists=insists,
                 owing=owing,
                 is_baseline=self.baselines.covers,
@@ -149,7 +137,7 @@ class Recorder:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
         before = self._snapshots.get(job.key)
         while before is not None and not before.missing:
-            compared = diff.compare(before, diff.Denial(at), options, self.own_time())
+            compared = diff.compare(before, diff.Denial(at), options, self.store.store_time())
             if compared and await self._commit(*compared, before):
                 return True
             before = await self._reload(job.key)
@@ -207,7 +195,7 @@ class Recorder:
         """Record a row that agrees, and shows the whole state, as a poll."""
         known = self._snapshots[row.job.key]
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
-        compared = diff.compare(known, confirmation, options, self.own_time())
+        compared = diff.compare(known, confirmation, options, self.store.store_time())
         if compared is None:
             return
         after, made = compared
@@ -221,7 +209,7 @@ class Recorder:
         """Store the times of the last polls, so that windows stay narrow over a restart."""
         # Taken first: polls that are recorded during the write belong to the next one.
         times, self._poll_times = self._poll_times, {}
-        await self._store.touch(times)
+        await self.store.touch(times)
 
     async def _commit(
         self,
@@ -230,9 +218,9 @@ class Recorder:
         before: model.Snapshot | None,
     ) -> bool:
         """Store a snapshot with its transitions and announce them; ``False`` if out of date."""
-        sinks = tuple(self._router.sinks_for(transition) for transition in made)
+        sinks = tuple(self.router.sinks_for(transition) for transition in made)
         entry = model.Entry(after, after.sequence - len(made), made, sinks)
-        if not await self._store.record(entry):
+        if not await self.store.record(entry):
             return False
         # Only now that it is durable: what a reader sees must survive a crash.
         if isinstance(after, model.Snapshot):
@@ -246,12 +234,12 @@ class Recorder:
 
     async def _reload(self, key: str) -> model.Snapshot:
         """Load what another writer, who was first, has stored."""
-        snapshot = await self._store.snapshot(key)
+        snapshot = await self.store.snapshot(key)
         if snapshot is None:
             raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
         self._keep(snapshot)
         return snapshot
 
     def _keep(self, snapshot: model.Snapshot) -> None:
-        if self._followed(snapshot.job):
+        if self._wanted(snapshot.job):
             self._snapshots[snapshot.job.key] = snapshot

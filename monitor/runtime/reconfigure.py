@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +19,7 @@ from monitor.errors import ConfigurationError, StoppingError
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config
 from monitor.runtime.runtime_watches import with_watches
+from monitor.runtime.systemd import READY, RELOADING
 from monitor.validation import everything
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from monitor import model
     from monitor.aws.clients import Clients
-    from monitor.config import Settings, Watch
+    from monitor.config import Settings
     from monitor.delivery.manager import DeliveryManager, PreparedSinks
     from monitor.errors import Problem
     from monitor.interfaces import Clock
@@ -132,15 +132,17 @@ class ConfigManager:
         Raises:
             ConfigurationError: it is refused.
         """
-        self._supervisor.reloading()
+        self._supervisor.notify(RELOADING)
         try:
             async with self.lock:
                 # Whatever is raised is a refusal: a mistake in a file must not end the daemon.
                 with unforeseen.refused():
-                    read = partial(self._read, await self._parts.store.watches())
-                    configured, loaded = await anyio.to_thread.run_sync(
-                        read, abandon_on_cancel=True
-                    )
+                    watches = await self._parts.store.watches()
+                    # Abandoned when the daemon stops: a file system may never answer.
+                    configured = await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
+                    loaded = await self._validate(with_watches(configured, watches))
+                    present = self._state.loaded.settings
+                    everything.raise_errors(loaded_config.lasting(present, loaded.settings))
                     await self._replace(loaded)
                     self._state.configured = configured
         except ConfigurationError as error:
@@ -151,7 +153,7 @@ class ConfigManager:
                 self._log.error(logs.CONFIG_REFUSED, problem=logs.of_problem(problem), **trace)
             raise
         finally:
-            self._supervisor.ready()
+            self._supervisor.notify(READY)
         self._report(logs.CONFIG_RELOADED)
         await self._parts.clients.close_idle()
 
@@ -173,13 +175,9 @@ class ConfigManager:
             await self._replace(loaded)
 
     async def _validate(self, settings: Settings) -> LoadedConfig:
-        return await anyio.to_thread.run_sync(loaded_config.prepare, settings, self._models)
-
-    def _read(self, watches: Sequence[model.RuntimeWatch]) -> tuple[Settings, LoadedConfig]:
-        configured = self._load()
-        loaded = loaded_config.prepare(with_watches(configured, watches), self._models)
-        everything.raise_errors(loaded_config.lasting(self._state.loaded.settings, loaded.settings))
-        return configured, loaded
+        return await anyio.to_thread.run_sync(
+            loaded_config.prepare, settings, self._models, abandon_on_cancel=True
+        )
 
     async def _replace(self, loaded: LoadedConfig) -> None:
         before = self._state.loaded
@@ -196,7 +194,13 @@ class ConfigManager:
     async def _known(self, loaded: LoadedConfig) -> Sequence[model.Snapshot]:
         """Return the jobs of the store, if ``loaded`` may take up some that were not followed."""
         present = self._state.loaded
-        reach, known = (set(map(_reach, one.settings.watches)) for one in (loaded, present))
+        reach, known = (
+            {
+                (each.type, each.account, *map(repr, (each.regions, each.jobs, each.discover)))
+                for each in one.settings.watches
+            }
+            for one in (loaded, present)
+        )
         if reach <= known and loaded.types == present.types:
             return ()  # such as other labels or intervals: not worth reading every job again
         # What was observed since must be stored first, or older snapshots would be taken up.
@@ -220,7 +224,7 @@ class ConfigManager:
         self._state.loaded = loaded
         # Sinks come before the routes to them, and accounts before the watches that use them.
         parts.deliveries.apply(prepared.sinks)
-        parts.recorder.route(prepared.router)
+        parts.recorder.router = prepared.router
         changed = parts.clients.replace(after.accounts, loaded.accounts)
         parts.polls.apply(after, loaded.types, prepared.known)
         parts.polls.retry(changed)
@@ -241,8 +245,3 @@ class ConfigManager:
         self._state.loaded_at, self._state.refused = self._clock.now(), ()
         self._metrics.config_last_reload_successful.set(1)
         self._metrics.config_last_reload_success.set(self._clock.now().timestamp())
-
-
-def _reach(watch: Watch) -> tuple[object, ...]:
-    """Return which jobs a watch selects, in a form that can be compared."""
-    return watch.type, watch.account, tuple(watch.regions), tuple(watch.jobs), repr(watch.discover)

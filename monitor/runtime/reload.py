@@ -6,8 +6,10 @@ does is in ``reconfigure``.
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,7 +21,6 @@ from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from monitor.errors import Problem
 
@@ -54,7 +55,7 @@ class Reloader:
 
     def __init__(self) -> None:
         """Begin with nothing requested; requests wait for ``running``."""
-        self._next = _Round()
+        self._present, self._next = _Round(), _Round()
         self._requested = anyio.Event()
         self.over = False
         """Whether no further reload or change is accepted."""
@@ -93,28 +94,23 @@ class Reloader:
                 tasks.cancel_scope.cancel()
         finally:
             self.over = True
-            _interrupt(self._next)
+            # Whoever still waits: for the reload that was interrupted, or for one after it.
+            for one in (self._present, self._next):
+                one.interrupted = not one.done.is_set()
+                one.done.set()
 
     async def _run(self, reload: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self._requested.wait()
             # Replaced before the files are read: whoever asks from here on shares the next round.
-            present, self._next, self._requested = self._next, _Round(), anyio.Event()
+            self._present, self._next, self._requested = self._next, _Round(), anyio.Event()
             try:
                 await reload()
                 self.problems = ()
             except ConfigurationError as error:
                 self.problems = error.problems
-            except BaseException:
-                _interrupt(present)
-                raise
-            present.problems = self.problems
-            present.done.set()
-
-
-def _interrupt(one: _Round) -> None:
-    one.interrupted = True
-    one.done.set()
+            self._present.problems = self.problems
+            self._present.done.set()
 
 
 class WatchedFiles:
@@ -143,12 +139,15 @@ class WatchedFiles:
             places = await anyio.to_thread.run_sync(self._places)
             await self._compare(changed)
             try:
-                await self._follow(places, changed, stop, force_polling=polling)
+                if places:
+                    await self._follow(places, changed, stop, force_polling=polling)
+                    continue
             except FileNotFoundError:  # a directory is gone again
-                await _pause(stop)
+                pass
             except (OSError, RuntimeError):  # no inotify, or its limit is reached
                 polling = True
-                await _pause(stop)
+            with anyio.move_on_after(ROUND / 1000):
+                await stop.wait()
 
     async def _follow(
         self,
@@ -159,9 +158,6 @@ class WatchedFiles:
         force_polling: bool | None,
     ) -> None:
         """Watch ``places``, until others are to be watched."""
-        if not places:
-            await _pause(stop)
-            return
         quiet = 0
         async for changes in watchfiles.awatch(
             *places,
@@ -182,10 +178,9 @@ class WatchedFiles:
                 return
 
     async def _compare(self, changed: Callable[[], Awaitable[None]]) -> None:
-        def has_changed() -> bool:
-            return any(self._content(part) != known for part, known in self._known.items())
-
-        if await anyio.to_thread.run_sync(has_changed):
+        if await anyio.to_thread.run_sync(
+            lambda: any(self._content(part) != known for part, known in self._known.items())
+        ):
             await changed()
 
     def _content(self, part: str) -> bytes:
@@ -195,34 +190,13 @@ class WatchedFiles:
         """Return the directories in which a change may show: of names, of links, of their ends."""
         names = [path.absolute() for part in self._parts for path in self._present(part)]
         steps = {step for path in names for step in (path, *path.parents) if step.is_symlink()}
-        ends = {
-            path if _is_directory(path) else path.parent for path in (*names, *map(_end, steps))
-        }
-        return frozenset(
-            place for place in ends | {step.parent for step in steps} if _is_directory(place)
-        )
+        # The functions of ``os.path`` raise nothing, though a link may lead to itself, a name be
+        # too long, or a directory be closed to this user.
+        ends = (*names, *(Path(os.path.realpath(step)) for step in steps))
+        is_directory = os.path.isdir
+        places = {path if is_directory(path) else path.parent for path in ends}
+        return frozenset(filter(is_directory, places | {step.parent for step in steps}))
 
     def _present(self, part: str) -> Iterator[Path]:
         with suppress(OSError, ValueError):
             yield from self._parts[part]()
-
-
-async def _pause(stop: anyio.Event) -> None:
-    with anyio.move_on_after(ROUND / 1000):
-        await stop.wait()
-
-
-def _end(link: Path) -> Path:
-    """Return where a link leads; one that leads to itself stays where it is."""
-    try:
-        return link.resolve()
-    except (OSError, RuntimeError):
-        return link
-
-
-def _is_directory(path: Path) -> bool:
-    """Return whether it is a directory that can be reached; a name may be too long."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False

@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from monitor.delivery.manager import DeliveryManager
-    from monitor.interfaces import Clock
-    from monitor.polling.job_status import JobStatus, ListingStatus
+    from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
-    from monitor.polling.source_client import SourceStatus
     from monitor.runtime.reconfigure import ConfigState
 
 
@@ -33,7 +31,7 @@ class DaemonStatus:
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return self._polls.followed()
+        return self._polls.watched()
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
@@ -41,10 +39,42 @@ class DaemonStatus:
 
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
-        return [
-            _source(poller.seen(), poller.size, poller.listings())
-            for poller in self._polls.pollers()
-        ]
+        found = []
+        for poller in self._polls.pollers():
+            source = poller.client.status()
+            trouble = source.trouble
+            listings = [
+                ListingView(
+                    type=one.source.job_type.name,
+                    complete=one.complete,
+                    last_complete_at=one.completed_at,
+                    last_failure=failure.reason.value if failure else None,
+                    last_failure_code=failure.code if failure else None,
+                    last_failure_hint=failure.hint if failure else None,
+                )
+                # Read once: the loop may end the failure while another thread reads.
+                for one, failure in [(each, each.trouble) for each in poller.schedule.listings()]
+            ]
+            found.append(
+                SourceView(
+                    service=source.key.service,
+                    account=source.key.account,
+                    region=source.key.region,
+                    available=not source.lost,
+                    up=source.up,
+                    last_success_at=source.good_at,
+                    last_failure_at=source.bad_at,
+                    last_failure=trouble.reason.value if trouble else None,
+                    last_failure_code=trouble.code if trouble else None,
+                    last_failure_hint=trouble.hint if trouble else None,
+                    rate=source.rate,
+                    configured_rate=source.full_rate,
+                    request_rate=source.request_rate,
+                    jobs=len(poller.schedule.everyone()),
+                    listings=listings,
+                )
+            )
+        return found
 
     def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
@@ -83,36 +113,3 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
-
-
-def _source(seen: SourceStatus, jobs: int, listings: Sequence[ListingStatus]) -> SourceView:
-    trouble = seen.trouble
-    return SourceView(
-        service=seen.key.service,
-        account=seen.key.account,
-        region=seen.key.region,
-        available=not seen.lost,
-        up=seen.up,
-        last_success_at=seen.good_at,
-        last_failure_at=seen.bad_at,
-        last_failure=trouble.reason.value if trouble else None,
-        last_failure_code=trouble.code if trouble else None,
-        last_failure_hint=trouble.hint if trouble else None,
-        rate=seen.rate,
-        configured_rate=seen.full_rate,
-        request_rate=seen.request_rate,
-        jobs=jobs,
-        listings=[_listing(one) for one in listings],
-    )
-
-
-def _listing(seen: ListingStatus) -> ListingView:
-    trouble = seen.trouble
-    return ListingView(
-        type=seen.type,
-        complete=seen.complete,
-        last_complete_at=seen.completed_at,
-        last_failure=trouble.reason.value if trouble else None,
-        last_failure_code=trouble.code if trouble else None,
-        last_failure_hint=trouble.hint if trouble else None,
-    )

@@ -16,6 +16,8 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+READY, RELOADING, STOPPING = "READY=1", "RELOADING=1", "STOPPING=1"
+"""All has started, or a reload is over; the configuration is read again; the daemon stops."""
 MICROSECONDS = 1_000_000
 _TIMES_PER_LIMIT = 3
 """Times that the watchdog is fed within its limit."""
@@ -39,33 +41,24 @@ class Supervisor:
         self.limit = int(limit) / MICROSECONDS if self._address and fed else None
         """Seconds without a sign after which it restarts the daemon."""
 
-    def ready(self) -> None:
-        """Say that all has started, or that a reload is over."""
-        self._notify("READY=1")
-
-    def reloading(self) -> None:
-        """Say that the configuration is being read again."""
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-
-    def stopping(self) -> None:
-        """Say that the daemon is stopping."""
-        self._notify("STOPPING=1")
-
     async def feed(self, last_pass_age: Callable[[], float]) -> None:
         """Feed the watchdog while the last pass was within its limit, until cancelled."""
         if self.limit is None:
             return
         while True:
             if last_pass_age() < self.limit:
-                self._notify("WATCHDOG=1")
+                self.notify("WATCHDOG=1")
             await anyio.sleep(self.limit / _TIMES_PER_LIMIT)
 
-    def _notify(self, text: str) -> None:
+    def notify(self, state: str) -> None:
+        """Send one of the states; never block or fail."""
         if self._address is None:
             return
+        # A reload is ordered by the time at which it began: signals may overtake it.
+        stamp = f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}" if state == RELOADING else ""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
             own.setblocking(False)  # noqa: FBT003 -- its own form
             try:
-                own.sendto(text.encode(), self._address)
+                own.sendto((state + stamp).encode(), self._address)
             except OSError:
                 return

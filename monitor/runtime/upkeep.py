@@ -58,6 +58,6 @@ async def prune(store: Store, state: ConfigState) -> NoReturn:
         # Taken first: a retention that changes while the store prunes would go unnoticed.
         changed = state.retention_changed
         retention = timedelta(seconds=state.loaded.settings.retention)
-        await store.prune(store.own_time() - retention)
+        await store.prune(store.store_time() - retention)
         with anyio.move_on_after(PRUNE):
             await changed.wait()

@@ -9,7 +9,7 @@ import stat
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from monitor.config import LogSink, named_files
 from monitor.errors import ConfigurationError, PartialSendError, Problem, SendError, SendReason
@@ -28,21 +28,8 @@ Written: TypeAlias = tuple[int, OSError | None]
 """How many lines were written whole, and what stopped the rest."""
 
 
-class Output(Protocol):
-    """A place for lines; it blocks, and one thread at a time uses it."""
-
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        ...
-
-    def write(self, lines: Sequence[bytes]) -> Written:
-        """Write ``lines`` in order until one fails; blocks as long as the other side does."""
-        ...
-
-
 class LogStream:
-    """An open file descriptor, such as standard output."""
+    """An open file descriptor, such as standard output; blocks as long as the other side does."""
 
     def __init__(self, name: str, descriptor: int, *, torn: bool = False) -> None:
         """``torn``: the last line has no end. The caller closes the descriptor."""
@@ -76,7 +63,12 @@ class LogFile:
             try:
                 status = os.fstat(descriptor)
                 regular = stat.S_ISREG(status.st_mode)
-                torn = regular and status.st_size > 0 and _is_torn(self.name)
+                torn = False
+                # A crash or a full disk may have left the last line without its end.
+                if regular and status.st_size:
+                    with suppress(PermissionError), Path(self.name).open("rb") as file:
+                        file.seek(-1, os.SEEK_END)
+                        torn = file.read(1) != b"\n"
                 written = LogStream(self.name, descriptor, torn=torn).write(lines)
                 if regular:
                     os.fdatasync(descriptor)
@@ -85,6 +77,10 @@ class LogFile:
         except OSError as error:
             return 0, error
         return written
+
+
+Output: TypeAlias = LogStream | LogFile
+"""A place for lines, with a name for messages; one thread at a time writes to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +183,6 @@ def _write_all(descriptor: int, data: bytes) -> Written:
         except OSError as error:
             return done, error
     return done, None
-
-
-def _is_torn(path: str) -> bool:
-    """Return whether a crash or a full disk left the last line without its end."""
-    with suppress(PermissionError), Path(path).open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
-    return False
 
 
 KIND = SinkKind(

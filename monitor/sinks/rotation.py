@@ -200,24 +200,19 @@ class Rotating(Generic[T]):
             self._stalled = True
             return False
         self._reading, self._stalled = None, False
-        if result is not None:
-            await self._take(result)
-        return True
-
-    async def _take(self, result: _ReadResult[T]) -> None:
-        if result.problems:
-            if not self._failing:
-                # Once: they are read again before every attempt until somebody fixes them.
-                shown = [logs.of_problem(problem) for problem in result.problems]
-                self._log.warning(logs.SINK_FILES_REFUSED, problems=shown)
-            self._failing = True
-            return
+        if result is None:
+            return True
+        if result.problems and not self._failing:
+            # Once: they are read again before every attempt until somebody fixes them.
+            shown = [logs.of_problem(problem) for problem in result.problems]
+            self._log.warning(logs.SINK_FILES_REFUSED, problems=shown)
         if result.made_of is not None:
             before, self._open = self._open, await self._opened(result.made_of)
             await self._release(before)
-        if result.made_of is not None or self._failing:
+        if result.made_of is not None or (self._failing and not result.problems):
             self._log.info(logs.SINK_FILES_RELOADED)
-        self._failing = False
+        self._failing = bool(result.problems)
+        return True
 
     async def _opened(self, made_of: T) -> _OpenSink[T]:
         stack = AsyncExitStack()

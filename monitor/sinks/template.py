@@ -64,6 +64,8 @@ class TemplateSource:
 def read(name: str, content_type: str) -> TemplateSource:
     """Read a ready template by its name, or one of the user's by its path.
 
+    The type of the bodies decides their escaping.
+
     Raises:
         TemplateError: there is none, or it is too long.
     """
@@ -81,20 +83,17 @@ def read(name: str, content_type: str) -> TemplateSource:
         raise TemplateError("is not a path") from None
     if len(data) > LARGEST:
         raise TemplateError(f"is longer than {LARGEST // 1024} KiB")
-    return TemplateSource(name, text, form_of(content_type))
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.endswith(("/json", "+json")):
+        return TemplateSource(name, text, "json")
+    return TemplateSource(
+        name, text, "html" if kind.endswith(("/html", "/xml", "+xml")) else "text"
+    )
 
 
 def ready() -> Sequence[str]:
     """Return the names of the templates that come with the program."""
     return sorted(path.stem for path in READY.glob("*.j2"))
-
-
-def form_of(content_type: str) -> str:
-    """Return the format of bodies of this type: it decides the escaping."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind.endswith(("/json", "+json")):
-        return "json"
-    return "html" if kind.endswith(("/html", "/xml", "+xml")) else "text"
 
 
 def values(event: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -10,7 +11,8 @@ import anyio.to_thread
 from monitor.aws import errors
 from monitor.aws.clients import Clients, ResponseMeta
 from monitor.errors import PollError, PollReason
-from monitor.model import Job, Observation, Page, SourceKey
+from monitor.model import Job, ListingRequest, Observation, Page, ParentPage, SourceKey
+from monitor.sources.job_type import filled
 from monitor.sources.response_parser import (
     MalformedError,
     MissingJobError,
@@ -19,12 +21,18 @@ from monitor.sources.response_parser import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from monitor.interfaces import Clock
-    from monitor.sources.job_type import JobType
+    from monitor.sources.job_type import JobType, Paging
 
 T = TypeVar("T")
+
+FIRST_LISTING = ListingRequest()
+"""The only listing of most types, from the start of time."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Older than any job."""
 
 
 class AwsSource:
@@ -32,7 +40,7 @@ class AwsSource:
 
     ``options`` are the watch's: ``include_tracking_number`` keeps it whole.
     ``timeout`` is the deadline of one request in seconds; credentials have their own.
-    Both methods raise PollError alone, which carries no text of any response.
+    Every method raises PollError alone, which carries no text of any response.
     """
 
     def __init__(
@@ -67,45 +75,83 @@ class AwsSource:
 
     async def describe(self, job: Job) -> Observation:
         """Poll one job; an error that stands for a state gives an observation of it."""
-        if not self._type.accepts_id(job.id):
+        answer = (await self.describe_many([job]))[job]
+        if isinstance(answer, PollError):
+            raise answer
+        return answer
+
+    async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
+        """Poll jobs in one request, at most ``at_once`` of one ``request_key``.
+
+        Each has its own answer; PollError is raised where the whole request fails.
+        """
+        if not all(self._type.accepts_id(job.id) for job in jobs):
             raise PollError(PollReason.CONFIG, "BadId", hint="this cannot be the id of such a job")
         asked_at = self._clock.now()
-        describe = self._type.describe
+        exchange = ResponseMeta()
 
-        def parse(response: Mapping[str, Any]) -> Observation:
+        def parse(response: Mapping[str, Any]) -> dict[Job, Observation | PollError]:
             times = PollTimes(asked_at, self._clock.now())
-            return self._parser.observation(job, response, times)
+            found = self._parser.observations(jobs, response, times)
+            return {job: _failure(answer, exchange) for job, answer in found}
 
+        params = self._type.params(*(job.id for job in jobs))
         try:
-            return await self._request(describe.operation, self._type.params(job.id), parse)
+            return await self._request(self._type.describe.operation, params, parse, exchange)
         except PollError as error:
-            parts = self._type.parts_from_error(error.code)
+            # One id may be at fault for the error of all, so it is the state of none of several.
+            parts = self._type.parts_from_error(error.code) if len(jobs) == 1 else None
             if parts is None:
                 raise
-        return Observation(job, asked_at, self._clock.now(), parts, {})
+        seen_at = self._clock.now()
+        return {job: Observation(job, asked_at, seen_at, parts, {}) for job in jobs}
 
-    async def page(self, token: str | None) -> Page:
-        """Poll one page of the listing, the first if ``token`` is ``None``.
+    async def page(self, token: str | None, of: ListingRequest = FIRST_LISTING) -> Page:
+        """Poll one page of a listing, the first if ``token`` is ``None``.
 
         The caller must stop at a token that repeats: AWS promises neither an order nor an end.
         """
-        listing = self._type.listing
-        if listing is None:
+        if of.number >= len(self._type.listings):
             raise PollError(PollReason.CONFIG, "NoListing", hint="this type cannot be listed")
+        listing = self._type.listings[of.number]
         asked_at = self._clock.now()
-        more = {listing.paging.param: token} if listing.paging and token is not None else {}
 
         def parse(response: Mapping[str, Any]) -> Page:
             times = PollTimes(asked_at, self._clock.now())
-            return self._parser.page(listing, response, times, first=token is None)
+            return self._parser.page(
+                listing, response, times, first=token is None, parent=of.parent
+            )
 
-        return await self._request(listing.operation, {**listing.params, **more}, parse)
+        since = of.since or EPOCH
+        values = {
+            "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "since_ms": str(int(since.timestamp() * 1000)),
+            **({listing.parent: of.parent} if listing.parent and of.parent else {}),
+        }
+        params = filled(listing.params, values) | _token(listing.paging, token)
+        return await self._request(listing.operation, params, parse)
+
+    async def parents(self, token: str | None) -> ParentPage:
+        """Poll one page of the parents of jobs, the first if ``token`` is ``None``."""
+        form = self._type.parents
+        if form is None:
+            raise PollError(PollReason.CONFIG, "NoListing", hint="parents cannot be listed")
+
+        def parse(response: Mapping[str, Any]) -> ParentPage:
+            return self._parser.parents(form, response)
+
+        params = {**form.params, **_token(form.paging, token)}
+        return await self._request(form.operation, params, parse)
 
     async def _request(
-        self, operation: str, params: Mapping[str, Any], parse: Callable[[Mapping[str, Any]], T]
+        self,
+        operation: str,
+        params: Mapping[str, Any],
+        parse: Callable[[Mapping[str, Any]], T],
+        exchange: ResponseMeta | None = None,
     ) -> T:
         """Send one request and parse its response."""
-        exchange = ResponseMeta()
+        exchange = exchange or ResponseMeta()
         try:
             # Credentials have a deadline of their own, so they are not part of the request's.
             await self._clients.ready(self._key)
@@ -114,8 +160,6 @@ class AwsSource:
                 if not exchange.large:
                     return parse(response)
                 return await anyio.to_thread.run_sync(parse, response)
-        except MissingJobError:
-            failure = PollError(PollReason.MISSING, "Absent", status=exchange.status)
         except MalformedError as error:
             failure = errors.malformed(error.code, error.hint, exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
@@ -124,3 +168,19 @@ class AwsSource:
         # Not in the ``except`` block: the SDK's exception, which may hold the whole body, would
         # become the context of this one.
         raise failure
+
+
+def _failure(
+    answer: Observation | MalformedError | MissingJobError, exchange: ResponseMeta
+) -> Observation | PollError:
+    """Return what an answer about one job is to the loops."""
+    match answer:
+        case MissingJobError():
+            return PollError(PollReason.MISSING, "Absent", status=exchange.status)
+        case MalformedError():
+            return errors.malformed(answer.code, answer.hint, exchange)
+    return answer
+
+
+def _token(paging: Paging | None, token: str | None) -> dict[str, str]:
+    return {paging.param: token} if paging and token is not None else {}

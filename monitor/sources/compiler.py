@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.aws.errors import normal_code
 from monitor.sources.jmespath_check import parse
 from monitor.sources.job_type import (
-    DescribeOperation,
+    EventRule,
     Field,
     JobType,
-    ListOperation,
     MissingRule,
     Paging,
+    PhaseRule,
 )
 
 if TYPE_CHECKING:
-    from monitor.sources.declaration import Declaration, ListForm
+    from monitor.sources.declaration import Declaration, EventsForm, NextForm
     from monitor.sources.jmespath_check import Expression
+    from monitor.sources.job_type import DescribeOperation, ListOperation, ParentOperation
 
 
 def job_type(
-    form: Declaration, secrets: tuple[Expression, ...], row_secrets: tuple[Expression, ...]
+    form: Declaration,
+    describe: DescribeOperation,
+    listings: tuple[ListOperation, ...],
+    parents: ParentOperation | None,
 ) -> JobType:
-    """Compile a declaration; the expressions read the secrets of a response, and of a row."""
+    """Compile a declaration; its operations are checked and compiled already."""
+    rules = [
+        PhaseRule(state, maybe(path), phase)
+        for phase, entries in form.phases.items()
+        for entry in entries
+        for state, path in (entry.items() if isinstance(entry, dict) else [(entry, None)])
+    ]
+    conditional = frozenset(rule.state for rule in rules if rule.when)
     return JobType(
         name=form.name,
         service=form.service,
@@ -34,28 +45,21 @@ def job_type(
         interval=form.interval,
         rate=form.quota.rate,
         burst=form.quota.burst,
-        id_pattern=re.compile(form.id.pattern),
+        id_pattern=re.compile(form.id.whole_pattern),
         id_max_length=form.id.max_length,
-        describe=DescribeOperation(
-            operation=form.describe.operation,
-            params=form.describe.params,
-            id=_maybe(form.id.path),
-            missing_if=_maybe(form.describe.missing_if),
-            state={name: parse(path) for name, path in form.state.items()},
-            updated_at=_maybe(form.updated_at),
-            created_at=_maybe(form.created_at),
-            reason=_maybe(form.reason),
-            secrets=secrets,
-        ),
-        listing=_listing(form.listing, row_secrets),
+        describe=describe,
+        listings=listings,
+        parents=parents,
+        events=event_rule(form.events, form) if form.events else None,
         decisive=form.decisive,
-        phases={state: phase for phase, states in form.phases.items() for state in states},
+        phases={rule.state: rule.phase for rule in reversed(rules)},
+        rules=tuple(rule for rule in rules if rule.state in conditional),
+        conditional=conditional,
+        revealed=tuple(form.reveal),
         aliases=form.aliases,
         severities=form.severity,
         errors={normal_code(code): parts for code, parts in form.errors.items()},
-        missing=tuple(
-            MissingRule(normal_code(one.code), _maybe(one.where)) for one in form.missing
-        ),
+        missing=tuple(MissingRule(normal_code(one.code), maybe(one.where)) for one in form.missing),
         irrevocable=frozenset(form.irrevocable),
         reopens=form.reopens,
         final=tuple({k: frozenset(v) for k, v in one.items()} for one in form.final),
@@ -68,32 +72,20 @@ def job_type(
     )
 
 
-def _maybe(path: str | None) -> Expression | None:
+def event_rule(form: EventsForm, declared: Declaration) -> EventRule:
+    """Compile the rule for events; a single path reads the whole id."""
+    paths = form.id if isinstance(form.id, dict) else {next(iter(declared.id.parts)): form.id}
+    ids = {name: parse(path) for name, path in paths.items()}
+    return EventRule(form.source, form.detail_type, ids)
+
+
+def maybe(path: str | None) -> Expression | None:
+    """Compile an expression, if there is one."""
     return None if path is None else parse(path)
 
 
-def _listing(form: ListForm | None, secrets: tuple[Expression, ...]) -> ListOperation | None:
+def paging(form: NextForm | None) -> Paging | None:
+    """Compile the way to the next page, if there is one."""
     if form is None:
         return None
-    following = form.next
-    size: dict[str, Any] = {form.page_size.param: form.page_size.value} if form.page_size else {}
-    return ListOperation(
-        operation=form.operation,
-        params={**form.params, **size},
-        page_size=form.page_size.value if form.page_size else None,
-        items=parse(form.items),
-        id=parse(form.id),
-        state={name: parse(path) for name, path in form.state.items()},
-        updated_at=_maybe(form.updated_at),
-        created_at=_maybe(form.created_at),
-        reason=_maybe(form.reason),
-        secrets=secrets,
-        paging=None
-        if following is None
-        else Paging(
-            following.param,
-            _maybe(following.path),
-            _maybe(following.last_id),
-            _maybe(following.more),
-        ),
-    )
+    return Paging(form.param, maybe(form.path), maybe(form.last_id), maybe(form.more))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from monitor.config import Duration, QuotaSettings, Section
 from monitor.model import Phase, Severity
@@ -50,24 +58,67 @@ class DeclarationPart(BaseModel):
     model_config = Section.model_config
 
 
-class IdForm(DeclarationPart):
-    """The pattern of a job's id, and the path at which a response repeats it."""
+NO_PARTS = frozenset(
+    {"id", "state", "reason", "created_at", "updated_at", "since", "since_ms", "items"}
+)
+"""Names that a part of an id cannot have: a row or a placeholder has them already."""
 
-    pattern: Annotated[str, AfterValidator(_compiled)] = r"\S+"
+
+class IdForm(DeclarationPart):
+    """The parts of a job's id, joined by slashes: part → its path in an item, or null.
+
+    The keys that are not named here are the parts. Null means that an item does not repeat it.
+    """
+
+    model_config = ConfigDict(**{**Section.model_config, "extra": "allow"})
+    __pydantic_extra__: dict[str, Path | None]
+
+    pattern: Annotated[str, AfterValidator(_compiled)] | None = None
     """A regular expression that the whole id matches; named groups can fill parameters."""
     max_length: int = Field(default=255, ge=1, le=2048)
     """The most characters of an id."""
     path: Path | None = None
-    """The path to the id in the response; left out only where it has none."""
+    """The path to the whole id, in place of parts; left out only where an item has none."""
+
+    @property
+    def parts(self) -> dict[str, str | None]:
+        """The parts in their order; the whole id is the part ``id``."""
+        return dict(self.__pydantic_extra__) or {"id": self.path}
+
+    @property
+    def whole_pattern(self) -> str:
+        """The given pattern, or the one that splits the id into its parts."""
+        if self.pattern is not None or len(self.parts) == 1:
+            return self.pattern or r"\S+"
+        # Only the first part may hold slashes, so that there is one way to split an id.
+        first, *others = self.parts
+        rest = (rf"(?P<{name}>[^/\s]+(?: [^/\s]+)*)" for name in others)
+        return "/".join((rf"(?P<{first}>\S+(?: \S+)*)", *rest))
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        for name in self.__pydantic_extra__:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in NO_PARTS:
+                raise ValueError(f'"{name}" cannot be the name of a part')
+        if self.__pydantic_extra__ and self.path is not None:
+            raise ValueError("give either path, or the parts of the id")
+        groups = re.compile(self.whole_pattern).groupindex
+        if len(self.parts) > 1 and (lacking := self.parts.keys() - groups):
+            raise ValueError(f"the pattern has no group for the part {', '.join(sorted(lacking))}")
+        return self
 
 
 class DescribeForm(DeclarationPart):
-    """The request for one job."""
+    """The request for one job, or for several."""
 
     operation: str
     """The operation, as AWS spells it."""
     params: dict[str, Any]
-    """Its parameters; ``{id}`` stands for the job's id, ``{name}`` for a group of its pattern."""
+    """Its parameters; ``{id}`` stands for the job's id, ``{name}`` for a part or group of it."""
+    items: Path | None = None
+    """The path to the item, or the list of items, that all other paths start at."""
+    at_once: int = Field(default=1, ge=1, le=1000)
+    """The most ids that share a request."""
     missing_if: Path | None = None
     """True of a successful response that says that the job does not exist."""
 
@@ -124,14 +175,35 @@ class NextForm(DeclarationPart):
         return self
 
 
-class ListForm(DeclarationPart):
-    """The request that lists jobs."""
+class ParentForm(DeclarationPart):
+    """The request that lists the parents of jobs, such as the clusters of tasks."""
 
     operation: str
     params: dict[str, Any] = {}
     items: Path
-    """The path to a page's rows."""
-    id: Path
+    """The path to the names, or other ids, of the parents on a page."""
+    page_size: PageSizeForm | None = None
+    next: NextForm | None = None
+    """As for a listing: the model says it where it is left out."""
+
+
+class ListForm(DeclarationPart):
+    """A request that lists jobs; a row is read like an item of a describe.
+
+    With ``id``, the older form, nothing is inferred: what is left out, a row does not have.
+    """
+
+    operation: str
+    of: str | None = None
+    """The parent that it is sent for; ``{parent}`` fills parameters."""
+    params: dict[str, Any] = {}
+    """``{since}`` and ``{since_ms}`` stand for the start of the last complete sweep."""
+    items: Path | None = None
+    """The path to a page's rows; the model says it where there is but one list."""
+    row: dict[str, Path | dict[str, Path] | None] = {}
+    """Part of the id, ``state``, ``reason``, ``created_at`` or ``updated_at`` → its path in a row,
+    where it differs from that in an item; null where a row does not have it."""
+    id: Path | None = None
     """The path to the job's id; this path and those below start at the row."""
     state: Annotated[dict[str, Path], BeforeValidator(_named_parts)] = {}
     """As above; parts that a row does not have are left out."""
@@ -140,7 +212,29 @@ class ListForm(DeclarationPart):
     reason: Path | None = None
     page_size: PageSizeForm | None = None
     next: NextForm | None = None
-    """Left out where one page lists everything."""
+    """The model says it where it is left out; without a token, one page lists everything."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        older = bool(self.state or self.updated_at or self.created_at or self.reason)
+        if older and self.id is None:
+            raise ValueError("give id as well; or put these into row: where a row differs")
+        if self.id is not None and (self.row or self.items is None):
+            raise ValueError("with id, give items, and what else a row has, but no row:")
+        return self
+
+
+class EventsForm(DeclarationPart):
+    """The EventBridge events that concern a job."""
+
+    source: str
+    detail_type: str
+    id: Path | dict[str, Path]
+    """The path to the id in the event, or part of the id → its path."""
+
+
+PhaseEntry = str | Annotated[dict[str, Path], Field(min_length=1, max_length=1)]
+"""A state, or a state → the condition on the item under which it means the phase."""
 
 
 class Declaration(DeclarationPart):
@@ -159,13 +253,13 @@ class Declaration(DeclarationPart):
     """Default time between two polls of a job."""
     quota: QuotaSettings = QuotaSettings(rate=2, burst=5)
     """Default request budget per account and region."""
-    id: IdForm = IdForm()
+    id: IdForm = Field(default_factory=lambda: IdForm.model_validate({}))
     describe: DescribeForm
     state: State
     phase_from: str | None = None
     """The part of the state that decides the phase, where there are several."""
-    phases: dict[Phase, list[str]]
-    """Phase → the states that mean it."""
+    phases: dict[Phase, list[PhaseEntry]]
+    """Phase → the states that mean it; of those with a condition, the first that holds counts."""
     aliases: dict[str, str] = {}
     """Another spelling of a state → the one to use."""
     severity: dict[str, Severity] = {}
@@ -192,7 +286,18 @@ class Declaration(DeclarationPart):
     """Name → a value to keep; every other member is dropped."""
     secret: list[Path] = []
     """Members that are never kept, and whose value is removed from every kept text."""
-    listing: ListForm | None = Field(default=None, alias="list")
+    reveal: list[Path] = []
+    """Members that may be kept though the model marks them as sensitive."""
+    listings: list[ListForm] = Field(default=[], alias="list")
+    """How jobs are listed; a single listing needs no list."""
+    of: dict[str, ParentForm] = {}
+    """Parent → how parents of this kind are listed."""
+    events: EventsForm | None = None
+
+    @field_validator("listings", mode="before")
+    @classmethod
+    def _one_listing(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
     @property
     def decisive(self) -> str:

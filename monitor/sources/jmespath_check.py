@@ -14,7 +14,7 @@ from jmespath.exceptions import JMESPathError
 from monitor.sources import jmespath_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Node = Mapping[str, Any]
 
@@ -161,7 +161,7 @@ class _Walker:
     def __init__(self) -> None:
         self.result = ExpressionCheck()
 
-    def walk(self, node: Node, here: Kind) -> Kind:  # noqa: C901, PLR0911 -- one case per kind of node
+    def walk(self, node: Node, here: Kind) -> Kind:  # noqa: C901, PLR0911, PLR0912 -- one case per kind of node
         """Return what ``node`` gives when applied to ``here``.
 
         The kinds of nodes are those of ``jmespath.ast``.
@@ -194,7 +194,10 @@ class _Walker:
                 # It gives the second value, or the first where that is empty or false.
                 _, second = [self.walk(child, here) for child in children]
                 return second
-        # The rest computes: functions, literals, comparisons, and new lists or maps.
+            case "comparator":
+                self._comparison(children, here)
+                return None
+        # The rest computes: functions, literals, and new lists or maps.
         is_length = node["type"] == "function_expression" and node["value"] == "length"
         inside = None if node["type"] == "expref" else here
         for kind in [self.walk(child, inside) for child in children]:
@@ -222,6 +225,17 @@ class _Walker:
             hint = suggestion(name, here.members)
             self.result.problems.append(f'the response has no member "{name}" here; {hint}')
         return here.members.get(name)
+
+    def _comparison(self, sides: Sequence[Node], here: Kind) -> None:
+        """Walk a comparison; a text must be one that the model knows for the other side."""
+        kinds = [self.walk(side, here) for side in sides]
+        for kind, other in zip(kinds, reversed(sides), strict=True):
+            self.expose(kind)
+            values = getattr(kind, "enum", ())
+            text = other["value"] if other["type"] == "literal" else None
+            if values and isinstance(text, str) and text not in values:
+                hint = suggestion(text, values)
+                self.result.problems.append(f'the model has no value "{text}" here; {hint}')
 
     def _element(self, here: Kind) -> Shape | None:
         if isinstance(here, Many):

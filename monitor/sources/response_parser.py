@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.aws import lenient_parser
 from monitor.aws.unreadable import UNREADABLE
-from monitor.model import Job, Observation, Page, SkippedRow
+from monitor.model import PHASE_PART, Job, Observation, Page, ParentPage, SkippedRow
 from monitor.sources import sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from monitor.sources.jmespath_check import Expression
-    from monitor.sources.job_type import DescribeOperation, Field, JobType, ListOperation, Paging
+    from monitor.sources.job_type import (
+        Field,
+        ItemForm,
+        JobType,
+        ListOperation,
+        Paging,
+        ParentOperation,
+    )
 
 MOST_ROWS = 10_000
 """Rows that a page may have; the largest AWS pages have a thousand."""
@@ -94,12 +101,52 @@ class ResponseParser:
         self._region = region
         self._options = options
 
-    def observation(self, job: Job, response: Mapping[str, Any], times: PollTimes) -> Observation:
-        """Parse the response for one job; raises MissingJobError if the job does not exist."""
+    def observations(
+        self, jobs: Sequence[Job], response: Mapping[str, Any], times: PollTimes
+    ) -> Iterator[tuple[Job, Observation | MalformedError | MissingJobError]]:
+        """Yield what the response for ``jobs`` shows of each of them."""
         how = self._type.describe
         if how.missing_if and how.missing_if(response):
-            raise MissingJobError
-        if how.id and how.id(response) != job.id:
+            yield from ((job, MissingJobError()) for job in jobs)
+            return
+        found = how.items(response) if how.items else response
+        if not how.many:
+            yield from ((job, self._answer(job, found, times)) for job in jobs)
+            return
+        wanted = {self._repeated(self._type.parts(job.id)): job for job in jobs}
+        shown: dict[Job, Any] = {}
+        strange = not isinstance(found, list)
+        for item in found if isinstance(found, list) else ():
+            job = wanted.get(self._repeated(_read_all(how.item.id, item)))
+            strange = strange or job is None
+            if job is not None:
+                shown.setdefault(job, item)
+        for job in jobs:
+            if job in shown:
+                yield job, self._answer(job, shown[job], times)
+            elif strange:
+                # One of the items may be this job's, under an id that nobody expects.
+                yield job, MalformedError("WrongId", "the response is for another job")
+            else:
+                yield job, MissingJobError()
+
+    def _repeated(self, parts: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return those parts of an id that an item repeats."""
+        repeated = (name for name, read in self._type.describe.item.id.items() if read)
+        return tuple(str(parts.get(name)) for name in repeated)
+
+    def _answer(
+        self, job: Job, item: Any, times: PollTimes
+    ) -> Observation | MalformedError | MissingJobError:
+        try:
+            return self._item(job, item, times)
+        except MalformedError as error:
+            return error
+
+    def _item(self, job: Job, item: Any, times: PollTimes) -> Observation:
+        """Parse the item of one job."""
+        how = self._type.describe.item
+        if self._repeated(_read_all(how.id, item)) != self._repeated(self._type.parts(job.id)):
             raise MalformedError("WrongId", "the response is for another job")
         # A number that is shortened to its last four digits may stand whole in free text.
         shortened = [
@@ -107,51 +154,74 @@ class ResponseParser:
             for field in self._type.fields
             if field.form == "last4" and not self._is_whole(field)
         ]
-        secrets = Secrets.of(read(response) for read in (*how.secrets, *shortened))
-        parts = self._parts(how.state, response, secrets)
-        found = self._observation(job, how, response, times, secrets, parts)
+        secrets = Secrets.of(read(item) for read in (*how.secrets, *shortened))
+        parts = self._parts(how, item, secrets)
+        found = self._observation(job, how, item, times, secrets, parts)
         fields, unreadable = {}, list(found.unreadable)
         for field in self._type.fields:
             try:
-                fields[field.name] = self._field(field, response, secrets)
+                fields[field.name] = self._field(field, item, secrets)
             except MalformedError:
                 unreadable.append(field.name)
         return replace(found, fields=fields, unreadable=tuple(unreadable))
 
     def page(
-        self, listing: ListOperation, response: Mapping[str, Any], times: PollTimes, *, first: bool
+        self,
+        listing: ListOperation,
+        response: Mapping[str, Any],
+        times: PollTimes,
+        *,
+        first: bool,
+        parent: str | None = None,
     ) -> Page:
         """Parse one page; the caller must notice a token that repeats.
 
         An unreadable row is skipped. A listing is malformed if its ``first`` page is the only
         one and has only such rows.
         """
-        items = _items(listing, response)
+        items = _items(listing.items, listing.paging, response)
         token, torn = _next(listing.paging, response, items) if listing.paging else (None, False)
         rows: list[Observation] = []
         skipped: list[SkippedRow] = []
         for position, item in enumerate(items):
             try:
-                rows.append(self._row(listing, item, times))
+                rows.append(self._row(listing, item, times, parent))
             except MalformedError as error:
                 if first and token is None and not rows and position == len(items) - 1:
                     raise
                 skipped.append(SkippedRow(position, error.code))
         return Page(tuple(rows), token, torn, tuple(skipped))
 
-    def _row(self, listing: ListOperation, item: Any, times: PollTimes) -> Observation:
-        job_id = listing.id(item)
-        if not isinstance(job_id, str) or not self._type.accepts_id(job_id):
+    def parents(self, form: ParentOperation, response: Mapping[str, Any]) -> ParentPage:
+        """Parse one page of the names of parents; what is no text is left out."""
+        items = _items(form.items, form.paging, response)
+        token, torn = _next(form.paging, response, items) if form.paging else (None, False)
+        names = tuple(item for item in items if isinstance(item, str) and item)
+        return ParentPage(names, token, torn or len(names) < len(items))
+
+    def _row(
+        self, listing: ListOperation, item: Any, times: PollTimes, parent: str | None
+    ) -> Observation:
+        parts = _read_all(listing.row.id, item)
+        if "id" in parts:
+            whole = parts["id"]
+            job_id = whole if isinstance(whole, str) and self._type.accepts_id(whole) else None
+        else:
+            if listing.parent in parts:
+                parts[listing.parent] = parts[listing.parent] or parent
+            job_id = self._type.join(parts)
+        if job_id is None:
             raise MalformedError("BadRow", "a row has no valid id")
-        secrets = Secrets.of(read(item) for read in listing.secrets)
-        parts = self._parts(listing.state, item, secrets, partial=not self._type.lists_states)
+        secrets = Secrets.of(read(item) for read in listing.row.secrets)
+        state = self._parts(listing.row, item, secrets, partial=not listing.lists_states)
         job = Job(self._type.name, self._account, self._region, job_id)
-        return self._observation(job, listing, item, times, secrets, parts)
+        found = self._observation(job, listing.row, item, times, secrets, state)
+        return replace(found, parent=parent) if listing.parent else found
 
     def _observation(
         self,
         job: Job,
-        operation: DescribeOperation | ListOperation,
+        form: ItemForm,
         data: Any,
         times: PollTimes,
         secrets: Secrets,
@@ -161,9 +231,9 @@ class ResponseParser:
         found: dict[str, Any] = {}
         unreadable: list[str] = []
         for name, read in (
-            ("reason", operation.reason),
-            ("updated_at", operation.updated_at),
-            ("created_at", operation.created_at),
+            ("reason", form.reason),
+            ("updated_at", form.updated_at),
+            ("created_at", form.created_at),
         ):
             value = read(data) if read else None
             try:
@@ -184,12 +254,12 @@ class ResponseParser:
         )
 
     def _parts(
-        self, state: Mapping[str, Expression], data: Any, secrets: Secrets, *, partial: bool = False
+        self, form: ItemForm, data: Any, secrets: Secrets, *, partial: bool = False
     ) -> dict[str, str | None]:
-        """Read every part of the state, in the declared order."""
+        """Read every part of the state, in the declared order, and a conditional phase."""
         parts: dict[str, str | None] = {}
-        for name in self._type.describe.state:
-            value: Any = state[name](data) if name in state else None
+        for name in self._type.describe.item.state:
+            value: Any = form.state[name](data) if name in form.state else None
             if value is None and partial:
                 parts[name] = None
                 continue
@@ -199,6 +269,9 @@ class ResponseParser:
             if not cleaned:
                 raise MalformedError("NoState", f"the response has no {name}")
             parts[name] = self._type.normal_part(name, cleaned)
+        state = parts[self._type.decisive]
+        if state is not None and state in self._type.conditional:
+            parts[PHASE_PART] = self._type.phase_of(state, data) if form.shows_phase else None
         return parts
 
     def _is_whole(self, field: Field) -> bool:
@@ -226,16 +299,21 @@ class ResponseParser:
         return _scalar(value, secrets, limit)
 
 
-def _items(listing: ListOperation, response: Mapping[str, Any]) -> list[Any]:
+def _read_all(form: Mapping[str, Expression | None], item: Any) -> dict[str, Any]:
+    """Read the parts of an id that an item has."""
+    return {name: read(item) if read else None for name, read in form.items()}
+
+
+def _items(read: Expression, paging: Paging | None, response: Mapping[str, Any]) -> list[Any]:
     """Return the rows; a page that only says that it is the last one has none."""
-    items = listing.items(response)
+    items = read(response)
     if isinstance(items, list):
         if len(items) > MOST_ROWS:
             raise MalformedError("TooManyRows", f"a page has more than {MOST_ROWS} rows")
         return items
     # The SDK reads an HTML page or an empty body as a response without any member, so a page
     # needs rows or a flag that says whether more follow.
-    more = listing.paging and listing.paging.more
+    more = paging and paging.more
     if items is None and more and isinstance(more(response), bool):
         return []
     raise MalformedError("NoRows", "the response is not a listing")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from monitor.redaction import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,7 +29,7 @@ def clean(text: str, secrets: Iterable[str] = (), limit: int = LIMIT) -> str:
 
     At most ``limit`` characters are kept; a longer text ends in an ellipsis.
     """
-    kept = _visible(text)
+    kept = one_line(text)
     for secret in secrets:
         kept = kept.replace(secret, REMOVED)
     kept = " ".join(filter(None, map(_without_query, kept.split())))
@@ -45,19 +47,12 @@ def needles(secrets: Iterable[str], *, inner: bool = False) -> tuple[str, ...]:
     found: set[str] = set()
     for secret in secrets:
         lines = secret.splitlines()
-        found.update(map(_visible, (secret, *lines)))
+        found.update(map(one_line, (secret, *lines)))
         if inner:
-            found.update(_visible(line.partition(":")[2]) for line in lines)
+            found.update(one_line(line.partition(":")[2]) for line in lines)
     long = (part for part in found if len(part) >= _SHORTEST_SECRET)
     # A line of a secret must not be cut out of it before the whole of it is found.
     return tuple(sorted(long, key=lambda part: (-len(part), part)))
-
-
-def _visible(text: str) -> str:
-    """Drop what does not print: controls, and marks that hide or reorder text."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
-    return " ".join(text.split())
 
 
 def _without_query(word: str) -> str:

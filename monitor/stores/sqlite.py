@@ -79,7 +79,7 @@ async def open_sqlite(
             async with writer.begin():
                 suffixes = ("", "-wal", "-shm", *([".lock"] if exclusive else []))
                 paths = [path.with_name(path.name + suffix) for suffix in suffixes]
-                opened = {each: _identity(each) for each in paths}
+                opened = {each: each.stat() for each in paths}
         yield database.Database(name, writer, readers, partial(_require_same, opened))
 
 
@@ -112,16 +112,11 @@ def _checked(path: Path, create: bool) -> Path:  # noqa: FBT001 -- as a thread t
     return path
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _require_same(opened: Mapping[Path, tuple[int, int]]) -> None:
+def _require_same(opened: Mapping[Path, os.stat_result]) -> None:
     """Require that each path still leads to the file (device and inode) that was opened."""
-    for path, identity in opened.items():
+    for path, status in opened.items():
         try:
-            same = _identity(path) == identity
+            same = os.path.samestat(path.stat(), status)
         except OSError:
             same = False
         if not same:

@@ -80,7 +80,8 @@ def require_content(path: Path) -> None:
         raise _refusal(path, "file is not a database of SQLite", remedy)
     try:
         # Without ``immutable``, SQLite would recover the log, and so write.
-        with closing(sqlite3.connect(_uri(path, "immutable=1"), uri=True)) as connection:
+        uri = f"file:{quote(str(path))}?immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             names = {name for (name,) in found}
     except sqlite3.Error:
@@ -103,7 +104,8 @@ def require_intact(path: Path) -> None:
     fault = ""
     if commits is not None:
         try:
-            with closing(sqlite3.connect(_uri(path, "mode=ro"), uri=True)) as connection:
+            uri = f"file:{quote(str(path))}?mode=ro"
+            with closing(sqlite3.connect(uri, uri=True)) as connection:
                 fault = _fault(connection)
                 # Only now, while the connection is open, the index beside the log is up to date.
                 valid = _valid_frames(path)
@@ -126,10 +128,6 @@ def require_intact(path: Path) -> None:
 
 def _refusal(path: Path, message: str, remedy: str) -> errors.StoreError:
     return errors.StoreError(f"store {path}: {message} ({remedy})")
-
-
-def _uri(path: Path, mode: str) -> str:
-    return f"file:{quote(str(path))}?{mode}"
 
 
 def _fault(connection: sqlite3.Connection) -> str:

@@ -86,7 +86,11 @@ async def open_store(
 
 
 class SqlStore:
-    """The durable memory. ``ledger_id`` is its identity: made with it, and never changed."""
+    """The durable memory.
+
+    ``ledger_id`` is its identity: made with it, and never changed. ``set_back`` is by how many
+    seconds the wall clock had been set back at the opening.
+    """
 
     def __init__(
         self,
@@ -98,19 +102,15 @@ class SqlStore:
     ) -> None:
         """``on_commit`` receives the seconds that each commit took."""
         self.ledger_id = ledger_id
+        self.set_back = time.set_back
         self._store_clock = time
         self._database = opened
         self._clock = clock
         self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit)
 
-    def own_time(self) -> datetime:
+    def store_time(self) -> datetime:
         """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
         return self._store_clock.now()
-
-    @property
-    def set_back(self) -> float:
-        """Return by how many seconds the wall clock had been set back at the opening."""
-        return self._store_clock.set_back
 
     async def run(self) -> None:
         """Commit what callers write, until cancelled."""
@@ -142,7 +142,7 @@ class SqlStore:
             TypeError: a value has no exact form in JSON.
             ValueError: the sequences of the entry have a gap.
         """
-        wall_time, store_time = self._clock.now(), self.own_time()
+        wall_time, store_time = self._clock.now(), self.store_time()
         record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
@@ -167,7 +167,7 @@ class SqlStore:
 
     async def settle(self, settlement: model.Settlement) -> None:
         """Store the result of one attempt."""
-        await self._commits.submit(outbox.Settle(settlement, self.own_time()))
+        await self._commits.submit(outbox.Settle(settlement, self.store_time()))
 
     async def hasten(self, sink: str) -> None:
         """Let every delivery for ``sink`` that waits for its retry fall due."""
@@ -237,7 +237,7 @@ class SqlStore:
 
         Each gets a new id, and its event says that it is replayed.
         """
-        unit = outbox.ReplayDeliveries(tuple(ids), self._clock.now(), self.own_time())
+        unit = outbox.ReplayDeliveries(tuple(ids), self._clock.now(), self.store_time())
         return await self._commits.submit(unit)
 
     async def backlog(self) -> Sequence[model.Backlog]:
@@ -380,7 +380,7 @@ class SqlStore:
             async with self._database.writer.begin():
                 written = await writes.apply(self._database.writer, units)
                 if self._store_clock.moves:
-                    times = {"own": self.own_time(), "wall": self._clock.now()}
+                    times = {"own": self.store_time(), "wall": self._clock.now()}
                     await self._database.writer.execute(writes.KEEP_TIME, times)
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()

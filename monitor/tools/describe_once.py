@@ -61,7 +61,9 @@ class DescribeOnce:
         if kind is not None:
             if region is None and kind.region is None:
                 region, source = _region(settings, account, job_id)
-            job_id = _id(kind, job_id)
+            if _ARN.fullmatch(job_id) and not kind.accepts_id(job_id):
+                ends = (job_id.rpartition("/")[2], job_id.rpartition(":")[2])
+                job_id = next(filter(kind.accepts_id, ends), job_id)
         if region is None and kind is not None and kind.region is None:
             message = f"jobs of type {type_} exist in several regions"
             everything.raise_errors([Problem("", "--region", message, _NAME_ONE)])
@@ -73,13 +75,10 @@ class DescribeOnce:
         problems = validation.problems(alone, types)
         everything.raise_errors(_as_argument(problem, source) for problem in problems)
         self._settings = settings
-        self._pending: Callable[[], str] = str
+        self.pending: Callable[[], str] = str
+        """Returns which credentials a poll that is under way waits for, or an empty text."""
         self.job_type: JobType = types[type_]
         self.job = Job(type_, account, self.job_type.region or region or "", job_id)
-
-    def pending(self) -> str:
-        """Return which credentials a poll that is under way waits for, or an empty text."""
-        return self._pending()
 
     async def once(self) -> tuple[Observation, Verdict]:
         """Poll the job, and judge its state.
@@ -99,7 +98,7 @@ class DescribeOnce:
         async with Clients(self._settings.accounts, models=self._models, patience=None) as clients:
             account, region = self.job.account, self.job.region
             source = AwsSource(self.job_type, account, region, clients, SystemClock())
-            self._pending = partial(clients.awaited, source.key)
+            self.pending = partial(clients.awaited, source.key)
             yield partial(source.describe, self.job)
 
 
@@ -120,14 +119,6 @@ def _region(settings: config.Settings, account: str, job_id: str) -> tuple[str |
             return found, name
     own = settings.accounts.get(account, config.Account())
     return sessions.region(own), "the region of the AWS profile"
-
-
-def _id(kind: JobType, given: str) -> str:
-    """Return the id that an ARN ends in, unless the whole ARN is the id."""
-    if not _ARN.fullmatch(given) or kind.accepts_id(given):
-        return given
-    ends = (given.rpartition("/")[2], given.rpartition(":")[2])
-    return next(filter(kind.accepts_id, ends), given)
 
 
 def _as_argument(problem: Problem, region: str) -> Problem:

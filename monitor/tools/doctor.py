@@ -18,14 +18,16 @@ import anyio
 from monitor.aws import credential_source, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
+from monitor.config import Discover
 from monitor.errors import PollError, PollReason
-from monitor.model import Job
+from monitor.model import Job, ListingRequest
 from monitor.sources.aws_source import AwsSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from monitor import config
+    from monitor.model import Page, ParentPage
     from monitor.sources.job_type import JobType
 
 T = TypeVar("T")
@@ -70,17 +72,24 @@ class _Place:
     account: str
     region: str
     job_id: str | None
+    parent: str | None = None
 
 
 async def check(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence[CheckedCall]:
     """Call each operation that the watches use once, in each account and region."""
     named: dict[tuple[str, str, str], str | None] = {}
+    parents: dict[tuple[str, str, str], str] = {}
     for watch in settings.watches:
         regions = [types[watch.type].region] if types[watch.type].region else watch.regions
         for region in regions:
             key = (watch.type, watch.account, region or "")
             named[key] = named.get(key) or next(iter(watch.jobs), None)
-    places = [_Place(types[key[0]], key[1], key[2], job) for key, job in named.items()]
+            of = watch.discover.of if isinstance(watch.discover, Discover) else None
+            if isinstance(of, list) and of:
+                parents.setdefault(key, of[0])
+    places = [
+        _Place(types[key[0]], key[1], key[2], job, parents.get(key)) for key, job in named.items()
+    ]
     calls: list[list[CheckedCall]] = [[] for _ in places]
     limiter = anyio.CapacityLimiter(_CALLS_AT_ONCE)
     async with Clients(settings.accounts, models=service_models.loader(), patience=None) as clients:
@@ -100,13 +109,31 @@ async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]
     tried = partial(clients.tried, source.key)
     calls: list[CheckedCall] = []
     job_id = place.job_id
-    if operation := place.kind.list_operation:
-        page, call = await _call(place, operation, partial(source.page, None), tried)
-        if page is not None:
-            more = " on the first page" if page.next_token is not None or page.torn else ""
-            count = len(page.rows)
-            call = replace(call, said=f"{count} job{'' if count == 1 else 's'}{more}")
-            job_id = job_id or (page.rows[0].job.id if page.rows else None)
+    parent, kind = place.parent, place.kind
+    if kind.parents:
+        shown, call = await _call(
+            place, kind.parents.operation, partial(source.parents, None), tried
+        )
+        if shown is not None:
+            parent = parent or next(iter(shown.names), None)
+            call = replace(call, said=_counted(len(shown.names), kind.parent or "parent", shown))
+        calls.append(call)
+    # Two listings of one operation differ in a filter, which needs no other permission.
+    listings = {one.operation: (number, one) for number, one in enumerate(kind.listings)}
+    for number, listing in listings.values():
+        if listing.parent and parent is None:
+            said = f"no {listing.parent} is known here, so no jobs can be listed"
+            call = CheckedCall(
+                place.account, place.region, listing.operation, CallOutcome.UNCLEAR, said
+            )
+        else:
+            request = ListingRequest(number, parent if listing.parent else None)
+            page, call = await _call(
+                place, listing.operation, partial(source.page, None, request), tried
+            )
+            if page is not None:
+                call = replace(call, said=_counted(len(page.rows), "job", page))
+                job_id = job_id or (page.rows[0].job.id if page.rows else None)
         calls.append(call)
     operation = place.kind.describe_operation
     described = job_id or next(filter(place.kind.accepts_id, _INVENTED), None)
@@ -118,6 +145,11 @@ async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]
     describe = partial(source.describe, job)
     _, call = await _call(place, operation, describe, tried, invented=job_id is None)
     return [*calls, call if call.said else replace(call, said=f"found job {described}")]
+
+
+def _counted(count: int, what: str, page: Page | ParentPage) -> str:
+    more = " on the first page" if page.next_token is not None or page.torn else ""
+    return f"{count} {what}{'' if count == 1 else 's'}{more}"
 
 
 async def _call(
@@ -135,16 +167,13 @@ async def _call(
         answer = await send()
     except PollError as error:
         outcome, said = _judge(error, invented=invented)
-        if outcome is CallOutcome.FAILED:
-            remedy = _remedy(error, tried())
+        if outcome is CallOutcome.FAILED and error.of_credentials:
+            remedy = LOGIN
+        elif outcome is CallOutcome.FAILED:
+            searched = tried()
+            remedy = (searched and credential_source.remedy(error.code, searched)) or ALLOW
     took = round(time.monotonic() - began, 3)
     return answer, CheckedCall(place.account, place.region, operation, outcome, said, took, remedy)
-
-
-def _remedy(error: PollError, tried: credential_source.CredentialSearch | None) -> str:
-    if error.of_credentials:
-        return LOGIN
-    return (tried and credential_source.remedy(error.code, tried)) or ALLOW
 
 
 _WORDS = {

@@ -75,16 +75,13 @@ def own_address(server: config.ServerSettings) -> DaemonAddress:
     """
     try:
         host, port = config.parse_listen(server.listen)
+        wrong, remedy = "says any free port" if port == 0 else "", "name a --url"
     except ValueError as error:
-        raise _refusal(str(error), "fix it, or name a --url") from None
-    if port == 0:
-        raise _refusal("says any free port", "name a --url")
+        wrong, remedy = str(error), "fix it, or name a --url"
+    if wrong:
+        raise ConfigurationError([Problem("", "server.listen", wrong, remedy)])
     tls = _own_tls(Path(server.web_config_file)) if server.web_config_file else None
     return DaemonAddress(_EVERYWHERE.get(host, host), port, tls, _credentials(server.token_files))
-
-
-def _refusal(message: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError([Problem("", "server.listen", message, remedy)])
 
 
 def _own_tls(web_config_file: Path) -> ssl.SSLContext | None:

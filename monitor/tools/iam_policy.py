@@ -35,19 +35,27 @@ def policies(
     """
     models = models or service_models.loader()
     statements: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    accounts = defaultdict(config.Account, settings.accounts)
+    used: set[str] = set()
     for watch in settings.watches:
         kind = types[watch.type]
-        actions = _actions(kind, models)
+        signing = service_models.service_model(models, kind.service).signing_name
+        prefix = _OTHERWISE.get(signing, signing)
+        operations = (kind.describe_operation, *kind.list_operations)
+        actions = [f"{prefix}:{operation}" for operation in operations]
         # Few services offer a permission on a single job, and the id of the next job is unknown.
-        _allow(statements[identity(settings, watch.account)], kind.service, actions, "*")
+        _allow(statements[_identity(accounts[watch.account])], kind.service, actions, "*")
+        used.add(watch.account)
     for name, sink in settings.sinks.items():
-        permission = sinks.permission(name, sink)
-        if permission and isinstance(sink, config.AwsSinkSettings):
+        if not isinstance(sink, config.AwsSinkSettings):
+            continue
+        used.add(sink.account)
+        if permission := sinks.permission(name, sink):
             # The permission to send one message also permits the batch.
             action, resource = permission
             service = action.partition(":")[0]
-            _allow(statements[identity(settings, sink.account)], service, [action], resource)
-    for account in _used(settings):
+            _allow(statements[_identity(accounts[sink.account])], service, [action], resource)
+    for account in (accounts[name] for name in sorted(used)):
         if account.role_arn:
             taker = statements[_identity(config.Account(profile=account.profile))]
             _allow(taker, "sts", ["sts:AssumeRole"], account.role_arn)
@@ -57,33 +65,9 @@ def policies(
     }
 
 
-def identity(settings: config.Settings, account: str) -> str:
-    """Return who asks with the credentials of an account."""
-    return _identity(_account(settings, account))
-
-
 def _identity(account: config.Account) -> str:
+    """Return who sends requests with the credentials of an account."""
     return account.role_arn or (f"profile {account.profile}" if account.profile else AMBIENT)
-
-
-def _account(settings: config.Settings, name: str) -> config.Account:
-    return settings.accounts.get(name, config.Account())
-
-
-def _used(settings: config.Settings) -> Iterable[config.Account]:
-    names = {watch.account for watch in settings.watches}
-    names |= {
-        sink.account for sink in settings.sinks.values() if isinstance(sink, config.AwsSinkSettings)
-    }
-    return [_account(settings, name) for name in sorted(names)]
-
-
-def _actions(kind: JobType, models: Loader) -> list[str]:
-    """Name the operations as IAM does; a few services name some of theirs otherwise."""
-    signing = service_models.service_model(models, kind.service).signing_name
-    prefix = _OTHERWISE.get(signing, signing)
-    operations = filter(None, [kind.describe_operation, kind.list_operation])
-    return [f"{prefix}:{operation}" for operation in operations]
 
 
 def _allow(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor import pacing
+from monitor.config import Discover
 from monitor.polling import manager
 
 if TYPE_CHECKING:
@@ -44,16 +45,6 @@ class WatchPlan:
     every: float
     ended_every: float | None
 
-    @property
-    def mean_delay(self) -> float:
-        """Return the seconds from a change to the poll that observes it, on average."""
-        return self.every / 2
-
-    @property
-    def worst_delay(self) -> float:
-        """Return the seconds from a change to the poll that observes it, at worst."""
-        return self.every
-
 
 @dataclass(frozen=True, slots=True)
 class QuotaPlan:
@@ -68,15 +59,10 @@ class QuotaPlan:
     rate: float
     wanted: float
 
-    @property
-    def share(self) -> float:
-        """Return the part of the quota that the intervals need."""
-        return self.wanted / self.rate
-
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """One watch in one region: pages to list, and jobs to describe one by one."""
+    """One watch in one region: pages to list, and describes of one job or several."""
 
     watch: config.Watch
     region: str
@@ -88,18 +74,19 @@ class _Load:
 
 
 def plan(
-    settings: config.Settings, types: Mapping[str, JobType], running: int
+    settings: config.Settings, types: Mapping[str, JobType], running: int, parents: int = 1
 ) -> tuple[Sequence[WatchPlan], Sequence[QuotaPlan]]:
     """Estimate every watch, and every quota that watches share.
 
-    ``running`` is the number of running jobs in each region of a watch that discovers.
+    ``running`` is the number of running jobs in each region of a watch that discovers, and
+    ``parents`` that of clusters and the like where it discovers the jobs of all of them.
     """
     shared: dict[tuple[str, str, str], list[_Load]] = {}
     for watch in settings.watches:
         kind = types[watch.type]
         for region in [kind.region] if kind.region else watch.regions:
             key = (kind.service, watch.account, region)
-            shared.setdefault(key, []).append(_load(watch, region, kind, running))
+            shared.setdefault(key, []).append(_load(watch, region, kind, running, parents))
     budgets = manager.budgets(settings, types)
     watches: list[WatchPlan] = []
     quotas: list[QuotaPlan] = []
@@ -115,14 +102,24 @@ def plan(
     return watches, quotas
 
 
-def _load(watch: config.Watch, region: str, kind: JobType, running: int) -> _Load:
+def _load(watch: config.Watch, region: str, kind: JobType, running: int, parents: int) -> _Load:
     interval = watch.interval or kind.interval
-    if not (watch.discover and kind.listing):
-        return _Load(watch, region, kind, len(watch.jobs), interval, 0, len(watch.jobs))
-    jobs = max(running, len(watch.jobs))
-    pages = max(1, math.ceil(jobs / (kind.listing.page_size or _PAGE)))
+    jobs = max(running, len(watch.jobs)) if watch.discover else len(watch.jobs)
+    # Jobs of one type share a describe as far as it takes several.
+    describes = math.ceil(jobs / kind.at_once)
+    if not (watch.discover and kind.listings):
+        return _Load(watch, region, kind, jobs, interval, 0, describes)
+    of = watch.discover.of if isinstance(watch.discover, Discover) else None
+    given = len(of) if isinstance(of, list) else parents
+    pages = math.ceil(given / _PAGE) if of == "all" else 0
+    for listing in kind.listings:
+        # Each parent has a listing of its own, with its share of the jobs.
+        lists = given if listing.parent else 1
+        pages += lists * max(1, math.ceil(jobs / lists / (listing.page_size or _PAGE)))
     # A listing that shows states polls every job on it: nothing is left to describe.
-    return _Load(watch, region, kind, jobs, interval, pages, 0 if kind.lists_states else jobs)
+    return _Load(
+        watch, region, kind, jobs, interval, pages, 0 if kind.polls_by_sweep else describes
+    )
 
 
 def _watch(load: _Load, period: float, late: float) -> WatchPlan:

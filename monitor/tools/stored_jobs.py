@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
-from monitor.polling.job_status import JobStatus
+from monitor.interfaces import JobStatus
 from monitor.polling.watch import Claims
-from monitor.web.api.job_filters import JobsQuery, fits, label_readings
+from monitor.web.api.job_filters import JobsQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, model
-
-__all__ = ["JobsQuery", "chosen", "known_jobs", "label_readings", "query"]
 
 _OPTIONS = {"q": "--query"}
 
@@ -50,32 +48,21 @@ def known_jobs(
             place = (watch.type, watch.account, region)
             claims.setdefault(place, Claims()).add(order, watch, watch)
     for snapshot in snapshots:
-        owner = _first(claims, snapshot.job)
+        job = snapshot.job
+        places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
+        found = (place.first(job.id, snapshot.parent) for place in places if place)
+        # Of several watches that claim a job, the first one written follows it.
+        _, owner = min(filter(None, found), key=lambda one: one[0], default=(0, None))
         yield JobStatus(
-            job=snapshot.job,
+            job=job,
             watch=owner.name if owner else "",
             labels=owner.labels if owner else {},
             snapshot=snapshot,
             interval=0.0,
-            looked_at=snapshot.looked_at,
+            polled_at=snapshot.looked_at,
             at=snapshot.looked_at,
             next_in=None,
             failing=None,
             finished=False,
             blind=False,
         )
-
-
-def _first(
-    claims: Mapping[tuple[str, str, str], Claims[config.Watch]], job: model.Job
-) -> config.Watch | None:
-    """Return the first watch that follows ``job``."""
-    places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
-    found = (place.first(job.id) for place in places if place)
-    wanting = min(filter(None, found), key=lambda one: one[0], default=None)
-    return wanting[1] if wanting else None
-
-
-def chosen(jobs: Iterable[JobStatus], filters: JobsQuery) -> Sequence[JobStatus]:
-    """Return those that match, sorted by key, as the API does."""
-    return sorted((job for job in jobs if fits(job, filters)), key=lambda job: job.job.key)

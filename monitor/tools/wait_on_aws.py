@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from monitor import pacing
 from monitor.errors import PollError, PollReason, UnreachableJobError
-from monitor.polling.quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
-    from monitor import config
     from monitor.interfaces import Clock, JobType, Random
     from monitor.model import Observation
-    from monitor.sources import job_type
+    from monitor.polling.quota import Quota
     from monitor.tools.wait import Progress
 
 LAST_POLL = 2.0
@@ -121,11 +119,3 @@ class AwsGetter:
             attempt = self._failures.total() - 1
             delay = pacing.retry_delay(reason, attempt, self._random, retry_after=error.retry_after)
         return replace(before, trouble=str(error)), delay
-
-
-def quota(
-    of: job_type.JobType, configured: Mapping[str, config.QuotaSettings], clock: Clock
-) -> Quota:
-    """Return the quota of a service: the configured one, or else the job type's own."""
-    own = configured.get(of.service, of)
-    return Quota(own.rate, own.burst, clock.monotonic())

@@ -72,6 +72,7 @@ class DaemonGetter:
         self, client: DaemonClient, selector: JobSelector, clock: Clock, random: Random
     ) -> None:
         """Ask ``client`` for the job of ``selector``."""
+        self.pending = str  # nothing: it is the daemon that waits for credentials
         self._client = client
         self._selector = selector
         self._clock = clock
@@ -81,10 +82,6 @@ class DaemonGetter:
         self._attempts = 0
         self._began = clock.monotonic()
         self._failing: tuple[str, float] | None = None
-
-    def pending(self) -> str:
-        """Return nothing: it is the daemon that waits for credentials."""
-        return ""
 
     async def get(self, before: Progress, left: float) -> tuple[Progress, float]:
         """Return as soon as something has changed, or after a minute.

@@ -7,6 +7,7 @@ types, sinks, and the files that the settings name. All problems are reported at
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,19 @@ def validate(
             found = problems(settings, types)
         except Exception as error:  # noqa: BLE001 -- the last net; the other checks go on
             found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
-    more = (*check_sinks(settings), *check_web_config(settings), *check_listings(settings, types))
+    discovered = dict.fromkeys(watch.type for watch in settings.watches if watch.discover)
+    listings = (types[name].warnings for name in discovered if name in types)
+    more = (*check_sinks(settings), *check_web_config(settings), *chain.from_iterable(listings))
     return types, tidy([*found, *more])
 
 
 def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> list[Problem]:
     """Return every problem of the settings themselves, in the order of the files; no secrets."""
-    services = {job_type.service for job_type in job_types.values()}
-    fixed = {job_type.service for job_type in job_types.values() if job_type.region}
+    # Only types in use: reading all of them would read the models of fifty services.
+    used = {watch.type for watch in settings.watches if watch.type in job_types}
+    watched = [job_types[name] for name in used]
+    services = {one.service for one in watched} | {name.partition(".")[0] for name in job_types}
+    fixed = {one.service for one in watched if one.region}
     found = (
         *general.check(settings, services, fixed),
         *watches.check(settings, job_types),
@@ -59,13 +65,6 @@ def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> lis
         Problem(settings.place(*one.path), dotted(one.path), one.message, one.remedy, one.warning)
         for one in found
     )
-
-
-def check_listings(settings: config.Settings, types: Mapping[str, JobType]) -> Iterator[Problem]:
-    """Yield what may be wrong with the listings of the job types that watches discover with."""
-    for name in dict.fromkeys(watch.type for watch in settings.watches if watch.discover):
-        if name in types:
-            yield from types[name].warnings
 
 
 def check_sinks(settings: config.Settings) -> Iterator[Problem]:

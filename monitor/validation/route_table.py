@@ -115,13 +115,11 @@ def _fit(match: RouteMatch, event: _Event) -> tuple[bool, bool]:
         ((getattr(match, key), values) for key, values in event.values.items()),
         ((globs, (event.labels.get(name, ""),)) for name, globs in match.labels.items()),
     )
-    fitting = [_overlap(globs, values) for globs, values in pairs]
-    return all(may for may, _ in fitting), all(must for _, must in fitting)
-
-
-def _overlap(globs: Sequence[str], values: Collection[str] | None) -> tuple[bool, bool]:
-    """Return whether ``globs`` match some of the values, and all of them."""
-    if values is None:
-        return True, not globs or "*" in globs
-    hits = [fits(globs, value) for value in values]
-    return any(hits), all(hits)
+    may = must = True
+    for globs, values in pairs:
+        if values is None:
+            must = must and (not globs or "*" in globs)
+        else:
+            hits = [fits(globs, value) for value in values]
+            may, must = may and any(hits), must and all(hits)
+    return may, must

@@ -89,7 +89,11 @@ def _never_reached(settings: Settings) -> Iterator[SettingProblem]:
             remedy = f"move it up, or give routes[{catcher}] continue: true"
             yield SettingProblem(("routes", index), message, remedy, warning=True)
             reported.add(index)
-        if catcher is None and not route.continue_ and _takes_all(route.match):
+        keys = [name for name in type(route.match).model_fields if name != "labels"]
+        every_glob = [getattr(route.match, key) for key in keys]
+        every_glob += route.match.labels.values()
+        takes_all = all(not globs or "*" in globs for globs in every_glob)
+        if catcher is None and not route.continue_ and takes_all:
             catcher = index
     # Without watches there are no events, and every route would look idle.
     if not settings.watches:
@@ -106,11 +110,6 @@ def _never_reached(settings: Settings) -> Iterator[SettingProblem]:
             message = "is never reached: the routes before it take all that it matches"
             remedy = "move it up, or give them continue: true"
             yield SettingProblem(here, message, remedy, warning=True)
-
-
-def _takes_all(match: RouteMatch) -> bool:
-    globs = [getattr(match, name) for name in type(match).model_fields if name != "labels"]
-    return all(not given or "*" in given for given in [*globs, *match.labels.values()])
 
 
 def _late(settings: Settings) -> Iterator[SettingProblem]:

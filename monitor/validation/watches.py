@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -101,9 +102,11 @@ def _needless_regions(path: Path, watch: Watch, region: str) -> Iterator[Setting
 
 
 def _jobs(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProblem]:
-    if watch.discover and job_type.listing is None:
+    if watch.discover and not job_type.listings:
         message = f"jobs of type {job_type.name} cannot be listed"
         yield SettingProblem((*path, "discover"), message, "name them: jobs: [ID]")
+    elif watch.discover:
+        yield from _parents((*path, "discover"), watch, job_type)
     for index, job in enumerate(watch.jobs):
         here = (*path, "jobs", index)
         if len(job) > job_type.id_max_length:
@@ -113,6 +116,21 @@ def _jobs(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProble
             remedy = f"it must look like {shown(job_type.id_pattern.pattern)}"
             message = f'"{shown(job)}" is not a valid {job_type.name} ID'
             yield SettingProblem(here, message, remedy)
+
+
+def _parents(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProblem]:
+    of = watch.discover.of if isinstance(watch.discover, Discover) else None
+    kind = job_type.parent
+    every = " or of: all" if job_type.parent_operation else ""
+    if kind is None and of is not None:
+        message = f"AWS lists all jobs of type {job_type.name} at once"
+        yield SettingProblem((*path, "of"), message, "leave of out")
+    elif kind is not None and not of:
+        message = f"AWS lists jobs of type {job_type.name} for one {kind} at a time"
+        yield SettingProblem(path, message, f"write discover: {{of: [{kind.upper()}]}}{every}")
+    elif of == "all" and not every:
+        message = f"the {kind}s of {job_type.name} cannot be listed"
+        yield SettingProblem((*path, "of"), message, f"name them: of: [{str(kind).upper()}]")
 
 
 def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProblem]:
@@ -174,8 +192,10 @@ def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Se
         job_type = job_types.get(watch.type)
         if job_type is None:
             continue
+        describes = math.ceil(len(watch.jobs) / job_type.at_once)
+        sweeps = len(job_type.listings) if watch.discover else 0
         # Where a row of the listing shows the whole state, one call serves every job.
-        calls = 1 if job_type.lists_states else len(watch.jobs) + bool(watch.discover)
+        calls = min(1, sweeps + describes) if job_type.polls_by_sweep else describes + sweeps
         for region in _effective_regions(watch, job_type):
             key = (job_type.service, watch.account, region)
             needs[key] += calls / (watch.interval or job_type.interval)

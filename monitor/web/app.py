@@ -167,10 +167,11 @@ def create_app(
         Api(api, guard, version).add_to(app)
         app.add_routes(StatusPage(api.live, api.ledger, api.clock).routes())
 
-    async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
+    async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         harden(response, guard.headers)
+        request[problems.BEGUN] = response
 
-    app.on_response_prepare.extend([prepare, problems.note_begun])
+    app.on_response_prepare.append(prepare)
     return app
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
+
 from monitor import logs
 from monitor.web import descriptors
 
@@ -86,14 +88,17 @@ class Connections:
         self._close(victim, "crowded")
         return True
 
-    def close_overdue(self, now: float) -> None:
-        """Close what its client keeps waiting for too long."""
-        for each in list(self._open):
-            if reason := each.overdue(now):
-                self._close(each, reason)
-        if self._crowded and len(self._open) < CALM * self.most:
-            self._crowded = False
-            self._log.info(logs.CONNECTIONS_RECOVERED, open=len(self._open), limit=self.most)
+    async def close_overdue(self, every: float) -> None:
+        """Close what its client keeps waiting for too long; check ``every`` so many seconds."""
+        while True:
+            await anyio.sleep(every)
+            now = anyio.current_time()
+            for each in list(self._open):
+                if reason := each.overdue(now):
+                    self._close(each, reason)
+            if self._crowded and len(self._open) < CALM * self.most:
+                self._crowded = False
+                self._log.info(logs.CONNECTIONS_RECOVERED, open=len(self._open), limit=self.most)
 
     def _close(self, connection: Connection, reason: str) -> None:
         # Not when its end is noticed: until then it would be chosen again.

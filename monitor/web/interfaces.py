@@ -13,72 +13,8 @@ if TYPE_CHECKING:
 
     from monitor import model
     from monitor.config import Watch
-    from monitor.errors import PollReason
+    from monitor.interfaces import JobStatus
     from monitor.web.api.schemas import SourceView
-
-
-class JobStatus(Protocol):
-    """The status of one job of a watch; ``interval`` is in seconds."""
-
-    @property
-    def job(self) -> model.Job:
-        """The job."""
-        ...
-
-    @property
-    def watch(self) -> str:
-        """The name of its watch."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels of its watch."""
-        ...
-
-    @property
-    def snapshot(self) -> model.Snapshot | None:
-        """Its last snapshot; ``None`` until AWS has returned the job."""
-        ...
-
-    @property
-    def interval(self) -> float:
-        """The time between two polls at present."""
-        ...
-
-    @property
-    def looked_at(self) -> datetime | None:
-        """When AWS last answered a poll."""
-        ...
-
-    @property
-    def next_look_at(self) -> datetime | None:
-        """An estimate; ``None`` where there is none."""
-        ...
-
-    @property
-    def failing(self) -> PollReason | None:
-        """Why the last poll failed."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """True if it is no longer polled."""
-        ...
-
-    @property
-    def stuck(self) -> bool:
-        """True if its state has not changed for too long."""
-        ...
-
-    @property
-    def missing(self) -> bool:
-        """True if AWS has said often enough that it no longer exists."""
-        ...
-
-    @property
-    def blind(self) -> bool:
-        """True if no poll has succeeded for too long."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

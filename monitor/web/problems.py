@@ -23,8 +23,8 @@ PLACES = ("/api/", "/-/reload")
 """The paths with JSON errors; probes and pages answer plain text."""
 
 
-_BEGUN = web.RequestKey("begun", web.StreamResponse)
-"""The answer whose head is on its way."""
+BEGUN = web.RequestKey("begun", web.StreamResponse)
+"""The answer whose head is on its way, after which there can be no other."""
 
 
 class RefusedError(Exception):
@@ -92,7 +92,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except Exception as error:
-        begun: web.StreamResponse | None = request.get(_BEGUN)
+        begun: web.StreamResponse | None = request.get(BEGUN)
         if begun:
             # End the connection without the end of the answer: nobody may take it for whole.
             if isinstance(error, ConnectionError):
@@ -109,11 +109,6 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         if not concerns(request):
             raise
         return answer(_refusal(request, error))
-
-
-async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
-    """Note that an answer begins, after which there can be no other; a signal of aiohttp."""
-    request[_BEGUN] = response
 
 
 def _refusal(request: web.Request, error: Exception) -> RefusedError:

@@ -21,7 +21,7 @@ from monitor.web.web_config import RECHECK
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine
 
     from monitor.web.web_config import WebConfigFile
 
@@ -75,27 +75,20 @@ async def serving(
     try:
         listener = _Listener(runner, web_config, connections or Connections())
         await listener.open(host.strip("[]"), port)
+        work = listener.tasks()
+        # No task group: it would wrap the errors of the body, which come out as they are.
+        tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
         try:
-            async with _beside(listener.tasks()):
-                yield listener.url
+            yield listener.url
         finally:
+            for task in tasks:
+                task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
             listener.close()
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
-
-
-@asynccontextmanager
-async def _beside(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Do the work, each piece under its name, beside the body, whose errors come out as is."""
-    tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait(tasks)
 
 
 async def _follow(web_config: WebConfigFile) -> None:
@@ -154,7 +147,7 @@ class _Listener:
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what is to be done while the server runs, by name."""
         work = {f"accept {at}": self._accept(each) for at, each in enumerate(self._listening)}
-        work["close what is overdue"] = self._close_overdue()
+        work["close what is overdue"] = self._connections.close_overdue(CHECK_EVERY)
         if self._web_config is not None:
             work["follow web_config_file"] = _follow(self._web_config)
         return work
@@ -218,11 +211,6 @@ class _Listener:
             # one that had to give way.
             self._connections.discard(connection)
             accepted.close()
-
-    async def _close_overdue(self) -> None:
-        while True:
-            await anyio.sleep(CHECK_EVERY)
-            self._connections.close_overdue(asyncio.get_running_loop().time())
 
     @property
     def _tls(self) -> ssl.SSLContext | None:

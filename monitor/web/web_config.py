@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -139,7 +139,7 @@ def _context(
         try:
             return _made(tls, found)
         except _UnusableError as error:
-            problems = [(error.key, error.message, error.remedy)]
+            problems = [error.args]
     at = ("tls_server_config",)
     raise ConfigurationError(
         [
@@ -150,9 +150,7 @@ def _context(
 
 
 class _UnusableError(Exception):
-    def __init__(self, key: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.key, self.message, self.remedy = key, message, remedy
+    """``args`` are the key, the message and the remedy."""
 
 
 def _disagreements(tls: TlsServer) -> list[tuple[str, str, str]]:
@@ -182,12 +180,6 @@ def _made(tls: TlsServer, found: Mapping[str, bytes]) -> ssl.SSLContext:
         context.set_ciphers(":".join(suites))
     for curve in tls.curve_preferences:
         context.set_ecdh_curve(CURVES[curve])
-    _load(context, found)
-    context.verify_mode = CLIENTS[tls.client_auth_type]
-    return context
-
-
-def _load(context: ssl.SSLContext, found: Mapping[str, bytes]) -> None:
     with _as_file(found["cert_file"]) as cert, _as_file(found["key_file"]) as key:
         try:
             # With no password at hand, an encrypted key would be asked for on the terminal.
@@ -204,6 +196,8 @@ def _load(context: ssl.SSLContext, found: Mapping[str, bytes]) -> None:
             except ssl.SSLError:
                 words = ("client_ca_file", "holds no certificates", "they must be PEM")
                 raise _UnusableError(*words) from None
+    context.verify_mode = CLIENTS[tls.client_auth_type]
+    return context
 
 
 @contextmanager
@@ -251,6 +245,9 @@ class WebConfigFile:
         reading = file_digest.FileDigest()
         try:
             try:
+                # Noted before anything can fail: no files at all would count as current for ever.
+                with suppress(OSError, ValueError):
+                    reading.of(self._path)
                 new = _read(self._path, reading)
             except (ConfigurationError, OSError):
                 raise

@@ -72,7 +72,7 @@ class Watched(Live):
             self.poller.follow(ScheduledJob(one.job, kind, told, 30.0, 3600.0))
 
     def jobs(self):
-        return self.poller.followed()
+        return self.poller.watched()
 
 
 async def record_all(ledger, known):

@@ -95,7 +95,7 @@ def shown(
 ) -> CollectorRegistry:
     registry = totals()
     places = {(TYPE.name, "prod", region) for region in REGIONS}
-    everyone = lambda: (job for poller in pollers for job in poller.followed())  # noqa: E731
+    everyone = lambda: (job for poller in pollers for job in poller.watched())  # noqa: E731
     registry.register(JobCollector(places, everyone, settings, clock, clock.now))
     return registry
 

@@ -96,7 +96,9 @@ class Polling:
         watch = config.Watch.model_validate(
             {"name": "bench", "type": self.job_type.name, "account": KEY.account, "jobs": IDS}
         )
-        WatchTarget(watch, KEY.region, 0.02, self.source, self.poller, lambda _job: None).begin()
+        WatchTarget(
+            watch, KEY.region, 0.02, self.source, self.poller, lambda _job, _parent: None
+        ).begin()
 
     @property
     def looks(self) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import anyio
 import pytest
@@ -23,6 +24,8 @@ PATIENCE = 60_000
 """Milliseconds that anything may take on a busy machine."""
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 780}
+
+_shared: list[Any] = []
 
 
 class Tab:
@@ -77,13 +80,29 @@ async def chromium():
 
 
 @asynccontextmanager
+async def sharing():
+    """Let all tabs be of one browser, each in a profile of its own: a start takes a second."""
+    async with chromium() as browser:
+        _shared.append(browser)
+        try:
+            yield
+        finally:
+            _shared.remove(browser)
+
+
+@asynccontextmanager
 async def tab(url="", *, viewport=None, **options):
-    """Open ``url`` in a tab of a fresh browser; at the end nothing may have been complained of."""
-    async with chromium() as own:
-        context = await own.new_context(viewport=viewport or DESKTOP, **options)
-        opened = Tab(await context.new_page())
-        if url:
-            await opened.page.goto(url)
-        yield opened
-        assert opened.complaints == []
-        await context.close()
+    """Open ``url`` in a tab with a fresh profile; at the end nothing may have been complained of.
+
+    The browser is the shared one, or one for this tab alone.
+    """
+    async with nullcontext(_shared[-1]) if _shared else chromium() as browser:
+        context = await browser.new_context(viewport=viewport or DESKTOP, **options)
+        try:
+            opened = Tab(await context.new_page())
+            if url:
+                await opened.page.goto(url)
+            yield opened
+            assert opened.complaints == []
+        finally:
+            await context.close()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import anyio
 import bcrypt
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 
 from monitor import model
@@ -16,15 +17,21 @@ from monitor.web.auth import Guard
 from monitor.web.notifier import News
 from monitor.web.page.handlers import POLICY
 from monitor.web.web_config import WebConfigFile
-from tests.browser.chromium import DESKTOP, PHONE, tab
+from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 
 EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
 
 NO_ROUNDS = "() => { for (let timer = setInterval(() => {}); timer; timer--) clearInterval(timer) }"
 """Ends what the page does from time to time, so that events alone move it."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _browser():
+    async with sharing():
+        yield
 
 
 class Site:
@@ -76,7 +83,7 @@ def mixed():
         followed(6, Phase.RUNNING, missing=True),
         followed(7, Phase.CANCELED, sequence=2),
         followed(8, Phase.EXPIRED, sequence=2),
-        replace(followed(9), snapshot=None, looked_at=None),
+        replace(followed(9), snapshot=None, polled_at=None),
     ]
 
 

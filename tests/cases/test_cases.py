@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+from tests.acceptance.program import environment
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RUNS = [
@@ -17,17 +20,29 @@ RUNS = [
     ("15-pod-with-ipv6-only", {"LISTEN": "[::]:9847"}),
 ]
 PROGRAMS = ("bash", "curl", "ip", "python3", "unshare")
+ALONE = {
+    "03-mfa-prompt-freezes-the-daemon": "it is given a session of its own",
+    "15-pod-with-ipv6-only": "it is given a network of its own",
+}
+"""Cases in which the program must be started, not forked, and why."""
 AT_ONCE = 3
 """Most of their time they wait."""
 
 
 def _run(name, more):
     """Return what a case said, if it is not right."""
-    env = {**os.environ, "JM": str(Path(sys.executable).with_name("job-monitor")), **more}
-    env["ROOT"] = str(ROOT)
-    command = ["bash", str(HERE / name / "run.sh")]
+    env = environment()
+    program, descriptors = [str(Path(sys.executable).with_name("job-monitor"))], []
+    if name not in ALONE:
+        program, descriptors = forks.command(env)
     ended = subprocess.run(
-        command, check=False, env=env, capture_output=True, text=True, timeout=240
+        ["bash", str(HERE / name / "run.sh")],
+        check=False,
+        env={**env, "JM": " ".join(program), "ROOT": str(ROOT), **more},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        pass_fds=descriptors,
     )
     said = f"{name} {more}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
     return said if ended.returncode else ""

@@ -408,21 +408,21 @@ async def test_deliveries_are_listed_newest_first_by_sink_and_status(opened):
         assert rows[0].kind == "job.state_changed"
 
 
-# --- own time
+# --- store time
 
 
-async def test_own_time_goes_on_from_run_to_run_and_no_wall_clock_moves_it(opened, clock):
+async def test_store_time_goes_on_from_run_to_run_and_no_wall_clock_moves_it(opened, clock):
     async with opened() as store:
-        began = store.own_time()
+        began = store.store_time()
         clock.time += 60 * SECOND
-        assert store.own_time() == began + 60 * SECOND
+        assert store.store_time() == began + 60 * SECOND
         clock.step = timedelta(days=400)
-        assert store.own_time() == began + 60 * SECOND
+        assert store.store_time() == began + 60 * SECOND
         await store.ping()
     for step in (timedelta(days=-400), timedelta(), timedelta(hours=1)):
         clock.step = step
         async with opened() as store:
-            assert store.own_time() == began + 60 * SECOND
+            assert store.store_time() == began + 60 * SECOND
             assert store.set_back > 0 or step > timedelta()
 
 
@@ -435,7 +435,7 @@ async def test_a_pause_between_two_runs_shortens_what_waits_and_nothing_else(ope
         await store.record(entry(3))
     clock.step = 1800 * SECOND
     async with opened() as store:
-        assert store.own_time() == T0
+        assert store.store_time() == T0
         assert await _numbers(store) == [("job-1", 1), ("job-3", 1)]
         assert await store.next_due("ops", T0) == T0 + 1800 * SECOND
         assert {one.created_at for one in await store.due("ops", T0 + 3600 * SECOND, 9)} == {T0}
@@ -452,11 +452,11 @@ async def test_a_command_beside_the_daemon_takes_its_time_and_leaves_it_alone(op
         clock.step = timedelta(days=1)
         async with opened(exclusive=False, migrate=False) as beside:
             clock.time += 60 * SECOND
-            assert beside.own_time() == T0 + 60 * SECOND
+            assert beside.store_time() == T0 + 60 * SECOND
             assert await beside.replay([1]) == 1
         clock.step = timedelta()
-        assert (await _only(store, now=store.own_time())).created_at == T0 + 60 * SECOND
-        assert store.own_time() == T0 + 120 * SECOND
+        assert (await _only(store, now=store.store_time())).created_at == T0 + 60 * SECOND
+        assert store.store_time() == T0 + 120 * SECOND
 
 
 # --- retention

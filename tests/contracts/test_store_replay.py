@@ -368,14 +368,14 @@ async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
         assert (backlog.pending, backlog.dead, backlog.last_error) == (3, 1, "down")
         assert backlog.oldest_at == backlog.failing_since == T0  # as far as anybody tried
         assert [each.sink for each in await store.parkings()] == ["ops"]
-        assert await store.prune(store.own_time()) == 0
+        assert await store.prune(store.store_time()) == 0
         (dead_one,) = await store.deliveries(status=DeliveryStatus.DEAD)
         assert dead_one.due_at is None
         assert await store.resume("ops")
         assert await _replayed(store) == 1
         told: list[tuple[str, int]] = []
-        while found := await store.due("ops", store.own_time(), 10):
-            assert {each.created_at for each in found} == {store.own_time()}
+        while found := await store.due("ops", store.store_time(), 10):
+            assert {each.created_at for each in found} == {store.store_time()}
             told += [(each.key, each.event["data"]["sequence"]) for each in found]
             for each in found:
                 await store.settle(delivered(each))

@@ -75,16 +75,16 @@ async def test_everything_an_older_build_stored_is_read_as_it_was(old_store, clo
 
 async def test_a_store_of_an_older_build_goes_on(old_store, clock):
     async with open_store(old_store, clock) as store:
-        assert store.own_time() == T0 + MINUTE
+        assert store.store_time() == T0 + MINUTE
         assert await store.record(entry(1, 3, ("ops",), state="SUCCEEDED"))
         assert not await store.record(entry(2, 1)), "that sequence is in the old store"
-        found = await store.due("ops", store.own_time(), 10)
+        found = await store.due("ops", store.store_time(), 10)
         await store.settle(delivered(found[0], clock.now()))
     async with open_store(old_store, clock) as store:
         assert await store.position() == 6
         assert "SUCCEEDED" in [one.state for one in await store.snapshots() if one.job == job(1)]
         assert [one.id for one in found] == [3, 5, 7], "4 waits for its retry"
         # The settled delivery made way for the new one of the same job.
-        assert [one.id for one in await store.due("ops", store.own_time(), 10)] == [5, 7, 8]
+        assert [one.id for one in await store.due("ops", store.store_time(), 10)] == [5, 7, 8]
         clock.time += 5 * MINUTE
-        assert 4 in [one.id for one in await store.due("ops", store.own_time(), 10)]
+        assert 4 in [one.id for one in await store.due("ops", store.store_time(), 10)]

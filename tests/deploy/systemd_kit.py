@@ -62,9 +62,11 @@ class Systemd:
             check=False,
         )
 
-    def script(self, text, cwd):
+    def script(self, text, cwd, env):
         """Run the commands of a document as they stand, up to the first that fails."""
-        return self.run("bash", "-euxo", "pipefail", "-c", text, cwd=cwd, seconds=_INSTALLING)
+        given = [f"{name}={value}" for name, value in env.items()]
+        command = ("env", *given, "bash", "-euxo", "pipefail", "-c", text)
+        return self.run(*command, cwd=cwd, seconds=_INSTALLING)
 
     def write(self, path, text):
         """Write a file, readable by everybody."""

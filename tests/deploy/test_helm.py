@@ -66,13 +66,12 @@ def test_it_is_valid_for_the_three_newest_versions(made, name, tmp_path):
     assert tools.invalid(made[name], tmp_path / "all.yaml") == ""
 
 
-@each_set
-def test_checkov_finds_nothing_that_is_not_explained(made, name, tmp_path):
-    failed, skipped = tools.insecure(made[name], tmp_path / "all.yaml")
-    excuses = tools.excuses(made[name])
-    assert failed == set()
-    assert skipped == len(excuses)
-    assert all(re.fullmatch(r"CKV\w+=.{30,}", each, re.DOTALL) for each in excuses)
+def test_checkov_finds_nothing_that_is_not_explained(made, tmp_path):
+    excuses = {name: tools.excuses(text) for name, text in made.items()}
+    found = tools.insecure(made, tmp_path)  # of all in one test, as its start takes seconds
+    assert found == {name: (set(), len(of_set)) for name, of_set in excuses.items()}
+    told = [each for of_set in excuses.values() for each in of_set]
+    assert all(re.fullmatch(r"CKV\w+=.{30,}", each, re.DOTALL) for each in told)
 
 
 @pytest.mark.parametrize(

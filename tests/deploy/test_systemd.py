@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
+import sys
 
 import anyio
 import pytest
 
 from monitor import simulator
+from tests import wheels
 from tests.acceptance.program import SECRET, configure, packages, until, webhook
 from tests.checkout import checkout
 from tests.deploy import systemd_kit
@@ -40,14 +43,22 @@ async def test_the_unit_lives_as_documented(tmp_path):
     for directory in (project, state):
         directory.mkdir()
     checkout(project)
+    shutil.copytree(wheels.kept(), project / "wheels")  # it sees no other folder of ours
     with systemd_kit.running(state, shared=project) as systemd:
-        await anyio.to_thread.run_sync(systemd.script, installing(), systemd_kit.SHARED)
+        offline = wheels.settings(f"{systemd_kit.SHARED}/wheels") if _same_python(systemd) else {}
+        await anyio.to_thread.run_sync(systemd.script, installing(), systemd_kit.SHARED, offline)
         _runs(systemd)
         async with simulator.running(JOBS) as sim:
             await _reconfigured(systemd, sim, tmp_path)
             await _tells_and_reloads(systemd, sim)
             await _is_restarted_when_it_hangs(systemd, sim)
         _stays_down_after_a_mistake(systemd)
+
+
+def _same_python(systemd):
+    """Return whether the wheels, fetched for this Python, are good for the machine's too."""
+    told = systemd.run("python3", "-c", "import sys; print(sys.version_info[:2])")
+    return told.strip() == str(sys.version_info[:2])
 
 
 def _runs(systemd):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -21,14 +22,21 @@ SECRETS = "/run/secrets/job-monitor"
 
 
 class Folder:
-    """A copy of the project in which commands are given, and what then would be in the cluster."""
+    """A copy of the project in which commands are given, and what then would be in the cluster.
 
-    def __init__(self, directory):
+    With another, it goes on from there.
+    """
+
+    def __init__(self, directory, other=None):
         self.place = directory / "project"
-        checkout(self.place)
         self._programs = directory / "programs"
-        self._programs.mkdir()
         self._kept = directory / "cluster.yaml"
+        if other is None:
+            checkout(self.place)
+        else:
+            shutil.copytree(other.place, self.place)
+            shutil.copy2(other._kept, self._kept)
+        self._programs.mkdir()
         cluster_kit.install(self._programs)
 
     def give(self, text):
@@ -62,14 +70,23 @@ def folder(tmp_path):
     return Folder(tmp_path)
 
 
-@pytest.fixture
-def installed(folder):
-    """Return a folder in which the values of the page are installed by its commands."""
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """Install the values of the page by its commands; return the folder, and what was said."""
+    tools.tool("python")
+    folder = Folder(tmp_path_factory.mktemp("release"))
     [values] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (folder.place / "values.yaml").write_text(values)
     code, said = folder.give(HELM)
     assert code == 0, said
     return folder, said
+
+
+@pytest.fixture
+def installed(release, tmp_path):
+    """Return a folder of the test's own in which that is installed."""
+    folder, said = release
+    return Folder(tmp_path, folder), said
 
 
 def test_the_values_of_the_page_are_installed_by_helm(installed, tmp_path):

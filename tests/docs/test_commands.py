@@ -5,13 +5,13 @@ import base64
 import os
 import shlex
 import subprocess
-import sys
 from contextlib import asynccontextmanager
 
 import pytest
 import yaml
 
 from monitor import simulator
+from tests import forks
 from tests.acceptance.program import SECRET, environment, running, until
 from tests.docs import pages
 
@@ -44,7 +44,8 @@ class Shell:
         self._config = directory / "job-monitor.yaml"
         self._config.write_text(settings(directory, sim))
         (directory / "bin").mkdir()
-        monitor = f'exec {shlex.quote(sys.executable)} -m monitor "$@"'
+        program, self._descriptors = forks.command(environment())
+        monitor = f'exec {shlex.join(program)} "$@"'
         for name, does in (("job-monitor", monitor), ("next-step", "echo the next step")):
             program = directory / "bin" / name
             program.write_text(f"#!/bin/sh\n{does}\n")
@@ -60,6 +61,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=self._descriptors,
         )
         out, err = await process.communicate()
         assert process.returncode == 0, f"{line}\n{out.decode()}\n{err.decode()}"

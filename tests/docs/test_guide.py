@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import wheels
 from tests.acceptance.program import environment
 from tests.checkout import checkout
 from tests.deploy.prometheus_kit import needed
@@ -31,7 +32,8 @@ def copy(directory):
     checkout(directory)
     # The commands themselves run without a network.
     made = ["make", "--silent", "demo", "ARGS=--help", f"PYTHON={sys.executable}"]
-    subprocess.run(made, cwd=directory, env=bare(directory), capture_output=True, check=True)
+    env = bare(directory) | wheels.settings(wheels.kept())
+    subprocess.run(made, cwd=directory, env=env, capture_output=True, check=True)
 
 
 def bare(directory):

@@ -207,7 +207,7 @@ async def test_a_sink_that_takes_others_is_not_called_failing_for_one_retry(
     async def record_and_fail(number):
         clock.time += timedelta(seconds=1)
         await store.record(entry(number))
-        *_, last = await store.due("ops", store.own_time(), 100)
+        *_, last = await store.due("ops", store.store_time(), 100)
         await store.settle(Settlement(last, DeliveryStatus.PENDING, clock.time, clock.time, "503"))
         return last
 
@@ -218,7 +218,7 @@ async def test_a_sink_that_takes_others_is_not_called_failing_for_one_retry(
     async with open_store(f"sqlite://{tmp_path}/state.db", clock) as store:
         clock.time += timedelta(seconds=1)
         await store.record(entry(12))
-        *_, last = await store.due("ops", store.own_time(), 100)
+        *_, last = await store.due("ops", store.store_time(), 100)
         await store.settle(delivered(last))
     assert await status() == ("active", False, "503")
     async with open_store(f"sqlite://{tmp_path}/state.db", clock) as store:

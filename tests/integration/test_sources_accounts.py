@@ -289,10 +289,10 @@ async def test_a_request_under_way_ends_before_the_clients_of_its_old_account_cl
         async with Clients({"prod": account}, models=MODELS) as clients:
             seen = []
 
-            async def look_once():
+            async def poll_once():
                 seen.append(await source(PANORAMA, clients).describe(job(PANORAMA, "ok")))
 
-            group.start_soon(look_once)
+            group.start_soon(poll_once)
             with anyio.fail_after(30):
                 await began.wait()
                 clients.replace({"prod": account}, {"prod": b"another file"})

@@ -293,7 +293,7 @@ async def test_rows_may_be_ids_and_nothing_else(tmp_path, text, answer, ids, tok
     assert [row.job.id for row in page.rows] == ids
     assert {value for row in page.rows for value in row.parts.values()} == {None}
     assert (page.next_token, page.skipped) == (token, ())
-    assert not source.job_type.lists_states
+    assert not source.job_type.polls_by_sweep
 
 
 async def test_an_odd_row_among_ids_is_skipped(tmp_path):

@@ -28,7 +28,8 @@ async def keys(site, query=""):
 async def test_jobs_are_listed_as_they_stand(tmp_path):
     async with open_site(tmp_path) as site:
         await site.record(1, state="RUNNING")
-        site.live.followed[KEY.format(1)].failing = PollReason.AUTH
+        live = site.live.followed
+        live[KEY.format(1)] = live[KEY.format(1)]._replace(failing=PollReason.AUTH)
         listed = await site.get("/api/v1/jobs")
         assert listed["total"] == 1
         assert listed["next_cursor"] is None
@@ -44,7 +45,7 @@ async def test_jobs_are_listed_as_they_stand(tmp_path):
 async def test_a_job_that_aws_has_not_shown_yet_is_listed_too(tmp_path):
     async with open_site(tmp_path) as site:
         unseen = site.live.follow(snapshot(1))
-        unseen.snapshot = None
+        site.live.followed[unseen.job.key] = unseen._replace(snapshot=None)
         (job,) = (await site.get("/api/v1/jobs?phase=unknown"))["items"]
         assert (job["state"], job["phase"], job["sequence"]) == (None, "unknown", 0)
 

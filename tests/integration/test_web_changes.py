@@ -463,7 +463,7 @@ async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watch
             await ask(session, "POST", "/-/reload")
             await ask(session, "POST", "/api/v1/watches", json={"name": "more", **DISKS})
             await ask(session, "DELETE", "/api/v1/watches/more")
-        assert await recorder._store.watches() == []
+        assert await recorder.store.watches() == []
         await rest(recorder)
 
     def ready(running):

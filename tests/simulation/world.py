@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from monitor.errors import PartialSendError, PollError, PollReason, SendError, SendReason
-from monitor.model import Job, Observation, Page
+from monitor.model import Job, ListingRequest, Observation, Page, ParentPage
 from tests.builders import TYPE, VirtualClock, at, job
 
 if TYPE_CHECKING:
@@ -91,7 +91,13 @@ class WorldSource:
         self.shown.append((self.clock.monotonic(), wanted.id, state))
         return self._observation(wanted.id, asked_at, state)
 
-    async def page(self, token: str | None) -> Page:
+    async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
+        return {one: await self.describe(one) for one in jobs}
+
+    async def parents(self, token: str | None) -> ParentPage:
+        raise NotImplementedError
+
+    async def page(self, token: str | None, of: ListingRequest) -> Page:
         asked_at = self.clock.now()
         moment = await self._reach()
         ids = self.world.listed(moment)

@@ -68,12 +68,12 @@ def metrics(registry):
     return made
 
 
-FOLLOWED = (followed_job(),)
+WATCHED = (followed_job(),)
 
 
-def the_jobs(places=(), followed=FOLLOWED):
+def the_jobs(places=(), watched=WATCHED):
     settings = config.MetricsSettings(per_job=True)
-    return JobCollector(places, lambda: followed, settings, LoopClock(), LoopClock().now)
+    return JobCollector(places, lambda: watched, settings, LoopClock(), LoopClock().now)
 
 
 def registered(metrics: Metrics) -> dict[str, MetricWrapperBase]:
@@ -405,7 +405,7 @@ def test_what_is_watched_no_more_leaves_no_series_behind():
     metrics.expect_jobs(JOB.type, JOB.account, JOB.region)
     metrics.expect_source(SOURCE, ["DescribePackageImportJob"])
     metrics.expect_sink("ops")
-    registry.register(the_jobs(metrics.places, followed=()))
+    registry.register(the_jobs(metrics.places, watched=()))
     others = Job("importexport.job", "prod", "us-east-1", "EX1")
     metrics.expect_jobs(others.type, others.account, others.region)
     metrics.forget_jobs(JOB.type, JOB.account, JOB.region)

@@ -15,7 +15,7 @@ from monitor.model import Phase
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from monitor.config import Settings, Watch
+    from monitor.config import Settings
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
     from monitor.validation.route_table import Way
@@ -36,7 +36,7 @@ def check(
 ) -> None:
     """Print the problems of the configuration, or what it watches; makes no call to AWS."""
     from monitor.config import report
-    from monitor.validation import everything
+    from monitor.validation import everything, route_table
 
     settings = options.load_own(config)
     types, found = everything.validate(settings)
@@ -48,7 +48,17 @@ def check(
     if output is Format.JSON:
         shown: dict[str, Any] = {
             "configuration": settings.redacted(),
-            "routes": _route_rows(settings),
+            "routes": [
+                {
+                    "watch": way.watch,
+                    "kind": way.kind.value,
+                    "phase": way.phase,
+                    # A sink is not certain where more matchers decide.
+                    "sinks": [{"sink": name, "certain": sure} for name, sure in way.sinks.items()],
+                }
+                for watch in settings.watches
+                for way in route_table.ways(watch, settings.routes, tuple(settings.sinks))
+            ],
             "warnings": [str(problem) for problem in warnings],
         }
         typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
@@ -63,6 +73,9 @@ def check(
 def _lines(
     settings: Settings, types: Mapping[str, JobType], warnings: Sequence[Problem]
 ) -> Iterator[str]:
+    from monitor.config import format_duration
+    from monitor.validation import route_table
+
     yield from (f"warning: {problem}" for problem in warnings)
     for watch in settings.watches:
         count = len(watch.jobs)
@@ -71,53 +84,21 @@ def _lines(
         regions = f" in {', '.join(watch.regions)}" if watch.regions else ""
         place = f"account {watch.account}{regions}"
         yield f"watch {watch.name}: {watch.type}, {' and '.join(jobs)}, {place}"
-        yield f"  {_paces(watch, types[watch.type])}"
+        kind = types[watch.type]
+        interval = watch.interval or kind.interval
+        ended = max(interval, watch.ended_interval or kind.grace_interval)
+        after = f"; every {format_duration(ended)} once ended, while it may still change"
+        yield f"  polled every {format_duration(interval)}{after if kind.final else ''}"
     yield from (f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
     if any(watch.discover for watch in settings.watches):
         yield FIRST_SIGHT
-    yield from _route_lines(settings)
-    yield "The configuration is valid."
-
-
-def _paces(watch: Watch, job_type: JobType) -> str:
-    """Return how often the jobs of a watch are polled, before and after they end."""
-    from monitor.config import format_duration
-
-    interval = watch.interval or job_type.interval
-    before = f"polled every {format_duration(interval)}"
-    if not job_type.final:
-        return before
-    ended = max(interval, watch.ended_interval or job_type.grace_interval)
-    after = format_duration(ended)
-    return f"{before}; every {after} once ended, while it may still change"
-
-
-def _route_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Return one row per watch, kind and phase; ``certain`` is false where more matchers decide."""
-    from monitor.validation import route_table
-
-    return [
-        {
-            "watch": way.watch,
-            "kind": way.kind.value,
-            "phase": way.phase,
-            "sinks": [{"sink": name, "certain": sure} for name, sure in way.sinks.items()],
-        }
-        for watch in settings.watches
-        for way in route_table.ways(watch, settings.routes, tuple(settings.sinks))
-    ]
-
-
-def _route_lines(settings: Settings) -> Iterator[str]:
-    """Yield the routes of each watch; events that take the same route share a line."""
-    from monitor.validation import route_table
-
     for watch in settings.watches:
         yield f"routes of {watch.name}:"
         lines = _merged(route_table.ways(watch, settings.routes, tuple(settings.sinks)))
         widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
         for kinds, phases, sinks in lines:
             yield f"  {kinds:<{widths[0]}}  {phases:<{widths[1]}}  -> {sinks}"
+    yield "The configuration is valid."
 
 
 def _merged(ways: Iterator[Way]) -> list[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -15,11 +14,10 @@ from monitor.cli.options import Format
 from monitor.model import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping
 
     from monitor.config import Settings
-    from monitor.model import StoredDelivery
-    from monitor.stores.store import SqlStore
+    from monitor.web.api.schemas import DeliveryView
 
 commands = typer.Typer(
     help="List and show deliveries: one transition for one sink each.", no_args_is_help=True
@@ -40,31 +38,33 @@ def list_(
     """List deliveries, the newest first."""
     settings = options.load_own(config)
     found, parked = anyio.run(_list, settings, sink, status, limit, job)
-    shown = [_row(one, parked=one.sink in parked) for one in found]
-    if output is Format.TABLE:
-        shown = [_waiting(row) for row in shown]
-    aged = ("created_at", "due_at")
-    tables.show(shown, output, "There are no such deliveries.", aged=aged)
+    rows = [_row(one, one.sink in parked, output) for one in found]
+    tables.show(rows, output, "There are no such deliveries.", aged=("created_at", "due_at"))
 
 
 async def _list(
     settings: Settings, sink: str | None, status: DeliveryStatus | None, limit: int, job: str | None
-) -> tuple[Sequence[StoredDelivery], Collection[str]]:
+) -> tuple[list[DeliveryView], set[str]]:
     from monitor.app import open_ledger
+    from monitor.web.api.schemas import DeliveryView
 
     async with open_ledger(settings) as store:
         if sink is not None:
             await arguments.require_known_sink(settings, store, sink)
-        return await store.deliveries(sink, status, limit, job), await _parked(store)
+        found = await store.deliveries(sink, status, limit, job)
+        parked = {each.sink for each in await store.parkings()}
+    return [DeliveryView.of(one) for one in found], parked
 
 
-async def _parked(store: SqlStore) -> Collection[str]:
-    return {each.sink for each in await store.parkings()}
+def _row(one: DeliveryView, parked: bool, output: Format) -> dict[str, Any]:  # noqa: FBT001
+    """Describe a delivery; what waits for a parked sink is due at no time that is known.
 
-
-def _row(one: StoredDelivery, *, parked: bool) -> dict[str, Any]:
-    """Describe a delivery; what waits for a parked sink is due at no time that is known."""
-    waits = parked and one.status is DeliveryStatus.PENDING
+    In a table, what it waits for stands in the place of its due time.
+    """
+    waits = "sink is parked" if parked and one.status is DeliveryStatus.PENDING else None
+    due: dict[str, Any] = {"due_at": None if waits else one.due_at, "waits": waits}
+    if output is Format.TABLE:
+        due = {"due_at": f"waits: {waits}" if waits else one.due_at}
     return {
         "id": one.id,
         "sink": one.sink,
@@ -72,21 +72,12 @@ def _row(one: StoredDelivery, *, parked: bool) -> dict[str, Any]:
         "attempts": one.attempts,
         "replayed": one.replayed,
         "kind": one.kind,
-        "job": one.key,
+        "job": one.job,
         "created_at": one.created_at,
-        "due_at": None if waits else one.due_at,
-        "waits": "sink is parked" if waits else None,
+        **due,
         "settled_at": one.settled_at,
         "error": one.last_error,
     }
-
-
-def _waiting(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row for a table: what a delivery waits for stands in the place of its due time."""
-    shown = dict(row)
-    if waits := shown.pop("waits"):
-        shown["due_at"] = f"waits: {waits}"
-    return shown
 
 
 @commands.command("show")
@@ -102,12 +93,14 @@ def show(
         typer.echo(f"error: there is no delivery {number}", err=True)
         raise typer.Exit(1)
     one, event, parked = found
-    row = _row(one, parked=parked)
+    row = _row(one, parked, output)
     if output is Format.JSON:
-        known = {"due_at": row["due_at"], "waits": row["waits"]}
-        tables.show_json({**asdict(one), **known, "event": event})
+        # Scripts read the key of the job as ``key`` here, as the store has it.
+        facts = {"key" if name == "job" else name: value for name, value in one}
+        waiting = {"due_at": row["due_at"], "waits": row["waits"]}
+        tables.show_json({**facts, **waiting, "event": event})
         return
-    rows = _waiting(row) | {"event_id": one.event_id}
+    rows = row | {"event_id": one.event_id}
     width = max(map(len, rows))
     for name, value in rows.items():
         typer.echo(f"{name:<{width}}  {tables.text(value)}")
@@ -116,9 +109,14 @@ def show(
 
 async def _show(
     settings: Settings, number: int
-) -> tuple[StoredDelivery, Mapping[str, Any], bool] | None:
+) -> tuple[DeliveryView, Mapping[str, Any], bool] | None:
     from monitor.app import open_ledger
+    from monitor.web.api.schemas import DeliveryView
 
     async with open_ledger(settings) as store:
         found = await store.delivery(number)
-        return found and (*found, found[0].sink in await _parked(store))
+        if found is None:
+            return None
+        one, event = found
+        parked = any(each.sink == one.sink for each in await store.parkings())
+    return DeliveryView.of(one), event, parked

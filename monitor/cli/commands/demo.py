@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path
@@ -40,16 +41,8 @@ def demo(
 
     seconds = arguments.duration("--duration", duration)
     logs.configure("console", "warning")
-    _shield_environment()
-    with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
-        anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
-
-
-def _shield_environment() -> None:
-    """Keep the user's own AWS set-up out of the demo, and the demo out of it.
-
-    A proxy is left out too: loopback on its machine is not ours.
-    """
+    # The user's own AWS set-up stays out of the demo, and the demo out of it. A proxy is left out
+    # too: loopback on its machine is not ours.
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             del os.environ[name]
@@ -60,6 +53,8 @@ def _shield_environment() -> None:
         AWS_SHARED_CREDENTIALS_FILE=os.devnull,
         AWS_EC2_METADATA_DISABLED="true",
     )
+    with tempfile.TemporaryDirectory(prefix="job-monitor-demo-") as directory:
+        anyio.run(_demo, load(scenario), Path(directory), listen, seconds)
 
 
 async def _demo(
@@ -71,18 +66,14 @@ async def _demo(
     stop = anyio.Event()
     async with simulator.running(scenario) as running, anyio.create_task_group() as tasks:
         await tasks.start(signals.stop_on_signal, stop)
-        tasks.start_soon(_stop_after, seconds, stop)
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, stop.set)
         shown = DemoOutput(running)
         settings = _settings(running, directory, listen)
         await Daemon(settings, announce=shown.transition).run(stop, shown.addresses)
         tasks.cancel_scope.cancel()
-    shown.summary()
-
-
-async def _stop_after(seconds: float | None, stop: anyio.Event) -> None:
-    if seconds is not None:
-        await anyio.sleep(seconds)
-        stop.set()
+    sent = running.truth.received.count
+    typer.echo(f"\n{shown.transitions} transitions; {sent} webhooks sent")
 
 
 def _settings(running: simulator.Simulator, directory: Path, listen: str) -> Settings:
@@ -140,7 +131,7 @@ class DemoOutput:
     def __init__(self, running: simulator.Simulator) -> None:
         """Print what this simulation shows."""
         self._simulator = running
-        self._transitions = 0
+        self.transitions = 0
 
     def addresses(self, running: Running) -> None:
         """Print the addresses to open."""
@@ -152,10 +143,5 @@ class DemoOutput:
 
     def transition(self, transition: Transition) -> None:
         """Print one transition."""
-        self._transitions += 1
+        self.transitions += 1
         typer.echo(transition_line(transition))
-
-    def summary(self) -> None:
-        """Print the totals."""
-        received = self._simulator.truth.received
-        typer.echo(f"\n{self._transitions} transitions; {received.count} webhooks sent")

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from monitor.cli import options
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from monitor.tools.healthcheck import DaemonAddress
 
 
 def health(
@@ -25,21 +20,17 @@ def health(
     ] = None,
 ) -> None:
     """Ask a running daemon whether its scheduler runs; exit code 0 if it does, 1 if not."""
-    from monitor.tools import healthcheck
-
-    answer = healthcheck.ask(_address(config, url))
-    typer.echo(answer.why, err=not answer.healthy)
-    if not answer.healthy:
-        raise typer.Exit(1)
-
-
-def _address(config: list[Path] | None, url: str | None) -> DaemonAddress:
     from monitor.config import loader
     from monitor.tools import healthcheck
 
-    if url is not None:
-        return healthcheck.address_of_url(url)
-    # A mistake in a file that has just been edited says nothing about the daemon: it still
-    # runs with what it read before.
-    server = loader.load_server(options.paths(config), os.environ)
-    return healthcheck.own_address(server)
+    if url is None:
+        # A mistake in a file that has just been edited says nothing about the daemon: it still
+        # runs with what it read before.
+        server = loader.load_server(options.paths(config), os.environ)
+        address = healthcheck.own_address(server)
+    else:
+        address = healthcheck.address_of_url(url)
+    answer = healthcheck.ask(address)
+    typer.echo(answer.why, err=not answer.healthy)
+    if not answer.healthy:
+        raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
     from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings, Watch
-    from monitor.tools import stored_jobs
-    from monitor.tools.api_client import DaemonClient
+    from monitor.web.api.job_filters import JobsQuery
     from monitor.web.api.schemas import JobView
 
 _SHOWN = ("type", "account", "region", "id", "state", "phase")
@@ -53,30 +53,8 @@ class _Listing(TyperGroup):
 commands = typer.Typer(cls=_Listing, help="List the watched jobs (the default command).")
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """Which jobs are asked for, by the names of the HTTP API."""
-
-    type: str | None
-    account: str | None
-    region: str | None
-    phase: Sequence[Phase]
-    label: Sequence[str]
-    q: str | None
-
-    def given(self) -> dict[str, Any]:
-        """Return what is given."""
-        names = ("type", "account", "region", "phase", "label", "q")
-        given = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in given.items() if value}
-
-    def params(self) -> list[tuple[str, str]]:
-        """Return it as the parameters of a query."""
-        return [
-            (name, str(each))
-            for name, value in self.given().items()
-            for each in (value if isinstance(value, list) else [value])
-        ]
+_Choice = Mapping[str, Any]
+"""Which jobs are wanted, by the names of the HTTP API; what is not given is ``None`` or empty."""
 
 
 @dataclass(slots=True)
@@ -98,29 +76,23 @@ class _KnownNames:
 
     def require(self, choice: _Choice) -> None:
         """Require all names of a choice; raise ConfigurationError, which names the known ones."""
-        if choice.type is not None:
-            arguments.require_match("type", [choice.type], self.types, "--type")
-        for what, name, known in (
-            ("account", choice.account, self.accounts),
-            ("region", choice.region, self.regions),
-        ):
-            if name is not None and name not in known:
-                raise arguments.unknown(f"--{what}", what, name, known)
-        for label in choice.label:
-            self._require_label(label)
+        from monitor.web.api.job_filters import label_readings
 
-    def _require_label(self, label: str) -> None:
-        from monitor.tools import stored_jobs
-
+        if choice["type"] is not None:
+            arguments.require_match("type", [choice["type"]], self.types, "--type")
+        for what, known in (("account", self.accounts), ("region", self.regions)):
+            if choice[what] is not None and choice[what] not in known:
+                raise arguments.unknown(f"--{what}", what, choice[what], known)
         names = {name for name, _ in self.labels}
-        readings = stored_jobs.label_readings(label)
-        if any(reading in self.labels for reading in readings):
-            return
-        name, value = next((one for one in readings if one[0] in names), readings[0])
-        if name not in names:
-            raise arguments.unknown("--label", "label", name, names)
-        values = {known for label, known in self.labels if label == name}
-        raise arguments.unknown("--label", f"value of {name}", value, values)
+        for label in choice["label"]:
+            readings = label_readings(label)
+            if any(reading in self.labels for reading in readings):
+                continue
+            name, value = next((one for one in readings if one[0] in names), readings[0])
+            if name not in names:
+                raise arguments.unknown("--label", "label", name, names)
+            values = {known for label, known in self.labels if label == name}
+            raise arguments.unknown("--label", f"value of {name}", value, values)
 
 
 @commands.command("list")
@@ -159,8 +131,9 @@ def list_(  # noqa: PLR0913 -- each is an option
     """
     from monitor.tools import stored_jobs
 
-    choice = _Choice(type_, account, region, phase or [], label or [], query)
-    asked = stored_jobs.query(choice.given())
+    choice: dict[str, Any] = {"type": type_, "account": account, "region": region, "q": query}
+    choice |= {"phase": phase or [], "label": label or []}
+    asked = stored_jobs.query({name: value for name, value in choice.items() if value})
     daemon = arguments.server(server, token_file, ca_file)
     if daemon:
         found, total = anyio.run(_from_daemon, daemon, choice, limit)
@@ -170,8 +143,12 @@ def list_(  # noqa: PLR0913 -- each is an option
         tables.show_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
         return
     seen = "last_poll" if daemon else "last_stored"
-    shown = [_row(one, seen) for one in found]
-    tables.show(shown, output, "There are no such jobs.", aged=("since", seen))
+    rows = [
+        {name: getattr(one, name) for name in _SHOWN}
+        | {"since": one.changed_at, seen: one.last_look_at}
+        for one in found
+    ]
+    tables.show(rows, output, "There are no such jobs.", aged=("since", seen))
     if found and not daemon:
         typer.echo(AS_STORED, err=True)
     if total > len(found):
@@ -179,10 +156,11 @@ def list_(  # noqa: PLR0913 -- each is an option
 
 
 async def _from_store(
-    settings: Settings, choice: _Choice, asked: stored_jobs.JobsQuery, limit: int
+    settings: Settings, choice: _Choice, asked: JobsQuery, limit: int
 ) -> tuple[Sequence[JobView], int]:
     from monitor.app import open_ledger, with_added
     from monitor.tools import stored_jobs
+    from monitor.web.api.job_filters import fits
     from monitor.web.api.schemas import JobView
 
     async with open_ledger(settings) as store:
@@ -194,7 +172,8 @@ async def _from_store(
     known.types.update(place.type for place in places)
     known.regions.update(place.region for place in places)
     known.require(choice)
-    jobs = stored_jobs.chosen(stored_jobs.known_jobs(snapshots, watches), asked)
+    jobs = [job for job in stored_jobs.known_jobs(snapshots, watches) if fits(job, asked)]
+    jobs.sort(key=lambda job: job.job.key)
     found = [JobView.of(job) for job in jobs[:limit]]
     return found, len(jobs)
 
@@ -202,24 +181,23 @@ async def _from_store(
 async def _from_daemon(
     server: ServerOptions, choice: _Choice, limit: int
 ) -> tuple[Sequence[JobView], int]:
-    async with server.opened() as client:
-        found, total = await client.jobs(choice.params(), limit)
-        if not found and choice.given():
-            await _require_known(client, choice)
-    return found, total
-
-
-async def _require_known(client: DaemonClient, choice: _Choice) -> None:
     from monitor.tools import wait_on_daemon
 
-    known = _KnownNames()
-    known.add(wait_on_daemon.read_watches(await client.watches()))
-    sources = await client.sources()
+    named = [
+        (name, str(each))
+        for name, value in choice.items()
+        if value
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    async with server.opened() as client:
+        found, total = await client.jobs(named, limit)
+        if found or not named:
+            return found, total
+        # Nothing fits: an unknown name is a mistake of the command line.
+        known = _KnownNames()
+        known.add(wait_on_daemon.read_watches(await client.watches()))
+        sources = await client.sources()
     known.accounts.update(source.account for source in sources)
     known.regions.update(source.region for source in sources)
     known.require(choice)
-
-
-def _row(one: JobView, seen: str) -> dict[str, Any]:
-    shown = {name: getattr(one, name) for name in _SHOWN}
-    return {**shown, "since": one.changed_at, seen: one.last_look_at}
+    return found, total

@@ -26,13 +26,22 @@ def plan(
             help="How many jobs are running in each region of a watch that discovers.",
         ),
     ] = 100,
+    parents: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="How many clusters, queues or the like there are in each region, where a watch "
+            "discovers the jobs of all of them.",
+        ),
+    ] = 10,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Estimate calls per day, use of the quotas and detection delay; makes no call to AWS."""
     from monitor.tools import plan as planning
 
     settings, types = options.load_parts(config, "watches", ".account", "quotas")
-    watches, quotas = planning.plan(settings, types, jobs)
+    watches, quotas = planning.plan(settings, types, jobs, parents)
     if output is Format.JSON:
         tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
         return
@@ -59,8 +68,9 @@ def _watches(plans: Sequence[WatchPlan]) -> list[dict[str, Any]]:
             "list_calls_per_day": round(one.lists),
             "describe_calls_per_day": round(one.describes),
             "seconds_between_polls": round(one.every, 3),
-            "mean_delay_seconds": round(one.mean_delay, 3),
-            "worst_delay_seconds": round(one.worst_delay, 3),
+            # A change is equally likely at any moment between two polls.
+            "mean_delay_seconds": round(one.every / 2, 3),
+            "worst_delay_seconds": round(one.every, 3),
             "ended_interval_seconds": one.ended_every,
         }
         for one in plans
@@ -75,7 +85,7 @@ def _quotas(plans: Sequence[QuotaPlan]) -> list[dict[str, Any]]:
             "region": one.region,
             "requests_per_second": one.rate,
             "wanted_per_second": round(one.wanted, 4),
-            "percent_of_quota": round(100 * one.share, 1),
+            "percent_of_quota": round(100 * one.wanted / one.rate, 1),
         }
         for one in plans
     ]

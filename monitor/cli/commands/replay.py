@@ -14,8 +14,6 @@ from monitor.delivery import replay as replaying
 from monitor.model import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from monitor.config import Settings
 
 _MOST_SHOWN = 1000
@@ -78,18 +76,10 @@ async def _replay(
         await arguments.require_places(selection.match, settings, store)
         async for page in replaying.replay(store, selection, dry_run=dry_run):
             count += len(page)
-            first += [_row(event) for event in page[: _MOST_SHOWN - len(first)]]
+            for event in page[: _MOST_SHOWN - len(first)]:
+                data = event["data"]
+                about = data.get("job") or data["source"]
+                row = {"id": event["id"], "time": event["time"], "kind": data["kind"]}
+                row |= {"job": about["key"], "sequence": data["sequence"]}
+                first.append({**row, "state": data["current"]["state"]})
     return count, first
-
-
-def _row(event: Mapping[str, Any]) -> dict[str, Any]:
-    data = event["data"]
-    about = data.get("job") or data["source"]
-    return {
-        "id": event["id"],
-        "time": event["time"],
-        "kind": data["kind"],
-        "job": about["key"],
-        "sequence": data["sequence"],
-        "state": data["current"]["state"],
-    }

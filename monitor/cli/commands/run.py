@@ -14,7 +14,7 @@ from monitor.cli import options, signals
 from monitor.errors import ConfigurationError, StoppingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from monitor.app import Daemon
     from monitor.config import Settings
@@ -62,8 +62,11 @@ class ConfigurationSource:
         from monitor.runtime.reload import WatchedFiles
 
         self._config = config
-        self._types: Path | None = None
-        self.files = WatchedFiles(settings=self._settings, types=self._declarations)
+        self._types: list[Path] = []
+        self.files = WatchedFiles(
+            settings=lambda: _with_content(options.paths(self._config) or ()),
+            types=lambda: _with_content(self._types),
+        )
         """Notices when the files that ``load`` read have changed."""
 
     def load(self) -> Settings:
@@ -74,23 +77,16 @@ class ConfigurationSource:
         """
         self.files.note("settings")
         settings = options.load_own(self._config)
-        self._types = Path(settings.job_types_dir) if settings.job_types_dir else None
+        self._types = [Path(settings.job_types_dir)] if settings.job_types_dir else []
         self.files.note("types")
         return settings
 
-    def _settings(self) -> Iterator[Path]:
-        for path in options.paths(self._config) or []:
-            yield from _with_content(path)
 
-    def _declarations(self) -> Iterator[Path]:
-        if self._types is not None:
-            yield from _with_content(self._types)
-
-
-def _with_content(path: Path) -> Iterator[Path]:
+def _with_content(paths: Iterable[Path]) -> Iterator[Path]:
     from monitor.config import yaml_files
 
-    yield path
-    with suppress(OSError, ValueError):  # reading it says what is wrong with it
-        if path.is_dir():
-            yield from yaml_files.files([path])
+    for path in paths:
+        yield path
+        with suppress(OSError, ValueError):  # reading it says what is wrong with it
+            if path.is_dir():
+                yield from yaml_files.files([path])

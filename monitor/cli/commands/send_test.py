@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.config import Settings
-    from monitor.interfaces import Sink
 
 _MARK = {"test": "true"}
 
@@ -80,19 +79,16 @@ async def _send(
     """Send once; return the error, if any, and the start of the receiver's reply."""
     from monitor.app import open_sink
 
+    error: SendError | None = None
+    timeout = settings.sinks[name].timeout
     async with open_sink(settings, name) as sink:
-        error = await _attempt(sink, event, settings.sinks[name].timeout)
+        try:
+            with anyio.fail_after(timeout):
+                await sink.send([event])
+        except SendError as refused:
+            error = refused
+        except PartialSendError as partial:
+            error = next(iter(partial.failures.values()))
+        except TimeoutError:
+            error = SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
         return error, sink.reply if isinstance(sink, Replying) else ""
-
-
-async def _attempt(sink: Sink, event: Mapping[str, Any], timeout: float) -> SendError | None:  # noqa: ASYNC109
-    try:
-        with anyio.fail_after(timeout):
-            await sink.send([event])
-    except SendError as error:
-        return error
-    except PartialSendError as error:
-        return next(iter(error.failures.values()))
-    except TimeoutError:
-        return SendError(SendReason.TIMEOUT, f"no answer within {timeout:g} s")
-    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -11,9 +11,6 @@ from monitor.cli import options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import PollError, PollReason
-
-if TYPE_CHECKING:
-    from monitor.model import Observation, Verdict
 
 _EXIT_CODES = {PollReason.MISSING: 1, PollReason.CONFIG: 2}
 _UNAVAILABLE = 69
@@ -38,11 +35,7 @@ def show(
     except PollError as error:
         typer.echo(f"error: {job_id}: {error}", err=True)
         raise typer.Exit(_EXIT_CODES.get(error.reason, _UNAVAILABLE)) from None
-    tables.show_one(_facts(seen, verdict), output)
-
-
-def _facts(seen: Observation, verdict: Verdict) -> dict[str, Any]:
-    return {
+    facts = {
         "job": seen.job.key,
         "state": verdict.state,
         "phase": verdict.phase.value,
@@ -53,3 +46,4 @@ def _facts(seen: Observation, verdict: Verdict) -> dict[str, Any]:
         "reason": seen.reason,
         "fields": dict(seen.fields),
     }
+    tables.show_one(facts, output)

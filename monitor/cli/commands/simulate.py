@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,26 +62,22 @@ def load(name: str) -> simulator.Scenario:
 async def _simulate(
     scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
 ) -> None:
-    stop = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(signals.stop_on_signal, stop)
-        tasks.start_soon(_serve, scenario, listen, receiver, directory)
-        await stop.wait()
-        tasks.cancel_scope.cancel()
-
-
-async def _serve(
-    scenario: simulator.Scenario, listen: str, receiver: str, directory: Path | None
-) -> None:
     from monitor import simulator
 
-    await simulator.serve_forever(
+    stop = anyio.Event()
+    serve = partial(
+        simulator.serve_forever,
         scenario,
         listen=listen,
         receiver=receiver,
         directory=directory,
         ready=lambda running: typer.echo(running.describe()),
     )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(signals.stop_on_signal, stop)
+        tasks.start_soon(serve)
+        await stop.wait()
+        tasks.cancel_scope.cancel()
 
 
 def _problem(path: str, group: BaseExceptionGroup[Exception], remedy: str) -> Problem:

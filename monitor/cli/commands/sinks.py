@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from monitor.config import Settings
     from monitor.model import Backlog, Parking
-    from monitor.stores.store import SqlStore
 
 WATCH_FOR = 5.0
 """Seconds for which what comes of a resume is watched."""
@@ -47,55 +47,52 @@ def list_(config: options.Config = None, output: options.Output = Format.TABLE) 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
     from monitor.app import open_ledger
+    from monitor.web.api.schemas import SinkView
+    from monitor.web.interfaces import SinkAttempts
 
     async with open_ledger(settings) as store:
         backlogs = {each.sink: each for each in await store.backlog()}
         parked = {each.sink: each for each in await store.parkings()}
         taken = await store.taken()
-    names = dict.fromkeys((*settings.sinks, *sorted(backlogs.keys() | parked.keys())))
-    types = {name: sink.type for name, sink in settings.sinks.items()}
-    return [
-        _row(name, types.get(name), backlogs.get(name), parked.get(name), taken.get(name))
-        for name in names
-    ]
+    rows = []
+    for name in dict.fromkeys((*settings.sinks, *sorted(backlogs.keys() | parked.keys()))):
+        sink, backlog = settings.sinks.get(name), backlogs.get(name)
+        if backlog:
+            # What is in the store alone fails no longer: nothing sends to it.
+            since = _failing_since(backlog, taken.get(name)) if sink else None
+            error = backlog.last_error if sink else None
+            backlog = replace(backlog, failing_since=since, last_error=error)
+        attempts = SinkAttempts(name, sink.type if sink else "", None, None, None)
+        one = SinkView.of(attempts, backlog, parked.get(name))
+        healthy = "active" if sink else "removed"
+        rows.append(
+            {
+                "sink": one.name,
+                "type": one.type or None,
+                "status": healthy if one.health == "ok" else one.health,
+                "pending": one.pending,
+                "dead": one.dead,
+                "oldest_at": one.oldest_pending_at,
+                "failing_since": one.failing_since,
+                "parked_at": one.parked_at,
+                "reason": one.parked_reason if one.parked else one.last_error,
+            }
+        )
+    return rows
 
 
-def failing_since(backlog: Backlog | None, taken: datetime | None) -> datetime | None:
+def _failing_since(backlog: Backlog, taken: datetime | None) -> datetime | None:
     """Return since when a sink fails, as far as the store knows; ``None`` if it does not.
 
     The store keeps when a change was recorded and when it was taken, but not when an attempt
     failed. So what was recorded after the sink last took something, and was tried, proves that
     it fails; an older change that is retried beside others that are taken does not.
     """
-    if backlog is None or backlog.failing_since is None or backlog.tried_at is None:
+    if backlog.failing_since is None or backlog.tried_at is None:
         return None
     if taken is None:
         return backlog.failing_since
     return max(backlog.failing_since, taken) if backlog.tried_at > taken else None
-
-
-def _row(
-    name: str,
-    type_: str | None,
-    backlog: Backlog | None,
-    parking: Parking | None,
-    taken: datetime | None,
-) -> dict[str, Any]:
-    """Describe one sink; one that is in the store alone has no type."""
-    since = failing_since(backlog, taken) if type_ else None
-    error = backlog.last_error if backlog and type_ else None
-    status = "parked" if parking else "removed" if not type_ else "active"
-    return {
-        "sink": name,
-        "type": type_,
-        "status": "failing" if status == "active" and since else status,
-        "pending": backlog.pending if backlog else 0,
-        "dead": backlog.dead if backlog else 0,
-        "oldest_at": backlog.oldest_at if backlog else None,
-        "failing_since": since,
-        "parked_at": parking.at if parking else None,
-        "reason": parking.reason if parking else error,
-    }
 
 
 @commands.command("resume")
@@ -117,30 +114,21 @@ def resume(
 
 
 async def _resume(settings: Settings, name: str) -> tuple[bool, Parking | None]:
+    """Resume it, and watch until it takes something, parks again, or nothing has happened."""
     from monitor.app import open_ledger
 
     async with open_ledger(settings) as store:
-        resumed = await store.resume(name)
-        return resumed, await _parked_again(store, name) if resumed else None
-
-
-async def _parked_again(store: SqlStore, name: str) -> Parking | None:
-    """Watch what waits until some of it is taken, or the sink parks again, or nothing happens."""
-    before = await _backlog(store, name)
-    with anyio.move_on_after(WATCH_FOR):
-        while before and before.pending and not _took(before, await _backlog(store, name)):
-            await anyio.sleep(0.2)
-            for each in await store.parkings():
-                if each.sink == name:
-                    return each
-    return None
-
-
-async def _backlog(store: SqlStore, name: str) -> Backlog | None:
-    return next((each for each in await store.backlog() if each.sink == name), None)
-
-
-def _took(before: Backlog, now: Backlog | None) -> bool:
-    """Return whether the sink took something: what is refused waits no longer, but is dead."""
-    pending, dead = (now.pending, now.dead) if now else (0, 0)
-    return pending + dead < before.pending + before.dead
+        if not await store.resume(name):
+            return False, None
+        backlog = next((each for each in await store.backlog() if each.sink == name), None)
+        # What is refused waits no longer, but is dead: only what is neither was taken.
+        before = now = backlog.pending + backlog.dead if backlog and backlog.pending else 0
+        with anyio.move_on_after(WATCH_FOR):
+            while before and now >= before:
+                await anyio.sleep(0.2)
+                for parking in await store.parkings():
+                    if parking.sink == name:
+                        return True, parking
+                left = (each for each in await store.backlog() if each.sink == name)
+                now = sum(each.pending + each.dead for each in left)
+    return True, None

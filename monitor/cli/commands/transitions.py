@@ -15,9 +15,10 @@ from monitor.cli.options import Format
 from monitor.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection
 
     from monitor.config import Settings
+    from monitor.web.api.schemas import TransitionView
 
 commands = typer.Typer(help="List the transitions of the ledger.", no_args_is_help=True)
 
@@ -35,21 +36,17 @@ def list_(
 ) -> None:
     """List the newest transitions, in the order in which they were recorded."""
     settings = options.load_own(config)
-    found = anyio.run(_list, settings, job, arguments.moment(since), _kinds(kind), limit)
+    kinds = None
+    if kind is not None:
+        kinds = [each.value for each in Kind if fnmatchcase(each.value, kind)]
+        if not kinds:
+            raise arguments.unknown("--kind", "kind", kind, Kind)
+    found = anyio.run(_list, settings, job, arguments.moment(since), kinds, limit)
     if output is Format.JSON:
-        tables.show_json([{"position": position, "event": event} for position, event in found])
+        tables.show_json([{"position": one.position, "event": one.event} for one in found])
         return
-    shown = [_row(*one) for one in found]
-    tables.show(shown, output, "There are no such transitions.", aged=("time",))
-
-
-def _kinds(glob: str | None) -> Collection[str] | None:
-    if glob is None:
-        return None
-    found = [kind.value for kind in Kind if fnmatchcase(kind.value, glob)]
-    if not found:
-        raise arguments.unknown("--kind", "kind", glob, Kind)
-    return found
+    rows = [_row(one) for one in found]
+    tables.show(rows, output, "There are no such transitions.", aged=("time",))
 
 
 async def _list(
@@ -58,19 +55,21 @@ async def _list(
     since: datetime | None,
     kinds: Collection[str] | None,
     limit: int,
-) -> Sequence[tuple[int, Mapping[str, Any]]]:
+) -> list[TransitionView]:
     from monitor.app import open_ledger
+    from monitor.web.api.schemas import TransitionView
 
     async with open_ledger(settings) as store:
-        return await store.history(job, since, kinds, limit)
+        found = await store.history(job, since, kinds, limit)
+    return [TransitionView(position=position, event=event) for position, event in found]
 
 
-def _row(position: int, event: Mapping[str, Any]) -> dict[str, Any]:
-    data = event["data"]
+def _row(one: TransitionView) -> dict[str, Any]:
+    data = one.event["data"]
     about = data.get("job") or data["source"]
     return {
-        "position": position,
-        "time": datetime.fromisoformat(event["time"]),
+        "position": one.position,
+        "time": datetime.fromisoformat(one.event["time"]),
         "kind": data["kind"],
         "job": about["key"],
         "sequence": data["sequence"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 -- typer reads the annotation
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ from monitor.errors import ConfigurationError
 from monitor.model import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
@@ -26,18 +26,22 @@ commands = typer.Typer(help="List and show job types, and check your own.", no_a
 def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
     """List the job types that come with the monitor, and those of job_types_dir."""
     from monitor.config import format_duration
+    from monitor.sources import loader
 
+    directory = options.load(config).job_types_dir
+    # What the files declare is enough here: checking it would read the models of all services.
     rows = [
         {
-            "type": kind.name,
-            "service": kind.service,
-            "describe": kind.describe_operation,
-            "list": kind.list_operation,
-            "interval": format_duration(kind.interval),
-            "description": kind.description or None,
+            "type": one.name,
+            "service": one.service,
+            "describe": one.describe.operation,
+            "list": ", ".join(dict.fromkeys(each.operation for each in one.listings)) or None,
+            "interval": format_duration(one.interval),
+            "description": one.description or None,
         }
-        for _, kind in sorted(_known(config).items())
+        for one in loader.declarations(Path(directory) if directory else None)
     ]
+    rows.sort(key=lambda row: str(row["type"]))
     tables.show(rows, output, "There are no job types.")
 
 
@@ -55,7 +59,13 @@ def show(
     if output is Format.JSON:
         tables.show_json(facts)
         return
-    lines = list(_lines(facts))
+    lines: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        title = key.replace("_", " ")
+        if isinstance(value, dict):
+            lines += ((f"{title}: {each}", _text(one)) for each, one in value.items())
+        elif value not in (None, "", []):
+            lines.append((title, _text(value)))
     width = max(len(key) for key, _ in lines)
     typer.echo("\n".join(f"{key:<{width}}  {value}" for key, value in lines))
 
@@ -101,8 +111,12 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "region": kind.region,
         "regions": list(kind.regions),
         "describe": kind.describe_operation,
-        "list": kind.list_operation,
-        "list_shows_states": kind.lists_states if kind.listing else None,
+        "jobs_per_describe": kind.at_once if kind.at_once > 1 else None,
+        "list": ", ".join(dict.fromkeys(one.operation for one in kind.listings)) or None,
+        "list_for_each": kind.parent,
+        "list_shows_states": all(one.lists_states for one in kind.listings)
+        if kind.listings
+        else None,
         "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
         "id": kind.id_pattern.pattern,
@@ -116,15 +130,6 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "unwatched_fields": sorted(kind.unwatched()),
         "grace": format_duration(kind.grace) if kind.final else None,
     }
-
-
-def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in facts.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict):
-            yield from ((f"{name}: {each}", _text(one)) for each, one in value.items())
-        elif value not in (None, "", []):
-            yield name, _text(value)
 
 
 def _text(value: Any) -> str:

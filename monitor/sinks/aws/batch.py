@@ -120,9 +120,19 @@ class AwsSender:
         self, request: Sequence[_Rendered], deadline: float
     ) -> dict[str, SendError]:
         """Make one request; return the errors of what was not taken, by event id."""
-        answer = await self._answer([each.entry for each in request], deadline)
-        if isinstance(answer, SendError):
-            return dict.fromkeys((each.event_id for each in request), answer)
+        meta, operation = ResponseMeta(), self._form.operation
+        params = self._form.params([each.entry for each in request])
+        try:
+            # One deadline for all requests of the batch: an attempt ends within ``timeout``.
+            async with asyncio.timeout_at(deadline):
+                answer = await self._clients.ask(self._key, operation, params, meta)
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
+            # Not raised here: it would keep the SDK's error, which may hold the reply.
+            failure = refusals.of_request(self._target, operation, error, meta, self._now())
+            if failure.reason is SendReason.REJECTED and len(request) > 1:
+                # One bad entry may be the cause: next time each has other company, or none.
+                failure = SendError(SendReason.SERVER_ERROR, f"{failure.message}, for a batch")
+            return dict.fromkeys((each.event_id for each in request), failure)
         outcomes = list(self._form.outcomes(answer, len(request)))
         # An answer that is too short does not say that the rest was taken.
         outcomes += [refusals.UNANSWERED] * (len(request) - len(outcomes))
@@ -131,24 +141,6 @@ class AwsSender:
             for each, refusal in zip(request, outcomes, strict=True)
             if refusal is not None
         }
-
-    async def _answer(
-        self, entries: Sequence[Entry], deadline: float
-    ) -> Mapping[str, Any] | SendError:
-        """Return an error: raised here, it would keep the SDK's, which may hold the reply."""
-        meta, operation = ResponseMeta(), self._form.operation
-        try:
-            # One deadline for all requests of the batch: an attempt ends within ``timeout``.
-            async with asyncio.timeout_at(deadline):
-                return await self._clients.ask(
-                    self._key, operation, self._form.params(entries), meta
-                )
-        except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
-            failure = refusals.of_request(self._target, operation, error, meta, self._now())
-        if failure.reason is SendReason.REJECTED and len(entries) > 1:
-            # One bad entry may be the cause: on its next attempt each has other company, or none.
-            return SendError(SendReason.SERVER_ERROR, f"{failure.message}, for a batch")
-        return failure
 
 
 def weight(value: Any) -> int:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.config import SnsSink
 from monitor.sinks.aws import messages, target
 from monitor.sinks.aws.batch import BatchForm, aws_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from monitor.sinks.aws.target import AwsTarget
 
 
 def form(topic: AwsTarget) -> BatchForm:
     """Return the form of requests to the topic."""
-
-    def entry(event: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Message": messages.text(event), **messages.beside(event, topic)}
-
     return BatchForm(
         "PublishBatch",
-        entry,
+        lambda event: {"Message": messages.text(event), **messages.beside(event, topic)},
         lambda entries: {
             "TopicArn": topic.address,
             "PublishBatchRequestEntries": messages.numbered(entries),

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitor.config import SqsSink
 from monitor.sinks.aws import messages, target
 from monitor.sinks.aws.batch import BatchForm, aws_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from monitor.sinks.aws.target import AwsTarget
 
 
 def form(queue: AwsTarget) -> BatchForm:
     """Return the form of requests to the queue."""
-
-    def entry(event: Mapping[str, Any]) -> dict[str, Any]:
-        return {"MessageBody": messages.text(event), **messages.beside(event, queue)}
-
     return BatchForm(
         "SendMessageBatch",
-        entry,
+        lambda event: {"MessageBody": messages.text(event), **messages.beside(event, queue)},
         lambda entries: {"QueueUrl": queue.address, "Entries": messages.numbered(entries)},
         messages.outcomes,
     )

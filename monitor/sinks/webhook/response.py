@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from monitor import retry_after
 from monitor.errors import SendError, SendReason
-from monitor.redaction import clean_text
+from monitor.redaction import clean_text, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -127,8 +127,7 @@ def excerpt(body: bytes, secrets: Iterable[str]) -> str:
     # Binary or compressed: no text that helps anybody.
     if b"\0" in body or body.startswith(b"\x1f\x8b"):
         return ""
-    text = body[:_SCANNED].decode(errors="replace")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = one_line(body[:_SCANNED].decode(errors="replace"))
     if len(body) > _SCANNED:  # its last word may be a torn secret
         text = text.rpartition(" ")[0]
     words = {word for secret in secrets for word in (secret, *_WORD.findall(secret)) if word}

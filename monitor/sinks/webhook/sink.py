@@ -22,13 +22,10 @@ from monitor.sinks.webhook.target import WebhookTarget, files, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from aiohttp.abc import AbstractResolver, AbstractStreamWriter
     from aiohttp.connector import Connection
-
-    from monitor.sinks.kind import SinkTools
 
 _REPLY_LIMIT = 64 * 1024
 _IDLE = 4.0
@@ -280,13 +277,13 @@ def http_kind(
     files: Callable[[S], list[str]],
 ) -> SinkKind[S, WebhookTarget]:
     """Return the kind of a sink that posts to the target that ``load`` makes."""
-
-    def open_sink(
-        target: WebhookTarget, tools: SinkTools
-    ) -> AbstractAsyncContextManager[WebhookSender]:
-        return open_webhook(target, tools.now)
-
-    return SinkKind(settings, load, open_sink, files, preview=preview)
+    return SinkKind(
+        settings,
+        load,
+        lambda target, tools: open_webhook(target, tools.now),
+        files,
+        preview=preview,
+    )
 
 
 def preview(target: WebhookTarget, events: Sequence[Mapping[str, Any]]) -> list[Preview]:

@@ -21,25 +21,19 @@ def context(settings: Tls, reader: SettingsReader) -> ssl.SSLContext | None:
 
     Blocks on the file system. ``None`` if something is wrong, which ``reader`` then knows.
     """
-    made = _trusting(settings.ca_file, reader)
+    made, path = None, settings.ca_file
+    if path is None:
+        made = ssl.create_default_context()
+    elif (data := reader.content("tls.ca_file", path, _LARGEST)) is not None:
+        try:
+            made = ssl.create_default_context(cadata=data.decode("ascii", "replace"))
+        except (ssl.SSLError, TypeError):  # the latter for what is not ASCII at all
+            message = f"{named_files.called(path)} holds no certificate"
+            reader.problem("tls.ca_file", message, "name a file in PEM form")
     _show_certificate(settings, reader, made)
     if settings.server_name is not None and not _NAME.fullmatch(settings.server_name):
         reader.problem("tls.server_name", "is not a host name", "write it as hooks.example.com")
     return made
-
-
-def _trusting(path: str | None, reader: SettingsReader) -> ssl.SSLContext | None:
-    if path is None:
-        return ssl.create_default_context()
-    data = reader.content("tls.ca_file", path, _LARGEST)
-    if data is None:
-        return None
-    try:
-        return ssl.create_default_context(cadata=data.decode("ascii", "replace"))
-    except (ssl.SSLError, TypeError):  # the latter for what is not ASCII at all
-        message = f"{named_files.called(path)} holds no certificate"
-        reader.problem("tls.ca_file", message, "name a file in PEM form")
-        return None
 
 
 def _show_certificate(settings: Tls, reader: SettingsReader, made: ssl.SSLContext | None) -> None:

@@ -51,7 +51,10 @@ class Endpoint:
     def route(self, guard: Guard) -> web.RouteDef:
         """Return the route for aiohttp."""
 
-        async def read(request: web.Request) -> web.StreamResponse:
+        async def respond(request: web.Request) -> web.StreamResponse:
+            if self.writes:
+                await guard.admit_writer(request)
+                return await self.handler(request)
             response = await self.handler(request)
             # A stream has no ETag: nothing of it is known before it ends.
             tag = response.etag if isinstance(response, web.Response) else None
@@ -63,14 +66,10 @@ class Endpoint:
             same.headers[hdrs.CACHE_CONTROL] = response.headers[hdrs.CACHE_CONTROL]
             return same
 
-        async def write(request: web.Request) -> web.StreamResponse:
-            await guard.admit_writer(request)
-            return await self.handler(request)
-
         path = self.path.replace("{key}", "{key" + KEY + "}")
-        if self.method == "GET":
-            return web.get(path, read)
-        return web.route(self.method, path, write)
+        if self.writes:
+            return web.route(self.method, path, respond)
+        return web.get(path, respond)  # and HEAD
 
 
 def as_json(value: View | Mapping[str, Any], status: int = 200) -> web.Response:

@@ -12,10 +12,10 @@ from monitor.recording.router import matcher
 from monitor.web.api.params import Form, Glob, Limit, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from monitor.web.interfaces import JobStatus
+    from monitor.interfaces import JobStatus
 
 
 def _label(text: str) -> str:
@@ -80,15 +80,22 @@ class JobsQuery(Form):
 def fits(one: JobStatus, asked: JobsQuery) -> bool:
     """Return whether a job matches every filter."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
-    return (
+    if not (
         asked.takes_type(one.job.type)
         and asked.account in {None, one.job.account}
         and asked.region in {None, one.job.region}
         and (not asked.phase or phase_of(one) in asked.phase)
         and all(wanted in {None, has} for wanted, has in flags)
         and all(has_label(one.labels, label) for label in asked.label)
-        and (asked.q is None or any(asked.q.casefold() in each.casefold() for each in _texts(one)))
-    )
+    ):
+        return False
+    if asked.q is None:
+        return True
+    texts = [one.job.key]
+    texts += [f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:"]
+    if one.snapshot:
+        texts += [one.snapshot.state, one.snapshot.reason or ""]
+    return any(asked.q.casefold() in each.casefold() for each in texts)
 
 
 def has_label(labels: Mapping[str, str], text: str) -> bool:
@@ -101,28 +108,16 @@ def phase_of(one: JobStatus) -> Phase:
     return one.snapshot.phase if one.snapshot else Phase.UNKNOWN
 
 
-def _texts(one: JobStatus) -> Iterator[str]:
-    yield one.job.key
-    yield from (f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:")
-    if one.snapshot:
-        yield one.snapshot.state
-        yield one.snapshot.reason or ""
-
-
-def _by_time(read: Callable[[JobStatus], datetime | None]) -> Callable[[JobStatus], Any]:
-    def rank(one: JobStatus) -> tuple[float]:
-        moment = read(one)
-        return (moment.timestamp() if moment else 0.0,)
-
-    return rank
+def _by_time(moment: datetime | None) -> tuple[float]:
+    return (moment.timestamp() if moment else 0.0,)
 
 
 RANKS: Mapping[str, Callable[[JobStatus], tuple[Any, ...]]] = {
     "key": lambda _: (),
     "state": lambda one: (one.snapshot.state if one.snapshot else "",),
     "phase": lambda one: (phase_of(one).value,),
-    "changed_at": _by_time(lambda one: one.snapshot.changed_at if one.snapshot else None),
-    "first_seen_at": _by_time(lambda one: one.snapshot.first_seen_at if one.snapshot else None),
-    "last_look_at": _by_time(lambda one: one.looked_at),
+    "changed_at": lambda one: _by_time(one.snapshot.changed_at if one.snapshot else None),
+    "first_seen_at": lambda one: _by_time(one.snapshot.first_seen_at if one.snapshot else None),
+    "last_look_at": lambda one: _by_time(one.polled_at),
 }
 """The sort key of each order; the key of the job is always the last part."""

@@ -123,28 +123,25 @@ class JobEndpoints:
             raise RefusedError(503, "too many wait already", headers={"Retry-After": "10"})
         self._waiting += 1
         try:
-            done, found = await self._wait(key, asked, request)
+            found = await self._view(key)
+            after = found.sequence if asked.after is None else asked.after
+            with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
+                while not (
+                    _is_done(found, asked.wait_for, after)
+                    or self._news.closed
+                    or request.transport is None
+                ):
+                    # Take the event first, then read: a change in between sets it.
+                    changed = self._news.of(key)
+                    found = await self._view(key)
+                    if not _is_done(found, asked.wait_for, after):
+                        with anyio.move_on_after(NOTICE_GONE):
+                            await changed.wait()
+                        found = await self._view(key)
         finally:
             self._waiting -= 1
+        done = _is_done(found, asked.wait_for, after)
         return as_json(schemas.JobWait(done=done, job=found))
-
-    async def _wait(self, key: str, asked: WaitQuery, request: web.Request) -> tuple[bool, JobView]:
-        found = await self._view(key)
-        after = found.sequence if asked.after is None else asked.after
-        with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
-            while not (
-                _is_done(found, asked.wait_for, after)
-                or self._news.closed
-                or request.transport is None
-            ):
-                # Take the event first, then read: a change in between sets it, and is not missed.
-                changed = self._news.of(key)
-                found = await self._view(key)
-                if not _is_done(found, asked.wait_for, after):
-                    with anyio.move_on_after(NOTICE_GONE):
-                        await changed.wait()
-                    found = await self._view(key)
-        return _is_done(found, asked.wait_for, after), found
 
     async def _view(self, key: str) -> JobView:
         """Return a job, followed or remembered; raise RefusedError if it is unknown."""

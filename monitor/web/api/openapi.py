@@ -85,7 +85,7 @@ def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]
         "operationId": f"{_OWNERS.get(owner, owner)}_{method}".lower(),
         "summary": words.partition("\n")[0],
         "description": words,
-        "parameters": [*_in_path(endpoint), *_in_query(endpoint, schemas)],
+        "parameters": [*_parameters(endpoint, schemas)],
         "responses": _responses(endpoint),
     }
     if endpoint.body:
@@ -95,39 +95,28 @@ def _operation(endpoint: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]
     return operation
 
 
-def _in_path(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+def _parameters(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     about = {
         "key": "A job's key, `type/account/region/id`; slashes in it may be percent-encoded.",
         "name": "A name.",
     }
     for name, words in about.items():
         if f"{{{name}}}" in endpoint.path:
-            schema = {"type": "string", "minLength": 1}
-            yield {
-                "name": name, "in": "path", "required": True, "description": words, "schema": schema
-            }  # fmt: skip
-
-
-def _in_query(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+            given: dict[str, Any] = {"type": "string", "minLength": 1}
+            found = {"name": name, "in": "path", "required": True, "description": words}
+            yield found | {"schema": given}
     if endpoint.query is None:
         return
     for name, schema in schemas[_title(endpoint.query)].get("properties", {}).items():
-        yield {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema.get("description", ""),
-            "schema": _given(schema),
-        }
-
-
-def _given(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what may be given in a query: never null, which is to leave it out."""
-    rest = {key: value for key, value in schema.items() if key not in {"description", "title"}}
-    options = [one for one in rest.pop("anyOf", []) if one.get("type") != "null"]
-    if rest.get("default", ...) is None:
-        del rest["default"]
-    return rest | (options[0] if len(options) == 1 else {"anyOf": options} if options else {})
+        given = {key: value for key, value in schema.items() if key not in {"description", "title"}}
+        # In a query nothing is null: that is to leave it out.
+        options = [one for one in given.pop("anyOf", []) if one.get("type") != "null"]
+        if given.get("default", ...) is None:
+            del given["default"]
+        given |= options[0] if len(options) == 1 else {"anyOf": options} if options else {}
+        words = schema.get("description", "")
+        found = {"name": name, "in": "query", "required": False, "description": words}
+        yield found | {"schema": given}
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:

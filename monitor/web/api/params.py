@@ -28,8 +28,6 @@ from monitor.web.problems import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from multidict import MultiMapping
-
 Item = TypeVar("Item")
 Asked = TypeVar("Asked", bound="Form")
 
@@ -94,7 +92,15 @@ def is_position(text: str) -> bool:
 
 def query(form: type[Asked], request: web.Request) -> Asked:
     """Read the query parameters; raise RefusedError (400) with every mistake."""
-    return _read(form, _plain(form, request.query), 400)
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(request.query):
+        values = request.query.getall(name)
+        field = form.model_fields.get(name)
+        several = field is not None and get_origin(field.annotation) is list
+        if not several and len(values) > 1:
+            raise _mistaken([{"name": name, "message": "is given more than once"}], 400)
+        found[name] = values if several else values[0]
+    return _read(form, found, 400)
 
 
 async def body(form: type[Asked], request: web.Request) -> Asked:
@@ -103,21 +109,10 @@ async def body(form: type[Asked], request: web.Request) -> Asked:
 
 
 async def json(request: web.Request) -> dict[str, Any]:
-    """Read a body that is a JSON object; raise RefusedError (400 or 422) if it is none."""
-    try:
-        value = orjson.loads(await _whole_body(request))
-    except orjson.JSONDecodeError:
-        raise RefusedError(400, "the body is not JSON") from None
-    if not isinstance(value, dict):
-        raise RefusedError(422, "the body must be a JSON object")
-    return value
-
-
-async def _whole_body(request: web.Request) -> bytes:
-    """Read the body; raise RefusedError (400 or 408) if it does not come, or not in time."""
+    """Read a body that is a JSON object; raise RefusedError (400, 408 or 422) if it is none."""
     try:
         with anyio.fail_after(BODY_WITHIN) as limit:
-            return await request.read()
+            content = await request.read()
     except (OSError, web.RequestPayloadError) as error:
         # A time-out of the connection is an error of the same class.
         if limit.cancelled_caught:
@@ -125,38 +120,32 @@ async def _whole_body(request: web.Request) -> bytes:
             raise RefusedError(408, message, headers={hdrs.CONNECTION: "close"}) from None
         logs.get().debug(logs.REQUEST_ABORTED, path=request.path, error=type(error).__name__)
         raise RefusedError(400, "the body did not arrive whole") from None
-
-
-def _plain(form: type[Form], given: MultiMapping[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(given):
-        values = given.getall(name)
-        field = form.model_fields.get(name)
-        several = field is not None and get_origin(field.annotation) is list
-        if not several and len(values) > 1:
-            raise _mistaken([{"name": name, "message": "is given more than once"}], 400)
-        found[name] = values if several else values[0]
-    return found
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise RefusedError(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise RefusedError(422, "the body must be a JSON object")
+    return value
 
 
 def _read(form: type[Asked], value: dict[str, Any], status: int) -> Asked:
     try:
         return form.model_validate(value)
     except ValidationError as error:
-        raise _mistaken([_mistake(form, detail) for detail in error.errors()], status) from None
+        mistakes = []
+        for detail in error.errors():
+            name = ".".join(map(str, detail["loc"]))[:100].encode("utf-8", "replace").decode()
+            message = str(detail["msg"]).removeprefix("Value error, ")
+            if detail["type"] == "extra_forbidden":
+                message = f"is not known here; there are {', '.join(form.model_fields) or 'none'}"
+            mistakes.append({"name": name, "message": message[:1].lower() + message[1:]})
+        raise _mistaken(mistakes, status) from None
 
 
 def _mistaken(errors: Sequence[dict[str, str]], status: int) -> RefusedError:
     first = errors[0]
     return RefusedError(status, f"{first['name']} {first['message']}", errors=errors)
-
-
-def _mistake(form: type[Form], detail: Any) -> dict[str, str]:
-    name = ".".join(map(str, detail["loc"]))[:100].encode("utf-8", "replace").decode()
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        message = f"is not known here; there are {', '.join(form.model_fields) or 'none'}"
-    return {"name": name, "message": message[:1].lower() + message[1:]}
 
 
 def page(

@@ -20,7 +20,7 @@ from monitor.web.api.watches import WatchEndpoints
 from monitor.web.notifier import News
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from aiohttp import web
 
@@ -72,10 +72,6 @@ class Api:
         """Add the routes, and let streams and waiters end when the server stops."""
         app.add_routes([endpoint.route(self._guard) for endpoint in self._endpoints])
         app.on_shutdown.append(self._close)
-
-    def endpoints(self) -> Sequence[Endpoint]:
-        """Return all that is offered."""
-        return self._endpoints
 
     async def describe(self, _request: web.Request) -> web.Response:
         """Describe this API."""

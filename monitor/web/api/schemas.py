@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from typing import Self
 
+    from monitor.interfaces import JobStatus
     from monitor.model import Backlog, Job, Parking, Snapshot, StoredDelivery
-    from monitor.web.interfaces import JobStatus, SinkAttempts
+    from monitor.web.interfaces import SinkAttempts
 
 Moment = Annotated[
     datetime,
@@ -136,7 +137,7 @@ class JobView(View):
             **found,
             watch=status.watch or None,
             labels=dict(status.labels),
-            last_look_at=status.looked_at,
+            last_look_at=status.polled_at,
             failing=str(status.failing) if status.failing else None,
         )
 

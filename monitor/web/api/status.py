@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from monitor.web.interfaces import JobStatus, Ledger, Live
+    from monitor.interfaces import JobStatus
+    from monitor.web.interfaces import Ledger, Live
 
 
 class StatusEndpoints:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from monitor.web.interfaces import JobStatus
+    from monitor.interfaces import JobStatus
 
 PAGE_SIZE = 50
 """Jobs on one page: nobody reads more, and ten thousand rows would slow a browser down."""
@@ -75,16 +75,15 @@ class JobFilter:
 
     def matches(self, job: JobStatus) -> bool:
         """Return whether ``job`` matches."""
-        return (
+        fits = (
             (not self.phase or phase_of(job) == self.phase)
             and (not self.flag or bool(getattr(job, FLAGS[self.flag])))
             and (not self.type or job.job.type == self.type)
             # A name alone is what the page's addresses took before.
             and (not self.label or self.label in job.labels or has_label(job.labels, self.label))
-            and (not self.text or self._is_mentioned(job))
         )
-
-    def _is_mentioned(self, job: JobStatus) -> bool:
+        if not (fits and self.text):
+            return fits
         parts = [job.job.key, job.watch, *(f"{name}={value}" for name, value in job.labels.items())]
         if job.snapshot:
             parts += [job.snapshot.state, job.snapshot.reason or ""]

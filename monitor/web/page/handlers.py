@@ -18,7 +18,7 @@ from monitor.web.page.static_files import StaticFiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from monitor.interfaces import Clock
+    from monitor.interfaces import Clock, JobStatus
     from monitor.web import interfaces
 
 Made = TypeVar("Made")
@@ -59,7 +59,15 @@ class StatusPage:
         page = await self._view()
         since = page.now - summary.RECENT
         matches = await self._beside(filters.choose, page.jobs, here, since)
-        histories = await self._histories(matches.jobs)
+        sequences = {
+            job.job.key: job.snapshot.sequence - timeline.LENGTH
+            for job in matches.jobs
+            if job.snapshot
+        }
+        # The last CloudEvents of each job, in order.
+        histories: dict[str, list[Mapping[str, Any]]] = {}
+        for _, event in await self._ledger.later(sequences):
+            histories.setdefault(event["data"]["job"]["key"], []).append(event)
         return _html(await self._beside(self._index, page, here, matches, histories))
 
     async def job(self, request: web.Request) -> web.Response:
@@ -77,18 +85,6 @@ class StatusPage:
     async def _view(self) -> view.PageView:
         backlogs, parkings = await self._ledger.backlog(), await self._ledger.parkings()
         return await self._beside(view.gather, self._live, backlogs, parkings, self._clock.now())
-
-    async def _histories(
-        self, jobs: Iterable[interfaces.JobStatus]
-    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the last CloudEvents of each job, in order."""
-        sequences = {
-            job.job.key: job.snapshot.sequence - timeline.LENGTH for job in jobs if job.snapshot
-        }
-        found: dict[str, list[Mapping[str, Any]]] = {}
-        for _, event in await self._ledger.later(sequences):
-            found.setdefault(event["data"]["job"]["key"], []).append(event)
-        return found
 
     async def _beside(self, make: Callable[[Unpack[Values]], Made], *values: *Values) -> Made:
         """Do the work in a thread."""
@@ -109,7 +105,7 @@ class StatusPage:
     def _job(
         self,
         page: view.PageView,
-        status: interfaces.JobStatus,
+        status: JobStatus,
         events: Sequence[tuple[int, Mapping[str, Any]]],
         deliveries: Iterable[Any],
     ) -> str:

@@ -15,8 +15,8 @@ from monitor.web.page import filters, timeline
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from monitor.interfaces import JobStatus
     from monitor.model import StoredDelivery
-    from monitor.web.interfaces import JobStatus
     from monitor.web.page.timeline import Segment
 
 _KINDS = {

@@ -24,9 +24,11 @@ class StaticFiles:
 
     def __init__(self) -> None:
         """Read the files."""
-        self._files = {
-            file.name: _read(file) for file in _DIRECTORY.iterdir() if file.suffix in _TYPES
-        }
+        self._files: dict[str, _File] = {}
+        for file in _DIRECTORY.iterdir():
+            if kind := _TYPES.get(file.suffix):
+                body = file.read_bytes()
+                self._files[file.name] = _File(body, kind, ETag(sha256(body).hexdigest()[:24]))
 
     async def get(self, request: web.Request) -> web.Response:
         """One file; 304 to who has it already."""
@@ -42,8 +44,3 @@ class StaticFiles:
         response.etag = file.tag
         response.headers[hdrs.CACHE_CONTROL] = "no-cache"
         return response
-
-
-def _read(file: Path) -> _File:
-    body = file.read_bytes()
-    return _File(body, _TYPES[file.suffix], ETag(sha256(body).hexdigest()[:24]))

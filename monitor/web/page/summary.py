@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from monitor.interfaces import JobStatus
     from monitor.web.api.schemas import SinkView
-    from monitor.web.interfaces import JobStatus
     from monitor.web.page.view import PageView, SourceRow
 
 RECENT = timedelta(days=1)
@@ -86,20 +86,16 @@ def count_jobs(jobs: Sequence[JobStatus], now: datetime) -> JobCounts:
 
 def summarize(view: PageView, counts: JobCounts) -> Summary:
     """Summarize everything in three statements."""
-    return Summary(
-        _of_jobs(counts), _of_sources(view.sources), _of_deliveries(view.sinks, view.now)
-    )
-
-
-def _of_jobs(counts: JobCounts) -> Part:
-    if not counts.total:
-        return Part("No jobs are known yet", "good")
     problems = {"failed": counts.failed, "expired": counts.expired, **counts.flags}
     found = [f"{many:,} {name}" for name, many in problems.items() if many]
-    if found:
-        return Part(sentence(found), "bad" if counts.failed or counts.expired else "warn")
-    active = counts.phases["running"] + counts.phases["waiting"]
-    return Part(f"Nothing failed, nothing stuck; {count(active, 'job')} active", "good")
+    if not counts.total:
+        jobs = Part("No jobs are known yet", "good")
+    elif found:
+        jobs = Part(sentence(found), "bad" if counts.failed or counts.expired else "warn")
+    else:
+        active = counts.phases["running"] + counts.phases["waiting"]
+        jobs = Part(f"Nothing failed, nothing stuck; {count(active, 'job')} active", "good")
+    return Summary(jobs, _of_sources(view.sources), _of_deliveries(view.sinks, view.now))
 
 
 def _of_sources(sources: Sequence[SourceRow]) -> Part:

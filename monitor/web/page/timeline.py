@@ -29,18 +29,14 @@ _FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One bar, in pixels; ``text`` describes it."""
+    """One bar, in pixels; ``text`` describes it, ``y`` is its top: all bars end at the bottom."""
 
     x: float
+    y: int
     width: float
     height: int
     style: str
     text: str
-
-    @property
-    def y(self) -> int:
-        """The top of the bar: all bars end at the bottom."""
-        return HEIGHT - self.height
 
 
 def draw(transitions: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Segment, ...]:
@@ -66,6 +62,7 @@ def draw(transitions: Sequence[Mapping[str, Any]], now: datetime) -> tuple[Segme
         state, lasting = data["current"]["state"], short_duration(seconds)
         text = f"{state} ({style}), seen {moment(start)}, for {lasting}"
         height = _HEIGHTS.get(phase, HEIGHT)
-        segments.append(Segment(round(x, 1), round(width - _GAP, 1), height, style, text))
+        left, broad = round(x, 1), round(width - _GAP, 1)
+        segments.append(Segment(left, HEIGHT - height, broad, height, style, text))
         x += width
     return tuple(segments)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor import model
+    from monitor.interfaces import JobStatus
     from monitor.web import interfaces
 
 
@@ -64,7 +65,7 @@ class PageView:
 
     now: datetime
     version: str
-    jobs: Sequence[interfaces.JobStatus]
+    jobs: Sequence[JobStatus]
     sources: Sequence[SourceRow]
     sinks: Sequence[SinkView]
     refused: Sequence[str]

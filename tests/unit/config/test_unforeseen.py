@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from monitor import sinks
-from monitor.config import unforeseen
+from monitor.config import unforeseen, yaml_document
 from monitor.errors import ConfigurationError, StoreError
 from monitor.web import web_config
 from monitor.web.web_config import WebConfigFile
@@ -94,6 +94,22 @@ async def test_a_changed_web_configuration_never_ends_the_daemon(tmp_path, monke
     monkeypatch.undo()
     file.write_text("http_server_config: {headers: {}}\n")
     assert await served.refresh()
+
+
+async def test_a_web_configuration_is_read_again_after_a_fault_before_the_first_read(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "web.yml"
+    file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    served = WebConfigFile(file)
+    file.write_text("http_server_config: {}\n")
+    monkeypatch.setattr(yaml_document, "read_file", _fail)
+    assert not await served.refresh()
+    monkeypatch.undo()
+    assert not await served.refresh()  # the same content is not tried again
+    file.write_text("http_server_config: {headers: {}}\n")
+    assert await served.refresh()
+    assert served.loaded.headers == {}
 
 
 def test_the_place_of_a_fault_is_told():

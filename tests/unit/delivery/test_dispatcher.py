@@ -43,7 +43,7 @@ class CountedStore:
         self._store = store
         self.asked: Counter[str] = Counter()
         self.slow = {}
-        self.own_time, self.set_back = store.own_time, store.set_back
+        self.store_time, self.set_back = store.store_time, store.set_back
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
@@ -212,13 +212,13 @@ async def test_retries_go_from_five_seconds_to_an_hour(tmp_path):
         sink = ScriptedSink(failing(DOWN))
         await d.change("a")
         async with running(d.dispatcher(sink)):
-            await anyio.sleep(DAY)
+            await anyio.sleep(DAY / 2)
         times = [moment for moment, _ in sink.attempts]
         waits = [later - earlier for earlier, later in pairwise(times)]
         for attempt, wait in enumerate(waits):
             assert wait <= min(HOUR, 5 * 2**attempt) + 0.1
         assert max(waits) > HOUR / 2
-        assert 25 <= len(waits) <= 90
+        assert 15 <= len(waits) <= 50
         assert d.measured("retried") == len(times)
         assert await d.statuses() == {"pending": 1}
 
@@ -264,15 +264,15 @@ async def test_a_delivery_is_dead_after_its_age_and_not_before(tmp_path):
     async with delivering(tmp_path) as d:
         sink = ScriptedSink(failing(DOWN))
         await d.change("a")
-        async with running(d.dispatcher(sink, max_age=6 * HOUR)):
-            await anyio.sleep(6 * HOUR - 10)
+        async with running(d.dispatcher(sink, max_age=2 * HOUR)):
+            await anyio.sleep(2 * HOUR - 10)
             assert await d.statuses() == {"pending": 1}
             await anyio.sleep(20)
             assert await d.statuses() == {"dead": 1}
             tries = len(sink.attempts)
-            await anyio.sleep(6 * HOUR)
+            await anyio.sleep(2 * HOUR)
         assert len(sink.attempts) == tries
-        assert sink.attempts[-1][0] == pytest.approx(6 * HOUR, abs=1)
+        assert sink.attempts[-1][0] == pytest.approx(2 * HOUR, abs=1)
 
 
 async def test_what_grew_old_while_nobody_ran_gets_one_chance(tmp_path):
@@ -292,7 +292,7 @@ async def test_a_receiver_that_is_gone_parks_its_sink_and_loses_nothing(tmp_path
         await anyio.sleep(2)
         dispatcher = d.dispatcher(sink, concurrency=1)
         async with running(dispatcher):
-            await anyio.sleep(2 * DAY)
+            await anyio.sleep(3 * HOUR)
             assert dispatcher.parked
             await d.change("b", "FAILED")
             await anyio.sleep(HOUR)
@@ -435,8 +435,9 @@ async def test_a_failing_dispatcher_wakes_for_its_retries_alone(tmp_path):
         sink = ScriptedSink(failing(DOWN))
         await d.change("a")
         async with running(d.dispatcher(sink)):
-            await anyio.sleep(10 * HOUR)
-        assert d.store.asked["due"] <= 10 * HOUR / LONGEST_PAUSE + 3 * len(sink.attempts) + 2
+            await anyio.sleep(3 * HOUR)
+        assert len(sink.attempts) > 5
+        assert d.store.asked["due"] <= 3 * HOUR / LONGEST_PAUSE + 3 * len(sink.attempts) + 2
 
 
 async def test_a_sink_that_hangs_ends_at_its_deadline(tmp_path):
@@ -649,7 +650,7 @@ async def test_a_judgement_is_bounded_by_the_age(tmp_path):
     async with delivering(tmp_path) as d:
         await d.change("a")
         dispatcher = d.dispatcher(ScriptedSink(), max_age=10.0)
-        (delivery,) = await d.store.due("ops", d.store.own_time(), 1)
+        (delivery,) = await d.store.due("ops", d.store.store_time(), 1)
         await anyio.sleep(9)
         slow = SendError(SendReason.RATE_LIMITED, "429", retry_after=500)
         judged = dispatcher.judge(delivery, slow)

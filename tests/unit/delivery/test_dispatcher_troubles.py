@@ -9,7 +9,7 @@ from monitor.delivery.sink_health import WIDESPREAD
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Parking
 from tests.builders import VIRTUAL, ScriptedSink, running, until
-from tests.unit.delivery.test_dispatcher import DAY, DOWN, HOUR, about, delivering, failing
+from tests.unit.delivery.test_dispatcher import DOWN, HOUR, about, delivering, failing
 
 pytestmark = VIRTUAL
 NO = SendError(SendReason.REJECTED, "403")
@@ -28,7 +28,7 @@ async def test_a_sink_that_refuses_everybody_is_parked_and_nothing_dies(tmp_path
         dispatcher = d.dispatcher(sink, concurrency=3)
         with capture_logs() as lines:
             async with running(dispatcher):
-                await anyio.sleep(DAY)
+                await anyio.sleep(3 * HOUR)
         assert dispatcher.parked
         assert len(sink.attempts) <= 2 * WIDESPREAD + 3
         assert await d.statuses() == {"pending": 40}
@@ -44,11 +44,11 @@ async def test_a_sink_that_denies_everybody_is_probed_and_resumes_by_itself(tmp_
         await _jobs(d, 20, "PENDING", "FAILED")
         dispatcher = d.dispatcher(sink)
         async with running(dispatcher):
-            await anyio.sleep(DAY / 2)
+            await anyio.sleep(3 * HOUR)
             assert not dispatcher.parked
             assert await d.statuses() == {"pending": 40}
             probes = len(sink.attempts)
-            assert DAY / 2 / 60 < probes < 3 * DAY / 2 / 60
+            assert 3 * HOUR / 60 < probes < 3 * 3 * HOUR / 60
             sink.behave = failing(denied, "nobody")
             await until(lambda: len(sink.taken) == 40, within=65)
         for number in range(20):
@@ -62,7 +62,8 @@ async def test_a_few_jobs_that_are_denied_come_within_minutes_of_the_right_token
         sink = ScriptedSink(failing(denied))
         await _jobs(d, 2)
         async with running(d.dispatcher(sink)):
-            await anyio.sleep(DAY)
+            await anyio.sleep(3 * HOUR)
+            assert len(sink.attempts) > 2 * 3 * HOUR / 300
             assert await d.statuses() == {"pending": 2}
             sink.behave = failing(denied, "nobody")
             await until(lambda: len(sink.taken) == 2, within=301)
@@ -107,7 +108,7 @@ async def test_a_sink_parked_before_the_start_gets_nothing(tmp_path):
         await d.change("a")
         sink = ScriptedSink()
         async with running(d.dispatcher(sink)):
-            await anyio.sleep(DAY)
+            await anyio.sleep(3 * HOUR)
             assert not sink.attempts
             await d.store.resume("ops")
             await until(lambda: sink.taken, within=LONGEST_PAUSE + 1)
@@ -117,13 +118,13 @@ async def test_what_is_too_old_dies_while_its_sink_is_parked_and_can_be_replayed
     async with delivering(tmp_path) as d:
         sink = ScriptedSink(failing(GONE))
         await d.change("a", "PENDING", "RUNNING")
-        async with running(d.dispatcher(sink, max_age=DAY)):
-            await anyio.sleep(DAY / 2)
+        async with running(d.dispatcher(sink, max_age=3 * HOUR)):
+            await anyio.sleep(1.5 * HOUR)
             await d.change("b")
             assert await d.statuses() == {"pending": 3}
-            await anyio.sleep(DAY / 2 + 2 * HOUR)
+            await anyio.sleep(2.5 * HOUR)
             assert await d.statuses() == {"dead": 2, "pending": 1}
-            await anyio.sleep(DAY)
+            await anyio.sleep(3 * HOUR)
             assert await d.statuses() == {"dead": 3}
             sink.behave = failing(GONE, "nobody")
             rows = await d.store.deliveries()
@@ -155,7 +156,7 @@ async def test_the_first_event_taken_after_an_outage_brings_all_the_others(tmp_p
         sink = ScriptedSink(failing(DOWN))
         await _jobs(d, 8)
         async with running(d.dispatcher(sink)):
-            await anyio.sleep(DAY / 2)
+            await anyio.sleep(3 * HOUR)
             sink.behave = failing(DOWN, "nobody")
             await until(lambda: sink.taken, within=HOUR)
             await until(lambda: len(sink.taken) == 8, within=1)

@@ -57,7 +57,7 @@ async def test_after_a_failure_a_job_returns_to_its_interval(tmp_path):
         async with running(b.poller):
             await anyio.sleep(200)
             b.source.answers["a"] = "PENDING"
-            await until(lambda: b.recorder.size)
+            await until(b.recorder.snapshots)
             asked = len(b.source.looks)
             await anyio.sleep(300)
             assert gaps(b.source.asked_for("a")[asked:]) == pytest.approx([30] * 9, abs=0.1)
@@ -235,7 +235,7 @@ async def test_the_grace_goes_on_over_a_restart(tmp_path):
         b.source.answers["a"] = "RETURNING"
         b.follow("a")
         await run_for(b, 0.75 * HOUR)
-        await b.store.ping()  # as the daemon does in the end: with it, own time is written down
+        await b.store.ping()  # as the daemon does in the end: with it, store time is written down
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RETURNING"
         b.follow("a")

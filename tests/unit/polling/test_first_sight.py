@@ -9,7 +9,7 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
-from monitor.recording.baselines import canonical
+from monitor.recording.baselines import Discovery
 from monitor.recording.router import Router
 from tests.builders import VIRTUAL, Answer, FakeType, at, job, running
 from tests.polling import polling, run_for
@@ -45,7 +45,7 @@ async def test_what_the_first_sweep_finds_is_recorded_and_never_sent(tmp_path):
 
 async def test_a_job_that_ends_before_its_first_poll_is_sent_once(tmp_path):
     async with polling(tmp_path) as b:
-        b.recorder.route(Router([], ["ops"]))
+        b.recorder.router = Router([], ["ops"])
         b.source.answers["old"] = "FAILED"
         b.discover()
         async with running(b.poller):
@@ -244,7 +244,7 @@ async def test_a_greater_age_begins_a_baseline_of_what_was_too_old(tmp_path):
 
 async def test_old_discoveries_are_forgotten_once_the_present_ones_have_their_baseline(tmp_path):
     place = ("panorama.package-import", "prod", "us-east-1")
-    wide = canonical(Discover(), NO_STATES.listed)
+    wide = Discovery(Discover(), NO_STATES.listed).spec
     async with polling(tmp_path) as b:
         b.source.answers["cam-1"] = "FAILED"
         narrow = b.discover(include=["cam-*"])

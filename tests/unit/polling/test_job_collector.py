@@ -115,7 +115,7 @@ def test_a_wall_clock_that_is_set_makes_no_end_recent_and_none_old(step):
     assert scrape.value("recently_ended_jobs", **PLACE, phase="expired") == 0
 
 
-def test_an_end_of_an_earlier_run_is_no_longer_recent_though_own_time_stood_still():
+def test_an_end_of_an_earlier_run_is_no_longer_recent_though_store_time_stood_still():
     old = snapshot("FAILED", ended_at=at(0), own_ended=at(0))
     scrape = Scrape([followed_job(old)], now=86400.0, own=60.0)
     assert scrape.value("recently_ended_jobs", **PLACE, phase="failed") == 0

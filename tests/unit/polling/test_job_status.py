@@ -20,7 +20,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 
 def standings(b):
-    return {each.job.id: each for each in b.poller.followed()}
+    return {each.job.id: each for each in b.poller.watched()}
 
 
 def blind(b):
@@ -33,11 +33,11 @@ async def test_a_followed_job_tells_who_follows_it_and_when_it_is_looked_at(tmp_
         b.follow("a", interval=100.0)
         async with running(b.poller):
             await anyio.sleep(250)
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         last = b.source.asked_for("a")[-1]
         assert a.job == job("a")
         assert a.interval == 100.0
-        assert a.looked_at == pytest.approx(at(last), abs=timedelta(seconds=0.1))
+        assert a.polled_at == pytest.approx(at(last), abs=timedelta(seconds=0.1))
         assert a.next_look_at == pytest.approx(at(last + 100), abs=timedelta(seconds=0.1))
         assert a.snapshot is b.recorder.snapshot(job("a").key)
         assert (a.failing, a.finished, a.stuck, a.missing, a.blind) == (None, *[False] * 4)
@@ -46,7 +46,7 @@ async def test_a_followed_job_tells_who_follows_it_and_when_it_is_looked_at(tmp_
 async def test_a_followed_job_carries_its_watch_and_labels(tmp_path):
     async with polling(tmp_path) as b:
         b.follow("a", follow=following(labels={"team": "vision"}, watch="packages"))
-        (a,) = b.poller.followed()
+        (a,) = b.poller.watched()
         assert (a.watch, a.labels) == ("packages", {"team": "vision"})
 
 
@@ -63,7 +63,7 @@ async def test_a_job_is_blind_after_five_intervals_without_an_answer_and_until_t
             assert standings(b)["a"].failing is PollReason.TRANSIENT
             await anyio.sleep(2)
             assert blind(b) == {"a"}
-            assert standings(b)["a"].looked_at == pytest.approx(
+            assert standings(b)["a"].polled_at == pytest.approx(
                 at(last), abs=timedelta(seconds=0.1)
             )
             b.source.trouble = None
@@ -100,8 +100,8 @@ async def test_a_job_that_was_never_seen_becomes_blind_and_has_no_snapshot(tmp_p
             await anyio.sleep(140)
             assert blind(b) == set()
             await anyio.sleep(20)
-            (a,) = b.poller.followed()
-        assert (a.blind, a.snapshot, a.looked_at, a.failing) == (True, None, None, PollReason.AUTH)
+            (a,) = b.poller.watched()
+        assert (a.blind, a.snapshot, a.polled_at, a.failing) == (True, None, None, PollReason.AUTH)
 
 
 async def test_a_missing_job_is_asked_for_ever_more_rarely_and_is_not_blind(tmp_path):
@@ -114,7 +114,7 @@ async def test_a_missing_job_is_asked_for_ever_more_rarely_and_is_not_blind(tmp_
             for _ in range(40):
                 await anyio.sleep(HOUR)
                 assert blind(b) == set()
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         assert a.missing
         assert not a.stuck
         assert 3 < len(b.source.asked_for("a")) < 20
@@ -130,7 +130,7 @@ async def test_a_job_can_be_missing_and_then_out_of_sight(tmp_path):
             await anyio.sleep(2 * HOUR)
             b.source.answers["a"] = GONE
             await anyio.sleep(DAY)
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         assert a.missing
         assert a.blind
 
@@ -181,7 +181,7 @@ async def test_a_finished_job_is_still_shown_and_is_neither_stuck_nor_blind(tmp_
             assert standings(b)["a"].stuck
             b.source.answers["a"] = "FAILED"
             await anyio.sleep(2 * HOUR)
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         assert a.snapshot is not None
         assert (a.snapshot.phase, a.finished) == (Phase.FAILED, True)
         assert (a.next_look_at, a.stuck, a.blind) == (None, False, False)
@@ -195,9 +195,9 @@ async def test_a_job_that_finished_before_a_restart_is_shown_after_it(tmp_path):
         before = standings(b)["a"].snapshot
     async with polling(tmp_path) as b:
         b.follow("a", "a")
-        (a,) = b.poller.followed()
+        (a,) = b.poller.watched()
         assert before is not None
-        assert (a.snapshot, a.finished, a.looked_at) == (before, True, before.looked_at)
+        assert (a.snapshot, a.finished, a.polled_at) == (before, True, before.looked_at)
 
 
 async def test_a_finished_job_whose_row_changes_is_looked_at_and_shown_once(tmp_path):
@@ -209,7 +209,7 @@ async def test_a_finished_job_whose_row_changes_is_looked_at_and_shown_once(tmp_
             assert standings(b)["a"].finished
             b.source.answers["a"] = "PENDING"
             await until(lambda: not standings(b)["a"].finished)
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         assert a.next_look_at is not None
         assert not a.blind
 
@@ -220,7 +220,7 @@ async def test_an_ended_job_that_may_still_change_is_given_its_slow_interval(tmp
         b.follow("a")
         async with running(b.poller):
             await anyio.sleep(500)
-            (a,) = b.poller.followed()
+            (a,) = b.poller.watched()
         assert (a.finished, a.blind) == (False, False)
         assert a.interval == b.source.job_type.grace_interval
 
@@ -234,10 +234,10 @@ async def test_time_in_which_the_monitor_did_not_run_makes_no_job_blind(tmp_path
     await anyio.sleep(DAY)
     async with polling(tmp_path) as b:
         b.follow("a")
-        (a,) = b.poller.followed()
+        (a,) = b.poller.watched()
         assert not a.blind
-        assert a.looked_at is not None
-        assert a.looked_at < at(100)
+        assert a.polled_at is not None
+        assert a.polled_at < at(100)
 
 
 async def test_jobs_that_sweeps_can_only_show_more_slowly_are_not_blind(tmp_path):

@@ -56,7 +56,7 @@ async def test_jobs_on_the_first_page_are_found_however_the_second_fares(
             for number in range(8):
                 b.source.answers[f"j-{number}"] = "FAILED"
                 await anyio.sleep(60)
-                assert b.recorder.size == number + 1
+                assert len(b.recorder.snapshots()) == number + 1
         assert len(b.source.pages) <= 4 * 8 * 60 / interval
         assert b.measured("listing_complete", **PLACE) == 0
 
@@ -83,13 +83,13 @@ async def test_a_listing_is_called_failing_once_and_recovered_once(tmp_path):
                 await anyio.sleep(3600)
                 assert b.measured("listing_complete", **PLACE) == 0
                 assert math.isnan(b.measured("listing_last_complete_timestamp_seconds", **PLACE))
-                (seen,) = b.poller.listings()
+                (seen,) = b.poller.schedule.listings()
                 assert seen.complete is False
                 assert "InternalServerException" in str(seen.trouble)
                 assert events(lines, "poll.recovered", "listing.recovered") == []
                 b.source.listing = b.source.slice
                 await anyio.sleep(600)
-                (seen,) = b.poller.listings()
+                (seen,) = b.poller.schedule.listings()
                 assert (seen.complete, seen.trouble) == (True, None)
                 assert b.measured("listing_complete", **PLACE) == 1
                 assert b.measured("listing_last_complete_timestamp_seconds", **PLACE) > 1e9

@@ -58,7 +58,7 @@ class Bench:
         self.polling = manager.PollManager(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
             JobCollector(
-                metrics.places, self.polling.followed, MetricsSettings(), clock, store.own_time
+                metrics.places, self.polling.watched, MetricsSettings(), clock, store.store_time
             )
         )
         self._clock = clock
@@ -174,7 +174,7 @@ async def test_a_removed_watch_is_neither_looked_at_nor_counted(tmp_path):
         asked = len(bench.source.looks), len(bench.source.pages)
         await anyio.sleep(1000)
         assert (len(bench.source.looks), len(bench.source.pages)) == asked
-        assert bench.recorder.size == 0
+        assert len(bench.recorder.snapshots()) == 0
         assert list(bench.polling.pollers()) == []
         assert bench.polling.last_pass_age() == 0
         for name in ("jobs", "stuck_jobs", "transitions", "polls", "source_up", "quota_rate"):
@@ -265,7 +265,7 @@ async def test_a_watch_that_comes_back_goes_on_from_the_store(tmp_path):
         await anyio.sleep(65)
         told = [(data["sequence"], data["kind"]) for data in await bench.events()]
         assert told == [(1, "job.discovered"), (2, "job.state_changed")]
-        assert bench.recorder.size == 1
+        assert len(bench.recorder.snapshots()) == 1
 
 
 async def test_a_job_passes_to_another_watch_that_wants_it_without_a_look_too_many(tmp_path):
@@ -539,6 +539,6 @@ async def test_a_job_belongs_to_the_first_watch_that_wants_it_whichever_finds_it
         bench.source.answers["j-1"] = "FAILED"
         await anyio.sleep(3700)
         told = [e for e in await bench.events() if e["job"]["id"] == "j-1"]
-        owners = [each.watch for each in bench.polling.followed() if each.job.id == "j-1"]
+        owners = [each.watch for each in bench.polling.watched() if each.job.id == "j-1"]
     assert [e["kind"] for e in told] == ["job.discovered", "job.state_changed"]
     assert {e["job"]["labels"]["of"] for e in told} == {*owners} == {watches[0]["name"]}

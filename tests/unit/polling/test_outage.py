@@ -214,14 +214,14 @@ async def test_half_of_all_polls_failing_makes_no_stampede(tmp_path):
 
 def test_one_failure_by_itself_says_nothing_of_a_source():
     outages = Outages(20)
-    outages.asked("D", 0)
+    outages.sent("D", 0)
     outages.failed("D", 0, 0, fresh=True)
     assert outages.succeeded("D", 1) == []
 
 
 def test_a_short_run_of_failures_forgives_only_those_that_began_in_it():
     outages = Outages(20)
-    outages.asked("D", 0)
+    outages.sent("D", 0)
     outages.succeeded("D", 10)
     for moment in (11, 12):
         outages.failed("D", moment, moment, fresh=True)
@@ -234,7 +234,7 @@ def test_a_short_run_of_failures_forgives_only_those_that_began_in_it():
 def test_a_long_run_forgives_all_unless_they_had_failed_before():
     for fresh, since in ((True, -math.inf), (False, 10)):
         outages = Outages(20)
-        outages.asked("D", 0)
+        outages.sent("D", 0)
         outages.succeeded("D", 10)
         for moment in (11, 12):
             outages.failed("D", moment, moment, fresh=fresh)

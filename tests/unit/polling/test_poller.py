@@ -168,7 +168,7 @@ async def test_a_source_that_is_gone_is_told_once_and_probed_slowly(tmp_path):
             await anyio.sleep(100)
             before = await b.kinds()
             b.source.trouble = GONE
-            await until(lambda: b.source.looks and b.poller._client.health.lost)
+            await until(lambda: b.source.looks and b.poller.client.health.lost)
             await anyio.sleep(60)
             start, asked = anyio.current_time(), len(b.source.looks)
             await anyio.sleep(3600)
@@ -287,7 +287,7 @@ async def test_a_listing_that_waits_is_retried_when_the_source_is_back(tmp_path)
             await anyio.sleep(3600)
             b.source.trouble = None
             asked = len(b.source.pages)
-            await until(lambda: not b.poller._client.health.lost, within=2 * PROBE_INTERVAL)
+            await until(lambda: not b.poller.client.health.lost, within=2 * PROBE_INTERVAL)
             await anyio.sleep(1)
             assert len(b.source.pages) > asked
 

@@ -49,7 +49,7 @@ async def test_it_is_polled_at_the_watchs_interval_whatever_its_state(tmp_path):
 
         asked = bench.source.asked_for("j-1")
         assert 19 <= len(asked) <= 22
-        (seen,) = bench.poller.followed()
+        (seen,) = bench.poller.watched()
         assert (seen.finished, seen.interval) == (False, 30.0)
 
 

@@ -40,7 +40,7 @@ def _now(b, told):
 
 
 def tracked(b):
-    found = b.poller._schedule.get(job("a").key)
+    found = b.poller.schedule.get(job("a").key)
     assert found is not None
     return found
 
@@ -145,7 +145,7 @@ async def test_a_row_that_came_while_the_describe_was_under_way_counts_when_that
             await anyio.sleep(35)
             b.source.latency = 20
             b.source.answers["a"] = FLAKY
-            b.poller._schedule.put(tracked(b), 55)
+            b.poller.schedule.put(tracked(b), 55)
             await until(lambda: b.source.under_way)
             listed(b, Answer("SUCCEEDED"))
             await anyio.sleep(21)

@@ -160,9 +160,9 @@ async def test_a_job_that_ended_but_may_change_is_looked_at_and_let_go_after_its
         async with running(b.poller):
             await anyio.sleep(60)
             assert len(b.source.looks) == 1
-            assert len(b.poller._schedule) == 1
+            assert len(b.poller.schedule) == 1
             await anyio.sleep(3600)
-            assert len(b.poller._schedule) == 0
+            assert len(b.poller.schedule) == 0
         assert len(b.source.looks) <= 7
 
 
@@ -475,7 +475,7 @@ async def test_a_job_that_only_sweeps_see_is_told_stuck(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RUNNING"
         listing = b.discover()
-        listing.track = lambda one: b.track(one, follow=following(stuck_after=600.0))
+        listing.track = lambda row: b.track(row.job, follow=following(stuck_after=600.0))
         await run_for(b, 1500)
         assert await b.kinds() == ["job.discovered", "job.stuck"]
         assert len(b.source.looks) <= 3

@@ -384,14 +384,14 @@ async def test_every_job_that_was_seen_is_known(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("RUNNING")
         await b.see("FAILED", of=replace(job("j-2"), region="eu-west-1"))
-        assert b.recorder.size == 2
+        assert len(b.recorder.snapshots()) == 2
 
 
 async def test_a_late_look_at_a_job_that_nobody_wants_any_more_is_recorded_and_not_kept(tmp_path):
     async with bench(tmp_path) as b:
         await b.recorder.observe(observation("PENDING", asked=0), following())
         b.recorder.keep_only(lambda _job: False)
-        assert b.recorder.size == 0
+        assert len(b.recorder.snapshots()) == 0
         late = observation("RUNNING", asked=10)
         with anyio.fail_after(60):
             assert await b.recorder.observe(late, following()) is RecordResult.CHANGED
@@ -399,6 +399,6 @@ async def test_a_late_look_at_a_job_that_nobody_wants_any_more_is_recorded_and_n
             assert await b.recorder.observe(again, following()) is RecordResult.UNCHANGED
             old = observation("PENDING", asked=5)
             assert await b.recorder.observe(old, following()) is RecordResult.STALE
-        assert b.recorder.size == 0
+        assert len(b.recorder.snapshots()) == 0
         rows = await b.store.transitions(limit=10)
         assert sorted(event["data"]["sequence"] for _, event in rows) == [1, 2]

@@ -148,17 +148,17 @@ async def test_no_clock_prunes_the_history(tmp_path, ahead):
     async with delivering(tmp_path) as d:
         await _deliver(d, "a")
     async with delivering(tmp_path, jump=ahead) as d:
-        assert await d.store.prune(d.store.own_time() - _age(RETENTION)) == 0
+        assert await d.store.prune(d.store.store_time() - _age(RETENTION)) == 0
         await _deliver(d, "b")
     async with delivering(tmp_path) as d:
-        assert await d.store.prune(d.store.own_time() - _age(RETENTION)) == 0
+        assert await d.store.prune(d.store.store_time() - _age(RETENTION)) == 0
         d.clock.jump = ahead
-        assert await d.store.prune(d.store.own_time() - _age(RETENTION)) == 0
+        assert await d.store.prune(d.store.store_time() - _age(RETENTION)) == 0
         assert len(await d.store.transitions()) == 2
         await anyio.sleep(RETENTION / 2)
         await _deliver(d, "c")
         await anyio.sleep(RETENTION / 2)
-        assert await d.store.prune(d.store.own_time() - _age(RETENTION)) == 2
+        assert await d.store.prune(d.store.store_time() - _age(RETENTION)) == 2
 
 
 async def _deliver(d, job_id):

@@ -81,7 +81,7 @@ def test_html_is_escaped_and_plain_text_is_not():
     ],
 )
 def test_the_content_type_decides_the_escaping(kind, form):
-    assert template.form_of(kind) == form
+    assert template.read("slack", kind).form == form
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_the_defaults_of_the_built_in_types():
     assert (IMPORTEXPORT.interval, IMPORTEXPORT.rate, IMPORTEXPORT.burst) == (300, 1, 2)
     assert (IMPORTEXPORT.grace, IMPORTEXPORT.grace_interval) == (90 * 86400, 3600)
     assert (PANORAMA.region, IMPORTEXPORT.region) == (None, "us-east-1")
-    assert (PANORAMA.lists_states, IMPORTEXPORT.lists_states) == (True, False)
+    assert (PANORAMA.polls_by_sweep, IMPORTEXPORT.polls_by_sweep) == (True, False)
     assert PANORAMA.unwatched() == {"CreatedTime", "LastUpdatedTime"}
 
 

@@ -64,7 +64,7 @@ def test_a_users_type_stands_beside_the_built_in_ones(tmp_path):
 
     assert set(found) == {"importexport.job", "panorama.package-import", "batch.job"}
     assert found["batch.job"].params("ab-1") == {"jobs": ["ab-1"]}
-    assert not found["batch.job"].lists_states
+    assert not found["batch.job"].polls_by_sweep
 
 
 def test_the_example_of_the_documentation_is_a_good_type(tmp_path):
@@ -102,7 +102,7 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
     found = load_job_types(tmp_path, MODELS)["glue.job-run"]
 
     assert found.params("nightly/jr_1") == {"JobName": "nightly", "RunId": "jr_1"}
-    assert list(found.describe.state) == ["JobRunState"]
+    assert list(found.describe.item.state) == ["JobRunState"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ LISTING = {
 def test_a_listing_that_tells_the_whole_state_is_known_to(tmp_path):
     found = load_job_types(declared(tmp_path, list=LISTING), MODELS)
 
-    assert found["batch.job"].lists_states
+    assert found["batch.job"].polls_by_sweep
 
 
 @pytest.mark.parametrize(
@@ -270,11 +270,23 @@ def test_a_file_that_is_no_declaration_is_told(tmp_path, content, told):
     assert told in problems(tmp_path)[0]
 
 
-def test_a_built_in_name_cannot_be_taken(tmp_path):
+def test_a_type_of_the_user_replaces_the_built_in_one_of_its_name(tmp_path):
     built_in = BUILT_IN / "importexport.job.yaml"
-    (tmp_path / "own.yaml").write_text(built_in.read_text())
+    own = built_in.read_text().replace("interval: 5m", "interval: 7m")
+    (tmp_path / "own.yaml").write_text(own)
 
-    assert '"importexport.job" exists already (choose another name)' in problems(tmp_path)[0]
+    types = load_job_types(tmp_path, MODELS)
+
+    assert types["importexport.job"].interval == 7 * 60
+    assert "in place of the built-in type" in str(types["importexport.job"].warnings[0])
+    assert list(types).count("importexport.job") == 1
+
+
+def test_two_files_of_the_user_cannot_have_one_name(tmp_path):
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text(BATCH)
+
+    assert '"batch.job" exists already (choose another name)' in problems(tmp_path)[0]
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path):
@@ -316,7 +328,7 @@ def test_a_listing_that_leaves_jobs_out_by_itself_is_warned_of(
 ):
     declared(tmp_path, text, list={**listing, "params": params})
 
-    (*_, found) = load_job_types(tmp_path, MODELS).values()
+    found = load_job_type(tmp_path / "own.yaml", MODELS)
 
     told = [str(warning) for warning in found.warnings]
     assert len(told) == bool(warned)
@@ -329,7 +341,7 @@ def test_a_number_of_the_model_can_be_a_time(tmp_path, key):
 
     found = load_job_types(declared(tmp_path, created_at=path, updated_at=path), MODELS)
 
-    created_at = found["batch.job"].describe.created_at
+    created_at = found["batch.job"].describe.item.created_at
     assert created_at is not None
     assert created_at({"jobs": [{key: 5}]}) == 5
 

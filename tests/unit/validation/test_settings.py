@@ -19,7 +19,7 @@ PANORAMA = {
 @pytest.fixture(scope="module")
 def job_types():
     types = load_job_types(None)
-    unlisted = replace(types["importexport.job"], name="unlisted.job", listing=None)
+    unlisted = replace(types["importexport.job"], name="unlisted.job", listings=())
     return {**types, "unlisted.job": unlisted}
 
 
