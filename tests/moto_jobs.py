@@ -295,7 +295,8 @@ STARTS: dict[str, Callable[[Jobs], str]] = {
 """Job type → how one is started; where it can be stopped at once, it is.
 
 Left out is what moto cannot do: it has no BatchGetQueryExecution (Athena), no ListTaskExecutions
-(DataSync), dates the runs of EMR Serverless and on EKS to midnight, and lists DynamoDB exports of one table only.
+(DataSync), dates the runs of EMR Serverless and on EKS to midnight, and lists DynamoDB exports
+of one table only.
 """
 
 NO_PARENT = {
