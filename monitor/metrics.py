@@ -35,6 +35,8 @@ POLL_MODES = ("describe", "sweep")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
+HINT_OUTCOMES = ("used", "useless", "unreadable", "failed")
+FOUND_BY = ("hint", "poll")
 DELIVERY_OUTCOMES = ("delivered", "retried", "dead", "parked")
 COMMON_FIELDS = ("reason", "created_at", "updated_at")
 """What jobs of every type may tell, beside the fields that the type names."""
@@ -135,6 +137,17 @@ class Metrics:
         )
         self.poll_lateness = histogram(
             "poll_lateness_seconds", "Time from when a poll was due until it started.", _DELAY
+        )
+        self.changes_found = counter(
+            "changes_found_total",
+            "Polls that brought a change, by whether a hint had asked for them.",
+            ("type", "by"),
+        )
+        self.hints = counter(
+            "hints_total", "Messages taken from a queue of hints.", ("queue", "outcome")
+        )
+        self.hint_queue_up = gauge(
+            "hint_queue_up", "Whether the queue of hints was read last time.", ("queue",)
         )
         self.last_pass = gauge(
             "last_pass_timestamp_seconds", "When the scheduler last went through what is due."
@@ -270,6 +283,8 @@ class Metrics:
             for outcome in POLL_OUTCOMES:
                 self.polls.labels(*jobs, mode, outcome)
         self.detection_window.labels(type_)
+        for by in FOUND_BY:
+            self.changes_found.labels(type_, by)
         self.time_in_state.labels(type_, OTHER)
         self.unclassified_states.labels(type_)
         self.misdated.labels(type_)
@@ -296,6 +311,17 @@ class Metrics:
                 self.aws_requests.labels(
                     source.service, operation, source.account, source.region, outcome
                 )
+
+    def expect_hints(self, queue: str) -> None:
+        """Let every series of a queue of hints exist before its first message."""
+        self.hint_queue_up.labels(queue).set(math.nan)
+        for outcome in HINT_OUTCOMES:
+            self.hints.labels(queue, outcome)
+
+    def forget_hints(self, queue: str) -> None:
+        """Let the series of a queue of hints end that is no longer read."""
+        self.hint_queue_up.remove(queue)
+        self.hints.remove_by_labels({"queue": queue})
 
     def expect_sink(self, sink: str) -> None:
         """Let every series of a sink exist before its first delivery."""
@@ -398,6 +424,10 @@ class Metrics:
         """Count a poll of a job."""
         if self._is_watched(job):
             self.polls.labels(job.type, job.account, job.region, mode, outcome).inc()
+
+    def count_change(self, job: Job, *, hinted: bool = False) -> None:
+        """Count a poll that brought a change."""
+        self.changes_found.labels(job.type, "hint" if hinted else "poll").inc()
 
     def count_unreadable(self, type_: str, field: str) -> bool:
         """Count a field that could not be read; return whether it is the first time."""

@@ -10,6 +10,7 @@ import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
+from monitor.polling.schedule import HintOutcome
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
@@ -90,6 +91,10 @@ class JobPoller:
 
         async def record(number: int, turn: ScheduledJob) -> None:
             delays[number] = await self._answered(turn, answers[turn.job], mode)
+            if turn.answering is not None:
+                outcomes = {None: HintOutcome.USED, PollReason.MISSING: HintOutcome.USELESS}
+                turn.answering.settle(outcomes.get(turn.failing, HintOutcome.FAILED))
+                turn.answering = None
 
         # Concurrently, so that they share a commit.
         async with anyio.create_task_group() as tasks:
@@ -102,16 +107,23 @@ class JobPoller:
     ) -> float | None:
         """Record the answer about one job; return the seconds until its next poll."""
         job = scheduled.job
+        if not self._admits(scheduled, answer):
+            outcome = answer.reason if isinstance(answer, PollError) else "unchanged"
+            self._metrics.count_poll(job, mode, outcome)
+            self._schedule.drop(scheduled)
+            return None
         if isinstance(answer, PollError):
             self._metrics.count_poll(job, mode, answer.reason)
             return await self._failed(scheduled, answer)
         observed = replace(answer, parent=scheduled.parent) if scheduled.parent else answer
         self._skipped.note(observed)
-        outcome = await self._described(scheduled, observed)
-        self._metrics.count_poll(job, mode, outcome)
+        result = await self._described(scheduled, observed)
+        self._metrics.count_poll(job, mode, result)
+        if result is RecordResult.CHANGED:
+            self._metrics.count_change(job, hinted=scheduled.answering is not None)
         scheduled.share = scheduled.following.job_type.at_once
         # A replica that lags behind does not know what the row has shown.
-        scheduled.partial = scheduled.partial and outcome is RecordResult.STALE
+        scheduled.partial = scheduled.partial and result is RecordResult.STALE
         if scheduled.failing in NEEDS_A_PERSON:
             self._log.info(logs.JOB_RECOVERED, job=job.key)
         scheduled.failing = None
@@ -122,6 +134,21 @@ class JobPoller:
             self._schedule.finish(scheduled)
             return None
         return self.next_turn(scheduled) - self._clock.monotonic()
+
+    def _admits(self, scheduled: ScheduledJob, answer: Observation | PollError) -> bool:
+        """Return whether the first answer about a job that a hint alone has named counts.
+
+        Others are forgotten, so that forged hints leave nothing behind; sweeps find what is real.
+        """
+        admit, scheduled.admit = scheduled.admit, None
+        known = self._recorder.snapshot(scheduled.job.key) is not None
+        if admit is None or known or scheduled.row is not None:
+            return True
+        if isinstance(answer, PollError):
+            scheduled.failing = answer.reason
+            return False
+        scheduled.failing = None if (admitted := admit(answer)) else PollReason.MISSING
+        return admitted
 
     async def record_row(self, scheduled: ScheduledJob, row: Observation, sent_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; return whether it was news.
@@ -144,6 +171,8 @@ class JobPoller:
         outcome = await self._recorder.observe(row, scheduled.following, owing=True)
         scheduled.answered(self._clock)
         self._metrics.count_poll(row.job, "sweep", outcome)
+        if outcome is RecordResult.CHANGED:
+            self._metrics.count_change(row.job)
         scheduled.partial = scheduled.partial or outcome is RecordResult.CHANGED
         return outcome is RecordResult.CHANGED
 

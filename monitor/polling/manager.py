@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from monitor import config, model
     from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
+    from monitor.polling.schedule import HintTicket
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -117,6 +118,22 @@ class PollManager:
         """Return the status of one job, if it is watched."""
         found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
+
+    def hint(self, job: model.Job, parent: str | None = None) -> HintTicket | None:
+        """Poll a job soon that somebody says has changed; ``None`` if no watch polls it.
+
+        One that is not known yet is tracked if a watch discovers it and its poll shows it.
+        """
+        owner = self._owners.of(job, parent)
+        if owner is None:
+            return None
+        scheduled = owner.poller.schedule.known(job.key)
+        if scheduled is None:
+            scheduled = owner.hinted(job, parent, self._recorder.baselines)
+            owner.poller.follow(scheduled)
+        # One that is final needs no further poll.
+        held = owner.poller.schedule.holds(scheduled)
+        return owner.poller.hint(scheduled) if held else None
 
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""

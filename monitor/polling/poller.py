@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor import pacing
+from monitor.errors import PollReason
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import (
+    NO_OUTAGE,
+    HintOutcome,
+    HintTicket,
+    ListingSweep,
+    Schedule,
+    ScheduledJob,
+    State,
+)
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
@@ -38,6 +47,9 @@ A source that is back is found this soon, however long the backoff of its jobs h
 three requests a minute at most: the price of a single healthy job.
 """
 
+
+HINT_GAP = 1.0
+"""Seconds between two polls of a job that hints ask for, however many there are."""
 
 LONGEST_HOLD = 60.0
 """Seconds after which a complete failure is probed again, whatever its Retry-After says."""
@@ -116,6 +128,39 @@ class Poller:
             due = self._clock.monotonic()
         self.schedule.put(scheduled, due)
         self._wake.set()
+
+    def hint(self, scheduled: ScheduledJob) -> HintTicket:
+        """Poll a job as soon as may be; the ticket tells when the answer is durable."""
+        scheduled.hint = scheduled.hint or HintTicket()
+        # A busy one gets its next time when its poll ends.
+        due = self._hinted_due(scheduled) if scheduled.state is State.WAITING else None
+        if due is not None:
+            self.schedule.put(scheduled, due)
+            self._wake.set()
+        return scheduled.hint
+
+    def _answer_late(self, turn: ScheduledJob, hint: HintTicket) -> None:
+        """Poll a job once more for a hint that came while its poll was under way."""
+        if turn.state is State.FINISHED:
+            hint.settle(HintOutcome.USED)
+        elif not self.schedule.holds(turn):
+            hint.settle(HintOutcome.FAILED)
+        elif (due := self._hinted_due(turn)) is not None:
+            self.schedule.put(turn, due)
+
+    def _hinted_due(self, scheduled: ScheduledJob) -> float | None:
+        """Return when a hinted job is due, if that is earlier than it is due anyway.
+
+        A hint neither shortens the backoff of what fails, nor hastens the verdict that a known
+        job is missing: whoever can write to the queue could else do both.
+        """
+        known = self._recorder.snapshot(scheduled.job.key) is not None
+        absent = scheduled.failing is PollReason.MISSING and not known
+        if scheduled.attempts and not absent:
+            return None
+        earliest = max(scheduled.hold_until, scheduled.began_at + HINT_GAP)
+        due = max(self._clock.monotonic(), earliest if scheduled.began_at else 0.0)
+        return due if due < scheduled.due else None
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
@@ -200,6 +245,9 @@ class Poller:
             self._probed_at = now
             for each in [begun] if isinstance(begun, ListingSweep) else begun:
                 each.began_at = now
+                # One whose request is split has its answer still to come.
+                if isinstance(each, ScheduledJob) and each.answering is None:
+                    each.answering, each.hint = each.hint, None
             self._outages.sent(turn.operation, now)
             self._running += 1
             self._metrics.poll_lateness.observe(now - turn.due)
@@ -226,6 +274,8 @@ class Poller:
         for turn, delay in zip(turns, delays, strict=True):
             if delay is not None and self.schedule.holds(turn):
                 self.schedule.put(turn, self._clock.monotonic() + delay)
+            if isinstance(turn, ScheduledJob) and turn.hint is not None:
+                self._answer_late(turn, turn.hint)
         self._running -= 1
         self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost

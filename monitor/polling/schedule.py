@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from itertools import count
 from typing import TYPE_CHECKING
+
+import anyio
 
 from monitor.model import ListingRequest
 from monitor.pacing import STALE_AFTER
@@ -47,6 +49,37 @@ class State(Enum):
     DROPPED = auto()
 
 
+class HintOutcome(StrEnum):
+    """What came of a hint; the values are those of a metric.
+
+    ``failed`` means that the poll brought no answer, so that the hint is still needed.
+    """
+
+    USED = "used"
+    USELESS = "useless"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+
+
+class HintTicket:
+    """Stands for the poll that a hint asks for; all hints that come before it share it."""
+
+    def __init__(self) -> None:
+        """Start unsettled."""
+        self._settled = anyio.Event()
+        self._outcome = HintOutcome.FAILED
+
+    def settle(self, outcome: HintOutcome) -> None:
+        """Note what came of the poll, once its answer is durable."""
+        self._outcome = outcome
+        self._settled.set()
+
+    async def settled(self) -> HintOutcome:
+        """Wait for the poll; return what came of it."""
+        await self._settled.wait()
+        return self._outcome
+
+
 @dataclass(slots=True, eq=False)
 class ScheduledJob:
     """A job that is polled until it is final.
@@ -68,6 +101,9 @@ class ScheduledJob:
     ``misdated`` says that the log has named its impossible update time.
     ``parent`` is the one for which a listing has shown it. At most ``share`` jobs of one
     ``request_key`` share a describe.
+
+    ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
+    ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
     """
 
     job: Job
@@ -95,6 +131,9 @@ class ScheduledJob:
     stale_since: float | None = None
     misdated: bool = False
     parent: str | None = None
+    hint: HintTicket | None = None
+    answering: HintTicket | None = None
+    admit: Callable[[Observation], bool] | None = None
     share: int = field(init=False)
     request_key: str = field(init=False)
 

@@ -16,7 +16,7 @@ from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.recording.baselines import accepts
-from monitor.recording.recorder import RowComparison
+from monitor.recording.recorder import RecordResult, RowComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -263,6 +263,8 @@ class Sweeper:
         with self._schedule.busy(scheduled):
             outcome = await self._recorder.observe(row, scheduled.following)
             self._metrics.count_poll(row.job, "sweep", outcome)
+            if outcome is RecordResult.CHANGED:
+                self._metrics.count_change(row.job)
             scheduled.answered(self._clock)
         self._put(scheduled, scheduled.due)
 
@@ -287,8 +289,8 @@ class Sweeper:
         )
         scheduled.answered(self._clock, pace)
         due = scheduled.due
-        # A describe that failed, or is still owed, is not put off by a row.
-        if not (scheduled.attempts or scheduled.partial):
+        # A describe that failed, is still owed, or is asked for by a hint, is not put off by a row.
+        if not (scheduled.attempts or scheduled.partial or scheduled.hint):
             due = max(due, self._clock.monotonic() + pacing.patience(pace))
         self._put(scheduled, due)
 

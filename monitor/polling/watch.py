@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from monitor.config import Discover
 from monitor.model import Job, ListingRequest
 from monitor.polling.schedule import ListingSweep, ScheduledJob
-from monitor.recording.baselines import includes
+from monitor.recording.baselines import accepts, includes
 from monitor.recording.diff import TrackingOptions
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Source
     from monitor.model import Observation
     from monitor.polling.poller import Poller
+    from monitor.recording.baselines import Baselines
 
 
 def discovers(watch: Watch, job_id: str, parent: str | None = None) -> bool:
@@ -125,6 +126,32 @@ class WatchTarget:
         """Schedule a job with the options of the first watch that wants it, whichever finds it."""
         found = (self._owner_of(row.job, row.parent) or self).track(row.job)
         found.parent = row.parent
+        return found
+
+    def hinted(self, job: Job, parent: str | None, baselines: Baselines) -> ScheduledJob:
+        """Schedule a job that a hint has named; what its first poll shows must be new.
+
+        A hint proves nothing, so it must not make news of a job that is older than the watch.
+        """
+        found = self.track(job)
+        found.parent = parent
+
+        def is_new(observed: Observation) -> bool:
+            discover = self._discover
+            if discover is None or not accepts(discover, observed):
+                return False
+            if parent is None and isinstance(discover.of, list):
+                return False  # it may be of a parent that nobody watches
+            began = baselines.began(self.place, [each.discovery for each in self._sweeps])
+            if began is None:
+                return False
+            if observed.created_at is not None:
+                return observed.created_at > began
+            verdict = self.source.job_type.judge(observed.parts, None)
+            ended = verdict is not None and verdict.phase.terminal
+            return not ended and baselines.are_complete(self.place)
+
+        found.admit = None if job.id in self.watch.jobs else is_new
         return found
 
     def track(self, job: Job) -> ScheduledJob:

@@ -181,6 +181,21 @@ class Baselines:
         known = self._known.get(place, {}).get(discovery.spec)
         return known is not None and known.stored.completed_at is not None
 
+    def began(self, place: Place, discoveries: Iterable[Discovery]) -> datetime | None:
+        """Return when the last of these baselines began; ``None`` unless all have.
+
+        A job that was created later is in none of them.
+        """
+        known = self._known.get(place, {})
+        found = [known.get(each.spec) for each in discoveries]
+        times = [each.stored.begun_at for each in found if each is not None]
+        return max(times, default=None) if len(times) == len(found) else None
+
+    def are_complete(self, place: Place) -> bool:
+        """Return whether every baseline there is complete."""
+        known = self._known.get(place, {}).values()
+        return all(each.stored.completed_at is not None for each in known)
+
     async def forget(self, place: Place, discovery: Discovery) -> None:
         """Forget the baseline of a parent that is gone: another of its name is a new one."""
         known = self._known.get(place, {}).pop(discovery.spec, None)
