@@ -18,11 +18,12 @@ import anyio
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__, config, logs, metrics, sinks
-from monitor.aws import service_models
+from monitor.aws import queues, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.delivery.manager import DeliveryManager
 from monitor.errors import ConfigurationError
+from monitor.polling.hints import HintManager
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.manager import PollManager
 from monitor.recording.recorder import Recorder
@@ -171,7 +172,7 @@ class Daemon:
             # Served before the first configuration takes effect: probes see that it starts.
             url = await self._serve(stack, store, polls, status, configs)
             async with self._upkeep(components, status), components.deliveries.running():
-                async with polls.running():
+                async with polls.running(), components.hints.running():
                     await configs.start()
                     # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
@@ -230,7 +231,16 @@ class Daemon:
             recorder.store.store_time,
         )
         self._registry.register(collector)
-        return Components(store, clients, recorder, deliveries, polls, collector)
+
+        def queue_of(hint: config.Hint) -> tuple[str, str, queues.AwsQueue]:
+            at = queues.address(hint.queue_url, hint.region)
+            if at is None:
+                raise ValueError("the URL of a queue was not validated")
+            queue = queues.AwsQueue(hint.account, at, clients, self._clock.now)
+            return f"{at.region}/{at.name}", at.region, queue
+
+        hints = HintManager(polls, *shared, queue_of)
+        return Components(store, clients, recorder, deliveries, polls, hints, collector)
 
     async def _serve(
         self,

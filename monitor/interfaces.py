@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,6 +191,42 @@ class Source(Protocol):
 
     async def parents(self, token: str | None) -> model.ParentPage:
         """Get one page of the parents of jobs, from the start if ``token`` is ``None``."""
+        ...
+
+
+class HintMessage(Protocol):
+    """A message of a queue of hints."""
+
+    @property
+    def body(self) -> str:
+        """The text, which may be anything."""
+        ...
+
+    @property
+    def receives(self) -> int:
+        """How often it has been handed out."""
+        ...
+
+
+Message = TypeVar("Message", bound=HintMessage)
+
+
+class HintQueue(Protocol[Message]):
+    """Hands out hints; sends once, and raises PollError.
+
+    A message comes back some time after it was received, unless it is deleted.
+    """
+
+    async def receive(self) -> Sequence[Message]:
+        """Wait for messages; return those that came, which may be none."""
+        ...
+
+    async def delete(self, message: Message) -> None:
+        """Delete a message for good."""
+        ...
+
+    async def release(self, message: Message, seconds: int) -> None:
+        """Let the queue hand out a message again after so many seconds."""
         ...
 
 

@@ -148,6 +148,17 @@ class Watch(Section):
     """Keep the whole tracking number, not only its last four characters."""
 
 
+class Hint(Section):
+    """A queue of EventBridge events, each of which makes the poll of its job due at once."""
+
+    queue_url: str
+    """The URL of an SQS queue."""
+    account: str = "default"
+    """The name in ``accounts`` whose credentials and endpoints are used."""
+    region: str | None = None
+    """The AWS region of the queue. Leave it out where the URL names it."""
+
+
 class SinkSettings(Section):
     """The settings that every type of sink has."""
 
@@ -440,6 +451,8 @@ class Settings(BaseSettings, Section):
     """Name → where transitions are delivered."""
     routes: list[Route] = []
     """Which events go to which sinks. Without routes, everything goes to every sink."""
+    hints: list[Hint] = []
+    """Queues of EventBridge events that make polls due at once."""
     quotas: dict[str, QuotaSettings] = {}
     """Service name → request limit. The default depends on the job type."""
     store: str = "sqlite:///var/lib/job-monitor/state.db"

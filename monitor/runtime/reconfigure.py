@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.interfaces import Clock
     from monitor.metrics import Metrics
+    from monitor.polling.hints import HintManager
     from monitor.polling.job_collector import JobCollector
     from monitor.polling.manager import PollManager
     from monitor.recording.recorder import Recorder
@@ -68,6 +69,7 @@ class Components:
     recorder: Recorder
     deliveries: DeliveryManager
     polls: PollManager
+    hints: HintManager
     collector: JobCollector
 
 
@@ -228,6 +230,7 @@ class ConfigManager:
         changed = parts.clients.replace(after.accounts, loaded.accounts)
         parts.polls.apply(after, loaded.types, prepared.known)
         parts.polls.retry(changed)
+        parts.hints.apply(after, loaded.types)
         parts.collector.settings = after.metrics
         if before.log != after.log:
             logs.configure(after.log.format, after.log.level)

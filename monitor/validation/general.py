@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from monitor.aws import queues
 from monitor.config.messages import similar
 from monitor.config.settings import SHORTEST_TOKEN
 from monitor.config.values import parse_listen
@@ -40,6 +41,7 @@ def check(
         yield from check_name(("accounts", name), name)
         yield from _account(("accounts", name), account)
         yield from _endpoints(("accounts", name, "endpoint_urls"), account, services, fixed)
+    yield from _hints(settings)
     for service in settings.quotas:
         if service not in services:
             yield unknown(("quotas", service), "service", service, services)
@@ -93,6 +95,28 @@ def _http_host(url: str) -> str | None:
     if parts.scheme not in {"http", "https"} or surplus or port == 0 or re.search(r"\s", url):
         return None
     return parts.hostname or None
+
+
+def _hints(settings: Settings) -> Iterator[SettingProblem]:
+    accounts = {"default", *settings.accounts}
+    seen: dict[str, int] = {}
+    for index, hint in enumerate(settings.hints):
+        here = ("hints", index)
+        if hint.account not in accounts:
+            yield unknown((*here, "account"), "account", hint.account, accounts)
+        at = queues.address(hint.queue_url, hint.region)
+        if at is None:
+            remedy = "write https://sqs.REGION.amazonaws.com/123456789012/NAME; region must match"
+            yield SettingProblem((*here, "queue_url"), "is not the URL of an SQS queue", remedy)
+            continue
+        if at.name.endswith(".fifo"):
+            # One message that fails would hold up all others of its group.
+            message, remedy = "is a FIFO queue", "use a standard queue"
+            yield SettingProblem((*here, "queue_url"), message, remedy)
+        first = seen.setdefault(at.arn, index)
+        if first != index:
+            message = f"is also the queue of hints[{first}]"
+            yield SettingProblem((*here, "queue_url"), message, "keep one")
 
 
 def _store(url: str) -> Iterator[SettingProblem]:

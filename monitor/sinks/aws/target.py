@@ -6,25 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitor.aws.queues import IN_AWS, NAME, OWNER, REGION
 from monitor.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from monitor.config import EventBridgeSink, SnsSink, SqsSink
 
-_REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2})"
-_OWNER = r"(?P<owner>[0-9]{12})"
-_QUEUE = r"(?P<name>(?=.{1,80}$)[A-Za-z0-9_-]+(?:\.fifo)?)"
 _TOPIC = re.compile(
-    rf"arn:aws(?:-[a-z]+)*:sns:{_REGION}:{_OWNER}:(?P<name>(?=.{{1,256}}$)[\w-]+(?:\.fifo)?)",
+    rf"arn:aws(?:-[a-z]+)*:sns:{REGION}:{OWNER}:(?P<name>(?=.{{1,256}}$)[\w-]+(?:\.fifo)?)",
     re.ASCII,
 )
-_QUEUE_ARN = re.compile(rf"arn:aws(?:-[a-z]+)*:sqs:{_REGION}:{_OWNER}:{_QUEUE}")
-_QUEUE_URL = re.compile(
-    rf"https://(?:sqs\.{_REGION}|(?P<legacy>[a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?"
-    rf"/{_OWNER}/{_QUEUE}"
-)
+_QUEUE_ARN = re.compile(rf"arn:aws(?:-[a-z]+)*:sqs:{REGION}:{OWNER}:{NAME}")
 _BUS = re.compile(
-    rf"arn:aws(?:-[a-z]+)*:events:{_REGION}:{_OWNER}:event-bus/(?P<name>[\w./-]{{1,256}})",
+    rf"arn:aws(?:-[a-z]+)*:events:{REGION}:{OWNER}:event-bus/(?P<name>[\w./-]{{1,256}})",
     re.ASCII,
 )
 _TOPIC_REMEDY = "write it as arn:aws:sns:us-east-1:123456789012:NAME"
@@ -88,7 +82,7 @@ def queue(name: str, settings: SqsSink, _before: AwsTarget | None = None) -> Aws
     if settings.queue_arn is not None and url is not None:
         raise _problem(name, "queue_url", "stands beside queue_arn", "leave one of them out")
     if url is not None:
-        found = _matched(name, "queue_url", _QUEUE_URL, url, f"{_QUEUE_REMEDY} instead")
+        found = _matched(name, "queue_url", IN_AWS, url, f"{_QUEUE_REMEDY} instead")
         region = found["region"] or found["legacy"]
         partition = "aws-cn" if region.startswith("cn-") else "aws"
         arn = f"arn:{partition}:sqs:{region}:{found['owner']}:{found['name']}"
