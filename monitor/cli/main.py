@@ -15,6 +15,7 @@ from monitor.cli.commands import (
     demo,
     doctor,
     health,
+    hints,
     iam_policy,
     jobs,
     plan,
@@ -64,6 +65,7 @@ app.add_typer(transitions.commands, name="transitions")
 app.add_typer(deliveries.commands, name="deliveries")
 app.add_typer(sinks.commands, name="sinks")
 app.add_typer(types.commands, name="types")
+app.add_typer(hints.commands, name="hints")
 app.command("replay")(replay.replay)
 app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from monitor.aws import credential_source, service_models
+from monitor.aws import credential_source, queues, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
-from monitor.model import Job, ListingRequest
+from monitor.model import Job, ListingRequest, SourceKey
 from monitor.sources.aws_source import AwsSource
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 LOGIN = f"to get AWS credentials: {credential_source.LOGIN}; for one account, accounts.NAME.profile"
 ALLOW = "to see what must be allowed: job-monitor iam-policy"
+MAKE_QUEUE = "to make the queue: job-monitor hints rule prints a CloudFormation template"
 _CALLS_AT_ONCE = 8
 _INVENTED = ("job-monitor-doctor", "0", "00000000-0000-0000-0000-000000000000")
 """Ids that no job has; the first that the job type accepts is described."""
@@ -76,7 +77,10 @@ class _Place:
 
 
 async def check(settings: config.Settings, types: Mapping[str, JobType]) -> Sequence[CheckedCall]:
-    """Call each operation that the watches use once, in each account and region."""
+    """Call each operation that the watches use once, in each account and region.
+
+    Ask each queue of hints for its attributes; that takes no message.
+    """
     named: dict[tuple[str, str, str], str | None] = {}
     parents: dict[tuple[str, str, str], str] = {}
     for watch in settings.watches:
@@ -90,7 +94,7 @@ async def check(settings: config.Settings, types: Mapping[str, JobType]) -> Sequ
     places = [
         _Place(types[key[0]], key[1], key[2], job, parents.get(key)) for key, job in named.items()
     ]
-    calls: list[list[CheckedCall]] = [[] for _ in places]
+    calls: list[list[CheckedCall]] = [[] for _ in (*places, *settings.hints)]
     limiter = anyio.CapacityLimiter(_CALLS_AT_ONCE)
     async with Clients(settings.accounts, models=service_models.loader(), patience=None) as clients:
 
@@ -99,8 +103,10 @@ async def check(settings: config.Settings, types: Mapping[str, JobType]) -> Sequ
                 found += await _check_place(place, clients)
 
         async with anyio.create_task_group() as tasks:
-            for place, found in zip(places, calls, strict=True):
+            for place, found in zip(places, calls, strict=False):
                 tasks.start_soon(one, place, found)
+            for hint, found in zip(settings.hints, calls[len(places) :], strict=True):
+                tasks.start_soon(_check_queue, hint, clients, found)
     return [call for found in calls for call in found]
 
 
@@ -110,10 +116,9 @@ async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]
     calls: list[CheckedCall] = []
     job_id = place.job_id
     parent, kind = place.parent, place.kind
+    at = (place.account, place.region)
     if kind.parents:
-        shown, call = await _call(
-            place, kind.parents.operation, partial(source.parents, None), tried
-        )
+        shown, call = await _call(at, kind.parents.operation, partial(source.parents, None), tried)
         if shown is not None:
             parent = parent or next(iter(shown.names), None)
             call = replace(call, said=_counted(len(shown.names), kind.parent or "parent", shown))
@@ -129,7 +134,7 @@ async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]
         else:
             request = ListingRequest(number, parent if listing.parent else None)
             page, call = await _call(
-                place, listing.operation, partial(source.page, None, request), tried
+                at, listing.operation, partial(source.page, None, request), tried
             )
             if page is not None:
                 call = replace(call, said=_counted(len(page.rows), "job", page))
@@ -143,8 +148,23 @@ async def _check_place(place: _Place, clients: Clients) -> Sequence[CheckedCall]
         return [*calls, CheckedCall(place.account, place.region, operation, unclear, said)]
     job = Job(place.kind.name, place.account, place.region, described)
     describe = partial(source.describe, job)
-    _, call = await _call(place, operation, describe, tried, invented=job_id is None)
+    _, call = await _call(at, operation, describe, tried, invented=job_id is None)
     return [*calls, call if call.said else replace(call, said=f"found job {described}")]
+
+
+async def _check_queue(hint: config.Hint, clients: Clients, found: list[CheckedCall]) -> None:
+    at = queues.address(hint.queue_url, hint.region)
+    if at is None:
+        return  # validation has reported it
+    queue = queues.AwsQueue(hint.account, at, clients, SystemClock().now)
+    tried = partial(clients.tried, SourceKey("sqs", hint.account, at.region))
+    place = (hint.account, at.region)
+    waiting, call = await _call(place, "GetQueueAttributes", queue.waiting, tried)
+    if waiting is not None:
+        call = replace(call, said=f"queue {at.name} has about {waiting} hints")
+    elif call.said.startswith(_WORDS[PollReason.MISSING]):
+        call = replace(call, said=f"there is no queue {at.name}", remedy=MAKE_QUEUE)
+    found.append(call)
 
 
 def _counted(count: int, what: str, page: Page | ParentPage) -> str:
@@ -153,7 +173,7 @@ def _counted(count: int, what: str, page: Page | ParentPage) -> str:
 
 
 async def _call(
-    place: _Place,
+    place: tuple[str, str],
     operation: str,
     send: Callable[[], Awaitable[T]],
     tried: Callable[[], credential_source.CredentialSearch | None],
@@ -173,7 +193,7 @@ async def _call(
             searched = tried()
             remedy = (searched and credential_source.remedy(error.code, searched)) or ALLOW
     took = round(time.monotonic() - began, 3)
-    return answer, CheckedCall(place.account, place.region, operation, outcome, said, took, remedy)
+    return answer, CheckedCall(*place, operation, outcome, said, took, remedy)
 
 
 _WORDS = {

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from monitor import config, sinks
-from monitor.aws import service_models
+from monitor.aws import queues, service_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
     from monitor.sources.job_type import JobType
 
+_READ = [
+    f"sqs:{operation}"
+    for operation in (
+        "ChangeMessageVisibility",
+        "DeleteMessage",
+        "GetQueueAttributes",
+        "ReceiveMessage",
+    )
+]
 AMBIENT = "ambient"
 """The identity of the daemon without a profile or a role."""
 _OTHERWISE = {"IngestionService": "importexport", "email": "ses", "monitoring": "cloudwatch"}
@@ -55,6 +64,10 @@ def policies(
             action, resource = permission
             service = action.partition(":")[0]
             _allow(statements[_identity(accounts[sink.account])], service, [action], resource)
+    for hint in settings.hints:
+        if at := queues.address(hint.queue_url, hint.region):
+            used.add(hint.account)
+            _allow(statements[_identity(accounts[hint.account])], "sqs-hints", _READ, at.arn)
     for account in (accounts[name] for name in sorted(used)):
         if account.role_arn:
             taker = statements[_identity(config.Account(profile=account.profile))]

@@ -19,7 +19,7 @@ def doctor(config: options.Config = None, output: options.Output = Format.TABLE)
     """
     from monitor.tools import doctor as diagnosis
 
-    settings, types = options.load_parts(config, "watches", "accounts")
+    settings, types = options.load_parts(config, "watches", "accounts", "hints")
     calls = anyio.run(diagnosis.check, settings, types)
     rows = [asdict(each) for each in calls]
     if output is Format.TABLE:

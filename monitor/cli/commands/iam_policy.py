@@ -24,7 +24,7 @@ def iam_policy(
     from monitor.tools import iam_policy as iam
 
     # Secrets need not exist here: they are where the daemon will run.
-    settings, types = options.load_parts(config, ".type", ".account")
+    settings, types = options.load_parts(config, "hints", ".type", ".account")
     policies = iam.policies(settings, types)
     if identity is not None and identity not in policies:
         raise arguments.unknown("--for", "identity", identity, policies)
