@@ -64,6 +64,7 @@ def metrics(registry):
     made.set_listing((JOB.type, JOB.account, JOB.region), [(None, None)])
     made.expect_source(SOURCE, ["DescribePackageImportJob"])
     made.expect_sink("ops")
+    made.expect_hints("us-east-1/hints")
     registry.register(the_jobs(made.places))
     return made
 
