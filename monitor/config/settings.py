@@ -126,6 +126,9 @@ class Watch(Section):
     and ``max_age`` to select some of them."""
     interval: Duration | None = None
     """Time between two polls of a job. The default depends on the job type."""
+    interval_with_hints: Duration | None = None
+    """Time between two polls, and between two sweeps, while a queue in ``hints`` of the same
+    account and region can be read. By default the ``interval``."""
     stuck_after: StuckAfter = None
     """Report a job whose state has not changed for this long. A map sets it for each state,
     glob for states, phase or ``default``; ``never`` turns it off."""

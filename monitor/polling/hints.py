@@ -242,6 +242,8 @@ class HintManager:
         self._queue_of = queue_of
         self._matcher: HintMatcher | None = None
         self._readers: dict[Hint, HintReader] = {}
+        self._regions: dict[Hint, str] = {}
+        self._trusted: set[Hint] = set()
         self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
@@ -256,17 +258,31 @@ class HintManager:
         self._matcher = HintMatcher(settings, types)
         for hint in self._readers.keys() - set(settings.hints):
             self._readers.pop(hint).stop()
+            self._trust(hint, trusted=False)
         for hint in settings.hints:
             if hint not in self._readers:
                 self._start(hint)
 
     def _start(self, hint: Hint) -> None:
-        name, _, queue = self._queue_of(hint)
+        name, self._regions[hint], queue = self._queue_of(hint)
         self._metrics.expect_hints(name)
         shared = (self._metrics, self._clock, self._random)
-        reader = HintReader(name, queue, self._polls, self._match, *shared)
+
+        def trust(trusted: bool) -> None:  # noqa: FBT001 -- what it is about
+            if self._readers.get(hint) is reader:
+                self._trust(hint, trusted=trusted)
+
+        reader = HintReader(name, queue, self._polls, self._match, *shared, trust)
         self._readers[hint] = reader
         self._tasks.start_soon(self._read, reader, name=f"hints {name}")
+
+    def _trust(self, hint: Hint, *, trusted: bool) -> None:
+        """Let polls rely on a queue that can be read, or no longer."""
+        if trusted is (hint in self._trusted):
+            return
+        self._trusted ^= {hint}
+        places = frozenset((each.account, self._regions[each]) for each in self._trusted)
+        self._polls.rely_on_hints(places)
 
     def _match(self) -> HintMatcher:
         if self._matcher is None:

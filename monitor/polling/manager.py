@@ -50,6 +50,7 @@ class PollManager:
         self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
         self._budgets: dict[str, tuple[float, int]] = {}
+        self._hinted: frozenset[tuple[str, str]] = frozenset()
         self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
@@ -135,6 +136,20 @@ class PollManager:
         held = owner.poller.schedule.holds(scheduled)
         return owner.poller.hint(scheduled) if held else None
 
+    def rely_on_hints(self, places: frozenset[tuple[str, str]]) -> None:
+        """Poll more slowly, where a watch says so, in these accounts and regions alone."""
+        turned, self._hinted = self._hinted ^ places, places
+        changed: dict[int, WatchTarget] = {}
+        for each in self._watched:
+            place = each.place[1:]
+            if place in turned and each.rely(hinted=place in places):
+                changed[id(each.following)] = each
+        for poller in {each.poller for each in changed.values()}:
+            for scheduled in poller.schedule.everyone():
+                owner = changed.get(id(scheduled.following))
+                if owner is not None:
+                    owner.follow(scheduled.job)
+
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""
         return {each.place for each in self._watched}
@@ -161,7 +176,10 @@ class PollManager:
         # Read each time: a reload replaces the owners, and this target may stay.
         owner_of: Callable[[model.Job, str | None], WatchTarget | None]
         owner_of = lambda job, parent: self._owners.of(job, parent)  # noqa: E731, PLW0108 -- see above
-        return WatchTarget(watch, region, job_type.interval, source, poller, owner_of)
+        hinted = (watch.account, region) in self._hinted
+        return WatchTarget(
+            watch, region, job_type.interval, source, poller, owner_of, hinted=hinted
+        )
 
     def _hand_over(self, known: Iterable[model.Snapshot]) -> None:
         """Give each watched job to the watch that it belongs to now, if there is one.

@@ -183,6 +183,14 @@ class Poller:
         self._sweeper.show(sweep)
         self._wake.set()
 
+    def bring_forward(self, sweep: ListingSweep) -> None:
+        """Begin the next sweep earlier, if its interval has become shorter."""
+        due = max(self._clock.monotonic(), sweep.started + sweep.interval)
+        rests = sweep.state is State.WAITING and sweep.token is None and not sweep.attempts
+        if rests and due < sweep.due and self.schedule.holds(sweep):
+            self.schedule.put(sweep, due)
+            self._wake.set()
+
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
         self.schedule.drop(turn)

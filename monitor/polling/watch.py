@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.config import Discover
@@ -49,14 +50,20 @@ class WatchTarget:
         source: Source,
         poller: Poller,
         owner_of: Callable[[Job, str | None], WatchTarget | None],
+        *,
+        hinted: bool = False,
     ) -> None:
-        """Take the interval in seconds; ``owner_of`` returns the target that a job belongs to."""
+        """Take the interval in seconds; ``owner_of`` returns the target that a job belongs to.
+
+        ``hinted`` is set while hints tell of changes there.
+        """
         self.watch = watch
         self.key = (watch.name, region)
         self.place = (watch.type, watch.account, region)
         """Type, account and region of its jobs."""
         self.source = source
-        self._interval = watch.interval or interval
+        self._usual = watch.interval or interval
+        self._interval = self._pace(hinted=hinted)
         self._discover = _discover(watch)
         self.poller = poller
         self._owner_of = owner_of
@@ -87,6 +94,22 @@ class WatchTarget:
                 self.poller.follow((self._owner_of(job, None) or self).track(job))
         for sweep in self._sweeps:
             self.poller.discover(sweep)
+
+    def _pace(self, *, hinted: bool) -> float:
+        slower = self.watch.interval_with_hints if hinted else None
+        return max(self._usual, slower or 0.0)
+
+    def rely(self, *, hinted: bool) -> bool:
+        """Sweep at the pace for times with hints, or without; return whether they differ."""
+        pace = self._pace(hinted=hinted)
+        if pace == self._interval:
+            return False
+        self._interval = pace
+        for sweep in self._sweeps:
+            for each in (sweep, *chain.from_iterable(sweep.children.values())):
+                each.interval = pace
+                self.poller.bring_forward(each)
+        return True
 
     def end(self) -> None:
         """Stop sweeping; another target takes the jobs over, or drops them."""

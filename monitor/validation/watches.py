@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from monitor.aws import queues
 from monitor.config.settings import Discover
 from monitor.config.values import format_duration
 from monitor.config.yaml_document import shown
@@ -41,7 +42,7 @@ def check(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Sett
             continue
         yield from _regions(here, watch, job_type, settings)
         yield from _jobs(here, watch, job_type)
-        yield from _times(here, watch, job_type)
+        yield from _times(here, watch, job_type, settings)
         account = settings.accounts.get(watch.account)
         if job_type.service == "importexport" and account and account.role_arn:
             message = "Import/Export reportedly refuses the credentials of an assumed role"
@@ -133,11 +134,38 @@ def _parents(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingPro
         yield SettingProblem((*path, "of"), message, f"name them: of: [{str(kind).upper()}]")
 
 
-def _times(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProblem]:
+def _hinted(
+    path: Path, watch: Watch, job_type: JobType, settings: Settings
+) -> Iterator[SettingProblem]:
+    """Warn where hints cannot come, or would change nothing."""
+    interval = watch.interval or job_type.interval
+    addresses = ((one, queues.address(one.queue_url, one.region)) for one in settings.hints)
+    hinted = {(one.account, at.region) for one, at in addresses if at is not None}
+    missing = [
+        region
+        for region in _effective_regions(watch, job_type)
+        if (watch.account, region) not in hinted
+    ]
+    if (watch.interval_with_hints or 0.0) < interval:
+        message = f"is shorter than the interval of {format_duration(interval)}, which is used"
+        yield SettingProblem(path, message, "raise it, or remove it", warning=True)
+    elif job_type.events is None:
+        message = f"no event is known to tell of jobs of type {job_type.name}"
+        yield SettingProblem(path, message, "remove it, or changes are seen late", warning=True)
+    elif missing:
+        message = f"has no effect in {missing[0]}: no queue in hints is of this account and region"
+        yield SettingProblem(path, message, "add one to hints, or remove it", warning=True)
+
+
+def _times(
+    path: Path, watch: Watch, job_type: JobType, settings: Settings
+) -> Iterator[SettingProblem]:
     interval = watch.interval or job_type.interval
     if interval < SHORTEST_INTERVAL:
         message = f"is below {SHORTEST_INTERVAL:g}s, which few quotas allow"
         yield SettingProblem((*path, "interval"), message, "raise it", warning=True)
+    if watch.interval_with_hints is not None:
+        yield from _hinted((*path, "interval_with_hints"), watch, job_type, settings)
     if watch.ended_interval is not None and watch.ended_interval < interval:
         used = format_duration(interval)
         message = f"is shorter than the interval of {used}, which is used instead"

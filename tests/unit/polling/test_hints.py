@@ -297,6 +297,63 @@ class TestPolls:
 
 
 @VIRTUAL
+class TestPace:
+    async def test_polls_are_slower_while_hints_come_and_no_longer(self, tmp_path):
+        async with benched(tmp_path) as bench:
+            bench.source.answers["A"] = "RUNNING"
+            await bench.apply(watch(interval="30s", interval_with_hints="10m"))
+            await anyio.sleep(300)
+            usual = len(bench.source.pages)
+            assert usual >= 10
+            bench.polling.rely_on_hints(frozenset({("prod", "us-east-1")}))
+            await anyio.sleep(3600)
+            slow = len(bench.source.pages) - usual
+            looks = len(bench.source.looks)
+            assert 5 <= slow <= 8
+            assert looks <= 9
+            # A reload changes nothing about it.
+            await bench.apply(watch(interval="30s", interval_with_hints="10m", labels={"a": "b"}))
+            await anyio.sleep(1800)
+            assert len(bench.source.pages) - usual - slow <= 5
+            before = len(bench.source.pages)
+            bench.polling.rely_on_hints(frozenset())
+            await anyio.sleep(1)
+            assert len(bench.source.pages) == before + 1, "the next sweep is due at once"
+            await anyio.sleep(300)
+            assert len(bench.source.pages) - before >= 10
+
+    async def test_without_the_key_nothing_changes(self, tmp_path):
+        async with benched(tmp_path) as bench:
+            await bench.apply(watch(interval="30s"))
+            bench.polling.rely_on_hints(frozenset({("prod", "us-east-1")}))
+            await anyio.sleep(300)
+            assert len(bench.source.pages) >= 10
+
+    async def test_a_queue_is_relied_on_while_it_can_be_read(self, tmp_path):
+        async with benched(tmp_path) as bench:
+            relied, queue = [], Listed()
+            bench.polling.rely_on_hints = relied.append
+            metrics, clock = Metrics(CollectorRegistry(), "0"), bench.polling._clock
+            manager = hints.HintManager(
+                bench.polling, metrics, clock, Random(7), lambda _: ("r/q", "r", queue)
+            )
+            settings = Settings.model_validate({"hints": [{"queue_url": "q", "account": "a"}]})
+            async with manager.running():
+                manager.apply(settings, {})
+                await anyio.sleep(30)
+                assert relied == [{("a", "r")}]
+                queue.trouble = PollError(PollReason.TRANSIENT, "Timeout")
+                await anyio.sleep(30)
+                assert len(relied) == 1, "one failure is not the end of it"
+                await anyio.sleep(200)
+                queue.trouble = None
+                await anyio.sleep(100)
+                manager.apply(Settings(), {})
+                await anyio.sleep(1)
+            assert relied == [{("a", "r")}, frozenset(), {("a", "r")}, frozenset()]
+
+
+@VIRTUAL
 class TestMessages:
     async def test_each_message_is_deleted_once_its_poll_is_recorded(self, tmp_path, outcomes):
         async with benched(tmp_path) as bench, anyio.create_task_group() as tasks:

@@ -14,6 +14,10 @@ WATCH = {"name": "w", "type": "importexport.job", "jobs": ["EX1ID"]}
 PANORAMA = {
     "name": "p", "type": "panorama.package-import", "regions": ["us-east-1"], "discover": True
 }  # fmt: skip
+GLUE = {
+    "name": "g", "type": "glue.job-run", "regions": ["us-east-1"], "discover": {"of": ["nightly"]}
+}  # fmt: skip
+QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/hints"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,18 @@ ERRORS = [
      'accounts.a.endpoint_urls.panoramma: unknown service "panoramma" (did you mean "panorama"?)'),
     ({"quotas": {"panoramma": {"rate": 1}}},
      'quotas.panoramma: unknown service "panoramma" (did you mean "panorama"?)'),
+    ({"hints": [{"queue_url": "https://example.com/q"}]},
+     "hints[0].queue_url: is not the URL of an SQS queue (write https://sqs.REGION.amazonaws.com/"),
+    ({"hints": [{"queue_url": QUEUE, "region": "eu-west-1"}]},
+     "hints[0].queue_url: is not the URL of an SQS queue"),
+    ({"hints": [{"queue_url": "http://127.0.0.1:5000/123456789012/hints"}]},
+     "hints[0].queue_url: is not the URL of an SQS queue"),
+    ({"hints": [{"queue_url": f"{QUEUE}.fifo"}]},
+     "hints[0].queue_url: is a FIFO queue (use a standard queue)"),
+    ({"hints": [{"queue_url": QUEUE}, {"queue_url": QUEUE}]},
+     "hints[1].queue_url: is also the queue of hints[0] (keep one)"),
+    ({"hints": [{"queue_url": QUEUE, "account": "prd"}], "accounts": {"prod": {}}},
+     'hints[0].account: unknown account "prd" (did you mean "prod"?)'),
     ({"server": {"listen": "9847"}},
      "server.listen: is not an address and a port (write 127.0.0.1:9847, [::1]:9847 for IPv6, or"),
     ({"server": {"hosts": ["ok.test", "https://monitor.test"]}},
@@ -154,6 +170,12 @@ def test_a_mistake_beyond_the_shape_is_told_in_one_line(told, tree, line):
 
 
 WARNINGS = [
+    ({"watches": [{**GLUE, "interval_with_hints": "10m"}]},
+     "watches[0].interval_with_hints: has no effect in us-east-1: no queue in hints is of this"),
+    ({"watches": [{**GLUE, "interval_with_hints": "1s"}], "hints": [{"queue_url": QUEUE}]},
+     "watches[0].interval_with_hints: is shorter than the interval of"),
+    ({"watches": [{**PANORAMA, "interval_with_hints": "1h"}], "hints": [{"queue_url": QUEUE}]},
+     "watches[0].interval_with_hints: no event is known to tell of jobs of type panorama.package"),
     ({"watches": []}, "watches: nothing is watched (add a watch)"),
     (watch(ended_interval="1m"),
      "watches[0].ended_interval: is shorter than the interval of 5m, which is used instead"),
@@ -232,6 +254,13 @@ LOG = {"a": {"type": "log"}}
         panorama(stuck_after={"PENDING": "30m", "P?NDING": "1h", "unknown": "1h", "default": "2h"}),
         panorama(stuck_after={"*": "2h", "PENDING": "1h"}),
         watch(labels={"team": "a"}) | {"metrics": {"per_job": True, "job_labels": ["team"]}},
+        {
+            "watches": [{**GLUE, "interval_with_hints": "10m"}],
+            "hints": [
+                {"queue_url": QUEUE},
+                {"queue_url": "http://[::1]:4566/123456789012/q", "region": "eu-west-1"},
+            ],
+        },
         {"store": "sqlite:x.db"},
         {"store": "sqlite:////x.db"},
         {"store": "postgresql://u@h/d"},
