@@ -157,7 +157,10 @@ class RuntimeWatches:
         async with self._alone():
             added = await self._store.watches()
             known = {one.name: one for one in added}
-            if (same := known.get(watch.name)) and watch.expires and read(same.settings) == watch:
+            same = known.get(watch.name)
+            # One that was left out at the start is stored too, and of no use to anybody.
+            followed = any(self._jobs_of(watch.name))
+            if same and followed and watch.expires and read(same.settings) == watch:
                 # Whoever asks is about to wait, so that it must not expire before.
                 self.waited(watch.name)
                 return same
