@@ -234,7 +234,8 @@ class DaemonGetter:
                 raise
             if error.problems and all(_key(one) in _ARGUMENTS for one in error.problems):
                 return error.problems
-            message = f"no watch follows it, and none can be added: {error}"
+            why = ": ".join(map(str, (error, *error.problems)))
+            message = f"no watch follows it, and none can be added: {why}"
             raise UnreachableJobError(message) from None
         return ()
 

@@ -1,6 +1,5 @@
 """Waiting for a job through a daemon, in virtual time."""
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -74,7 +73,7 @@ class Daemon:
         self.changed = anyio.Event()
         self.questions = []
         self.added = []
-        self.refuse: Callable[[Any], DaemonError | None] = lambda _watch: None
+        self.refuse: Any = lambda _watch: None
 
     def change(self, **changes):
         job = told(**changes)
@@ -280,7 +279,8 @@ async def test_where_no_watch_can_be_added_it_ends_at_once(error):
     daemon.refuse = lambda _watch: error
     result, _ = await wait(daemon, longest=3600)
     assert (result.outcome, anyio.current_time()) == (Outcome.UNREACHABLE, 0)
-    assert result.why == f"no watch follows it, and none can be added: {error}"
+    said = ": ".join(map(str, (error, *error.problems)))
+    assert result.why == f"no watch follows it, and none can be added: {said}"
 
 
 async def test_a_daemon_that_is_too_busy_to_add_a_watch_is_asked_again():
