@@ -220,7 +220,7 @@ class RuntimeWatches:
 
     async def expire_once(self) -> None:
         """Remove the watches that have expired; those that cannot go now are tried again."""
-        # Judged inside: a waiter that comes meanwhile finds the watch, or adds it anew.
+        # Checked inside: a waiter that comes meanwhile finds the watch, or adds it again.
         async with self._alone():
             added = await self._store.watches()
             expired = {each.name: why for each in added if (why := self._expiry(each))}
