@@ -74,7 +74,7 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 
     Without --timeout, a job that was never found is given up after 5 minutes.
     """
-    from monitor.tools import describe_once, wait_on_daemon
+    from monitor.tools import wait_on_daemon
 
     seconds = arguments.duration("--timeout", timeout)
     pause = arguments.duration("--interval", interval)
@@ -90,8 +90,10 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         selector = wait_on_daemon.JobSelector(type_, account, region, job_id)
         result = anyio.run(_through_daemon, daemon, selector, seconds)
     else:
+        from monitor.tools.describe_once import DescribeOnce
+
         settings = options.load(config)
-        job = describe_once.DescribeOnce(
+        job = DescribeOnce(
             *(settings, type_, account or "default", region, job_id),
             profile=profile,
             type_file=type_file,
@@ -120,13 +122,17 @@ async def _by_polling(
 async def _through_daemon(
     server: ServerOptions, selector: wait_on_daemon.JobSelector, longest: float | None
 ) -> WaitResult:
-    from monitor.config import Settings
-    from monitor.tools import describe_once
     from monitor.tools.wait_on_daemon import DaemonGetter
+
+    def region() -> str | None:
+        # Only here is the SDK needed, which takes longer to import than everything else.
+        from monitor.config import Settings
+        from monitor.tools import describe_once
+
+        return describe_once.find_region(Settings(), "default", selector.id)[0]
 
     async with server.opened() as client:
         random = Random()  # noqa: S311 -- jitter, no secret
-        region = lambda: describe_once.find_region(Settings(), "default", selector.id)[0]  # noqa: E731
         getter = DaemonGetter(client, selector, SystemClock(), random, region)
         return await _wait(getter, str(selector), longest)
 
