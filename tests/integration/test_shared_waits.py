@@ -12,6 +12,7 @@ from monitor import simulator
 from monitor.app import Daemon
 from monitor.clock import SystemClock
 from monitor.config import Settings
+from monitor.errors import DaemonError
 from monitor.runtime import runtime_watches
 from monitor.tools import api_client, wait
 from monitor.tools.wait import Outcome
@@ -187,12 +188,12 @@ async def test_a_watch_that_is_added_many_times_at_once_is_one_and_none_fails(tm
     ):
         await all_of(20, lambda: own.add_watch(watch))
         assert await own.watches() == [watch]
-        with pytest.raises(api_client.DaemonError, match="status 409"):
+        with pytest.raises(DaemonError, match="status 409"):
             await own.add_watch({**watch, "interval": "1m"})
         lasting = {key: watch[key] for key in watch if key != "expires"}
-        with pytest.raises(api_client.DaemonError, match="status 409"):
+        with pytest.raises(DaemonError, match="status 409"):
             await own.add_watch(lasting)
-        with pytest.raises(api_client.DaemonError) as raised:
+        with pytest.raises(DaemonError) as raised:
             await own.add_watch({**watch, "name": "other", "jobs": [], "discover": True})
     assert [str(each) for each in raised.value.problems] == [
         "has both expires and discover (name its jobs: jobs: [ID])"
@@ -233,7 +234,8 @@ async def test_a_wait_for_a_job_that_does_not_exist_leaves_nothing_behind(tmp_pa
 
 async def test_waits_survive_a_restart_with_their_watch(tmp_path):
     port = {"listen": f"127.0.0.1:{free_port()}"}
-    shown, added = [], []
+    shown: list[wait.Progress] = []
+    added = []
     async with simulator.running(job()) as sim, anyio.create_task_group() as tasks:
 
         async def one(url, results):
@@ -358,7 +360,7 @@ async def test_a_run_time_watch_takes_every_type_and_the_parents_of_a_listing(tm
         ):
             await own.add_watch({"name": "runs", **place, "discover": {"of": ["hourly"]}})
             await until_ended(own, f"hourly/{run_id}")
-            with pytest.raises(api_client.DaemonError) as raised:
+            with pytest.raises(DaemonError) as raised:
                 await own.add_watch({"name": "all", **place, "discover": True})
             assert raised.value.problems[0].path == "discover"
             await own.add_watch({"name": "all", **place, "discover": {"of": "all"}})
