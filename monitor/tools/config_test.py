@@ -202,26 +202,41 @@ def _compare(case: ConfigTestCase, seen: Sequence[SeenTransition]) -> Iterator[D
 def _paired(
     expected: Sequence[Expected], seen: Sequence[SeenTransition]
 ) -> Iterator[tuple[Expected | None, SeenTransition | None]]:
-    """Pair in order; of two that do not fit, the one that fits nothing later has no partner."""
+    """Pair in order; of two that do not fit, one whose partner comes later waits for it."""
     left, right = list(expected), list(seen)
     while left and right:
         wanted, found = left[0], right[0]
-        if _fits(wanted, found):
-            yield left.pop(0), right.pop(0)
-        elif found.optional and wanted.form.kind != Kind.DISCOVERED:
+        if found.optional and wanted.form.kind != Kind.DISCOVERED:
             right.pop(0)
-        elif any(_fits(later, found) for later in left[1:]):
-            yield left.pop(0), None
-        elif any(_fits(wanted, later) for later in right[1:]):
-            yield None, right.pop(0)
+            continue
+        for fits in (_fits, _is_alike):
+            if fits(wanted, found):
+                yield left.pop(0), right.pop(0)
+            elif any(fits(later, found) for later in left[1:]):
+                yield left.pop(0), None
+            elif any(fits(wanted, later) for later in right[1:]):
+                yield None, right.pop(0)
+            else:
+                continue
+            break
         else:
-            yield left.pop(0), right.pop(0)
+            # The same kind at another time, or another kind at the same time, or neither.
+            partner = right.pop(0)
+            related = wanted.form.kind == found.data["kind"] or wanted.form.at == found.at
+            yield left.pop(0), partner if related else None
+            if not related:
+                yield None, partner
     yield from ((wanted, None) for wanted in left)
     yield from ((None, found) for found in right if not found.optional)
 
 
 def _fits(wanted: Expected, found: SeenTransition) -> bool:
     return next(_parts(wanted, found), None) is None
+
+
+def _is_alike(wanted: Expected, found: SeenTransition) -> bool:
+    kind, at = wanted.form.kind, wanted.form.at
+    return kind in {None, found.data["kind"]} and at in {None, found.at}
 
 
 Part = tuple[tuple[str | int, ...], Any, Any]

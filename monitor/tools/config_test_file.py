@@ -220,8 +220,8 @@ def load(
     Raises:
         ConfigurationError: with every problem of the files and of their configurations.
     """
-    problems: list[Problem] = Field(default=[])
-    cases: list[ConfigTestCase] = Field(default=[])
+    problems: list[Problem] = []
+    cases: list[ConfigTestCase] = []
     models = service_models.loader()
 
     def read(path: Path) -> None:
@@ -304,7 +304,7 @@ def _tested(
         sections = ("watches", "routes")
         problems = validation.problems(settings, types)
         found = [one for one in problems if one.path.startswith(sections)]
-    renderers: dict[str, Renderer] = Field(default={})
+    renderers: dict[str, Renderer] = {}
 
     def check(name: str, sink: config.Sink) -> list[Problem]:
         try:

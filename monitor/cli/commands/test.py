@@ -25,7 +25,6 @@ MOST_LINES = 40
 """Lines of one difference that are printed."""
 LONGEST = 100
 """Characters of a value on one line."""
-_WORDS = ("expected", "got")
 
 
 def run_tests(
@@ -85,14 +84,18 @@ def _lines(result: ConfigTestResult) -> Iterator[str]:
 
 
 def _changed(difference: Difference) -> Iterator[str]:
-    """Show one value: on two lines, or as a diff of texts of several lines."""
-    texts = [_value(value) for value in (difference.expected, difference.got)]
-    yield f"    {difference.path} (line {difference.place.rpartition(':')[2]}):"
-    if not any("\n" in text for text in texts):
-        yield from (f"      {word:<9} {text}" for word, text in zip(_WORDS, texts, strict=True))
+    """Show one value: on one line, as two blocks, or as a diff of two texts of several lines."""
+    expected, got = (_value(value) for value in (difference.expected, difference.got))
+    where = f"    {difference.path} (line {difference.place.rpartition(':')[2]}):"
+    if "\n" not in expected + got and len(expected) + len(got) <= LONGEST:
+        yield f"{where} expected {expected}, got {got}"
         return
-    expected, got = (text.splitlines() for text in texts)
-    lines = list(difflib.unified_diff(expected, got, "expected", "got", lineterm=""))
+    yield where
+    pair = (expected.splitlines(), got.splitlines())
+    if "\n" in expected and "\n" in got:
+        lines = list(difflib.unified_diff(*pair, "expected", "got", lineterm=""))
+    else:
+        lines = ["expected:", *(f"  {x}" for x in pair[0]), "got:", *(f"  {x}" for x in pair[1])]
     yield from (f"      {output.text(line)}" for line in lines[:MOST_LINES])
     if len(lines) > MOST_LINES:
         yield f"      … and {len(lines) - MOST_LINES} more lines; -o json has them all"
