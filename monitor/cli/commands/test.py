@@ -85,14 +85,15 @@ def _lines(result: ConfigTestResult) -> Iterator[str]:
 
 def _changed(difference: Difference) -> Iterator[str]:
     """Show one value: on one line, as two blocks, or as a diff of two texts of several lines."""
-    expected, got = (_value(value) for value in (difference.expected, difference.got))
+    values = (difference.expected, difference.got)
+    expected, got = (orjson.dumps(value, default=str).decode() for value in values)
     where = f"    {difference.path} (line {difference.place.rpartition(':')[2]}):"
-    if "\n" not in expected + got and len(expected) + len(got) <= LONGEST:
+    if len(expected) + len(got) <= LONGEST:
         yield f"{where} expected {expected}, got {got}"
         return
     yield where
-    pair = (expected.splitlines(), got.splitlines())
-    if "\n" in expected and "\n" in got:
+    pair = [_long(value).splitlines() for value in values]
+    if all(len(text) > 1 for text in pair):
         lines = list(difflib.unified_diff(*pair, "expected", "got", lineterm=""))
     else:
         lines = ["expected:", *(f"  {x}" for x in pair[0]), "got:", *(f"  {x}" for x in pair[1])]
@@ -101,13 +102,10 @@ def _changed(difference: Difference) -> Iterator[str]:
         yield f"      … and {len(lines) - MOST_LINES} more lines; -o json has them all"
 
 
-def _value(value: Any) -> str:
+def _long(value: Any) -> str:
     """Write a text of several lines as it is, and anything else as JSON."""
     if isinstance(value, str) and "\n" in value:
         return value
-    short = orjson.dumps(value, default=str).decode()
-    if len(short) <= LONGEST:
-        return short
     option = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
     return orjson.dumps(value, default=str, option=option).decode()
 
