@@ -68,12 +68,13 @@ def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> lis
 
 
 def check_sinks(
-    settings: config.Settings, check: Callable[[str, config.Sink], list[Problem]] = sinks.problems
+    settings: config.Settings,
+    check: Callable[[str, config.Sink], list[Problem]] | None = None,
 ) -> Iterator[Problem]:
-    """Yield the problems that ``check`` finds in each sink, with the lines of the settings."""
+    """Yield the problems that the sinks find, or ``check`` does, with the lines of the settings."""
     for name, sink in settings.sinks.items():
         try:
-            found = check(name, sink)
+            found = (check or sinks.problems)(name, sink)
         except StopRequested:  # a signal while the daemon starts must end it
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code

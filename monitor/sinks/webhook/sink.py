@@ -275,7 +275,7 @@ def http_kind(
     settings: type[S],
     load: Callable[[str, S, WebhookTarget | None], WebhookTarget],
     files: Callable[[S], list[str]],
-    sample: Callable[[str, S], WebhookTarget],
+    sample: Callable[[str, S], WebhookTarget] | None = None,
 ) -> SinkKind[S, WebhookTarget]:
     """Return the kind of a sink that posts to the target that ``load`` makes."""
     return SinkKind(
