@@ -92,11 +92,11 @@ def _changed(difference: Difference) -> Iterator[str]:
         yield f"{where} expected {expected}, got {got}"
         return
     yield where
-    pair = [_long(value).splitlines() for value in values]
-    if all(len(text) > 1 for text in pair):
-        lines = list(difflib.unified_diff(*pair, "expected", "got", lineterm=""))
+    wanted, found = (_long(value).splitlines() for value in values)
+    if len(wanted) > 1 and len(found) > 1:
+        lines = list(difflib.unified_diff(wanted, found, "expected", "got", lineterm=""))
     else:
-        lines = ["expected:", *(f"  {x}" for x in pair[0]), "got:", *(f"  {x}" for x in pair[1])]
+        lines = ["expected:", *(f"  {x}" for x in wanted), "got:", *(f"  {x}" for x in found)]
     yield from (f"      {output.text(line)}" for line in lines[:MOST_LINES])
     if len(lines) > MOST_LINES:
         yield f"      … and {len(lines) - MOST_LINES} more lines; -o json has them all"
