@@ -177,7 +177,10 @@ def _outcome(turn: ScheduledJob, poller: Poller, recorder: Recorder) -> str:
     snapshot = recorder.snapshot(turn.job.key)
     if turn.failing is not None:
         count = f", {turn.denials} in a row" if turn.denials else ""
-        return f"failed, so not a state: {poller.client.status().trouble}{count}"
+        trouble = poller.client.status().trouble
+        # In an answer about several jobs, one may be at fault without the request.
+        known = trouble is not None and trouble.reason is turn.failing
+        return f"failed, so not a state: {trouble if known else turn.failing}{count}"
     if turn.stale_since is not None:
         return "stale: the service dates it before what is known"
     ahead = "; its update time is ahead of this poll, and ignored" if turn.misdated else ""
