@@ -173,6 +173,10 @@ class _Drafter:
         values, service = self._draft.values, self._service.service_name
         state = self._state()
         request = self._request(state)
+        if _lists(request.items) > 1 and not request.parts.get(request.own or ""):
+            # The states of what a job is made of, such as the routes of a table.
+            state = None
+            request = self._request(None)
         values["name"] = f"{service}.{'-'.join(self._nouns) or 'job'}"
         values["service"] = service
         full = self._service.metadata.get("serviceFullName", service)
@@ -264,7 +268,7 @@ class _Drafter:
         phases: dict[str, tuple[Phase, str]] = {}
         for state in dict.fromkeys([*known, *told, *prose]):
             phase, sure = guess(state)
-            mark = "confirm" if sure else "confirm: no known word, so it counts as running"
+            mark = "confirm: by its name" if sure else "confirm: its name says nothing known"
             phases[state] = told.get(state, (phase, mark))
         if shape is not None and not known:
             where = "its prose names these" if prose else "its documentation names them"
@@ -300,8 +304,10 @@ class _Drafter:
         """Find the parameters that make the id, and what an item repeats of each."""
         nouns = {*self._nouns[-1:], *(singular(words(items[-1][0]))[-1:] if items else ())}
         takers = list(self._takers(self._operation.input_shape, ()))
-        if not takers:
-            takers = self._optional_taker(item, nouns)
+        plural = bool(items) and isinstance(items[-1][1], ListShape)
+        shown = any(best_id(place[-1][0], item, nouns)[0] for place in takers)
+        if not takers or (plural and not shown):
+            takers += self._optional_taker(item, nouns)
         ranked: list[tuple[int, int, int]] = []
         for number, place in enumerate(takers):
             core, _ = split_id(place[-1][0])
@@ -392,10 +398,11 @@ class _Drafter:
             "operation": self._operation.name,
             "params": dict(request.params),
         }
-        many = any(isinstance(shape, ListShape) for _, shape in request.items)
+        many = _lists(request.items) > 0
         if request.items:
             shows = request.own and request.parts.get(request.own)
-            describe["items"] = path_of(request.items) + ("[0]" if many and not shows else "")
+            flat = "[]" if _lists(request.items) > 1 else ""
+            describe["items"] = path_of(request.items) + (flat if shows or not many else "[0]")
             many = bool(many and shows)
         if many and request.several is not None:
             most, told = request.several.metadata.get("max"), most_named(request.several)
@@ -505,7 +512,7 @@ class _Drafter:
         named = {normal_code(code): code for code in reversed(codes)}
         if named:
             self._draft.values["missing"] = list(reversed(named.values()))
-        elif not any(isinstance(shape, ListShape) for _, shape in request.items):
+        elif not _lists(request.items):
             self._draft.note(
                 "missing",
                 'missing: the model lists no error of this operation that means "not found";',
@@ -513,6 +520,11 @@ class _Drafter:
             )
         for note in self._verdicts.notes:
             self._draft.note("phases", note)
+
+
+def _lists(place: Place) -> int:
+    """Return the number of lists on the way to a place."""
+    return sum(isinstance(shape, ListShape) for _, shape in place)
 
 
 def _put(params: dict[str, Any], place: Place, value: Any) -> None:

@@ -51,7 +51,7 @@ class Listings:
             found, why = self._listing(operation, subject)
             if found is not None:
                 return found, self._optional(operation, found)
-            notes.append(f"{operation.name} does not do: {why}")
+            notes.append(f"{operation.name} cannot list them: {why}")
         nothing = "the model has no operation that lists these jobs"
         remedy = "write list: {operation: …}; without it only named jobs are watched"
         return None, [*(notes[:3] or [nothing]), remedy]
@@ -59,7 +59,9 @@ class Listings:
     def parents(self, parent: str, param: str) -> dict[str, Any] | None:
         """Return the request that lists the parents that fill a parameter, if there is one."""
         core, _ = split_id(param)
-        for name in self._service.operation_names:
+        # A List is cheaper than a Describe of everything, and often gives the names alone.
+        names = sorted(self._service.operation_names, key=lambda name: not name.startswith("List"))
+        for name in names:
             operation = self._service.operation_model(name)
             nouns = operation_words(name)
             if not _LISTS.match(name) or nouns != (core or singular(words(parent))):
