@@ -20,7 +20,7 @@ ANY = "{any}"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NUMBERS = frozenset({"integer", "long"})
 _SAMPLES = {"since": "2026-01-01T00:00:00Z", "since_ms": "1767225600000"}
-_SAMPLE = "0123456789" * 8
+_SAMPLE = "0123456789" * 32
 """Longer than the shortest text that any model asks for."""
 
 Slot = tuple[str | int, ...]
