@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from botocore import xform_name
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.model import ListShape, Shape, StructureShape
+from pydantic import ValidationError
 
 from monitor.aws import service_models
 from monitor.aws.errors import normal_code
 from monitor.config import similar
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Phase
-from monitor.sources.declaration import NO_PARTS
+from monitor.sources import model_check
+from monitor.sources.declaration import NO_PARTS, Declaration
 from monitor.sources.draft_listing import Listings
 from monitor.sources.draft_model import (
     Place,
@@ -27,14 +29,15 @@ from monitor.sources.draft_model import (
     best_id,
     creation_time,
     inner,
+    is_paging,
     is_sensitive,
     operation_words,
+    optional,
     path_of,
     takes_text,
     walk,
 )
 from monitor.sources.draft_words import (
-    Words,
     guess,
     most_named,
     reopens,
@@ -46,19 +49,37 @@ from monitor.sources.draft_words import (
 from monitor.sources.inference import Paginators
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from botocore.loaders import Loader
     from botocore.model import OperationModel, ServiceModel
 
 _STATE_WORDS = ("status", "state", "lifecycle")
 _OTHER_STATES = frozenset(
-    "secondary previous desired target health update billing encryption policy old new goal"
-    " failover publishing substatus sub connection activity".split()
+    [
+        "secondary",
+        "previous",
+        "desired",
+        "target",
+        "health",
+        "update",
+        "billing",
+        "encryption",
+        "policy",
+        "old",
+        "new",
+        "goal",
+        "failover",
+        "publishing",
+        "substatus",
+        "sub",
+        "connection",
+        "activity",
+    ]
 )
 _REASON = re.compile(
-    r"(?:\w+_)?(?:reason|cause)|(?:\w+_)*(?:status|state|error|failure)_"
-    r"(?:message|reason|details?|description|cause|info)|message|error"
+    r"(?:\w+_)?(?:reason|cause)|(?:\w+_)*(?:status|state|error|failure)_(?:\w+_)?"
+    r"(?:message|reason|details?|description|cause)|message|error"
 )
 _FIELD = re.compile(
     r"(?:\w+_)?(?:name|type)|(?:\w+_)?(?:percent\w*|progress)(?:_\w+)?"
@@ -70,7 +91,6 @@ _MOST_FIELDS = 5
 _NOT_FOUND = re.compile(r"not_?found|no_such|does_?not_exist|not_exist|nonexist|unknown_resource")
 _MODEST = 4
 """The likeness from which an optional parameter is taken for the one of the id."""
-_PAGING = re.compile(r"(?:next|page|starting)_?token|marker|max_\w+|limit|page_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +163,36 @@ def draft(
     if name not in service.operation_names:
         raise _unknown("OPERATION", f"operation of {service.service_name}", name, names.values())
     paginators = Paginators(models, service.service_name)
-    return _Drafter(service, service.operation_model(name), paginators, verdicts).run()
+    made = _Drafter(service, service.operation_model(name), paginators, verdicts).run()
+    for problem in _problems(made, models):
+        key = re.split(r"[.\[]", problem.path)[0]
+        made.note(key, f"{'warning' if problem.warning else 'not valid yet'}: {problem}")
+        if key in ("list", "of") and not problem.warning:
+            # Without it the draft is valid, and says what is missing.
+            made.values.pop("list", None)
+            made.values.pop("of", None)
+    return made
+
+
+def _problems(made: Draft, models: Loader) -> list[Problem]:
+    """Return what types lint would say of a draft."""
+    values = dict(made.values)
+    phases = values["phases"]
+    values["phases"] = {
+        its: [state for state, (phase, _) in phases.items() if phase is its]
+        for its in {phase for phase, _ in phases.values()}
+    }
+    try:
+        return list(model_check.checked(Declaration.model_validate(values), models, "").warnings)
+    except ValidationError:
+        return []  # the state or the id is lacking, and a note says so
+    except ConfigurationError as error:
+        return list(error.problems)
+
+
+def is_not_found(code: str) -> bool:
+    """Return whether an error code says by its words that something does not exist."""
+    return _NOT_FOUND.search("_".join(words(code))) is not None
 
 
 def _unknown(option: str, what: str, word: str, known: Iterable[str]) -> ConfigurationError:
@@ -251,10 +300,18 @@ class _Drafter:
         score -= 10 if qualifiers & _OTHER_STATES else 0
         lists = [one for one in above if isinstance(one[1], ListShape)]
         score -= 2 * max(len(above) - 1, 0) + 3 * max(len(lists) - 1, 0)
+        # A list in the answer about one job is of something that the job is made of.
+        score -= 5 if lists and self._is_about_one() else 0
         for holder, _ in above:
-            inside = {*singular(words(holder))}
-            score += 2 if inside & {*nouns, *_STATE_WORDS} else -2
+            inside = {*singular(words(holder))} - {*_STATE_WORDS, "detail", "summary"}
+            score += 2 if not inside or inside & nouns else -4
+            score -= 10 if inside & _OTHER_STATES else 0
         return max(score, 1)
+
+    def _is_about_one(self) -> bool:
+        """Return whether the operation is named in the singular, as in GetJobRun."""
+        name = words(self._operation.name)
+        return name == singular(name) and "batch" not in name
 
     def _phases(self, shape: Shape | None) -> None:
         """Draft the phase of every state that the model, the waiter or the prose names."""
@@ -273,7 +330,9 @@ class _Drafter:
         if shape is not None and not known:
             where = "its prose names these" if prose else "its documentation names them"
             comment = f"the model does not list the states; {where}"
-            self._draft.note("phases", f"{comment}; a state without a phase is passed on as unknown")
+            self._draft.note(
+                "phases", f"{comment}; a state without a phase is passed on as unknown"
+            )
         self._draft.values["phases"] = phases
         if reopens(phases):
             self._draft.values["reopens"] = True
@@ -293,7 +352,9 @@ class _Drafter:
                 wraps = [words(name)[-1] not in _STATE_WORDS for name, _ in state[:-1]]
                 options = [state[: n + 1] for n in range(len(wraps)) if all(wraps[: n + 1])] + [()]
         else:
-            whole = [one for one in walk(output, 1) if isinstance(inner(one[-1][1]), StructureShape)]
+            whole = [
+                one for one in walk(output, 1) if isinstance(inner(one[-1][1]), StructureShape)
+            ]
             options = [*(whole if len(whole) == 1 else []), ()]
         made = [
             self._identified(items, inner(items[-1][1]) if items else output) for items in options
@@ -302,7 +363,9 @@ class _Drafter:
 
     def _identified(self, items: Place, item: Shape | None) -> _Request:
         """Find the parameters that make the id, and what an item repeats of each."""
-        nouns = {*self._nouns[-1:], *(singular(words(items[-1][0]))[-1:] if items else ())}
+        nouns = frozenset(
+            {*self._nouns[-1:], *(singular(words(items[-1][0]))[-1:] if items else ())}
+        )
         takers = list(self._takers(self._operation.input_shape, ()))
         plural = bool(items) and isinstance(items[-1][1], ListShape)
         shown = any(best_id(place[-1][0], item, nouns)[0] for place in takers)
@@ -323,7 +386,7 @@ class _Drafter:
         for number in order:
             place = takers[number]
             name, shape = place[-1]
-            score, path = best_id(name, item, nouns if number == own else ())
+            score, path = best_id(name, item, nouns if number == own else frozenset())
             if path in parts.values() or (number != own and score <= 6):  # noqa: PLR2004  # not the same words
                 score, path = 0, None
             part = self._part_name(name, parts)
@@ -352,15 +415,17 @@ class _Drafter:
             elif isinstance(member, StructureShape) and len(above) < 2:  # noqa: PLR2004  # deeper ones are no ids
                 yield from self._takers(member, (*above, (name, member)))
 
-    def _optional_taker(self, item: Shape | None, nouns: set[str]) -> list[Place]:
+    def _optional_taker(self, item: Shape | None, nouns: frozenset[str]) -> list[Place]:
         """Return the parameter that selects jobs by id though it may be left out."""
         best: tuple[int, list[Place]] = (_MODEST - 1, [])
         for place in walk(self._operation.input_shape, 1):
             name, shape = place[-1]
-            paging = _PAGING.fullmatch("_".join(words(name)))
-            if inner(shape).type_name != "string" or paging or getattr(inner(shape), "enum", ()):
+            fixed = getattr(inner(shape), "enum", ())
+            if inner(shape).type_name != "string" or is_paging(name) or fixed:
                 continue
-            score = 2 * best_id(name, item, nouns)[0] + isinstance(shape, ListShape)
+            like = best_id(name, item, nouns)[0]
+            aligned = like and not nouns.isdisjoint(split_id(name)[0][-1:])
+            score = 2 * like + isinstance(shape, ListShape) + (20 if aligned else 0)
             if score > best[0]:
                 best = score, [place]
         return best[1]
@@ -420,9 +485,11 @@ class _Drafter:
                 'write id: {part: PATH}, and describe.params with "{part}" where it goes',
             )
         shape = self._operation.input_shape
-        lacking = [one for one in (shape.required_members if shape else ()) if one not in describe["params"]]
-        for name in lacking:
-            draft.note("describe", f"{name} is required: write it into params")
+        for name in shape.required_members if shape else ():
+            if name not in request.params:
+                draft.note("describe", f"{name} is required: write it into params")
+        if free := optional(shape, request.params):
+            draft.note("describe", free)
         silent = [part for part, path in request.parts.items() if path is None]
         if silent:
             draft.note("id", f"the answer does not repeat {', '.join(silent)}")
@@ -479,7 +546,14 @@ class _Drafter:
         fields: dict[str, Any] = {}
         for place in plain:
             name, shape = place[-1]
-            scalar = shape.type_name in ("string", "timestamp", "integer", "long", "float", "double")
+            scalar = shape.type_name in (
+                "string",
+                "timestamp",
+                "integer",
+                "long",
+                "float",
+                "double",
+            )
             known = _FIELD.fullmatch("_".join(words(name)))
             if len(place) > 1 or not scalar or not known or len(fields) == _MOST_FIELDS:
                 continue
@@ -503,7 +577,7 @@ class _Drafter:
         codes = list(self._verdicts.missing)
         for shape in self._operation.error_shapes:
             code = str(shape.metadata.get("error", {}).get("code") or shape.name)
-            if not _NOT_FOUND.search("_".join(words(code))):
+            if not is_not_found(code):
                 continue
             core = set(words(re.sub("Exception$|Fault$|Error$", "", code)))
             related = {"resource", "entity", "object", *self._nouns, *request.parts}

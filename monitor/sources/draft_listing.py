@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from botocore.model import ListShape, Shape, StructureShape
+from botocore.model import ListShape, Shape
 
 from monitor.sources import jmespath_check
 from monitor.sources.draft_model import (
     best_id,
     creation_time,
-    inner,
     operation_words,
+    optional,
     path_of,
     takes_text,
     walk,
@@ -21,7 +21,7 @@ from monitor.sources.draft_words import likeness, singular, split_id, words
 from monitor.sources.jmespath_check import Many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from botocore.model import OperationModel, ServiceModel
 
@@ -72,7 +72,7 @@ class Listings:
                 continue
             if shape is not None and shape.type_name == "string":
                 return {"operation": name, "items": rows}
-            score, path = best_id(param, shape, nouns)
+            score, path = best_id(param, shape, frozenset(nouns))
             if score and path:
                 return {"operation": name, "items": f"{rows}[].{path}"}
         return None
@@ -120,7 +120,7 @@ class Listings:
             needs = [
                 name
                 for name in given
-                if any(likeness(subject.params[part], name, ()) > 6 for part in lacking)  # noqa: PLR2004
+                if any(likeness(subject.params[part], name, frozenset()) > 6 for part in lacking)  # noqa: PLR2004
             ]
         if len(needs) > 1:
             return None, f"it requires {', '.join(needs)}"
@@ -159,7 +159,7 @@ class Listings:
     def _parent(self, param: str, subject: Subject) -> str:
         """Return the name of the parent that fills a parameter: a part of the id, or a new one."""
         for part, known in subject.params.items():
-            if part != subject.own and likeness(known, param, ()) > 6:  # noqa: PLR2004  # the same words
+            if part != subject.own and likeness(known, param, frozenset()) > 6:  # noqa: PLR2004  # the same words
                 return part
         core, _ = split_id(param)
         name = "_".join(core) or "_".join(words(param))
@@ -174,7 +174,7 @@ class Listings:
         for part, path in subject.parts.items():
             if path and _reads(path, shape, ("string",)):
                 continue
-            nouns = subject.nouns if part == subject.own else ()
+            nouns = frozenset(subject.nouns if part == subject.own else ())
             score, found = best_id(subject.params[part], shape, nouns)
             if path and not score:
                 score, found = best_id(path.rpartition(".")[2], shape, nouns)
@@ -208,20 +208,13 @@ class Listings:
 
     def _optional(self, operation: OperationModel, listing: dict[str, Any]) -> list[str]:
         """Name the parameters that may be left out, among which one may have to be given."""
-        token = self._paginators.next_page(operation)
-        size = self._paginators.page_size(operation)
-        known = {*listing.get("params", ()), *(one.param for one in (token, size) if one)}
-        given = operation.input_shape.members if operation.input_shape else {}
-        free = [name for name in given if name not in known]
-        if not free:
-            return []
-        notes = [f"it may also be given {', '.join(free)}"]
+        params = listing.get("params", {})
+        free = optional(operation.input_shape, params)
         prose = " ".join(re.sub("<[^>]+>", "", operation.documentation).split())
-        if not known & set(given) - {one.param for one in (token, size) if one} and re.search(
-            r"[Yy]ou (?:must|can) specify (?:only one|either|one)", prose
-        ):
-            notes.append("confirm: its documentation asks for one of these; write it into params")
-        return notes
+        asks = re.search(r"[Yy]ou (?:must|can) specify (?:only one|either|one)", prose)
+        if not free or params or not asks:
+            return [free] if free else []
+        return [free, "confirm: its documentation asks for one of these; write it into params"]
 
 
 def _reads(path: str, shape: Shape, types: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from monitor.sources.draft_words import Words, likeness, singular, words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Set
 
 Place = tuple[tuple[str, Shape], ...]
 """The members on the way to one, each with its shape."""
@@ -25,6 +25,11 @@ CREATED = re.compile(
     r"(?:_(?:date|time|at|on|timestamp)){1,2}|when_created|date_created)"
 )
 """The names of a time of creation, in words joined by underscores."""
+
+
+_PAGING = re.compile(r"(?:next|page|starting|pagination)_?token|marker|max_\w+|limit|page_size")
+_NAMED = 8
+"""The most parameters that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,20 @@ def takes_text(shape: Shape) -> bool:
     return inner(shape).type_name in ("string", "integer", "long")
 
 
-def best_id(param: str, shape: Shape | None, nouns: Collection[str]) -> tuple[int, str | None]:
+def is_paging(param: str) -> bool:
+    """Return whether a parameter has to do with pages alone."""
+    return _PAGING.fullmatch("_".join(words(param))) is not None
+
+
+def optional(shape: Shape | None, given: Collection[str]) -> str:
+    """Name the parameters that may be left out, but that a job type may need."""
+    members = shape.members if isinstance(shape, StructureShape) else {}
+    free = [name for name in members if name not in given and not is_paging(name)]
+    more = f" and {len(free) - _NAMED} more" if len(free) > _NAMED else ""
+    return f"optional parameters: {', '.join(free[:_NAMED])}{more}" if free else ""
+
+
+def best_id(param: str, shape: Shape | None, nouns: Set[str]) -> tuple[int, str | None]:
     """Return the path to the member that repeats a parameter, and how surely it does."""
     found: tuple[int, str | None] = (0, None)
     for place in walk(shape, 1):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from monitor.model import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Set
 
     from botocore.model import Shape
 
@@ -84,7 +84,7 @@ def split_id(name: str) -> tuple[Words, str | None]:
     return (found[:-1] if kind else found), kind
 
 
-def likeness(param: str, member: str, nouns: Collection[str]) -> int:
+def likeness(param: str, member: str, nouns: Set[str]) -> int:
     """Return how surely ``member`` of an item of these ``nouns`` repeats ``param``; 0 is not.
 
     10 is the same name, more than 6 the same words, and less a plain ``Id`` of the item.
@@ -99,7 +99,7 @@ def likeness(param: str, member: str, nouns: Collection[str]) -> int:
     rank = _PREFERENCE[kind]
     if found == wanted:
         return 6 + rank
-    if not found and (not wanted or not nouns or wanted[-1] in nouns):
+    if not found and (not wanted or not nouns or not nouns.isdisjoint(wanted)):
         return 3 + rank
     if not wanted and found[-1] in nouns:
         return 3 + rank

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from monitor.model import Phase
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _BARE = re.compile(r"[A-Za-z_][\w./-]*(?: [A-Za-z(][\w./()&-]*)*")
 _SPECIAL = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
-_KEYS = (
-    "name service description id describe list of state phases reopens created_at reason fields"
-    " missing"
-).split()
+_KEYS = [
+    "name",
+    "service",
+    "description",
+    "id",
+    "describe",
+    "list",
+    "of",
+    "state",
+    "phases",
+    "reopens",
+    "created_at",
+    "reason",
+    "fields",
+    "missing",
+]
 
 
 def text(draft: Draft, command: str) -> str:
@@ -30,7 +43,8 @@ def text(draft: Draft, command: str) -> str:
         "# then run: job-monitor types lint FILE",
     ]
     for key in _KEYS:
-        lines += (f"# {note}" for note in draft.notes.get(key, ()))
+        for note in draft.notes.get(key, ()):
+            lines += textwrap.wrap(note, _WIDTH, initial_indent="# ", subsequent_indent="#   ")
         if key not in draft.values:
             continue
         value = draft.values[key]
