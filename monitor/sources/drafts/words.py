@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from monitor.model import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Set
+    from collections.abc import Collection
+    from collections.abc import Set as AbstractSet
 
     from botocore.model import Shape
 
@@ -18,7 +19,27 @@ _ID_KINDS = {"identifier": "id", "id": "id", "arn": "arn", "name": "name"}
 _PREFERENCE = {"id": 3, "arn": 2, "name": 1}
 """The kind of id that is read where a parameter takes several."""
 
+_NOT_FOUND = re.compile(r"not_?found|no_such|does_?not_exist|not_exist|nonexist|unknown_resource")
 _TAG = re.compile("<[^>]+>")
+
+_QUEUED = (
+    "queued queueing queuing pending submitted waiting accepted scheduled runnable requested"
+    " received awaiting deferred new initial"
+)
+_CANCELED = (
+    "canceled cancelled stopped aborted terminated deleted removed withdrawn skipped inactive"
+    " disabled archived deprecated closed"
+)
+_SUCCEEDED = (
+    "succeeded succeed success successful complete completed finished done available active ready"
+    " ok enabled deployed published passed issued approved healthy created updated imported"
+    " exported installed attached associated idle"
+)
+
+
+def _any_of(listed: str) -> str:
+    return rf".*\b(?:{'|'.join(listed.split())})\b"
+
 
 _STATES = (
     (Phase.RUNNING, r".*\b(?:in ?progress|(?:pending|requested) (?:stop|cancel\w*|delet\w*))"),
@@ -28,28 +49,12 @@ _STATES = (
     (Phase.FAILED, r".*\b(?:rollback (?:complete|completed)|rolled back|rejected|invalid)\b"),
     (Phase.EXPIRED, r".*\bexpired\b"),
     (Phase.UNKNOWN, r"unknown"),
-    (Phase.WAITING, r"not started|not yet started|on hold"),
-    (
-        Phase.WAITING,
-        r".*\b(?:queued|queueing|queuing|pending|submitted|waiting|accepted|scheduled|runnable"
-        r"|requested|received|awaiting|deferred|new|initial)\b",
-    ),
-    (
-        Phase.RUNNING,
-        r".*\b(?:\w{2,}ing|running|started|executing|in ?flight|resumed)\b",
-    ),
-    (
-        Phase.CANCELED,
-        r".*\b(?:cancell?ed|stopped|aborted|terminated|deleted|removed|withdrawn|skipped"
-        r"|delete complete|cancel complete|inactive|disabled|archived|deprecated|closed)\b",
-    ),
+    (Phase.WAITING, r"not (?:yet )?started|on hold"),
+    (Phase.WAITING, _any_of(_QUEUED)),
+    (Phase.RUNNING, r".*\b(?:\w{2,}ing|started|in ?flight|resumed)\b"),
+    (Phase.CANCELED, rf"(?:delete|cancel) complete|{_any_of(_CANCELED)}"),
     (Phase.WAITING, r"created|registered"),
-    (
-        Phase.SUCCEEDED,
-        r"(?!not\b)(?!un).*\b(?:succeeded|succeed|success|successful|complete|completed|finished"
-        r"|done|available|active|ready|ok|enabled|deployed|published|passed|issued|approved"
-        r"|healthy|created|updated|imported|exported|installed|attached|associated|idle)\b",
-    ),
+    (Phase.SUCCEEDED, rf"(?!not\b)(?!un){_any_of(_SUCCEEDED)}"),
 )
 """The first that fits the words of a state counts: what fails in the end has failed."""
 
@@ -84,7 +89,7 @@ def split_id(name: str) -> tuple[Words, str | None]:
     return (found[:-1] if kind else found), kind
 
 
-def likeness(param: str, member: str, nouns: Set[str]) -> int:
+def likeness(param: str, member: str, nouns: AbstractSet[str]) -> int:
     """Return how surely ``member`` of an item of these ``nouns`` repeats ``param``; 0 is not.
 
     10 is the same name, more than 6 the same words, and less a plain ``Id`` of the item.
@@ -126,6 +131,11 @@ def stated(shape: Shape) -> list[str]:
     ends = {guess(one)[0].terminal for one in named}
     # A text that names both an open and an ended state most likely lists them all.
     return list(named) if ends == {True, False} else []
+
+
+def is_not_found(code: str) -> bool:
+    """Return whether an error code says by its words that something does not exist."""
+    return _NOT_FOUND.search("_".join(words(code))) is not None
 
 
 def most_named(shape: Shape) -> int | None:

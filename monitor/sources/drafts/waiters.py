@@ -14,8 +14,8 @@ from monitor.aws import service_models
 from monitor.config import similar
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Phase
-from monitor.sources import draft_words
-from monitor.sources.draft import Verdicts, is_not_found
+from monitor.sources.drafts import words
+from monitor.sources.drafts.state import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,7 @@ def verdicts(waiter: Waiter) -> Verdicts:
     for one in waiter.acceptors:
         text = one.expected if isinstance(one.expected, str) else None
         ends = f"→ {one.state}"
-        if one.matcher == "error" and text and is_not_found(text):
+        if one.matcher == "error" and text and words.is_not_found(text):
             missing.append(text)
         elif one.matcher == "error" and text:
             notes.append(
@@ -156,7 +156,7 @@ def _phase(state: str, verdict: str) -> tuple[Phase, str]:
     A waiter waits for one change alone: of a deletion, "available" is a failure. So a name that
     says something else counts more, and has to be confirmed.
     """
-    phase, sure = draft_words.guess(state)
+    phase, sure = words.guess(state)
     match verdict:
         case "success":
             found, agrees = Phase.SUCCEEDED, phase in (Phase.SUCCEEDED, Phase.CANCELED)

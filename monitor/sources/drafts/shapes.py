@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from botocore.model import ListShape, Shape, StructureShape
 
-from monitor.sources.draft_words import Words, likeness, singular, words
+from monitor.sources.drafts.words import Words, likeness, singular, words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Set
+    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
 Place = tuple[tuple[str, Shape], ...]
 """The members on the way to one, each with its shape."""
@@ -20,7 +21,9 @@ _VERBS = re.compile(r"(?:Batch)?(?:Describe|Get|List|Lookup|Retrieve|Query|Searc
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _TIMES = ("timestamp", "long", "string")
 
-CREATED = re.compile(
+SAME_WORDS = 7
+"""The likeness from which a member has the words of a parameter, and not only its kind."""
+_CREATED = re.compile(
     r"(?:\w+_)?(?:(?:creation|created?|submi(?:t|tted|ssion)|request(?:ed)?)"
     r"(?:_(?:date|time|at|on|timestamp)){1,2}|when_created|date_created)"
 )
@@ -45,7 +48,6 @@ class Subject:
     """Part of the id → the parameter that it fills."""
     own: str | None
     """The part that is the job's own, and not that of a parent."""
-    item: Shape | None
     state: tuple[str, Shape] | None
     created_at: str | None
 
@@ -62,8 +64,10 @@ def is_sensitive(shape: Shape) -> bool:
 
 def walk(shape: Shape | None, depth: int, above: Place = ()) -> Iterator[Place]:
     """Yield the place of every member down to ``depth`` that is not sensitive."""
-    members = shape.members if isinstance(shape, StructureShape) else {}
-    for name, member in members.items():
+    whole = isinstance(shape, StructureShape) and not is_sensitive(shape)
+    for name, member in (
+        shape.members.items() if isinstance(shape, StructureShape) and whole else ()
+    ):
         if is_sensitive(member):
             continue
         here = (*above, (name, member))
@@ -91,6 +95,11 @@ def takes_text(shape: Shape) -> bool:
     return inner(shape).type_name in ("string", "integer", "long")
 
 
+def lists_in(place: Place) -> int:
+    """Return the number of lists on the way to a place, itself included."""
+    return sum(isinstance(shape, ListShape) for _, shape in place)
+
+
 def is_paging(param: str) -> bool:
     """Return whether a parameter has to do with pages alone."""
     return _PAGING.fullmatch("_".join(words(param))) is not None
@@ -104,7 +113,7 @@ def optional(shape: Shape | None, given: Collection[str]) -> str:
     return f"optional parameters: {', '.join(free[:_NAMED])}{more}" if free else ""
 
 
-def best_id(param: str, shape: Shape | None, nouns: Set[str]) -> tuple[int, str | None]:
+def best_id(param: str, shape: Shape | None, nouns: AbstractSet[str]) -> tuple[int, str | None]:
     """Return the path to the member that repeats a parameter, and how surely it does."""
     found: tuple[int, str | None] = (0, None)
     for place in walk(shape, 1):
@@ -121,6 +130,6 @@ def creation_time(shape: Shape | None) -> str | None:
         if any(isinstance(one, ListShape) for _, one in place):
             continue
         name, member = place[-1]
-        if member.type_name in _TIMES and CREATED.fullmatch("_".join(words(name))):
+        if member.type_name in _TIMES and _CREATED.fullmatch("_".join(words(name))):
             return path_of(place)
     return None

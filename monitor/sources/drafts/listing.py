@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.model import ListShape, Shape
 
 from monitor.sources import jmespath_check
-from monitor.sources.draft_model import (
+from monitor.sources.drafts.shapes import (
+    SAME_WORDS,
     best_id,
     creation_time,
     operation_words,
@@ -17,7 +18,7 @@ from monitor.sources.draft_model import (
     takes_text,
     walk,
 )
-from monitor.sources.draft_words import likeness, singular, split_id, words
+from monitor.sources.drafts.words import likeness, singular, split_id, words
 from monitor.sources.jmespath_check import Many
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from botocore.model import OperationModel, ServiceModel
 
-    from monitor.sources.draft_model import Subject
+    from monitor.sources.drafts.shapes import Subject
     from monitor.sources.inference import Paginators
 
 _LISTS = re.compile(r"(?:List|Describe|Get|Search)[A-Z]")
@@ -64,7 +65,7 @@ class Listings:
         for name in names:
             operation = self._service.operation_model(name)
             nouns = operation_words(name)
-            if not _LISTS.match(name) or nouns != (core or singular(words(parent))):
+            if not _lists_many(name) or nouns != (core or singular(words(parent))):
                 continue
             rows, shape = self._rows(operation)
             shown = operation.input_shape
@@ -93,7 +94,7 @@ class Listings:
                 score = 5
             elif subject.nouns[-1:] == nouns or nouns[-len(subject.nouns) :] == subject.nouns:
                 score = 3
-            if score and _LISTS.match(name):
+            if score and _lists_many(name):
                 scored.append((score, name))
         scored.sort(key=lambda one: (-one[0], one[1]))
         return [self._service.operation_model(name) for _, name in scored]
@@ -120,7 +121,10 @@ class Listings:
             needs = [
                 name
                 for name in given
-                if any(likeness(subject.params[part], name, frozenset()) > 6 for part in lacking)  # noqa: PLR2004
+                if any(
+                    likeness(subject.params[part], name, frozenset()) >= SAME_WORDS
+                    for part in lacking
+                )
             ]
         if len(needs) > 1:
             return None, f"it requires {', '.join(needs)}"
@@ -137,21 +141,9 @@ class Listings:
             row.pop(parent, None)
         if lacking:
             return None, f"its rows do not show {', '.join(lacking)}"
-        for place in walk(operation.input_shape, 2):
-            name, member = place[-1]
-            plain = all(not isinstance(one, ListShape) for _, one in place)
-            whole = all(not getattr(one, "required_members", ()) for _, one in place[:-1])
-            dated = member.type_name == "timestamp" and _SINCE.fullmatch("_".join(words(name)))
-            if plain and whole and dated:
-                value: Any = "{since}"
-                for key, _ in reversed(place[1:]):
-                    value = {key: value}
-                params[place[0][0]] = value
-                break
+        params |= _since(operation.input_shape)
         if params:
             listing["params"] = params
-        if rows != self._paginators.items(operation):
-            listing["items"] = rows
         if row:
             listing["row"] = row
         return listing, ""
@@ -159,7 +151,7 @@ class Listings:
     def _parent(self, param: str, subject: Subject) -> str:
         """Return the name of the parent that fills a parameter: a part of the id, or a new one."""
         for part, known in subject.params.items():
-            if part != subject.own and likeness(known, param, frozenset()) > 6:  # noqa: PLR2004  # the same words
+            if part != subject.own and likeness(known, param, frozenset()) >= SAME_WORDS:
                 return part
         core, _ = split_id(param)
         name = "_".join(core) or "_".join(words(param))
@@ -179,7 +171,7 @@ class Listings:
             if path and not score:
                 score, found = best_id(path.rpartition(".")[2], shape, nouns)
             # A plain Id or Name of a row is that of the job, never of its parent.
-            if found and (part == subject.own or score > 6):  # noqa: PLR2004
+            if found and (part == subject.own or score >= SAME_WORDS):
                 row[part] = found
             else:
                 lacking.append(part)
@@ -215,6 +207,27 @@ class Listings:
         if not free or params or not asks:
             return [free] if free else []
         return [free, "confirm: its documentation asks for one of these; write it into params"]
+
+
+def _lists_many(operation: str) -> bool:
+    """Return whether an operation is named as one that lists: in the plural."""
+    called = words(operation)
+    return _LISTS.match(operation) is not None and called != singular(called)
+
+
+def _since(shape: Shape | None) -> dict[str, Any]:
+    """Return the parameter that surely filters by the time of creation, if there is one."""
+    for place in walk(shape, 2):
+        plain = not any(isinstance(one, ListShape) for _, one in place)
+        whole = not any(getattr(one, "required_members", ()) for _, one in place[:-1])
+        name, member = place[-1]
+        dated = member.type_name == "timestamp" and _SINCE.fullmatch("_".join(words(name)))
+        if plain and whole and dated:
+            value: Any = "{since}"
+            for key, _ in reversed(place[1:]):
+                value = {key: value}
+            return {place[0][0]: value}
+    return {}
 
 
 def _reads(path: str, shape: Shape, types: Sequence[str]) -> bool:

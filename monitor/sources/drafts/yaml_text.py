@@ -12,7 +12,7 @@ from monitor.model import Phase
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monitor.sources.draft import Draft
+    from monitor.sources.drafts.draft import Draft
 
 _WIDTH = 100
 _BARE = re.compile(r"[A-Za-z_][\w./-]*(?: [A-Za-z(][\w./()&-]*)*")
