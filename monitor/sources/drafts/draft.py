@@ -134,7 +134,9 @@ def _problems(made: Draft, models: Loader) -> list[Problem]:
 
 def _unknown(option: str, what: str, word: str, known: Iterable[str]) -> ConfigurationError:
     message = f'unknown {what} "{word[:_SHOWN]}"'
-    return ConfigurationError([Problem("", option, message, similar(word, known))])
+    # Of the names that begin alike, the shortest is the nearest.
+    remedy = similar(word, sorted(known, key=len))
+    return ConfigurationError([Problem("", option, message, remedy)])
 
 
 class _Drafter:

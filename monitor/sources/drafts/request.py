@@ -134,7 +134,7 @@ def _identified(
         score, path = best_id(name, item, near if number == own else frozenset())
         if path in parts.values() or (number != own and score < SAME_WORDS):
             score, path = 0, None
-        part = _part_name(name, nouns, parts)
+        part = _part_name(name, nouns if number == own else (), parts)
         parts[part], filling[part] = path, name
         total += score * (2 if number == own else 1)
         if number == own:
@@ -197,8 +197,8 @@ def _filter(
 
 def _part_name(param: str, nouns: Words, taken: Mapping[str, Any]) -> str:
     """Return the name of the part that fills a parameter: ``job`` for JobId."""
-    core, kind = split_id(param)
+    core, _ = split_id(param)
     whole = "_".join(words(param))
-    names = ["_".join(core), nouns[-1] if nouns and kind != "name" else "", whole]
+    names = ["_".join(core), *nouns[-1:], whole]
     banned = {*NO_PARTS, *taken, "pattern", "max_length", "path", ""}
     return next((name for name in names if name not in banned), f"{whole}_part")

@@ -7,6 +7,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from monitor.errors import printable
 from monitor.model import Phase
 
 if TYPE_CHECKING:
@@ -18,33 +19,24 @@ _WIDTH = 100
 _BARE = re.compile(r"[A-Za-z_][\w./-]*(?: [A-Za-z(][\w./()&-]*)*")
 _SPECIAL = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 _KEYS = [
-    "name",
-    "service",
-    "description",
-    "id",
-    "describe",
-    "list",
-    "of",
-    "state",
-    "phases",
-    "reopens",
-    "created_at",
-    "reason",
-    "fields",
-    "missing",
+    *("name", "service", "description", "id", "describe", "list", "of", "state", "phases"),
+    *("reopens", "created_at", "reason", "fields", "missing"),
 ]
 
 
 def text(draft: Draft, command: str) -> str:
     """Return the draft as the text of a file; ``command`` is what made it."""
     lines = [
-        f"# Draft made by: {command}",
+        f"# Draft made by: {printable(command)}",
         '# Check every line marked "confirm" against the documentation of the service,',
         "# then run: job-monitor types lint FILE",
     ]
     for key in _KEYS:
         for note in draft.notes.get(key, ()):
-            lines += textwrap.wrap(note, _WIDTH, initial_indent="# ", subsequent_indent="#   ")
+            # Notes repeat models and files, in which anything may stand.
+            lines += textwrap.wrap(
+                printable(note), _WIDTH, initial_indent="# ", subsequent_indent="#   "
+            )
         if key not in draft.values:
             continue
         value = draft.values[key]
