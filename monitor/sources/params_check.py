@@ -121,7 +121,7 @@ def _sample(value: Any) -> Any:
 
 
 def _explained(reason: str, name: str, details: Mapping[str, Any]) -> tuple[str, str]:
-    """Return one finding of the SDK without the value, and its remedy."""
+    """Return one problem that the SDK reports, without the value, and its remedy."""
     name = name.removeprefix(".")
     match reason:
         case "missing required field":
