@@ -109,7 +109,11 @@ def draft(
     for problem in _problems(made, models):
         key = re.split(r"[.\[]", problem.path)[0]
         made.note(key, f"{'warning' if problem.warning else 'not valid yet'}: {problem}")
-        if key in ("list", "of") and not problem.warning:
+        if key == "missing":
+            # A file of waiters may be older or newer than the model.
+            codes = [code for code in made.values[key] if f'"{code}"' not in problem.message]
+            made.values[key] = codes
+        elif key in ("list", "of") and not problem.warning:
             # Without it the draft is valid, and says what is missing.
             made.values.pop("list", None)
             made.values.pop("of", None)

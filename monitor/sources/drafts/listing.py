@@ -81,11 +81,15 @@ class Listings:
     def _candidates(self, subject: Subject) -> list[OperationModel]:
         """Return the operations whose name says that they list these jobs, best first."""
         scored = []
+        # The parameter may name what is listed more exactly: an image's build version.
+        core, _ = split_id(subject.params[subject.own]) if subject.own else ((), None)
         for name in self._service.operation_names:
             nouns = operation_words(name)
             score = 0
             if name == subject.operation:
                 score = 9
+            elif nouns == core and len(core) > len(subject.nouns):
+                score = 13
             elif nouns == subject.nouns:
                 score = 12 if name.startswith("List") else 10
             elif nouns[: len(subject.nouns)] == subject.nouns and "for" in nouns:

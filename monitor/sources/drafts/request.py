@@ -185,10 +185,12 @@ def _filter(
         if not isinstance(shape, ListShape) or not {"name", "values"} <= keys.keys():
             continue
         prose = re.sub("<[^>]+>", " ", shape.documentation)
-        for found in walk(item, 1):
+        # An ARN is the only one of its kind, an id may be used again.
+        for found in sorted(walk(item, 1), key=lambda one: words(one[-1][0])[-1] != "arn"):
             core, kind = split_id(found[-1][0])
             called = "-".join((*core, kind or ""))
-            if kind in ("id", "arn") and core and re.search(rf"(?<![\w-]){called}(?![\w-])", prose):
+            own = core[-1:] == nouns[-1:] and kind in ("id", "arn")
+            if own and re.search(rf"(?<![\w-]){called}(?![\w-])", prose):
                 part = _part_name(found[-1][0], nouns, {})
                 values = {keys["name"]: called, keys["values"]: [f"{{{part}}}"]}
                 return part, path_of(found), {name: [values]}

@@ -28,6 +28,8 @@ _OTHER_STATES = frozenset(
     )
 )
 """Words of a state that is not that of the job as a whole."""
+_WRAPS = ("detail", "summary", "info", "information", "description", "property", "result")
+"""Words of a structure that holds the job as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _score(place: Place, operation: str, nouns: Words) -> int:
     qualifiers = set(own) - _NEUTRAL
     score = 12 + (8 if values else 0) + (4 if ends and len(meant) > 1 else 0)
     score -= 6 if values and not ends else 0
-    score += 4 if qualifiers <= related else -4
+    score += 4 if qualifiers <= related else -10
     score -= 10 if qualifiers & _OTHER_STATES else 0
     lists = sum(isinstance(one, ListShape) for _, one in above)
     score -= 2 * max(len(above) - 1, 0) + 3 * max(lists - 1, 0)
@@ -105,7 +107,7 @@ def _score(place: Place, operation: str, nouns: Words) -> int:
     if lists and called == singular(called) and "batch" not in called:
         score -= 5  # a list in the answer about one job is of what that is made of
     for holder, _ in above:
-        inside = {*singular(words(holder))} - {*STATE_WORDS, "detail", "summary"}
-        score += 2 if not inside or inside & related else -4
+        inside = {*singular(words(holder))} - {*STATE_WORDS, *_WRAPS}
+        score += 2 if not inside or inside & related else -12
         score -= 10 if inside & _OTHER_STATES else 0
     return max(score, 1)

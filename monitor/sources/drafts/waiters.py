@@ -73,7 +73,7 @@ class Waiters:
         if name in self.known:
             return self.known[name]
         for one, waiter in self.known.items():
-            if xform_name(one, "-") == name.replace("_", "-"):
+            if xform_name(one, "-").replace("_", "-") == name.replace("_", "-"):
                 return waiter
         message = f'unknown waiter of {self.service} "{name[:80]}"'
         remedy = similar(name, self.known) or f"list them: types import-waiter {self.service}"

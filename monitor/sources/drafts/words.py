@@ -24,11 +24,11 @@ _TAG = re.compile("<[^>]+>")
 
 _QUEUED = (
     "queued queueing queuing pending submitted waiting accepted scheduled runnable requested"
-    " received awaiting deferred new initial"
+    " received awaiting deferred new initial paused suspended"
 )
 _CANCELED = (
     "canceled cancelled stopped aborted terminated deleted removed withdrawn skipped inactive"
-    " disabled archived deprecated closed"
+    " disabled archived deprecated closed superseded"
 )
 _SUCCEEDED = (
     "succeeded succeed success successful complete completed finished done available active ready"
@@ -43,7 +43,8 @@ def _any_of(listed: str) -> str:
 
 _STATES = (
     (Phase.RUNNING, r".*\b(?:in ?progress|(?:pending|requested) (?:stop|cancel\w*|delet\w*))"),
-    (Phase.RUNNING, r".*\b(?:stop|cancel|abort|delete|terminate) (?:pending|requested|initiated)"),
+    (Phase.RUNNING, r".*\b(?:stop|cancel|abort|delete|terminate) (?:pending|requested|submitted)"),
+    (Phase.SUCCEEDED, r"(?:complet\w+|succeeded|partial\w*) with\b|partial(?:ly)?(?! ?fail)"),
     (Phase.FAILED, r".*\b(?:failed|fail|failures?|errors?|errored|fault|faulted|unsuccessful)\b"),
     (Phase.FAILED, r".*\b(?:timed ?out|time ?out|interrupted|broken|impaired|incompatible)\b"),
     (Phase.FAILED, r".*\b(?:rollback (?:complete|completed)|rolled back|rejected|invalid)\b"),

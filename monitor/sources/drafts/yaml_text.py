@@ -61,7 +61,7 @@ def _phases(phases: dict[str, tuple[Phase, str]]) -> Iterator[str]:
 def _entry(key: str, value: Any, indent: str) -> Iterator[str]:
     """Yield a key and its value: in one line if it fits and holds no map of maps."""
     line = f"{indent}{_flow(key)}: {_flow(value)}"
-    flat = not isinstance(value, dict) or key in ("id", "params")
+    flat = not isinstance(value, dict) or key in ("id", "params", "row")
     if not isinstance(value, dict) or (len(line) <= _WIDTH and flat):
         yield line
         return
