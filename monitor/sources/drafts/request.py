@@ -203,4 +203,5 @@ def _part_name(param: str, nouns: Words, taken: Mapping[str, Any]) -> str:
     whole = "_".join(words(param))
     names = ["_".join(core), *nouns[-1:], whole]
     banned = {*NO_PARTS, *taken, "pattern", "max_length", "path", ""}
-    return next((name for name in names if name not in banned), f"{whole}_part")
+    plain = (name for name in names if name.isidentifier() and name not in banned)
+    return next(plain, f"part_{whole}")

@@ -44,7 +44,7 @@ def _any_of(listed: str) -> str:
 _STATES = (
     (Phase.RUNNING, r".*\b(?:in ?progress|(?:pending|requested) (?:stop|cancel\w*|delet\w*))"),
     (Phase.RUNNING, r".*\b(?:stop|cancel|abort|delete|terminate) (?:pending|requested|submitted)"),
-    (Phase.SUCCEEDED, r"(?:complet\w+|succeeded|partial\w*) with\b|partial(?:ly)?(?! ?fail)"),
+    (Phase.SUCCEEDED, r"(?:complet\w+|succeeded|partial\w*) with\b|partial(?:ly)?(?! fail)\b"),
     (Phase.FAILED, r".*\b(?:failed|fail|failures?|errors?|errored|fault|faulted|unsuccessful)\b"),
     (Phase.FAILED, r".*\b(?:timed ?out|time ?out|interrupted|broken|impaired|incompatible)\b"),
     (Phase.FAILED, r".*\b(?:rollback (?:complete|completed)|rolled back|rejected|invalid)\b"),
