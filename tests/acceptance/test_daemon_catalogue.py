@@ -33,7 +33,7 @@ def watches():
 
 async def swept(url, times):
     """Wait until each listing was complete so often."""
-    done = defaultdict(set)
+    done: dict[str, set[str]] = defaultdict(set)
     with anyio.fail_after(90):
         while len(done) < len(STARTS) or min(map(len, done.values())) < times:
             _, _, text = await fetch(f"{url}/api/v1/sources")

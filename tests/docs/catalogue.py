@@ -73,7 +73,8 @@ def _facts(kind: JobType) -> Iterator[tuple[str, str]]:
         states.setdefault(phase, []).append(state)
     for rule in kind.rules:
         if rule.when:
-            states.setdefault(rule.phase, []).append(f"{rule.state} (if `` {rule.when.text} ``)")
+            file = f"../monitor/sources/job_types/{kind.name}.yaml"
+            states.setdefault(rule.phase, []).append(f"{rule.state} on a [condition]({file})")
     named = (
         f"{phase}: {', '.join(dict.fromkeys(states[phase]))}" for phase in Phase if phase in states
     )
