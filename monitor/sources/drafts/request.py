@@ -74,11 +74,11 @@ class Request:
         """Return the most ids of one request, if they share it, and what to say of that."""
         if self.several is None or not lists_in(self.items) or not self.shows_own:
             return None, ""
-        most, told = self.several.metadata.get("max"), most_named(self.several)
+        most, named = self.several.metadata.get("max"), most_named(self.several)
         if isinstance(most, int):
             return (min(most, _MOST_AT_ONCE) if most > 1 else None), ""
-        if told and 1 < told <= _MOST_AT_ONCE:
-            return told, "confirm: at_once is of the prose of the model"
+        if named and 1 < named <= _MOST_AT_ONCE:
+            return named, "confirm: at_once is of the prose of the model"
         return None, "write at_once: N, if the documentation allows N ids in a request"
 
 

@@ -44,17 +44,17 @@ class Verdicts:
     notes: tuple[str, ...] = ()
 
 
-def find(operation: OperationModel, nouns: Words, told: tuple[str, ...]) -> Place | None:
+def find(operation: OperationModel, nouns: Words, given: tuple[str, ...]) -> Place | None:
     """Return the place of the text that most likely is the state of the job.
 
-    It is the one at the path ``told``, if the answer has that.
+    It is the one at the path ``given``, if the answer has that.
     """
     best: tuple[int, Place | None] = (0, None)
     for place in walk(operation.output_shape, 4):
         if place[-1][1].type_name != "string":
             continue
-        is_told = tuple(name for name, _ in place) == told
-        score = 100 if is_told else _score(place, operation.name, nouns)
+        is_given = tuple(name for name, _ in place) == given
+        score = 100 if is_given else _score(place, operation.name, nouns)
         if score > best[0]:
             best = score, place
     return best[1]
