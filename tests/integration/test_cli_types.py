@@ -142,8 +142,10 @@ async def test_a_draft_never_replaces_a_file(tmp_path):
         ),
         (
             ("import-waiter", "emr", "--file", "none.json"),
-            "none.json: cannot be read: no such file or directory (check the path and its"
-            + " permissions)",
+            (
+                "none.json: cannot be read: no such file or directory"
+                " (check the path and its permissions)"
+            ),
         ),
     ],
 )

@@ -213,6 +213,8 @@ class _Drafter:
         describe = {"operation": self._operation.name, "params": dict(request.params)}
         if request.items_path:
             describe["items"] = request.items_path
+        if str(request.items_path).endswith("[0]"):
+            draft.note("describe", "confirm: no item shows the id, so the first item is read")
         several, note = request.at_once()
         if several:
             describe["at_once"] = several

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _MODEST = 4
 """The likeness from which an optional parameter is taken for the one of the id."""
+_DEEPEST = 3
+"""Structures around a parameter: models are recursive."""
 _MOST_AT_ONCE = 1000
 _ALIGNED = 20
 """Any likeness counts less than the noun of the operation in a parameter's name."""
@@ -78,7 +80,7 @@ class Request:
         if isinstance(most, int):
             return (min(most, _MOST_AT_ONCE) if most > 1 else None), ""
         if named and 1 < named <= _MOST_AT_ONCE:
-            return named, "confirm: at_once is of the prose of the model"
+            return named, "confirm: at_once is what the text of the model says"
         return None, "write at_once: N, if the documentation allows N ids in a request"
 
 
@@ -153,7 +155,7 @@ def _takers(shape: Shape | None, above: Place) -> Iterator[Place]:
         member = members[name]
         if takes_text(member):
             yield (*above, (name, member))
-        elif isinstance(member, StructureShape) and member not in [one for _, one in above]:
+        elif isinstance(member, StructureShape) and len(above) < _DEEPEST:
             yield from _takers(member, (*above, (name, member)))
 
 

@@ -71,7 +71,7 @@ def phases(
     prose = [] if known or shape is None else stated(shape)
     notes = list(verdicts.notes)
     if shape is not None and not known:
-        where = "these are of its prose" if prose else "add those of the documentation"
+        where = "its text names these" if prose else "add those of the documentation"
         notes.append(f"the model does not list the states: {where}")
     unknown = [state for state in verdicts.states if known and state not in known]
     notes += (f'left out: the waiter knows "{state}", the model does not' for state in unknown)
