@@ -264,16 +264,11 @@ class _Drafter:
         for place in plain:
             name, shape = place[-1]
             own = "_".join(words(name))
-            # A bare message may be about anything, but that of an error is not.
-            whole = (
-                own
-                if own not in ("message", "error")
-                else f"{'_'.join(words(place[-2][0]))}_{own}"
-                if len(place) > 1
-                else own
-            )
+            if own in ("message", "error") and len(place) > 1:
+                # A message within something may be about anything, but that of an error is not.
+                own = f"{'_'.join(words(place[-2][0]))}_{own}"
             fixed = shape.type_name != "string" or getattr(shape, "enum", ())
-            if not fixed and _REASON.fullmatch(whole):
+            if not fixed and _REASON.fullmatch(own):
                 self._draft.values["reason"] = path_of(place)
                 break
         members = request.item.members if isinstance(request.item, StructureShape) else {}

@@ -174,8 +174,10 @@ class Listings:
             score, found = best_id(subject.params[part], shape, nouns)
             if path and not score:
                 score, found = best_id(path.rpartition(".")[2], shape, nouns)
+            # A name is no match for an ARN, though the parameter may take either.
+            alike = found and (not path or split_id(found)[1] == split_id(path)[1])
             # A plain Id or Name of a row is that of the job, never of its parent.
-            if found and (part == subject.own or score >= SAME_WORDS):
+            if alike and (part == subject.own or score >= SAME_WORDS):
                 row[part] = found
             else:
                 lacking.append(part)
@@ -208,9 +210,13 @@ class Listings:
         free = optional(operation.input_shape, params)
         prose = " ".join(re.sub("<[^>]+>", "", operation.documentation).split())
         asks = re.search(r"[Yy]ou (?:must|can) specify (?:only one|either|one)", prose)
-        if not free or params or not asks:
-            return [free] if free else []
-        return [free, "confirm: its documentation asks for one of these; write it into params"]
+        notes = [free] if free else []
+        if free and not params and asks:
+            notes.append("confirm: its documentation asks for one of these; write it into params")
+        _, row = self._rows(operation)
+        if row is not None and row.type_name == "string":
+            notes.append("confirm: each row is a text alone, which must be the id")
+        return notes
 
 
 def _lists_many(operation: str) -> bool:
