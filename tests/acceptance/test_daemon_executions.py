@@ -66,7 +66,8 @@ async def test_each_short_execution_is_one_event(tmp_path, executions, kills):
                     ids[event["subject"]].add(event["id"])
                 return ids.keys()
 
-            started, killed = [], 0
+            started: list[str] = []
+            killed = 0
             while killed <= kills:
                 async with running("run", "--config", config, directory=tmp_path) as daemon:
                     await baseline(await daemon.started())
