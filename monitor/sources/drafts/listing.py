@@ -174,7 +174,7 @@ class Listings:
             score, found = best_id(subject.params[part], shape, nouns)
             if path and not score:
                 score, found = best_id(path.rpartition(".")[2], shape, nouns)
-            # A name is no match for an ARN, though the parameter may take either.
+            # A name never stands for an ARN, though the parameter may take either.
             alike = found and (not path or split_id(found)[1] == split_id(path)[1])
             # A plain Id or Name of a row is that of the job, never of its parent.
             if alike and (part == subject.own or score >= SAME_WORDS):
