@@ -26,6 +26,7 @@ from monitor.cli.commands import (
     show,
     simulate,
     sinks,
+    test,
     transitions,
     types,
     version,
@@ -69,6 +70,7 @@ app.add_typer(hints.commands, name="hints")
 app.command("replay")(replay.replay)
 app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)
+app.command("test")(test.run_tests)
 app.command("version")(version.version)
 
 

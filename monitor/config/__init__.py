@@ -36,6 +36,7 @@ from monitor.config.settings import (
     SqsSink,
     Tls,
     Watch,
+    WatchRequest,
     WebhookSink,
 )
 from monitor.config.values import (
@@ -74,6 +75,7 @@ __all__ = [
     "SqsSink",
     "Tls",
     "Watch",
+    "WatchRequest",
     "WebhookSink",
     "files",
     "format_duration",

@@ -30,7 +30,7 @@ def newest():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_shipped_type_fits_the_model(file, tmp_path):
     # A copy: a shipped file may lag behind the model of a newer SDK, one's own may not.
-    job_type = load_job_type(shutil.copy(file, tmp_path / file.name))
+    job_type = load_job_type(Path(shutil.copy(file, tmp_path / file.name)))
 
     assert job_type.name == file.stem
     assert job_type.name.startswith(f"{job_type.service}.")
@@ -41,5 +41,5 @@ def test_all_shipped_types_fit_the_newest_models_too(tmp_path):
     models = newest()
 
     for file in FILES:
-        assert not load_job_type(shutil.copy(file, tmp_path / file.name), models).warnings
+        assert not load_job_type(Path(shutil.copy(file, tmp_path / file.name)), models).warnings
     assert len(FILES) >= 66
