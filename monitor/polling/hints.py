@@ -33,7 +33,7 @@ LARGEST = 256 * 1024
 """Bytes of an event; EventBridge sends no larger one."""
 
 MOST_WAITING = 500
-"""Messages of one queue whose polls may be awaited at once; no more are taken until then."""
+"""Messages of one queue whose polls may be awaited at once; others stay in it until then."""
 
 WAITS_FOR = 60.0
 """Seconds for which a poll is awaited; then the message goes back to the queue."""

@@ -19,6 +19,7 @@ from tests.docs import pages
 SETTINGS = (
     "README.md",
     "docs/configuration.md",
+    "docs/hints.md",
     "docs/metrics.md",
     "docs/sinks.md",
     "deploy/iam/README.md",
