@@ -177,6 +177,9 @@ async def test_parliament_finds_nothing_in_what_is_made_of_the_examples(tmp_path
     assert found == {name: [] for name in texts}
 
 
+HINTS = "arn:aws:sqs:us-east-1:123456789012:job-hints"
+
+
 async def test_each_identity_is_allowed_what_is_asked_with_it_and_no_more(tmp_path):
     policies = await made(tmp_path, "--config", shipped.ROOT / "config" / "full.yaml")
     role = "arn:aws:iam::123456789012:role/job-monitor"
@@ -192,7 +195,14 @@ async def test_each_identity_is_allowed_what_is_asked_with_it_and_no_more(tmp_pa
         role: {
             ("panorama:DescribePackageImportJob", "*"),
             ("panorama:ListPackageImportJobs", "*"),
+            ("glue:GetJobRun", "*"),
+            ("glue:GetJobRuns", "*"),
+            ("glue:ListJobs", "*"),
             ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:jobs"),
+            ("sqs:ChangeMessageVisibility", HINTS),
+            ("sqs:DeleteMessage", HINTS),
+            ("sqs:GetQueueAttributes", HINTS),
+            ("sqs:ReceiveMessage", HINTS),
         },
     }
     alone = await made(
