@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AliasChoices,
@@ -82,6 +82,12 @@ class Account(Section):
     """Service name → URL of an emulator or a private endpoint."""
 
 
+Parents = Annotated[
+    Annotated[Literal["all"], Tag("all")] | Annotated[list[str], Tag("names")],
+    Discriminator(lambda value: "names" if isinstance(value, list) else "all"),
+]
+
+
 class Discover(Section):
     """The rules for which of an account's jobs are watched."""
 
@@ -91,7 +97,7 @@ class Discover(Section):
     """Globs for job IDs; a job is not watched if one matches."""
     max_age: Duration | None = None
     """Watch only jobs that were created within this time."""
-    of: Literal["all"] | list[str] | None = None
+    of: Parents | None = None
     """The parents whose jobs are watched, where AWS lists jobs for each of them, such as
     clusters or queues: their names, or ``all``."""
 
@@ -146,6 +152,23 @@ class Watch(Section):
     """Labels that every event of the watch carries, for routes and receivers."""
     include_tracking_number: bool = False
     """Keep the whole tracking number, not only its last four characters."""
+
+
+class WatchRequest(Watch):
+    """A watch as it is added at run time; a configuration file cannot say ``expires``."""
+
+    model_config = ConfigDict(title="Watch")
+
+    expires: Literal["final"] | None = None
+    """``final``: the daemon removes the watch a minute after the last wait for its jobs, once all
+    of them have ended or are missing, and in any case after a day without a wait. It needs
+    ``jobs``, and takes no ``discover``."""
+
+    @model_validator(mode="after")
+    def _names_what_ends(self) -> Self:
+        if self.expires and self.discover:
+            raise ValueError("has both expires and discover (name its jobs: jobs: [ID])")
+        return self
 
 
 class SinkSettings(Section):

@@ -63,13 +63,16 @@ def test_the_tutorial_ends_with_a_stopped_experiment_delivered(tmp_path, moto, t
         # The port of the page is another program's where tests run side by side.
         JOB_MONITOR_SERVER__LISTEN="127.0.0.1:0",
     )
-    logs = {path.name: path.read_text()[-2000:] for path in tmp_path.glob("*.log")}
+    logs = {path.name: path.read_text()[-2000:] for path in tmp_path.rglob("*.log")}
     assert code == 0, f"{output}\n{logs}"
     shown = [part.partition("```")[0] for part in PAGE.read_text().split("```text\n")[1:]]
     assert len(shown) == 2
     assert all(text in output for text in shown), output
     assert "The configuration is valid." in output
-    events = [json.loads(line) for line in (tmp_path / "transitions.log").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in (tmp_path / "first-type/transitions.log").read_text().splitlines()
+    ]
     ended = [each["data"] for each in events if each["data"]["current"]["phase"] == "canceled"]
     assert [each["current"]["state"] for each in ended] == ["stopped"]
     assert ended[0]["reason"] == "Experiment stopped"
