@@ -15,7 +15,7 @@ import anyio
 import orjson
 
 from monitor import logs, pacing
-from monitor.errors import PollError
+from monitor.errors import PollError, PollReason
 from monitor.model import Job
 from monitor.polling.schedule import HintOutcome
 from monitor.polling.source_client import facts
@@ -122,6 +122,13 @@ def parse_event(body: str) -> Mapping[str, Any] | None:
     return event if is_event else None
 
 
+def _trouble(error: Exception) -> PollError:
+    """Return the failure that an error means; one that no queue should raise is our fault."""
+    if isinstance(error, PollError):
+        return error
+    return PollError(PollReason.INTERNAL, type(error).__name__)
+
+
 class HintReader:
     """Reads one queue: a task for the queue, and one for each message until it is settled."""
 
@@ -148,6 +155,7 @@ class HintReader:
         self._room = anyio.Semaphore(MOST_WAITING)
         self._log = logs.get(queue=name)
         self._scope = anyio.CancelScope()
+        self._keeps_failing = False
 
     def stop(self) -> None:
         """Stop reading; messages that are not settled come back to whoever reads next."""
@@ -165,14 +173,15 @@ class HintReader:
                         pass
                     try:
                         messages = await self._queue.receive()
-                    except PollError as error:
+                    except Exception as error:  # noqa: BLE001 -- no queue may end the daemon
                         up.set(0)
+                        trouble = _trouble(error)
                         if not failures:
-                            self._log.warning(logs.HINTS_FAILING, **facts(error))
+                            self._log.warning(logs.HINTS_FAILING, **facts(trouble))
                         if self._clock.monotonic() - answered_at >= TRUSTED_FOR:
                             self._trust(False)  # noqa: FBT003 -- what it says
                         delay = pacing.retry_delay(
-                            error.reason, failures, self._random, retry_after=error.retry_after
+                            trouble.reason, failures, self._random, retry_after=trouble.retry_after
                         )
                         failures += 1
                         await anyio.sleep(min(max(delay, 1.0), LONGEST_PAUSE))
@@ -202,9 +211,11 @@ class HintReader:
                 await self._queue.release(message, min(doubled, LAST_RETURN))
             else:
                 await self._queue.delete(message)
-        except PollError:
-            # It comes back by itself, and costs one more poll.
-            self._log.debug(logs.HINTS_FAILING, exc_info=False)
+            self._keeps_failing = False
+        except Exception as error:  # noqa: BLE001 -- it comes back, and costs one more poll
+            if not self._keeps_failing:
+                self._log.warning(logs.HINTS_FAILING, **facts(_trouble(error)))
+            self._keeps_failing = True
         finally:
             self._room.release()
 
@@ -213,12 +224,17 @@ class HintReader:
         event = parse_event(body)
         if event is None:
             return HintOutcome.UNREADABLE
-        found = (self._polls.hint(one.job, one.parent) for one in self._matcher().jobs(event))
+        named = self._matcher().jobs(event)
+        found = [self._polls.hint(one.job, one.parent) for one in named]
         tickets = [ticket for ticket in found if ticket is not None]
-        outcomes: list[HintOutcome] = []
-        with anyio.move_on_after(WAITS_FOR):
-            outcomes += [await ticket.settled() for ticket in tickets]
-        if len(outcomes) < len(tickets) or HintOutcome.FAILED in outcomes:
+        with anyio.move_on_after(WAITS_FOR) as waiting:
+            outcomes = [await ticket.settled() for ticket in tickets]
+        if waiting.cancelled_caught:
+            for one in named:
+                # However many ids somebody makes up, few of them wait at a time.
+                self._polls.withdraw(one.job)
+            return HintOutcome.FAILED
+        if HintOutcome.FAILED in outcomes:
             return HintOutcome.FAILED
         return HintOutcome.USED if HintOutcome.USED in outcomes else HintOutcome.USELESS
 

@@ -10,6 +10,7 @@ import anyio
 from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
+from monitor.polling.schedule import State
 from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
@@ -135,6 +136,14 @@ class PollManager:
         # One that is final needs no further poll.
         held = owner.poller.schedule.holds(scheduled)
         return owner.poller.hint(scheduled) if held else None
+
+    def withdraw(self, job: model.Job) -> None:
+        """Forget a job that a hint alone has named, if its poll has not begun yet."""
+        owner = self._owners.of(job)
+        scheduled = owner.poller.schedule.get(job.key) if owner else None
+        waits = scheduled is not None and scheduled.state is State.WAITING
+        if owner and scheduled and waits and scheduled.admit is not None:
+            owner.poller.drop(scheduled)
 
     def rely_on_hints(self, places: frozenset[tuple[str, str]]) -> None:
         """Poll more slowly, where a watch says so, in these accounts and regions alone."""

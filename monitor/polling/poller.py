@@ -158,8 +158,8 @@ class Poller:
         absent = scheduled.failing is PollReason.MISSING and not known
         if scheduled.attempts and not absent:
             return None
-        earliest = max(scheduled.hold_until, scheduled.began_at + HINT_GAP)
-        due = max(self._clock.monotonic(), earliest if scheduled.began_at else 0.0)
+        now = self._clock.monotonic()
+        due = max(now, scheduled.hold_until, scheduled.began_at + HINT_GAP)
         return due if due < scheduled.due else None
 
     def watched(self) -> Iterator[JobStatus]:

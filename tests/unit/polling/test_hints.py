@@ -375,12 +375,38 @@ class TestMessages:
         assert queue.released == [(b, 60)], "it comes back later each time"
         assert outcomes() == {"used": 2, "useless": 1, "unreadable": 1, "failed": 1}
 
-    async def test_a_queue_that_fails_is_tried_again_and_disturbs_nothing(self, tmp_path, outcomes):
+    async def test_made_up_ids_neither_pile_up_nor_keep_a_queue_from_the_others(
+        self, tmp_path, outcomes
+    ):
+        async with benched(tmp_path) as bench, anyio.create_task_group() as tasks:
+            quota = {"panorama": {"rate": 1, "burst": 1}}
+            await bench.apply(watch(interval="10m"), quotas=quota)
+            await anyio.sleep(5)
+            queue = Listed()
+            queue.messages = [note(f"made-up-{number}") for number in range(5000)]
+            reading = reader(bench, queue, outcomes.registry)
+            tasks.start_soon(reading.run)
+            most = 0
+            for _ in range(600):
+                await anyio.sleep(1)
+                most = max(most, len(list(bench.polling.watched())))
+            reading.stop()
+            assert most <= hints.MOST_WAITING
+            assert len(bench.source.looks) <= 620
+            assert await bench.events() == []
+        assert outcomes().keys() == {"useless", "failed"}
+
+    @pytest.mark.parametrize(
+        "trouble", [PollError(PollReason.AUTH, "AccessDenied"), KeyError("Messages")]
+    )
+    async def test_a_queue_that_fails_is_tried_again_and_disturbs_nothing(
+        self, tmp_path, outcomes, trouble
+    ):
         async with benched(tmp_path) as bench, anyio.create_task_group() as tasks:
             bench.source.answers["A"] = "RUNNING"
             await bench.apply(watch(jobs=["A"], interval="30s"))
             queue = Listed()
-            queue.trouble = PollError(PollReason.AUTH, "AccessDenied")
+            queue.trouble = trouble
             reading = reader(bench, queue, outcomes.registry)
             up = {"queue": "us-east-1/hints"}
             tasks.start_soon(reading.run)
