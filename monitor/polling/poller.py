@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import anyio
@@ -142,7 +141,7 @@ class Poller:
         """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
         self.schedule.drop(turn)
         if isinstance(turn, ListingSweep):
-            for child in chain.from_iterable(turn.children.values()):
+            for child in turn.children.values():
                 self.schedule.drop(child)
             self._sweeper.show(turn)
 
@@ -194,8 +193,7 @@ class Poller:
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
-            early = pacing.EARLIEST * turn.interval if isinstance(turn, ScheduledJob) else 0.0
-            begun = self.schedule.begin(now + early)
+            begun = self.schedule.begin(now)
             self._quota.take(now)
             self._probed_at = now
             for each in [begun] if isinstance(begun, ListingSweep) else begun:
