@@ -12,7 +12,14 @@ from monitor import pacing
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import (
+    NO_OUTAGE,
+    ListingSweep,
+    Schedule,
+    ScheduledJob,
+    State,
+    may_share,
+)
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
@@ -283,8 +290,20 @@ class Poller:
             held_until, first = min(
                 waiting, key=lambda held: max(held[0], held[1].due), default=(now, None)
             )
-            if first is not None and first.due > now >= held_until:
-                self.schedule.put(first, now)
+            if first is None or not first.due > now >= held_until:
+                continue
+            self.schedule.put(first, now)
+            if isinstance(first, ScheduledJob):
+                # Those that its request can take come along: a batch must not fall to pieces.
+                along = [
+                    one
+                    for held, one in waiting
+                    if held <= now < one.due
+                    and isinstance(one, ScheduledJob)
+                    and may_share(first, one)
+                ]
+                for one in along[: first.share - 1]:
+                    self.schedule.put(one, now)
 
     def _still_failing(self) -> bool:
         """Return whether a listing is incomplete, or a turn waits because its source failed."""

@@ -321,7 +321,11 @@ class Schedule:
             heapq.heappop(self._heap)
             if due != other.due or other.state is not State.WAITING:
                 continue  # an old entry
-            if isinstance(other, ScheduledJob) and other.hold_until <= now and _share(turn, other):
+            if (
+                isinstance(other, ScheduledJob)
+                and other.hold_until <= now
+                and may_share(turn, other)
+            ):
                 other.state = State.BUSY
                 found.append(other)
             else:
@@ -343,9 +347,9 @@ class Schedule:
             turn.state = State.WAITING
 
 
-def _share(one: ScheduledJob, other: ScheduledJob) -> bool:
+def may_share(one: ScheduledJob, other: ScheduledJob) -> bool:
     """Return whether two jobs may share a describe."""
-    return (one.source, one.request_key, one.share) == (
+    return one.share > 1 and (one.source, one.request_key, one.share) == (
         other.source,
         other.request_key,
         other.share,
