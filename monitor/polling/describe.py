@@ -68,7 +68,7 @@ class JobPoller:
     async def describe(self, turns: Sequence[ScheduledJob]) -> Sequence[float | None]:
         """Describe jobs in one request and record the answers; return when each is next.
 
-        That is in seconds from now. ``None`` means never: the job is final, or was dropped
+        That is on the monotonic clock. ``None`` means never: the job is final, or was dropped
         meanwhile. All of ``turns`` share a request.
         """
         first, failure = turns[0], None
@@ -89,13 +89,13 @@ class JobPoller:
                 # may have changed how many may share one.
                 for turn in turns:
                     turn.share = max(1, min(turn.share, len(turns)) // 2)
-                return [0.0] * len(turns)
+                return [self._clock.monotonic()] * len(turns)
         mode = "batch" if len(turns) > 1 else "describe"
-        delays: list[float | None] = [None] * len(turns)
+        times: list[float | None] = [None] * len(turns)
 
         async def record(number: int, turn: ScheduledJob) -> None:
             answer = failure or answers.get(turn.job, _NO_ANSWER)
-            delays[number] = await self._answered(turn, answer, mode)
+            times[number] = await self._answered(turn, answer, mode)
 
         # Concurrently, so that they share a commit.
         async with anyio.create_task_group() as tasks:
@@ -107,20 +107,21 @@ class JobPoller:
             waiting = [
                 (turn.attempts - turn.forgiven, number)
                 for number, turn in enumerate(turns)
-                if delays[number] is not None
+                if times[number] is not None
             ]
-            wait = delays[min(waiting)[1]] if waiting else None
-            delays = [None if delay is None else wait for delay in delays]
-        return delays
+            again = times[min(waiting)[1]] if waiting else None
+            times = [None if time is None else again for time in times]
+        return times
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
     ) -> float | None:
-        """Record the answer about one job; return the seconds until its next poll."""
+        """Record the answer about one job; return when its next poll is due."""
         job = scheduled.job
         if isinstance(answer, PollError):
             self._metrics.count_poll(job, mode, answer.reason)
-            return await self._failed(scheduled, answer)
+            delay = await self._failed(scheduled, answer)
+            return None if delay is None else self._clock.monotonic() + delay
         observed = replace(answer, parent=scheduled.parent) if scheduled.parent else answer
         self._skipped.note(observed)
         outcome = await self._described(scheduled, observed)
@@ -136,7 +137,7 @@ class JobPoller:
         if self.is_finished(scheduled):
             self._schedule.finish(scheduled)
             return None
-        return self.next_turn(scheduled) - self._clock.monotonic()
+        return self.next_turn(scheduled)
 
     async def record_row(self, scheduled: ScheduledJob, row: Observation, sent_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; return whether it was news.

@@ -218,19 +218,20 @@ class Poller:
         """Send one request and give the turns that it is for their next times, if they have any."""
         turns: Sequence[ScheduledJob | ListingSweep]
         turns = [begun] if isinstance(begun, ListingSweep) else begun
-        delays: Sequence[float | None]
+        times: Sequence[float | None]
         with ExitStack() as busy:
             for turn in turns:
                 busy.enter_context(self.schedule.busy(turn))
             if isinstance(begun, ListingSweep):
-                delays = [await self._sweeper.page_once(begun)]
+                delay = await self._sweeper.page_once(begun)
+                times = [self._clock.monotonic() + delay]
             else:
-                delays = await self._job_poller.describe(begun)
+                times = await self._job_poller.describe(begun)
         # No await from here on: the turns are free, and must have their next times before a sweep
-        # or a reload comes upon them. A delay below 0 keeps its place in line.
-        for turn, delay in zip(turns, delays, strict=True):
-            if delay is not None and self.schedule.holds(turn):
-                self.schedule.put(turn, self._clock.monotonic() + delay)
+        # or a reload comes upon them. A time that is past keeps its place in line.
+        for turn, due in zip(turns, times, strict=True):
+            if due is not None and self.schedule.holds(turn):
+                self.schedule.put(turn, due)
         self._running -= 1
         self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost

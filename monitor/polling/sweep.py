@@ -121,12 +121,11 @@ class Sweeper:
 
     async def _start(self, sweep: ListingSweep) -> None:
         """Prepare to list from the first page."""
-        now = self._clock.now()
+        now, place = self._clock.now(), self._place(sweep)
+        baselines = self._recorder.baselines
         sweep.started = sweep.due
         # Stored before AWS is polled: a job created from here on is not in the baseline.
-        sweep.again = await self._recorder.baselines.begin(
-            self._place(sweep), sweep.discovery, now, again=sweep.begun
-        )
+        sweep.again = await baselines.begin(place, sweep.discovery, now, again=sweep.begun)
         sweep.begun, sweep.ending = True, sweep.last
         sweep.names.clear()
         if sweep.swept_at is not None:
@@ -134,7 +133,9 @@ class Sweeper:
             sweep.since = min(sweep.swept_at, now) - OVERLAP
         else:
             oldest = sweep.discover.max_age
-            sweep.since = now - (HISTORY if oldest is None else timedelta(seconds=oldest))
+            # What was created since a first sweep was tried in vain is news.
+            first = min(now, baselines.under_way_since(place, sweep.discovery) or now)
+            sweep.since = first - (HISTORY if oldest is None else timedelta(seconds=oldest))
         sweep.began = now
 
     async def _complete(self, sweep: ListingSweep) -> None:
@@ -174,6 +175,9 @@ class Sweeper:
         # One after the other, so that they leave half of the quota to describes.
         for number, each in enumerate(found):
             self._schedule.put(each, now + number * gap)
+            if sweep.swept_at is not None:
+                # It was not there a sweep ago: nothing is unknown of the type until it fails.
+                each.complete, each.completed_at = True, sweep.completed_at
         sweep.children = held | {each.request: each for each in found}
         for each in sweep.children.values():
             gone = each.request.parent not in sweep.names

@@ -184,6 +184,11 @@ class Baselines:
         await self._store.keep_baselines([stored], ())
         return False
 
+    def under_way_since(self, place: Place, discovery: Discovery) -> datetime | None:
+        """Return when the baseline of a discovery was begun, unless it is complete."""
+        known = self._known.get(place, {}).get(discovery.spec)
+        return known.stored.begun_at if known and not known.stored.completed_at else None
+
     def parents(self, place: Place, like: Discovery) -> set[str]:
         """Return the parents that have a baseline of a kind, but not those that a watch names."""
         named = self._present.get(place, set())

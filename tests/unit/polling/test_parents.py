@@ -214,6 +214,20 @@ async def test_a_deleted_parent_does_not_spoil_the_health_of_its_type(tmp_path):
         assert len(await b.store.baselines()) == 6
 
 
+async def test_a_new_parent_leaves_the_listing_of_its_type_complete(tmp_path):
+    async with clusters(tmp_path) as b:
+        b.source.parent_names = ["a"]
+        watch_parents(b, "all")
+        async with running(b.poller):
+            await anyio.sleep(45)
+            b.source.page_latency = 20.0
+            b.source.parent_names.append("new")
+            for _ in range(60):
+                await anyio.sleep(1)
+                assert b.measured("listing_complete", **PLACE) == 1
+            assert swept(b, "new")
+
+
 async def test_a_parent_that_comes_back_under_its_name_is_new(tmp_path):
     async with clusters(tmp_path) as b:
         b.source.parent_names = ["a"]
