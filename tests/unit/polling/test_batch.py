@@ -234,6 +234,21 @@ async def test_an_outage_counts_once_and_all_come_back_at_once(tmp_path, reason)
         assert kinds.count("job.missing") == 0
 
 
+async def test_an_id_that_turns_bad_in_an_outage_holds_nobody_back(tmp_path):
+    async with batched(tmp_path) as b:
+        watch_all(b, names(200))
+        async with running(b.poller):
+            await anyio.sleep(61)
+            b.source.trouble = UNREACHABLE
+            await anyio.sleep(1800)
+            b.source.trouble = None
+            b.source.answers |= dict.fromkeys(names(200), "SUCCEEDED") | {"j-000": BAD}
+            changed = b.clock.monotonic()
+            await until(lambda: len(b.poller.schedule) == 1, 40)
+            assert b.clock.monotonic() - changed <= 21
+        assert (await b.kinds()).count("source.recovered") == 1
+
+
 async def test_a_health_needs_three_requests_and_not_three_jobs(tmp_path):
     async with batched(tmp_path) as b:
         watch_all(b, names(100))

@@ -13,7 +13,7 @@ from monitor.config import Watch
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.watch import JobOwnership, WatchTarget
-from tests.builders import TYPE, VIRTUAL, Answer, FakeType, at, running
+from tests.builders import TYPE, VIRTUAL, Answer, FakeListing, FakeType, at, running
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -439,6 +439,74 @@ def _lists_without_names(b):
 async def _labels(b):
     rows = await b.store.transitions(limit=1000)
     return {event["subject"]: event["data"]["job"]["labels"]["watch"] for _, event in rows}
+
+
+class Mixed(FakeType):
+    """A plain listing of jobs that wait, and two for each cluster: what runs, and what ended."""
+
+    @property
+    def listings(self):
+        return tuple(
+            FakeListing("List", f"{number}", parent=parent)
+            for number, parent in enumerate([None, "cluster", "cluster"])
+        )
+
+
+SHOWN = [{"PENDING"}, {"RUNNING"}, ENDED]
+
+
+def _shows_by_state(b):
+    async def page(_token, of):
+        b.source.asked.append(of)
+        await anyio.sleep(0.05)
+        ids = [
+            name
+            for name, state in b.source.answers.items()
+            if state in SHOWN[of.number] and name.startswith(f"{of.parent or ''}")
+        ]
+        rows = (replace(row, parent=of.parent) for row in b.source.rows(*ids))
+        return Page(tuple(rows), None)
+
+    b.source.page = page
+
+
+async def test_several_listings_of_a_parent_come_and_go_with_it(tmp_path):
+    mixed = Mixed(parent="cluster", parent_operation="ListClusters")
+    async with clusters(tmp_path, job_type=mixed) as b:
+        _shows_by_state(b)
+        b.source.parent_names = ["a"]
+        b.source.answers |= {"a/old": "FAILED", "a/open": "RUNNING", "a/waits": "PENDING"}
+        watch_parents(b, "all")
+        async with running(b.poller):
+            await anyio.sleep(45)
+            assert len(b.poller.schedule.listings()) == 4
+            b.source.parent_names.append("b")
+            b.source.answers |= {
+                "a/open": "FAILED",
+                "a/waits": "FAILED",
+                "a/new": "FAILED",
+                "b/new": "SUCCEEDED",
+            }
+            await anyio.sleep(70)
+            assert len(b.poller.schedule.listings()) == 6
+            b.source.parent_names.remove("a")
+            b.source.answers["a/late"] = "FAILED"
+            before = len(b.source.asked)
+            await anyio.sleep(70)
+            last = Counter(of.number for of in b.source.asked[before:] if of.parent == "a")
+            assert set(last) == {1, 2}
+            assert max(last.values()) <= 2
+            assert len(b.poller.schedule.listings()) == 4
+        assert await baseline(b) == {"a/old", "a/open", "a/waits"}
+        assert await sent(b) == {
+            ("a/open", "job.state_changed"): 1,
+            ("a/waits", "job.state_changed"): 1,
+            ("a/new", "job.discovered"): 1,
+            ("b/new", "job.discovered"): 1,
+            ("a/late", "job.discovered"): 1,
+        }
+        # Of the parents, of the plain listing, and of both listings of the one that is left.
+        assert len(await b.store.baselines()) == 4
 
 
 class World:
