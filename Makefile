@@ -9,7 +9,7 @@ ARGS   ?=
 WORKERS ?= -n auto --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house lint check format bench screenshots manifests lock notices release clean
+.PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ screenshots: $(VENV)/.dev ## Take the pictures of the page again (needs chromium
 
 manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests
 	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests
+
+catalogue: $(VENV)/.dev ## Write the catalogue of job types, docs/job-catalogue.md
+	@PYTHONPATH=. $(BIN)/python -m tests.docs.catalogue
 
 lock: $(VENV)/.dev ## Pin all dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv

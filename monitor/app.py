@@ -168,9 +168,17 @@ class Daemon:
                 self._metrics,
                 self._clock,
             )
+            watches = RuntimeWatches(
+                store,
+                self._clock,
+                lambda: self._state.configured,
+                configs.replace,
+                lambda: configs.lock,
+                polls.named_jobs,
+            )
             # Served before the first configuration takes effect: probes see that it starts.
-            url = await self._serve(stack, store, polls, status, configs)
-            async with self._upkeep(components, status), components.deliveries.running():
+            url = await self._serve(stack, store, polls, status, watches)
+            async with self._upkeep(components, status, watches), components.deliveries.running():
                 async with polls.running():
                     await configs.start()
                     # Of what lasts, a full collection would hold up everything for half a second.
@@ -238,7 +246,7 @@ class Daemon:
         store: SqlStore,
         polls: PollManager,
         status: DaemonStatus,
-        configs: ConfigManager,
+        watches: RuntimeWatches,
     ) -> str:
         """Serve page, API and metrics until the stack closes; return the URL."""
         state, server = self._state, self.settings.server
@@ -250,9 +258,6 @@ class Daemon:
         connections = Connections(most, lambda reason: closed.labels(reason).inc())
         self._metrics.connections.set_function(connections.count)
         self._metrics.connections_limit.set(most)
-        watches = RuntimeWatches(
-            store, self._clock, lambda: state.configured, configs.replace, lambda: configs.lock
-        )
         app = create_app(
             registry=self._registry,
             health=polls,
@@ -269,7 +274,9 @@ class Daemon:
         return await stack.enter_async_context(serving(app, host, port, web_config, connections))
 
     @asynccontextmanager
-    async def _upkeep(self, components: Components, status: DaemonStatus) -> AsyncIterator[None]:
+    async def _upkeep(
+        self, components: Components, status: DaemonStatus, watches: RuntimeWatches
+    ) -> AsyncIterator[None]:
         """Keep metrics fresh, history short and the watchdog fed beside the body."""
         store, polls = components.store, components.polls
         jumps = ClockJumps(self._clock, self._metrics)
@@ -283,6 +290,7 @@ class Daemon:
             shown = (components, status, self._metrics, self._clock)
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
+            start(watches.expire, name="expire run-time watches")
             yield
             tasks.cancel_scope.cancel()
 

@@ -177,7 +177,8 @@ class UnreachableJobError(MonitorError):
 class DaemonError(MonitorError):
     """A daemon did not answer a request to its HTTP API.
 
-    ``passing`` says that it may answer later, ``status`` what it answered with, if it did.
+    ``passing`` says that it may answer later, ``status`` what it answered with, if it did, and
+    ``problems`` what it said is wrong with the request.
     The message holds no secret; ``retry_after`` is in seconds.
     """
 
@@ -188,11 +189,13 @@ class DaemonError(MonitorError):
         passing: bool = False,
         status: int | None = None,
         retry_after: float | None = None,
+        problems: Sequence[Problem] = (),
     ) -> None:
         """Say what came instead of an answer."""
         super().__init__(message)
         self.passing = passing
         self.status = status
+        self.problems = problems
         self.retry_after = retry_after
 
 

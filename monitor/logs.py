@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import orjson
 import structlog
+import structlog.testing
 from structlog.stdlib import ProcessorFormatter
 
 from monitor import redaction
 from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from monitor.errors import Problem
@@ -55,6 +58,7 @@ CONFIG_RELOADED = "config.reloaded"
 CONFIG_REFUSED = "config.refused"
 WATCH_ADDED = "watch.added"
 WATCH_REMOVED = "watch.removed"
+WATCH_EXPIRED = "watch.expired"
 WATCH_SKIPPED = "watch.skipped"
 WEB_CONFIG_LOADED = "webconfig.loaded"
 WEB_CONFIG_REFUSED = "webconfig.refused"
@@ -136,6 +140,13 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Write no line of ours meanwhile: for a command that prints what happens in its own form."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -21,8 +21,6 @@ MOST_FUNCTIONS = 55.0
 """Functions and methods per 1,000 lines."""
 FEWEST_COMMENTS = 1.5
 """Lines of comments, in percent."""
-MOST_LINES = 29_337
-"""Lines of the product, the simulator aside: 1,500 fewer than before the layout was made."""
 
 SAME_THING = {
     "JobType": "the protocol, and the declared type that implements it",
@@ -56,8 +54,6 @@ class Figures:
             found.append(f"{self.functions:.1f} functions per 1,000 lines, over {MOST_FUNCTIONS}")
         if self.comments < FEWEST_COMMENTS:
             found.append(f"{self.comments:.2f} % comment lines, under {FEWEST_COMMENTS}")
-        if self.lines > MOST_LINES:
-            found.append(f"{self.lines} lines, more than {MOST_LINES}")
         return found
 
 
@@ -105,7 +101,7 @@ def main() -> int:
         f"entries in monitor/          {figures.entries} (at most {MOST_ENTRIES})",
         f"functions per 1,000 lines    {figures.functions:.1f} (at most {MOST_FUNCTIONS})",
         f"comment lines                {figures.comments:.2f} % (at least {FEWEST_COMMENTS})",
-        f"lines, simulator aside       {figures.lines} (at most {MOST_LINES})",
+        f"lines, simulator aside       {figures.lines}",
     ]
     missed = figures.missed()
     sys.stdout.write("\n".join([*lines, *(f"missed: {line}" for line in missed)]) + "\n")

@@ -25,6 +25,7 @@ from monitor.cli.commands import (
     show,
     simulate,
     sinks,
+    test,
     transitions,
     types,
     version,
@@ -67,6 +68,7 @@ app.add_typer(types.commands, name="types")
 app.command("replay")(replay.replay)
 app.command("send-test")(send_test.send_test)
 app.command("simulate")(simulate.simulate)
+app.command("test")(test.run_tests)
 app.command("version")(version.version)
 
 

@@ -45,6 +45,12 @@ Region = Annotated[
     str | None,
     typer.Option(help="The AWS region; by default that of an ARN as ID, or else [AWS_REGION]."),
 ]
+TypeFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Declares the job type; then no configuration needs to know it."
+    ),
+]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 

@@ -35,6 +35,7 @@ from monitor.config.settings import (
     SqsSink,
     Tls,
     Watch,
+    WatchRequest,
     WebhookSink,
 )
 from monitor.config.values import (
@@ -72,6 +73,7 @@ __all__ = [
     "SqsSink",
     "Tls",
     "Watch",
+    "WatchRequest",
     "WebhookSink",
     "files",
     "format_duration",

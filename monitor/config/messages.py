@@ -130,7 +130,7 @@ def of_shape(
             continue
         spot = _locate(detail, tree, root)
         path = (*spot.path, "type") if kind == "union_tag_invalid" else spot.path
-        message, remedy = _words(detail, spot)
+        message, remedy = _words(detail, spot, root)
         problems.append(Problem(tree.place_of(path), dotted(path), message, remedy))
     return problems
 
@@ -151,14 +151,16 @@ def _locate(detail: ErrorDetails, tree: Node, root: Shape) -> _Spot:
     return _Spot(path, node, shape)
 
 
-def _words(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:  # noqa: PLR0911 -- one a kind
+def _words(  # noqa: PLR0911 -- one a kind
+    detail: ErrorDetails, spot: _Spot, root: Shape
+) -> tuple[str, str]:
     """Return message and remedy; for these kinds of error they depend on what was written."""
     context: dict[str, Any] = detail.get("ctx", {})
     match detail["type"]:
         case "missing":
             return "is missing", f"add `{shown(str(spot.path[-1]))}: …`"
         case "extra_forbidden":
-            return "unknown key", _unknown_key(str(spot.path[-1]), spot.shape)
+            return "unknown key", _unknown_key(str(spot.path[-1]), spot.shape, root)
         case "string_type":
             value = spot.node.value if spot.node else None
             quotable = isinstance(value, bool | int | float)
@@ -183,12 +185,12 @@ def _words(detail: ErrorDetails, spot: _Spot) -> tuple[str, str]:  # noqa: PLR09
 
 # Thousands of watches made by a script may all have the same unknown key.
 @lru_cache(maxsize=256)
-def _unknown_key(key: str, shape: Shape) -> str:
+def _unknown_key(key: str, shape: Shape, root: Shape) -> str:
     siblings = schema.keys(shape)
     near = similar(key, siblings)
     elsewhere = [
         f"{path}.{key}" if path else "the top level"
-        for path, section in schema.every_section()
+        for path, section in schema.every_section(root)
         if key in schema.fields(section)
     ]
     if near or not elsewhere:

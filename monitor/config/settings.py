@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AliasChoices,
@@ -146,6 +146,23 @@ class Watch(Section):
     """Labels that every event of the watch carries, for routes and receivers."""
     include_tracking_number: bool = False
     """Keep the whole tracking number, not only its last four characters."""
+
+
+class WatchRequest(Watch):
+    """A watch as it is added at run time; a configuration file cannot say ``expires``."""
+
+    model_config = ConfigDict(title="Watch")
+
+    expires: Literal["final"] | None = None
+    """``final``: the daemon removes the watch a minute after the last wait for its jobs, once all
+    of them have ended or are missing, and in any case after a day without a wait. It needs
+    ``jobs``, and takes no ``discover``."""
+
+    @model_validator(mode="after")
+    def _names_what_ends(self) -> Self:
+        if self.expires and self.discover:
+            raise ValueError("has both expires and discover (name its jobs: jobs: [ID])")
+        return self
 
 
 class SinkSettings(Section):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from monitor.model import SourceKey
+from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
 from monitor.polling.watch import JobOwnership, WatchTarget
@@ -117,6 +117,13 @@ class PollManager:
         """Return the status of one job, if it is watched."""
         found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
+
+    def named_jobs(self, watch: str) -> Iterator[JobStatus | None]:
+        """Yield the status of each job that the watch of this name names; ``None`` if dropped."""
+        for each in self._watched:
+            if each.watch.name == watch:
+                keys = (Job(*each.place, job_id).key for job_id in each.watch.jobs)
+                yield from map(self.status_of, keys)
 
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""

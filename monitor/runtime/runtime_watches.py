@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import anyio
 from pydantic import ValidationError
 
 from monitor import config, logs, model
 from monitor.config import Origin, messages
 from monitor.config.yaml_document import DEEPEST, Node, shown
-from monitor.errors import ConfigurationError, Problem
+from monitor.errors import ConfigurationError, PollReason, Problem, StoppingError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from monitor.config import Settings
-    from monitor.interfaces import Clock
+    from monitor.interfaces import Clock, JobStatus
     from monitor.stores.store import SqlStore
 
 MOST = 1000
 """Watches that may be added; each change of one goes through all."""
+SWEEP = 30.0
+"""Seconds between two checks for watches that have expired."""
+ENDED = timedelta(minutes=1)
+"""Time without a wait after which a watch of ended jobs expires: late waiters cost no poll."""
+UNATTENDED = timedelta(days=1)
+"""Time without a wait after which any watch that can expire does."""
+RETURN = timedelta(hours=1)
+"""Time that waiters have to return after a restart, before an old watch may expire."""
 
 Path = tuple[str | int, ...]
 
 
-def read(value: Mapping[str, Any], place: str = "") -> config.Watch:
+def read(value: Mapping[str, Any], place: str = "") -> config.WatchRequest:
     """Read a watch as it would be written; ``place`` is named with its mistakes.
 
     Raises:
         ConfigurationError: with every mistake in its shape.
     """
     try:
-        return config.Watch.model_validate(value)
+        return config.WatchRequest.model_validate(value)
     except ValidationError as error:
-        found = messages.of_shape(error, _node(value, place), root=(config.Watch,))
+        found = messages.of_shape(error, _node(value, place), root=(config.WatchRequest,))
         raise ConfigurationError(found) from None
 
 
@@ -71,6 +82,29 @@ def _place(watch: model.RuntimeWatch) -> str:
     return f"run-time watch {shown(watch.name)}"
 
 
+def expiry(
+    watch: config.WatchRequest, jobs: Iterable[JobStatus | None], idle: timedelta
+) -> str | None:
+    """Return why ``watch`` expires now, or ``None``; ``idle`` is the time since the last wait.
+
+    A job is ``None`` where nothing follows it.
+    """
+    ends = set()
+    for job in jobs:
+        if job is None or job.snapshot is None:
+            # It may be about to be created: only lasting denials show that it never was.
+            ends.add("denied" if job and job.failing is PollReason.MISSING else "open")
+        else:
+            ended = job.snapshot.phase.terminal
+            ends.add("ended" if ended else "missing" if job.missing else "open")
+    if ends == {"ended"} and idle >= ENDED:
+        return "ended"
+    long = timedelta(seconds=watch.missing_after) if "denied" in ends else ENDED
+    if ends and "open" not in ends and idle >= max(ENDED, long):
+        return "missing"
+    return "unattended" if idle >= UNATTENDED else None
+
+
 class RuntimeWatches:
     """Adds and removes watches while the daemon runs; each is durable before it takes effect."""
 
@@ -81,18 +115,23 @@ class RuntimeWatches:
         configured: Callable[[], Settings],
         take: Callable[[Settings, Callable[[], Awaitable[Any]]], Awaitable[None]],
         alone: Callable[[], AbstractAsyncContextManager[Any]],
+        jobs_of: Callable[[str], Iterable[JobStatus | None]],
     ) -> None:
         """``configured`` returns the settings without run-time watches.
 
         ``take(settings, keep)`` validates, awaits ``keep``, and lets the settings take effect;
         where it raises ConfigurationError nothing has changed but what ``keep`` did. Inside of
-        ``alone`` nothing else changes the settings.
+        ``alone`` nothing else changes the settings. ``jobs_of`` returns the jobs that the watch
+        of a name names; ``None`` stands for one that nothing follows.
         """
         self._store = store
         self._clock = clock
         self._configured = configured
         self._take = take
         self._alone = alone
+        self._jobs_of = jobs_of
+        self._began = clock.now()
+        self._waits: dict[str, datetime] = {}
         self._log = logs.get()
 
     async def all(self) -> Sequence[model.RuntimeWatch]:
@@ -104,7 +143,9 @@ class RuntimeWatches:
         return self._configured().watches
 
     async def add(self, value: Mapping[str, Any]) -> model.RuntimeWatch | None:
-        """Add the watch that ``value`` describes; ``None`` if there is one of that name.
+        """Add the watch that ``value`` describes; ``None`` if there is another of that name.
+
+        One that expires is shared: if it is there already, that one is returned.
 
         Raises:
             ConfigurationError: with everything that is wrong with it.
@@ -115,8 +156,15 @@ class RuntimeWatches:
         # Names are compared inside: two requests may bring the same one at a time.
         async with self._alone():
             added = await self._store.watches()
-            names = {one.name for one in self._configured().watches} | {one.name for one in added}
-            if watch.name in names:
+            known = {one.name: one for one in added}
+            same = known.get(watch.name)
+            # One that was left out at the start is stored too, and of no use to anybody.
+            followed = any(self._jobs_of(watch.name))
+            if same and followed and watch.expires and read(same.settings) == watch:
+                # Whoever asks is about to wait, so that it must not expire before.
+                self.waited(watch.name)
+                return same
+            if watch.name in known or watch.name in {one.name for one in self.own()}:
                 return None
             if len(added) >= MOST:
                 message = f"{MOST} watches have been added already"
@@ -159,3 +207,53 @@ class RuntimeWatches:
                 raise
         self._log.info(logs.WATCH_REMOVED, watch=name)
         return True
+
+    def waited(self, name: str) -> None:
+        """Note that somebody waits for a job of the watch ``name`` now."""
+        self._waits[name] = self._clock.now()
+
+    async def expire(self) -> NoReturn:
+        """Remove watches once they have expired."""
+        while True:
+            await anyio.sleep(SWEEP)
+            await self.expire_once()
+
+    async def expire_once(self) -> None:
+        """Remove the watches that have expired; those that cannot go now are tried again."""
+        # Checked inside: a waiter that comes meanwhile finds the watch, or adds it again.
+        async with self._alone():
+            added = await self._store.watches()
+            expired = {each.name: why for each in added if (why := self._expiry(each))}
+            self._waits = {
+                each.name: self._waits[each.name] for each in added if each.name in self._waits
+            }
+            if not expired:
+                return
+            left = [each for each in added if each.name not in expired]
+
+            async def forget() -> None:
+                for name in expired:
+                    await self._store.remove_watch(name)
+
+            try:
+                await self._take(with_watches(self._configured(), left), forget)
+            except StoppingError:
+                return
+            except ConfigurationError:
+                for each in added:
+                    if each.name in expired:
+                        await self._store.add_watch(each)
+                return
+        for name, why in expired.items():
+            self._log.info(logs.WATCH_EXPIRED, watch=name, reason=why)
+
+    def _expiry(self, added: model.RuntimeWatch) -> str | None:
+        try:
+            watch = read(added.settings)
+        except ConfigurationError:
+            return None  # of another version, which may know more
+        if watch.expires is None:
+            return None
+        since = max(added.added_at, self._began - UNATTENDED + RETURN)
+        idle = self._clock.now() - self._waits.get(added.name, since)
+        return expiry(watch, self._jobs_of(added.name), idle)

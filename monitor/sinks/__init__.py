@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from monitor.errors import ConfigurationError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from monitor.aws.clients import Clients
     from monitor.errors import Problem
     from monitor.sinks.kind import SinkKind
+
+    Renderer = Callable[[Sequence[Mapping[str, Any]]], list[Preview]]
 
 KINDS: Mapping[str, SinkKind[Any, Any]] = {
     "apprise": apprise.KIND,
@@ -105,9 +108,24 @@ def previews(
         ConfigurationError: the settings have ``problems``.
     """
     kind = kind_of(settings)
+    return _renderer(kind, kind.load(name, settings, None))(events)
+
+
+def renderer(name: str, settings: config.Sink) -> Renderer:
+    """Return what does as ``previews``, and needs no file that holds a secret.
+
+    Raises:
+        ConfigurationError: the settings have problems that show without their secrets.
+    """
+    kind = kind_of(settings)
+    target = kind.sample(name, settings) if kind.sample else kind.load(name, settings, None)
+    return _renderer(kind, target)
+
+
+def _renderer(kind: SinkKind[Any, Any], target: Any) -> Renderer:
     if kind.preview is None:
-        return [Preview({}, format.encode(event).decode()) for event in events]
-    return kind.preview(kind.load(name, settings, None), events)
+        return lambda events: [Preview({}, format.encode(event).decode()) for event in events]
+    return partial(kind.preview, target)
 
 
 def permission(name: str, settings: config.Sink) -> tuple[str, str] | None:

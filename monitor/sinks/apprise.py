@@ -86,6 +86,20 @@ def load(name: str, settings: AppriseSink, _before: AppriseTarget | None = None)
         ConfigurationError: with every problem found.
     """
     reader = SettingsReader(name)
+    services = _services(settings, reader)
+    return _target(settings, services, reader)
+
+
+def sample(name: str, settings: AppriseSink) -> AppriseTarget:
+    """Try the templates alone: for previews elsewhere; needs neither the files nor the library.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    return _target(settings, None, SettingsReader(name))
+
+
+def _target(settings: AppriseSink, services: Any, reader: SettingsReader) -> AppriseTarget:
     for key, text in (("title", settings.title), ("body", settings.body)):
         try:
             template.try_out(template.TemplateSource(key, text, "text"), ())
@@ -94,7 +108,6 @@ def load(name: str, settings: AppriseSink, _before: AppriseTarget | None = None)
             reader.problem(key, f"{line}{error.message}")
     text = f"{settings.title}{_BREAK}{settings.body}"
     source = template.TemplateSource("title and body", text, "text")
-    services = _services(settings, reader)
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return AppriseTarget(source, services, settings.timeout)
@@ -144,5 +157,6 @@ KIND = SinkKind(
     load,
     lambda target, _: aclosing(AppriseSender(target)),
     lambda settings: list(settings.url_files),
+    sample=sample,
     preview=preview,
 )

@@ -49,6 +49,8 @@ class SinkKind(Generic[S, T]):
     """Name the files that ``load`` reads."""
     rereads: bool = True
     """A change of these files reopens the sink without a reload."""
+    sample: Callable[[str, S], T] | None = None
+    """As ``load``, but opens no file that holds a secret; by default, ``load`` opens none."""
     preview: Callable[[T, Sequence[Mapping[str, Any]]], list[Preview]] | None = None
     """Show events as they go out, with every secret hidden; by default as they are."""
     permission: Callable[[T], tuple[str, str]] | None = None

@@ -186,5 +186,9 @@ def _write_all(descriptor: int, data: bytes) -> Written:
 
 
 KIND = SinkKind(
-    LogSink, load, lambda target, _: nullcontext(LogWriter(target.output, target.timeout))
+    LogSink,
+    load,
+    lambda target, _: nullcontext(LogWriter(target.output, target.timeout)),
+    # The directory of the log is on the machine of the daemon.
+    sample=lambda name, settings: load(name, settings.model_copy(update={"path": None})),
 )

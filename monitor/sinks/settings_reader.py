@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.config import named_files
 from monitor.errors import Problem
+from monitor.redaction import HIDDEN
 
 MAX_BYTES = 8190
 """Of a secret or header file: no server takes a longer header line."""
@@ -12,10 +13,14 @@ MAX_BYTES = 8190
 class SettingsReader:
     """Blocks on the file system; no problem repeats the content of a file."""
 
-    def __init__(self, sink: str) -> None:
-        """``sink`` is the sink's name in the configuration."""
+    def __init__(self, sink: str, *, secrets: bool = True) -> None:
+        """``sink`` is the sink's name in the configuration.
+
+        Without ``secrets`` no file is opened: each stands for ``***``.
+        """
         self.problems: list[Problem] = []
         self._path = f"sinks.{sink}"
+        self._secrets = secrets
 
     def problem(self, key: str, message: str, remedy: str = "") -> None:
         """Add a problem of the setting ``key``."""
@@ -23,6 +28,8 @@ class SettingsReader:
 
     def file(self, key: str, path: str) -> str | None:
         """Return the text of a small file without the white space around it."""
+        if not self._secrets:
+            return HIDDEN
         data = self.content(key, path, MAX_BYTES)
         if data is None:
             return None

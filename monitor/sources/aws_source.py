@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from monitor.aws import errors
-from monitor.aws.clients import Clients, ResponseMeta
+from monitor.aws.clients import ResponseMeta
 from monitor.errors import PollError, PollReason
 from monitor.model import Job, ListingRequest, Observation, Page, ParentPage, SourceKey
 from monitor.sources.job_type import filled
@@ -35,6 +35,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Older than any job."""
 
 
+class AwsCalls(Protocol):
+    """The clients of a source: ``aws.clients.Clients``, or answers that somebody gives."""
+
+    async def ready(self, source: SourceKey) -> None:
+        """Wait until there are credentials for ``source``."""
+        ...
+
+    async def ask(
+        self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: ResponseMeta
+    ) -> Mapping[str, Any]:
+        """Send one request and return its parsed response, or raise what the SDK raises."""
+        ...
+
+
 class AwsSource:
     """Jobs of one type in one account and region; fits ``interfaces.Source``.
 
@@ -48,7 +62,7 @@ class AwsSource:
         job_type: JobType,
         account: str,
         region: str,
-        clients: Clients,
+        clients: AwsCalls,
         clock: Clock,
         *,
         options: frozenset[str] = frozenset(),

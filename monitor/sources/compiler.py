@@ -17,6 +17,7 @@ from monitor.sources.job_type import (
 )
 
 if TYPE_CHECKING:
+    from monitor.model import Phase
     from monitor.sources.declaration import Declaration, EventsForm, NextForm
     from monitor.sources.jmespath_check import Expression
     from monitor.sources.job_type import DescribeOperation, ListOperation, ParentOperation
@@ -36,6 +37,10 @@ def job_type(
         for state, path in (entry.items() if isinstance(entry, dict) else [(entry, None)])
     ]
     conditional = frozenset(rule.state for rule in rules if rule.when)
+    phases: dict[str, Phase] = {}
+    # What a state means where no condition holds comes before what it means where one does.
+    for rule in sorted(rules, key=lambda one: one.when is not None):
+        phases.setdefault(rule.state, rule.phase)
     return JobType(
         name=form.name,
         service=form.service,
@@ -52,7 +57,7 @@ def job_type(
         parents=parents,
         events=event_rule(form.events, form) if form.events else None,
         decisive=form.decisive,
-        phases={rule.state: rule.phase for rule in reversed(rules)},
+        phases=phases,
         rules=tuple(rule for rule in rules if rule.state in conditional),
         conditional=conditional,
         revealed=tuple(form.reveal),

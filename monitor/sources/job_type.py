@@ -105,7 +105,8 @@ class ListOperation:
     """The request for a page of ``page_size`` jobs if set, and the expressions for a row.
 
     ``parent`` names the kind of parent that it is sent for, and the placeholder that it fills.
-    ``lists_states`` is set if a row shows all that a describe shows of the state.
+    ``lists_states`` is set if a row shows the state. A row may still not show what a conditional
+    phase needs; then that row is not the whole.
     """
 
     operation: str

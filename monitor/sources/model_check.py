@@ -363,7 +363,7 @@ class _Check:
             items=parse(path),
             row=read,
             paging=compiler.paging(following),
-            lists_states=read.state.keys() >= self._form.state.keys() and read.shows_phase,
+            lists_states=read.state.keys() >= self._form.state.keys(),
         )
 
     def _next(

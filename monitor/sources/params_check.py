@@ -20,7 +20,7 @@ ANY = "{any}"
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NUMBERS = frozenset({"integer", "long"})
 _SAMPLES = {"since": "2026-01-01T00:00:00Z", "since_ms": "1767225600000"}
-_SAMPLE = "0123456789" * 8
+_SAMPLE = "0123456789" * 32
 """Longer than the shortest text that any model asks for."""
 
 Slot = tuple[str | int, ...]
@@ -121,7 +121,7 @@ def _sample(value: Any) -> Any:
 
 
 def _explained(reason: str, name: str, details: Mapping[str, Any]) -> tuple[str, str]:
-    """Return one finding of the SDK without the value, and its remedy."""
+    """Return one problem that the SDK reports, without the value, and its remedy."""
     name = name.removeprefix(".")
     match reason:
         case "missing required field":

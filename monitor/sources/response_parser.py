@@ -193,7 +193,7 @@ class ResponseParser:
         return Page(tuple(rows), token, torn, tuple(skipped))
 
     def parents(self, form: ParentOperation, response: Mapping[str, Any]) -> ParentPage:
-        """Parse one page of the names of parents; what is no text is left out."""
+        """Parse one page of the names of parents; anything but text is left out."""
         items = _items(form.items, form.paging, response)
         token, torn = _next(form.paging, response, items) if form.paging else (None, False)
         names = tuple(item for item in items if isinstance(item, str) and item)

@@ -38,6 +38,7 @@ _PASSING = frozenset({
     HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
 })  # fmt: skip
+_GOOD = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 Params = list[tuple[str, str]]
@@ -56,9 +57,20 @@ class _Status(View):
     config_loaded_at: datetime | None
 
 
+class _Added(View):
+    name: str
+
+
+class _Mistake(View):
+    path: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
 class _Refusal(View):
     status: int
     detail: str
+    errors: tuple[_Mistake, ...] = ()
 
 
 class DaemonClient:
@@ -99,6 +111,10 @@ class DaemonClient:
         """Return the watches as they are written."""
         return [each.watch for each in (await self._get(_Watches, "watches")).items]
 
+    async def add_watch(self, watch: Mapping[str, Any]) -> None:
+        """Add a run-time watch, or find the same one there already."""
+        await self._ask("POST", _Added, "watches", body=watch)
+
     async def sources(self) -> Sequence[SourceView]:
         """Return where it looks."""
         return (await self._get(Sources, "sources")).items
@@ -121,21 +137,34 @@ class DaemonClient:
         self, kind: type[A], path: str, asked: Params | None = None, waits: float = 0.0
     ) -> A:
         query = f"?{urlencode(asked)}" if asked else ""
+        return await self._ask("GET", kind, f"{path}{query}", waits=waits)
+
+    async def _ask(
+        self,
+        method: str,
+        kind: type[A],
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        waits: float = 0.0,
+    ) -> A:
         try:
-            async with self._session.get(
+            async with self._session.request(
+                method,
                 # What is quoted in a key must stay so.
-                URL(f"{self.url}/api/v1/{path}{query}", encoded=True),
+                URL(f"{self.url}/api/v1/{path}", encoded=True),
+                json=body,
                 timeout=aiohttp.ClientTimeout(total=waits + ANSWER_WITHIN),
                 allow_redirects=False,
             ) as response:
-                body = await response.read()
+                content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = self._unanswered(error)
         else:
-            found = _read(kind, body) if response.status == HTTPStatus.OK else None
+            found = _read(kind, content) if response.status in _GOOD else None
             if found is not None:
                 return found
-            failure = self._refused(response.status, _read(_Refusal, body), response.headers)
+            failure = self._refused(response.status, _read(_Refusal, content), response.headers)
         raise failure
 
     def _unanswered(self, error: Exception) -> DaemonError:
@@ -156,7 +185,7 @@ class DaemonClient:
         self, status: int, refusal: _Refusal | None, headers: Mapping[str, str]
     ) -> DaemonError:
         if refusal is None:
-            passing = status in _PASSING or status == HTTPStatus.OK
+            passing = status in _PASSING or status in _GOOD
             text = f"{self.url} answers with status {status}, and not as a job monitor does"
             return DaemonError(text, passing=passing)
         shown = printable(refusal.detail[:_LONGEST_DETAIL])
@@ -166,7 +195,14 @@ class DaemonClient:
             status=status,
             passing=status in _PASSING,
             retry_after=retry_after.seconds(headers.get("Retry-After"), datetime.now(UTC)),
+            problems=[_problem(one) for one in refusal.errors],
         )
+
+
+def _problem(mistake: _Mistake) -> Problem:
+    words = (mistake.path, mistake.message, mistake.remedy)
+    path, message, remedy = (printable(each[:_LONGEST_DETAIL]) for each in words)
+    return Problem("", path, message, remedy)
 
 
 def _read(kind: type[A], body: bytes) -> A | None:

@@ -15,11 +15,13 @@ from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.errors import Problem
 from monitor.model import Job
+from monitor.sources import loader
 from monitor.sources.aws_source import AwsSource
 from monitor.validation import everything
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from monitor.model import Observation, Verdict
     from monitor.sources.job_type import JobType
@@ -43,24 +45,33 @@ class DescribeOnce:
         job_id: str,
         *,
         profile: str | None = None,
+        type_file: Path | None = None,
     ) -> None:
         """Choose where to poll; ``region`` may be left out for a global endpoint.
 
         Otherwise an ARN as the id, ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or the profile names it.
         An ARN that ends in the id may stand for it. ``profile`` replaces the account's own.
+        ``type_file`` declares the job type, beside those that are built in.
 
         Raises:
-            ConfigurationError: there is no such type or account, no job can have that id, or a
-                region is needed.
+            ConfigurationError: there is no such type or account, the file is not valid, no job
+                can have that id, or a region is needed.
         """
         self._models = service_models.loader()
-        types, wrong = everything.load_job_types(settings, self._models)
-        everything.raise_errors(wrong)
+        if type_file is None:
+            types, wrong = everything.load_job_types(settings, self._models)
+            everything.raise_errors(wrong)
+        else:
+            declared = loader.load_job_type(type_file, self._models)
+            if declared.name != type_:
+                message = f"is not the type that {type_file} declares"
+                everything.raise_errors([Problem("", "TYPE", message, f"write {declared.name}")])
+            types = loader.JobTypes({type_: declared}, self._models)
         settings = _with_profile(settings, account, profile)
         kind, source = types.get(type_), "--region"
         if kind is not None:
             if region is None and kind.region is None:
-                region, source = _region(settings, account, job_id)
+                region, source = find_region(settings, account, job_id)
             if _ARN.fullmatch(job_id) and not kind.accepts_id(job_id):
                 ends = (job_id.rpartition("/")[2], job_id.rpartition(":")[2])
                 job_id = next(filter(kind.accepts_id, ends), job_id)
@@ -110,8 +121,8 @@ def _with_profile(settings: config.Settings, account: str, profile: str | None) 
     return settings.model_copy(update={"accounts": {**settings.accounts, account: changed}})
 
 
-def _region(settings: config.Settings, account: str, job_id: str) -> tuple[str | None, str]:
-    """Return the region where --region names none, and where it comes from."""
+def find_region(settings: config.Settings, account: str, job_id: str) -> tuple[str | None, str]:
+    """Return the region where --region names none, and where it comes from; blocking."""
     if (arn := _ARN.fullmatch(job_id)) and arn[1]:
         return arn[1], "ID"
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):

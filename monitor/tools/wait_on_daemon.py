@@ -1,7 +1,11 @@
-"""Get a job that is waited for from a daemon that watches it: more waiters cost no polls."""
+"""Get a job that is waited for from a daemon: more waiters cost no polls.
+
+Where no watch covers the job, the daemon is given one for it, which all waiters share.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,7 @@ from monitor.polling.watch import discovers
 from monitor.tools.wait import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from monitor.interfaces import Clock, Random
     from monitor.tools.api_client import DaemonClient
@@ -31,7 +35,9 @@ _FATAL_IF_LASTING = frozenset({PollReason.MISSING, PollReason.UNAVAILABLE})
 _FATAL_AFTER = 30.0
 _MOST = 100_000
 """Jobs whose ids may contain the one that is searched for."""
-_REMEDY = "add it to the jobs of a watch, or POST a watch to /api/v1/watches"
+_ARGUMENTS = {"type": "TYPE", "account": "--account", "regions": "--region", "jobs": "ID"}
+"""The keys of a watch, as arguments of the command line."""
+_NAME_ONE = "name one with --region us-east-1, AWS_REGION, or an ARN as ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,21 @@ class DaemonGetter:
     """A ``wait.JobGetter`` that asks a daemon."""
 
     def __init__(
-        self, client: DaemonClient, selector: JobSelector, clock: Clock, random: Random
+        self,
+        client: DaemonClient,
+        selector: JobSelector,
+        clock: Clock,
+        random: Random,
+        region: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Ask ``client`` for the job of ``selector``."""
+        """Ask ``client`` for the job of ``selector``.
+
+        ``region`` returns the region of a watch that is added, where ``selector`` has none.
+        """
         self.pending = str  # nothing: it is the daemon that waits for credentials
         self._client = client
         self._selector = selector
+        self._region = region
         self._clock = clock
         self._random = random
         self._key: str | None = None
@@ -87,7 +102,8 @@ class DaemonGetter:
         """Return as soon as something has changed, or after a minute.
 
         Raises:
-            UnreachableJobError: the daemon does not watch the job, or refuses access.
+            UnreachableJobError: the daemon cannot watch the job, or refuses access.
+            ConfigurationError: it knows no such type or account, or the job is ambiguous.
         """
         began = self._clock.monotonic()
         try:
@@ -138,12 +154,10 @@ class DaemonGetter:
             if not await self._client.has_begun():
                 raise DaemonError(f"{self._client.url} is still starting", passing=True)
             found = await self._search()
-        if found is None:
-            await self._require_discovery()
-        elif _is_abandoned(found):
-            url = self._client.url
-            raise UnreachableJobError(f"no watch of {url} follows it any longer ({_REMEDY})")
-        return found
+        if _is_abandoned(found) if found else not await self._may_be_discovered():
+            await self._add_watch(found)
+            found = await self._search()
+        return None if found and _is_abandoned(found) else found
 
     async def _search(self) -> JobView | None:
         """Find the job by its id; one that no watch follows any longer, by its whole key."""
@@ -161,17 +175,69 @@ class DaemonGetter:
         key = self._key or (str(selector) if selector.account and selector.region else None)
         return await self._client.job(key) if key else None
 
-    async def _require_discovery(self) -> None:
-        """Raise UnreachableJobError unless a watch may discover the job soon."""
+    async def _may_be_discovered(self) -> bool:
+        """Return whether a watch may discover the job soon; raise if it had the time to."""
         watches = read_watches(await self._client.watches())
-        hopeful = any(map(self._selector.may_come_from, watches))
-        if hopeful and self._clock.monotonic() - self._began < PATIENCE:
+        if not any(map(self._selector.may_come_from, watches)):
+            return False
+        if self._clock.monotonic() - self._began < PATIENCE:
+            return True
+        text = f"{self._client.url} has not discovered it, though a watch covers it"
+        raise UnreachableJobError(f"{text} (does it exist? else add it to the jobs of a watch)")
+
+    async def _add_watch(self, known: JobView | None) -> None:
+        """Let the daemon watch exactly this job; ``known`` is what it remembers of it.
+
+        All who wait for the job ask for the same watch, so that they share it. Nobody removes it:
+        the daemon does, once the job has ended.
+        """
+        account = self._selector.account or (known.account if known else "default")
+        region = self._selector.region or (known.region if known else None)
+        mistakes = await self._refused(account, region)
+        # Whether jobs of this type have a region is known to the daemon alone.
+        if region is None and any(one.path == "regions" for one in mistakes):
+            region = self._region()
+            if region is None:
+                message = f"jobs of type {self._selector.type} exist in several regions"
+                raise ConfigurationError([Problem("", "--region", message, _NAME_ONE)])
+            mistakes = await self._refused(account, region)
+        self._selector = replace(self._selector, account=account, region=region)
+        if not mistakes:
             return
-        types = ", ".join(sorted({watch.type for watch in watches})) or "nothing"
-        what = "has not discovered it" if hopeful else "does not watch it"
-        raise UnreachableJobError(
-            f"{self._client.url} {what}; it watches jobs of {types} ({_REMEDY})"
-        )
+        found = await self._search()
+        # What is wrong may be that somebody else has just had the job watched.
+        if found is None or _is_abandoned(found):
+            raise ConfigurationError([replace(one, path=_ARGUMENTS[_key(one)]) for one in mistakes])
+
+    async def _refused(self, account: str, region: str | None) -> Sequence[Problem]:
+        """Ask for the watch; return what is wrong with type, account, region or id.
+
+        Raises:
+            UnreachableJobError: the daemon adds none, for another reason.
+        """
+        wanted = self._selector
+        place = "/".join((wanted.type, account, region or "", wanted.id))
+        watch = {
+            # Made of what it watches: two waiters that know nothing of each other agree on it.
+            "name": f"wait-{hashlib.sha256(place.encode()).hexdigest()[:20]}",
+            "type": wanted.type,
+            "account": account,
+            "regions": [region] if region else [],
+            "jobs": [wanted.id],
+            "labels": {"added_by": "wait"},
+            "expires": "final",
+        }
+        try:
+            await self._client.add_watch(watch)
+        except DaemonError as error:
+            if error.passing:
+                raise
+            if error.problems and all(_key(one) in _ARGUMENTS for one in error.problems):
+                return error.problems
+            why = ": ".join(map(str, (error, *error.problems)))
+            message = f"no watch follows it, and none can be added: {why}"
+            raise UnreachableJobError(message) from None
+        return ()
 
     def _trouble(self, found: JobView) -> str | None:
         """Return why the daemon cannot poll it; raise UnreachableJobError if that will last."""
@@ -190,16 +256,20 @@ class DaemonGetter:
         return text
 
 
+def _key(problem: Problem) -> str:
+    return problem.path.partition("[")[0]
+
+
 def _is_abandoned(found: JobView) -> bool:
     return found.watch is None and not found.phase.terminal
 
 
-def read_watches(written: Sequence[Mapping[str, Any]]) -> list[config.Watch]:
+def read_watches(written: Sequence[Mapping[str, Any]]) -> Sequence[config.Watch]:
     """Read the watches that this version understands: a newer daemon may know more keys."""
     found = []
     for each in written:
         try:
-            found.append(config.Watch.model_validate(each))
+            found.append(config.WatchRequest.model_validate(each))
         except ValidationError:
             continue
     return found

@@ -21,7 +21,7 @@ from monitor.validation import general, routes, watches
 from monitor.web import web_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from botocore.loaders import Loader
 
@@ -67,11 +67,14 @@ def problems(settings: config.Settings, job_types: Mapping[str, JobType]) -> lis
     )
 
 
-def check_sinks(settings: config.Settings) -> Iterator[Problem]:
-    """Yield the problems that the sinks themselves find, with the lines of the settings."""
+def check_sinks(
+    settings: config.Settings,
+    check: Callable[[str, config.Sink], list[Problem]] | None = None,
+) -> Iterator[Problem]:
+    """Yield the problems that the sinks find, or ``check`` does, with the lines of the settings."""
     for name, sink in settings.sinks.items():
         try:
-            found = sinks.problems(name, sink)
+            found = (check or sinks.problems)(name, sink)
         except StopRequested:  # a signal while the daemon starts must end it
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in is another's code

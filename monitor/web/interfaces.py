@@ -88,6 +88,10 @@ class Watches(Protocol):
         """Add one; ``None`` if its name is taken. Raises ConfigurationError or StoppingError."""
         ...
 
+    def waited(self, name: str, /) -> None:
+        """Note that somebody waits for a job of the watch ``name`` now."""
+        ...
+
     async def remove(self, name: str, /) -> bool:
         """Remove what was added; ``False`` if there is none. Raises as ``add`` does."""
         ...

@@ -1,8 +1,10 @@
 """Every block of YAML in the documents is what it claims to be: settings, a job type, or values."""
 
 import re
+import shutil
 import sys
 
+import anyio
 import pytest
 import yaml
 
@@ -10,6 +12,7 @@ from monitor import config, validation
 from monitor.aws import service_models
 from monitor.errors import ConfigurationError
 from monitor.sources.loader import load_job_type, load_job_types
+from monitor.tools import config_test, config_test_file
 from tests.contracts import foreign_rigs
 from tests.docs import pages
 
@@ -21,6 +24,7 @@ SETTINGS = (
     "deploy/iam/README.md",
 )
 TYPES = "docs/job-types.md"
+TESTS = "docs/testing-configuration.md"
 VALUES = "docs/kubernetes.md"
 """Installed in test_cluster.py, as they stand."""
 WATCH = {"name": "a", "type": "importexport.job", "jobs": ["EX1ID"], "labels": {"team": "vision"}}
@@ -60,7 +64,7 @@ def problems(text, directory):
 
 def test_no_block_is_left_out():
     found = {pages.name(page) for page in pages.documents() if blocks(pages.name(page))}
-    assert found == {*SETTINGS, TYPES, VALUES}
+    assert found == {*SETTINGS, TYPES, TESTS, VALUES}
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,12 @@ def test_job_types_and_parts_of_one_are_good(tmp_path):
 
 def with_part(text, part):
     return yaml.safe_dump(yaml.safe_load(text) | yaml.safe_load(part), sort_keys=False)
+
+
+def test_the_configuration_test_passes(tmp_path):
+    (text,) = blocks(TESTS)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(pages.ROOT / "config/slack.yaml", tmp_path / "job-monitor.yaml")
+    (tmp_path / "tests/a.yaml").write_text(text)
+    (case,) = config_test_file.load([tmp_path / "tests"], {})
+    assert anyio.run(config_test.run, case).differences == []

@@ -400,8 +400,10 @@ async def test_a_job_that_the_daemon_does_not_watch_is_exit_code_4_with_a_remedy
         code, out, err = await run("wait", DISK, "EX1", "--server", url, directory=tmp_path)
     assert (code, out) == (4, "")
     assert err == (
-        f"error: {DISK}/EX1: unreachable: {url} does not watch it; it watches jobs of {PACKAGE}"
-        " (add it to the jobs of a watch, or POST a watch to /api/v1/watches)\n"
+        f"error: {DISK}/EX1: unreachable: no watch follows it, and none can be added: {url} "
+        "answers with status 403: writing is not configured: name a file with a token in "
+        "server.token_files, or one with basic_auth_users in server.web_config_file "
+        "(--token-file names a file with a token)\n"
     )
 
 

@@ -36,7 +36,9 @@ async def take(_settings, keep):
 def watches(site):
     """What is watched over a site's store, of which any that has the right shape is taken."""
     lock = anyio.Lock()
-    return RuntimeWatches(site.store, SettableClock(), Settings, take, lambda: lock)
+    return RuntimeWatches(
+        site.store, SettableClock(), Settings, take, lambda: lock, lambda _name: ()
+    )
 
 
 async def reload():

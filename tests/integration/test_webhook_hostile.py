@@ -245,7 +245,7 @@ async def test_a_304_and_a_redirect_to_a_metadata_service_are_refusals():
 
 async def test_a_header_that_injects_lines_into_the_message_does_not():
     error = await attempt(raw(b"HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\na\r\nb: c\x1b["))
-    assert error.message == "http://127.0.0.1 answered 400: a b: c ["
+    assert error.message == "http://127.0.0.1 answered 400: a b: c["
 
 
 @pytest.mark.parametrize(

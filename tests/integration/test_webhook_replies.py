@@ -259,7 +259,7 @@ async def test_a_reply_that_repeats_all_it_was_sent_gives_nothing_away(tmp_path)
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"no such\r\n\tpage\x1b[31m \xe2\x80\xaenow\x07", "no such page [31m now"),
+        (b"no such\r\n\tpage\x1b[31m \xe2\x80\xaenow\x07", "no such page[31m now"),
         (b"x" * 5000, "x" * 200),
         (b"\xff\xfe bad bytes", "\ufffd\ufffd bad bytes"),
         (b"\x1f\x8b\x08binary", ""),

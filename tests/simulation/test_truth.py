@@ -117,7 +117,7 @@ class Run:
         for number in range(NAMED):
             poller.follow(self._track(job(f"j-{number}")))
         rules = Discover.model_validate({"exclude": ["j-0"]})
-        poller.discover(ListingSweep(self.source, rules, 30.0, self._track))
+        poller.discover(ListingSweep(self.source, rules, 30.0, lambda row: self._track(row.job)))
         return recorder, [poller, *dispatchers]
 
     def _poller(self, recorder, metrics):
@@ -126,8 +126,8 @@ class Run:
             SOURCE, quota, recorder, metrics, self.clock, self.random, concurrency=6, timeout=5.0
         )
 
-    def _track(self, row):
-        return ScheduledJob(row.job, self.source, following(stuck_after=600.0), 20.0, 3600.0)
+    def _track(self, wanted):
+        return ScheduledJob(wanted, self.source, following(stuck_after=600.0), 20.0, 3600.0)
 
     def told(self):
         """Return the data of each job's events, in the order of the ledger."""

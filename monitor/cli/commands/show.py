@@ -17,19 +17,23 @@ _UNAVAILABLE = 69
 
 
 def show(
+    *,
     type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
     config: options.Config = None,
     account: Annotated[str, typer.Option(help="One of the configured accounts.")] = "default",
     region: options.Region = None,
     profile: options.Profile = None,
+    type_file: options.TypeFile = None,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Poll one job once and print what AWS reports; records and sends nothing."""
     from monitor.tools.describe_once import DescribeOnce
 
     settings = options.load(config)
-    job = DescribeOnce(settings, type_, account, region, job_id, profile=profile)
+    job = DescribeOnce(
+        settings, type_, account, region, job_id, profile=profile, type_file=type_file
+    )
     try:
         seen, verdict = anyio.run(job.once)
     except PollError as error:

@@ -104,6 +104,12 @@ def _known(config: list[Path] | None) -> Mapping[str, JobType]:
 def _facts(kind: JobType) -> dict[str, Any]:
     from monitor.config import format_duration
 
+    states: dict[Phase, list[str]] = {phase: [] for phase in Phase}
+    for glob, phase in sorted(kind.state_globs.items()):
+        states[phase].append(glob)
+    for rule in kind.rules:
+        if rule.when:
+            states[rule.phase].append(f"{rule.state} if {rule.when.text}")
     return {
         "type": kind.name,
         "description": kind.description,
@@ -120,11 +126,7 @@ def _facts(kind: JobType) -> dict[str, Any]:
         "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
         "id": kind.id_pattern.pattern,
-        "states": {
-            phase.value: states
-            for phase in Phase
-            if (states := sorted(glob for glob, its in kind.state_globs.items() if its is phase))
-        },
+        "states": {phase.value: states[phase] for phase in Phase if states[phase]},
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],
         "unwatched_fields": sorted(kind.unwatched()),

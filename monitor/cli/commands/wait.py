@@ -38,16 +38,19 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
     config: options.Config = None,
     account: Annotated[
         str | None,
-        typer.Option(help="One of the configured accounts; with --server, by default any."),
+        typer.Option(
+            help="One of the configured accounts; with --server, by default that of a watch."
+        ),
     ] = None,
     region: Annotated[
         str | None,
         typer.Option(
             help="The AWS region; by default that of an ARN as ID, or else [AWS_REGION]; "
-            "with --server, by default any."
+            "with --server, first that of a watch."
         ),
     ] = None,
     profile: options.Profile = None,
+    type_file: options.TypeFile = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Such as 2h; by default without end.")
     ] = None,
@@ -65,13 +68,13 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
     Exit code 0: it has succeeded; 1: it has failed, expired or was canceled;
     3: the timeout has passed; 4: it cannot be reached.
 
-    Polls AWS itself, or with --server asks a daemon that watches the job:
-    then any number of waiters costs no further poll.
+    Polls AWS itself, or with --server asks a daemon. If no watch of the daemon
+    covers the job, it adds one that expires when the job has ended. Any number
+    of waiters costs no further poll.
 
     Without --timeout, a job that was never found is given up after 5 minutes.
     """
     from monitor.tools import wait_on_daemon
-    from monitor.tools.describe_once import DescribeOnce
 
     seconds = arguments.duration("--timeout", timeout)
     pause = arguments.duration("--interval", interval)
@@ -81,11 +84,20 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         for option, given in (("--interval", pause), ("--profile", profile)):
             if given is not None:
                 raise arguments.mistake(option, "is the daemon's own with --server")
+        if type_file is not None:
+            remedy = "add the file to its job_types_dir"
+            raise arguments.mistake("--type-file", "cannot be sent to the daemon", remedy)
         selector = wait_on_daemon.JobSelector(type_, account, region, job_id)
         result = anyio.run(_through_daemon, daemon, selector, seconds)
     else:
+        from monitor.tools.describe_once import DescribeOnce
+
         settings = options.load(config)
-        job = DescribeOnce(settings, type_, account or "default", region, job_id, profile=profile)
+        job = DescribeOnce(
+            *(settings, type_, account or "default", region, job_id),
+            profile=profile,
+            type_file=type_file,
+        )
         result = anyio.run(_by_polling, settings, job, pause, seconds)
     _report(result, output, timeout, time.monotonic() - began)
     raise typer.Exit(EXIT_CODES[result.outcome])
@@ -112,9 +124,16 @@ async def _through_daemon(
 ) -> WaitResult:
     from monitor.tools.wait_on_daemon import DaemonGetter
 
+    def region() -> str | None:
+        # Only here is the SDK needed, which takes longer to import than everything else.
+        from monitor.config import Settings
+        from monitor.tools import describe_once
+
+        return describe_once.find_region(Settings(), "default", selector.id)[0]
+
     async with server.opened() as client:
         random = Random()  # noqa: S311 -- jitter, no secret
-        getter = DaemonGetter(client, selector, SystemClock(), random)
+        getter = DaemonGetter(client, selector, SystemClock(), random, region)
         return await _wait(getter, str(selector), longest)
 
 

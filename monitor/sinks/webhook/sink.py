@@ -18,7 +18,7 @@ from monitor.redaction import HIDDEN
 from monitor.sinks import template
 from monitor.sinks.kind import Preview, SinkKind
 from monitor.sinks.webhook import addresses, response, signature
-from monitor.sinks.webhook.target import WebhookTarget, files, load
+from monitor.sinks.webhook.target import WebhookTarget, files, load, sample
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -275,6 +275,7 @@ def http_kind(
     settings: type[S],
     load: Callable[[str, S, WebhookTarget | None], WebhookTarget],
     files: Callable[[S], list[str]],
+    sample: Callable[[str, S], WebhookTarget] | None = None,
 ) -> SinkKind[S, WebhookTarget]:
     """Return the kind of a sink that posts to the target that ``load`` makes."""
     return SinkKind(
@@ -282,6 +283,7 @@ def http_kind(
         load,
         lambda target, tools: open_webhook(target, tools.now),
         files,
+        sample=sample,
         preview=preview,
     )
 
@@ -302,4 +304,4 @@ def preview(target: WebhookTarget, events: Sequence[Mapping[str, Any]]) -> list[
     return previews
 
 
-KIND = http_kind(WebhookSink, load, files)
+KIND = http_kind(WebhookSink, load, files, sample)

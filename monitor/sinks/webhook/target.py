@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from monitor.config import named_files
+from monitor.config import Tls, named_files
 from monitor.errors import ConfigurationError
 from monitor.sinks import template
 from monitor.sinks.format import encode
@@ -78,7 +78,25 @@ def load(name: str, settings: WebhookSink, before: WebhookTarget | None = None) 
     Raises:
         ConfigurationError: with every problem found.
     """
-    files = SettingsReader(name)
+    return _loaded(SettingsReader(name), settings, before)
+
+
+def sample(name: str, settings: WebhookSink) -> WebhookTarget:
+    """Read only the template, and check what needs no secret: for previews elsewhere.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    # Keys and certificates must fit their form, which no stand-in does.
+    tls_ = Tls(server_name=settings.tls.server_name)
+    without: dict[str, Any] = {"secret_files": [], "proxy_auth_file": None, "tls": tls_}
+    public = settings.model_copy(update=without)
+    return _loaded(SettingsReader(name, secrets=False), public, None)
+
+
+def _loaded(
+    files: SettingsReader, settings: WebhookSink, before: WebhookTarget | None
+) -> WebhookTarget:
     reader = _WebhookReader(files)
     allowed = reader.networks(settings.allow_networks)
     url = reader.url(settings, allowed)

@@ -15,7 +15,7 @@ from monitor.web.api.schemas import JobView
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
@@ -58,10 +58,12 @@ class JobEndpoints:
         news: News,
         counting: anyio.CapacityLimiter,
         connections: int,
+        waited: Callable[[str], None] = lambda _watch: None,
     ) -> None:
         """Read from these; ``counting`` limits how many requests go through all jobs at once.
 
-        ``connections`` is the most that there may be; half of them may wait.
+        ``connections`` is the most that there may be; half of them may wait. ``waited`` is called
+        with the watch of a job that somebody waits for.
         """
         self._share = max(1, connections // 2)
         self._counting = counting
@@ -69,6 +71,7 @@ class JobEndpoints:
         self._ledger = ledger
         self._news = news
         self._waiting = 0
+        self._waited = waited
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Return the endpoints; the first that matches a path is used."""
@@ -124,6 +127,8 @@ class JobEndpoints:
         self._waiting += 1
         try:
             found = await self._view(key)
+            if found.watch is not None:
+                self._waited(found.watch)
             after = found.sequence if asked.after is None else asked.after
             with anyio.move_on_after(min(asked.timeout, LONGEST_WAIT)):
                 while not (
@@ -140,6 +145,8 @@ class JobEndpoints:
                         found = await self._view(key)
         finally:
             self._waiting -= 1
+        if found.watch is not None:
+            self._waited(found.watch)
         done = _is_done(found, asked.wait_for, after)
         return as_json(schemas.JobWait(done=done, job=found))
 

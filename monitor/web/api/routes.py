@@ -55,10 +55,10 @@ class Api:
         # One at a time: whoever asks for all of ten thousand jobs shares the core with the loops.
         counting = anyio.CapacityLimiter(1)
         own = Endpoint("GET", "/api/v1/openapi.json", self.describe, openapi.Document)
+        waited = parts.watches.waited if parts.watches else lambda _watch: None
+        job_parts = (parts.live, parts.ledger, parts.news, counting, parts.connections, waited)
         self._endpoints = (
-            *JobEndpoints(
-                parts.live, parts.ledger, parts.news, counting, parts.connections
-            ).endpoints(),
+            *JobEndpoints(*job_parts).endpoints(),
             *History(parts.ledger).endpoints(),
             *Events(parts.ledger, parts.news, parts.connections).endpoints(),
             *StatusEndpoints(parts.live, parts.ledger, counting).endpoints(),

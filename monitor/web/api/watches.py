@@ -42,7 +42,10 @@ class WatchEndpoints:
         return (
             Endpoint("GET", PATH, self.list, schemas.FollowedWatches),
             Endpoint(
-                *("POST", PATH, self.add, added), body=config.Watch, status=201, problems=taken
+                *("POST", PATH, self.add, added),
+                body=config.WatchRequest,
+                status=201,
+                problems=taken,
             ),
             Endpoint("DELETE", one, self.remove, schemas.Removed, problems=gone),
         )
@@ -62,7 +65,11 @@ class WatchEndpoints:
         return as_json(schemas.FollowedWatches(items=own + added))
 
     async def add(self, request: web.Request) -> web.Response:
-        """Add a run-time watch, written as in the configuration; it stays after a restart."""
+        """Add a run-time watch, written as in the configuration; it stays after a restart.
+
+        With `"expires": "final"` the daemon removes it by itself once its jobs have ended, and a
+        watch of the same content, if there is one, is the answer.
+        """
         value = await params.json(request)
         try:
             made = await self._watches.add(value)

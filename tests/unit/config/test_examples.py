@@ -8,7 +8,7 @@ from monitor.config import reference_docs, schema
 from monitor.sources.loader import load_job_types
 
 ROOT = Path(__file__).parents[3]
-OTHERS = {"web.yaml"}
+OTHERS = {"web.yaml", "tests"}
 """What is an example of another file than the configuration."""
 EXAMPLES = sorted(
     path

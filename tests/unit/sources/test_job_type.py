@@ -7,7 +7,7 @@ import pytest
 
 from monitor.aws.errors import normal_code
 from monitor.model import Ending, Phase, Severity
-from monitor.sources.loader import load_job_types
+from monitor.sources.loader import BUILT_IN, load_job_types
 
 if TYPE_CHECKING:
     from monitor.interfaces import JobType as JobTypeProtocol
@@ -44,7 +44,7 @@ def judged(location, progress, before=None):
 def test_the_built_in_types_fit_the_protocol():
     found: list[JobTypeProtocol] = list(TYPES.values())
 
-    assert {one.name for one in found} == {"panorama.package-import", "importexport.job"}
+    assert {one.name for one in found} == {file.stem for file in BUILT_IN.glob("*.yaml")}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from monitor.errors import ConfigurationError, DaemonError
+from monitor.errors import ConfigurationError, DaemonError, Problem
 from monitor.tools import wait as waiting
 from monitor.tools.wait import Outcome, Progress
 from monitor.tools.wait_on_daemon import LONG_POLL, DaemonGetter, JobSelector
@@ -39,6 +39,8 @@ TOLD: dict[str, Any] = {
     **dict.fromkeys(("first_seen_at", "changed_at", "updated_at", "ended_at")),
     **dict.fromkeys(("last_look_at", "next_look_at")),
 }
+NOT_SEEN: dict[str, Any] = {"state": None, "phase": "unknown", "sequence": 0}
+MISSING_REGION = Problem("", "regions", "is missing", "add regions: [us-east-1]")
 WATCH = {"name": "w", "type": TYPE, "account": "prod", "regions": ["us-east-1"]}
 
 
@@ -48,8 +50,16 @@ def told(**changes):
     return JobView.model_validate({**values, "key": key})
 
 
+def refusal(status, *problems):
+    text = f"http://monitor answers with status {status}"
+    return DaemonError(text, status=status, problems=problems)
+
+
 class Daemon:
-    """Stands in for a client: ``known`` are its jobs, ``trouble`` is raised while it is set."""
+    """Stands in for a client: ``known`` are its jobs, ``trouble`` is raised while it is set.
+
+    It watches what it is asked to, unless ``refuse`` returns an error for that.
+    """
 
     url = "http://monitor"
 
@@ -62,6 +72,8 @@ class Daemon:
         self.stops = False
         self.changed = anyio.Event()
         self.questions = []
+        self.added = []
+        self.refuse: Any = lambda _watch: None
 
     def change(self, **changes):
         job = told(**changes)
@@ -100,11 +112,20 @@ class Daemon:
         self._asked("status")
         return self.begun
 
+    async def add_watch(self, watch):
+        self._asked("add")
+        if error := self.refuse(watch):
+            raise error
+        self.added.append(watch)
+        (job_id,) = watch["jobs"]
+        place = {"account": watch["account"], "region": "".join(watch["regions"]) or "us-east-1"}
+        self.change(id=job_id, watch=watch["name"], **place, **NOT_SEEN)
 
-async def wait(daemon, longest=None, account=None, region=None):
+
+async def wait(daemon, longest=None, account=None, region=None, own_region=None):
     shown: list[Progress] = []
     wanted = JobSelector(TYPE, account, region, "j-1")
-    eye = DaemonGetter(daemon, wanted, VirtualClock(), Random(1))
+    eye = DaemonGetter(daemon, wanted, VirtualClock(), Random(1), lambda: own_region)
     return await waiting.wait(eye, str(wanted), longest, shown.append), shown
 
 
@@ -186,21 +207,97 @@ async def test_a_daemon_that_stops_is_not_asked_without_pause():
     assert len(daemon.questions) < 25
 
 
-async def test_a_job_of_no_watch_is_told_how_to_be_watched():
-    result, _ = await wait(Daemon(told(id="j-2"), watches=[WATCH]), longest=3600)
-    assert result.outcome is Outcome.UNREACHABLE
-    assert f"does not watch it; it watches jobs of {TYPE} (add it to the jobs" in result.why
-    assert anyio.current_time() == 0
+async def test_a_job_of_no_watch_gets_one_that_expires():
+    daemon = Daemon(told(id="j-2"), watches=[WATCH])
+    result, _ = await during(
+        daemon,
+        (50, lambda: daemon.change(account="default", state="DONE", phase="succeeded")),
+    )
+    assert (result.outcome, anyio.current_time()) == (Outcome.SUCCEEDED, 50)
+    (watch,) = daemon.added
+    assert (watch["account"], watch["regions"], watch["jobs"]) == ("default", [], ["j-1"])
+    assert watch["expires"] == "final"
+
+
+async def test_two_waiters_ask_for_the_same_watch_and_another_place_is_another():
+    daemon = Daemon()
+    for region in ("us-east-1", "us-east-1", "eu-west-1"):
+        daemon.known.clear()
+        await wait(daemon, 1, region=region)
+    first, second, third = daemon.added
+    assert first == second
+    assert first["name"] != third["name"]
+
+
+async def test_the_region_is_asked_for_only_where_the_daemon_needs_one():
+    daemon = Daemon()
+    daemon.refuse = lambda watch: None if watch["regions"] else refusal(422, MISSING_REGION)
+    await wait(daemon, 1, own_region="eu-west-1")
+    assert [watch["regions"] for watch in daemon.added] == [["eu-west-1"]]
+    daemon.known.clear()
+    with pytest.raises(ConfigurationError, match=r"--region: .* exist in several regions"):
+        await wait(daemon, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "argument"),
+    [("type", "TYPE"), ("account", "--account"), ("regions[0]", "--region"), ("jobs[0]", "ID")],
+)
+async def test_what_cannot_be_watched_is_a_mistake_of_the_command_line(key, argument):
+    daemon = Daemon()
+    daemon.refuse = lambda _watch: refusal(422, Problem("", key, "is wrong", "right it"))
+    with pytest.raises(ConfigurationError) as raised:
+        await wait(daemon)
+    assert str(raised.value) == f"{argument}: is wrong (right it)"
+
+
+async def test_but_not_if_somebody_else_has_had_it_watched_meanwhile():
+    daemon = Daemon()
+
+    def taken(_watch):
+        daemon.change(state="DONE", phase="succeeded")
+        return refusal(422, Problem("", "jobs[0]", "is watched by watches[0] too", "keep one"))
+
+    daemon.refuse = taken
+    result, _ = await wait(daemon, account="prod", region="us-east-1")
+    assert result.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal(401),
+        refusal(403),
+        refusal(409),
+        refusal(422, Problem("", "", "1000 watches have been added already", "remove one")),
+        refusal(422, Problem("", "expires", "unknown key", "")),
+    ],
+    ids=["no credentials", "forbidden", "taken", "full", "older"],
+)
+async def test_where_no_watch_can_be_added_it_ends_at_once(error):
+    daemon = Daemon(watches=[WATCH])
+    daemon.refuse = lambda _watch: error
+    result, _ = await wait(daemon, longest=3600)
+    assert (result.outcome, anyio.current_time()) == (Outcome.UNREACHABLE, 0)
+    said = ": ".join(map(str, (error, *error.problems)))
+    assert result.why == f"no watch follows it, and none can be added: {said}"
+
+
+async def test_a_daemon_that_is_too_busy_to_add_a_watch_is_asked_again():
+    daemon = Daemon()
+    errors = iter([DOWN, DOWN])
+    daemon.refuse = lambda _watch: next(errors, None)
+    result, _ = await wait(daemon, longest=60)
+    assert (result.progress.name, len(daemon.added)) == (f"{TYPE}/default/us-east-1/j-1", 1)
 
 
 @pytest.mark.parametrize(
     "change", [{"type": "importexport.job"}, {"account": "x"}, {"regions": ["eu-west-1"]}]
 )
 async def test_only_a_watch_that_would_discover_the_job_gives_hope(change):
-    other = {**WATCH, "discover": True, **change}
-    result, _ = await wait(Daemon(watches=[other]), 3600, "prod", "us-east-1")
-    assert result.outcome is Outcome.UNREACHABLE
-    assert anyio.current_time() == 0
+    daemon = Daemon(watches=[{**WATCH, "discover": True, **change}])
+    await wait(daemon, 10, "prod", "us-east-1")
+    assert len(daemon.added) == 1
 
 
 async def test_a_job_that_is_yet_to_be_discovered_is_waited_for():
@@ -242,11 +339,17 @@ async def test_a_daemon_may_begin_to_follow_its_jobs_between_two_questions():
     assert result.outcome is Outcome.SUCCEEDED
 
 
-async def test_a_job_that_is_watched_no_more_is_not_waited_for():
+async def test_a_job_that_is_watched_no_more_gets_a_watch_again():
     daemon = Daemon(told())
-    result, _ = await during(daemon, (10, lambda: daemon.change(watch=None, sequence=2)))
-    assert result.outcome is Outcome.UNREACHABLE
-    assert "no watch of http://monitor follows it any longer" in result.why
+    result, _ = await during(
+        daemon,
+        (10, lambda: daemon.change(watch=None, sequence=2)),
+        (20, lambda: daemon.change(state="DONE", phase="succeeded", sequence=3)),
+    )
+    assert (result.outcome, anyio.current_time()) == (Outcome.SUCCEEDED, 20)
+    assert [(each["account"], each["regions"]) for each in daemon.added] == [
+        ("prod", ["us-east-1"])
+    ]
 
 
 async def test_of_a_job_that_is_watched_no_more_the_end_is_known():
