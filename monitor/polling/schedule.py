@@ -133,8 +133,8 @@ class ListingSweep:
     creation time before which the present sweep need not go, ``swept_at`` when the last complete
     one began, ``began`` the present one. A sweep of the parents themselves has ``child``, which
     makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
-    far. ``last`` is set for one whose parent is gone: it ends with the next sweep that is
-    complete, which is ``ending``.
+    far. ``last`` is set for one whose parent is gone: it ends with the next sweep, which
+    is ``ending``.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """

@@ -114,10 +114,13 @@ class Sweeper:
             await self._take_rows(sweep, page)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
-        if sweep.token is None and not sweep.torn and self._schedule.holds(sweep):
-            await self._complete(sweep)
+        if sweep.token is None and self._schedule.holds(sweep):
+            if not sweep.torn:
+                await self._complete(sweep)
+            if sweep.ending and self._schedule.holds(sweep):
+                await self._end(sweep)
         # The last sweep of a parent that is gone must begin after that was found.
-        return 0.0 if sweep.last and sweep.token is None and not sweep.torn else delay
+        return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
 
     async def _start(self, sweep: ListingSweep) -> None:
         """Prepare to list from the first page."""
@@ -147,8 +150,6 @@ class Sweeper:
         place = self._place(sweep)
         await self._recorder.baselines.complete(place, sweep.discovery, self._clock.now())
         sweep.swept_at = sweep.began
-        if sweep.ending:
-            await self._end(sweep)
 
     async def _take_parents(
         self, sweep: ListingSweep, child: Callable[[str], Sequence[ListingSweep]]
@@ -156,7 +157,7 @@ class Sweeper:
         """Sweep the listings of new parents, and those of parents that are gone a last time."""
         place, baselines = self._place(sweep), self._recorder.baselines
         held = {of: each for of, each in sweep.children.items() if self._schedule.holds(each)}
-        # A parent with a baseline of which nobody knows any more has gone during a restart.
+        # A parent that has a baseline, and is neither listed nor swept, went during a restart.
         known = {name for each in child("") for name in baselines.parents(place, each.discovery)}
         found = [
             each

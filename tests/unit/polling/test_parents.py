@@ -165,6 +165,26 @@ async def test_the_last_sweep_begins_after_its_parent_was_found_gone(tmp_path):
             assert len(b.poller.schedule.listings()) == 1
 
 
+async def test_a_parent_that_goes_and_whose_listing_never_ends_is_not_swept_for_ever(tmp_path):
+    async with clusters(tmp_path) as b:
+        b.source.parent_names = ["a", "b"]
+        page = b.source._page_of
+
+        async def torn(parent):
+            return replace(await page(parent), torn=parent == "b")
+
+        b.source._page_of = torn
+        watch_parents(b, "all")
+        async with running(b.poller):
+            await anyio.sleep(45)
+            b.source.answers["b/1"] = Answer("FAILED", created_at=b.clock.now())
+            b.source.parent_names.remove("b")
+            await anyio.sleep(60)
+            assert await sent(b) == {("b/1", "job.discovered"): 1}
+            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
+            assert b.measured("listing_complete", **PLACE) == 1
+
+
 @pytest.mark.parametrize("failure", [GONE, UNREACHABLE])
 async def test_a_parent_that_goes_in_an_outage_is_swept_when_that_is_over(tmp_path, failure):
     async with clusters(tmp_path) as b:
@@ -619,7 +639,7 @@ async def test_parents_come_and_go_and_each_end_is_told_once(tmp_path, seed):
         world.attach(b)
         watch_parents(b, "all")
         await run_for(b, 700)
-        ends = Counter()
+        ends: Counter[str] = Counter()
         for _, event in await b.store.transitions(limit=10_000):
             data = event["data"]
             if data["kind"] in {"job.discovered", "job.state_changed"} and not data["baseline"]:

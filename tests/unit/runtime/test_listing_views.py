@@ -1,6 +1,7 @@
 """The listings of a type as the page and the API show them: one for all, and the worst counts."""
 
 from random import Random
+from typing import Any
 
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
@@ -15,7 +16,8 @@ OTHER = ScriptedSource(VirtualClock(), FakeType(name="glue.job-run", parent="job
 
 
 def sweep(parent, complete, seconds=None, trouble=None, source=SOURCE):
-    made = ListingSweep(source, Discover(), 30.0, lambda row: row, ListingRequest(0, parent))
+    track: Any = None  # no row comes
+    made = ListingSweep(source, Discover(), 30.0, track, ListingRequest(0, parent))
     made.complete, made.trouble = complete, trouble
     made.completed_at = None if seconds is None else at(seconds)
     return made
