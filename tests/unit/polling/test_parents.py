@@ -13,7 +13,7 @@ from monitor.config import Watch
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.watch import JobOwnership, WatchTarget
-from tests.builders import TYPE, VIRTUAL, Answer, FakeListing, FakeType, at, running
+from tests.builders import TYPE, VIRTUAL, Answer, FakeListing, FakeType, at, running, until
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -414,6 +414,27 @@ async def test_a_reload_in_the_midst_of_new_baselines_completes_none(tmp_path):
             await anyio.sleep(100)
         assert await sent(b) == {}
         assert await baseline(b) == {"a/1", "b/1", "c/1"}
+
+
+async def test_a_reload_in_the_last_sweep_of_a_parent_leaves_that_sweep_to_be_done(tmp_path):
+    async with clusters(tmp_path) as b:
+        b.source.parent_names = ["a", "b"]
+        (target,) = watch_parents(b, "all")
+        async with running(b.poller):
+            await anyio.sleep(45)
+            b.source.page_latency = 5.0
+            b.source.answers["b/1"] = "FAILED"
+            b.source.parent_names.remove("b")
+            gone_at = b.clock.monotonic()
+            await until(lambda: any(each.ending for each in b.poller.schedule.listings()), 60)
+            target.end()
+            await anyio.sleep(10)
+            assert swept(b, "b")[-1] > gone_at
+            assert await sent(b) == {}
+            watch_parents(b, "all")
+            await anyio.sleep(60)
+            assert await sent(b) == {("b/1", "job.discovered"): 1}
+            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
 
 
 async def test_each_job_has_the_labels_of_the_watch_of_its_parent(tmp_path):
