@@ -82,6 +82,12 @@ class Account(Section):
     """Service name → URL of an emulator or a private endpoint."""
 
 
+Parents = Annotated[
+    Annotated[Literal["all"], Tag("all")] | Annotated[list[str], Tag("names")],
+    Discriminator(lambda value: "names" if isinstance(value, list) else "all"),
+]
+
+
 class Discover(Section):
     """The rules for which of an account's jobs are watched."""
 
@@ -91,7 +97,7 @@ class Discover(Section):
     """Globs for job IDs; a job is not watched if one matches."""
     max_age: Duration | None = None
     """Watch only jobs that were created within this time."""
-    of: Literal["all"] | list[str] | None = None
+    of: Parents | None = None
     """The parents whose jobs are watched, where AWS lists jobs for each of them, such as
     clusters or queues: their names, or ``all``."""
 

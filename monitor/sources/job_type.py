@@ -255,6 +255,12 @@ class JobType:
         """Return whether this can be the id of a job."""
         return len(job_id) <= self.id_max_length and bool(self.id_pattern.fullmatch(job_id))
 
+    @property
+    def id_form(self) -> str:
+        """What an id looks like, for people: its parts, or else its pattern."""
+        parts = self.describe.item.id
+        return "/".join(map(str.upper, parts)) if len(parts) > 1 else self.id_pattern.pattern
+
     def parts(self, job_id: str) -> Mapping[str, str]:
         """Return the parts and groups of an id; ``accepts_id`` must hold for it."""
         match = self.id_pattern.fullmatch(job_id)

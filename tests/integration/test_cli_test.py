@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.testing
@@ -26,7 +27,7 @@ FAILED = {
     "StatusMessage": "The archive is damaged.",
     "LastUpdatedTime": "2026-01-01T00:09:00+00:00",
 }
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "accounts": {
         "prod": {
             "role_arn": "arn:aws:iam::123456789012:role/job-monitor",
@@ -203,7 +204,7 @@ def test_an_unexpected_transition_does_not_hide_the_expected_one(test):
 
 
 def test_a_first_sight_that_is_listed_must_be_as_it_is_listed(test):
-    seen = {"at": "0s", "kind": "job.discovered", "previous": None, "sinks": []}
+    seen: dict[str, Any] = {"at": "0s", "kind": "job.discovered", "previous": None, "sinks": []}
     assert test(expecting(seen, *CASE["expect"]))[0] == 0
     code, output = test(expecting({**seen, "phase": "waiting"}, *CASE["expect"]))
     assert code == 1

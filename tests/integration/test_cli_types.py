@@ -96,7 +96,96 @@ async def test_what_is_right_is_said_to_be(tmp_path):
     assert (code, out, err) == (0, f"{file}: batch.job is valid, with 7 states\n", "")
 
 
-@pytest.mark.parametrize("command", ["list", "show", "lint"])
+async def test_a_draft_is_printed_and_is_valid(tmp_path):
+    code, out, err = await run(
+        "types", "generate", "ssm", "GetCommandInvocation", directory=tmp_path
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("# Draft made by: job-monitor types generate ssm GetCommandInvocation\n")
+    assert "    - Success  # confirm: by its name\n" in out
+    (tmp_path / "printed.yaml").write_text(out)
+    code, out, err = await run("types", "lint", "printed.yaml", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out == "printed.yaml: ssm.command-invocation is valid, with 8 states\n"
+
+
+async def test_a_draft_never_replaces_a_file(tmp_path):
+    given = ("types", "generate", "batch", "describe-jobs", "--file")
+    file = tmp_path / "draft.yaml"
+    code, out, err = await run(*given, file, directory=tmp_path)
+    assert (code, out, err) == (0, "", "")
+    assert "operation: DescribeJobs" in file.read_text()
+    file.write_text("mine")
+    code, out, err = await run(*given, file, directory=tmp_path)
+    assert (code, out, file.read_text()) == (2, "", "mine")
+    remedy = "name another file, or remove it first"
+    assert err == f"error: --file: {file} exists already ({remedy})\n"
+    code, out, err = await run(*given, tmp_path / "none" / "x.yaml", directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert "cannot be written: no such file or directory" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (
+            ("generate", "bach", "DescribeJobs"),
+            'SERVICE: unknown service "bach" (did you mean "batch"?)',
+        ),
+        (
+            ("generate", "batch", "DescribeJob"),
+            'OPERATION: unknown operation of batch "DescribeJob" (did you mean "DescribeJobs"?)',
+        ),
+        (
+            ("import-waiter", "emr", "StepComplet"),
+            'WAITER: unknown waiter of emr "StepComplet" (did you mean "StepComplete"?)',
+        ),
+        (
+            ("import-waiter", "emr", "--file", "none.json"),
+            (
+                "none.json: cannot be read: no such file or directory"
+                " (check the path and its permissions)"
+            ),
+        ),
+    ],
+)
+async def test_what_cannot_be_drafted_is_said_in_one_line(tmp_path, given, error):
+    code, out, err = await run("types", *given, directory=tmp_path)
+    assert (code, out, err) == (2, "", f"error: {error}\n")
+
+
+async def test_waiters_are_listed_and_one_is_imported(tmp_path):
+    code, out, err = await run("types", "import-waiter", "emr", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split() == ["WAITER", "OPERATION"]
+    assert out.splitlines()[-1].split() == ["StepComplete", "DescribeStep"]
+    code, out, err = await run("types", "import-waiter", "batch", directory=tmp_path)
+    assert (code, out, err) == (0, "There are no waiters of batch.\n", "")
+    code, out, err = await run("types", "import-waiter", "emr", "step-complete", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert "  succeeded:\n    - COMPLETED\n" in out
+    (tmp_path / "step.yaml").write_text(out)
+    code, out, err = await run("types", "lint", "step.yaml", directory=tmp_path)
+    assert (code, err) == (0, "")
+
+
+async def test_a_waiter_of_a_file_is_imported(tmp_path):
+    acceptor = {"matcher": "path", "argument": "jobRun.state", "expected": "SUCCESS"}
+    waiter = {"operation": "GetJobRun", "acceptors": [{**acceptor, "state": "success"}]}
+    file = tmp_path / "emr-serverless.json"
+    file.write_text(json.dumps({"version": 2, "waiters": {"serverless_job_completed": waiter}}))
+    given = ("types", "import-waiter", "emr-serverless")
+    code, out, err = await run(*given, "--file", file, "-o", "json", directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == [{"waiter": "serverless_job_completed", "operation": "GetJobRun"}]
+    name = "serverless_job_completed"
+    code, out, err = await run(*given, name, "--file", file, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert "    - SUCCESS\n" in out
+    assert "    - FAILED  # confirm: by its name\n" in out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "lint", "generate", "import-waiter"])
 async def test_each_has_help(tmp_path, command):
     code, out, _ = await run("types", command, "--help", directory=tmp_path)
     assert code == 0

@@ -1,4 +1,4 @@
-"""``job-monitor types``: list, show and check job types."""
+"""``job-monitor types``: list, show, check and draft job types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.sources.job_type import JobType
 
-commands = typer.Typer(help="List and show job types, and check your own.", no_args_is_help=True)
+_Service = Annotated[
+    str, typer.Argument(metavar="SERVICE", help="The SDK's name of it, such as batch.")
+]
+_NewFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A new file to write to, instead of standard output."),
+]
+
+commands = typer.Typer(
+    help="List and show job types, and draft and check your own.", no_args_is_help=True
+)
 
 
 @commands.command("list")
@@ -92,6 +102,86 @@ def lint(
         raise ConfigurationError(problems)
 
 
+@commands.command("generate")
+def generate(
+    service: _Service,
+    operation: Annotated[
+        str,
+        typer.Argument(metavar="OPERATION", help="It describes a job, such as DescribeJobs."),
+    ],
+    file: _NewFile = None,
+) -> None:
+    """Draft a job type from the SDK's model of an operation.
+
+    The names of the states suggest the phases; each is marked "confirm".
+    A comment names what the model does not say. Check both, then run
+    types lint. This calls no AWS.
+    """
+    from monitor.aws import service_models
+    from monitor.sources.drafts import draft, yaml_text
+
+    models = service_models.loader()
+    made = draft.draft(models, draft.service_model(models, service), operation)
+    _write(yaml_text.text(made, f"job-monitor types generate {service} {operation}"), file)
+
+
+@commands.command("import-waiter")
+def import_waiter(
+    service: _Service,
+    waiter: Annotated[
+        str | None,
+        typer.Argument(metavar="[WAITER]", help="Such as StepComplete; without it, lists all."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Read the waiters of a JSON file, such as those of Airflow."
+        ),
+    ] = None,
+    output: options.Output = Format.TABLE,
+) -> None:
+    """Draft a job type from a waiter of the SDK or of Airflow.
+
+    The draft is that of types generate for the waiter's operation. The
+    phases that the waiter knows are taken from it; only the others are
+    marked "confirm". This calls no AWS.
+    """
+    from monitor.aws import service_models
+    from monitor.sources.drafts import draft, waiters, yaml_text
+
+    models = service_models.loader()
+    model = draft.service_model(models, service)
+    known = waiters.of_file(file, service) if file else waiters.of_service(models, service)
+    if waiter is None:
+        rows = [
+            {"waiter": name, "operation": one.operation}
+            for name, one in sorted(known.known.items())
+        ]
+        tables.show(rows, output, f"There are no waiters of {service}.")
+        return
+    found = known.find(waiter)
+    made = draft.draft(models, model, found.operation, waiters.verdicts(found))
+    command = f"job-monitor types import-waiter {service} {waiter}"
+    typer.echo(yaml_text.text(made, command), nl=False)
+
+
+def _write(text: str, file: Path | None) -> None:
+    """Print a draft, or write it to a file that does not exist yet."""
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        remedy = "name another file, or remove it first"
+        raise arguments.mistake("--file", f"{file} exists already", remedy) from None
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        remedy = "check the path and its permissions"
+        raise arguments.mistake("--file", f"{file} cannot be written: {reason}", remedy) from None
+
+
 def _known(config: list[Path] | None) -> Mapping[str, JobType]:
     from monitor.validation import everything
 
@@ -125,7 +215,7 @@ def _facts(kind: JobType) -> dict[str, Any]:
         else None,
         "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
-        "id": kind.id_pattern.pattern,
+        "id": kind.id_form,
         "states": {phase.value: states[phase] for phase in Phase if states[phase]},
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],

@@ -1,0 +1,1 @@
+"""Drafts of job types, made from the models and waiters of the SDK."""
