@@ -271,10 +271,11 @@ class JobType:
 
     def join(self, parts: Mapping[str, Any]) -> str | None:
         """Return the id that ``parts`` make, if all are there and it is valid."""
-        texts = [parts.get(name) for name in self.describe.item.id]
-        if not all(isinstance(text, str | int) and text != "" for text in texts):
+        found = (parts.get(name) for name in self.describe.item.id)
+        texts = [text for text in found if isinstance(text, str) and text]
+        if len(texts) < len(self.describe.item.id):
             return None
-        job_id = "/".join(map(str, texts))
+        job_id = "/".join(texts)
         return job_id if self.accepts_id(job_id) else None
 
     def params(self, *job_ids: str) -> Mapping[str, Any]:

@@ -250,7 +250,7 @@ class _Check:
         parts = self._form.id.parts
         for name, path in parts.items():
             key = "id.path" if name == "id" else f"id.{name}"
-            self._read(key, path, item, () if name == "id" else ("string", "integer", "long"))
+            self._read(key, path, item, () if name == "id" else ("string",))
         if many and not any(parts.values()):
             remedy = "give the id a path, or name one item: items: jobs[0]"
             self._report("id", "the items are a list, and none shows whose it is", remedy)
@@ -396,7 +396,7 @@ class _Check:
         for name, path in declared.id.parts.items():
             own = form.row.get(name)
             if isinstance(own, str):
-                self._read(f"{place}.row.{name}", own, row, ("string", "integer", "long"))
+                self._read(f"{place}.row.{name}", own, row, ("string",))
                 ids[name] = own
             elif name == form.of:
                 ids[name] = None
