@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from signal import SIGTERM
+from signal import SIGHUP, SIGTERM
 
 import anyio
 import orjson
@@ -237,3 +237,31 @@ async def test_a_kill_between_the_hint_and_its_record_loses_nothing(moto, tmp_pa
     bench.aws.close()
     assert sum(hints.values()) == 1, "the message came back, and was deleted then"
     assert [state for _, state in bench.told("named")] == ["PENDING", "SUCCEEDED"]
+
+
+async def test_a_reload_begins_and_ends_the_reading_of_a_queue(moto, tmp_path):
+    scenario = {"jobs": [{"id": "named", "service": "panorama"}]}
+    async with simulator.running(simulator.Scenario.model_validate(scenario)) as sim:
+        bench = Bench(moto, sim, tmp_path)
+        settings = json.loads(bench.file.read_text())
+        without = json.dumps({key: value for key, value in settings.items() if key != "hints"})
+        bench.file.write_text(without)
+        async with running("run", "--config", bench.file, directory=tmp_path) as program:
+            url = await ready(program)
+            sim.change("named", Status="SUCCEEDED")
+            bench.send(bench.event("named"))
+            assert not await scrape.samples(url, "job_monitor_hints_total")
+            bench.file.write_text(json.dumps(settings))
+            program.process.send_signal(SIGHUP)
+            await arrives(bench, "named", "SUCCEEDED")
+            await drained(bench)
+            bench.file.write_text(without)
+            program.process.send_signal(SIGHUP)
+            with anyio.fail_after(30):
+                while await scrape.samples(url, "job_monitor_hints_total"):  # noqa: ASYNC110 -- another process
+                    await anyio.sleep(0.1)
+            bench.send(bench.event("named"))
+            await anyio.sleep(1)
+            assert bench.left() == 1
+            assert (await program.stop(SIGTERM))[0] == 0
+    bench.aws.close()
