@@ -10,7 +10,6 @@ import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
-from monitor.polling.schedule import HintOutcome
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
@@ -97,10 +96,7 @@ class JobPoller:
         async def record(number: int, turn: ScheduledJob) -> None:
             answer = failure or answers.get(turn.job, _NO_ANSWER)
             times[number] = await self._answered(turn, answer, mode)
-            if turn.answering is not None:
-                outcomes = {None: HintOutcome.USED, PollReason.MISSING: HintOutcome.USELESS}
-                turn.answering.settle(outcomes.get(turn.failing, HintOutcome.FAILED))
-                turn.answering = None
+            turn.settle_hint()
 
         if len(turns) == 1:
             await record(0, first)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from monitor.errors import PollReason
 from monitor.model import ListingRequest
 from monitor.pacing import EARLIEST, STALE_AFTER
 from monitor.polling.source_health import ANSWERS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.config import Discover
-    from monitor.errors import PollError, PollReason
+    from monitor.errors import PollError
     from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
     from monitor.recording.diff import TrackingOptions
@@ -148,6 +149,13 @@ class ScheduledJob:
     def operation(self) -> str:
         """The operation that a poll of it calls."""
         return self.following.job_type.describe_operation
+
+    def settle_hint(self) -> None:
+        """Tell those who asked for the poll that has just ended what came of it."""
+        if self.answering is not None:
+            outcomes = {None: HintOutcome.USED, PollReason.MISSING: HintOutcome.USELESS}
+            self.answering.settle(outcomes.get(self.failing, HintOutcome.FAILED))
+            self.answering = None
 
     def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
