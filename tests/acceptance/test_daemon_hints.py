@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from signal import SIGHUP, SIGTERM
+from typing import Any
 
 import anyio
 import orjson
@@ -160,7 +161,7 @@ async def test_a_hinted_change_arrives_at_once_at_an_interval_of_ten_minutes(mot
 
 async def test_no_message_causes_more_than_a_poll(moto, tmp_path):
     names = ["named", *(f"job-{number}" for number in range(6))]
-    jobs = [{"id": name, "service": "panorama"} for name in names]
+    jobs: list[dict[str, Any]] = [{"id": name, "service": "panorama"} for name in names]
     jobs.append({"id": "history", "service": "panorama", "members": {"Status": "FAILED"}})
     async with simulator.running(simulator.Scenario.model_validate({"jobs": jobs})) as sim:
         bench = Bench(moto, sim, tmp_path)

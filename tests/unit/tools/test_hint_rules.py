@@ -1,5 +1,7 @@
 """The printed template has a rule for each source, and lets nobody else send."""
 
+from typing import Any
+
 import pytest
 
 from monitor.aws import queues
@@ -13,7 +15,7 @@ OTHER = "https://sqs.eu-west-1.amazonaws.com/123456789012/job-hints"
 
 
 def settings(*hints):
-    watches = [
+    watches: list[dict[str, Any]] = [
         {"name": "etl", "type": "glue.job-run", "discover": {"of": "all"}},
         {"name": "batch", "type": "batch.job", "jobs": ["0a-1b"]},
         {"name": "step", "type": "emr.step", "jobs": ["j-1/s-2"]},
