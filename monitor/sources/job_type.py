@@ -87,6 +87,7 @@ class DescribeOperation:
     at_once: int
     slot: tuple[str | int, ...]
     missing_if: Expression | None
+    unprocessed: Expression | None
     item: ItemForm
 
 
@@ -265,11 +266,14 @@ class JobType:
 
     def join(self, parts: Mapping[str, Any]) -> str | None:
         """Return the id that ``parts`` make, if all are there and it is valid."""
-        texts = [parts.get(name) for name in self.describe.item.id]
-        if not all(isinstance(text, str | int) and text != "" for text in texts):
+        found = {name: parts.get(name) for name in self.describe.item.id}
+        if any(not isinstance(one, str | int) or isinstance(one, bool) for one in found.values()):
             return None
-        job_id = "/".join(map(str, texts))
-        return job_id if self.accepts_id(job_id) else None
+        texts = {name: str(one) for name, one in found.items()}
+        job_id = "/".join(texts.values())
+        # A slash in a part may split the id elsewhere; then it would be the id of another job.
+        split = self.parts(job_id).items() if self.accepts_id(job_id) else ()
+        return job_id if texts.items() <= set(split) else None
 
     def params(self, *job_ids: str) -> Mapping[str, Any]:
         """Return the parameters that describe jobs; ``accepts_id`` must hold for each id.

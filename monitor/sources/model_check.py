@@ -219,6 +219,10 @@ class _Check:
         if output is not None:
             self._secrets = (jmespath_check.sensitive(output) | declared) - self._revealed
         self._read("describe.missing_if", describe.missing_if, output)
+        unprocessed = self._read("describe.unprocessed", describe.unprocessed, output, ("list",))
+        if unprocessed is not None and not many:
+            remedy = "leave it out, as the response is about one job"
+            self._report("describe.unprocessed", "the items are not a list", remedy)
         self._id(item, many=many)
         for name, path in form.state.items():
             self._state(name, path, item)
@@ -236,6 +240,7 @@ class _Check:
             at_once=describe.at_once,
             slot=self._slot(operation, params, many=many),
             missing_if=compiler.maybe(describe.missing_if),
+            unprocessed=compiler.maybe(describe.unprocessed),
             item=ItemForm(
                 id={name: compiler.maybe(path) for name, path in form.id.parts.items()},
                 state={name: parse(path) for name, path in form.state.items()},

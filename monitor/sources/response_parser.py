@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from monitor.aws import lenient_parser
 from monitor.aws.unreadable import UNREADABLE
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 10_000
 """Rows that a page may have; the largest AWS pages have a thousand."""
 
+_CONTENT_TYPES = frozenset({
+    "application/cbor", "application/json", "application/x-amz-json-1.0",
+    "application/x-amz-json-1.1", "application/xml", "text/xml",
+})  # fmt: skip
 _MOST_TEXTS = 50
 _LONGEST_TEXT = 1024 * 1024
 
@@ -44,6 +48,14 @@ class MalformedError(Exception):
 
 class MissingJobError(Exception):
     """A valid response that says that the job does not exist."""
+
+
+class UnprocessedJobError(Exception):
+    """A valid response that leaves a job out, and says that it may show it later."""
+
+
+JobError: TypeAlias = MalformedError | MissingJobError | UnprocessedJobError
+"""Why a response shows nothing of a job that it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ class ResponseParser:
 
     def observations(
         self, jobs: Sequence[Job], response: Mapping[str, Any], times: PollTimes
-    ) -> Iterator[tuple[Job, Observation | MalformedError | MissingJobError]]:
+    ) -> Iterator[tuple[Job, Observation | JobError]]:
         """Yield what the response for ``jobs`` shows of each of them."""
         how = self._type.describe
         if how.missing_if and how.missing_if(response):
@@ -121,9 +133,13 @@ class ResponseParser:
             strange = strange or job is None
             if job is not None:
                 shown.setdefault(job, item)
+        later = how.unprocessed(response) if how.unprocessed else None
+        passing = {one for one in later if isinstance(one, str)} if isinstance(later, list) else ()
         for job in jobs:
             if job in shown:
                 yield job, self._answer(job, shown[job], times)
+            elif any(part in passing for part in self._repeated(self._type.parts(job.id))):
+                yield job, UnprocessedJobError()
             elif strange:
                 # One of the items may be this job's, under an id that nobody expects.
                 yield job, MalformedError("WrongId", "the response is for another job")
@@ -135,9 +151,7 @@ class ResponseParser:
         repeated = (name for name, read in self._type.describe.item.id.items() if read)
         return tuple(str(parts.get(name)) for name in repeated)
 
-    def _answer(
-        self, job: Job, item: Any, times: PollTimes
-    ) -> Observation | MalformedError | MissingJobError:
+    def _answer(self, job: Job, item: Any, times: PollTimes) -> Observation | JobError:
         try:
             return self._item(job, item, times)
         except MalformedError as error:
@@ -264,7 +278,12 @@ class ResponseParser:
                 parts[name] = None
                 continue
             cleaned = ""
-            if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+            if isinstance(value, str) and (
+                value in self._type.phases or value in self._type.aliases
+            ):
+                # Known to all, so no secret, even if the text of some query is the same word.
+                cleaned = value
+            elif isinstance(value, str) and len(value) <= _LONGEST_TEXT:
                 cleaned = sanitize.clean(value, secrets.whole)
             if not cleaned:
                 raise MalformedError("NoState", f"the response has no {name}")
@@ -312,11 +331,21 @@ def _items(read: Expression, paging: Paging | None, response: Mapping[str, Any])
             raise MalformedError("TooManyRows", f"a page has more than {MOST_ROWS} rows")
         return items
     # The SDK reads an HTML page or an empty body as a response without any member, so a page
-    # needs rows or a flag that says whether more follow.
-    more = paging and paging.more
-    if items is None and more and isinstance(more(response), bool):
+    # needs rows, a word on whether more follow, or the head of a response of AWS.
+    more = paging.more(response) if paging and paging.more else None
+    token = paging.token(response) if paging and paging.token else None
+    if items is None and (isinstance(more, bool) or token or _has_content(response)):
         return []
     raise MalformedError("NoRows", "the response is not a listing")
+
+
+def _has_content(response: Mapping[str, Any]) -> bool:
+    """Return whether AWS sent a body of its own kind, in which a list may just be left out."""
+    head = response.get("ResponseMetadata", {})
+    headers = head.get("HTTPHeaders", {})
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    empty = headers.get("content-length") == "0"
+    return bool(head.get("RequestId")) and not empty and kind in _CONTENT_TYPES
 
 
 def _next(paging: Paging, response: Any, items: list[Any]) -> tuple[str | None, bool]:
