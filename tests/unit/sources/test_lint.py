@@ -79,7 +79,7 @@ MISTAKES = [
      "the pattern has no group for the part q"),
     (BATCH, "{job: jobId}", '{job: jobId, pattern: "(?P<job>x)y"}', 3, "id",
      "give the group another name"),
-    (BATCH, "  at_once: 100\n", "  unprocessed: \"jobs[0].jobId\"\n", 8, "describe.unprocessed",
+    (BATCH, "  at_once: 100\n", '  unprocessed: "jobs[0].jobId"\n', 8, "describe.unprocessed",
      "a string instead of a list"),
     (STEPS, 'params: {executionArn: "{execution}"}',
      'params: {executionArn: "{execution}"}, unprocessed: "@.*"', 4, "describe.unprocessed",
