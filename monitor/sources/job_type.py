@@ -256,6 +256,12 @@ class JobType:
         """Return whether this can be the id of a job."""
         return len(job_id) <= self.id_max_length and bool(self.id_pattern.fullmatch(job_id))
 
+    @property
+    def id_form(self) -> str:
+        """What an id looks like, for people: its parts, or else its pattern."""
+        parts = self.describe.item.id
+        return "/".join(map(str.upper, parts)) if len(parts) > 1 else self.id_pattern.pattern
+
     def parts(self, job_id: str) -> Mapping[str, str]:
         """Return the parts and groups of an id; ``accepts_id`` must hold for it."""
         match = self.id_pattern.fullmatch(job_id)
@@ -266,10 +272,10 @@ class JobType:
 
     def join(self, parts: Mapping[str, Any]) -> str | None:
         """Return the id that ``parts`` make, if all are there and it is valid."""
-        found = {name: parts.get(name) for name in self.describe.item.id}
-        if any(not isinstance(one, str | int) or isinstance(one, bool) for one in found.values()):
+        found = ((name, parts.get(name)) for name in self.describe.item.id)
+        texts = {name: text for name, text in found if isinstance(text, str) and text}
+        if len(texts) < len(self.describe.item.id):
             return None
-        texts = {name: str(one) for name, one in found.items()}
         job_id = "/".join(texts.values())
         # A slash in a part may split the id elsewhere; then it would be the id of another job.
         split = self.parts(job_id).items() if self.accepts_id(job_id) else ()
@@ -350,7 +356,9 @@ class JobType:
             phase=phase,
             severity=severity or _DEFAULT_SEVERITY.get(phase, Severity.INFO),
             ending=ending,
-            classified=state is None or state in self.phases,
+            # Of a state that has conditions alone, none may hold.
+            classified=state is None
+            or (state in self.phases and parts.get(PHASE_PART) != Phase.UNKNOWN),
         )
 
 

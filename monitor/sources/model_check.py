@@ -155,8 +155,13 @@ class _Check:
         if not used:
             remedy = 'write "{id}" where it goes'
             self._report("describe.params", "no parameter takes the id", remedy)
-        if form.events is not None and isinstance(form.events.id, dict):
-            self._known("events.id", form.events.id, form.id.parts)
+        if form.events is not None:
+            # A path alone is that of the whole id, which only an id of one part is.
+            paths = form.events.id if isinstance(form.events.id, dict) else list(form.id.parts)[:1]
+            self._known("events.id", paths, form.id.parts)
+            if lacking := [name for name in form.id.parts if name not in paths]:
+                remedy = f"write id: {{{lacking[0]}: PATH}}"
+                self._report("events.id", f"no path for the part {', '.join(lacking)}", remedy)
         parents = {one.of for one in form.listings if one.of}
         for name in form.of.keys() - parents:
             self._report(f"of.{name}", "no listing is sent for it", f"write of: {name} in a list")
@@ -255,7 +260,7 @@ class _Check:
         parts = self._form.id.parts
         for name, path in parts.items():
             key = "id.path" if name == "id" else f"id.{name}"
-            self._read(key, path, item, () if name == "id" else ("string", "integer", "long"))
+            self._read(key, path, item, () if name == "id" else ("string",))
         if many and not any(parts.values()):
             remedy = "give the id a path, or name one item: items: jobs[0]"
             self._report("id", "the items are a list, and none shows whose it is", remedy)
@@ -401,7 +406,7 @@ class _Check:
         for name, path in declared.id.parts.items():
             own = form.row.get(name)
             if isinstance(own, str):
-                self._read(f"{place}.row.{name}", own, row, ("string", "integer", "long"))
+                self._read(f"{place}.row.{name}", own, row, ("string",))
                 ids[name] = own
             elif name == form.of:
                 ids[name] = None

@@ -146,10 +146,11 @@ class ResponseParser:
             else:
                 yield job, MissingJobError()
 
-    def _repeated(self, parts: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return those parts of an id that an item repeats."""
+    def _repeated(self, parts: Mapping[str, Any]) -> tuple[str | None, ...]:
+        """Return those parts of an id that an item repeats; none that is not a text."""
         repeated = (name for name, read in self._type.describe.item.id.items() if read)
-        return tuple(str(parts.get(name)) for name in repeated)
+        values = (parts.get(name) for name in repeated)
+        return tuple(value if isinstance(value, str) else None for value in values)
 
     def _answer(self, job: Job, item: Any, times: PollTimes) -> Observation | JobError:
         try:

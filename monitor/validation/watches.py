@@ -113,7 +113,7 @@ def _jobs(path: Path, watch: Watch, job_type: JobType) -> Iterator[SettingProble
             remedy = f"use at most {job_type.id_max_length} characters"
             yield SettingProblem(here, f'"{shown(job)}" is too long for a job ID', remedy)
         elif not job_type.id_pattern.fullmatch(job):
-            remedy = f"it must look like {shown(job_type.id_pattern.pattern)}"
+            remedy = f"it must look like {shown(job_type.id_form)}"
             message = f'"{shown(job)}" is not a valid {job_type.name} ID'
             yield SettingProblem(here, message, remedy)
 

@@ -215,7 +215,7 @@ def _facts(kind: JobType) -> dict[str, Any]:
         else None,
         "interval": format_duration(kind.interval),
         "requests_per_second": kind.rate,
-        "id": kind.id_pattern.pattern,
+        "id": kind.id_form,
         "states": {phase.value: states[phase] for phase in Phase if states[phase]},
         "error_states": {code: dict(parts) for code, parts in kind.errors.items()},
         "fields": [field.name for field in kind.fields],

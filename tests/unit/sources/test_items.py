@@ -227,7 +227,7 @@ def test_parts_that_another_id_would_split_into_make_no_id(made):
     assert kind.join({"job": "a", "run": "b/jr_1"}) is None
     assert kind.join({"job": "", "run": "jr_1"}) is None
     assert kind.join({"job": "a", "run": True}) is None
-    assert kind.join({"job": "a", "run": 7}) == "a/7"
+    assert kind.join({"job": "a", "run": 7}) is None
     rows = [{"Id": "b/jr_1", "JobRunState": "RUNNING"}, {"Id": "jr_2", "JobRunState": "RUNNING"}]
     page = parser.page(kind.listings[0], {"JobRuns": rows}, TIMES, first=True, parent="a")
     assert [row.job.id for row in page.rows] == ["a/jr_2"]
@@ -297,3 +297,19 @@ def test_what_is_no_listing_is_malformed(made, response):
 
     with pytest.raises(MalformedError):
         parser.page(kind.listings[0], response, TIMES, first=True, parent="a")
+
+
+def test_a_state_of_which_no_condition_holds_is_not_classified(made):
+    only = TASKS.replace("containers[?exitCode != `0`]", "stopCode == 'UserInitiated'")
+    kind, parser = made(only.replace("  succeeded: [STOPPED]\n", ""))
+    arn = ARN.format("c", "0a")
+
+    def verdict(**item):
+        item = {"taskArn": arn, "lastStatus": "STOPPED", **item}
+        (observed,) = answers(kind, parser, [arn], {"tasks": [item]}).values()
+        return kind.judge(observed.parts, Phase.RUNNING)
+
+    assert verdict(stopCode="UserInitiated").classified
+    assert not verdict(stopCode="TaskFailedToStart").classified
+    # Where a row does not show it, nothing is known yet.
+    assert kind.judge({"lastStatus": "STOPPED", PHASE_PART: None}, None).classified

@@ -157,6 +157,8 @@ MISTAKES = [
      'did you mean "ClientException"?'),
     (BATCH, "id: detail.jobId}", "id: {jobs: detail.jobId}}", 29, "events.id",
      'did you mean "job"?'),
+    (BATCH, "id: {job: jobId}", "id: {queue: null, job: jobId}", 29, "events.id",
+     "no path for the part job"),
     (BATCH, "id: detail.jobId}", 'id: "detail["}', 29, "events.id", "not a JMESPath expression"),
     (STEPS, "ExecutionDoesNotExist", "ExecutionDoesNotExists", 11, "missing",
      'did you mean "ExecutionDoesNotExist"?'),
