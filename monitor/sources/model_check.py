@@ -363,6 +363,9 @@ class _Check:
             return None
         if output is not None:
             self._secrets |= jmespath_check.sensitive(output) - self._revealed
+        # A row has another shape than an item, and the same secrets where it has such members.
+        for secret in filter(lambda one: self._fits(one, row), self._form.secret):
+            self._secrets |= set(jmespath_check.check(secret, row).touched[-1:])
         self._next(place, following, output, row)
         read = self._older_row(place, form, row) if form.id else self._row(place, form, row)
         return ListOperation(

@@ -126,25 +126,32 @@ class ResponseParser:
             yield from ((job, self._answer(job, found, times)) for job in jobs)
             return
         wanted = {self._repeated(self._type.parts(job.id)): job for job in jobs}
-        shown: dict[Job, Any] = {}
-        strange = not isinstance(found, list)
-        for item in found if isinstance(found, list) else ():
+        # Under None are the items that nobody asked for: what is no list counts as one of them.
+        shown: dict[Job | None, list[Any]] = {}
+        for item in found if isinstance(found, list) else (None,):
             job = wanted.get(self._repeated(_read_all(how.item.id, item)))
-            strange = strange or job is None
-            if job is not None:
-                shown.setdefault(job, item)
-        later = how.unprocessed(response) if how.unprocessed else None
-        passing = {one for one in later if isinstance(one, str)} if isinstance(later, list) else ()
-        for job in jobs:
-            if job in shown:
-                yield job, self._answer(job, shown[job], times)
-            elif any(part in passing for part in self._repeated(self._type.parts(job.id))):
-                yield job, UnprocessedJobError()
-            elif strange:
-                # One of the items may be this job's, under an id that nobody expects.
-                yield job, MalformedError("WrongId", "the response is for another job")
+            shown.setdefault(job, []).append(item)
+        for asked in jobs:
+            items = shown.get(asked, [])
+            if any(item != items[0] for item in items):
+                yield asked, MalformedError("TwoAnswers", "the response shows the job in two ways")
+            elif items:
+                yield asked, self._answer(asked, items[0], times)
             else:
-                yield job, MissingJobError()
+                yield asked, self._left_out(asked, response, strange=None in shown)
+
+    def _left_out(self, job: Job, response: Mapping[str, Any], *, strange: bool) -> JobError:
+        """Return why the items of a response lack a job; ``strange`` if one is of no such job."""
+        read = self._type.describe.unprocessed
+        later = read(response) if read else None
+        if isinstance(later, list) and any(
+            part in later for part in self._repeated(self._type.parts(job.id)) if part
+        ):
+            return UnprocessedJobError()
+        if strange:
+            # One of the items may be this job's, under an id that nobody expects.
+            return MalformedError("WrongId", "the response is for another job")
+        return MissingJobError()
 
     def _repeated(self, parts: Mapping[str, Any]) -> tuple[str | None, ...]:
         """Return those parts of an id that an item repeats; none that is not a text."""

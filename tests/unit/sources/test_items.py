@@ -313,3 +313,27 @@ def test_a_state_of_which_no_condition_holds_is_not_classified(made):
     assert not verdict(stopCode="TaskFailedToStart").classified
     # Where a row does not show it, nothing is known yet.
     assert kind.judge({"lastStatus": "STOPPED", PHASE_PART: None}, None).classified
+
+
+def test_a_job_that_an_answer_shows_in_two_ways_is_malformed(made):
+    kind, parser = made(BATCH)
+    items = [
+        {"jobId": "a", "status": "RUNNING"},
+        {"jobId": "a", "status": "SUCCEEDED"},
+        {"jobId": "b", "status": "RUNNING"},
+        {"jobId": "b", "status": "RUNNING"},
+    ]
+
+    found = answers(kind, parser, ["a", "b"], {"jobs": items})
+
+    assert isinstance(found["a"], MalformedError)
+    assert found["b"].parts == {"status": "RUNNING"}
+
+
+def test_a_member_that_is_secret_in_an_item_is_secret_in_a_row(made):
+    kind, parser = made(BATCH + "secret: [jobName, container.logStreamName]\n")
+    row = {"jobId": "a", "status": "RUNNING", "jobName": "hunter2-x", "statusReason": "hunter2-x!"}
+
+    page = parser.page(kind.listings[0], {"jobSummaryList": [row]}, TIMES, first=True, parent="q")
+
+    assert page.rows[0].reason == "[removed]!"
