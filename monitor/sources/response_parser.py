@@ -126,7 +126,7 @@ class ResponseParser:
             yield from ((job, self._answer(job, found, times)) for job in jobs)
             return
         wanted = {self._repeated(self._type.parts(job.id)): job for job in jobs}
-        # Under None are the items that nobody asked for: what is no list counts as one of them.
+        # Those that nobody asked for are under None; so is a value that is not a list.
         shown: dict[Job | None, list[Any]] = {}
         for item in found if isinstance(found, list) else (None,):
             job = wanted.get(self._repeated(_read_all(how.item.id, item)))

@@ -58,6 +58,17 @@ reason: error
 reveal: [error]
 """
 
+COPIES = """\
+name: my.copy-job
+service: backup
+id: {job: CopyJobId}
+describe: {operation: DescribeCopyJob, params: {CopyJobId: "{job}"}, items: CopyJob}
+state: State
+phases: {waiting: [CREATED], running: [RUNNING], succeeded: [COMPLETED, PARTIAL], failed: [FAILED]}
+list:
+  params: {ByCreatedAfter: "{since}"}
+  operation: ListCopyJobs
+"""
 CONDITION = """\
   failed: [FAILED, {SUCCEEDED: "container.exitCode != `0`"}]
   succeeded: [SUCCEEDED]
@@ -164,11 +175,13 @@ MISTAKES = [
      'did you mean "ExecutionDoesNotExist"?'),
     (STEPS, "reveal: [error]\n", "", 12, "reason", "this would keep a secret"),
     (STEPS, "reveal: [error]", "reveal: [errors]", 13, "reveal[0]", 'did you mean "error"?'),
+    (COPIES, "{since}", "{since_ms}", 8, "list.params", "a time cannot be read"),
+    (COPIES, "{since}", "1767225600000", 8, "list.params", "a time cannot be read"),
     (STEPS, "reason: error", "reason: cause", 12, "reason", "this would keep a secret"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [BATCH, STEPS])
+@pytest.mark.parametrize("text", [BATCH, STEPS, COPIES])
 def test_the_types_without_a_mistake_are_valid(tmp_path, text):
     path = tmp_path / "own.yaml"
     path.write_text(text)
