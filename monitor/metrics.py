@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
 
-POLL_MODES = ("describe", "sweep")
+POLL_MODES = ("describe", "batch", "sweep")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")

@@ -35,6 +35,8 @@ INSISTS_AFTER = 600.0
 OWED_FOR = timedelta(days=1)
 """Time limit for the describe of a job whose end came from a listing alone."""
 
+_NO_ANSWER = PollError(PollReason.INTERNAL, "NoAnswer", hint="the source has left out a job")
+
 
 def is_whole(row: Observation) -> bool:
     """Check that a row of a listing shows the whole state of a job."""
@@ -66,10 +68,10 @@ class JobPoller:
     async def describe(self, turns: Sequence[ScheduledJob]) -> Sequence[float | None]:
         """Describe jobs in one request and record the answers; return when each is next.
 
-        That is in seconds from now. ``None`` means never: the job is final, or was dropped
+        That is on the monotonic clock. ``None`` means never: the job is final, or was dropped
         meanwhile. All of ``turns`` share a request.
         """
-        first = turns[0]
+        first, failure = turns[0], None
         answers: dict[Job, Observation | PollError] = {}
         try:
             if first.share > 1:
@@ -78,38 +80,52 @@ class JobPoller:
             else:
                 request_one = first.source.describe(first.job)
                 answers[first.job] = await self._client.ask(first.operation, request_one)
+            for turn in turns:
+                turn.share = turn.following.job_type.at_once
         except PollError as error:
+            failure = error
             if len(turns) > 1 and error.reason in ANSWERS:
-                # One id may spoil the request for all: halves of it find out which.
+                # One id may spoil the request for all: halves of it find out which. A reload
+                # may have changed how many may share one.
                 for turn in turns:
-                    turn.share = max(1, len(turns) // 2)
-                return [0.0] * len(turns)
-            answers = {turn.job: error for turn in turns}
+                    turn.share = max(1, min(turn.share, len(turns)) // 2)
+                return [self._clock.monotonic()] * len(turns)
         mode = "batch" if len(turns) > 1 else "describe"
-        delays: list[float | None] = [None] * len(turns)
+        times: list[float | None] = [None] * len(turns)
 
         async def record(number: int, turn: ScheduledJob) -> None:
-            delays[number] = await self._answered(turn, answers[turn.job], mode)
+            answer = failure or answers.get(turn.job, _NO_ANSWER)
+            times[number] = await self._answered(turn, answer, mode)
 
         # Concurrently, so that they share a commit.
         async with anyio.create_task_group() as tasks:
             for number, turn in enumerate(turns):
                 tasks.start_soon(record, number, turn)
-        return delays
+        if failure:
+            # They failed as one poll, and stay one. Some may have failed alone before: the
+            # wait of those that have not is the one that the failure of all asks for.
+            waiting = [
+                (turn.attempts - turn.forgiven, number)
+                for number, turn in enumerate(turns)
+                if times[number] is not None
+            ]
+            again = times[min(waiting)[1]] if waiting else None
+            times = [None if time is None else again for time in times]
+        return times
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
     ) -> float | None:
-        """Record the answer about one job; return the seconds until its next poll."""
+        """Record the answer about one job; return when its next poll is due."""
         job = scheduled.job
         if isinstance(answer, PollError):
             self._metrics.count_poll(job, mode, answer.reason)
-            return await self._failed(scheduled, answer)
+            delay = await self._failed(scheduled, answer)
+            return None if delay is None else self._clock.monotonic() + delay
         observed = replace(answer, parent=scheduled.parent) if scheduled.parent else answer
         self._skipped.note(observed)
         outcome = await self._described(scheduled, observed)
         self._metrics.count_poll(job, mode, outcome)
-        scheduled.share = scheduled.following.job_type.at_once
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and outcome is RecordResult.STALE
         if scheduled.failing in NEEDS_A_PERSON:
@@ -121,7 +137,7 @@ class JobPoller:
         if self.is_finished(scheduled):
             self._schedule.finish(scheduled)
             return None
-        return self.next_turn(scheduled) - self._clock.monotonic()
+        return self.next_turn(scheduled)
 
     async def record_row(self, scheduled: ScheduledJob, row: Observation, sent_at: float) -> bool:
         """Record what a listing shows of a job whose describe fails; return whether it was news.

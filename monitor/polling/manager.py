@@ -162,7 +162,7 @@ class PollManager:
         kept: set[str] = set()
         for poller in self._pollers.values():
             for scheduled in poller.schedule.everyone():
-                owner = self._owners.of(scheduled.job)
+                owner = self._owners.of(scheduled.job, scheduled.parent)
                 if owner is None or owner.poller is not poller:
                     poller.drop(scheduled)
                     continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +12,14 @@ from monitor import pacing
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import (
+    NO_OUTAGE,
+    ListingSweep,
+    Schedule,
+    ScheduledJob,
+    State,
+    may_share,
+)
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 
@@ -142,7 +148,7 @@ class Poller:
         """Stop polling a job or listing; a poll that is under way is recorded, and is the last."""
         self.schedule.drop(turn)
         if isinstance(turn, ListingSweep):
-            for child in chain.from_iterable(turn.children.values()):
+            for child in turn.children.values():
                 self.schedule.drop(child)
             self._sweeper.show(turn)
 
@@ -194,8 +200,7 @@ class Poller:
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
-            early = pacing.EARLIEST * turn.interval if isinstance(turn, ScheduledJob) else 0.0
-            begun = self.schedule.begin(now + early)
+            begun = self.schedule.begin(now)
             self._quota.take(now)
             self._probed_at = now
             for each in [begun] if isinstance(begun, ListingSweep) else begun:
@@ -213,19 +218,20 @@ class Poller:
         """Send one request and give the turns that it is for their next times, if they have any."""
         turns: Sequence[ScheduledJob | ListingSweep]
         turns = [begun] if isinstance(begun, ListingSweep) else begun
-        delays: Sequence[float | None]
+        times: Sequence[float | None]
         with ExitStack() as busy:
             for turn in turns:
                 busy.enter_context(self.schedule.busy(turn))
             if isinstance(begun, ListingSweep):
-                delays = [await self._sweeper.page_once(begun)]
+                delay = await self._sweeper.page_once(begun)
+                times = [self._clock.monotonic() + delay]
             else:
-                delays = await self._job_poller.describe(begun)
+                times = await self._job_poller.describe(begun)
         # No await from here on: the turns are free, and must have their next times before a sweep
-        # or a reload comes upon them. A delay below 0 keeps its place in line.
-        for turn, delay in zip(turns, delays, strict=True):
-            if delay is not None and self.schedule.holds(turn):
-                self.schedule.put(turn, self._clock.monotonic() + delay)
+        # or a reload comes upon them. A time that is past keeps its place in line.
+        for turn, due in zip(turns, times, strict=True):
+            if due is not None and self.schedule.holds(turn):
+                self.schedule.put(turn, due)
         self._running -= 1
         self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost
@@ -285,8 +291,20 @@ class Poller:
             held_until, first = min(
                 waiting, key=lambda held: max(held[0], held[1].due), default=(now, None)
             )
-            if first is not None and first.due > now >= held_until:
-                self.schedule.put(first, now)
+            if first is None or not first.due > now >= held_until:
+                continue
+            self.schedule.put(first, now)
+            if isinstance(first, ScheduledJob):
+                # Those that its request can take come along: a batch must not fall to pieces.
+                along = [
+                    one
+                    for held, one in waiting
+                    if held <= now < one.due
+                    and isinstance(one, ScheduledJob)
+                    and may_share(first, one)
+                ]
+                for one in along[: first.share - 1]:
+                    self.schedule.put(one, now)
 
     def _still_failing(self) -> bool:
         """Return whether a listing is incomplete, or a turn waits because its source failed."""

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from monitor.model import ListingRequest
-from monitor.pacing import STALE_AFTER
+from monitor.pacing import EARLIEST, STALE_AFTER
 from monitor.polling.source_health import ANSWERS
 from monitor.recording.baselines import Discovery
 
@@ -133,7 +133,8 @@ class ListingSweep:
     creation time before which the present sweep need not go, ``swept_at`` when the last complete
     one began, ``began`` the present one. A sweep of the parents themselves has ``child``, which
     makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
-    far. ``last`` is set for one whose parent is gone: it ends when it is complete.
+    far. ``last`` is set for one whose parent is gone: it ends with the next sweep, which
+    is ``ending``.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -159,8 +160,9 @@ class ListingSweep:
     swept_at: datetime | None = None
     began: datetime | None = None
     names: set[str] = field(default_factory=set)
-    children: dict[str, Sequence[ListingSweep]] = field(default_factory=dict)
+    children: dict[ListingRequest, ListingSweep] = field(default_factory=dict)
     last: bool = False
+    ending: bool = False
     begun: bool = False
     again: bool = False
     sent_at: float = 0.0
@@ -298,16 +300,18 @@ class Schedule:
             heapq.heappop(self._heap)
         return None
 
-    def begin(self, until: float) -> Sequence[ScheduledJob] | ListingSweep:
+    def begin(self, now: float) -> Sequence[ScheduledJob] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
 
-        Those jobs are due ``until`` then. ``busy`` ends it. They are busy at once, and not when
-        their task first runs: until then a sweep could take them as well.
+        Those jobs may be due a little later, but not before a Retry-After has passed. ``busy``
+        ends it. They are busy at once, and not when their task first runs: until then a sweep
+        could take them as well.
         """
         _, _, turn = heapq.heappop(self._heap)
         turn.state = State.BUSY
         if not isinstance(turn, ScheduledJob):
             return turn
+        until = now + EARLIEST * turn.interval
         found = [turn]
         others: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
         while len(found) < turn.share and len(others) < MOST_PASSED_OVER and self._heap:
@@ -317,7 +321,11 @@ class Schedule:
             heapq.heappop(self._heap)
             if due != other.due or other.state is not State.WAITING:
                 continue  # an old entry
-            if isinstance(other, ScheduledJob) and _share(turn, other):
+            if (
+                isinstance(other, ScheduledJob)
+                and other.hold_until <= now
+                and may_share(turn, other)
+            ):
                 other.state = State.BUSY
                 found.append(other)
             else:
@@ -339,9 +347,9 @@ class Schedule:
             turn.state = State.WAITING
 
 
-def _share(one: ScheduledJob, other: ScheduledJob) -> bool:
+def may_share(one: ScheduledJob, other: ScheduledJob) -> bool:
     """Return whether two jobs may share a describe."""
-    return (one.source, one.request_key, one.share) == (
+    return one.share > 1 and (one.source, one.request_key, one.share) == (
         other.source,
         other.request_key,
         other.share,

@@ -99,10 +99,12 @@ class Sweeper:
                     sweep.operation, sweep.source.page(sweep.token, listing)
                 )
         except PollError as error:
-            delay = self._failed(sweep, error)
-            if sweep.last and sweep.complete is False:
+            # Some services deny access to what does not exist.
+            denied = error.reason is PollReason.AUTH and sweep.attempts < FAILURES
+            if sweep.last and error.reason in HOPELESS and not denied:
                 await self._end(sweep)  # its parent, which is gone, lists nothing any more
-            return delay
+                return 0.0
+            return self._failed(sweep, error)
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
         if isinstance(page, Page):
@@ -112,62 +114,77 @@ class Sweeper:
             await self._take_rows(sweep, page)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
-        if sweep.token is None and not sweep.torn and self._schedule.holds(sweep):
-            await self._complete(sweep)
-        return delay
+        if sweep.token is None and self._schedule.holds(sweep):
+            if not sweep.torn:
+                await self._complete(sweep)
+            if sweep.ending and self._schedule.holds(sweep):
+                await self._end(sweep)
+        # The last sweep of a parent that is gone must begin after that was found.
+        return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
 
     async def _start(self, sweep: ListingSweep) -> None:
         """Prepare to list from the first page."""
-        now = self._clock.now()
+        now, place = self._clock.now(), self._place(sweep)
+        baselines = self._recorder.baselines
         sweep.started = sweep.due
         # Stored before AWS is polled: a job created from here on is not in the baseline.
-        sweep.again = await self._recorder.baselines.begin(
-            self._place(sweep), sweep.discovery, now, again=sweep.begun
-        )
-        sweep.begun = True
+        sweep.again = await baselines.begin(place, sweep.discovery, now, again=sweep.begun)
+        sweep.begun, sweep.ending = True, sweep.last
         sweep.names.clear()
         if sweep.swept_at is not None:
-            sweep.since = sweep.swept_at - OVERLAP
+            # A wall clock that was ahead must not hide what is created until then.
+            sweep.since = min(sweep.swept_at, now) - OVERLAP
         else:
             oldest = sweep.discover.max_age
-            sweep.since = now - (HISTORY if oldest is None else timedelta(seconds=oldest))
+            # What was created since a first sweep was tried in vain is news.
+            first = min(now, baselines.under_way_since(place, sweep.discovery) or now)
+            sweep.since = first - (HISTORY if oldest is None else timedelta(seconds=oldest))
         sweep.began = now
 
     async def _complete(self, sweep: ListingSweep) -> None:
         """Note that all jobs, or all parents, were listed."""
         if sweep.child:
             await self._take_parents(sweep, sweep.child)
+            if not self._schedule.holds(sweep):
+                return  # a reload has dropped it before all parents had their baselines
         place = self._place(sweep)
         await self._recorder.baselines.complete(place, sweep.discovery, self._clock.now())
         sweep.swept_at = sweep.began
-        if sweep.last:
-            await self._end(sweep)
 
     async def _take_parents(
         self, sweep: ListingSweep, child: Callable[[str], Sequence[ListingSweep]]
     ) -> None:
         """Sweep the listings of new parents, and those of parents that are gone a last time."""
         place, baselines = self._place(sweep), self._recorder.baselines
-        held = sweep.children.items()
-        sweep.children = {name: all_ for name, all_ in held if self._schedule.holds(all_[0])}
-        # One that is there when the watch begins may have old jobs; all jobs of a later one are
-        # new. Each is durable before the parents' own baseline, which decides it, is complete.
-        newborn = baselines.is_complete(place, sweep.discovery)
-        for name in sorted(sweep.names - sweep.children.keys()):
-            children = child(name)
-            for each in children:
-                now = self._clock.now()
-                await baselines.begin(place, each.discovery, now, newborn=newborn)
-            if not self._schedule.holds(sweep):
-                return  # a reload has dropped it meanwhile
-            sweep.children[name] = children
-            for each in children:
-                self._schedule.put(each, self._clock.monotonic())
-        for name, children in sweep.children.items():
-            for each in children:
-                each.last = name not in sweep.names
-                if each.last:
-                    self._schedule.put(each, self._clock.monotonic())
+        held = {of: each for of, each in sweep.children.items() if self._schedule.holds(each)}
+        # A parent that has a baseline, and is neither listed nor swept, went during a restart.
+        known = {name for each in child("") for name in baselines.parents(place, each.discovery)}
+        found = [
+            each
+            for name in sorted(sweep.names | known)
+            for each in child(name)
+            if each.request not in held
+        ]
+        for each in found:
+            # Durable before the parents' own baseline, which decides about it, is complete.
+            await baselines.begin(
+                place, each.discovery, self._clock.now(), again=sweep.again, of=sweep.discovery
+            )
+        if not self._schedule.holds(sweep):
+            return
+        now, gap = self._clock.monotonic(), pacing.page_gap(self._client.quota.rate)
+        # One after the other, so that they leave half of the quota to describes.
+        for number, each in enumerate(found):
+            self._schedule.put(each, now + number * gap)
+            if sweep.swept_at is not None:
+                # It was not there a sweep ago: nothing is unknown of the type until it fails.
+                each.complete, each.completed_at = True, sweep.completed_at
+        sweep.children = held | {each.request: each for each in found}
+        for each in sweep.children.values():
+            gone = each.request.parent not in sweep.names
+            if gone and not each.last:
+                self._schedule.put(each, max(now, each.hold_until))
+            each.last = gone
 
     async def _end(self, sweep: ListingSweep) -> None:
         self._schedule.drop(sweep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monitor.config import Discover
@@ -174,7 +175,7 @@ class JobOwnership:
     def discoveries(self) -> dict[tuple[str, str, str], set[str]]:
         """Return the filters of the discoveries at each place that has any."""
         found = {
-            place: {name for _, _, each in claims.discovering for name in each.discoveries()}
+            place: {name for each in claims.discovering for name in each.discoveries()}
             for place, claims in self._claims.items()
         }
         return {place: wanted for place, wanted in found.items() if wanted}
@@ -186,41 +187,68 @@ Claimant = TypeVar("Claimant")
 class Claims(Generic[Claimant]):
     """The claimants to the jobs of one place: those that name a job, and those that discover it.
 
-    A name is looked up, and the globs of all discoveries are tried as one expression, so that
-    the cost of a job does not grow with the number of watches.
+    Names and parents are looked up, so that the cost of a job does not grow with the number of
+    watches.
     """
 
     def __init__(self) -> None:
         """Start with none."""
         self.named: dict[str, tuple[int, Claimant]] = {}
         """Job id → order and claimant."""
-        self.discovering: list[tuple[int, Watch, Claimant]] = []
-        self._globs: re.Pattern[str] | None = None
+        self.discovering: list[Claimant] = []
+        self._everyone: _Discoverers[Claimant] = _Discoverers()
+        self._of_any_parent: _Discoverers[Claimant] = _Discoverers()
+        self._by_parent: dict[str, _Discoverers[Claimant]] = {}
 
     def add(self, order: int, watch: Watch, claimant: Claimant) -> None:
         """Add the claims of ``watch``; call this in rising ``order``."""
         for job_id in watch.jobs:
             self.named.setdefault(job_id, (order, claimant))
-        if watch.discover:
-            self.discovering.append((order, watch, claimant))
-            self._globs = None
+        discover = _discover(watch)
+        if discover is None:
+            return
+        self.discovering.append(claimant)
+        self._everyone.add(order, discover, claimant)
+        if isinstance(discover.of, list):
+            for parent in set(discover.of):
+                found = self._by_parent.setdefault(parent, _Discoverers())
+                found.add(order, discover, claimant)
+        else:
+            self._of_any_parent.add(order, discover, claimant)
 
     def first(self, job_id: str, parent: str | None = None) -> tuple[int, Claimant] | None:
         """Return the first claimant to a job, with its order; see ``discovers``."""
-        named = self.named.get(job_id)
-        if not self.discovering:
-            return named
+        claims = [self.named.get(job_id)]
+        if parent is None:
+            claims.append(self._everyone.first(job_id))
+        else:
+            claims.append(self._of_any_parent.first(job_id))
+            if parent in self._by_parent:
+                claims.append(self._by_parent[parent].first(job_id))
+        return min(filter(None, claims), key=itemgetter(0), default=None)
+
+
+class _Discoverers(Generic[Claimant]):
+    """Claimants by the ids that they discover; all their globs are tried as one expression."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[int, Discover, Claimant]] = []
+        self._globs: re.Pattern[str] | None = None
+
+    def add(self, order: int, discover: Discover, claimant: Claimant) -> None:
+        self._all.append((order, discover, claimant))
+        self._globs = None
+
+    def first(self, job_id: str) -> tuple[int, Claimant] | None:
+        if not self._all:
+            return None
         if self._globs is None:
-            filters = (_discover(watch) for _, watch, _ in self.discovering)
-            globs = (discover.include for discover in filters if discover)
-            each_as_group = (f"({'|'.join(map(translate, some))})" for some in globs)
-            self._globs = re.compile("|".join(each_as_group))
+            globs = ("|".join(map(translate, discover.include)) for _, discover, _ in self._all)
+            self._globs = re.compile("|".join(f"({each})" for each in globs))
         found = self._globs.match(job_id)
-        # Alternatives are tried in order: the group that matched is the first watch to include it.
-        including = self.discovering[(found.lastindex or 1) - 1 :] if found else ()
-        for order, watch, claimant in including:
-            if named and named[0] < order:
-                break
-            if discovers(watch, job_id, parent):
+        # Alternatives are tried in order: the group that matched is the first to include it.
+        including = self._all[(found.lastindex or 1) - 1 :] if found else ()
+        for order, discover, claimant in including:
+            if includes(discover, job_id):
                 return order, claimant
-        return named
+        return None

@@ -161,28 +161,49 @@ class Baselines:
         at: datetime,
         *,
         again: bool = False,
-        newborn: bool = False,
+        of: Discovery | None = None,
     ) -> bool:
         """Note that a sweep begins; return ``True`` from its second attempt on.
 
-        ``again`` is set if the same discovery has begun one before. ``newborn`` is set for a
-        parent that is younger than its watch: all its jobs are new, so its baseline is empty.
+        ``again`` is set if the same discovery has begun one before. ``of`` is the listing that
+        has found the parent, ``again`` then speaks of that one.
         """
-        known = self._known.setdefault(place, {}).get(discovery.spec)
+        place_known = self._known.setdefault(place, {})
+        known = place_known.get(discovery.spec)
         if known is not None:
-            return again or known.interrupted
-        stored = model.Baseline(*place, discovery.spec, at, at if newborn else None)
-        self._known[place][discovery.spec] = _KnownBaseline(stored, discovery)
+            return known.interrupted or (again and of is None)
+        stored, parents = model.Baseline(*place, discovery.spec, at), None
+        if of is not None and of.spec in place_known:
+            parents = place_known[of.spec].stored
+        if parents and parents.completed_at:
+            # The parent is younger than the watch: all its jobs are new.
+            stored = replace(stored, completed_at=at)
+        elif parents:
+            stored = replace(stored, begun_at=parents.begun_at)
+        place_known[discovery.spec] = _KnownBaseline(stored, discovery, again and of is not None)
         await self._store.keep_baselines([stored], ())
         return False
 
-    def is_complete(self, place: Place, discovery: Discovery) -> bool:
-        """Return whether a discovery has its baseline."""
+    def under_way_since(self, place: Place, discovery: Discovery) -> datetime | None:
+        """Return when the baseline of a discovery was begun, unless it is complete."""
         known = self._known.get(place, {}).get(discovery.spec)
-        return known is not None and known.stored.completed_at is not None
+        return known.stored.begun_at if known and not known.stored.completed_at else None
+
+    def parents(self, place: Place, like: Discovery) -> set[str]:
+        """Return the parents that have a baseline of a kind, but not those that a watch names."""
+        named = self._present.get(place, set())
+        return {
+            each.discovery.parent
+            for spec, each in self._known.get(place, {}).items()
+            if each.discovery.parent is not None
+            and each.discovery.family == like.family
+            and spec not in named
+        }
 
     async def forget(self, place: Place, discovery: Discovery) -> None:
         """Forget the baseline of a parent that is gone: another of its name is a new one."""
+        if discovery.spec in self._present.get(place, ()):
+            return  # a watch names the parent, so it is swept on
         known = self._known.get(place, {}).pop(discovery.spec, None)
         if known is not None:
             await self._store.keep_baselines((), [known.stored])

@@ -9,11 +9,14 @@ from monitor.web import interfaces
 from monitor.web.api.schemas import ListingView, SourceView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from monitor.delivery.manager import DeliveryManager
+    from monitor.errors import PollError
     from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
+    from monitor.polling.schedule import ListingSweep
     from monitor.runtime.reconfigure import ConfigState
 
 
@@ -43,18 +46,6 @@ class DaemonStatus:
         for poller in self._polls.pollers():
             source = poller.client.status()
             trouble = source.trouble
-            listings = [
-                ListingView(
-                    type=one.source.job_type.name,
-                    complete=one.complete,
-                    last_complete_at=one.completed_at,
-                    last_failure=failure.reason.value if failure else None,
-                    last_failure_code=failure.code if failure else None,
-                    last_failure_hint=failure.hint if failure else None,
-                )
-                # Read once: the loop may end the failure while another thread reads.
-                for one, failure in [(each, each.trouble) for each in poller.schedule.listings()]
-            ]
             found.append(
                 SourceView(
                     service=source.key.service,
@@ -71,7 +62,7 @@ class DaemonStatus:
                     configured_rate=source.full_rate,
                     request_rate=source.request_rate,
                     jobs=len(poller.schedule.everyone()),
-                    listings=listings,
+                    listings=_listings(poller.schedule.listings()),
                 )
             )
         return found
@@ -113,3 +104,29 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
+
+
+def _listings(sweeps: Iterable[ListingSweep]) -> list[ListingView]:
+    """Return one view for each type: of all that are swept for it, the worst counts."""
+    by_type: dict[str, list[tuple[bool | None, datetime | None, PollError | None]]] = {}
+    for one in sweeps:
+        # Read once: the loop may end the failure while another thread reads.
+        facts = (one.complete, one.completed_at, one.trouble)
+        by_type.setdefault(one.source.job_type.name, []).append(facts)
+    views = []
+    for name, all_ in by_type.items():
+        # One that is incomplete comes before one that has not been swept yet.
+        worst = sorted(all_, key=lambda each: ((False, None, True).index(each[0]), each[2] is None))
+        complete, _, failure = worst[0]
+        times = [at for _, at, _ in all_ if at is not None]
+        views.append(
+            ListingView(
+                type=name,
+                complete=complete,
+                last_complete_at=min(times) if len(times) == len(all_) else None,
+                last_failure=failure.reason.value if failure else None,
+                last_failure_code=failure.code if failure else None,
+                last_failure_hint=failure.hint if failure else None,
+            )
+        )
+    return views

@@ -94,8 +94,9 @@ def plan(
         rate, _ = budgets[key[0]]
         wanted = sum((load.pages + load.described) / load.interval for load in loads)
         quotas.append(QuotaPlan(*key, rate, wanted))
-        periods = [pacing.sweep_period(load.interval, load.pages, rate) for load in loads]
-        # Sweeps may take half of the quota at most; describes share what they leave.
+        # All sweeps together may take half of the quota; describes share what they leave.
+        pages = sum(load.pages for load in loads)
+        periods = [pacing.sweep_period(load.interval, pages, rate) for load in loads]
         left = rate - sum(load.pages / every for load, every in zip(loads, periods, strict=True))
         late = _lateness(loads, max(left, rate / 2))
         watches += [_watch(load, every, late) for load, every in zip(loads, periods, strict=True)]

@@ -19,7 +19,7 @@ from tests.docs import docker_kit, pages
 pytestmark = pytest.mark.timeout(900)
 
 GUIDE = pages.ROOT / "docs" / "getting-started.md"
-RUN = {pages.name(GUIDE), *docker_kit.PAGES}
+RUN = {pages.name(GUIDE), "docs/tutorial-job-type.md", *docker_kit.PAGES}
 """The documents whose ``sh run`` blocks a test below, or of test_containers.py, runs."""
 PATIENCE = 400.0
 """Seconds for all commands of a guide."""

@@ -36,7 +36,14 @@ def blocks(name):
     )
 
 
-EXAMPLES = [(name, text) for name in SETTINGS for text in blocks(name)]
+def is_watches(text):
+    return text.startswith("watches:")
+
+
+EXAMPLES = [
+    *((name, text) for name in SETTINGS for text in blocks(name)),
+    *((TYPES, text) for text in blocks(TYPES) if is_watches(text)),
+]
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ def test_a_mistake_would_be_noticed(tmp_path):
 
 def test_job_types_and_parts_of_one_are_good(tmp_path):
     whole = [text for text in blocks(TYPES) if text.startswith("name:")]
-    parts = [text for text in blocks(TYPES) if text not in whole]
+    parts = [text for text in blocks(TYPES) if text not in whole and not is_watches(text)]
     assert whole
     assert parts
     for text in (*whole, *(with_part(whole[0], part) for part in parts)):
@@ -92,6 +99,17 @@ def test_job_types_and_parts_of_one_are_good(tmp_path):
 
 def with_part(text, part):
     return yaml.safe_dump(yaml.safe_load(text) | yaml.safe_load(part), sort_keys=False)
+
+
+def test_the_messages_of_lint_are_those_that_are_shown(tmp_path):
+    (example,) = [text for text in blocks(TYPES) if text.startswith("name: batch.job")]
+    shown = (pages.ROOT / TYPES).read_text().partition("```text\n")[2].partition("```")[0]
+    path = tmp_path / "batch.yaml"
+    path.write_text(example.replace(", RUNNABLE", "").replace(": createdAt", ": createAt"))
+    with pytest.raises(ConfigurationError) as caught:
+        load_job_type(path, service_models.loader({}))
+    said = "".join(f"error: {problem}\n" for problem in caught.value.problems)
+    assert said.replace(f"{tmp_path}/", "") == shown
 
 
 def test_the_configuration_test_passes(tmp_path):

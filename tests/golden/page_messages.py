@@ -94,7 +94,7 @@ def leaves_out(directory):
     tree = yaml.safe_load(example)
     (directory / "batch.yaml").write_text(
         yaml.safe_dump({
-            **tree, "list": {**tree["list"], "params": {"jobQueue": "q"}}
+            **tree, "list": {**tree["list"], "params": {"jobQueue": "{queue}"}}
         })
     )  # fmt: skip
     return [f"warning: {one}" for one in loader.load_job_type(directory / "batch.yaml").warnings]

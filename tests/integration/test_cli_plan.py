@@ -2,10 +2,13 @@
 
 import json
 from collections import Counter
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from monitor import simulator
 from tests.acceptance import ledger
@@ -21,7 +24,7 @@ PANORAMA, IMPORT = "panorama", "importexport"
 
 async def planned(directory, config, *arguments):
     code, out, err = await run("plan", "-c", config, "-o", "json", *arguments, directory=directory)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), err
     return json.loads(out)
 
 
@@ -74,6 +77,75 @@ async def test_the_daemon_does_what_was_planned(tmp_path, kind, count, changes, 
     listed = sum(rate for name, rate in found.items() if name.startswith("List"))
     assert listed == pytest.approx(lists, rel=0.25, abs=0.1)
     assert sum(found.values()) - listed == pytest.approx(describes, rel=0.25, abs=0.1)
+
+
+BATCH = """
+name: batch.test-job
+service: batch
+description: a job of AWS Batch
+interval: 30s
+quota: {rate: 20, burst: 10}
+id: {job: jobId, max_length: 64}
+describe: {operation: DescribeJobs, params: {jobs: ["{job}"]}, items: jobs, at_once: 100}
+state: status
+phases:
+  waiting: [SUBMITTED, PENDING, RUNNABLE]
+  running: [STARTING, RUNNING]
+  succeeded: [SUCCEEDED]
+  failed: [FAILED]
+"""
+
+
+@asynccontextmanager
+async def batch():
+    """A service that knows every job of AWS Batch; yield its URL, and the ids of each request."""
+    requests = []
+
+    async def describe(request):
+        ids = json.loads(await request.text())["jobs"]
+        requests.append(ids)
+        jobs = [{"jobId": each, "status": "RUNNING"} for each in ids]
+        return web.json_response({"jobs": jobs})
+
+    app = web.Application()
+    app.router.add_post("/v1/describejobs", describe)
+    server = TestServer(app, host="127.0.0.1")
+    await server.start_server()
+    try:
+        yield str(server.make_url("")), requests
+    finally:
+        await server.close()
+
+
+async def test_five_hundred_jobs_that_share_requests_cost_what_was_planned(tmp_path):
+    ids, _ = named(PANORAMA, 500)
+    types = tmp_path / "types"
+    types.mkdir()
+    (types / "batch.yaml").write_text(BATCH)
+    watch = {"name": "batch", "type": "batch.test-job", "account": "sim", "regions": ["us-east-1"]}
+    async with simulator.running({"jobs": []}) as sim, batch() as (url, requests):
+        changes = {
+            "accounts": {"sim": {"endpoint_urls": {"batch": url}}},
+            "job_types_dir": str(types),
+            "sinks": {},
+            "quotas": {},
+        }
+        config = configure(tmp_path, sim, watches=[watch | {"jobs": ids}], **changes)
+        (plan,) = (await planned(tmp_path, config))["watches"]
+        assert (plan["jobs"], plan["describe_calls_per_day"]) == (500, 14_400)
+        assert plan["seconds_between_polls"] == 30.0
+        quick = {**watch, "jobs": ids, "interval": "2s"}
+        config = configure(tmp_path, sim, watches=[quick], **changes)
+        (plan,) = (await planned(tmp_path, config))["watches"]
+        await counted(tmp_path, config, sim, 500)
+    daily = plan["describe_calls_per_day"]
+    assert daily == 14_400 * 15
+    # Those of the first moments, when nothing was in step yet, are left out.
+    steady = requests[5:]
+    # A busy machine may cut one in two.
+    assert [len(each) for each in steady].count(100) >= 0.9 * len(steady)
+    assert {one for each in steady for one in each} == set(ids)
+    assert len(steady) == pytest.approx(daily / DAY * (3 + WINDOW), abs=6)
 
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "full.yaml"

@@ -83,7 +83,7 @@ async def test_every_file_is_checked_and_every_mistake_told(tmp_path):
     assert code == 2
     assert out == f"{right}: panorama.package-import is valid, with 3 states\n"
     first, second = err.splitlines()
-    assert f'{wrong}:9: describe.operation: there is no operation "DescribeJob"' in first
+    assert f'{wrong}:7: describe.operation: there is no operation "DescribeJob"' in first
     assert second == (
         f"error: {gone}: cannot be read: no such file or directory"
         " (check the path and its permissions)"

@@ -366,7 +366,7 @@ class SourceView(View):
     jobs: int
     """The number of jobs that are polled through it."""
     listings: list[ListingView]
-    """The listings that are swept for jobs, one for each watch that discovers."""
+    """The listings that are swept for jobs: one for each type, the worst of all that it has."""
 
     @property
     def name(self) -> str:

@@ -542,3 +542,40 @@ async def test_a_job_belongs_to_the_first_watch_that_wants_it_whichever_finds_it
         owners = [each.watch for each in bench.polling.watched() if each.job.id == "j-1"]
     assert [e["kind"] for e in told] == ["job.discovered", "job.state_changed"]
     assert {e["job"]["labels"]["of"] for e in told} == {*owners} == {watches[0]["name"]}
+
+
+async def test_a_reload_before_the_first_describe_knows_the_parent_of_a_job(tmp_path):
+    """Until it is recorded, only its listing has told whose it is."""
+    kind = Kind(parent="cluster", lists_states=False)
+
+    def watches(**labels):
+        return [
+            watch(parent, discover={"of": [parent]}, labels={"of": parent, **labels})
+            for parent in ("a", "b")
+        ]
+
+    async with benched(tmp_path) as bench:
+        bench.source.latency = 5.0
+        await bench.apply(*watches(), kind=kind)
+        await anyio.sleep(40)
+        bench.source.answers |= {"a/1": "RUNNING", "b/1": "RUNNING"}
+        await until(lambda: len(bench.source.looks) == 2)
+        await bench.apply(*watches(team="new"), kind=kind)
+        await anyio.sleep(60)
+        found = {data["job"]["id"]: data["job"]["labels"] for data in await bench.events()}
+        assert found == {
+            "a/1": {"of": "a", "team": "new"},
+            "b/1": {"of": "b", "team": "new"},
+        }
+        bench.source.answers |= {"a/1": "FAILED", "b/1": "FAILED"}
+        await bench.apply(*reversed(watches(team="newer")), kind=kind)
+        await anyio.sleep(60)
+        ends = {
+            data["job"]["id"]: data["job"]["labels"]
+            for data in await bench.events()
+            if data["kind"] == "job.state_changed"
+        }
+        assert ends == {
+            "a/1": {"of": "a", "team": "newer"},
+            "b/1": {"of": "b", "team": "newer"},
+        }
