@@ -254,7 +254,9 @@ class JobType:
 
     def accepts_id(self, job_id: str) -> bool:
         """Return whether this can be the id of a job."""
-        return len(job_id) <= self.id_max_length and bool(self.id_pattern.fullmatch(job_id))
+        # A NUL or half of a pair of surrogates has no form in a store, in JSON or on a terminal.
+        legible = len(job_id) <= self.id_max_length and job_id.isprintable()
+        return legible and bool(self.id_pattern.fullmatch(job_id))
 
     @property
     def id_form(self) -> str:

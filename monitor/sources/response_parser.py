@@ -218,8 +218,10 @@ class ResponseParser:
         """Parse one page of the names of parents; anything but text is left out."""
         items = _items(form.items, form.paging, response)
         token, torn = _next(form.paging, response, items) if form.paging else (None, False)
-        names = tuple(item for item in items if isinstance(item, str) and item)
-        return ParentPage(names, token, torn or len(names) < len(items))
+        texts = [item for item in items if isinstance(item, str) and item]
+        # No id of a job can hold the others, so they are not worth a listing.
+        names = tuple(text for text in texts if text.isprintable())
+        return ParentPage(names, token, torn or len(texts) < len(items))
 
     def _row(
         self, listing: ListOperation, item: Any, times: PollTimes, parent: str | None

@@ -337,3 +337,15 @@ def test_a_member_that_is_secret_in_an_item_is_secret_in_a_row(made):
     page = parser.page(kind.listings[0], {"jobSummaryList": [row]}, TIMES, first=True, parent="q")
 
     assert page.rows[0].reason == "[removed]!"
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\ud800", "\x1b[31m", "\u202e"])
+def test_what_no_store_or_terminal_can_hold_is_no_id(made, odd):
+    kind, parser = made(GLUE)
+    rows = [{"Id": f"a{odd}b", "JobRunState": "RUNNING"}, {"Id": "ä😀", "JobRunState": "RUNNING"}]
+
+    page = parser.page(kind.listings[0], {"JobRuns": rows}, TIMES, first=True, parent="nightly run")
+    parents = parser.parents(kind.parents, {"JobNames": [f"a{odd}b", "ä 😀"]})
+
+    assert [row.job.id for row in page.rows] == ["nightly run/ä😀"]
+    assert (parents.names, parents.torn) == (("ä 😀",), False)

@@ -27,11 +27,13 @@ ACCOUNT = "123456789012"
 TOKEN = "t" * 120
 SINCE = {"since": "2026-03-01T00:00:00Z", "since_ms": "1772323200000"}
 VALUES = {"timestamp": NOON, "blob": b"", "boolean": True, "float": 1.0, "double": 1.0}
+LEGIBLE = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
 TOO_SHORT = "valid min length"
 
 
 def ids(kind):
-    return st.from_regex(kind.id_pattern, fullmatch=True).filter(kind.accepts_id)
+    found = st.from_regex(kind.id_pattern, fullmatch=True, alphabet=LEGIBLE)
+    return found.filter(kind.accepts_id)
 
 
 @cache
