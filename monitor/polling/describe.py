@@ -97,10 +97,13 @@ class JobPoller:
             answer = failure or answers.get(turn.job, _NO_ANSWER)
             times[number] = await self._answered(turn, answer, mode)
 
-        # Concurrently, so that they share a commit.
-        async with anyio.create_task_group() as tasks:
-            for number, turn in enumerate(turns):
-                tasks.start_soon(record, number, turn)
+        if len(turns) == 1:
+            await record(0, first)
+        else:
+            # Concurrently, so that they share a commit.
+            async with anyio.create_task_group() as tasks:
+                for number, turn in enumerate(turns):
+                    tasks.start_soon(record, number, turn)
         if failure:
             # They failed as one poll, and stay one. Some may have failed alone before: the
             # wait of those that have not is the one that the failure of all asks for.
