@@ -14,10 +14,12 @@ from monitor.errors import PollError, PollReason
 from monitor.model import Job, ListingRequest, Observation, Page, ParentPage, SourceKey
 from monitor.sources.job_type import filled
 from monitor.sources.response_parser import (
+    JobError,
     MalformedError,
     MissingJobError,
     PollTimes,
     ResponseParser,
+    UnprocessedJobError,
 )
 
 if TYPE_CHECKING:
@@ -184,13 +186,13 @@ class AwsSource:
         raise failure
 
 
-def _failure(
-    answer: Observation | MalformedError | MissingJobError, exchange: ResponseMeta
-) -> Observation | PollError:
+def _failure(answer: Observation | JobError, exchange: ResponseMeta) -> Observation | PollError:
     """Return what an answer about one job is to the loops."""
     match answer:
         case MissingJobError():
             return PollError(PollReason.MISSING, "Absent", status=exchange.status)
+        case UnprocessedJobError():
+            return PollError(PollReason.TRANSIENT, "Unprocessed", status=exchange.status)
         case MalformedError():
             return errors.malformed(answer.code, answer.hint, exchange)
     return answer

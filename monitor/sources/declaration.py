@@ -103,6 +103,8 @@ class IdForm(DeclarationPart):
         if self.__pydantic_extra__ and self.path is not None:
             raise ValueError("give either path, or the parts of the id")
         groups = re.compile(self.whole_pattern).groupindex
+        if len(self.parts) == 1 and (same := self.__pydantic_extra__.keys() & groups):
+            raise ValueError(f'"{same.pop()}" is the whole id; give the group another name')
         if len(self.parts) > 1 and (lacking := self.parts.keys() - groups):
             raise ValueError(f"the pattern has no group for the part {', '.join(sorted(lacking))}")
         return self
@@ -121,6 +123,8 @@ class DescribeForm(DeclarationPart):
     """The most ids that share a request."""
     missing_if: Path | None = None
     """True of a successful response that says that the job does not exist."""
+    unprocessed: Path | None = None
+    """The path to ids that the items lack for a passing reason; any other such id is missing."""
 
 
 class FieldForm(DeclarationPart):

@@ -87,6 +87,7 @@ class DescribeOperation:
     at_once: int
     slot: tuple[str | int, ...]
     missing_if: Expression | None
+    unprocessed: Expression | None
     item: ItemForm
 
 
@@ -253,7 +254,9 @@ class JobType:
 
     def accepts_id(self, job_id: str) -> bool:
         """Return whether this can be the id of a job."""
-        return len(job_id) <= self.id_max_length and bool(self.id_pattern.fullmatch(job_id))
+        # A NUL or half of a pair of surrogates has no form in a store, in JSON or on a terminal.
+        legible = len(job_id) <= self.id_max_length and job_id.isprintable()
+        return legible and bool(self.id_pattern.fullmatch(job_id))
 
     @property
     def id_form(self) -> str:
@@ -271,12 +274,14 @@ class JobType:
 
     def join(self, parts: Mapping[str, Any]) -> str | None:
         """Return the id that ``parts`` make, if all are there and it is valid."""
-        found = (parts.get(name) for name in self.describe.item.id)
-        texts = [text for text in found if isinstance(text, str) and text]
+        found = ((name, parts.get(name)) for name in self.describe.item.id)
+        texts = {name: text for name, text in found if isinstance(text, str) and text}
         if len(texts) < len(self.describe.item.id):
             return None
-        job_id = "/".join(texts)
-        return job_id if self.accepts_id(job_id) else None
+        job_id = "/".join(texts.values())
+        # A slash in a part may split the id elsewhere; then it would be the id of another job.
+        split = self.parts(job_id).items() if self.accepts_id(job_id) else ()
+        return job_id if texts.items() <= set(split) else None
 
     def params(self, *job_ids: str) -> Mapping[str, Any]:
         """Return the parameters that describe jobs; ``accepts_id`` must hold for each id.
@@ -353,7 +358,9 @@ class JobType:
             phase=phase,
             severity=severity or _DEFAULT_SEVERITY.get(phase, Severity.INFO),
             ending=ending,
-            classified=state is None or state in self.phases,
+            # Of a state that has conditions alone, none may hold.
+            classified=state is None
+            or (state in self.phases and parts.get(PHASE_PART) != Phase.UNKNOWN),
         )
 
 

@@ -155,8 +155,13 @@ class _Check:
         if not used:
             remedy = 'write "{id}" where it goes'
             self._report("describe.params", "no parameter takes the id", remedy)
-        if form.events is not None and isinstance(form.events.id, dict):
-            self._known("events.id", form.events.id, form.id.parts)
+        if form.events is not None:
+            # A path alone is that of the whole id, which only an id of one part is.
+            paths = form.events.id if isinstance(form.events.id, dict) else list(form.id.parts)[:1]
+            self._known("events.id", paths, form.id.parts)
+            if lacking := [name for name in form.id.parts if name not in paths]:
+                remedy = f"write id: {{{lacking[0]}: PATH}}"
+                self._report("events.id", f"no path for the part {', '.join(lacking)}", remedy)
         parents = {one.of for one in form.listings if one.of}
         for name in form.of.keys() - parents:
             self._report(f"of.{name}", "no listing is sent for it", f"write of: {name} in a list")
@@ -219,6 +224,10 @@ class _Check:
         if output is not None:
             self._secrets = (jmespath_check.sensitive(output) | declared) - self._revealed
         self._read("describe.missing_if", describe.missing_if, output)
+        unprocessed = self._read("describe.unprocessed", describe.unprocessed, output, ("list",))
+        if unprocessed is not None and not many:
+            remedy = "leave it out, as the response is about one job"
+            self._report("describe.unprocessed", "the items are not a list", remedy)
         self._id(item, many=many)
         for name, path in form.state.items():
             self._state(name, path, item)
@@ -236,6 +245,7 @@ class _Check:
             at_once=describe.at_once,
             slot=self._slot(operation, params, many=many),
             missing_if=compiler.maybe(describe.missing_if),
+            unprocessed=compiler.maybe(describe.unprocessed),
             item=ItemForm(
                 id={name: compiler.maybe(path) for name, path in form.id.parts.items()},
                 state={name: parse(path) for name, path in form.state.items()},
@@ -353,6 +363,9 @@ class _Check:
             return None
         if output is not None:
             self._secrets |= jmespath_check.sensitive(output) - self._revealed
+        # A row has another shape than an item, and the same secrets where it has such members.
+        for secret in filter(lambda one: self._fits(one, row), self._form.secret):
+            self._secrets |= set(jmespath_check.check(secret, row).touched[-1:])
         self._next(place, following, output, row)
         read = self._older_row(place, form, row) if form.id else self._row(place, form, row)
         return ListOperation(

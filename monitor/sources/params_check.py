@@ -52,7 +52,11 @@ def ready(
         for name, value in params.items()
     }
     if not problems and shape is not None:
-        found = ParamValidator().validate(_sample(made), shape)
+        try:
+            found = ParamValidator().validate(_sample(made), shape)
+        except (RuntimeError, ValueError, OverflowError):
+            # The SDK gives up at a time that no calendar has, such as milliseconds for seconds.
+            return made, [("a time cannot be read", 'write "{since}", or a time in ISO 8601')]
         # Not its report, which is one text and repeats the values.
         problems += [_explained(*error) for error in found._errors]  # noqa: SLF001
     return made, problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from monitor.aws import lenient_parser
 from monitor.aws.unreadable import UNREADABLE
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 10_000
 """Rows that a page may have; the largest AWS pages have a thousand."""
 
+_CONTENT_TYPES = frozenset({
+    "application/cbor", "application/json", "application/x-amz-json-1.0",
+    "application/x-amz-json-1.1", "application/xml", "text/xml",
+})  # fmt: skip
 _MOST_TEXTS = 50
 _LONGEST_TEXT = 1024 * 1024
 
@@ -44,6 +48,14 @@ class MalformedError(Exception):
 
 class MissingJobError(Exception):
     """A valid response that says that the job does not exist."""
+
+
+class UnprocessedJobError(Exception):
+    """A valid response that leaves a job out, and says that it may show it later."""
+
+
+JobError: TypeAlias = MalformedError | MissingJobError | UnprocessedJobError
+"""Why a response shows nothing of a job that it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ class ResponseParser:
 
     def observations(
         self, jobs: Sequence[Job], response: Mapping[str, Any], times: PollTimes
-    ) -> Iterator[tuple[Job, Observation | MalformedError | MissingJobError]]:
+    ) -> Iterator[tuple[Job, Observation | JobError]]:
         """Yield what the response for ``jobs`` shows of each of them."""
         how = self._type.describe
         if how.missing_if and how.missing_if(response):
@@ -114,21 +126,32 @@ class ResponseParser:
             yield from ((job, self._answer(job, found, times)) for job in jobs)
             return
         wanted = {self._repeated(self._type.parts(job.id)): job for job in jobs}
-        shown: dict[Job, Any] = {}
-        strange = not isinstance(found, list)
-        for item in found if isinstance(found, list) else ():
+        # Those that nobody asked for are under None; so is a value that is not a list.
+        shown: dict[Job | None, list[Any]] = {}
+        for item in found if isinstance(found, list) else (None,):
             job = wanted.get(self._repeated(_read_all(how.item.id, item)))
-            strange = strange or job is None
-            if job is not None:
-                shown.setdefault(job, item)
-        for job in jobs:
-            if job in shown:
-                yield job, self._answer(job, shown[job], times)
-            elif strange:
-                # One of the items may be this job's, under an id that nobody expects.
-                yield job, MalformedError("WrongId", "the response is for another job")
+            shown.setdefault(job, []).append(item)
+        for asked in jobs:
+            items = shown.get(asked, [])
+            if any(item != items[0] for item in items):
+                yield asked, MalformedError("TwoAnswers", "the response shows the job in two ways")
+            elif items:
+                yield asked, self._answer(asked, items[0], times)
             else:
-                yield job, MissingJobError()
+                yield asked, self._left_out(asked, response, strange=None in shown)
+
+    def _left_out(self, job: Job, response: Mapping[str, Any], *, strange: bool) -> JobError:
+        """Return why the items of a response lack a job; ``strange`` if one is of no such job."""
+        read = self._type.describe.unprocessed
+        later = read(response) if read else None
+        if isinstance(later, list) and any(
+            part in later for part in self._repeated(self._type.parts(job.id)) if part
+        ):
+            return UnprocessedJobError()
+        if strange:
+            # One of the items may be this job's, under an id that nobody expects.
+            return MalformedError("WrongId", "the response is for another job")
+        return MissingJobError()
 
     def _repeated(self, parts: Mapping[str, Any]) -> tuple[str | None, ...]:
         """Return those parts of an id that an item repeats; none that is not a text."""
@@ -136,9 +159,7 @@ class ResponseParser:
         values = (parts.get(name) for name in repeated)
         return tuple(value if isinstance(value, str) else None for value in values)
 
-    def _answer(
-        self, job: Job, item: Any, times: PollTimes
-    ) -> Observation | MalformedError | MissingJobError:
+    def _answer(self, job: Job, item: Any, times: PollTimes) -> Observation | JobError:
         try:
             return self._item(job, item, times)
         except MalformedError as error:
@@ -197,8 +218,10 @@ class ResponseParser:
         """Parse one page of the names of parents; anything but text is left out."""
         items = _items(form.items, form.paging, response)
         token, torn = _next(form.paging, response, items) if form.paging else (None, False)
-        names = tuple(item for item in items if isinstance(item, str) and item)
-        return ParentPage(names, token, torn or len(names) < len(items))
+        texts = [item for item in items if isinstance(item, str) and item]
+        # No id of a job can hold the others, so they are not worth a listing.
+        names = tuple(text for text in texts if text.isprintable())
+        return ParentPage(names, token, torn or len(texts) < len(items))
 
     def _row(
         self, listing: ListOperation, item: Any, times: PollTimes, parent: str | None
@@ -265,7 +288,12 @@ class ResponseParser:
                 parts[name] = None
                 continue
             cleaned = ""
-            if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+            if isinstance(value, str) and (
+                value in self._type.phases or value in self._type.aliases
+            ):
+                # Known to all, so no secret, even if the text of some query is the same word.
+                cleaned = value
+            elif isinstance(value, str) and len(value) <= _LONGEST_TEXT:
                 cleaned = sanitize.clean(value, secrets.whole)
             if not cleaned:
                 raise MalformedError("NoState", f"the response has no {name}")
@@ -313,11 +341,21 @@ def _items(read: Expression, paging: Paging | None, response: Mapping[str, Any])
             raise MalformedError("TooManyRows", f"a page has more than {MOST_ROWS} rows")
         return items
     # The SDK reads an HTML page or an empty body as a response without any member, so a page
-    # needs rows or a flag that says whether more follow.
-    more = paging and paging.more
-    if items is None and more and isinstance(more(response), bool):
+    # needs rows, a word on whether more follow, or the head of a response of AWS.
+    more = paging.more(response) if paging and paging.more else None
+    token = paging.token(response) if paging and paging.token else None
+    if items is None and (isinstance(more, bool) or token or _has_content(response)):
         return []
     raise MalformedError("NoRows", "the response is not a listing")
+
+
+def _has_content(response: Mapping[str, Any]) -> bool:
+    """Return whether AWS sent a body of its own kind, in which a list may just be left out."""
+    head = response.get("ResponseMetadata", {})
+    headers = head.get("HTTPHeaders", {})
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    empty = headers.get("content-length") == "0"
+    return bool(head.get("RequestId")) and not empty and kind in _CONTENT_TYPES
 
 
 def _next(paging: Paging, response: Any, items: list[Any]) -> tuple[str | None, bool]:

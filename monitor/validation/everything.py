@@ -41,6 +41,9 @@ def validate(
     if not found:
         try:
             found = problems(settings, types)
+        except ConfigurationError as error:
+            # A built-in type, read only now, does not fit the models of this SDK.
+            return types, tidy(error.problems)
         except Exception as error:  # noqa: BLE001 -- the last net; the other checks go on
             found = [unforeseen.problem(error, settings.place(), "", "the configuration")]
     discovered = dict.fromkeys(watch.type for watch in settings.watches if watch.discover)

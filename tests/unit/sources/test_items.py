@@ -14,6 +14,7 @@ from monitor.sources.response_parser import (
     MissingJobError,
     PollTimes,
     ResponseParser,
+    UnprocessedJobError,
 )
 from tests.unit.sources.test_lint import BATCH, STEPS
 
@@ -217,3 +218,134 @@ def test_the_parents_are_read_and_what_is_no_text_is_left_out(made):
 
     assert page.names == ("a", "b")
     assert (page.next_token, page.torn) == ("t", True)
+
+
+def test_parts_that_another_id_would_split_into_make_no_id(made):
+    kind, parser = made(GLUE)
+
+    assert kind.join({"job": "a/b", "run": "jr_1"}) == "a/b/jr_1"
+    assert kind.join({"job": "a", "run": "b/jr_1"}) is None
+    assert kind.join({"job": "", "run": "jr_1"}) is None
+    assert kind.join({"job": "a", "run": True}) is None
+    assert kind.join({"job": "a", "run": 7}) is None
+    rows = [{"Id": "b/jr_1", "JobRunState": "RUNNING"}, {"Id": "jr_2", "JobRunState": "RUNNING"}]
+    page = parser.page(kind.listings[0], {"JobRuns": rows}, TIMES, first=True, parent="a")
+    assert [row.job.id for row in page.rows] == ["a/jr_2"]
+    assert [row.position for row in page.skipped] == [0]
+
+
+def test_a_state_is_no_secret_even_where_a_secret_is_the_same_word(made):
+    kind, parser = made(STEPS.replace("reason: error\nreveal: [error]", "secret: [input]"))
+    arn = "arn:aws:states:us-east-1:123456789012:execution:m:e"
+    item = {"executionArn": arn, "status": "SUCCEEDED", "input": "status:\nSUCCEEDED"}
+
+    (observed,) = answers(kind, parser, [arn], item).values()
+
+    assert observed.parts == {"status": "SUCCEEDED"}
+
+
+def test_an_id_that_is_left_out_for_a_passing_reason_is_not_missing(made):
+    failing = "  at_once: 100\n  unprocessed: \"failures[?reason != 'MISSING'].arn\"\n"
+    kind, parser = made(TASKS.replace("  at_once: 100\n", failing))
+    gone, later, unsaid = (ARN.format("c", name) for name in ("0a", "0b", "0c"))
+    response = {
+        "tasks": [],
+        "failures": [{"arn": gone, "reason": "MISSING"}, {"arn": later, "reason": "BUSY"}],
+    }
+
+    found = answers(kind, parser, [gone, later, unsaid], response)
+
+    assert isinstance(found[gone], MissingJobError)
+    assert isinstance(found[later], UnprocessedJobError)
+    assert isinstance(found[unsaid], MissingJobError)
+
+
+def listed(content_type, length="2", **body):
+    headers = {"content-type": content_type, "content-length": length}
+    return {**body, "ResponseMetadata": {"RequestId": "r", "HTTPHeaders": headers}}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        listed("application/x-amz-json-1.1"),
+        listed("text/xml;charset=UTF-8"),
+        {"NextToken": "t"},
+    ],
+)
+def test_a_page_whose_list_is_left_out_has_no_rows(made, response):
+    kind, parser = made(GLUE)
+
+    page = parser.page(kind.listings[0], response, TIMES, first=True, parent="a")
+
+    assert (page.rows, page.next_token) == ((), response.get("NextToken"))
+    assert parser.parents(kind.parents, response).names == ()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {},
+        listed("text/html"),
+        listed("application/json", "0"),
+        {"ResponseMetadata": {"HTTPHeaders": {"content-type": "application/json"}}},
+        listed("application/json", JobRuns=7),
+    ],
+)
+def test_what_is_no_listing_is_malformed(made, response):
+    kind, parser = made(GLUE)
+
+    with pytest.raises(MalformedError):
+        parser.page(kind.listings[0], response, TIMES, first=True, parent="a")
+
+
+def test_a_state_of_which_no_condition_holds_is_not_classified(made):
+    only = TASKS.replace("containers[?exitCode != `0`]", "stopCode == 'UserInitiated'")
+    kind, parser = made(only.replace("  succeeded: [STOPPED]\n", ""))
+    arn = ARN.format("c", "0a")
+
+    def verdict(**item):
+        item = {"taskArn": arn, "lastStatus": "STOPPED", **item}
+        (observed,) = answers(kind, parser, [arn], {"tasks": [item]}).values()
+        return kind.judge(observed.parts, Phase.RUNNING)
+
+    assert verdict(stopCode="UserInitiated").classified
+    assert not verdict(stopCode="TaskFailedToStart").classified
+    # Where a row does not show it, nothing is known yet.
+    assert kind.judge({"lastStatus": "STOPPED", PHASE_PART: None}, None).classified
+
+
+def test_a_job_that_an_answer_shows_in_two_ways_is_malformed(made):
+    kind, parser = made(BATCH)
+    items = [
+        {"jobId": "a", "status": "RUNNING"},
+        {"jobId": "a", "status": "SUCCEEDED"},
+        {"jobId": "b", "status": "RUNNING"},
+        {"jobId": "b", "status": "RUNNING"},
+    ]
+
+    found = answers(kind, parser, ["a", "b"], {"jobs": items})
+
+    assert isinstance(found["a"], MalformedError)
+    assert found["b"].parts == {"status": "RUNNING"}
+
+
+def test_a_member_that_is_secret_in_an_item_is_secret_in_a_row(made):
+    kind, parser = made(BATCH + "secret: [jobName, container.logStreamName]\n")
+    row = {"jobId": "a", "status": "RUNNING", "jobName": "hunter2-x", "statusReason": "hunter2-x!"}
+
+    page = parser.page(kind.listings[0], {"jobSummaryList": [row]}, TIMES, first=True, parent="q")
+
+    assert page.rows[0].reason == "[removed]!"
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\ud800", "\x1b[31m", "\u202e"])
+def test_what_no_store_or_terminal_can_hold_is_no_id(made, odd):
+    kind, parser = made(GLUE)
+    rows = [{"Id": f"a{odd}b", "JobRunState": "RUNNING"}, {"Id": "ä😀", "JobRunState": "RUNNING"}]
+
+    page = parser.page(kind.listings[0], {"JobRuns": rows}, TIMES, first=True, parent="nightly run")
+    parents = parser.parents(kind.parents, {"JobNames": [f"a{odd}b", "ä 😀"]})
+
+    assert [row.job.id for row in page.rows] == ["nightly run/ä😀"]
+    assert (parents.names, parents.torn) == (("ä 😀",), False)

@@ -58,6 +58,17 @@ reason: error
 reveal: [error]
 """
 
+COPIES = """\
+name: my.copy-job
+service: backup
+id: {job: CopyJobId}
+describe: {operation: DescribeCopyJob, params: {CopyJobId: "{job}"}, items: CopyJob}
+state: State
+phases: {waiting: [CREATED], running: [RUNNING], succeeded: [COMPLETED, PARTIAL], failed: [FAILED]}
+list:
+  params: {ByCreatedAfter: "{since}"}
+  operation: ListCopyJobs
+"""
 CONDITION = """\
   failed: [FAILED, {SUCCEEDED: "container.exitCode != `0`"}]
   succeeded: [SUCCEEDED]
@@ -77,6 +88,13 @@ MISTAKES = [
     (BATCH, "{job: jobId}", "{job: jobId, path: jobId}", 3, "id", "either path, or the parts"),
     (BATCH, "{job: jobId}", '{job: jobId, q: null, pattern: "(?P<job>x)"}', 3, "id",
      "the pattern has no group for the part q"),
+    (BATCH, "{job: jobId}", '{job: jobId, pattern: "(?P<job>x)y"}', 3, "id",
+     "give the group another name"),
+    (BATCH, "  at_once: 100\n", '  unprocessed: "jobs[0].jobId"\n', 8, "describe.unprocessed",
+     "a string instead of a list"),
+    (STEPS, 'params: {executionArn: "{execution}"}',
+     'params: {executionArn: "{execution}"}, unprocessed: "@.*"', 4, "describe.unprocessed",
+     "the items are not a list"),
     (BATCH, "{job: jobId}", '{job: "jobId["}', 3, "id.job", "not a JMESPath expression"),
     (BATCH, "{job: jobId}", "{job: container}", 3, "id.job", "a structure instead of a string"),
     (BATCH, "DescribeJobs", "DescribeJob", 5, "describe.operation", 'did you mean "DescribeJobs"?'),
@@ -150,16 +168,20 @@ MISTAKES = [
      'did you mean "ClientException"?'),
     (BATCH, "id: detail.jobId}", "id: {jobs: detail.jobId}}", 29, "events.id",
      'did you mean "job"?'),
+    (BATCH, "id: {job: jobId}", "id: {queue: null, job: jobId}", 29, "events.id",
+     "no path for the part job"),
     (BATCH, "id: detail.jobId}", 'id: "detail["}', 29, "events.id", "not a JMESPath expression"),
     (STEPS, "ExecutionDoesNotExist", "ExecutionDoesNotExists", 11, "missing",
      'did you mean "ExecutionDoesNotExist"?'),
     (STEPS, "reveal: [error]\n", "", 12, "reason", "this would keep a secret"),
     (STEPS, "reveal: [error]", "reveal: [errors]", 13, "reveal[0]", 'did you mean "error"?'),
+    (COPIES, "{since}", "{since_ms}", 8, "list.params", "a time cannot be read"),
+    (COPIES, "{since}", "1767225600000", 8, "list.params", "a time cannot be read"),
     (STEPS, "reason: error", "reason: cause", 12, "reason", "this would keep a secret"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [BATCH, STEPS])
+@pytest.mark.parametrize("text", [BATCH, STEPS, COPIES])
 def test_the_types_without_a_mistake_are_valid(tmp_path, text):
     path = tmp_path / "own.yaml"
     path.write_text(text)

@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import replace
 from time import process_time
@@ -6,8 +7,10 @@ import pytest
 import yaml
 
 from monitor import config, validation
+from monitor.aws import service_models
 from monitor.config import Settings
 from monitor.sources.loader import load_job_types
+from monitor.validation import everything
 
 CANARY = "canary5ecret"
 WATCH = {"name": "w", "type": "importexport.job", "jobs": ["EX1ID"]}
@@ -400,3 +403,20 @@ def test_the_work_of_checking_grows_with_the_number_of_watches_and_not_its_squar
         return process_time() - begun
 
     assert spent(8000) < 24 * spent(1000)
+
+
+def test_a_built_in_type_that_the_models_do_not_fit_is_reported_as_its_own_problem(tmp_path):
+    plain = service_models.loader({})
+    model = plain.load_service_model("glacier", "service-2")
+    operations = {name: one for name, one in model["operations"].items() if name != "DescribeJob"}
+    folder = tmp_path / "glacier" / "2012-06-01"
+    folder.mkdir(parents=True)
+    (folder / "service-2.json").write_text(json.dumps({**model, "operations": operations}))
+    models = service_models.loader({"AWS_DATA_PATH": str(tmp_path)})
+    vault = {"name": "v", "type": "glacier.job", "regions": ["us-east-1"], "jobs": ["v/j"]}
+    settings = Settings.model_validate({"watches": [vault]})
+
+    _, problems = everything.validate(settings, models)
+
+    (problem,) = problems
+    assert (problem.place, problem.path) == ("glacier.job.yaml:7", "describe.operation")
