@@ -100,7 +100,7 @@ def filled_in(kind, form, item, job_id, state):
 
 @pytest.mark.parametrize("kind", TYPES.values(), ids=lambda kind: kind.name)
 def test_the_parts_of_an_id_make_the_id_and_the_model_takes_it(kind):
-    @settings(max_examples=5, database=None, deadline=None, suppress_health_check=HealthCheck)
+    @settings(max_examples=5, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(ids(kind))
     def holds(job_id):
         parts = kind.parts(job_id)
