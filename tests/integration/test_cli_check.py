@@ -271,3 +271,15 @@ async def test_nothing_watched_is_a_warning_that_strict_does_not_pass(tmp_path):
     assert code == 0
     assert f"warning: {file}:1: watches: nothing is watched (add a watch)" in out
     assert (await run("check", "-c", file, "--strict", directory=tmp_path))[0] == 1
+
+
+async def test_it_says_what_is_kept_though_the_model_marks_it_as_sensitive(tmp_path):
+    file = tmp_path / "monitor.yaml"
+    file.write_text(
+        "watches:\n"
+        "- {name: a, type: stepfunctions.execution, regions: [us-east-1], discover: {of: all}}\n"
+        "- {name: b, type: glue.job-run, regions: [us-east-1], discover: {of: all}}\n"
+    )
+    code, out, _ = await run("check", "-c", file, directory=tmp_path)
+    assert code == 0
+    assert out.count("keeps error, which AWS marks as sensitive") == 1

@@ -89,6 +89,9 @@ def _lines(
         ended = max(interval, watch.ended_interval or kind.grace_interval)
         after = f"; every {format_duration(ended)} once ended, while it may still change"
         yield f"  polled every {format_duration(interval)}{after if kind.final else ''}"
+        if kind.revealed:
+            # The type has opted in; who runs it should know what may be kept and sent.
+            yield f"  keeps {', '.join(kind.revealed)}, which AWS marks as sensitive"
     yield from (f"sink {name}: {sink.type}" for name, sink in settings.sinks.items())
     if any(watch.discover for watch in settings.watches):
         yield FIRST_SIGHT
