@@ -33,13 +33,35 @@ def fresh() -> str:
 
 
 class Jobs:
-    """Starts jobs in one account; what they run in is made once."""
+    """Starts jobs in one account; what they run in is made once, and is called by ``suffix``."""
 
-    def __init__(self, aws: Aws) -> None:
+    def __init__(self, aws: Aws, suffix: str = "") -> None:
         self.aws = aws
+        self.suffix = suffix
         self._made: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Make what all jobs need."""
         policy = json.dumps({"Version": "2012-10-17", "Statement": []})
-        aws.ask("iam", "create_role", RoleName="jobs", AssumeRolePolicyDocument=policy)
+        self.aws.ask("iam", "create_role", RoleName="jobs", AssumeRolePolicyDocument=policy)
+
+    def end(self, kind: str) -> None:
+        """Delete the parent of the jobs of a type."""
+        made = self._made
+        match kind:
+            case "batch.job":
+                queue = made["batch"][0]
+                self.aws.ask("batch", "update_job_queue", jobQueue=queue, state="DISABLED")
+                self.aws.ask("batch", "delete_job_queue", jobQueue=queue)
+            case "glue.job-run":
+                self.aws.ask("glue", "delete_job", JobName=f"nightly etl{self.suffix}")
+            case "emr.step":
+                self.aws.ask("emr", "terminate_job_flows", JobFlowIds=[made["emr"]])
+            case "stepfunctions.execution":
+                arn = made["machine"]
+                self.aws.ask("stepfunctions", "delete_state_machine", stateMachineArn=arn)
+            case "ecs.task":
+                self.aws.ask("ecs", "delete_cluster", cluster=f"blue{self.suffix}")
 
     def start(self, kind: str) -> str:
         """Start a job of a type; return its id as the type has it."""
@@ -64,7 +86,7 @@ class Jobs:
             queue = self.aws.ask(
                 "batch",
                 "create_job_queue",
-                jobQueueName="nightly",
+                jobQueueName=f"nightly{self.suffix}",
                 state="ENABLED",
                 priority=1,
                 computeEnvironmentOrder=[{"order": 1, "computeEnvironment": place}],
@@ -91,14 +113,14 @@ class Jobs:
             lambda: self.aws.ask(
                 "glue",
                 "create_job",
-                Name="nightly etl",
+                Name=f"nightly etl{self.suffix}",
                 Role=ROLE,
                 Command={"Name": "glueetl", "ScriptLocation": "s3://b/k"},
                 ExecutionProperty={"MaxConcurrentRuns": 1000},
             ),
         )
-        run = self.aws.ask("glue", "start_job_run", JobName="nightly etl")["JobRunId"]
-        return f"nightly etl/{run}"
+        name = f"nightly etl{self.suffix}"
+        return f"{name}/{self.aws.ask('glue', 'start_job_run', JobName=name)['JobRunId']}"
 
     def execution(self) -> str:
         states = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
@@ -107,7 +129,7 @@ class Jobs:
             lambda: self.aws.ask(
                 "stepfunctions",
                 "create_state_machine",
-                name="m",
+                name=f"m{self.suffix}",
                 definition=json.dumps(states),
                 roleArn=ROLE,
             )["stateMachineArn"],
@@ -187,7 +209,7 @@ class Jobs:
 
     def task(self) -> str:
         def make() -> tuple[str, dict[str, Any]]:
-            self.aws.ask("ecs", "create_cluster", clusterName="blue")
+            self.aws.ask("ecs", "create_cluster", clusterName=f"blue{self.suffix}")
             definition = self.aws.ask(
                 "ecs",
                 "register_task_definition",
@@ -208,12 +230,12 @@ class Jobs:
         tasks = self.aws.ask(
             "ecs",
             "run_task",
-            cluster="blue",
+            cluster=f"blue{self.suffix}",
             taskDefinition=definition,
             launchType="FARGATE",
             networkConfiguration=network,
         )["tasks"]
-        self.aws.ask("ecs", "stop_task", cluster="blue", task=tasks[0]["taskArn"])
+        self.aws.ask("ecs", "stop_task", cluster=f"blue{self.suffix}", task=tasks[0]["taskArn"])
         return str(tasks[0]["taskArn"])
 
     def build(self) -> str:

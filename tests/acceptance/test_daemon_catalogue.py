@@ -55,6 +55,7 @@ def moto_alone(tmp_path):
 
 async def test_jobs_of_many_services_are_reported_and_their_history_is_not(moto_alone, tmp_path):
     jobs = moto_jobs.Jobs(moto_kit.Aws(moto_alone))
+    jobs.prepare()
     history = {kind: await anyio.to_thread.run_sync(jobs.start, kind) for kind in STARTS}
 
     async with simulator.running() as sim:

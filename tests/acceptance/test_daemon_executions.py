@@ -56,6 +56,7 @@ async def test_each_short_execution_is_one_event(tmp_path, executions, kills):
     ids = defaultdict(set)
     with moto_kit.serving(tmp_path / "moto.log") as moto:
         jobs = Jobs(moto_kit.Aws(moto))
+        jobs.prepare()
         history = {await anyio.to_thread.run_sync(jobs.execution) for _ in range(20)}
         async with simulator.running() as sim:
             config = configure(tmp_path, sim, **stepfunctions(moto))
