@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# How many processes share the tests: -n 0 for one, which shows output at once.
-WORKERS ?= -n auto --maxschedchunk 1
+# How many processes share the tests: -n 0 for one, which shows output at once. By default more
+# than there are processors: many tests wait for the clock, or for other programs.
+WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxschedchunk 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock notices release clean

@@ -636,7 +636,9 @@ class World:
             self._show(job_id, self.chance.choice(["SUCCEEDED", "FAILED"]), created)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 20))]
+)
 async def test_parents_come_and_go_and_each_end_is_told_once(tmp_path, seed):
     chance, world = Random(seed + 100), World(seed, 50)
     async with anyio.create_task_group() as tasks:
