@@ -93,11 +93,8 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
         from monitor.tools.describe_once import DescribeOnce
 
         settings = options.load(config)
-        job = DescribeOnce(
-            *(settings, type_, account or "default", region, job_id),
-            profile=profile,
-            type_file=type_file,
-        )
+        place = (account or "default", region, job_id)
+        job = DescribeOnce(settings, type_, *place, profile=profile, type_file=type_file)
         result = anyio.run(_by_polling, settings, job, pause, seconds)
     _report(result, output, timeout, time.monotonic() - began)
     raise typer.Exit(EXIT_CODES[result.outcome])
