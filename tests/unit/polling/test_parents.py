@@ -178,6 +178,24 @@ async def test_the_last_sweep_begins_after_its_parent_was_found_gone(tmp_path):
             assert len(b.poller.schedule.listings()) == 1
 
 
+async def test_the_last_sweep_of_a_parent_does_not_wait_for_its_interval(tmp_path):
+    """The parent is found gone while a page of its jobs is under way."""
+    async with followed(tmp_path, "a", "b") as b:
+        parents, b.source.page_latency = b.source.parents, 10.0
+
+        async def slow(token):
+            page = await parents(token)
+            await anyio.sleep(5)
+            return page
+
+        b.source.parents = slow
+        gone_at = last_job_of(b, "b")
+        await anyio.sleep(60)
+        before, last = [moment for moment in swept(b, "b") if moment > gone_at]
+        assert last - before == pytest.approx(10, abs=0.5)
+        assert followed_parents(b) == {"a"}
+
+
 async def test_a_parent_that_goes_and_whose_listing_never_ends_is_not_swept_for_ever(tmp_path):
     async with followed(tmp_path, "a", "b") as b:
         page = b.source._page_of
