@@ -9,26 +9,11 @@ import pytest
 
 from monitor import simulator
 from tests import moto_jobs, moto_kit
-from tests.acceptance.program import FAST, configure, fetch, running, until
-from tests.moto_jobs import NO_PARENT, STARTS
+from tests.acceptance import on_moto
+from tests.acceptance.program import configure, fetch, running, until
+from tests.moto_jobs import STARTS
 
 pytestmark = pytest.mark.timeout(240)
-
-SERVICES = sorted({kind.partition(".")[0] for kind in STARTS})
-
-
-def watches():
-    return [
-        {
-            "name": kind.replace(".", "-"),
-            "type": kind,
-            "account": "moto",
-            "regions": [moto_kit.REGION],
-            "discover": True if kind in NO_PARENT else {"of": "all"},
-            "interval": "1s",
-        }
-        for kind in STARTS
-    ]
 
 
 async def swept(url, times):
@@ -62,10 +47,8 @@ async def test_jobs_of_many_services_are_reported_and_their_history_is_not(moto_
         config = configure(
             tmp_path,
             sim,
-            accounts={"moto": {"endpoint_urls": dict.fromkeys(SERVICES, moto_alone)}},
-            watches=watches(),
-            routes=[{"match": {"kind": ["*", "job.discovered"]}, "sinks": ["hook"]}],
-            quotas=dict.fromkeys(SERVICES, FAST),
+            **on_moto.following(moto_alone, STARTS, 1.0),
+            routes=on_moto.DISCOVERED,
         )
         async with running("run", "--config", config, directory=tmp_path) as daemon:
             url = await daemon.started()
@@ -99,7 +82,7 @@ async def test_jobs_of_many_services_are_reported_and_their_history_is_not(moto_
     for kind, old in history.items():
         kinds = [data["kind"] for data in found[kind, old]]
         assert "job.discovered" not in kinds, (kind, kinds)
-    assert len(SERVICES) >= 12
+    assert len(on_moto.services(STARTS)) >= 12
     # Some of them were only ever seen at their end.
     ends = [data for all_ in found.values() for data in all_ if data["kind"] == "job.discovered"]
     assert sum(data["current"]["phase"] == "succeeded" for data in ends) >= 6

@@ -9,39 +9,12 @@ import pytest
 
 from monitor import simulator
 from tests import moto_kit
-from tests.acceptance.program import FAST, configure, fetch, running, until
+from tests.acceptance import on_moto
+from tests.acceptance.program import configure, running, until
 from tests.moto_jobs import Jobs
 
 INTERVAL = 2.0
 """Seconds between two sweeps: an execution lives for some milliseconds."""
-
-
-def stepfunctions(moto, **changes):
-    return {
-        "accounts": {"moto": {"endpoint_urls": {"stepfunctions": moto}}},
-        "watches": [
-            {
-                "name": "machines",
-                "type": "stepfunctions.execution",
-                "account": "moto",
-                "regions": [moto_kit.REGION],
-                "discover": {"of": "all"},
-                "interval": f"{INTERVAL:g}s",
-            }
-        ],
-        "quotas": {"stepfunctions": FAST},
-        **changes,
-    }
-
-
-async def baseline(url):
-    """Wait until the machine's executions were listed once."""
-    with anyio.fail_after(60):
-        while True:
-            _, _, text = await fetch(f"{url}/api/v1/jobs?limit=1")
-            if orjson.loads(text)["total"]:
-                return
-            await anyio.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +32,8 @@ async def test_each_short_execution_is_one_event(tmp_path, executions, kills):
         jobs.prepare()
         history = {await anyio.to_thread.run_sync(jobs.execution) for _ in range(20)}
         async with simulator.running() as sim:
-            config = configure(tmp_path, sim, **stepfunctions(moto))
+            machines = on_moto.following(moto, ["stepfunctions.execution"], INTERVAL)
+            config = configure(tmp_path, sim, **machines)
 
             def reported():
                 for received in sim.truth.received:
@@ -71,7 +45,7 @@ async def test_each_short_execution_is_one_event(tmp_path, executions, kills):
             killed = 0
             while killed <= kills:
                 async with running("run", "--config", config, directory=tmp_path) as daemon:
-                    await baseline(await daemon.started())
+                    await on_moto.recorded(await daemon.started(), 1)
                     while len(started) < executions * (killed + 1) // (kills + 1):
                         started.append(await anyio.to_thread.run_sync(jobs.execution))
                         await anyio.sleep(chance.uniform(0, 2 * INTERVAL / executions * kills))

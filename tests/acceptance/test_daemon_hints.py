@@ -12,7 +12,7 @@ import pytest
 
 from monitor import simulator
 from monitor.sources import loader
-from tests.acceptance import scrape
+from tests.acceptance import on_moto, scrape
 from tests.acceptance.program import configure, packages, running, until
 from tests.contracts.sink_kit import check
 from tests.moto_kit import REGION, Aws
@@ -50,7 +50,7 @@ class Bench:
                 packages(name="named", jobs=["named"], discover=False, interval="10m"),
                 packages(interval="10m"),
             ],
-            routes=[{"match": {"kind": ["*", "job.discovered"]}, "sinks": ["hook"]}],
+            routes=on_moto.DISCOVERED,
             hints=[{"queue_url": self.url, "account": "moto", "region": REGION}],
             quotas={"panorama": {"rate": 200, "burst": 200}},
         )

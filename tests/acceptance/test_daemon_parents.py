@@ -13,11 +13,11 @@ from monitor import config, simulator
 from monitor.sources.loader import load_job_types
 from monitor.tools import plan
 from tests import moto_jobs, moto_kit
-from tests.acceptance.program import FAST, configure, fetch, running, until
+from tests.acceptance import on_moto
+from tests.acceptance.program import configure, fetch, running, until
 
 INTERVAL = 2.0
 KINDS = ("batch.job", "ecs.task", "emr.step", "glue.job-run", "stepfunctions.execution")
-SERVICES = [kind.partition(".")[0] for kind in KINDS]
 
 
 class World:
@@ -43,20 +43,6 @@ class World:
         self.parents[kind].pop(number).end(kind)
 
 
-def watches():
-    return [
-        {
-            "name": kind.replace(".", "-"),
-            "type": kind,
-            "account": "moto",
-            "regions": [moto_kit.REGION],
-            "discover": {"of": "all"},
-            "interval": f"{INTERVAL:g}s",
-        }
-        for kind in KINDS
-    ]
-
-
 async def listed(url):
     """Count the requests so far that list jobs or their parents."""
     _, _, text = await fetch(f"{url}/metrics")
@@ -71,21 +57,9 @@ async def listed(url):
     )
 
 
-async def recorded(url, count):
-    """Wait until so many jobs are known."""
-    with anyio.fail_after(60):
-        while True:
-            _, _, text = await fetch(f"{url}/api/v1/jobs?limit=1")
-            if orjson.loads(text)["total"] == count:
-                return
-            await anyio.sleep(0.2)
-
-
-def planned(parents):
-    """Return the list calls a second that the plan computes."""
-    settings = config.Settings.model_validate(
-        {"watches": watches(), "quotas": dict.fromkeys(SERVICES, FAST), "accounts": {"moto": {}}}
-    )
+def planned(file, parents):
+    """Return the list calls a second that the plan computes for a configuration."""
+    settings = config.Settings.model_validate_json(file.read_bytes())
     found, _ = plan.plan(settings, load_job_types(None), 0, parents)
     return sum(one.lists for one in found) / plan.DAY
 
@@ -111,10 +85,8 @@ async def test_no_job_of_any_parent_is_missed_and_no_history_is_sent(tmp_path, p
             file = configure(
                 tmp_path,
                 sim,
-                accounts={"moto": {"endpoint_urls": dict.fromkeys(SERVICES, moto)}},
-                watches=watches(),
-                routes=[{"match": {"kind": ["*", "job.discovered"]}, "sinks": ["hook"]}],
-                quotas=dict.fromkeys(SERVICES, FAST),
+                **on_moto.following(moto, KINDS, INTERVAL),
+                routes=on_moto.DISCOVERED,
             )
 
             def reported():
@@ -127,13 +99,14 @@ async def test_no_job_of_any_parent_is_missed_and_no_history_is_sent(tmp_path, p
 
             async with running("run", "--config", file, directory=tmp_path) as daemon:
                 url = await daemon.started()
-                await recorded(url, len(world.history))
+                await on_moto.recorded(url, len(world.history))
                 await anyio.sleep(3 * INTERVAL)
                 # As many parents as before: what is listed is what the plan says.
                 before, began = await listed(url), anyio.current_time()
                 await anyio.sleep(5 * INTERVAL)
                 rate = (await listed(url) - before) / (anyio.current_time() - began)
-                assert planned(parents) / 2 < rate < 1.3 * planned(parents)
+                expected = planned(file, parents)
+                assert expected / 2 < rate < 1.3 * expected
                 # Each goes in its turn, and another comes with jobs that have ended by its first
                 # sweep. No job is started in one that is about to go: its listing goes with it.
                 for _ in range(parents):

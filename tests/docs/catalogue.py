@@ -64,7 +64,8 @@ def _facts(kind: JobType) -> Iterator[tuple[str, str]]:
     listings = dict.fromkeys(one.operation for one in kind.listings)
     if listings:
         listed = " and ".join(f"`{one}`" for one in listings)
-        yield "List", f"{listed} for each {kind.parent}" if kind.parent else listed
+        each = f" for each {kind.parent.replace('_', ' ')}" if kind.parent else ""
+        yield "List", f"{listed}{each}"
     parts = list(kind.describe.item.id)
     yield "ID", "as AWS has it" if parts == ["id"] else "/".join(f"`{part}`" for part in parts)
     yield "Discovery", _discovery(kind)
@@ -94,7 +95,7 @@ def _facts(kind: JobType) -> Iterator[tuple[str, str]]:
 def _discovery(kind: JobType) -> str:
     if not kind.listings:
         return "none: name the jobs"
-    window = ""
+    window = "; each sweep lists all that AWS keeps"
     if any(one.windowed for one in kind.listings):
         window = "; the first sweep goes back 7 days, or `max_age`"
     if kind.parent is None:

@@ -1,5 +1,6 @@
 """Jobs that share a describe: how many requests they cost, and how each keeps its own fate."""
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -36,6 +37,18 @@ JOBS = {"type": BATCH.name, "account": "prod", "region": "us-east-1"}
 
 def batched(tmp_path, **settings):
     return polling(tmp_path, **{"job_type": BATCH, "rate": 100.0, "burst": 100} | settings)
+
+
+@asynccontextmanager
+async def under_way(tmp_path):
+    """Open the poller of a hundred jobs while a batch of them waits for its answer."""
+    async with batched(tmp_path) as b:
+        watch_all(b, names(100))
+        async with running(b.poller):
+            await anyio.sleep(35)
+            b.source.latency, before = 5.0, len(b.source.batches)
+            await until(lambda: len(b.source.batches) > before)
+            yield b
 
 
 def names(count, prefix="j"):
@@ -331,20 +344,15 @@ async def test_jobs_that_end_in_a_batch_leave_it(tmp_path):
 
 
 async def test_a_job_that_is_dropped_while_its_batch_is_under_way_does_not_come_back(tmp_path):
-    async with batched(tmp_path) as b:
-        watch_all(b, names(100))
-        async with running(b.poller):
-            await anyio.sleep(35)
-            b.source.latency, before = 5.0, len(b.source.batches)
-            await until(lambda: len(b.source.batches) > before)
-            dropped = b.poller.schedule.get(job("j-001").key)
-            assert dropped.state is State.BUSY
-            b.poller.drop(dropped)
-            await anyio.sleep(1)
-            # A new watch takes it while the old poll still goes on.
-            b.poller.drop(b.poller.schedule.get(job("j-002").key))
-            b.follow("j-002", interval=10.0)
-            await anyio.sleep(200)
+    async with under_way(tmp_path) as b:
+        dropped = b.poller.schedule.get(job("j-001").key)
+        assert dropped.state is State.BUSY
+        b.poller.drop(dropped)
+        await anyio.sleep(1)
+        # A new watch takes it while the old poll still goes on.
+        b.poller.drop(b.poller.schedule.get(job("j-002").key))
+        b.follow("j-002", interval=10.0)
+        await anyio.sleep(200)
         assert b.poller.schedule.known(job("j-001").key) is None
         assert b.source.asked_for("j-001")[-1] < 80
         assert max(_gaps(b.source.asked_for("j-002"))) <= 35
@@ -352,16 +360,11 @@ async def test_a_job_that_is_dropped_while_its_batch_is_under_way_does_not_come_
 
 
 async def test_a_job_that_changes_hands_in_a_batch_is_recorded_for_its_new_watch(tmp_path):
-    async with batched(tmp_path) as b:
-        watch_all(b, names(100))
-        async with running(b.poller):
-            await anyio.sleep(35)
-            b.source.latency, before = 5.0, len(b.source.batches)
-            await until(lambda: len(b.source.batches) > before)
-            smaller = replace(BATCH, at_once=10)
-            b.source.answers["j-003"] = "FAILED"
-            b.follow("j-003", follow=following(smaller, labels={"team": "new"}))
-            await anyio.sleep(10)
+    async with under_way(tmp_path) as b:
+        smaller = replace(BATCH, at_once=10)
+        b.source.answers["j-003"] = "FAILED"
+        b.follow("j-003", follow=following(smaller, labels={"team": "new"}))
+        await anyio.sleep(10)
         events = [event["data"] for _, event in await b.store.transitions(limit=1000)]
         (ended,) = [data for data in events if data["kind"] == "job.state_changed"]
         assert ended["job"]["labels"] == {"team": "new"}

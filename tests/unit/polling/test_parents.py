@@ -63,6 +63,25 @@ async def clusters(tmp_path, **settings):
         yield b
 
 
+@asynccontextmanager
+async def followed(tmp_path, *parents, **answers):
+    """Follow all of ``parents``, and go on once their first sweeps are over."""
+    async with clusters(tmp_path) as b:
+        b.source.parent_names, b.source.answers = list(parents), answers
+        watch_parents(b, "all")
+        async with running(b.poller):
+            await anyio.sleep(45)
+            assert followed_parents(b) == set(parents)
+            yield b
+
+
+def followed_parents(b):
+    """Return the parents whose listings are swept."""
+    found = {each.request.parent for each in b.poller.schedule.listings()}
+    assert None in found, "the listing of the parents is swept as well"
+    return found - {None}
+
+
 async def sent(b):
     """Return the ids of the jobs, and the kinds, of what goes to the sink."""
     found = await b.store.deliveries(limit=10_000)
@@ -74,6 +93,13 @@ async def sent(b):
 async def baseline(b):
     rows = await b.store.transitions(limit=10_000)
     return {event["subject"] for _, event in rows if event["data"]["baseline"]}
+
+
+def last_job_of(b, parent):
+    """Let a job of a parent end, and the parent go with it; return when."""
+    b.source.answers[f"{parent}/1"] = Answer("FAILED", created_at=b.clock.now())
+    b.source.parent_names.remove(parent)
+    return b.clock.monotonic()
 
 
 def swept(b, parent):
@@ -96,27 +122,20 @@ async def test_old_jobs_of_parents_that_are_there_are_a_baseline(tmp_path):
 
 
 async def test_jobs_of_a_later_parent_are_sent_even_if_they_ended_before(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a"]
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(70)
-            b.source.parent_names.append("new")
-            b.source.answers["new/1"] = "FAILED"
-            await anyio.sleep(40)
-            assert await sent(b) == {("new/1", "job.discovered"): 1}
-            b.source.answers["new/2"] = "FAILED"
-            await anyio.sleep(40)
+    async with followed(tmp_path, "a") as b:
+        b.source.parent_names.append("new")
+        b.source.answers["new/1"] = "FAILED"
+        await anyio.sleep(40)
+        assert await sent(b) == {("new/1", "job.discovered"): 1}
+        b.source.answers["new/2"] = "FAILED"
+        await anyio.sleep(40)
         assert await baseline(b) == set()
         assert (await sent(b))["new/2", "job.discovered"] == 1
 
 
 async def test_a_parent_that_comes_while_the_monitor_is_down_is_new(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a"]
-        b.source.answers["a/1"] = "FAILED"
-        watch_parents(b, "all")
-        await run_for(b, 70)
+    async with followed(tmp_path, "a", **{"a/1": "FAILED"}):
+        pass
     async with clusters(tmp_path) as b:
         b.source.parent_names = ["a", "new"]
         b.source.answers |= {"a/1": "FAILED", "a/2": "FAILED", "new/1": "FAILED"}
@@ -126,18 +145,12 @@ async def test_a_parent_that_comes_while_the_monitor_is_down_is_new(tmp_path):
 
 
 async def test_a_parent_that_goes_is_swept_once_more(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a", "b"]
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(45)
-            b.source.answers["b/1"] = "FAILED"
-            b.source.parent_names.remove("b")
-            gone_at = b.clock.monotonic()
-            await anyio.sleep(60)
-            assert await sent(b) == {("b/1", "job.discovered"): 1}
-            assert 1 <= len([moment for moment in swept(b, "b") if moment > gone_at]) <= 2
-            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
+    async with followed(tmp_path, "a", "b") as b:
+        gone_at = last_job_of(b, "b")
+        await anyio.sleep(60)
+        assert await sent(b) == {("b/1", "job.discovered"): 1}
+        assert 1 <= len([moment for moment in swept(b, "b") if moment > gone_at]) <= 2
+        assert followed_parents(b) == {"a"}
         assert not any('"b"' in each.discover for each in await b.store.baselines())
 
 
@@ -165,51 +178,59 @@ async def test_the_last_sweep_begins_after_its_parent_was_found_gone(tmp_path):
             assert len(b.poller.schedule.listings()) == 1
 
 
+async def test_the_last_sweep_of_a_parent_does_not_wait_for_its_interval(tmp_path):
+    """The parent is found gone while a page of its jobs is under way."""
+    async with followed(tmp_path, "a", "b") as b:
+        parents, b.source.page_latency = b.source.parents, 10.0
+
+        async def slow(token):
+            page = await parents(token)
+            await anyio.sleep(5)
+            return page
+
+        b.source.parents = slow
+        gone_at = last_job_of(b, "b")
+        await anyio.sleep(60)
+        before, last = [moment for moment in swept(b, "b") if moment > gone_at]
+        assert last - before == pytest.approx(10, abs=0.5)
+        assert followed_parents(b) == {"a"}
+
+
 async def test_a_parent_that_goes_and_whose_listing_never_ends_is_not_swept_for_ever(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a", "b"]
+    async with followed(tmp_path, "a", "b") as b:
         page = b.source._page_of
 
         async def torn(parent):
             return replace(await page(parent), torn=parent == "b")
 
         b.source._page_of = torn
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(45)
-            b.source.answers["b/1"] = Answer("FAILED", created_at=b.clock.now())
-            b.source.parent_names.remove("b")
-            await anyio.sleep(60)
-            assert await sent(b) == {("b/1", "job.discovered"): 1}
-            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
-            assert b.measured("listing_complete", **PLACE) == 1
+        await anyio.sleep(45)
+        assert b.measured("listing_complete", **PLACE) == 0
+        last_job_of(b, "b")
+        await anyio.sleep(60)
+        assert await sent(b) == {("b/1", "job.discovered"): 1}
+        assert followed_parents(b) == {"a"}
+        assert b.measured("listing_complete", **PLACE) == 1
 
 
 @pytest.mark.parametrize("failure", [GONE, UNREACHABLE])
 async def test_a_parent_that_goes_in_an_outage_is_swept_when_that_is_over(tmp_path, failure):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a", "b"]
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(45)
-            b.source.answers["b/1"] = "FAILED"
-            b.source.parent_names.remove("b")
-            b.source.page_trouble = failure
-            await anyio.sleep(600)
-            b.source.page_trouble = None
-            await anyio.sleep(400)
-            expected = {} if failure is GONE else {("b/1", "job.discovered"): 1}
-            assert await sent(b) == expected
-            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
-            # The other parent seems to be gone as well, and is asked for ever more rarely.
-            assert b.measured("listing_complete", **PLACE) == (failure is not GONE)
+    async with followed(tmp_path, "a", "b") as b:
+        last_job_of(b, "b")
+        b.source.page_trouble = failure
+        await anyio.sleep(600)
+        b.source.page_trouble = None
+        await anyio.sleep(400)
+        expected = {} if failure is GONE else {("b/1", "job.discovered"): 1}
+        assert await sent(b) == expected
+        assert followed_parents(b) == {"a"}
+        # The other parent seems to be gone as well, and is asked for ever more rarely.
+        assert b.measured("listing_complete", **PLACE) == (failure is not GONE)
 
 
 async def test_a_deleted_parent_does_not_spoil_the_health_of_its_type(tmp_path):
     """Its listing fails before the listing of parents has shown that it is gone."""
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = [f"p-{number}" for number in range(5)]
-        watch_parents(b, "all")
+    async with followed(tmp_path, *(f"p-{number}" for number in range(5))) as b:
         page = b.source._page_of
 
         async def of_those_that_are(parent):
@@ -219,56 +240,43 @@ async def test_a_deleted_parent_does_not_spoil_the_health_of_its_type(tmp_path):
 
         b.source._page_of = of_those_that_are
         chance = Random(2)
-        async with running(b.poller):
-            await anyio.sleep(45)
-            for number in range(30):
-                b.source.parent_names.pop(chance.randrange(5))
-                b.source.parent_names.append(f"later-{number}")
-                await anyio.sleep(chance.uniform(1, 40))
-            await anyio.sleep(70)
-            assert b.measured("listing_complete", **PLACE) == 1
-            assert b.measured("source_up", service="panorama", account="prod", region="us-east-1")
-            assert len(b.poller.schedule.listings()) == 6
-            # A pass later than each sweep: nothing of it is left in the health either.
-            assert not b.poller._still_failing()
+        for number in range(30):
+            b.source.parent_names.pop(chance.randrange(5))
+            b.source.parent_names.append(f"later-{number}")
+            await anyio.sleep(chance.uniform(1, 40))
+        await anyio.sleep(70)
+        assert b.measured("listing_complete", **PLACE) == 1
+        assert b.measured("source_up", service="panorama", account="prod", region="us-east-1")
+        assert followed_parents(b) == set(b.source.parent_names)
+        # A pass later than each sweep: nothing of it is left in the health either.
+        assert not b.poller._still_failing()
         assert len(await b.store.baselines()) == 6
 
 
 async def test_a_new_parent_leaves_the_listing_of_its_type_complete(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a"]
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(45)
-            b.source.page_latency = 20.0
-            b.source.parent_names.append("new")
-            for _ in range(60):
-                await anyio.sleep(1)
-                assert b.measured("listing_complete", **PLACE) == 1
-            assert swept(b, "new")
+    async with followed(tmp_path, "a") as b:
+        b.source.page_latency = 20.0
+        b.source.parent_names.append("new")
+        for _ in range(60):
+            await anyio.sleep(1)
+            assert b.measured("listing_complete", **PLACE) == 1
+        assert swept(b, "new")
 
 
 async def test_a_parent_that_comes_back_under_its_name_is_new(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a"]
-        b.source.answers["a/1"] = "FAILED"
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(70)
-            b.source.parent_names.clear()
-            await anyio.sleep(70)
-            b.source.parent_names.append("a")
-            b.source.answers["a/2"] = "FAILED"
-            await anyio.sleep(70)
+    async with followed(tmp_path, "a", **{"a/1": "FAILED"}) as b:
+        b.source.parent_names.clear()
+        await anyio.sleep(70)
+        b.source.parent_names.append("a")
+        b.source.answers["a/2"] = "FAILED"
+        await anyio.sleep(70)
         assert await sent(b) == {("a/2", "job.discovered"): 1}
         assert await baseline(b) == {"a/1"}
 
 
 async def test_a_parent_that_went_while_the_monitor_was_down_is_swept_once_more(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a", "b"]
-        watch_parents(b, "all")
-        await run_for(b, 70)
+    async with followed(tmp_path, "a", "b"):
+        pass
     async with clusters(tmp_path) as b:
         b.source.parent_names = ["a"]
         b.source.answers["b/1"] = "FAILED"
@@ -296,21 +304,17 @@ async def test_a_named_parent_is_no_parent_that_is_gone(tmp_path):
 
 
 async def test_a_failing_listing_of_parents_leaves_those_that_are_known_alone(tmp_path):
-    async with clusters(tmp_path) as b:
-        b.source.parent_names = ["a", "b"]
-        watch_parents(b, "all")
-        async with running(b.poller):
-            await anyio.sleep(45)
-            b.source.parent_trouble = PollError(PollReason.AUTH, "AccessDenied")
-            b.source.parent_names = ["a", "new"]
-            b.source.answers |= {"a/1": "FAILED", "b/1": "FAILED", "new/1": "FAILED"}
-            await anyio.sleep(900)
-            assert set(await sent(b)) == {("a/1", "job.discovered"), ("b/1", "job.discovered")}
-            assert b.measured("listing_complete", **PLACE) == 0
-            b.source.parent_trouble = None
-            await anyio.sleep(1000)
-            assert (await sent(b))["new/1", "job.discovered"] == 1
-            assert b.measured("listing_complete", **PLACE) == 1
+    async with followed(tmp_path, "a", "b") as b:
+        b.source.parent_trouble = PollError(PollReason.AUTH, "AccessDenied")
+        b.source.parent_names = ["a", "new"]
+        b.source.answers |= {"a/1": "FAILED", "b/1": "FAILED", "new/1": "FAILED"}
+        await anyio.sleep(900)
+        assert set(await sent(b)) == {("a/1", "job.discovered"), ("b/1", "job.discovered")}
+        assert b.measured("listing_complete", **PLACE) == 0
+        b.source.parent_trouble = None
+        await anyio.sleep(1000)
+        assert (await sent(b))["new/1", "job.discovered"] == 1
+        assert b.measured("listing_complete", **PLACE) == 1
 
 
 async def test_parents_whose_listing_fails_from_the_start_are_a_baseline_all_the_same(tmp_path):
@@ -423,9 +427,7 @@ async def test_a_reload_in_the_last_sweep_of_a_parent_leaves_that_sweep_to_be_do
         async with running(b.poller):
             await anyio.sleep(45)
             b.source.page_latency = 5.0
-            b.source.answers["b/1"] = "FAILED"
-            b.source.parent_names.remove("b")
-            gone_at = b.clock.monotonic()
+            gone_at = last_job_of(b, "b")
             await until(lambda: any(each.ending for each in b.poller.schedule.listings()), 60)
             target.end()
             await anyio.sleep(10)
@@ -434,7 +436,7 @@ async def test_a_reload_in_the_last_sweep_of_a_parent_leaves_that_sweep_to_be_do
             watch_parents(b, "all")
             await anyio.sleep(60)
             assert await sent(b) == {("b/1", "job.discovered"): 1}
-            assert {one.request.parent for one in b.poller.schedule.listings()} == {None, "a"}
+            assert followed_parents(b) == {"a"}
 
 
 async def test_each_job_has_the_labels_of_the_watch_of_its_parent(tmp_path):

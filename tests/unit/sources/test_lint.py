@@ -69,6 +69,38 @@ list:
   params: {ByCreatedAfter: "{since}"}
   operation: ListCopyJobs
 """
+QUERIES = """\
+name: my.query
+service: athena
+id: {query: QueryExecutionId}
+describe:
+  operation: BatchGetQueryExecution
+  params: {QueryExecutionIds: ["{query}"]}
+  items: QueryExecutions
+  at_once: 50
+state: Status.State
+phases:
+  waiting: [QUEUED]
+  running: [RUNNING]
+  succeeded: [SUCCEEDED]
+  failed: [FAILED]
+  canceled: [CANCELLED]
+"""
+INFERENCES = """\
+name: my.inference
+service: bedrock
+id: {job: jobArn}
+describe: {operation: GetModelInvocationJob, params: {jobIdentifier: "{job}"}}
+state: status
+phases:
+  waiting: [Submitted, Validating, Scheduled]
+  running: [InProgress, Stopping]
+  succeeded: [Completed]
+  failed: [Failed, PartiallyCompleted]
+  canceled: [Stopped]
+  expired: [Expired]
+list: {operation: ListModelInvocationJobs, row: {reason: jobName}}
+"""
 CONDITION = """\
   failed: [FAILED, {SUCCEEDED: "container.exitCode != `0`"}]
   succeeded: [SUCCEEDED]
@@ -175,13 +207,16 @@ MISTAKES = [
      'did you mean "ExecutionDoesNotExist"?'),
     (STEPS, "reveal: [error]\n", "", 12, "reason", "this would keep a secret"),
     (STEPS, "reveal: [error]", "reveal: [errors]", 13, "reveal[0]", 'did you mean "error"?'),
+    (INFERENCES, "reason: jobName", "reason: message", 13, "list.row.reason",
+     "this would keep a secret"),
+    (QUERIES, "at_once: 50", "at_once: 51", 8, "describe.at_once", "takes at most 50 ids"),
     (COPIES, "{since}", "{since_ms}", 8, "list.params", "a time cannot be read"),
     (COPIES, "{since}", "1767225600000", 8, "list.params", "a time cannot be read"),
     (STEPS, "reason: error", "reason: cause", 12, "reason", "this would keep a secret"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [BATCH, STEPS, COPIES])
+@pytest.mark.parametrize("text", [BATCH, STEPS, COPIES, QUERIES, INFERENCES])
 def test_the_types_without_a_mistake_are_valid(tmp_path, text):
     path = tmp_path / "own.yaml"
     path.write_text(text)

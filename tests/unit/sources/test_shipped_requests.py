@@ -115,7 +115,7 @@ def test_the_model_takes_every_request(kind):
     many = kind.params(*[one_id(kind.name)] * kind.at_once)
     sent(kind, kind.describe.operation, many)
     for listing in kind.listings:
-        parent = ACCOUNT if listing.parent == "account" else "parent-of-jobs"
+        parent = ACCOUNT if listing.parent == "account_id" else "parent-of-jobs"
         params = filled(listing.params, {**SINCE, listing.parent: parent})
         sent(kind, listing.operation, params)
         assert listing.paging is not None
