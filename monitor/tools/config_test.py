@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from monitor.interfaces import Store
     from monitor.model import Entry, Snapshot
     from monitor.polling.schedule import ScheduledJob
-    from monitor.tools.config_test_file import ConfigTestCase, Expected, ExpectedPayload
+    from monitor.tools.config_test_file import ConfigTestCase, Expected
+    from monitor.tools.config_test_form import ExpectedPayload
 
 LEDGER = "00000000-0000-4000-8000-000000000000"
 """Makes the ids of events the same in every run."""

@@ -20,9 +20,11 @@ from monitor.tools.wait_on_daemon import DaemonGetter, JobSelector
 from tests.acceptance.program import configure, run, running, until
 from tests.integration.test_cli_wait import free_port
 from tests.moto_kit import Aws
+from tests.unit.sources.test_items import GLUE
 
 pytestmark = pytest.mark.timeout(240)
 
+FORMS = [pytest.param(60, id="quick"), pytest.param(200, id="long", marks=pytest.mark.soak)]
 PACKAGE, OWN = "panorama.package-import", "panorama.own-import"
 TOKEN = "a-token-of-more-than-sixteen-characters"
 TYPE_FILE = """
@@ -35,24 +37,7 @@ state: Status
 phases: {running: [PENDING], succeeded: [SUCCEEDED], failed: [FAILED]}
 missing: [ResourceNotFound, {code: Validation, where: "Fields[?Name == 'JobId']"}]
 """
-GLUE = """
-name: glue.job-run
-service: glue
-interval: 1s
-id: {job: JobName, run: Id}
-describe: {operation: GetJobRun, params: {JobName: "{job}", RunId: "{run}"}, items: JobRun}
-list: {operation: GetJobRuns, of: job, params: {JobName: "{job}"}}
-of: {job: {operation: ListJobs, items: JobNames}}
-state: JobRunState
-phases:
-  waiting: [STARTING, WAITING]
-  running: [RUNNING, STOPPING]
-  succeeded: [SUCCEEDED]
-  canceled: [STOPPED]
-  failed: [FAILED, ERROR, TIMEOUT]
-  expired: [EXPIRED]
-missing: [EntityNotFound]
-"""
+RUNS = f"{GLUE}interval: 1s\nmissing: [EntityNotFound]\n"
 
 
 def job(**members):
@@ -142,11 +127,12 @@ async def test_two_hundred_waits_for_an_ended_job_cost_as_many_requests_as_one(t
     assert costs == {1: 1, 200: 1}
 
 
-async def test_while_a_job_runs_many_waits_cause_the_polls_of_one_watch(tmp_path):
+@pytest.mark.parametrize("waiters", FORMS)
+async def test_while_a_job_runs_many_waits_cause_the_polls_of_one_watch(tmp_path, waiters):
     shown = set()
     async with simulator.running(job()) as sim, daemon(tmp_path, sim) as url:
         began = anyio.current_time()
-        numbers = iter(range(60))
+        numbers = iter(range(waiters))
 
         async def one():
             number = next(numbers)
@@ -157,16 +143,16 @@ async def test_while_a_job_runs_many_waits_cause_the_polls_of_one_watch(tmp_path
             results = []
 
             async def every():
-                results.extend(await all_of(60, one))
+                results.extend(await all_of(waiters, one))
 
             tasks.start_soon(every)
-            await until(lambda: len(shown) == 60)
+            await until(lambda: len(shown) == waiters)
             before, at = sim.truth.requests.count, anyio.current_time()
             await anyio.sleep(5)
             polls, took = sim.truth.requests.count - before, anyio.current_time() - at
             sim.change("pkg", Status="FAILED")
         total, whole = sim.truth.requests.count, anyio.current_time() - began
-    assert [each.outcome for each in results] == [Outcome.FAILED] * 60
+    assert [each.outcome for each in results] == [Outcome.FAILED] * waiters
     # One poll a second, whoever waits; at each edge of the time there may be one more.
     assert 3 <= polls <= took + 2
     assert total <= whole + 2
@@ -340,9 +326,9 @@ async def test_a_mistake_with_a_type_file_is_exit_code_2(tmp_path, change, argum
 
 async def test_a_type_file_is_enough_for_another_service(tmp_path, moto):
     run_id = _glue_run(moto, "nightly")
-    (tmp_path / "glue.yaml").write_text(GLUE)
+    (tmp_path / "glue.yaml").write_text(RUNS)
     place = {"AWS_ENDPOINT_URL": moto, "AWS_REGION": "us-east-1"}
-    arguments = ("wait", "glue.job-run", f"nightly/{run_id}", "--type-file", "glue.yaml")
+    arguments = ("wait", "my.run", f"nightly/{run_id}", "--type-file", "glue.yaml")
     code, _, err = await run(*arguments, "--timeout", "30s", directory=tmp_path, **place)
     assert code == 0, err
 
@@ -352,8 +338,8 @@ async def test_a_run_time_watch_takes_every_type_and_the_parents_of_a_listing(tm
     async with simulator.running() as sim:
         accounts = {"sim": {"endpoint_urls": {"glue": moto}}}
         (tmp_path / "types").mkdir()
-        (tmp_path / "types" / "glue.yaml").write_text(GLUE)
-        place = {"type": "glue.job-run", "account": "sim", "regions": ["us-east-1"]}
+        (tmp_path / "types" / "glue.yaml").write_text(RUNS)
+        place = {"type": "my.run", "account": "sim", "regions": ["us-east-1"]}
         async with (
             daemon(tmp_path, sim, accounts=accounts) as url,
             client(tmp_path, url) as own,
