@@ -317,8 +317,8 @@ class Store(Protocol):
         """The earliest store time after ``now`` at which a first-in-line delivery falls due."""
         ...
 
-    async def settle(self, settlement: model.Settlement) -> None:
-        """Store the outcome of one attempt."""
+    async def settle(self, *settlements: model.Settlement) -> None:
+        """Store the outcomes of attempts, in one step."""
         ...
 
     async def hasten(self, sink: str) -> None:

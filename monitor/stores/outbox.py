@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import rows, schema
+from monitor.stores import bulk, rows, schema
 from monitor.stores.schema import deliveries, sink_state
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The result of one attempt, and the store time at which it was known."""
+    """The results of attempts, and the store time at which they were known."""
 
-    settlement: model.Settlement
+    settlements: tuple[model.Settlement, ...]
     store_time: datetime
 
 
@@ -70,17 +70,21 @@ _SETTLED = {
     "attempts": deliveries.c.attempts + sa.bindparam("made", type_=sa.Integer),
     "last_error": sa.bindparam("error"),
 }
-_RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
-_CLOSE = (
+_RETRY = bulk.Bulk(
+    sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED),
+    *("of", "made", "error", "due"),
+)
+_CLOSE = bulk.Bulk(
     sa.update(deliveries)
     .where(_IS_OPEN)
     .values(
         status=sa.bindparam("to"),
         settled_at=sa.bindparam("at"),
         own_settled=sa.bindparam("own"),
-        due_at=None,
+        due_at=sa.null(),
         **_SETTLED,
-    )
+    ),
+    *("of", "made", "error", "to", "at", "own"),
 )
 
 _first = deliveries.alias("first")
@@ -89,18 +93,17 @@ ADVANCE = (
     .where(
         deliveries.c.due_at.is_(None),
         deliveries.c.id
-        == sa.select(_first.c.id)
+        == sa.select(sa.func.min(_first.c.id))
         .where(
             schema.status_is(model.DeliveryStatus.PENDING, _first),
             _first.c.sink == sa.bindparam("of_sink"),
             _first.c.key == sa.bindparam("of_key"),
         )
-        .order_by(_first.c.id)
-        .limit(1)
         .scalar_subquery(),
     )
     .values(due_at=deliveries.c.own_created)
 )
+_ADVANCE = bulk.Bulk(ADVANCE, "of_sink", "of_key")
 
 _REVIVE = (
     sa.update(deliveries)
@@ -136,27 +139,31 @@ async def many(
         await connection.execute(statement, rows)
 
 
-async def settle(connection: AsyncConnection, settled: Sequence[Settle]) -> None:
-    """Write the results of attempts; a delivery that is settled already stays so."""
-    retries, closes = [], []
-    for unit in settled:
-        one = unit.settlement
-        row = {
-            "of": one.delivery.id,
-            "made": int(one.attempted),
-            "error": rows.short_error(one.error),
-        }
-        if one.status is model.DeliveryStatus.PENDING:
-            retries.append(row | {"due": one.due_at})
-        else:
-            closes.append(row | {"to": one.status.value, "at": one.at, "own": unit.store_time})
-    await many(connection, _RETRY, retries)
-    await many(connection, _CLOSE, closes)
+async def settle(connection: AsyncConnection, units: Sequence[Settle]) -> None:
+    """Write the results of attempts; a delivery that is settled already stays so.
+
+    The next delivery of each line falls due.
+    """
+    retries: list[tuple[Any, ...]] = []
+    closes: list[tuple[Any, ...]] = []
+    lines: list[tuple[str, str]] = []
+    for unit in units:
+        own = schema.microseconds(unit.store_time)
+        for one in unit.settlements:
+            made = one.delivery.id, int(one.attempted), rows.short_error(one.error)
+            lines.append((one.delivery.sink, one.delivery.key))
+            if one.due_at is not None and one.status is model.DeliveryStatus.PENDING:
+                retries.append((*made, schema.microseconds(one.due_at)))
+            else:
+                closes.append((*made, one.status.value, schema.microseconds(one.at), own))
+    await _RETRY.execute(connection, retries)
+    await _CLOSE.execute(connection, closes)
+    await advance(connection, lines)
 
 
 async def advance(connection: AsyncConnection, lines: Iterable[tuple[str, str]]) -> None:
     """Let the first pending delivery of each line (sink, key) fall due."""
-    await many(connection, ADVANCE, _bound(lines))
+    await _ADVANCE.execute(connection, sorted(set(lines)))
 
 
 def _bound(lines: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

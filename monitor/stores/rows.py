@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from monitor import errors, model
+from monitor.stores.schema import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +165,7 @@ def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
 
 
 def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
-    """Return the row of ``jobs``."""
+    """Return the row of ``jobs``, as the drivers take it."""
     job = snapshot.job
     return {
         "key": job.key,
@@ -176,9 +177,9 @@ def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
         "state": clean(snapshot.state),
         "phase": snapshot.phase.value,
         "sequence": snapshot.sequence,
-        "first_seen_at": snapshot.first_seen_at,
-        "changed_at": snapshot.changed_at,
-        "looked_at": snapshot.looked_at,
+        "first_seen_at": microseconds(snapshot.first_seen_at),
+        "changed_at": microseconds(snapshot.changed_at),
+        "looked_at": microseconds(snapshot.looked_at),
     }
 
 

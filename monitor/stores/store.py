@@ -14,6 +14,7 @@ from monitor import model
 from monitor.stores import (
     connect,
     database,
+    entries,
     group_commit,
     outbox,
     queries,
@@ -143,7 +144,7 @@ class SqlStore:
             ValueError: the sequences of the entry have a gap.
         """
         wall_time, store_time = self._clock.now(), self.store_time()
-        record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
+        record = entries.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
     async def touch(self, polls: Mapping[str, datetime]) -> None:
@@ -165,9 +166,9 @@ class SqlStore:
         """Return the earliest store time after ``now`` at which a delivery falls due."""
         return next((row.due_at for row in await self._read(queries.next_due(sink, now))), None)
 
-    async def settle(self, settlement: model.Settlement) -> None:
-        """Store the result of one attempt."""
-        await self._commits.submit(outbox.Settle(settlement, self.store_time()))
+    async def settle(self, *settlements: model.Settlement) -> None:
+        """Store the results of attempts, together."""
+        await self._commits.submit(outbox.Settle(settlements, self.store_time()))
 
     async def hasten(self, sink: str) -> None:
         """Let every delivery for ``sink`` that waits for its retry fall due."""

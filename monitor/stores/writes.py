@@ -8,12 +8,12 @@ compare-and-set, and positions rise in the order of the commits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from monitor import events, model
-from monitor.stores import outbox, rows, schema
+from monitor import model
+from monitor.stores import entries, outbox, rows, schema
 from monitor.stores.schema import (
     baselines,
     deliveries,
@@ -33,20 +33,6 @@ if TYPE_CHECKING:
 
 MOST_POSITIONS = 500
 """The most positions that one ``Prune`` may name, well below any database's limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One entry in the form of rows; ``sinks[i]`` is where ``transitions[i]`` goes."""
-
-    table: sa.Table
-    key: str
-    expected: int
-    row: Mapping[str, Any]
-    transitions: tuple[Mapping[str, Any], ...]
-    sinks: tuple[tuple[str, ...], ...]
-    created_at: datetime
-    store_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +77,7 @@ class Ping:
 
 
 Unit = (
-    Record
+    entries.Record
     | outbox.Settle
     | Touch
     | Prune
@@ -122,56 +108,6 @@ _FORGET = sa.delete(transitions).where(
 )
 
 
-def record_of(
-    entry: model.Entry, ledger_id: str, wall_time: datetime, store_time: datetime
-) -> Record:
-    """Return the rows of an entry.
-
-    Raises:
-        TypeError: a value has no exact form in JSON.
-        ValueError: the sequences of the entry have a gap.
-    """
-    after = entry.snapshot
-    numbers = [transition.sequence for transition in entry.transitions]
-    if [*numbers, after.sequence + 1] != list(range(entry.expected + 1, after.sequence + 2)):
-        raise ValueError(f"sequences {numbers} do not lead from {entry.expected} to the snapshot's")
-    if isinstance(after, model.Snapshot):
-        table, row = jobs, rows.job_row(after)
-    else:
-        table = sources
-        row = {
-            "key": after.source.key,
-            "service": after.source.service,
-            "account": after.source.account,
-            "region": after.source.region,
-            "available": after.available,
-            "sequence": after.sequence,
-            "changed_at": after.changed_at,
-            "looked_at": after.looked_at,
-        }
-    made = [(one, events.cloud_event(one, ledger_id)) for one in entry.transitions]
-    return Record(
-        table=table,
-        key=row["key"],
-        expected=entry.expected,
-        row=row,
-        transitions=tuple(
-            {
-                "key": transition.subject.key,
-                "sequence": transition.sequence,
-                "event_id": cloud_event["id"],
-                "kind": transition.kind.value,
-                "observed_at": transition.before,
-                "event": rows.encode(cloud_event),
-            }
-            for transition, cloud_event in made
-        ),
-        sinks=entry.sinks,
-        created_at=wall_time,
-        store_time=store_time,
-    )
-
-
 async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]:
     """Write ``units`` in the open transaction; return how much each one wrote.
 
@@ -179,31 +115,24 @@ async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]
     """
     # First of all: what the statements below read must not change before the commit.
     position: int = (await connection.execute(_LOCK)).scalar_one()
-    records = [unit for unit in units if isinstance(unit, Record)]
-    accepted = [
-        record
-        for table in (jobs, sources)
-        for record in await _accept(
-            connection, table, [one for one in records if one.table is table]
-        )
-    ]
-    added, delivered = _numbered(accepted, position)
-    await outbox.many(connection, sa.insert(transitions), added)
-    await outbox.many(connection, sa.insert(deliveries), delivered)
-    settled = [unit for unit in units if isinstance(unit, outbox.Settle)]
-    await outbox.settle(connection, settled)
-    # After both: a line whose first delivery is settled goes on with one made in this group.
-    lines = [(row["sink"], row["key"]) for row in delivered]
-    lines += [(one.settlement.delivery.sink, one.settlement.delivery.key) for one in settled]
-    await outbox.advance(connection, lines)
+    # Settled first: what is recorded then falls due at once if its line has become empty.
+    await outbox.settle(connection, [unit for unit in units if isinstance(unit, outbox.Settle)])
+    records = [unit for unit in units if isinstance(unit, entries.Record)]
+    accepted = await entries.write(connection, records, position)
     await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
-    await connection.execute(_MOVE, {"to": position + len(added)})
+    added = sum(len(record.transitions) for record in accepted)
+    await connection.execute(_MOVE, {"to": position + added})
     taken = {id(record) for record in accepted}
-    return [await _written(connection, unit, id(unit) in taken) for unit in units]
+    return [
+        int(id(unit) in taken)
+        if isinstance(unit, entries.Record)
+        else await _written(connection, unit)
+        for unit in units
+    ]
 
 
-async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001, PLR0911
-    """Write a unit that is not written in bulk; return how much any unit wrote."""
+async def _written(connection: AsyncConnection, unit: Unit) -> int:  # noqa: PLR0911
+    """Write a unit that is not written in bulk; return how much it wrote."""
     match unit:
         case Prune(positions):
             return (await connection.execute(_FORGET, {"positions": list(positions)})).rowcount
@@ -228,50 +157,7 @@ async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:
             return (await connection.execute(removal)).rowcount
         case KeepBaselines(kept, gone):
             return await _keep_baselines(connection, kept, gone)
-    return int(taken)
-
-
-async def _accept(
-    connection: AsyncConnection, table: sa.Table, records: Sequence[Record]
-) -> list[Record]:
-    """Store the snapshots of the records that come first; return those records."""
-    if not records:
-        return []
-    keys = sorted({record.key for record in records})
-    statement = sa.select(table.c.key, table.c.sequence).where(table.c.key.in_(keys))
-    stored = {row.key: row.sequence for row in await connection.execute(statement)}
-    inserts: list[Mapping[str, Any]] = []
-    updates: list[Mapping[str, Any]] = []
-    accepted = []
-    for record in records:
-        if stored.get(record.key, 0) != record.expected:
-            continue  # another writer was first, perhaps earlier in this group
-        (updates if record.key in stored else inserts).append(record.row)
-        stored[record.key] = record.row["sequence"]
-        accepted.append(record)
-    # A job with two records in the group is inserted before it is updated.
-    await outbox.many(connection, sa.insert(table), inserts)
-    replacement = sa.update(table).where(table.c.key == sa.bindparam("of"))
-    await outbox.many(connection, replacement, [{**row, "of": row["key"]} for row in updates])
-    return accepted
-
-
-def _numbered(
-    records: Sequence[Record], position: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of transitions, with positions after ``position``, and of deliveries."""
-    added: list[dict[str, Any]] = []
-    delivered: list[dict[str, Any]] = []
-    for record in records:
-        for transition, sinks in zip(record.transitions, record.sinks, strict=True):
-            position += 1
-            added.append({**transition, "position": position, "own_recorded": record.store_time})
-            made = record.created_at, record.store_time
-            delivered += [
-                {**rows.delivery_row(sink, record.key, *made), "position": position}
-                for sink in sinks
-            ]
-    return added, delivered
+    return 0
 
 
 async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
