@@ -119,5 +119,5 @@ class Committer(Generic[Unit]):
             for batch in group:
                 batch.done.set()
                 # All of the callers at once would hold up the loop. Shielded, as each must be told.
-                if batch is not group[-1]:
-                    await anyio.lowlevel.cancel_shielded_checkpoint()
+                # After the last ones too: what they write next belongs into the next group.
+                await anyio.lowlevel.cancel_shielded_checkpoint()

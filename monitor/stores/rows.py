@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -42,7 +43,8 @@ def encode(value: Any) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
+    # The proxy comes first, as every snapshot holds two: an abstract class takes long to ask.
+    if isinstance(value, (MappingProxyType, Mapping)):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 

@@ -35,6 +35,10 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit = 67108864",
 )
 
+# The pages of the largest group fit into 16 MiB: what does not is written twice. The log is
+# copied into the file when it has 16 MiB, which takes four times as many commits as by default.
+_WRITER_PRAGMAS = ("PRAGMA cache_size = -16384", "PRAGMA wal_autocheckpoint = 4096")
+
 
 def path_of(url: str) -> Path:
     """Return the path in ``sqlite:///absolute/path`` or ``sqlite:relative/path``.
@@ -176,11 +180,18 @@ async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[Asyn
             "begin",
             lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"),
         )
+        sa.event.listen(engine.sync_engine, "connect", _set_up_writer)
     try:
         yield engine
     finally:
         with CancelScope(shield=True):
             await engine.dispose()
+
+
+def _set_up_writer(connection: Any, _record: Any) -> None:
+    with closing(connection.cursor()) as cursor:
+        for pragma in _WRITER_PRAGMAS:
+            cursor.execute(pragma)
 
 
 def _set_up(connection: Any, _record: Any) -> None:
