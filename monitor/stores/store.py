@@ -154,13 +154,18 @@ class SqlStore:
             some = keys[start : start + _POLLS_AT_ONCE]
             await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
 
-    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+    async def due(
+        self, sink: str, now: datetime, limit: int, without: Collection[int] = ()
+    ) -> Sequence[model.Delivery]:
         """Return the first pending delivery of each job for ``sink`` if it is due, oldest first.
 
-        ``now`` is store time, as are all times of a ``Delivery``.
+        ``now`` is store time, as are all times of a ``Delivery``. Those ``without`` the given ids
+        are at most ``limit``.
         """
-        found = await self._read(queries.due(sink, now, limit))
-        return [rows.delivery(row, self._store_clock) for row in found]
+        # Decoding is what takes time.
+        found = await self._read(queries.due(sink, now, limit + len(without)))
+        new = [row for row in found if row.id not in without]
+        return [rows.delivery(row, self._store_clock) for row in new[:limit]]
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
         """Return the earliest store time after ``now`` at which a delivery falls due."""
