@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -213,9 +213,13 @@ class Dispatcher:
             outcomes, self._outcomes = self._outcomes, []
             settled = [one for outcome in outcomes for one in outcome.settlements]
             await self._store.settle(*settled)
-            for outcome in outcomes:
-                for settlement in outcome.settlements:
-                    self._note(settlement, outcome.failures.get(settlement.delivery.id))
+            counted = Counter(
+                self._note(settlement, outcome.failures.get(settlement.delivery.id))
+                for outcome in outcomes
+                for settlement in outcome.settlements
+            )
+            for name, many in counted.items():
+                self._metrics.deliveries.labels(self.name, name).inc(many)
             if any(outcome.recovered for outcome in outcomes):
                 await self._store.hasten(self.name)
             ended = {one.delivery.id for one in settled}
@@ -279,8 +283,8 @@ class Dispatcher:
             return {}
         return dict.fromkeys((delivery.id for delivery in batch), common)
 
-    def _note(self, settlement: Settlement, error: SendError | None) -> None:
-        """Count and log an outcome that is stored."""
+    def _note(self, settlement: Settlement, error: SendError | None) -> str:
+        """Log an outcome that is stored, and return its name in the metrics."""
         delivery, outcome = settlement.delivery, settlement.status.value
         if error is None:
             self.delivered_at, self._failing_from = settlement.at, None
@@ -303,7 +307,7 @@ class Dispatcher:
                 if not (self._failing or self.parked):
                     self._log.warning(logs.DELIVERY_FAILING, **_facts(delivery, error))
                 self._failing = True
-        self._metrics.deliveries.labels(self.name, outcome).inc()
+        return outcome
 
     def judge(self, delivery: Delivery, error: SendError | None) -> Settlement:
         """Decide the next step for a delivery after one attempt.

@@ -37,7 +37,7 @@ _PRAGMAS = (
 
 # The pages of the largest group fit into 16 MiB: what does not is written twice. The log is
 # copied into the file when it has 16 MiB, which takes four times as many commits as by default.
-_WRITER_PRAGMAS = ("PRAGMA cache_size = -16384", "PRAGMA wal_autocheckpoint = 4096")
+WRITER = ("cache_size = -16384", "wal_autocheckpoint = 4096")
 
 
 def path_of(url: str) -> Path:
@@ -190,8 +190,8 @@ async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[Asyn
 
 def _set_up_writer(connection: Any, _record: Any) -> None:
     with closing(connection.cursor()) as cursor:
-        for pragma in _WRITER_PRAGMAS:
-            cursor.execute(pragma)
+        for pragma in WRITER:
+            cursor.execute(f"PRAGMA {pragma}")
 
 
 def _set_up(connection: Any, _record: Any) -> None:
