@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import sqlalchemy as sa
+    from sqlalchemy import Connection
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     Row = tuple[Any, ...]
 
@@ -27,11 +27,11 @@ class Bulk:
         self._names = names
         self._compiled: dict[str, tuple[str, Callable[[Row], Row]]] = {}
 
-    async def execute(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+    def execute(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Execute the statement once for each row, in order."""
         if rows:
             text, ordered = self._for(connection.dialect)
-            await connection.exec_driver_sql(text, [ordered(row) for row in rows])
+            connection.exec_driver_sql(text, [ordered(row) for row in rows])
 
     def _for(self, dialect: Dialect) -> tuple[str, Callable[[Row], Row]]:
         """Return the text for a driver, and what puts a row in the order that it takes."""

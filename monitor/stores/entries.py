@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 _KEYS_AT_ONCE = 500
 """Keys of one query, below any database's limit."""
@@ -136,9 +136,7 @@ def record_of(
     )
 
 
-async def write(
-    connection: AsyncConnection, records: Sequence[Record], position: int
-) -> list[Record]:
+def write(connection: Connection, records: Sequence[Record], position: int) -> list[Record]:
     """Write the records that come first, after ``position``; return those records.
 
     Their transitions get the next positions, and of their deliveries the first of each line
@@ -147,7 +145,7 @@ async def write(
     accepted = []
     for table in (_JOBS, _SOURCES):
         of_it = [record for record in records if record.table is table]
-        accepted += await _accept(connection, table, of_it)
+        accepted += _accept(connection, table, of_it)
     added: list[tuple[Any, ...]] = []
     delivered: list[tuple[Any, ...]] = []
     for record in accepted:
@@ -156,20 +154,18 @@ async def write(
             added.append((*row, position))
             made = record.created_at, record.store_time
             delivered += [(position, sink, record.key, *made) for sink in sinks]
-    await _ADD_TRANSITION.execute(connection, added)
-    await _ADD_DELIVERY.execute(connection, delivered)
+    _ADD_TRANSITION.execute(connection, added)
+    _ADD_DELIVERY.execute(connection, delivered)
     return accepted
 
 
-async def _accept(
-    connection: AsyncConnection, table: _Snapshots, records: Sequence[Record]
-) -> list[Record]:
+def _accept(connection: Connection, table: _Snapshots, records: Sequence[Record]) -> list[Record]:
     """Store the snapshots of the records that come first; return those records."""
     keys = sorted({record.key for record in records})
     stored: dict[str, int] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = {"keys": keys[start : start + _KEYS_AT_ONCE]}
-        found = await connection.execute(table.sequences, some)
+        found = connection.execute(table.sequences, some)
         stored.update((row.key, row.sequence) for row in found)
     fresh = set(keys) - stored.keys()
     accepted: list[Record] = []
@@ -182,6 +178,6 @@ async def _accept(
     last = {record.key: record.row for record in accepted}
     inserts = [table.insert_row(row) for key, row in last.items() if key in fresh]
     updates = [table.update_row(row) for key, row in last.items() if key not in fresh]
-    await table.insert.execute(connection, inserts)
-    await table.update.execute(connection, updates)
+    table.insert.execute(connection, inserts)
+    table.update.execute(connection, updates)
     return accepted

@@ -382,12 +382,16 @@ class SqlStore:
         await self._commits.submit(writes.Ping())
 
     async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
+        times = {"own": self.store_time(), "wall": self._clock.now()}
+
+        def work(connection: sa.Connection) -> list[int]:
+            written = writes.apply(connection, units)
+            if self._store_clock.moves:
+                connection.execute(writes.KEEP_TIME, times)
+            return written
+
         with database.store_errors(self._database.name):
-            async with self._database.writer.begin():
-                written = await writes.apply(self._database.writer, units)
-                if self._store_clock.moves:
-                    times = {"own": self.store_time(), "wall": self._clock.now()}
-                    await self._database.writer.execute(writes.KEEP_TIME, times)
+            written = await self._database.transact(work)
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()
         return written

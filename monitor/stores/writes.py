@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 
 MOST_POSITIONS = 500
@@ -108,59 +108,57 @@ _FORGET = sa.delete(transitions).where(
 )
 
 
-async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]:
+def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
     """Write ``units`` in the open transaction; return how much each one wrote.
 
     A ``Record`` writes 0 if another writer was first, and then leaves no trace.
     """
     # First of all: what the statements below read must not change before the commit.
-    position: int = (await connection.execute(_LOCK)).scalar_one()
+    position: int = connection.execute(_LOCK).scalar_one()
     # Settled first: what is recorded then falls due at once if its line has become empty.
-    await outbox.settle(connection, [unit for unit in units if isinstance(unit, outbox.Settle)])
+    outbox.settle(connection, [unit for unit in units if isinstance(unit, outbox.Settle)])
     records = [unit for unit in units if isinstance(unit, entries.Record)]
-    accepted = await entries.write(connection, records, position)
-    await _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
+    accepted = entries.write(connection, records, position)
+    _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
     added = sum(len(record.transitions) for record in accepted)
-    await connection.execute(_MOVE, {"to": position + added})
+    connection.execute(_MOVE, {"to": position + added})
     taken = {id(record) for record in accepted}
     return [
-        int(id(unit) in taken)
-        if isinstance(unit, entries.Record)
-        else await _written(connection, unit)
+        int(id(unit) in taken) if isinstance(unit, entries.Record) else _written(connection, unit)
         for unit in units
     ]
 
 
-async def _written(connection: AsyncConnection, unit: Unit) -> int:  # noqa: PLR0911
+def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
     """Write a unit that is not written in bulk; return how much it wrote."""
     match unit:
         case Prune(positions):
-            return (await connection.execute(_FORGET, {"positions": list(positions)})).rowcount
+            return connection.execute(_FORGET, {"positions": list(positions)}).rowcount
         case outbox.Hasten(sink):
-            return await outbox.hasten(connection, sink)
+            return outbox.hasten(connection, sink)
         case outbox.Park():
-            return await outbox.park(connection, unit)
+            return outbox.park(connection, unit)
         case outbox.Resume(sink):
-            return await outbox.resume(connection, sink)
+            return outbox.resume(connection, sink)
         case outbox.ReplayDeliveries():
-            return await outbox.replay(connection, unit)
+            return outbox.replay(connection, unit)
         case AddWatch(watch):
             known = sa.select(watches.c.name).where(watches.c.name == watch.name)
-            if (await connection.execute(known)).first():
+            if connection.execute(known).first():
                 return 0
             settings = rows.clean(rows.encode(watch.settings))
             row = {"name": watch.name, "settings": settings, "added_at": watch.added_at}
-            await connection.execute(sa.insert(watches), row)
+            connection.execute(sa.insert(watches), row)
             return 1
         case RemoveWatch(name):
             removal = sa.delete(watches).where(watches.c.name == name)
-            return (await connection.execute(removal)).rowcount
+            return connection.execute(removal).rowcount
         case KeepBaselines(kept, gone):
-            return await _keep_baselines(connection, kept, gone)
+            return _keep_baselines(connection, kept, gone)
     return 0
 
 
-async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
+def _touch(connection: Connection, touches: Sequence[Touch]) -> None:
     polls = [poll for touch in touches for poll in touch.polls.items()]
     for table in (jobs, sources):
         # A poll that is committed late must not move the time back.
@@ -174,16 +172,16 @@ async def _touch(connection: AsyncConnection, touches: Sequence[Touch]) -> None:
             for key, at in polls
             if key.startswith("source:") is (table is sources)
         ]
-        await outbox.many(connection, later, times)
+        outbox.many(connection, later, times)
 
 
-async def _keep_baselines(
-    connection: AsyncConnection, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
+def _keep_baselines(
+    connection: Connection, kept: Sequence[model.Baseline], gone: Sequence[model.Baseline]
 ) -> int:
     old = [rows.baseline_key(each) for each in (*kept, *gone)]
     is_old = sa.and_(*(baselines.c[name] == sa.bindparam(f"of_{name}") for name in _BASELINE_KEY))
     keys = [{f"of_{name}": value for name, value in key.items()} for key in old]
-    await outbox.many(connection, sa.delete(baselines).where(is_old), keys)
+    outbox.many(connection, sa.delete(baselines).where(is_old), keys)
     new = [
         {
             **rows.baseline_key(each),
@@ -194,5 +192,5 @@ async def _keep_baselines(
         }
         for each in kept
     ]
-    await outbox.many(connection, sa.insert(baselines), new)
+    outbox.many(connection, sa.insert(baselines), new)
     return len(kept)
