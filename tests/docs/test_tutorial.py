@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.acceptance.program import environment
 from tests.docs import pages
-from tests.docs.test_guide import end
+from tests.docs.test_guide import run
 
 PAGE = pages.ROOT / "docs" / "tutorial-job-type.md"
 PATIENCE = 100.0
@@ -33,25 +32,8 @@ def tools():
 def follow(directory, **variables):
     """Run all blocks as one script; return the exit code and what it printed."""
     blocks = [block.text for block in pages.command_blocks(PAGE.read_text()) if block.run]
-    output = directory / "output.txt"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            ["bash", "-c", "".join(["set -euo pipefail\n", *blocks])],
-            cwd=directory,
-            env=environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            code = -1
-        finally:
-            if process.poll() is None or code:
-                end(process)
-    return code, output.read_text()
+    command = ["bash", "-c", "".join(["set -euo pipefail\n", *blocks])]
+    return run(command, directory, environment(**variables), directory / "output.txt", PATIENCE)
 
 
 @pytest.mark.timeout(200)
