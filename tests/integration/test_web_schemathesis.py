@@ -7,9 +7,6 @@ import anyio
 import anyio.to_thread
 import hypothesis
 import pytest
-import schemathesis
-from schemathesis import GenerationMode, checks
-from schemathesis.core.result import Ok
 
 from monitor.config import Settings
 from monitor.model import Parking, RuntimeWatch
@@ -58,20 +55,26 @@ async def filled(site):
 
 def ask_everything(url):
     """Put generated questions to every operation; return how often each status was answered."""
+    import schemathesis  # noqa: PLC0415 -- it is slow, and needed by nobody who collects this
+    from schemathesis.core.result import Ok  # noqa: PLC0415
+
+    positive, negative = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
     schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
     asked: Counter[tuple[str, int]] = Counter()
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
         admitted = {"Authorization": f"Bearer {TOKEN}"}
-        ask_one(url, operation, GenerationMode.POSITIVE, admitted, asked)
-        ask_one(url, operation, GenerationMode.POSITIVE, {}, asked)
+        ask_one(url, operation, positive, admitted, asked)
+        ask_one(url, operation, positive, {}, asked)
         with suppress(hypothesis.errors.Unsatisfiable):  # there is nothing to be wrong about
-            ask_one(url, operation, GenerationMode.NEGATIVE, admitted, asked)
+            ask_one(url, operation, negative, admitted, asked)
     return asked
 
 
 def ask_one(url, operation, mode, headers, asked):
+    from schemathesis import checks  # noqa: PLC0415
+
     @hypothesis.seed(7)
     @hypothesis.settings(
         max_examples=EXAMPLES if headers else 3,
