@@ -428,9 +428,14 @@ async def _at_once(function: Callable[..., Any], *values: Any) -> Any:
 
 @asynccontextmanager
 async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore]:
-    """A real SQLite store; while its threads work, virtual time stands still."""
+    """A real SQLite store; while its threads work, virtual time stands still.
+
+    Nothing waits for the disk: what crashes here is never the machine.
+    """
     beside = SimpleNamespace(run_sync=_at_once)
+    pragmas = (*sqlite._PRAGMAS, "PRAGMA synchronous = OFF")
     with (
+        patch.object(sqlite, "_PRAGMAS", pragmas),
         patch.object(aiosqlite.core, "SimpleQueue", _AtOnce),
         patch.object(sqlite, "to_thread", beside),
     ):
