@@ -67,13 +67,14 @@ def follow(text, directory):
     return run(command, directory, bare(directory), directory.parent / "output.txt", PATIENCE)
 
 
-def run(command, directory, env, output, patience):
+def run(command, directory, env, output, patience, descriptors=()):
     """Run a command, and end all that it started; return the exit code and what it printed."""
     with output.open("wb") as file:
         process = subprocess.Popen(
             command,
             cwd=directory,
             env=env,
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
