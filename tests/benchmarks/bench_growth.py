@@ -106,7 +106,7 @@ def main() -> None:
             fill(full / "state.db", given.jobs, given.transitions)
         before, after = measured(empty, url), measured(full, url)
         lines = [
-            f"| CPU s, {given.jobs:,} jobs, {given.transitions:,} transitions | empty | full | ratio |",
+            f"| CPU s, {given.jobs:,} jobs, {given.transitions:,} changes | empty | full | ratio |",
             "|---|---:|---:|---:|",
         ]
         lines += [
