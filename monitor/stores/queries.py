@@ -114,18 +114,17 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
     )
 
 
-def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
-    """Select positions of transitions that are settled for every sink since ``before``."""
-    unsettled = sa.exists().where(
-        deliveries.c.position == transitions.c.position,
-        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= before),
-    )
-    return (
-        sa.select(transitions.c.position)
-        .where(transitions.c.own_recorded < before, ~unsettled)
-        .order_by(transitions.c.own_recorded)
+def oldest(after: int, limit: int) -> sa.Select[Any]:
+    """Select the ``last`` position of the next transitions, and ``since``, their least age."""
+    found = (
+        sa.select(transitions.c.position, transitions.c.own_recorded)
+        .where(transitions.c.position > after)
+        .order_by(transitions.c.position)
         .limit(limit)
+        .subquery()
     )
+    since = sa.func.min(found.c.own_recorded, type_=schema.StoredTime)
+    return sa.select(sa.func.max(found.c.position).label("last"), since.label("since"))
 
 
 def events(

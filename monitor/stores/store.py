@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 _POLLS_AT_ONCE = 1000
 _ROWS_AT_ONCE = 1000
 """Rows that are decoded before other tasks run: some 10 ms."""
+_PRUNED_AT_ONCE = 2000
+"""Transitions that are deleted in one commit: some 30 ms, most of it outside of the event loop."""
+_PRUNE_PAUSES = 9
+"""How much longer pruning rests than it works, as it shares the processor with all polls."""
 
 
 @asynccontextmanager
@@ -273,13 +277,17 @@ class SqlStore:
         """Delete transitions settled for every sink before a store time; return how many."""
         if before <= self._store_clock.began:
             return 0  # nothing can be that old
-        deleted = 0
-        # In small steps, so that the commits of others fit in between.
-        query = queries.forgettable(before, writes.MOST_POSITIONS)
-        while found := await self._read(query):
-            positions = tuple(row.position for row in found)
-            deleted += await self._commits.submit(writes.Prune(positions))
-        return deleted
+        deleted, after = 0, 0
+        while True:
+            (found,) = await self._read(queries.oldest(after, _PRUNED_AT_ONCE))
+            # Positions rise with the time of recording, so all that follow are younger.
+            if found.last is None or found.since >= before:
+                return deleted
+            started = self._clock.monotonic()
+            deleted += await self._commits.submit(writes.Prune(after, found.last, before))
+            after = found.last
+            # In small steps with pauses, so that neither polls nor the commits of others wait.
+            await anyio.sleep(_PRUNE_PAUSES * (self._clock.monotonic() - started))
 
     async def transitions(
         self,

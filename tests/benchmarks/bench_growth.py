@@ -354,16 +354,19 @@ def prune(directory: Path, url: str) -> bool:
             left = "SELECT count(*) FROM (SELECT 1 FROM transitions WHERE own_recorded < ? LIMIT 1)"
             many = "SELECT count(*) FROM transitions WHERE own_recorded < ?"
             until = (microseconds(datetime.now(UTC) - OLD / 2),)
-            (before,) = connection.execute(many, until).fetchone()
             one.settings["retention"] = "30d"
             one.write()
             one.process.send_signal(signal.SIGHUP)
+            # To read a configuration again has its own price, which is not that of pruning.
+            time.sleep(5)
+            (before,) = connection.execute(many, until).fetchone()
 
             def ended() -> bool:
                 time.sleep(0.5)
                 return not connection.execute(left, until).fetchone()[0]
 
             busy, late = usage(one, ended)
+            quiet = max(quiet, usage(one, lambda: time.sleep(20) or True)[1])
         memory = one.memory
     own = busy["cpu"] - usual["cpu"] / usual["wall"] * busy["wall"]
     moved = late - quiet

@@ -114,7 +114,7 @@ def _plans():
         "dead": (queries.DEAD, "INDEX deliveries_dead"),
         "events": (queries.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
         "events of a job": (queries.events(5, 10, "k"), "sqlite_autoindex_transitions_1 (key=?)"),
-        "forgettable": (queries.forgettable(T0, 10), "transitions_own_recorded (own_recorded<?)"),
+        "oldest": (queries.oldest(5, 10), "INTEGER PRIMARY KEY (rowid>?)"),
         "listing": (queries.listing(None, None, 5), "SCAN deliveries\n"),
         "listing of the dead": (
             queries.listing("wide", status.DEAD, 5),
