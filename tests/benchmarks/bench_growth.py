@@ -72,6 +72,7 @@ REQUESTS = {
     "GET deliveries, of an unknown sink": "/api/v1/deliveries?sink=nothing",
     "GET deliveries, of an unknown job": "/api/v1/deliveries?job=nothing",
     "GET sinks": "/api/v1/sinks",
+    "GET deliveries, delivered": "/api/v1/deliveries?status=delivered",
     "GET sources": "/api/v1/sources",
 }
 COMMANDS = (

@@ -13,12 +13,27 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Drop the index on the ids of events, and let each kind of transition be found."""
+    """Drop the index on the ids of events, and let every list be a page of an index."""
     if op.get_context().dialect.name == "sqlite":
         _copy()
     else:
         op.drop_constraint("transitions_event_id", "transitions")
+        op.drop_index("transitions_observed_at", "transitions")
+    op.create_index("transitions_observed_at", "transitions", ["observed_at", "kind"])
     op.create_index("transitions_kind", "transitions", ["kind", "position"])
+    op.drop_index("deliveries_dead", "deliveries")
+    settled = sa.text("settled_at IS NOT NULL")
+    op.create_index(
+        "deliveries_settled",
+        "deliveries",
+        ["status", "sink", "id"],
+        sqlite_where=settled,
+        postgresql_where=settled,
+    )
+    op.create_index("jobs_place", "jobs", ["type", "account", "region", "phase", "id"])
+    op.create_index("jobs_id", "jobs", ["id"])
+    where = sa.text("id LIKE '%/%'")
+    op.create_index("jobs_compound", "jobs", ["id"], sqlite_where=where, postgresql_where=where)
 
 
 def _copy() -> None:
@@ -47,5 +62,4 @@ def _copy() -> None:
     )
     op.drop_table("transitions")
     op.rename_table("transitions_new", "transitions")
-    op.create_index("transitions_observed_at", "transitions", ["observed_at"])
     op.create_index("transitions_own_recorded", "transitions", ["own_recorded"])
