@@ -148,7 +148,9 @@ class Clients:
 
     async def close_idle(self) -> None:
         """Close replaced connections that are not in use."""
-        for connections in [one for one in self._replaced if not one.users]:
+        for connections in [
+            one for one in self._replaced if not one.users and not one.fast.under_way
+        ]:
             # Out of the set before the await, so that no other task closes them as well.
             self._replaced.discard(connections)
             await connections.aclose()
@@ -263,9 +265,10 @@ class Clients:
         return connections.clients[source]
 
     async def _leave(self, connections: _AccountConnections) -> None:
-        """Count one user less; the last one closes connections that are replaced."""
+        """Count one user less, and close replaced connections that have none."""
         connections.users -= 1
-        if connections in self._replaced:
+        # Any of them: nothing else would tell that the last answer has come on a fast connection.
+        if self._replaced:
             # Shielded: a cancelled poll would leave the old connections open for good.
             with anyio.CancelScope(shield=True):
                 await self.close_idle()

@@ -7,13 +7,13 @@ is late. Failures are the SDK's own exceptions, so that they get the reasons of 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from http import HTTPStatus
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import aiohappyeyeballs
 import httptools
@@ -40,14 +40,20 @@ SWEEP = 0.25
 MOST_WAITING = 1024
 """Requests that may wait for a connection."""
 _HAPPY_EYEBALLS = 0.25
+_FINAL = 200
+"""The least status of a response that is not followed by another."""
 
 
 class RawResponse(NamedTuple):
-    """A response as it came; the names and values of its headers are as they were sent."""
+    """A response as it came; nobody reads the head of one that shows nothing new."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: bytes
     body: bytes
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the names and values of its headers, as they were sent."""
+        return _headers(self.head)
 
 
 if TYPE_CHECKING:
@@ -88,6 +94,7 @@ class Pool:
         self._waiting: deque[_Call] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_due = math.inf
         self._retired = False
 
     @property
@@ -106,8 +113,8 @@ class Pool:
         else:
             self._waiting.append(call)
             self._connect()
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP, self._sweep_once)
+        if self._sweep_due > now + SWEEP:
+            self._sweep_at(now + SWEEP)
         return True
 
     def retire(self) -> None:
@@ -119,14 +126,13 @@ class Pool:
     async def aclose(self) -> None:
         """Close every connection; what is under way fails."""
         self.retire()
-        if self._sweep:
-            self._sweep.cancel()
-            self._sweep = None
         error = ConnectionClosedError(endpoint_url=self.endpoint.url)
         for connection in tuple(self._busy):
             self.fail(connection, error)
         while self._waiting:
-            self._waiting.popleft().done(error)
+            self._loop.call_soon(self._waiting.popleft().done, error)
+        if self._sweep:
+            self._sweep.cancel()
         tasks = tuple(self._connecting)
         for task in tasks:
             task.cancel()
@@ -150,17 +156,13 @@ class Pool:
         try:
             connection = await self._opened()
         except Exception as error:  # noqa: BLE001 -- a loop's connect raises much more than OSError
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 -- it runs in one
-            self._connecting.discard(task)
+            self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             if self._waiting:
-                self._waiting.popleft().done(self._of_connect(error))
+                self._loop.call_soon(self._waiting.popleft().done, self._of_connect(error))
             self._connect()
             return
-        if self._retired and not self._waiting:
-            connection.transport.close()
-        else:
-            self.released(connection)
+        self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        self.released(connection)
 
     async def _opened(self) -> _Connection:
         at = self.endpoint
@@ -211,11 +213,12 @@ class Pool:
             self._start(connection, self._waiting.popleft(), now)
         elif self._retired or connection.transport.is_closing():
             connection.transport.close()
+            self._connect()
         else:
             connection.heard = now
             self._idle.append(connection)
-            if self._sweep is None:
-                self._sweep = self._loop.call_later(IDLE, self._sweep_once)
+            if self._sweep_due > now + IDLE:
+                self._sweep_at(now + IDLE)
 
     def lost(self, connection: _Connection, error: Exception | None) -> None:
         """Forget a connection; a request that it leaves behind is sent again, or fails."""
@@ -226,16 +229,20 @@ class Pool:
             return
         connection.call = None
         self._busy.discard(connection)
+        url = self.endpoint.url
+        failure: Exception | None = None
         # A server may close an idle connection while a request is on its way to it: as it has
         # said nothing of it, nothing is known against sending it again.
         if connection.used and not connection.answering and not call.again and not self._retired:
             self._waiting.appendleft(call._replace(again=True))
         elif isinstance(error, ssl.SSLError):
-            call.done(SSLError(endpoint_url=self.endpoint.url, error=error))
+            failure = SSLError(endpoint_url=url, error=error)
         elif isinstance(error, OSError):
-            call.done(EndpointConnectionError(endpoint_url=self.endpoint.url, error=error))
+            failure = EndpointConnectionError(endpoint_url=url, error=error)
         else:
-            call.done(ConnectionClosedError(endpoint_url=self.endpoint.url, error=error))
+            failure = ConnectionClosedError(endpoint_url=url, error=error)
+        if failure:
+            self._loop.call_soon(call.done, failure)
         self._connect()
 
     def fail(self, connection: _Connection, error: Exception) -> None:
@@ -244,36 +251,44 @@ class Pool:
         self._busy.discard(connection)
         connection.transport.abort()
         if call:
-            call.done(error)
+            self._loop.call_soon(call.done, error)
+        self._connect()
+
+    def _sweep_at(self, due: float) -> None:
+        if self._sweep:
+            self._sweep.cancel()
+        self._sweep_due = due
+        self._sweep = self._loop.call_at(due, self._sweep_once)
 
     def _sweep_once(self) -> None:
         """End requests that are late, and close connections that are idle for too long."""
         now, url = self._loop.time(), self.endpoint.url
-        self._sweep = None
+        self._sweep, self._sweep_due = None, math.inf
         for connection in tuple(self._busy):
             call = connection.call
-            if call is None:
-                continue
-            if now >= call.deadline:
+            if call and now >= call.deadline:
                 self.fail(connection, TimeoutError())
             elif now - connection.heard >= self.endpoint.read_timeout:
                 self.fail(connection, ReadTimeoutError(endpoint_url=url))
         for call in [one for one in self._waiting if now >= one.deadline]:
             self._waiting.remove(call)
-            call.done(TimeoutError())
+            self._loop.call_soon(call.done, TimeoutError())
         # The last used stand at the end and are used first, so those in front are the oldest.
         while self._idle and now - self._idle[0].heard >= IDLE:
             self._idle.pop(0).transport.close()
-        self._connect()
         if self._busy or self._waiting:
-            self._sweep = self._loop.call_later(SWEEP, self._sweep_once)
+            self._sweep_at(now + SWEEP)
         elif self._idle:
-            wait = max(self._idle[0].heard + IDLE - now, SWEEP)
-            self._sweep = self._loop.call_later(wait, self._sweep_once)
+            self._sweep_at(max(self._idle[0].heard + IDLE, now + SWEEP))
 
 
 class _Connection(asyncio.Protocol):
     """One connection: at most one request is under way on it."""
+
+    __slots__ = (
+        "_body", "_complete", "_framed", "_head", "_in_body", "_keep", "_parser", "_pool", "_size",
+        "_time", "_too_large", "answering", "call", "heard", "transport", "used",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -292,16 +307,15 @@ class _Connection(asyncio.Protocol):
         """Expect the first byte of an answer."""
         self.answering = False
         """A byte of the present answer has come."""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._head = b""
+        self._body: bytes | bytearray = b""
         self._size = 0
         self._in_body = self._framed = self._complete = self._keep = False
         self._too_large: response_body.AnswerTooLargeError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- of a stream
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; give the answer on once it is whole."""
@@ -309,29 +323,34 @@ class _Connection(asyncio.Protocol):
             # Nobody has asked for anything: it can be nothing that the next request wants.
             self.transport.abort()
             return
-        self.answering, self.heard = True, self._time()
         failed: Exception | None = None
+        if not self._in_body:
+            self._head = self._head + data if self._head else data
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             failed = error
+        if self._complete:
+            self._answer(keep=self._keep and failed is None)
+            return
+        self.answering, self.heard = True, self._time()
+        if self._in_body and not self._framed:
+            self._look_at_head()
         if self._too_large:
             self._pool.fail(self, HTTPClientError(error=self._too_large))
-        elif self._complete:
-            self._answer(keep=self._keep and failed is None)
         elif failed:
             url = self._pool.endpoint.url
             self._pool.fail(self, ConnectionClosedError(endpoint_url=url, error=failed))
-        elif not self._in_body:
-            self._size += len(data)
-            if self._size > LARGEST_HEAD:
-                too_long = ValueError("the head of the response is too long")
-                self._pool.fail(self, HTTPClientError(error=too_long))
+        elif not self._in_body and len(self._head) > LARGEST_HEAD:
+            too_long = ValueError("the head of the response is too long")
+            self._pool.fail(self, HTTPClientError(error=too_long))
 
     def connection_lost(self, error: Exception | None) -> None:
         """End an answer without a length, which only now is whole; any other is lost."""
         if self.call and error is None and self._in_body and not self._framed:
             self._answer(keep=False)
+        # It holds this connection, which holds it: only a collection would free both.
+        del self._parser
         self._pool.lost(self, error)
 
     def on_message_begin(self) -> None:
@@ -339,39 +358,39 @@ class _Connection(asyncio.Protocol):
         if self._complete:
             raise ValueError("more than one response to a request")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self._headers.append((name, value))
-
     def on_headers_complete(self) -> None:
-        """Look at what the head says of the body."""
-        for name, value in self._headers:
-            key = name.lower()
-            if key == b"content-length":
-                self._framed = True
-                if int(value) > response_body.LARGEST:
-                    self._refuse_body()
-            elif key == b"transfer-encoding":
-                self._framed = True
-        self._in_body, self._size = True, 0
+        """Begin the body."""
+        self._in_body = True
 
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of the body, within its bound."""
+        if not self._size:
+            self._body = piece
+        elif self._size + len(piece) <= response_body.LARGEST:
+            if not isinstance(self._body, bytearray):
+                self._body = bytearray(self._body)
+            self._body += piece
         self._size += len(piece)
         if self._size > response_body.LARGEST:
             self._refuse_body()
-        else:
-            self._body.append(piece)
 
     def on_message_complete(self) -> None:
         """Note the end of the answer; one that only announces another is dropped."""
-        if self._parser.get_status_code() < HTTPStatus.OK:
-            self._headers, self._in_body, self._framed, self._size = [], False, False, 0
+        if self._parser.get_status_code() < _FINAL:
+            self._in_body = False
         else:
-            self._complete, self._keep = True, self._parser.should_keep_alive()
+            self._complete, self._keep = not self._too_large, self._parser.should_keep_alive()
+
+    def _look_at_head(self) -> None:
+        """Read what the head says of a body that is not whole yet."""
+        for name, value in _headers(self._head):
+            key = name.lower()
+            if key in {b"content-length", b"transfer-encoding"}:
+                self._framed = True
+                if key == b"content-length" and int(value) > response_body.LARGEST:
+                    self._refuse_body()
 
     def _refuse_body(self) -> None:
-        self._body.clear()
         hint = f"the response is longer than {response_body.LARGEST // 1024**2} MiB"
         status = self._parser.get_status_code()
         self._too_large = response_body.AnswerTooLargeError(hint, status)
@@ -379,8 +398,7 @@ class _Connection(asyncio.Protocol):
     def _answer(self, *, keep: bool) -> None:
         call, self.call = self.call, None
         assert call is not None  # noqa: S101 -- both callers have looked
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        response = RawResponse(self._parser.get_status_code(), self._headers, body)
+        response = RawResponse(self._parser.get_status_code(), self._head, bytes(self._body))
         self.used = True
         self._fresh()
         if not keep:
@@ -388,3 +406,15 @@ class _Connection(asyncio.Protocol):
         # Before ``done``, which may well send the next request.
         self._pool.released(self)
         call.done(response)
+
+
+def _headers(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a head that the parser has found well-formed, with what follows it."""
+    while True:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        if not status.partition(b" ")[2].startswith(b"1"):
+            break
+        data = rest  # one that only announces another
+    pairs = (line.partition(b":") for line in lines)
+    return [(name, value.strip(b" \t")) for name, _, value in pairs]

@@ -117,6 +117,11 @@ class FastPath:
             self._pools[key] = Pool(endpoint, self._connections)
         return self._pools[key]
 
+    @property
+    def under_way(self) -> int:
+        """Requests that have no answer yet."""
+        return sum(pool.under_way for pool in self._pools.values())
+
     def retire(self) -> None:
         """Send nothing more; what is under way comes to its end."""
         for pool in self._pools.values():

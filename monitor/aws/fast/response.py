@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from http import HTTPStatus
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.awsrequest import AioAWSResponse
@@ -18,7 +17,10 @@ if TYPE_CHECKING:
 
     from monitor.aws.fast.connections import RawResponse
 
+_OK = 200
+_ERROR = 300
 _SIZE = 16
+"""Bytes of a digest: each watched job keeps one."""
 _NEAR_THE_START = 1024
 
 
@@ -56,25 +58,25 @@ class Digester:
 
         Two responses of one request with equal digests differ in nothing that is read of them.
         """
-        status, headers, body = response
-        if status != HTTPStatus.OK:
+        status, _, body = response
+        if status != _OK:
             return None
         start = self._start
         if not start:
-            found = blake2b(body, digest_size=_SIZE)
+            found = sha256(body)
         else:
             at = body.find(start, 0, self._limit)
             end = body.find(self._end, at + len(start)) if at >= 0 else -1
             # More than one may be anything; then all of it counts.
             if end < 0 or (self._limit is None and body.find(start, end) >= 0):
                 at = end = len(body)
-            found = blake2b(memoryview(body)[:at], digest_size=_SIZE)
+            found = sha256(memoryview(body)[:at])
             found.update(memoryview(body)[end:])
         if self._headers:
-            for name, value in headers:
+            for name, value in response.headers():
                 if name.lower() in self._headers:
                     found.update(b"\n%b:%b" % (name, value))
-        return found.digest()
+        return found.digest()[:_SIZE]
 
 
 class Replay(AWSPreparedRequest):  # type: ignore[misc]  # botocore is untyped
@@ -84,7 +86,7 @@ class Replay(AWSPreparedRequest):  # type: ignore[misc]  # botocore is untyped
         """Take the response as it came."""
         super().__init__(method, url, {}, b"", stream_output=False)
         try:
-            headers = {name.decode().lower(): value.decode() for name, value in response.headers}
+            headers = {name.decode().lower(): value.decode() for name, value in response.headers()}
         except UnicodeDecodeError as error:
             raise HTTPClientError(error=error) from None
         self.answer = AioAWSResponse(url, response.status, headers, _Body(response.body))
@@ -129,7 +131,7 @@ async def parse(
         model=operation,
         context=context,
     )
-    if http.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+    if http.status_code >= _ERROR:
         code = context.get("error_code_override") or parsed.get("Error", {}).get("Code")
         raise client.exceptions.from_code(code)(parsed, operation.name)
     answer: Mapping[str, Any] = parsed

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ALGORITHM = "AWS4-HMAC-SHA256"
 DATE = "x-amz-date"
 TOKEN = "x-amz-security-token"  # noqa: S105 -- the name of a header
+_BLOCK = 64
+"""Bytes of a block of SHA-256."""
 _PAYLOAD = "x-amz-content-sha256"
 
 
@@ -33,12 +35,13 @@ class Signer:
         "_before",
         "_credentials",
         "_hash",
+        "_inner",
         "_key",
         "_key_of",
         "_lines",
         "_middle",
         "_names",
-        "_prefix",
+        "_outer",
         "_region",
         "_service",
         "authorization",
@@ -73,8 +76,9 @@ class Signer:
         self._before = "".join(f"{name}:{found[name]}\n" for name in names[:at]) + f"{DATE}:"
         after = "".join(f"{name}:{found[name]}\n" for name in names[at + 1 :])
         self._middle = f"\n{after}\n{self._names}\n"
-        self._key_of = self._prefix = self._lines = ""
+        self._key_of = self._lines = ""
         self._key = b""
+        self._inner = self._outer = sha256()
         self.second = -1
         self.date = ""
         """The value of the header with the date, as of ``at``."""
@@ -93,7 +97,11 @@ class Signer:
                 key = digest(key, part.encode(), "sha256")
             self._key, self._key_of = key, day
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
-        self._prefix = f"{ALGORITHM}\n{date}\n{scope}\n"
+        # HMAC by its definition: the state after what does not change is kept, and copying it takes
+        # a quarter of the time of a whole HMAC.
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in self._key.ljust(_BLOCK, b"\0")))
+        self._inner.update(f"{ALGORITHM}\n{date}\n{scope}\n".encode())
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in self._key.ljust(_BLOCK, b"\0")))
         self._lines = f"{self._before}{date}{self._middle}"
         self.authorization = (
             f"{ALGORITHM} Credential={self._credentials.access_key}/{scope}, "
@@ -105,7 +113,10 @@ class Signer:
         """Return the signature of a request; ``line`` is as ``canonical_line`` gives it."""
         payload = self._hash or (sha256(body).hexdigest() if body else EMPTY_SHA256_HASH)
         canonical = sha256(f"{line}{self._lines}{payload}".encode()).hexdigest()
-        return digest(self._key, f"{self._prefix}{canonical}".encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(canonical.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
 
 def canonical_line(method: str, url: str) -> str:
