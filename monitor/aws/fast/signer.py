@@ -132,4 +132,4 @@ def varies(name: str, value: str) -> bool:
     """Return whether a header is made of the body, so that no other request can have it."""
     key = name.lower()
     made = key.startswith(("x-amz-checksum-", "content-md5", "content-encoding", "x-amz-trailer"))
-    return made or (key == _PAYLOAD and value != UNSIGNED_PAYLOAD)
+    return made or (key == _PAYLOAD and value not in {UNSIGNED_PAYLOAD, EMPTY_SHA256_HASH})
