@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import pytest
@@ -18,7 +19,8 @@ from monitor.aws import service_models
 from monitor.aws.clients import Clients
 from monitor.config import Account
 from monitor.errors import PollError
-from monitor.model import Job, ListingRequest, Observation
+from monitor.model import Job, ListingRequest, Observation, Page
+from monitor.simulator import fault_rules
 from monitor.sources.aws_source import AwsSource
 from tests.integration.sources_server import FixedClock, clean_environment, raw_server
 from tests.paths import FastSource
@@ -49,7 +51,6 @@ def aws_environment(monkeypatch, tmp_path):
 def every_host_here(monkeypatch):
     """Some operations have a host of their own, such as ``data.`` before that of the service."""
     real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: real("::1", *rest, **more))
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda _, *rest, **more: real("127.0.0.1", *rest, **more)
     )
@@ -71,6 +72,11 @@ async def both(url, *kinds, **times):
         yield [(made(kind, one), FastSource(made(kind, other))) for kind in kinds]
 
 
+def named(url):
+    """An address can have no ``data.`` before it."""
+    return url.replace("127.0.0.1", "localhost")
+
+
 def steady(request):
     """A request without what no two requests share; features in the user agent have no order."""
     agent = AGENT.sub(lambda found: b",".join(sorted(found[0].split(b","))), request)
@@ -80,10 +86,13 @@ def steady(request):
 def told(found):
     """An outcome in a form that can be compared."""
     if isinstance(found, PollError):
-        values = (found.reason, found.code, found.status, found.request_id, found.retry_after)
+        named = found.request_id is not None
+        values = (found.reason, found.code, found.status, named, found.retry_after)
         return *values, found.hint, found.of_credentials
     if isinstance(found, dict):
         return {job: told(one) for job, one in found.items()}
+    if isinstance(found, Page):
+        return replace(found, next_token=str(found.next_token is not None))
     return found
 
 
@@ -120,7 +129,7 @@ async def test_every_shipped_type_is_polled_alike(kind, every_host_here):
         kind, kind.describe.item, found[0] if isinstance(found, list) else found, job_id, state
     )
 
-    async with raw_server() as server, both(server.url, kind) as ((plain, fast),):
+    async with raw_server() as server, both(named(server.url), kind) as ((plain, fast),):
         server.answer = answer(kind, operation, response)
         described = [await outcome(one.describe_many(jobs)) for one in (plain, fast)]
         pages = []
@@ -135,8 +144,12 @@ async def test_every_shipped_type_is_polled_alike(kind, every_host_here):
             of = ListingRequest(
                 number, kind.parts(job_id).get(listing.parent), datetime(2026, 3, 1, tzinfo=UTC)
             )
-            for token in (None, TOKEN):
-                pages.append([await outcome(one.page(token, of)) for one in (plain, fast)])
+            pages.extend(
+                [
+                    [await outcome(one.page(token, of)) for one in (plain, fast)]
+                    for token in (None, TOKEN)
+                ]
+            )
         requests = [steady(request) for request in server.requests]
 
     assert fast.plain == 0
@@ -147,3 +160,74 @@ async def test_every_shipped_type_is_polled_alike(kind, every_host_here):
         assert [row.job.id for row in one.rows] == [job_id]
     assert len(requests) == 2 + 2 * len(pages)
     assert requests[0::2] == requests[1::2]
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "throttled": {"kind": "throttle", "rate": 0.001, "retry_after": "3s"},
+    "throttled by a status": {"kind": "throttle", "rate": 0.001, "status": 503, "code": "SlowDown"},
+    "an error in a header": {"kind": "error", "status": 500, "code": "InternalServerException"},
+    "an error in the body": {
+        "kind": "error", "status": 400, "code": "ValidationException", "code_in": "body",
+    },
+    "an error with members": {
+        "kind": "error", "status": 400, "code": "ValidationException",
+        "members": {"Fields": [{"Name": "JobId", "Message": "no"}]},
+    },
+    "missing": {"kind": "error", "status": 404, "code": "ResourceNotFoundException"},
+    "an error that stands for a state": {"kind": "error", "status": 400, "code": "CanceledJobId"},
+    "a redirect": {"kind": "error", "status": 302, "code": "Found"},
+    "denied": {"kind": "denied"},
+    "expired credentials": {"kind": "expired_credentials"},
+    "a web page": {"kind": "html"},
+    "a web page as an error": {"kind": "html", "status": 502},
+    "nothing": {"kind": "empty"},
+    "nothing as an error": {"kind": "empty", "status": 500},
+    "an empty object": {"kind": "empty_object"},
+    "half an answer": {"kind": "malformed"},
+    "a connection that ends": {"kind": "cut"},
+    "a connection that is reset": {"kind": "reset"},
+    "no answer": {"kind": "hang"},
+    "a slow answer": {"kind": "slow", "delay": "100ms"},
+    "an old answer": {"kind": "stale", "age": "1s"},
+    "another job": {"kind": "wrong_id"},
+    "a time that is none": {"kind": "bad_timestamp"},
+    "a page without rows": {"kind": "torn_page", "form": "empty"},
+    "a page that repeats": {"kind": "torn_page", "form": "repeated"},
+    "a page that lacks rows": {"kind": "torn_page", "form": "lossy"},
+}  # fmt: skip
+
+
+def test_every_fault_of_the_simulator_is_tried():
+    kinds = {fault["kind"] for fault in FAULTS.values()}
+    assert kinds == set(fault_rules.FAULT.json_schema()["discriminator"]["mapping"])
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_every_fault_is_taken_alike(name):
+    kinds = [TYPES["panorama.package-import"], TYPES["importexport.job"]]
+    jobs = [{"id": "p", "service": "panorama"}, {"id": "E1", "service": "importexport"}]
+    ids = [Job(kinds[0].name, "default", REGION, "p"), Job(kinds[1].name, "default", REGION, "E1")]
+    times = {"read_timeout": 0.5, "timeout": 3.0}
+    async with (
+        simulator.running({"jobs": jobs, "keep": 10}) as sim,
+        both(sim.url, *kinds, **times) as sources,
+    ):
+        for job, (plain, fast) in zip(ids, sources, strict=True):
+            for asking in (
+                lambda one, job=job: one.describe_many([job]),
+                lambda one: one.page(None),
+                lambda one: one.page("E1"),
+            ):
+                found = []
+                for one in (plain, fast):
+                    sim.faults.clear()
+                    rule = sim.faults.add(FAULTS[name])
+                    if FAULTS[name]["kind"] == "throttle":
+                        await outcome(asking(plain))  # takes the only token
+                    found.append(await outcome(asking(one)))
+                    assert sim.faults.fired(rule) or FAULTS[name]["kind"] in {
+                        "torn_page",
+                        "wrong_id",
+                    }
+                assert found[0] == found[1]
+            assert fast.plain == 0
