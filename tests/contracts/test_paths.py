@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import socket
 from contextlib import asynccontextmanager
@@ -231,3 +232,87 @@ async def test_every_fault_is_taken_alike(name):
                     }
                 assert found[0] == found[1]
             assert fast.plain == 0
+
+
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BODY = b'{"JobId": "p", "Status": "PENDING"}'
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(BODY)
+ODD = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "a header that is no text": JSON + b"X-A: \xff\xfe\r\n" + LENGTH + BODY,
+    "a header that is no ASCII": JSON + b"X-A: \xc3\xa9\r\n" + LENGTH + BODY,
+    "a name with a space": JSON + b"X A: b\r\n" + LENGTH + BODY,
+    "a NUL": JSON + b"X-A: b\0\r\n" + LENGTH + BODY,
+    "two lengths": JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length and chunks": JSON
+    + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no size of a chunk": JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no reason": b"HTTP/1.1 200\r\n" + LENGTH + BODY,
+    "no length": JSON + b"\r\n" + BODY,
+    "an unknown status": b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "not modified": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
+    "a body that says that it is packed": JSON + b"Content-Encoding: gzip\r\n" + LENGTH + BODY,
+    "a body that is packed": JSON
+    + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(gzip.compress(BODY))
+    + gzip.compress(BODY),
+    "half a head": JSON,
+    "half a body": JSON + LENGTH + BODY[:9],
+    "half a chunk": JSON + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_odd_http_is_taken_alike(name):
+    kind = TYPES["panorama.package-import"]
+    jobs = [Job(kind.name, "default", REGION, "p")]
+
+    async def odd(writer):
+        writer.write(ODD[name])
+        await writer.drain()
+        writer.close()
+
+    async with raw_server() as server, both(server.url, kind) as ((plain, fast),):
+        server.answer = odd
+        found = [await outcome(one.describe_many(jobs)) for one in (plain, fast)]
+    assert fast.plain == 0
+    assert found[0] == found[1]
+
+
+async def test_credentials_that_aws_refuses_are_renewed_alike(monkeypatch, tmp_path):
+    """The refused request is sent once more, with others, and nobody hears of it."""
+    kind = TYPES["panorama.package-import"]
+    job = Job(kind.name, "default", REGION, "p")
+    file = tmp_path / "credentials"
+
+    def write(key):
+        file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = s\n")
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    async with raw_server() as server:
+
+        async def by_key(writer):
+            known = b"Credential=AKIANEW/" in server.requests[-1]
+            writer.write(
+                JSON + LENGTH + BODY
+                if known
+                else b"HTTP/1.1 403 No\r\nx-amzn-errortype: ExpiredTokenException\r\n"
+                b"Content-Length: 2\r\n\r\n{}"
+            )
+
+        server.answer = by_key
+        keys = []
+        for number in range(2):
+            write("AKIAOLD")
+            server.requests.clear()
+            async with both(server.url, kind) as (sources,):
+                asking = sources[number]
+                denied = await outcome(asking.describe_many([job]))
+                write("AKIANEW")
+                seen = await outcome(asking.describe_many([job]))
+                keys.append([key for key, _ in server.scopes])
+                assert denied[1] == "ExpiredTokenException"
+                assert isinstance(seen[job], Observation)
+    assert keys == [["AKIAOLD", "AKIAOLD", "AKIANEW"]] * 2

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import httptools
 import pytest
 from botocore.exceptions import (
     ConnectionClosedError,
@@ -296,7 +297,8 @@ async def test_what_comes_unasked_is_nobodys():
 async def test_what_is_not_http_is_a_failure(answer):
     async with serving(answer) as (_, pool):
         (found,) = await bodies(pool, 1)
-    assert isinstance(found, ConnectionClosedError)
+    assert isinstance(found, HTTPClientError)
+    assert isinstance(found.kwargs["error"], httptools.HttpParserError)
 
 
 @on_each_loop

@@ -338,12 +338,9 @@ class _Connection(asyncio.Protocol):
             self._look_at_head()
         if self._too_large:
             self._pool.fail(self, HTTPClientError(error=self._too_large))
-        elif failed:
-            url = self._pool.endpoint.url
-            self._pool.fail(self, ConnectionClosedError(endpoint_url=url, error=failed))
-        elif not self._in_body and len(self._head) > LARGEST_HEAD:
-            too_long = ValueError("the head of the response is too long")
-            self._pool.fail(self, HTTPClientError(error=too_long))
+        elif failed or (not self._in_body and len(self._head) > LARGEST_HEAD):
+            failed = failed or httptools.HttpParserError("the head is too long")
+            self._pool.fail(self, HTTPClientError(error=failed))
 
     def connection_lost(self, error: Exception | None) -> None:
         """End an answer without a length, which only now is whole; any other is lost."""
