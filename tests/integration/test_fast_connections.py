@@ -7,6 +7,7 @@ import inspect
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import httptools
@@ -40,7 +41,7 @@ def on_each_loop(test):
 
     given = inspect.signature(test).parameters.values()
     loop = inspect.Parameter("loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run.__signature__ = inspect.Signature([loop, *given])
+    run.__signature__ = inspect.Signature([loop, *given])  # type: ignore[attr-defined]
     run.__name__, run.__module__ = test.__name__, test.__module__
     marked = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])(run)
     marked.pytestmark = [*marked.pytestmark, *getattr(test, "pytestmark", [])]
@@ -55,7 +56,7 @@ class Server:
     """
 
     port: int = 0
-    answers: list[object] = field(default_factory=lambda: [OK])
+    answers: list[Any] = field(default_factory=lambda: [OK])
     requests: int = 0
     connections: int = 0
     open: int = 0
@@ -391,7 +392,7 @@ async def test_a_connection_that_does_not_come_about_is_a_connect_timeout(monkey
     async def never(*_, **__):
         await asyncio.sleep(20)
 
-    monkeypatch.setattr(connections.aiohappyeyeballs, "start_connection", never)
+    monkeypatch.setattr("aiohappyeyeballs.start_connection", never)
     async with serving(connect=0.1) as (_, pool):
         (found,) = await bodies(pool, 1)
     assert isinstance(found, ConnectTimeoutError)
@@ -435,7 +436,7 @@ async def test_a_retired_pool_ends_what_it_has_begun():
 
 @on_each_loop
 async def test_a_closed_pool_fails_what_is_under_way_once():
-    told = []
+    told: list[Any] = []
     async with serving(hang, most=1) as (_, pool):
         for _ in range(3):
             assert pool.send(REQUEST, 5, told.append)

@@ -11,7 +11,13 @@ from weakref import WeakValueDictionary
 from botocore import xform_name
 
 from monitor.aws.fast.connections import Endpoint, Pool
-from monitor.aws.fast.request import PreparedRequest, RequestForm, SdkRequest, UnfitError
+from monitor.aws.fast.request import (
+    PreparedRequest,
+    RequestForm,
+    RequestTemplate,
+    SdkRequest,
+    UnfitError,
+)
 from monitor.aws.fast.response import Replay
 
 if TYPE_CHECKING:
@@ -41,6 +47,7 @@ class FastPath:
         self._pools: dict[tuple[str, Any], Pool] = {}
         self._contexts: dict[Any, ssl.SSLContext] = {}
         self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
+        self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
         self._unfit: set[tuple[AioBaseClient, str]] = set()
         self._captured: ContextVar[list[AWSPreparedRequest] | None] = ContextVar(
             "captured", default=None
@@ -61,6 +68,12 @@ class FastPath:
         streams = model.has_event_stream_output or model.has_streaming_output
         if streams or (client, operation) in self._unfit:
             return None
+        template = self._templates.get((client, operation))
+        if template is None:
+            template = self._templates[client, operation] = RequestTemplate(client, model)
+        prepared = template.prepare(params)
+        if prepared is not None:
+            return prepared
         held = self._keys.held
         captured: list[AWSPreparedRequest] = []
         reset = self._captured.set(captured)
@@ -78,7 +91,8 @@ class FastPath:
             if held is self._keys.held:
                 self._unfit.add((client, operation))
             return None
-        return PreparedRequest(form, request)
+        template.learn(params, request, form)
+        return PreparedRequest(form, request.url, request.body)
 
     async def _form(
         self, client: AioBaseClient, operation: str, request: SdkRequest
