@@ -283,6 +283,12 @@ class ScriptedSource:
                 found[one] = self._observation(one, answer, asked_at)
         return found
 
+    async def prepare(self, jobs: Sequence[Job]) -> None:
+        return None
+
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
+        return None
+
     async def parents(self, token: str | None) -> ParentPage:
         self.parent_pages.append((self.clock.monotonic(), token))
         if trouble := self.trouble or self.parent_trouble:

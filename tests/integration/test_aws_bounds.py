@@ -31,6 +31,9 @@ BOTH = [PANORAMA, IMPORTEXPORT]
 LONGEST_STALL = 0.1
 
 
+pytestmark = pytest.mark.usefixtures("both_paths")
+
+
 @pytest.fixture(autouse=True)
 def aws_environment(monkeypatch, tmp_path):
     clean_environment(monkeypatch, tmp_path)
