@@ -38,7 +38,6 @@ _NEEDS = "SQLite needs a directory on a local disk that job-monitor may write to
 _PRAGMAS = (
     "PRAGMA busy_timeout = 30000",
     "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
 
@@ -129,6 +128,16 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+async def enforce_references(writer: AsyncConnection) -> None:
+    """Let deliveries go with their transition from now on.
+
+    Not before the schema is up to date: a table that is copied for it must not take along what
+    refers to the old one. Not in a transaction either, in which SQLite would ignore it.
+    """
+    driver: Any = (await writer.get_raw_connection()).driver_connection
+    await driver.execute("PRAGMA foreign_keys = ON")
+
+
 def check(path: Path) -> None:
     """Require that a store may be opened there; change nothing.
 
@@ -216,6 +225,7 @@ async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[Asyn
     )
     sa.event.listen(engine.sync_engine, "connect", _set_up)
     if writes:
+        # References are enforced later, see ``enforce_references``.
         sa.event.listen(engine.sync_engine, "begin", _begin)
         sa.event.listen(engine.sync_engine, "connect", _set_up_writer)
     try:

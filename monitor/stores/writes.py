@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from monitor import model
 from monitor.stores import entries, outbox, rows, schema
 from monitor.stores.schema import (
     baselines,
@@ -30,9 +29,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from monitor import model
+
 
 MOST_POSITIONS = 500
-"""The most positions that one ``Prune`` may name, well below any database's limit."""
+"""The most positions of one transaction, well below any database's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,14 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Transitions to delete, unless a delivery of theirs is pending."""
+    """Transitions to delete: those later than ``after`` and up to ``last`` that are old enough.
 
-    positions: tuple[int, ...]
+    They, and all their deliveries, were settled earlier than ``before``, in store time.
+    """
+
+    after: int
+    last: int
+    before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,15 @@ _polled_at = sa.bindparam("at", type_=schema.StoredTime)
 
 _BASELINE_KEY = ("type", "account", "region", "digest")
 
-# The condition is in the statement: a replay may have made one of them pending again.
+_before = sa.bindparam("before", type_=schema.StoredTime)
+# A range of positions, as its rows lie side by side. One that is sent again is not settled.
 _FORGET = sa.delete(transitions).where(
-    transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
+    transitions.c.position > sa.bindparam("after"),
+    transitions.c.position <= sa.bindparam("last"),
+    transitions.c.own_recorded < _before,
     ~sa.exists().where(
         deliveries.c.position == transitions.c.position,
-        schema.status_is(model.DeliveryStatus.PENDING),
+        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= _before),
     ),
 )
 
@@ -132,8 +141,9 @@ def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
 def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
     """Write a unit that is not written in bulk; return how much it wrote."""
     match unit:
-        case Prune(positions):
-            return connection.execute(_FORGET, {"positions": list(positions)}).rowcount
+        case Prune(after, last, before):
+            bounds = {"after": after, "last": last, "before": before}
+            return connection.execute(_FORGET, bounds).rowcount
         case outbox.Hasten(sink):
             return outbox.hasten(connection, sink)
         case outbox.Park():
