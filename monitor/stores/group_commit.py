@@ -118,6 +118,6 @@ class Committer(Generic[Unit]):
         finally:
             for batch in group:
                 batch.done.set()
-                # All of the callers at once would hold up the loop. Shielded, as each must be told.
+                # All of the callers at once would hold up the loop. Shielded, as each must wake.
                 # After the last ones too: what they write next belongs into the next group.
                 await anyio.lowlevel.cancel_shielded_checkpoint()

@@ -43,9 +43,9 @@ MOST_GROWTH = 50.0
 LEAST_RATIO = 0.9
 LEAST_RATE = 500.0
 """Webhooks a second."""
-LEAST_POSTED = 0.25
+LEAST_POSTED = 0.2
 """Webhooks for a second of CPU, against those of the webhook without a store."""
-LEAST_LOGGED = 0.2
+LEAST_LOGGED = 0.15
 """Lines for a second of CPU, against those of a bare loop."""
 BATCH = 500
 """Lines that a log writes with one fsync."""
