@@ -1,7 +1,7 @@
 """The text of ``/metrics``, as prometheus_client writes it, in a tenth of its time.
 
-Most of many series are counters and gauges of which only the value may change. Their name and
-labels are written once and kept; all else is left to the library. What it keeps inside is read
+Most of many series are counters and gauges of which only the value may change. Their lines
+are kept until it does; all else is left to the library. What it keeps inside is read
 here without its help: tests/unit/web/test_exposition.py holds both texts to each other.
 """
 
@@ -28,7 +28,7 @@ class Renderer:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Keep nothing before the first scrape."""
         self._registry = registry
-        self._begins: dict[str, dict[tuple[str, ...], str]] = {}
+        self._known: dict[str, dict[tuple[str, ...], tuple[float, str]]] = {}
 
     def plain(self) -> bytes:
         """Return the text format 0.0.4."""
@@ -67,9 +67,9 @@ class Renderer:
         for labels, child in children:
             held = child._value  # noqa: SLF001 -- see above
             # One that a function fills, or that has an exemplar, is written by the library.
-            if "_child_samples" in vars(child) or held.get_exemplar():
+            if "_child_samples" in child.__dict__ or held._exemplar:  # noqa: SLF001 -- see above
                 return None
-            values.append((labels, held.get()))
+            values.append((labels, held._value))  # noqa: SLF001 -- see above
         return name, collector._labelnames, values  # noqa: SLF001 -- see above
 
     def _family(
@@ -83,20 +83,16 @@ class Renderer:
         head = Metric(metric.name, metric.documentation, metric.type)
         head.unit = metric.unit
         yield render(_One(head))
-        before = self._begins.get(name, {})
+        before = self._known.get(name, {})
         # Made anew, so that the labels of series that are gone are not kept.
-        begins = self._begins[name] = {}
-        texts: dict[float, str] = {}
+        known = self._known[name] = {}
         for labels, value in values:
-            begin = before.get(labels)
-            if begin is None:
-                begin = _begin(name, names, labels)
-            begins[labels] = begin
-            text = texts.get(value)
-            if text is None:
-                text = texts[value] = f"{floatToGoString(value)}\n"  # type: ignore[no-untyped-call]
-            yield begin
-            yield text
+            line = before.get(labels)
+            if line is None or line[0] != value:
+                text = floatToGoString(value)  # type: ignore[no-untyped-call]
+                line = value, f"{_begin(name, names, labels)}{text}\n"
+            known[labels] = line
+        yield "".join([line for _, line in known.values()])
 
 
 class _One:

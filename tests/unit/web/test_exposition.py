@@ -100,4 +100,4 @@ def test_the_labels_of_series_that_are_gone_are_not_kept(registry):
     renderer.plain()
     gauge.clear()
     renderer.plain()
-    assert renderer._begins["own_live"] == {}
+    assert renderer._known["own_live"] == {}
