@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class PoolTarget:
     """The place that a pool connects to; times are in seconds."""
 
     url: str
@@ -84,13 +84,13 @@ class _Call(NamedTuple):
 class Pool:
     """Up to ``most`` connections to one endpoint; requests beyond them wait in order."""
 
-    def __init__(self, endpoint: Endpoint, most: int) -> None:
+    def __init__(self, endpoint: PoolTarget, most: int) -> None:
         """Connect to nothing yet; the running loop is the pool's."""
         self.endpoint = endpoint
         self._most = most
         self._loop = asyncio.get_running_loop()
-        self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._idle: list[_KeepAlive] = []
+        self._busy: set[_KeepAlive] = set()
         self._waiting: deque[_Call] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -138,7 +138,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, connection: _Connection, call: _Call, now: float) -> None:
+    def _start(self, connection: _KeepAlive, call: _Call, now: float) -> None:
         connection.call, connection.heard = call, now
         self._busy.add(connection)
         connection.transport.write(call.raw)
@@ -164,7 +164,7 @@ class Pool:
         self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self.released(connection)
 
-    async def _opened(self) -> _Connection:
+    async def _opened(self) -> _KeepAlive:
         at = self.endpoint
         flags = 0
         try:
@@ -181,7 +181,7 @@ class Pool:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self),
+                    lambda: _KeepAlive(self),
                     sock=sock,
                     ssl=at.tls,
                     server_hostname=at.host if at.tls else None,
@@ -205,7 +205,7 @@ class Pool:
             found = HTTPClientError(error=error)
         return found
 
-    def released(self, connection: _Connection) -> None:
+    def released(self, connection: _KeepAlive) -> None:
         """Use a connection that has nothing to do for the next request, or keep it."""
         self._busy.discard(connection)
         now = self._loop.time()
@@ -220,7 +220,7 @@ class Pool:
             if self._sweep_due > now + IDLE:
                 self._sweep_at(now + IDLE)
 
-    def lost(self, connection: _Connection, error: Exception | None) -> None:
+    def lost(self, connection: _KeepAlive, error: Exception | None) -> None:
         """Forget a connection; a request that it leaves behind is sent again, or fails."""
         if connection in self._idle:
             self._idle.remove(connection)
@@ -245,7 +245,7 @@ class Pool:
             self._loop.call_soon(call.done, failure)
         self._connect()
 
-    def fail(self, connection: _Connection, error: Exception) -> None:
+    def fail(self, connection: _KeepAlive, error: Exception) -> None:
         """End the request of a connection with an error; the connection cannot be used again."""
         call, connection.call = connection.call, None
         self._busy.discard(connection)
@@ -282,7 +282,7 @@ class Pool:
             self._sweep_at(max(self._idle[0].heard + IDLE, now + SWEEP))
 
 
-class _Connection(asyncio.Protocol):
+class _KeepAlive(asyncio.Protocol):
     """One connection: at most one request is under way on it."""
 
     __slots__ = (

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from botocore import xform_name
 
-from monitor.aws.fast.connections import Endpoint, Pool
+from monitor.aws.fast.connections import Pool, PoolTarget
 from monitor.aws.fast.request import (
     PreparedRequest,
     RequestForm,
@@ -18,7 +18,7 @@ from monitor.aws.fast.request import (
     SdkRequest,
     UnfitError,
 )
-from monitor.aws.fast.response import Replay
+from monitor.aws.fast.response import AnsweredRequest
 
 if TYPE_CHECKING:
     import ssl
@@ -125,7 +125,7 @@ class FastPath:
         if key not in self._pools:
             config = client.meta.config
             port = parts.port or _DEFAULT_PORTS[parts.scheme]
-            endpoint = Endpoint(
+            endpoint = PoolTarget(
                 url, parts.hostname or "", port, tls, config.connect_timeout, config.read_timeout
             )
             self._pools[key] = Pool(endpoint, self._connections)
@@ -148,7 +148,7 @@ class FastPath:
 
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> Any:
         """Answer a replay, and keep the SDK from sending what is only to be captured."""
-        if isinstance(request, Replay):
+        if isinstance(request, AnsweredRequest):
             return request.answer
         captured = self._captured.get()
         if captured is not None:
