@@ -58,7 +58,7 @@ def server(directory: Path, *, tls: bool) -> Iterator[str]:
         "-m",
         "tests.benchmarks.steady_server",
         "0",
-        *([file] if tls else []),
+        *([str(file)] if tls else []),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     cores = sorted(os.sched_getaffinity(0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import socket
 import ssl
 from collections import deque
@@ -22,6 +23,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
@@ -29,7 +31,7 @@ from botocore.exceptions import (
 from monitor.aws import response_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LARGEST_HEAD = 64 * 1024
 """The most bytes of a head that are read."""
@@ -40,6 +42,7 @@ SWEEP = 0.25
 MOST_WAITING = 1024
 """Requests that may wait for a connection."""
 _HAPPY_EYEBALLS = 0.25
+_TUNNELED = re.compile(rb"HTTP/1\.[01] 2[0-9]{2}[ \r]")
 _FINAL = 200
 """The least status of a response that is not followed by another."""
 
@@ -61,6 +64,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy; ``shown`` is its URL without a password."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolTarget:
     """The place that a pool connects to; times are in seconds."""
 
@@ -70,6 +83,8 @@ class PoolTarget:
     tls: ssl.SSLContext | None
     connect_timeout: float
     read_timeout: float
+    proxy: Proxy | None = None
+    """Opens a tunnel to the place, for TLS alone."""
 
 
 class _Call(NamedTuple):
@@ -166,20 +181,16 @@ class Pool:
 
     async def _opened(self) -> _KeepAlive:
         at = self.endpoint
-        flags = 0
-        try:
-            ip_address(at.host)
-        except ValueError:
-            # No address family that this machine has no address of; never for a literal address.
-            flags = socket.AI_ADDRCONFIG
-        found = await self._loop.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM, flags=flags)
-        async with asyncio.timeout(at.connect_timeout):
-            # The loops' own connect tries one address after the other, for minutes each.
-            sock = await aiohappyeyeballs.start_connection(
-                found, happy_eyeballs_delay=_HAPPY_EYEBALLS, interleave=1
-            )
+        async with asyncio.timeout(None) as limit:
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock = await self._dialled(at.proxy or at, limit)
+            except OSError as error:
+                if at.proxy is None:
+                    raise
+                raise ProxyConnectionError(proxy_url=at.proxy.shown, error=error) from None
+            try:
+                if at.proxy:
+                    await self._tunnel(sock, at.proxy)
                 _, connection = await self._loop.create_connection(
                     lambda: _KeepAlive(self),
                     sock=sock,
@@ -191,11 +202,48 @@ class Pool:
                 raise
         return connection
 
+    async def _dialled(self, to: PoolTarget | Proxy, limit: asyncio.Timeout) -> socket.socket:
+        """Return a connected socket; ``limit`` begins once the name is resolved."""
+        flags = 0
+        try:
+            ip_address(to.host)
+        except ValueError:
+            # No address family that this machine has no address of; never for a literal address.
+            flags = socket.AI_ADDRCONFIG
+        found = await self._loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM, flags=flags)
+        limit.reschedule(self._loop.time() + self.endpoint.connect_timeout)
+        # The loops' own connect tries one address after the other, for minutes each.
+        sock = await aiohappyeyeballs.start_connection(
+            found, happy_eyeballs_delay=_HAPPY_EYEBALLS, interleave=1
+        )
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    async def _tunnel(self, sock: socket.socket, proxy: Proxy) -> None:
+        """Let a proxy connect a socket with the endpoint."""
+        place = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
+        place = f"{place}:{self.endpoint.port}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+        await self._loop.sock_sendall(sock, "\r\n".join([*lines, "", ""]).encode())
+        head = b""
+        # The endpoint says nothing before it has had the first bytes of TLS.
+        while b"\r\n\r\n" not in head and len(head) < LARGEST_HEAD:
+            piece = await self._loop.sock_recv(sock, 4096)
+            if not piece:
+                break
+            head += piece
+        if not _TUNNELED.match(head):
+            error = ConnectionRefusedError("the proxy opens no tunnel")
+            raise ProxyConnectionError(proxy_url=proxy.shown, error=error)
+
     def _of_connect(self, error: Exception) -> Exception:
         """Return the SDK's error for a connection that could not be made."""
         found: Exception
         url = self.endpoint.url
-        if isinstance(error, TimeoutError) and error.errno is None:
+        if isinstance(error, ProxyConnectionError):
+            found = error
+        elif isinstance(error, TimeoutError) and error.errno is None:
             found = ConnectTimeoutError(endpoint_url=url, error=error)
         elif isinstance(error, ssl.SSLError):
             found = SSLError(endpoint_url=url, error=error)
