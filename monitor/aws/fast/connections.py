@@ -38,7 +38,7 @@ LARGEST_HEAD = 64 * 1024
 IDLE = 12.0
 """Seconds after which a connection without a request is closed, as the SDK does."""
 SWEEP = 0.25
-"""Seconds between two looks for requests that are late."""
+"""Seconds between two sweeps for requests that are late."""
 MOST_WAITING = 1024
 """Requests that may wait for a connection."""
 _HAPPY_EYEBALLS = 0.25
@@ -133,7 +133,7 @@ class Pool:
         return True
 
     def retire(self) -> None:
-        """Take no more requests; each connection closes when its answer is there."""
+        """Refuse further requests; each connection closes when its answer is there."""
         self._retired = True
         while self._idle:
             self._idle.pop().transport.close()

@@ -143,7 +143,7 @@ class FastPath:
         return sum(pool.under_way for pool in self._pools.values())
 
     def retire(self) -> None:
-        """Send nothing more; what is under way comes to its end."""
+        """Send nothing more; what is under way still ends."""
         for pool in self._pools.values():
             pool.retire()
 
