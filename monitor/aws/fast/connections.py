@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class TunnelProxy:
     """An HTTP proxy; ``shown`` is its URL without a password."""
 
     host: str
@@ -83,7 +83,7 @@ class PoolTarget:
     tls: ssl.SSLContext | None
     connect_timeout: float
     read_timeout: float
-    proxy: Proxy | None = None
+    proxy: TunnelProxy | None = None
     """Opens a tunnel to the place, for TLS alone."""
 
 
@@ -202,7 +202,7 @@ class Pool:
                 raise
         return connection
 
-    async def _dialled(self, to: PoolTarget | Proxy, limit: asyncio.Timeout) -> socket.socket:
+    async def _dialled(self, to: PoolTarget | TunnelProxy, limit: asyncio.Timeout) -> socket.socket:
         """Return a connected socket; ``limit`` begins once the name is resolved."""
         flags = 0
         try:
@@ -219,7 +219,7 @@ class Pool:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
-    async def _tunnel(self, sock: socket.socket, proxy: Proxy) -> None:
+    async def _tunnel(self, sock: socket.socket, proxy: TunnelProxy) -> None:
         """Let a proxy connect a socket with the endpoint."""
         place = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
         place = f"{place}:{self.endpoint.port}"

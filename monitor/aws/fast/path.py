@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from botocore import xform_name
 from botocore.httpsession import mask_proxy_url
 
-from monitor.aws.fast.connections import Pool, PoolTarget, Proxy
+from monitor.aws.fast.connections import Pool, PoolTarget, TunnelProxy
 from monitor.aws.fast.request import (
     PreparedRequest,
     RequestForm,
@@ -163,7 +163,7 @@ class FastPath:
         return None
 
 
-def _proxy(proxies: ProxyConfiguration, url: str) -> Proxy | None:
+def _proxy(proxies: ProxyConfiguration, url: str) -> TunnelProxy | None:
     """Return the proxy for a URL, if it is one that opens tunnels in clear text."""
     found = proxies.proxy_url_for(url)
     if found is None:
@@ -172,4 +172,4 @@ def _proxy(proxies: ProxyConfiguration, url: str) -> Proxy | None:
     if not url.startswith("https:") or parts.scheme != "http" or parts.hostname is None:
         raise UnfitError
     headers = proxies.proxy_headers_for(found)
-    return Proxy(parts.hostname, parts.port or 80, headers, mask_proxy_url(found))
+    return TunnelProxy(parts.hostname, parts.port or 80, headers, mask_proxy_url(found))
