@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -38,7 +39,7 @@ class Request:
 
     def __init__(self, prepared):
         self.prepared = prepared
-        self.used = None
+        self.used: Any = None
 
     def send(self, done):
         self.used = self.prepared.send(5.0, done)
