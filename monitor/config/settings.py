@@ -400,13 +400,22 @@ class Route(Section):
     """Try the next routes as well."""
 
 
-class QuotaSettings(Section):
-    """The limit on requests to one service in one account and region."""
+class OperationQuota(Section):
+    """The limit on requests of one operation, within the limit of its service."""
 
     rate: float = Field(gt=0)
     """Requests per second."""
     burst: int = Field(default=1, ge=1)
     """Requests that may be sent at once after a pause."""
+
+
+class QuotaSettings(OperationQuota):
+    """The limit on requests to one service in one account and region."""
+
+    headroom: float = Field(default=0.0, ge=0, lt=1)
+    """Part of every limit that is left to other programs: ``0.2`` leaves them a fifth."""
+    operations: dict[str, OperationQuota] = {}
+    """Operation → a limit of its own, where AWS has one. Write the name as in the AWS API."""
 
 
 SHORTEST_TOKEN = 16

@@ -9,7 +9,7 @@ import anyio
 
 from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
-from monitor.polling.quota import Quota
+from monitor.polling.quota import Budget, Quota
 from monitor.polling.schedule import State
 from monitor.polling.watch import JobOwnership, WatchTarget
 
@@ -50,7 +50,7 @@ class PollManager:
         self._watched: list[WatchTarget] = []
         self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
-        self._budgets: dict[str, tuple[float, int]] = {}
+        self._budgets: dict[str, Budget] = {}
         self._hinted: frozenset[tuple[str, str]] = frozenset()
         self._tasks = anyio.create_task_group()
 
@@ -182,7 +182,8 @@ class PollManager:
         key = SourceKey(job_type.service, watch.account, region)
         poller = self._pollers.get(key.key)
         if poller is None:
-            quota = Quota(*self._budgets[key.service], self._clock.monotonic())
+            budget, now = self._budgets[key.service], self._clock.monotonic()
+            quota = Quota(budget.rate, budget.burst, now, budget.operations)
             self._metrics.expect_source(key)
             poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
             self._pollers[key.key] = poller
@@ -245,7 +246,7 @@ class PollManager:
         needed = {each.poller for each in self._watched}
         for poller in list(self._pollers.values()):
             if poller in needed:
-                poller.limit(*self._budgets[poller.key.service])
+                poller.limit(self._budgets[poller.key.service])
             else:
                 del self._pollers[poller.key.key]
                 poller.stop()
@@ -262,12 +263,13 @@ def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
     return types[watch.type].with_grace(watch.final_grace, watch.ended_interval)
 
 
-def budgets(
-    settings: config.Settings, types: Mapping[str, JobType]
-) -> dict[str, tuple[float, int]]:
-    """Return rate and burst by service: as configured, or else those of the first watch's type."""
-    found: dict[str, tuple[float, int]] = {}
+def budgets(settings: config.Settings, types: Mapping[str, JobType]) -> dict[str, Budget]:
+    """Return the budget of each service, without what is left to other programs.
+
+    It is as configured, or else that of the first watch's type.
+    """
+    found: dict[str, Budget] = {}
     for watch in settings.watches:
         job_type = types[watch.type]
-        found.setdefault(job_type.service, (job_type.rate, job_type.burst))
-    return found | {name: (quota.rate, quota.burst) for name, quota in settings.quotas.items()}
+        found.setdefault(job_type.service, Budget(job_type.rate, job_type.burst))
+    return found | {name: Budget.of(quota) for name, quota in settings.quotas.items()}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
-    from monitor.polling.quota import Quota
+    from monitor.polling.quota import Budget, Quota
     from monitor.recording.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
@@ -199,9 +199,10 @@ class Poller:
                 self.schedule.drop(child)
             self._sweeper.show(turn)
 
-    def limit(self, rate: float, burst: int) -> None:
-        """Change the quota: requests per second, and the burst after a pause."""
-        self._quota.change(rate, burst, self._clock.monotonic())
+    def limit(self, budget: Budget) -> None:
+        """Change the quota."""
+        now = self._clock.monotonic()
+        self._quota.change(budget.rate, budget.burst, now, budget.operations)
         self._metrics.quota_rate.labels(*self._labels).set(self._quota.rate)
         self._wake.set()
 
@@ -239,7 +240,7 @@ class Poller:
             if turn is None:
                 return math.inf
             now = self._clock.monotonic()
-            quota_at = self._quota.ready_at(now)
+            quota_at = self._quota.ready_at(now, turn.operation)
             ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
                 if turn.due <= now < quota_at and self._held_since is None:
@@ -248,7 +249,7 @@ class Poller:
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
             begun = self.schedule.begin(now)
-            self._quota.take(now)
+            self._quota.take(now, turn.operation)
             self._probed_at = now
             for each in [begun] if isinstance(begun, ListingSweep) else begun:
                 each.began_at = now

@@ -91,7 +91,7 @@ def plan(
     watches: list[WatchPlan] = []
     quotas: list[QuotaPlan] = []
     for key, loads in shared.items():
-        rate, _ = budgets[key[0]]
+        rate = budgets[key[0]].rate
         wanted = sum((load.pages + load.described) / load.interval for load in loads)
         quotas.append(QuotaPlan(*key, rate, wanted))
         # All sweeps together may take half of the quota; describes share what they leave.

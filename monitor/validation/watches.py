@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from monitor.aws import queues
+from monitor.config.messages import similar
 from monitor.config.settings import Discover
 from monitor.config.values import format_duration
 from monitor.config.yaml_document import shown
@@ -216,10 +217,12 @@ def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Se
     """Warn where even the cheapest plan needs more calls than the quota allows."""
     needs: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     first: dict[tuple[str, str, str], tuple[int, float]] = {}
+    called: defaultdict[str, set[str]] = defaultdict(set)
     for index, watch in enumerate(settings.watches):
         job_type = job_types.get(watch.type)
         if job_type is None:
             continue
+        called[job_type.service].update((job_type.describe_operation, *job_type.list_operations))
         describes = math.ceil(len(watch.jobs) / job_type.at_once)
         sweeps = len(job_type.listings) if watch.discover else 0
         # Where a row of the listing shows the whole state, one call serves every job.
@@ -228,9 +231,17 @@ def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Se
             key = (job_type.service, watch.account, region)
             needs[key] += calls / (watch.interval or job_type.interval)
             quota = settings.quotas.get(job_type.service)
-            first.setdefault(key, (index, quota.rate if quota else job_type.rate))
+            rate = quota.rate * (1 - quota.headroom) if quota else job_type.rate
+            first.setdefault(key, (index, rate))
     for key, (index, rate) in first.items():
         if needs[key] > rate:
             message = f"{'/'.join(key)} needs at least {needs[key]:.3g} requests a second"
             remedy = f"its quota is {rate:g}: raise the interval or quotas.{key[0]}.rate"
             yield SettingProblem(("watches", index, "interval"), message, remedy, warning=True)
+    for service, operations in called.items():
+        quota = settings.quotas.get(service)
+        for name in quota.operations if quota else ():
+            if name not in operations:
+                where = ("quotas", service, "operations", name)
+                remedy = similar(name, operations)
+                yield SettingProblem(where, "is called for no watch", remedy, warning=True)
