@@ -136,6 +136,7 @@ class JobPoller:
         result = await self._described(scheduled, observed)
         self._metrics.count_poll(job, mode, result)
         if result is RecordResult.CHANGED:
+            scheduled.changed_at = self._clock.monotonic()
             self._metrics.count_change(job, hinted=scheduled.answering is not None)
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and result is RecordResult.STALE
@@ -187,6 +188,7 @@ class JobPoller:
         scheduled.answered(self._clock)
         self._metrics.count_poll(row.job, "sweep", outcome)
         if outcome is RecordResult.CHANGED:
+            scheduled.changed_at = scheduled.answered_at
             self._metrics.count_change(row.job)
         scheduled.partial = scheduled.partial or outcome is RecordResult.CHANGED
         return outcome is RecordResult.CHANGED

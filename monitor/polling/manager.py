@@ -10,7 +10,7 @@ import anyio
 from monitor.model import Job, SourceKey
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Budget, Quota
-from monitor.polling.schedule import State
+from monitor.polling.turn_queue import State
 from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
@@ -136,6 +136,13 @@ class PollManager:
         # One that is final needs no further poll.
         held = owner.poller.schedule.holds(scheduled)
         return owner.poller.hint(scheduled) if held else None
+
+    def awaited(self, key: str, seconds: float) -> None:
+        """Note that somebody waits for a job for so long: where the quota is short, it is first."""
+        for poller in self._pollers.values():
+            scheduled = poller.schedule.get(key)
+            if scheduled is not None:
+                poller.awaited(scheduled, seconds)
 
     def withdraw(self, job: model.Job) -> None:
         """Forget a job that a hint alone has named, if its poll has not begun yet."""

@@ -20,11 +20,11 @@ from monitor.polling.schedule import (
     ListingSweep,
     Schedule,
     ScheduledJob,
-    State,
     may_share,
 )
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
+from monitor.polling.turn_queue import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -119,6 +119,7 @@ class Poller:
             if scheduled is job:
                 # The debt of a describe outlives a restart, and a reload.
                 snapshot = self._recorder.snapshot(job.job.key)
+                job.changed_at = self._clock.monotonic() if snapshot is None else job.changed_at
                 job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
                 job.parent = job.parent or (snapshot.parent if snapshot else None)
             # One that has ended may have to be polled for longer with the new options.
@@ -161,6 +162,14 @@ class Poller:
         now = self._clock.monotonic()
         due = max(now, scheduled.hold_until, scheduled.began_at + HINT_GAP)
         return due if due < scheduled.due else None
+
+    def awaited(self, scheduled: ScheduledJob, seconds: float) -> None:
+        """Poll a job before others, where the quota is short: somebody waits for it."""
+        now = self._clock.monotonic()
+        awaited, scheduled.awaited_until = scheduled.awaited_until > now, now + seconds
+        if not awaited and scheduled.state is State.WAITING:
+            # At the same time, but with the rank that it has from now on.
+            self.schedule.put(scheduled, scheduled.due)
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
@@ -236,15 +245,19 @@ class Poller:
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
         lost = self.client.health.lost
         while self._running < (1 if lost else self._concurrency):
-            turn = self.schedule.first()
+            now = self._clock.monotonic()
+            blocked = self._quota.blocked(now)
+            turn = self.schedule.first(now, blocked)
             if turn is None:
                 return math.inf
-            now = self._clock.monotonic()
             quota_at = self._quota.ready_at(now, turn.operation)
             ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
-                if turn.due <= now < quota_at and self._held_since is None:
-                    self._held_since = now
+                if turn.due <= now < quota_at:
+                    # The quota is short: what matters most goes first.
+                    next_due = self.schedule.rank(now)
+                    ready_at = min(ready_at, next_due) if blocked else ready_at
+                    self._held_since = now if self._held_since is None else self._held_since
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.

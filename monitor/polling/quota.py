@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from monitor.pacing import LAST_RETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from monitor import config
 
@@ -138,6 +138,12 @@ class Quota:
         own = self.operations.get(operation) if operation else None
         return max(ready, own.ready_at(now)) if own else ready
 
+    def blocked(self, now: float) -> Collection[str]:
+        """Return the operations whose own limit permits no request now."""
+        if not self.operations:
+            return ()
+        return [name for name, own in self.operations.items() if own.ready_at(now) > now]
+
     def take(self, now: float, operation: str | None = None) -> None:
         """Count one request; call only when it is ready."""
         self._refill(now)
@@ -171,7 +177,9 @@ class Quota:
         self._refill(now)
         self._base = max(self.full_rate * self._FLOOR, self._lowered(now))
         self.rate = self._base
-        held = min(self._LONGEST_HOLD, max(self._SHORTEST_HOLD, self._HELD / self._base))
+        held = self._SHORTEST_HOLD
+        if self._answered or self._lowered_at == float("-inf"):
+            held = min(self._LONGEST_HOLD, max(held, self._HELD / self._base))
         # What was saved up is lost: a burst would be throttled again at once.
         self._tokens = min(self._tokens, 0.0)
         self._lowered_at, self._held_until, self._answered = now, now + held, 0

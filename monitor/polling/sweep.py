@@ -12,9 +12,9 @@ from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.describe import is_whole
-from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.turn_queue import State
 from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RecordResult, RowComparison
 

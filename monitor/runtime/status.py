@@ -40,6 +40,10 @@ class DaemonStatus:
         """Return one job of a watch."""
         return self._polls.status_of(key)
 
+    def awaited(self, key: str, seconds: float) -> None:
+        """Note that somebody waits for a job for so long."""
+        self._polls.awaited(key, seconds)
+
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
         found = []

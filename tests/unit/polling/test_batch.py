@@ -458,7 +458,7 @@ def test_a_group_of_a_hundred_thousand_jobs_is_begun_at_little_cost():
         assert len(_begun(schedule)) == 100
         taken += 1
     assert taken == 1000
-    assert not schedule._heap
+    assert not schedule._queue._waiting
 
 
 def test_a_begin_passes_over_no_more_than_a_bound_of_others():

@@ -4,7 +4,7 @@ import heapq
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import QuotaSettings
