@@ -26,6 +26,7 @@ from monitor.errors import ConfigurationError
 from monitor.polling.hints import HintManager
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.manager import PollManager
+from monitor.polling.watch_pace import WatchCollector
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config, upkeep
@@ -239,6 +240,7 @@ class Daemon:
             recorder.store.store_time,
         )
         self._registry.register(collector)
+        self._registry.register(WatchCollector(polls.paces))
 
         def queue_of(hint: config.Hint) -> tuple[str, str, queues.AwsQueue]:
             at = queues.address(hint.queue_url, hint.region)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor.model import Job, SourceKey
+from monitor.polling import watch_pace
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Budget, Quota
 from monitor.polling.turn_queue import State
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
     from monitor.polling.schedule import HintTicket
+    from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -172,6 +174,14 @@ class PollManager:
             if each.watch.name == watch:
                 keys = (Job(*each.place, job_id).key for job_id in each.watch.jobs)
                 yield from map(self.status_of, keys)
+
+    def paces(self, poller: Poller | None = None) -> Iterator[WatchPace]:
+        """Yield how often each configured watch polls, or each watch of a poller; any thread."""
+        if poller is None:
+            targets = list(watch_pace.configured(self._watched))
+        else:
+            targets = [each for each in self._watched if each.poller is poller]
+        yield from watch_pace.paces(targets, self._clock.monotonic())
 
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""

@@ -171,6 +171,10 @@ class Poller:
             # At the same time, but with the rank that it has from now on.
             self.schedule.put(scheduled, scheduled.due)
 
+    def interval(self, scheduled: ScheduledJob) -> float:
+        """Return the seconds between two polls of a job, as they should be."""
+        return self._job_poller.interval(scheduled)
+
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
         # A copy, made in one step: the loop adds and drops jobs while a scrape reads.

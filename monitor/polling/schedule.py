@@ -86,8 +86,9 @@ class ScheduledJob:
     clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
     said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
     the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
-    was due. ``pace`` is the seconds between two polls where they are planned to be more than
-    the interval. After ``blind_after`` intervals without a response the job is stale.
+    was due; ``gap`` is the seconds between the last two responses, 0 before there are two.
+    ``pace`` is the seconds between two polls where they are planned to be more than the interval.
+    After ``blind_after`` intervals without a response the job is stale.
 
     ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
@@ -119,6 +120,7 @@ class ScheduledJob:
     failing: PollReason | None = None
     answered_at: float = 0.0
     polled_at: datetime | None = None
+    gap: float = 0.0
     pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
@@ -167,7 +169,9 @@ class ScheduledJob:
 
     def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        self.answered_at, self.polled_at, self.pace = clock.monotonic(), clock.now(), pace
+        now = clock.monotonic()
+        self.gap = now - self.answered_at if self.polled_at else 0.0
+        self.answered_at, self.polled_at, self.pace = now, clock.now(), pace
         self.shown_at, self.row = self.answered_at, None
 
 
@@ -298,6 +302,10 @@ class Schedule:
         May be called from another thread: the copy is made in one step.
         """
         return list(self._everyone.values())
+
+    def polled(self) -> Sequence[ScheduledJob]:
+        """Return every job that is polled; from any thread."""
+        return list(self._polled.values())
 
     def known(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is polled, or was until it was final."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from monitor import __version__
 from monitor.web import interfaces
-from monitor.web.api.schemas import ListingView, SourceView
+from monitor.web.api.schemas import ListingView, SourceView, WatchInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
     from monitor.polling.schedule import ListingSweep
+    from monitor.polling.watch_pace import WatchPace
     from monitor.runtime.reconfigure import ConfigState
 
 
@@ -67,6 +69,7 @@ class DaemonStatus:
                     request_rate=source.request_rate,
                     jobs=len(poller.schedule.everyone()),
                     listings=_listings(poller.schedule.listings()),
+                    watches=[_interval(each) for each in self._polls.paces(poller)],
                 )
             )
         return found
@@ -108,6 +111,16 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
+
+
+def _interval(pace: WatchPace) -> WatchInterval:
+    achieved = None if math.isnan(pace.achieved) else pace.achieved
+    return WatchInterval(
+        watch=pace.watch,
+        interval=pace.wanted,
+        achieved_interval=achieved,
+        starved=pace.starved,
+    )
 
 
 def _listings(sweeps: Iterable[ListingSweep]) -> list[ListingView]:
