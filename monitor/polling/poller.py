@@ -126,9 +126,22 @@ class Poller:
             if self._job_poller.is_finished(scheduled):
                 self.schedule.finish(scheduled)
                 return
-            due = self._clock.monotonic()
+            due = self._clock.monotonic() + self._rest(scheduled)
         self.schedule.put(scheduled, due)
         self._wake.set()
+
+    def _rest(self, scheduled: ScheduledJob) -> float:
+        """Return the seconds until the first poll here; more than 0 if another run polled it.
+
+        So a restart causes no burst: each job goes on with its interval. A wall clock that was
+        set back must not put a poll off, and nothing that is owed waits.
+        """
+        snapshot = self._recorder.snapshot(scheduled.job.key)
+        if snapshot is None or snapshot.missing or scheduled.partial:
+            return 0.0
+        age = (self._clock.now() - snapshot.looked_at).total_seconds()
+        interval = self._job_poller.interval(scheduled)
+        return interval - age if 0 <= age < interval else 0.0
 
     def hint(self, scheduled: ScheduledJob) -> HintTicket:
         """Poll a job as soon as may be; the ticket tells when the answer is durable."""
