@@ -240,7 +240,7 @@ class Daemon:
             recorder.store.store_time,
         )
         self._registry.register(collector)
-        self._registry.register(WatchCollector(polls.paces))
+        self._registry.register(WatchCollector(polls.paces, polls.pollers))
 
         def queue_of(hint: config.Hint) -> tuple[str, str, queues.AwsQueue]:
             at = queues.address(hint.queue_url, hint.region)

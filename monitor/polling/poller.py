@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
+    from monitor.polling.planner import Plan
     from monitor.polling.quota import Budget, Quota
     from monitor.recording.recorder import Recorder
 
@@ -187,6 +188,10 @@ class Poller:
     def interval(self, scheduled: ScheduledJob) -> float:
         """Return the seconds between two polls of a job, as they should be."""
         return self._job_poller.interval(scheduled)
+
+    def plan(self) -> Plan:
+        """Return how most polls are made now; from any thread."""
+        return self._sweeper.planner.choose(self._quota.rate, self._clock.monotonic())
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""

@@ -43,6 +43,9 @@ Nothing is more overdue than by so much more than a job that somebody waits for:
 polled in five intervals is not stale yet.
 """
 
+FIRST = -1e9
+"""The slack of pages, and of describes of changed rows: before all that is overdue otherwise."""
+
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """The values of ``failing`` that do not count as a failure of the source."""
 
@@ -155,6 +158,8 @@ class ScheduledJob:
 
     def slack(self, now: float) -> float:
         """Return the seconds that it may be overdue, where the quota is short, before others."""
+        if self.row is not None:
+            return FIRST  # a row has shown a change already
         if self.hint is not None or self.awaited_until > now:
             return 0.0
         young = now - self.changed_at < YOUNG * self.interval
@@ -252,8 +257,8 @@ class ListingSweep:
         return self.source.job_type.parent_operation or "" if self.child else self.listing.operation
 
     def slack(self, _now: float) -> float:
-        """Return 0: it finds new jobs, and its rows save describes."""
-        return 0.0
+        """Return the least: its rows save describes, and it takes no more than its share."""
+        return FIRST
 
     @property
     def failing(self) -> PollReason | None:

@@ -78,14 +78,19 @@ def _lateness(poller: Poller, now: float) -> dict[int, float]:
 
 
 class WatchCollector:
-    """Shows the paces of the configured watches at each scrape.
+    """Shows the paces of the configured watches, and the plans of the pollers, at each scrape.
 
     Run-time watches are left out: their names come from outside, and are ever new ones.
     """
 
-    def __init__(self, found: Callable[[], Iterable[WatchPace]]) -> None:
-        """Call ``found`` at each scrape, from any thread."""
+    def __init__(
+        self,
+        found: Callable[[], Iterable[WatchPace]],
+        pollers: Callable[[], Iterable[Poller]],
+    ) -> None:
+        """Call ``found`` and ``pollers`` at each scrape, from any thread."""
         self._found = found
+        self._pollers = pollers
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
@@ -99,6 +104,18 @@ class WatchCollector:
             wanted.add_metric((watch, account, region), want)
             achieved.add_metric((watch, account, region), got)
         yield from (wanted, achieved)
+        text = "1 for the way in which most jobs of a source are polled now."
+        place = ("service", "account", "region")
+        modes = GaugeMetricFamily("job_monitor_poll_mode", text, labels=(*place, "mode"))
+        text = "Part of the quota that sweeps may take now."
+        shares = GaugeMetricFamily("job_monitor_sweep_share_ratio", text, labels=place)
+        for poller in self._pollers():
+            plan, source = poller.plan(), poller.key
+            where = (source.service, source.account, source.region)
+            modes.add_metric((*where, plan.mode), 1)
+            if poller.schedule.listings():
+                shares.add_metric(where, plan.share)
+        yield from (modes, shares)
 
 
 def configured(targets: Collection[WatchTarget]) -> Iterator[WatchTarget]:

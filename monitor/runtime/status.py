@@ -50,7 +50,8 @@ class DaemonStatus:
         """Return every source that is polled."""
         found = []
         for poller in self._polls.pollers():
-            source = poller.client.status()
+            source, plan = poller.client.status(), poller.plan()
+            sweeps = poller.schedule.listings()
             trouble = source.trouble
             found.append(
                 SourceView(
@@ -68,7 +69,9 @@ class DaemonStatus:
                     configured_rate=source.full_rate,
                     request_rate=source.request_rate,
                     jobs=len(poller.schedule.everyone()),
-                    listings=_listings(poller.schedule.listings()),
+                    listings=_listings(sweeps),
+                    mode=plan.mode.value,
+                    sweep_share=plan.share if sweeps else None,
                     watches=[_interval(each) for each in self._polls.paces(poller)],
                 )
             )

@@ -379,6 +379,10 @@ class SourceView(View):
     """The number of jobs that are polled through it."""
     listings: list[ListingView]
     """The listings that are swept for jobs: one for each type, the worst of all that it has."""
+    mode: Literal["single", "batch", "sweep"] = "single"
+    """The way in which most of its jobs are polled now: a describe each, shared ones, or sweeps."""
+    sweep_share: Rate | None = None
+    """Part of the quota that sweeps may take; null where nothing is swept."""
     watches: list[WatchInterval] = []
     """The watches whose jobs are polled through it."""
 

@@ -192,9 +192,11 @@ def test_where_the_quota_is_short_jobs_with_waiters_come_first_and_then_young_on
     agenda, quiet, young, awaited = Schedule(), tracked("a"), tracked("b"), tracked("c")
     hinted, sweep = tracked("d"), discovery()
     young.changed_at, awaited.awaited_until, hinted.hint = 90.0, 101.0, HintTicket()
-    for due, turn in enumerate((quiet, young, awaited, sweep, hinted)):
+    shown = tracked("e")
+    shown.row = observation(shown.job.id)
+    for due, turn in enumerate((quiet, young, awaited, sweep, hinted, shown)):
         agenda.put(turn, float(due))
-    assert ranked(agenda, 100.0) == [awaited, sweep, hinted, young, quiet]
+    assert ranked(agenda, 100.0) == [sweep, shown, awaited, hinted, young, quiet]
 
 
 def test_nobody_is_starved_by_jobs_with_waiters():

@@ -79,10 +79,12 @@ async def test_run_time_watches_have_no_series_but_are_shown_with_their_source(t
         added = bench.polling._watched[1]
         added.watch = WatchRequest.model_validate(added.watch.model_dump(exclude_unset=True))
         registry = CollectorRegistry()
-        registry.register(WatchCollector(bench.polling.paces))
+        registry.register(WatchCollector(bench.polling.paces, bench.polling.pollers))
         name = "job_monitor_watch_wanted_interval_seconds"
         labels = {"account": "prod", "region": "us-east-1"}
         assert registry.get_sample_value(name, {"watch": "all", **labels}) == 30
         assert registry.get_sample_value(name, {"watch": "other", **labels}) is None
+        mode = {"service": "panorama", **labels, "mode": "single"}
+        assert registry.get_sample_value("job_monitor_poll_mode", mode) == 1
         (poller,) = bench.polling.pollers()
         assert [each.watch for each in bench.polling.paces(poller)] == ["all", "other"]
