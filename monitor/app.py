@@ -303,6 +303,7 @@ class Daemon:
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
             start(watches.expire, name="expire run-time watches")
+            start(upkeep.learn, components, self._state, name="learn poll times")
             yield
             tasks.cancel_scope.cancel()
 

@@ -135,6 +135,9 @@ class Watch(Section):
     interval_with_hints: Duration | None = None
     """Time between two polls, and between two sweeps, while a queue in ``hints`` of the same
     account and region can be read. By default the ``interval``."""
+    schedule: Literal["fixed", "learned"] = "fixed"
+    """``learned`` polls mostly at the ages at which jobs of the account and type left their state
+    before, where that sees changes clearly sooner at as many polls. See ``job-monitor lab``."""
     stuck_after: StuckAfter = None
     """Report a job whose state has not changed for this long. A map sets it for each state,
     glob for states, phase or ``default``; ``never`` turns it off."""

@@ -9,6 +9,7 @@ import anyio
 
 from monitor.model import Job, SourceKey
 from monitor.polling import watch_pace
+from monitor.polling.learned import LearnedSchedules
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Budget, Quota
 from monitor.polling.turn_queue import State
@@ -54,6 +55,8 @@ class PollManager:
         self._pollers: dict[str, Poller] = {}
         self._budgets: dict[str, Budget] = {}
         self._hinted: frozenset[tuple[str, str]] = frozenset()
+        self.learned = LearnedSchedules()
+        """The poll times of watches whose schedule is learned."""
         self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
@@ -202,7 +205,8 @@ class PollManager:
             budget, now = self._budgets[key.service], self._clock.monotonic()
             quota = Quota(budget.rate, budget.burst, now, budget.operations)
             self._metrics.expect_source(key)
-            poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
+            parts = (self._recorder, self._metrics, self._clock, self._random)
+            poller = Poller(key, quota, *parts, learned=self.learned)
             self._pollers[key.key] = poller
             self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
         operations = (job_type.describe_operation, *job_type.list_operations)

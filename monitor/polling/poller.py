@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, Random
     from monitor.metrics import Metrics
+    from monitor.polling.learned import LearnedSchedules
     from monitor.polling.planner import Plan
     from monitor.polling.quota import Budget, Quota
     from monitor.recording.recorder import Recorder
@@ -70,6 +71,7 @@ class Poller:
         *,
         concurrency: int = 16,
         timeout: float = 60.0,
+        learned: LearnedSchedules | None = None,
     ) -> None:
         """Run at most ``concurrency`` polls at once; each has ``timeout`` seconds."""
         self.key = key
@@ -86,6 +88,8 @@ class Poller:
         )
         self._outages = Outages(PROBE_INTERVAL)
         self._job_poller = JobPoller(self.client, self.schedule, recorder, metrics, clock, random)
+        if learned is not None:
+            self._job_poller.learned = learned
         self._sweeper = Sweeper(
             self.client, self.schedule, self._job_poller, recorder, metrics, clock, random
         )

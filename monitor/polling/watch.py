@@ -69,7 +69,11 @@ class WatchTarget:
         self.poller = poller
         self._owner_of = owner_of
         self.following = TrackingOptions(
-            source.job_type, watch.labels, watch.stuck_after, watch.name
+            source.job_type,
+            watch.labels,
+            watch.stuck_after,
+            watch.name,
+            learned=watch.schedule == "learned",
         )
         """The options of every job that is polled for this watch, and for no other."""
         self.sweeps = list(self._listings()) if self._discover else []

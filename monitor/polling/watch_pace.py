@@ -72,6 +72,8 @@ def _lateness(poller: Poller, now: float) -> dict[int, float]:
     found: defaultdict[int, list[float]] = defaultdict(list)
     for job in jobs[:: max(1, math.ceil(len(jobs) / SAMPLE))]:
         interval, age = poller.interval(job), now - job.answered_at
+        if job.following.learned:
+            interval = max(interval, job.pace)
         if job.failing in _OF_QUOTA and (job.gap or age > interval):
             found[id(job.following)].append(max(job.gap, age) / interval)
     return {options: sum(ratios) / len(ratios) for options, ratios in found.items()}

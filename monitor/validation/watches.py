@@ -49,8 +49,24 @@ def check(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Sett
             message = "Import/Export reportedly refuses the credentials of an assumed role"
             remedy = "use an account with the long-term key that the jobs were created with"
             yield SettingProblem((*here, "account"), message, remedy, warning=True)
+    yield from _learned(settings, job_types)
     yield from _repeated(settings, job_types)
     yield from _quotas(settings, job_types)
+
+
+def _learned(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[SettingProblem]:
+    """Warn where a learned schedule has no effect."""
+    for index, watch in enumerate(settings.watches):
+        kind = job_types.get(watch.type)
+        if watch.schedule == "fixed" or kind is None:
+            continue
+        here = ("watches", index, "schedule")
+        if kind.at_once > 1:
+            message = "has no effect: jobs of this type share their describes"
+            yield SettingProblem(here, message, "leave it out", warning=True)
+        elif watch.discover and kind.polls_by_sweep:
+            message = "has no effect: a sweep of the listing polls these jobs"
+            yield SettingProblem(here, message, "leave it out, or name the jobs", warning=True)
 
 
 def _general(path: Path, watch: Watch, settings: Settings) -> Iterator[SettingProblem]:
