@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -167,6 +167,56 @@ class JobType(Protocol):
         ...
 
 
+class PollResponse(Protocol):
+    """The outcome of one request of a prepared poll: a response, or why there is none."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """A digest of a plain success without the request id; ``None`` if it must be read.
+
+        Responses with equal digests to one prepared poll differ only in their times.
+        """
+        ...
+
+    async def read(self) -> Mapping[model.Job, model.Observation | PollError]:
+        """Parse it, as ``Source.describe_many`` does; raises PollError."""
+        ...
+
+
+class PreparedPoll(Protocol):
+    """The describe of one job, or of a fixed batch, serialised once."""
+
+    def send(self, done: Callable[[PollResponse], None]) -> bool:
+        """Send it now; ``done`` is called later on the event loop, exactly once, come what may.
+
+        ``False`` if nothing was sent, for which ``done`` is never called: there are no credentials
+        at hand, too many requests wait, or the account has been replaced. Then use
+        ``Source.describe_many``, and prepare the poll again after it.
+        """
+        ...
+
+
+class PageResponse(Protocol):
+    """The outcome of one request of a prepared page."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """As that of a ``PollResponse``."""
+        ...
+
+    async def read(self) -> model.Page:
+        """Parse it, as ``Source.page`` does; raises PollError."""
+        ...
+
+
+class PreparedPage(Protocol):
+    """One page of a listing, serialised once."""
+
+    def send(self, done: Callable[[PageResponse], None]) -> bool:
+        """Send it now, as a ``PreparedPoll`` does."""
+        ...
+
+
 class Source(Protocol):
     """Polls jobs of one type in one account and region; sends once, and raises PollError."""
 
@@ -191,6 +241,19 @@ class Source(Protocol):
 
     async def parents(self, token: str | None) -> model.ParentPage:
         """Get one page of the parents of jobs, from the start if ``token`` is ``None``."""
+        ...
+
+    async def prepare(self, jobs: Sequence[model.Job]) -> PreparedPoll | None:
+        """Prepare the describe of jobs of one ``request_key``; raises nothing.
+
+        ``None`` if it cannot be prepared, now or ever; to be asked again costs little.
+        """
+        ...
+
+    async def prepare_page(
+        self, token: str | None, of: model.ListingRequest
+    ) -> PreparedPage | None:
+        """Prepare a page of a listing, as ``prepare`` does a describe."""
         ...
 
 

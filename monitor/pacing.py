@@ -63,7 +63,7 @@ def exponential(attempt: int, base: float, cap: float) -> float:
 def is_finished(
     snapshot: Snapshot, grace: float, now: datetime, own: datetime | None = None
 ) -> bool:
-    """Whether a job need not be looked at any more; ``own`` is the store's own time.
+    """Check that a job need not be polled any more; ``own`` is the store's own time.
 
     A wall clock that is ahead for a moment must not end the polls of a job for good.
     """
@@ -124,7 +124,7 @@ SOONEST_STALE = 60.0
 
 
 def is_stale(answered_at: float, interval: float, intervals: int, now: float) -> bool:
-    """Whether no look at a job has been answered for so many intervals.
+    """Check that no poll of a job was answered for so many intervals.
 
     ``answered_at``, when the last one was, and ``now`` are monotonic, ``interval`` is in seconds.
     """
@@ -138,7 +138,7 @@ CONFIRMATIONS = 3
 def retry_delay(
     reason: PollReason, attempt: int, random: Random, *, retry_after: float | None = None
 ) -> float:
-    """Return the seconds until a job whose look failed is asked for again.
+    """Return the seconds until a job whose poll failed is polled again.
 
     ``attempt`` counts the failures in a row before this one. What may recover at any moment
     is retried soon and with full jitter; what needs a person is probed slowly.
@@ -161,7 +161,7 @@ def honoured(retry_after: float | None) -> float:
 
 
 def missing_delay(denials: int, missing_after: float, random: Random) -> float:
-    """Return the seconds until a job that AWS denied ``denials`` times is asked for again.
+    """Return the seconds until a job that AWS denied ``denials`` times is polled again.
 
     The confirmations are spread evenly over ``missing_after``; a job found missing is
     then probed ever more rarely, down to once a day, in case it comes back.

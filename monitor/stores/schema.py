@@ -47,7 +47,7 @@ _BEFORE = sa.text("0")
 
 metadata = sa.MetaData()
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: the identity of the ledger, the position of its last transition, the store time at its
@@ -61,6 +61,8 @@ ledger = sa.Table(
     sa.Column("own_time", StoredTime),
     sa.Column("wall_time", StoredTime),
 )
+
+_COMPOUND = sa.text("id LIKE '%/%'")
 
 # The last snapshot of each job; looked_at is newer than the one inside it.
 jobs = sa.Table(
@@ -78,6 +80,10 @@ jobs = sa.Table(
     sa.Column("first_seen_at", StoredTime, nullable=False),
     sa.Column("changed_at", StoredTime, nullable=False),
     sa.Column("looked_at", StoredTime, nullable=False),
+    # Of one place and phase, by id; without the rest it counts them.
+    sa.Index("jobs_place", "type", "account", "region", "phase", "id"),
+    sa.Index("jobs_id", "id"),
+    sa.Index("jobs_compound", "id", sqlite_where=_COMPOUND, postgresql_where=_COMPOUND),
 )
 
 sources = sa.Table(
@@ -93,7 +99,8 @@ sources = sa.Table(
     sa.Column("looked_at", StoredTime, nullable=False),
 )
 
-# Append-only; positions rise without gaps in the order of the commits.
+# Append-only; positions rise without gaps in the order of the commits. The event's id follows from
+# key and sequence, so it has no index: that would double the pages that each row costs.
 transitions = sa.Table(
     "transitions",
     metadata,
@@ -106,15 +113,15 @@ transitions = sa.Table(
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("own_recorded", StoredTime, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("key", "sequence", name="transitions_key_sequence"),
-    sa.UniqueConstraint("event_id", name="transitions_event_id"),
-    sa.Index("transitions_observed_at", "observed_at"),
+    sa.Index("transitions_observed_at", "observed_at", "kind"),
+    sa.Index("transitions_kind", "kind", "position"),
     sa.Index("transitions_own_recorded", "own_recorded"),
 )
 
 _PENDING = sa.text("status = 'pending'")
 _FIRST = sa.text("due_at IS NOT NULL")
+_SETTLED = sa.text("settled_at IS NOT NULL")
 _TRIED = sa.text("status = 'pending' AND attempts > 0")
-_DEAD = sa.text("status = 'dead'")
 
 # A line is a (sink, key), in the order of id; due_at is set on its first pending one.
 deliveries = sa.Table(
@@ -164,7 +171,13 @@ deliveries = sa.Table(
         sqlite_where=_TRIED,
         postgresql_where=_TRIED,
     ),
-    sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
+    # Not of those that are pending, which would else be moved when they are settled.
+    sa.Index(
+        "deliveries_settled",
+        *("status", "sink", "id"),
+        sqlite_where=_SETTLED,
+        postgresql_where=_SETTLED,
+    ),
     # An id is never used twice, so that a late settlement cannot hit another delivery.
     sqlite_autoincrement=True,
 )
@@ -201,6 +214,13 @@ baselines = sa.Table(
     sa.Column("completed_at", StoredTime),
     sa.Column("awaited", sa.Text, nullable=False),
 )
+
+
+def has_status(status: DeliveryStatus) -> sa.ColumnElement[bool]:
+    """Select deliveries of a status in the words of the partial index that has them."""
+    if status.value == "pending":
+        return status_is(status)
+    return sa.and_(status_is(status), deliveries.c.settled_at.is_not(None))
 
 
 def status_is(status: DeliveryStatus, table: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:

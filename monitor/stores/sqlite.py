@@ -24,14 +24,13 @@ from monitor.stores import database, sqlite_check
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _READERS = 4
 _NEEDS = "SQLite needs a directory on a local disk that job-monitor may write to"
 _PRAGMAS = (
     "PRAGMA busy_timeout = 30000",
     "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
 
@@ -81,6 +80,16 @@ async def open_sqlite(
                 paths = [path.with_name(path.name + suffix) for suffix in suffixes]
                 opened = {each: each.stat() for each in paths}
         yield database.Database(name, writer, readers, partial(_require_same, opened))
+
+
+async def enforce_references(writer: AsyncConnection) -> None:
+    """Let deliveries go with their transition from now on.
+
+    Not before the schema is up to date: a table that is copied for it must not take along what
+    refers to the old one. Not in a transaction either, in which SQLite would ignore it.
+    """
+    driver: Any = (await writer.get_raw_connection()).driver_connection
+    await driver.execute("PRAGMA foreign_keys = ON")
 
 
 def check(path: Path) -> None:
@@ -170,6 +179,7 @@ async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[Asyn
     )
     sa.event.listen(engine.sync_engine, "connect", _set_up)
     if writes:
+        # References are enforced later, see ``enforce_references``.
         # Take the write lock at once: SQLite may refuse a lock taken later without waiting.
         sa.event.listen(
             engine.sync_engine,

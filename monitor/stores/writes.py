@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 MOST_POSITIONS = 500
-"""The most positions that one ``Prune`` may name, well below any database's limit."""
+"""The most positions of one transaction, well below any database's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,14 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Transitions to delete, unless a delivery of theirs is pending."""
+    """Transitions to delete: those later than ``after`` and up to ``last`` that are old enough.
 
-    positions: tuple[int, ...]
+    They, and all their deliveries, were settled earlier than ``before``, in store time.
+    """
+
+    after: int
+    last: int
+    before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +117,15 @@ _polled_at = sa.bindparam("at", type_=schema.StoredTime)
 
 _BASELINE_KEY = ("type", "account", "region", "digest")
 
-# The condition is in the statement: a replay may have made one of them pending again.
+_before = sa.bindparam("before", type_=schema.StoredTime)
+# A range of positions, as its rows lie side by side. One that is sent again is not settled.
 _FORGET = sa.delete(transitions).where(
-    transitions.c.position.in_(sa.bindparam("positions", expanding=True)),
+    transitions.c.position > sa.bindparam("after"),
+    transitions.c.position <= sa.bindparam("last"),
+    transitions.c.own_recorded < _before,
     ~sa.exists().where(
         deliveries.c.position == transitions.c.position,
-        schema.status_is(model.DeliveryStatus.PENDING),
+        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= _before),
     ),
 )
 
@@ -205,8 +213,9 @@ async def apply(connection: AsyncConnection, units: Sequence[Unit]) -> list[int]
 async def _written(connection: AsyncConnection, unit: Unit, taken: bool) -> int:  # noqa: FBT001, PLR0911
     """Write a unit that is not written in bulk; return how much any unit wrote."""
     match unit:
-        case Prune(positions):
-            return (await connection.execute(_FORGET, {"positions": list(positions)})).rowcount
+        case Prune(after, last, before):
+            bounds = {"after": after, "last": last, "before": before}
+            return (await connection.execute(_FORGET, bounds)).rowcount
         case outbox.Hasten(sink):
             return await outbox.hasten(connection, sink)
         case outbox.Park():

@@ -496,12 +496,12 @@ async def test_a_job_goes_on_counting_after_its_history_is_forgotten(opened):
 async def test_much_is_forgotten_in_several_commits(opened):
     commits: list[float] = []
     async with opened(commits.append) as store:
-        await _together(*(store.record(entry(number, sinks=())) for number in range(1100)))
+        await _together(*(store.record(entry(number, sinks=())) for number in range(5000)))
         commits.clear()
-        assert await store.prune(T0 + SECOND) == 1100
+        assert await store.prune(T0 + SECOND) == 5000
         assert len(commits) == 3
         assert await store.transitions() == []
-        assert len(await store.snapshots()) == 1100
+        assert len(await store.snapshots()) == 5000
 
 
 # --- trouble
@@ -574,7 +574,7 @@ async def test_two_that_share_a_new_database_do_not_both_make_its_tables(opened)
 async def test_forgetting_never_takes_what_became_pending_meanwhile(opened):
     async with opened() as store:
         await store.record(entry())
-        assert await store._commits.submit(writes.Prune((1,))) == 0
+        assert await store._commits.submit(writes.Prune(0, 1, T0 + SECOND)) == 0
         assert len(await store.transitions()) == 1
 
 

@@ -94,6 +94,12 @@ class WorldSource:
     async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
         return {one: await self.describe(one) for one in jobs}
 
+    async def prepare(self, jobs: Sequence[Job]) -> None:
+        return None
+
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
+        return None
+
     async def parents(self, token: str | None) -> ParentPage:
         raise NotImplementedError
 

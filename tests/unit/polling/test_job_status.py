@@ -129,7 +129,7 @@ async def test_a_job_can_be_missing_and_then_out_of_sight(tmp_path):
             b.source.answers["a"] = MISSING
             await anyio.sleep(2 * HOUR)
             b.source.answers["a"] = GONE
-            await anyio.sleep(DAY)
+            await anyio.sleep(6 * HOUR)
             (a,) = b.poller.watched()
         assert a.missing
         assert a.blind
