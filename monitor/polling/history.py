@@ -31,7 +31,7 @@ class PolledType(JobType, Protocol):
         ...
 
 
-class Ledger(Protocol):
+class TransitionReader(Protocol):
     """The store, as far as it is read here."""
 
     async def position(self) -> int:
@@ -45,7 +45,7 @@ class Ledger(Protocol):
         ...
 
 
-async def durations(ledger: Ledger) -> Mapping[learned.Key, Sequence[float]]:
+async def durations(ledger: TransitionReader) -> Mapping[learned.Key, Sequence[float]]:
     """Read how long jobs were in each state."""
     last = await ledger.position()
     found, after = learned.Durations(), max(0, last - MOST)
@@ -66,7 +66,7 @@ class Finding:
     watch: config.Watch
     key: learned.Key
     interval: float
-    verdict: learned.Verdict
+    verdict: learned.LearningResult
 
     @property
     def refusal(self) -> str:

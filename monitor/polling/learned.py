@@ -115,14 +115,14 @@ def fit(durations: Sequence[float]) -> Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ScheduleCost:
     """The outcome of polling states that are over: mean delay in seconds, and polls in all."""
 
     delay: float
     polls: int
 
 
-def replay(durations: Sequence[float], curve: Curve, interval: float) -> Replay:
+def replay(durations: Sequence[float], curve: Curve, interval: float) -> ScheduleCost:
     """Poll states that ended at these ages by ``curve``, from several phases each."""
     delay, polls = 0.0, 0
     for each in durations:
@@ -132,11 +132,11 @@ def replay(durations: Sequence[float], curve: Curve, interval: float) -> Replay:
             turn = max(0, math.ceil(done - phase))
             delay += curve.age((turn + phase) * interval) - each
             polls += turn + 1
-    return Replay(delay / (_PHASES * len(durations)), polls)
+    return ScheduleCost(delay / (_PHASES * len(durations)), polls)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LearningResult:
     """What learning would gain for one state.
 
     ``ratio`` is the mean delay of the learned schedule to that of the fixed interval, at equal
@@ -148,16 +148,16 @@ class Verdict:
     curve: Curve | None
 
 
-def judge(durations: Sequence[float], interval: float) -> Verdict:
+def judge(durations: Sequence[float], interval: float) -> LearningResult:
     """Learn from every other state, replay the rest under both schedules, and decide."""
     samples = len(durations)
     if samples < ENOUGH:
-        return Verdict(samples, None, None)
+        return LearningResult(samples, None, None)
     learned = replay(durations[1::2], fit(durations[::2]), interval)
     fixed = replay(durations[1::2], FIXED, interval)
     # The delay falls as the polls grow: what a poll more would gain is taken away again.
     ratio = learned.delay * learned.polls / (fixed.delay * fixed.polls)
-    return Verdict(samples, ratio, fit(durations) if ratio <= WINS else None)
+    return LearningResult(samples, ratio, fit(durations) if ratio <= WINS else None)
 
 
 class Durations:

@@ -48,7 +48,7 @@ def test_memoryless_durations_are_declined(samples, seed):
 
 
 def test_too_few_samples_teach_nothing():
-    assert learned.judge(lognormal(199), 60.0) == learned.Verdict(199, None, None)
+    assert learned.judge(lognormal(199), 60.0) == learned.LearningResult(199, None, None)
 
 
 def test_equal_durations_and_very_short_ones_are_no_trouble():

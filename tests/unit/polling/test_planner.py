@@ -96,7 +96,7 @@ async def mean_delay(tmp_path, finished, forced=None, *, discover=True):
 async def test_changes_are_seen_as_soon_as_by_the_better_of_sweeps_and_describes(
     tmp_path, finished, mode
 ):
-    """Within 15 %: what one of the two achieves alone stands in docs/performance.md."""
+    """Within 15 % of what one of the two could achieve with all of the quota."""
     pages = -(-(finished + ACTIVE) // 25)
     # Changes cost a describe each.
     left = 1 - ACTIVE / DWELL
