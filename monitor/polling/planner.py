@@ -7,7 +7,7 @@ second. ``job-monitor plan`` uses it too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from monitor.interfaces import JobType
+    from monitor.polling.quota import Quota
     from monitor.polling.schedule import Schedule
 
 HALF = 0.5
@@ -42,6 +43,7 @@ class Load:
     """The jobs of one type that share an interval, and the pages of a sweep of them.
 
     ``requests`` are the describes for all of them. ``shows_states`` says that a sweep polls them.
+    The limits are those of the operations, in requests per second.
     """
 
     interval: float
@@ -49,22 +51,28 @@ class Load:
     requests: int
     pages: int
     shows_states: bool
+    describe_limit: float = math.inf
+    page_limit: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A decision; ``share`` is the part of the quota that sweeps may take."""
+    """A decision; ``share`` is the part of the quota that sweeps may take.
+
+    ``page_limit`` is the limit of the operation that lists, in requests per second.
+    """
 
     mode: Mode
     share: float = HALF
+    page_limit: float = math.inf
 
     def page_gap(self, rate: float) -> float:
         """Return the seconds between two pages."""
-        return pacing.page_gap(rate, self.share)
+        return max(pacing.page_gap(rate, self.share), 1 / self.page_limit)
 
     def sweep_period(self, interval: float, pages: int, rate: float) -> float:
         """Return the seconds between the starts of two sweeps of so many pages in all."""
-        return pacing.sweep_period(interval, pages, rate, self.share)
+        return max(interval, pages * self.page_gap(rate))
 
 
 def choose(loads: Iterable[Load], rate: float, before: Plan | None = None) -> Plan:
@@ -78,22 +86,30 @@ def choose(loads: Iterable[Load], rate: float, before: Plan | None = None) -> Pl
     swept = [each for each in loads if each.shows_states and each.pages]
     pages = sum(each.pages for each in loads)
     interval = min((each.interval for each in loads if each.pages), default=0.0)
-    if pages * pacing.page_gap(rate, HALF) <= interval:
-        return Plan(Mode.SWEEP if any(each.jobs for each in swept) else describing)
-    wanted = sum(each.requests / each.interval for each in loads)
-    left = min(HALF, max(LEAST, 1 - wanted / rate))
+    limit = min((each.page_limit for each in loads if each.pages), default=math.inf)
+    half = Plan(describing, HALF, limit)
+    if half.sweep_period(interval, pages, rate) <= interval:
+        return replace(half, mode=Mode.SWEEP) if any(each.jobs for each in swept) else half
     if not swept:
-        return Plan(describing, HALF if pages else left)
+        return half
+    wanted = sum(min(each.requests / each.interval, each.describe_limit) for each in loads)
+    left = min(HALF, max(LEAST, 1 - wanted / rate))
     # Others are described in any case.
-    others = sum(each.requests / each.interval for each in loads if not each.shows_states)
+    others = sum(
+        min(each.requests / each.interval, each.describe_limit)
+        for each in loads
+        if not each.shows_states
+    )
     most = max(HALF, MOST - others / rate)
     jobs = sum(each.requests for each in swept)
-    by_sweep = max(interval, pages / (most * rate))
-    by_describes = max(interval, jobs / ((1 - LEAST) * rate))
+    sweeping = Plan(Mode.SWEEP, most, limit)
+    by_sweep = sweeping.sweep_period(interval, pages, rate)
+    slowest = min(each.describe_limit for each in swept)
+    by_describes = max(interval, jobs / min((1 - LEAST) * rate, slowest))
     sweeps = before is not None and before.mode is Mode.SWEEP
     if by_sweep < (by_describes / CLEARLY if sweeps else by_describes * CLEARLY):
-        return Plan(Mode.SWEEP, most)
-    return Plan(describing, left)
+        return sweeping
+    return replace(half, share=left)
 
 
 def polls_by_sweep(kind: JobType) -> bool:
@@ -103,20 +119,21 @@ def polls_by_sweep(kind: JobType) -> bool:
 
 
 class Planner:
-    """Chooses anew from time to time, from what a schedule holds now."""
+    """Chooses again from time to time, from what a schedule holds now."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        """Count in ``schedule``."""
+    def __init__(self, schedule: Schedule, quota: Quota) -> None:
+        """Count in ``schedule``, and plan for what ``quota`` permits."""
         self._schedule = schedule
+        self._quota = quota
         self.plan = Plan(Mode.SINGLE)
         """The last decision."""
         self._counted_at = -math.inf
 
-    def choose(self, rate: float, now: float, *, anew: bool = False) -> Plan:
-        """Return the plan for ``rate`` requests per second; decide ``anew`` after a sweep."""
-        if anew or now - self._counted_at >= RECOUNT:
+    def choose(self, now: float, *, again: bool = False) -> Plan:
+        """Return the plan for the present rate; decide ``again`` after a sweep."""
+        if again or now - self._counted_at >= RECOUNT:
             self._counted_at = now
-            self.plan = choose(self._loads(), rate, self.plan)
+            self.plan = choose(self._loads(), self._quota.rate, self.plan)
         return self.plan
 
     def _loads(self) -> Iterable[Load]:
@@ -139,4 +156,12 @@ class Planner:
             jobs = counts.get(name, 0)
             shows = polls_by_sweep(kind)
             requests = math.ceil(jobs / kind.at_once)
-            yield Load(interval, jobs, requests, pages.get(name, 0), shows)
+            limits = (
+                self._limit(kind.describe_operation),
+                min((self._limit(one.operation) for one in kind.listings), default=math.inf),
+            )
+            yield Load(interval, jobs, requests, pages.get(name, 0), shows, *limits)
+
+    def _limit(self, operation: str) -> float:
+        own = self._quota.operations.get(operation)
+        return own.rate if own else math.inf

@@ -195,7 +195,7 @@ class Poller:
 
     def plan(self) -> Plan:
         """Return how most polls are made now; from any thread."""
-        return self._sweeper.planner.choose(self._quota.rate, self._clock.monotonic())
+        return self._sweeper.planner.choose(self._clock.monotonic())
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""

@@ -5,6 +5,7 @@ Nothing here reads a clock: times come in as seconds of a monotonic clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -36,6 +37,11 @@ class Budget:
         limits = {name: cls(each.rate, each.burst) for name, each in quota.operations.items()}
         whole = cls(quota.rate, quota.burst, limits)
         return whole.part(own) if quota.headroom else whole
+
+    def limit(self, operation: str) -> float:
+        """Return the limit of an operation of its own, if it has one, or else infinity."""
+        own = self.operations.get(operation)
+        return own.rate if own else math.inf
 
     def part(self, part: float) -> Budget:
         """Return so much of the budget; one request at once is always left."""

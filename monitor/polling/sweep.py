@@ -81,7 +81,7 @@ class Sweeper:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
-        self.planner = Planner(schedule)
+        self.planner = Planner(schedule, client.quota)
         """Decides how large a part of the quota pages take."""
         self._log = logs.get()
 
@@ -199,8 +199,8 @@ class Sweeper:
         self.show(sweep)
         await self._recorder.baselines.forget(self._place(sweep), sweep.discovery)
 
-    def _plan(self, *, anew: bool = False) -> Plan:
-        return self.planner.choose(self._client.quota.rate, self._clock.monotonic(), anew=anew)
+    def _plan(self, *, again: bool = False) -> Plan:
+        return self.planner.choose(self._clock.monotonic(), again=again)
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
@@ -379,7 +379,7 @@ class Sweeper:
         sweep.length, sweep.pages = sweep.pages, 0
         # All listings share the part of the quota that sweeps may take.
         pages = sum(each.length for each in self._schedule.listings())
-        sweep.period = self._plan(anew=True).sweep_period(sweep.interval, pages, rate)
+        sweep.period = self._plan(again=True).sweep_period(sweep.interval, pages, rate)
         sweep.token = None
         sweep.tokens.clear()
         sweep.readable = None

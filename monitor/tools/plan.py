@@ -106,10 +106,19 @@ def plan(
     watches: list[WatchPlan] = []
     quotas: list[QuotaPlan] = []
     for key, loads in shared.items():
-        rate = budgets[key[0]].rate
+        budget = budgets[key[0]]
+        rate = budget.rate
         chosen = planner.choose(
             [
-                planner.Load(each.interval, each.jobs, each.described, each.pages, each.shown)
+                planner.Load(
+                    each.interval,
+                    each.jobs,
+                    each.described,
+                    each.pages,
+                    each.shown,
+                    budget.limit(each.kind.describe_operation),
+                    min(map(budget.limit, each.kind.list_operations), default=math.inf),
+                )
                 for each in loads
             ],
             rate,
@@ -123,10 +132,14 @@ def plan(
             (load.pages + many) / load.interval for load, many in zip(loads, described, strict=True)
         )
         quotas.append(QuotaPlan(*key, rate, wanted, chosen.mode))
+        describing = {load.kind.describe_operation for load in loads}
         left = rate - sum(load.pages / every for load, every in zip(loads, periods, strict=True))
         late = _lateness(
             [(many, load.interval) for load, many in zip(loads, described, strict=True)],
-            max(left, rate * (1 - chosen.share)),
+            min(
+                max(left, rate * (1 - chosen.share)),
+                sum({name: budget.limit(name) for name in describing}.values()),
+            ),
         )
         watches += [
             _watch(load, many, every, late)

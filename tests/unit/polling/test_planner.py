@@ -1,5 +1,6 @@
 """The way in which a source is polled: what is chosen, and what comes of it."""
 
+from dataclasses import replace
 from random import Random
 
 import anyio
@@ -132,6 +133,16 @@ def loads(jobs=500, pages=20, interval=30.0, at_once=1, *, shows=True):
 )
 def test_what_costs_least_is_chosen(asked, rate, mode, share):
     assert planner.choose(asked, rate) == Plan(mode, pytest.approx(share))
+
+
+def test_limits_of_operations_count():
+    (load,) = loads(jobs=100, pages=100, interval=5.0)
+    assert planner.choose([load], 10.0) == Plan(Mode.SINGLE, 0.05)
+    assert planner.choose([replace(load, describe_limit=1.0)], 10.0) == Plan(Mode.SWEEP, 0.95)
+    listed = replace(load, interval=30.0, page_limit=0.5)
+    plan = planner.choose([listed], 10.0)
+    assert (plan.mode, plan.page_gap(10.0)) == (Mode.SINGLE, 2.0)
+    assert plan.sweep_period(30.0, 100, 10.0) == 200.0
 
 
 def test_a_plan_is_changed_only_for_one_that_is_clearly_better():
