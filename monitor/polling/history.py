@@ -60,7 +60,7 @@ async def durations(ledger: TransitionReader) -> Mapping[learned.Key, Sequence[f
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Comparison:
     """What learning would gain for one state of the jobs of a watch."""
 
     watch: config.Watch
@@ -78,12 +78,12 @@ class Finding:
         return "does not see changes clearly sooner"
 
 
-def examine(
+def compare(
     watches: Sequence[config.Watch],
     types: Mapping[str, PolledType],
     found: Mapping[learned.Key, Sequence[float]],
-) -> Iterator[Finding]:
-    """Yield a finding for each watch that describes its jobs one by one, and each state."""
+) -> Iterator[Comparison]:
+    """Yield a comparison for each watch that describes its jobs one by one, and each state."""
     for watch in watches:
         kind = types[watch.type]
         if kind.at_once > 1 or (watch.discover and polls_by_sweep(kind)):
@@ -91,4 +91,4 @@ def examine(
         interval = watch.interval or kind.interval
         for key, times in sorted(found.items()):
             if key[:2] == (watch.type, watch.account):
-                yield Finding(watch, key, interval, learned.judge(times, interval))
+                yield Comparison(watch, key, interval, learned.judge(times, interval))

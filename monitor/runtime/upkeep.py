@@ -70,9 +70,9 @@ async def learn(components: Components, state: ConfigState) -> NoReturn:
         if watches:
             found = await history.durations(components.store)
             # Fitting takes a while, for which polls must not wait.
-            examine = partial(history.examine, watches, loaded.types, found)
-            findings = await anyio.to_thread.run_sync(lambda: list(examine()))  # noqa: B023 -- awaited here
-            curves = {one.key: one.verdict.curve for one in findings if one.verdict.curve}
+            compare = partial(history.compare, watches, loaded.types, found)
+            comparisons = await anyio.to_thread.run_sync(lambda: list(compare()))  # noqa: B023 -- awaited here
+            curves = {one.key: one.verdict.curve for one in comparisons if one.verdict.curve}
             components.polls.learned.use(curves)
             for type_, account, name in curves.keys() - before:
                 log.info(logs.SCHEDULE_LEARNED, type=type_, account=account, state=name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from monitor.config import Settings
-    from monitor.polling.history import Finding
+    from monitor.polling.history import Comparison
 
 
 def lab(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
@@ -23,7 +23,7 @@ def lab(config: options.Config = None, output: options.Output = Format.TABLE) ->
 
     settings, types = options.load_parts(config, "watches", ".account", "store")
     found = anyio.run(_durations, settings)
-    rows = [_row(one) for one in history.examine(settings.watches, types, found)]
+    rows = [_row(one) for one in history.compare(settings.watches, types, found)]
     if output is Format.JSON:
         tables.show_json(rows)
         return
@@ -38,7 +38,7 @@ async def _durations(settings: Settings) -> Mapping[tuple[str, str, str], Sequen
         return await history.durations(store)
 
 
-def _row(one: Finding) -> dict[str, Any]:
+def _row(one: Comparison) -> dict[str, Any]:
     ratio, fixed = one.verdict.ratio, one.interval / 2
     return {
         "watch": one.watch.name,
