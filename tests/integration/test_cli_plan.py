@@ -47,16 +47,16 @@ def named(kind, count):
 
 
 async def test_a_long_listing_of_few_jobs_is_planned_as_it_is_polled(tmp_path):
-    """Thirty jobs among a thousand others: described, with a sweep in each window."""
-    ids, jobs = named(PANORAMA, 30)
-    old = [{"id": f"old-{number}", "service": PANORAMA} for number in range(970)]
+    """Sixteen jobs among a thousand others: described, with two sweeps in the window."""
+    ids, jobs = named(PANORAMA, 16)
+    old = [{"id": f"old-{number}", "service": PANORAMA} for number in range(984)]
     for number, each in enumerate(jobs):
-        old.insert(33 * number, each)
+        old.insert(62 * number, each)
     async with simulator.running({"jobs": old}) as sim:
         quotas = {PANORAMA: {"rate": 20, "burst": 2}}
-        watch = packages(interval="2s", discover={"include": ["job-*"]})
+        watch = packages(interval="1700ms", discover={"include": ["job-*"]})
         config = configure(tmp_path, sim, watches=[watch], sinks={}, quotas=quotas)
-        arguments = ("--jobs", len(ids), "--finished", 970)
+        arguments = ("--jobs", len(ids), "--finished", 984)
         report = await planned(tmp_path, config, *arguments)
         found = await counted(tmp_path, config, sim, len(ids), settle=9)
     (plan,), (quota,) = report["watches"], report["quotas"]
