@@ -104,8 +104,8 @@ def bare(source, directory):
 async def recorded(directory):
     """Record changes of all jobs, each as fast as it is durable; return seconds, CPU and lags."""
     path = directory / "recorded.db"
-    lags: list[float] = []
-    commits: list[tuple[float, float]] = []
+    lags: list[tuple[float, float]] = []
+    commits: list[float] = []
     for old in directory.glob("recorded.db*"):
         old.unlink()
 
@@ -199,7 +199,7 @@ async def main(directory):
     """Measure, print three tables, and return what was missed."""
     missed = await against_bare(directory)
     syncs, naive = fsync_rate(directory), naive_rate(directory)
-    commits: list[tuple[float, float]] = []
+    commits: list[float] = []
     async with open_store(
         f"sqlite://{directory}/store.db", SettableClock(), commits.append
     ) as store:
