@@ -84,7 +84,7 @@ class Renderer:
         head.unit = metric.unit
         yield render(_One(head))
         before = self._known.get(name, {})
-        # Made anew, so that the labels of series that are gone are not kept.
+        # Made again, so that the labels of series that are gone are not kept.
         known = self._known[name] = {}
         for labels, value in values:
             line = before.get(labels)
