@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from monitor import errors, model
+from monitor.stores.schema import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,8 @@ def encode(value: Any) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
+    # The proxy comes first, as every snapshot holds two: an abstract class takes long to ask.
+    if isinstance(value, (MappingProxyType, Mapping)):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
@@ -199,7 +202,7 @@ def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
 
 
 def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
-    """Return the row of ``jobs``."""
+    """Return the row of ``jobs``, as the drivers take it."""
     job = snapshot.job
     return {
         "key": job.key,
@@ -211,9 +214,9 @@ def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
         "state": clean(snapshot.state),
         "phase": snapshot.phase.value,
         "sequence": snapshot.sequence,
-        "first_seen_at": snapshot.first_seen_at,
-        "changed_at": snapshot.changed_at,
-        "looked_at": snapshot.looked_at,
+        "first_seen_at": microseconds(snapshot.first_seen_at),
+        "changed_at": microseconds(snapshot.changed_at),
+        "looked_at": microseconds(snapshot.looked_at),
     }
 
 

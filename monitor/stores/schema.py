@@ -24,6 +24,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def microseconds(moment: datetime) -> int:
+    """Return a time in the form in which it is stored."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 class StoredTime(sa.TypeDecorator[datetime]):
     """An aware datetime, stored as microseconds since 1970 in UTC; exact both ways."""
 
@@ -32,7 +37,7 @@ class StoredTime(sa.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """Return the microseconds since 1970."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the time in UTC."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _END = "# EOF\n"
 
 
-class Renderer:
+class MetricsRenderer:
     """Renders a registry; may be used by one thread at a time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 )
 
 from monitor.aws.fast import connections
-from monitor.aws.fast.connections import Endpoint, Pool, RawResponse
+from monitor.aws.fast.connections import Pool, PoolTarget, RawResponse
 from monitor.aws.response_body import LARGEST, AnswerTooLargeError
 from tests.certificates import certificate
 
@@ -113,7 +113,7 @@ async def serving(*answers, host="127.0.0.1", tls=None, client=None, name=None, 
 
 
 def pool_of(host, port, tls=None, most=4, connect=2.0, read=2.0):
-    return Pool(Endpoint(f"http://{host}:{port}", host, port, tls, connect, read), most)
+    return Pool(PoolTarget(f"http://{host}:{port}", host, port, tls, connect, read), most)
 
 
 async def got(pool, seconds=5.0):
