@@ -22,6 +22,7 @@ from aiobotocore.credentials import (
 )
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore import handlers
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 
@@ -160,6 +161,20 @@ class Session(AioSession):  # type: ignore[misc]  # aiobotocore is untyped
         self.tried = credential_source.CredentialSearch(profile, self._sts_region)
         if keys is None:
             self.register("after-call", _refuse_unreadable)
+
+    def _register_builtin_handlers(self, events: Any) -> None:
+        """Register the SDK's handlers, but not those that write documentation.
+
+        Each client copies all of them, and these are two fifths of that.
+        """
+        kept = [one for one in handlers.BUILTIN_HANDLERS if not one[0].startswith("docs.")]
+        for name, handler, *place in kept:
+            if place == [handlers.REGISTER_FIRST]:
+                events.register_first(name, handler)
+            elif place == [handlers.REGISTER_LAST]:
+                events.register_last(name, handler)
+            else:
+                events.register(name, handler)
 
     def create_client(self, service_name: str, **kwargs: Any) -> ClientCreatorContext:
         """Return a client, at the account's own endpoint if it has one for the service."""
