@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiobotocore.httpsession import AIOHTTPSession
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.httpsession import ProxyConfiguration
+    from botocore.model import ServiceModel
 
     from monitor.aws.credentials import CredentialCache
 
@@ -66,9 +67,11 @@ class FastPath:
 
         Raises what the SDK raises where it cannot make the request.
         """
-        model = client.meta.service_model.operation_model(operation)
+        service: ServiceModel = client.meta.service_model
+        model = service.operation_model(operation)
+        # Streams have no end, and endpoints that a service tells change by the hour.
         streams = model.has_event_stream_output or model.has_streaming_output
-        if streams or (client, operation) in self._unfit:
+        if streams or service.endpoint_discovery_operation or (client, operation) in self._unfit:
             return None
         template = self._templates.get((client, operation))
         if template is None:
