@@ -81,28 +81,40 @@ def ended_interval(interval: float, ended: float) -> float:
     return max(interval, ended)
 
 
-def page_gap(rate: float) -> float:
-    """Return the seconds between two pages, so that a listing takes at most half of the quota."""
-    return 2 / rate
+def page_gap(rate: float, share: float = 0.5) -> float:
+    """Return the seconds between two pages, so that listings take a ``share`` of the quota."""
+    return 1 / (share * rate)
 
 
-def sweep_period(interval: float, pages: int, rate: float) -> float:
+def sweep_period(interval: float, pages: int, rate: float, share: float = 0.5) -> float:
     """Return the seconds between the starts of two sweeps of a listing of so many pages."""
-    return max(interval, pages * page_gap(rate))
+    return max(interval, pages * page_gap(rate, share))
 
 
-def sweep_pace(interval: float, period: float, jobs: int, rate: float) -> float:
+def sweep_pace(interval: float, period: float, jobs: int, rate: float, share: float = 0.5) -> float:
     """Return the seconds between two polls of a job that sweeps show.
 
-    That is its interval, or where half of the quota cannot poll all jobs that often, the
-    period of the sweeps.
+    That is its interval, or where the part of the quota that they leave cannot describe all jobs
+    that often, the period of the sweeps. ``jobs`` are requests, where jobs share them.
     """
-    return max(interval, min(period, 2 * jobs / rate))
+    return max(interval, min(period, jobs / ((1 - share) * rate)))
 
 
 def patience(pace: float) -> float:
     """Return the seconds for which a job that a sweep has shown waits for the next sweep."""
     return 1.5 * pace
+
+
+def describes_between(period: float, interval: float) -> float:
+    """Return how often a job is described between two sweeps that show it, on average.
+
+    The first of them puts the next describe off by the patience; the others are on the grid of
+    the job, where ``EARLIEST`` lies between two of them at least.
+    """
+    first = patience(interval)
+    if period <= first:
+        return 0.0
+    return 1 + max(0.0, (period - first) / interval - EARLIEST)
 
 
 STALE_AFTER = 5

@@ -152,8 +152,10 @@ def following(
     stuck_after: float | None = None,
     labels: Mapping[str, str] | None = None,
     watch: str = "w",
+    *,
+    learned: bool = False,
 ) -> TrackingOptions:
-    return TrackingOptions(job_type, labels or {}, stuck_after, watch)
+    return TrackingOptions(job_type, labels or {}, stuck_after, watch, learned)
 
 
 def observation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.describe import is_whole
-from monitor.polling.schedule import State
+from monitor.polling.planner import HALF, Planner
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.turn_queue import State
 from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RecordResult, RowComparison
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
+    from monitor.polling.planner import Plan
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
@@ -37,6 +40,9 @@ MAX_PAGES = 2000
 
 FAILURES = 3
 """Failures of one page after which the sweep starts again, or is reported as incomplete."""
+
+MOST_LATE = 5
+"""Pages by which a sweep that takes nearly all of the quota may lag behind its times."""
 
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
@@ -75,6 +81,8 @@ class Sweeper:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
+        self.planner = Planner(schedule, client.quota)
+        """Decides how large a part of the quota pages take."""
         self._log = logs.get()
 
     async def page_once(self, sweep: ListingSweep) -> float:
@@ -172,8 +180,8 @@ class Sweeper:
             )
         if not self._schedule.holds(sweep):
             return
-        now, gap = self._clock.monotonic(), pacing.page_gap(self._client.quota.rate)
-        # One after the other, so that they leave half of the quota to describes.
+        now, gap = self._clock.monotonic(), self._plan().page_gap(self._client.quota.rate)
+        # One after the other, so that they leave a part of the quota to describes.
         for number, each in enumerate(found):
             self._schedule.put(each, now + number * gap)
             if sweep.swept_at is not None:
@@ -190,6 +198,9 @@ class Sweeper:
         self._schedule.drop(sweep)
         self.show(sweep)
         await self._recorder.baselines.forget(self._place(sweep), sweep.discovery)
+
+    def _plan(self, *, again: bool = False) -> Plan:
+        return self.planner.choose(self._clock.monotonic(), again=again)
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
@@ -301,8 +312,13 @@ class Sweeper:
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
         self._metrics.count_poll(row.job, "sweep", "unchanged")
+        requests = len(self._schedule) / scheduled.following.job_type.at_once
         pace = pacing.sweep_pace(
-            scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
+            scheduled.interval,
+            sweep.period,
+            math.ceil(requests),
+            self._client.quota.rate,
+            self._plan().share,
         )
         scheduled.answered(self._clock, pace)
         due = scheduled.due
@@ -333,7 +349,14 @@ class Sweeper:
         if token and token not in sweep.tokens and sweep.pages < MAX_PAGES:
             sweep.tokens.add(token)
             sweep.token = token
-            return sweep.due + pacing.page_gap(rate) - self._clock.monotonic()
+            plan, now = self._plan(), self._clock.monotonic()
+            gap = plan.page_gap(rate)
+            due = sweep.due + gap
+            if plan.share > HALF:
+                # Pages could take all of the quota: describes of changed rows must not wait for
+                # pages that are late.
+                due = max(due, now - MOST_LATE * gap)
+            return due - now
         about = dict(zip(_LABELS, self._place(sweep), strict=True))
         # A sweep that could not read a single row is not complete, though it has its last page.
         torn = bool(token) or page.torn or sweep.readable is False
@@ -354,9 +377,9 @@ class Sweeper:
         """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
         sweep.length, sweep.pages = sweep.pages, 0
-        # All listings share the half of the quota that sweeps may take.
+        # All listings share the part of the quota that sweeps may take.
         pages = sum(each.length for each in self._schedule.listings())
-        sweep.period = pacing.sweep_period(sweep.interval, pages, rate)
+        sweep.period = self._plan(again=True).sweep_period(sweep.interval, pages, rate)
         sweep.token = None
         sweep.tokens.clear()
         sweep.readable = None

@@ -57,6 +57,7 @@ class TrackingOptions:
     labels: Mapping[str, str]
     stuck_after: Limits = None
     watch: str = ""
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

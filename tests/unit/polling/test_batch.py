@@ -468,7 +468,7 @@ def test_a_group_of_very_many_jobs_is_begun_at_little_cost(jobs):
         assert len(_begun(schedule)) == 100
         taken += 1
     assert taken == jobs / 100
-    assert not schedule._heap
+    assert not schedule._queue._waiting
 
 
 def test_a_begin_passes_over_no_more_than_a_bound_of_others():
