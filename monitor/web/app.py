@@ -13,7 +13,7 @@ from monitor.errors import StoreError
 from monitor.web import problems
 from monitor.web.api.routes import Api
 from monitor.web.auth import Guard
-from monitor.web.exposition import Renderer
+from monitor.web.exposition import MetricsRenderer
 from monitor.web.host_check import Hosts
 from monitor.web.page.handlers import StatusPage
 
@@ -83,7 +83,7 @@ class Pages:
         version: str,
     ) -> None:
         """Answer from these; nothing is asked of them before a request."""
-        self._renderer = Renderer(registry)
+        self._renderer = MetricsRenderer(registry)
         self._health = health
         self._store = store
         self._configured = configured

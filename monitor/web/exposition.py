@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _END = "# EOF\n"
 
 
-class Renderer:
+class MetricsRenderer:
     """Renders a registry; may be used by one thread at a time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -84,7 +84,7 @@ class Renderer:
         head.unit = metric.unit
         yield render(_One(head))
         before = self._known.get(name, {})
-        # Made anew, so that the labels of series that are gone are not kept.
+        # Made again, so that the labels of series that are gone are not kept.
         known = self._known[name] = {}
         for labels, value in values:
             line = before.get(labels)

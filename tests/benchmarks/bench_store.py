@@ -103,7 +103,9 @@ def bare(source, directory):
 
 async def recorded(directory):
     """Record changes of all jobs, each as fast as it is durable; return seconds, CPU and lags."""
-    path, lags, commits = directory / "recorded.db", [], []
+    path = directory / "recorded.db"
+    lags: list[tuple[float, float]] = []
+    commits: list[float] = []
     for old in directory.glob("recorded.db*"):
         old.unlink()
 

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.metrics import Metrics
 from monitor.model import SourceKey
-from monitor.web.exposition import Renderer
+from monitor.web.exposition import MetricsRenderer
 
 
 class _Jobs:
@@ -56,7 +56,7 @@ def _lasting(text):
 
 
 def test_the_text_is_the_librarys_for_all_that_the_daemon_has(registry):
-    renderer, jobs = Renderer(registry), _Jobs()
+    renderer, jobs = MetricsRenderer(registry), _Jobs()
     registry.register(jobs)
     _assert_same(renderer, registry)
     jobs.many = 3
@@ -66,7 +66,7 @@ def test_the_text_is_the_librarys_for_all_that_the_daemon_has(registry):
 
 
 def test_values_and_labels_of_every_kind_are_written_alike(registry):
-    renderer = Renderer(registry)
+    renderer = MetricsRenderer(registry)
     counter = Counter(
         "own", 'Help with \\ and\nnewline and "quotes".', ("z", "a"), registry=registry
     )
@@ -74,8 +74,8 @@ def test_values_and_labels_of_every_kind_are_written_alike(registry):
     for value in ('"', "\\", "\n", "ü", "a,b={}", ""):
         counter.labels(value, "x").inc(1e9)
         gauge.labels(value).set(-0.5)
-    for name, value in {"nan": math.nan, "inf": math.inf, "big": 1.5e22, "small": 1e-9}.items():
-        gauge.labels(name).set(value)
+    for name, level in {"nan": math.nan, "inf": math.inf, "big": 1.5e22, "small": 1e-9}.items():
+        gauge.labels(name).set(level)
     _assert_same(renderer, registry)
     counter.labels("\\", "x").inc()
     counter.remove("\n", "x")
@@ -84,7 +84,7 @@ def test_values_and_labels_of_every_kind_are_written_alike(registry):
 
 
 def test_what_a_function_fills_or_an_exemplar_follows_is_left_to_the_library(registry):
-    renderer = Renderer(registry)
+    renderer = MetricsRenderer(registry)
     gauge = Gauge("own_live", "Live.", ("z",), registry=registry)
     gauge.labels("1").set_function(lambda: 5)
     counter = Counter("own_seen", "Seen.", ("z",), registry=registry)
@@ -93,7 +93,7 @@ def test_what_a_function_fills_or_an_exemplar_follows_is_left_to_the_library(reg
 
 
 def test_the_labels_of_series_that_are_gone_are_not_kept(registry):
-    renderer = Renderer(registry)
+    renderer = MetricsRenderer(registry)
     gauge = Gauge("own_live", "Live.", ("z",), registry=registry)
     for number in range(100):
         gauge.labels(str(number))
