@@ -158,7 +158,7 @@ def test_a_sink_that_is_added_as_described_passes_its_tests(tmp_path):
     more = ("tests/unit/sinks/test_sink_docs.py", "tests/unit/config/test_examples.py")
     only = "ntfy or rig or registry or documented or reference"
     out = python(tmp_path, "-m", "pytest", "-q", "-n0", "-k", only, *suites, *more)
-    assert int(re.findall(r"(\d+) passed", out)[0]) > 20
+    assert int(re.findall(r"(\d+) passed", out)[0]) > 15
     ruff = [sys.executable, "-m", "ruff", "check", "monitor/sinks", "monitor/config/settings.py"]
     done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
