@@ -12,6 +12,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from monitor.aws.clients import Clients, ResponseMeta
+from monitor.aws.fast.request import _host
 from monitor.config import Account
 from monitor.model import SourceKey
 from tests.contracts.test_paths import steady
@@ -84,10 +85,11 @@ async def test_cbor_is_spoken_alike():
         ("kinesis", "SubscribeToShard", {
             "ConsumerARN": "arn:aws:kinesis:us-east-1:1:stream/a/consumer/b:1", "ShardId": "s",
             "StartingPosition": {"Type": "LATEST"}}),
+        ("timestream-query", "DescribeScheduledQuery", {"ScheduledQueryArn": "a"}),
         ("sts", "AssumeRoleWithWebIdentity", {
             "RoleArn": "a", "RoleSessionName": "b", "WebIdentityToken": "c"}),
     ],
-    ids=["a checksum", "a stream", "events", "no signature"],
+    ids=["a checksum", "a stream", "events", "an endpoint to discover", "no signature"],
 )  # fmt: skip
 async def test_some_requests_are_for_the_sdk_alone(service, operation, params):
     async with raw_server() as server, clients(server.url, service) as made:
@@ -162,3 +164,27 @@ async def test_no_two_requests_have_the_same_id_of_the_invocation():
             await sent(Request(prepared))
         found = [request.partition(b"invocation-id: ")[2][:36] for request in server.requests]
     assert len(set(found)) == 5
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:{}", "http://localhost:{}/base/", "http://[::1]:{}"]
+)
+async def test_every_form_of_an_endpoint_is_sent_alike(url):
+    service, operation, params = DESCRIBE
+    async with raw_server("::1" if "::1" in url else "127.0.0.1") as server:
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        async with clients(url.format(server.url.rpartition(":")[2]), service) as made:
+            await asked(made, SourceKey(service, "default", REGION), operation, params)
+        requests = [steady(request) for request in server.requests]
+    assert requests[0] == requests[1]
+
+
+def test_the_usual_port_is_no_part_of_the_header_with_the_host():
+    hosts = (
+        "https://a.b:443/c",
+        "http://a.b:80",
+        "https://A.b",
+        "https://a.b:80",
+        "https://[::1]:9",
+    )
+    assert [_host(url) for url in hosts] == ["a.b", "a.b", "a.b", "a.b:80", "[::1]:9"]

@@ -54,6 +54,10 @@ class RawResponse(NamedTuple):
     head: bytes
     body: bytes
 
+    def __repr__(self) -> str:
+        """Show nothing of what came; it may hold secrets."""
+        return f"<response {self.status}>"
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the names and values of its headers, as they were sent."""
         return _headers(self.head)
@@ -94,6 +98,10 @@ class _Call(NamedTuple):
     done: Done
     deadline: float
     again: bool = False
+
+    def __repr__(self) -> str:
+        """Show nothing of the request; it holds a signature, and maybe a session token."""
+        return f"<request due {self.deadline}>"
 
 
 class Pool:

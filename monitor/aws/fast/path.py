@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiobotocore.httpsession import AIOHTTPSession
     from botocore.awsrequest import AWSPreparedRequest
     from botocore.httpsession import ProxyConfiguration
+    from botocore.model import ServiceModel
 
     from monitor.aws.credentials import CredentialCache
 
@@ -51,8 +52,8 @@ class FastPath:
         self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
         self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
         self._unfit: set[tuple[AioBaseClient, str]] = set()
-        self._captured: ContextVar[list[AWSPreparedRequest] | None] = ContextVar(
-            "captured", default=None
+        self._capture: ContextVar[tuple[str, list[AWSPreparedRequest]] | None] = ContextVar(
+            "capture", default=None
         )
 
     def adopt(self, client: AioBaseClient) -> None:
@@ -66,9 +67,11 @@ class FastPath:
 
         Raises what the SDK raises where it cannot make the request.
         """
-        model = client.meta.service_model.operation_model(operation)
+        service: ServiceModel = client.meta.service_model
+        model = service.operation_model(operation)
+        # Streams have no end, and endpoints that a service tells change by the hour.
         streams = model.has_event_stream_output or model.has_streaming_output
-        if streams or (client, operation) in self._unfit:
+        if streams or service.endpoint_discovery_required or (client, operation) in self._unfit:
             return None
         template = self._templates.get((client, operation))
         if template is None:
@@ -78,13 +81,13 @@ class FastPath:
             return prepared
         held = self._keys.held
         captured: list[AWSPreparedRequest] = []
-        reset = self._captured.set(captured)
+        reset = self._capture.set((operation, captured))
         try:
             await getattr(client, xform_name(operation))(**params)
         except _CapturedError:
             pass
         finally:
-            self._captured.reset(reset)
+            self._capture.reset(reset)
         try:
             request = SdkRequest.of(captured[0])
             form = await self._form(client, operation, request)
@@ -152,13 +155,14 @@ class FastPath:
         for pool in self._pools.values():
             await pool.aclose()
 
-    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> Any:
+    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> Any:
         """Answer a replay, and keep the SDK from sending what is only to be captured."""
         if isinstance(request, AnsweredRequest):
             return request.answer
-        captured = self._captured.get()
-        if captured is not None:
-            captured.append(request)
+        capture = self._capture.get()
+        # The SDK may have to send something else before it can make the request.
+        if capture is not None and event_name.endswith(f".{capture[0]}"):
+            capture[1].append(request)
             raise _CapturedError
         return None
 
