@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _POLLS_AT_ONCE = 1000
 _ROWS_AT_ONCE = 1000
 """Rows that are decoded before other tasks run: some 10 ms."""
-_NEAR = 2000
+_NEAR = 500
 """Positions that are searched one by one before an index by time is."""
 _PRUNED_AT_ONCE = 2000
 """Transitions that are deleted in one commit: some 30 ms, most of it outside of the event loop."""

@@ -133,7 +133,7 @@ def test_a_client_serialises_by_its_serializer():
 
 
 def test_the_handlers_of_the_sdk_are_those_that_a_session_registers(monkeypatch):
-    registered = []
+    registered: list[tuple[object, ...]] = []
 
     class Events:
         def register(self, name, handler):
