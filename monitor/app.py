@@ -186,6 +186,7 @@ class Daemon:
                     # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
                     gc.freeze()
+                    gc.enable()
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     self._supervisor.notify(READY)
                     if ready:

@@ -101,6 +101,7 @@ class Clients:
         # A little more than the attempt, so that its own error comes first.
         self._patience = credentials_timeout + 5 if patience is None else patience
         self._groups = groups
+        self._making = anyio.Lock()
         self._open: dict[str, _AccountConnections] = {}
         self._replaced: set[_AccountConnections] = set()
         self._exchange: ContextVar[ResponseMeta] = ContextVar("exchange")
@@ -287,7 +288,8 @@ class Clients:
             region_name=source.region,
             api_version=service_models.api_version(source.service),
         )
-        async with AsyncExitStack() as stack:
+        # One at a time: each holds up the loop for 5 ms, and hundreds together for seconds.
+        async with self._making, AsyncExitStack() as stack:
             client = await stack.enter_async_context(context)
             connections.stack.push_async_exit(stack.pop_all())
         client.meta.events.register("before-parse", self._note)

@@ -14,6 +14,7 @@ from monitor import model
 from monitor.stores import (
     connect,
     database,
+    entries,
     group_commit,
     outbox,
     queries,
@@ -149,7 +150,7 @@ class SqlStore:
             ValueError: the sequences of the entry have a gap.
         """
         wall_time, store_time = self._clock.now(), self.store_time()
-        record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
+        record = entries.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
     async def touch(self, polls: Mapping[str, datetime]) -> None:
@@ -159,21 +160,26 @@ class SqlStore:
             some = keys[start : start + _POLLS_AT_ONCE]
             await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
 
-    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+    async def due(
+        self, sink: str, now: datetime, limit: int, without: Collection[int] = ()
+    ) -> Sequence[model.Delivery]:
         """Return the first pending delivery of each job for ``sink`` if it is due, oldest first.
 
-        ``now`` is store time, as are all times of a ``Delivery``.
+        ``now`` is store time, as are all times of a ``Delivery``. Those ``without`` the given ids
+        are at most ``limit``.
         """
-        found = await self._read(queries.due(sink, now, limit))
-        return [rows.delivery(row, self._store_clock) for row in found]
+        # Decoding is what takes time.
+        found = await self._read(queries.due(sink, now, limit + len(without)))
+        new = [row for row in found if row.id not in without]
+        return [rows.delivery(row, self._store_clock) for row in new[:limit]]
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
         """Return the earliest store time after ``now`` at which a delivery falls due."""
         return next((row.due_at for row in await self._read(queries.next_due(sink, now))), None)
 
-    async def settle(self, settlement: model.Settlement) -> None:
-        """Store the result of one attempt."""
-        await self._commits.submit(outbox.Settle(settlement, self.store_time()))
+    async def settle(self, *settlements: model.Settlement) -> None:
+        """Store the results of attempts, together."""
+        await self._commits.submit(outbox.Settle(settlements, self.store_time()))
 
     async def hasten(self, sink: str) -> None:
         """Let every delivery for ``sink`` that waits for its retry fall due."""
@@ -440,12 +446,16 @@ class SqlStore:
         await self._commits.submit(writes.Ping())
 
     async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
+        times = {"own": self.store_time(), "wall": self._clock.now()}
+
+        def work(connection: sa.Connection) -> list[int]:
+            written = writes.apply(connection, units)
+            if self._store_clock.moves:
+                connection.execute(writes.KEEP_TIME, times)
+            return written
+
         with database.store_errors(self._database.name):
-            async with self._database.writer.begin():
-                written = await writes.apply(self._database.writer, units)
-                if self._store_clock.moves:
-                    times = {"own": self.store_time(), "wall": self._clock.now()}
-                    await self._database.writer.execute(writes.KEEP_TIME, times)
+            written = await self._database.transact(work)
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()
         return written

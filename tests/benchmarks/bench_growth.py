@@ -24,6 +24,7 @@ import time
 import urllib.request
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,7 +162,7 @@ def fill(path: Path, jobs: int, transitions: int) -> None:
             f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})",
             (
                 tuple(
-                    value.replace("done-IDENTITY", name) if key in texts else value
+                    str(value).replace("done-IDENTITY", name) if key in texts else value
                     for key, value in columns.items()
                 )
                 for name in names
@@ -202,7 +203,9 @@ def fill(path: Path, jobs: int, transitions: int) -> None:
     sys.stdout.write(f"Filled {size:,.0f} MiB in {took:.0f} s.\n\n")
 
 
-def insert(connection: sqlite3.Connection, statement: str, made: Iterator[tuple]) -> None:
+def insert(
+    connection: sqlite3.Connection, statement: str, made: Iterator[tuple[object, ...]]
+) -> None:
     while some := list(itertools.islice(made, AT_ONCE)):
         connection.executemany(statement, some)
         connection.commit()
@@ -287,7 +290,8 @@ class Daemon:
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=600) as response:
-            return response.read()
+            body: bytes = response.read()
+            return body
 
     @property
     def cpu(self) -> float:
@@ -299,7 +303,7 @@ class Daemon:
     def memory(self) -> float:
         """Resident MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
     def lateness(self) -> dict[float, float]:
         """Return how many polls were at most so many seconds late."""
@@ -324,13 +328,13 @@ def measured(directory: Path, url: str) -> dict[str, float]:
         found["start to ready, s by the clock"] = one.ready_after
         time.sleep(5)
         for name, path in REQUESTS.items():
-            found[name] = spent(lambda: one.cpu, lambda path=path: one.get(path))
+            found[name] = spent(lambda: one.cpu, partial(one.get, path))
         found["MiB of memory after that"] = one.memory
         for words in COMMANDS:
             command = [sys.executable, "-m", "monitor", *words.split(), "-c", str(one.config)]
             found[f"job-monitor {words}"] = spent(
                 lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]),
-                lambda command=command: subprocess.run(command, capture_output=True, check=True),
+                partial(subprocess.run, command, capture_output=True, check=True),
             )
     return found
 
@@ -345,12 +349,17 @@ def spent(cpu: Callable[[], float], call: Callable[[], object]) -> float:
     return statistics.median(found)
 
 
+def _rest() -> bool:
+    time.sleep(20)
+    return True
+
+
 def prune(directory: Path, url: str) -> bool:
     """Prune all transitions; print what it cost, and return whether that was too much."""
     path = directory / "state.db"
     with daemon(directory, url, "2s") as one:
         time.sleep(5)
-        usual, quiet = usage(one, lambda: time.sleep(20) or True)
+        usual, quiet = usage(one, _rest)
         with closing(sqlite3.connect(path)) as connection:
             left = "SELECT count(*) FROM (SELECT 1 FROM transitions WHERE own_recorded < ? LIMIT 1)"
             many = "SELECT count(*) FROM transitions WHERE own_recorded < ?"
@@ -367,7 +376,7 @@ def prune(directory: Path, url: str) -> bool:
                 return not connection.execute(left, until).fetchone()[0]
 
             busy, late = usage(one, ended)
-            quiet = max(quiet, usage(one, lambda: time.sleep(20) or True)[1])
+            quiet = max(quiet, usage(one, _rest)[1])
         memory = one.memory
     own = busy["cpu"] - usual["cpu"] / usual["wall"] * busy["wall"]
     moved = late - quiet

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -25,8 +26,10 @@ from monitor.errors import PollError
 from monitor.model import Job, ListingRequest, Observation, Page
 from monitor.simulator import fault_rules
 from monitor.sources.aws_source import AwsSource
+from tests.certificates import certificate
 from tests.integration.sources_server import FixedClock, clean_environment, raw_server
-from tests.paths import FastSource
+from tests.integration.test_webhook_proxy import proxying
+from tests.paths import FastSource, sent
 from tests.unit.sources.test_shipped_requests import (
     MODELS,
     TYPES,
@@ -339,3 +342,101 @@ async def test_credentials_that_aws_refuses_are_renewed_alike(monkeypatch, tmp_p
                 assert denied[1] == "ExpiredTokenException"
                 assert isinstance(seen[job], Observation)
     assert keys == [["AKIAOLD", "AKIAOLD", "AKIANEW"]] * 2
+
+
+@asynccontextmanager
+async def over_tls(directory, body=JSON + LENGTH + BODY):
+    """A server of one answer, with a certificate for localhost; yields its port."""
+
+    async def serve(reader, writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(body)
+        writer.close()
+
+    context = certificate(directory / "server.pem", "localhost", 9)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_tls_is_verified_alike(monkeypatch, tmp_path, trusted):
+    kind = TYPES["panorama.package-import"]
+    jobs = [Job(kind.name, "default", REGION, "p")]
+    async with over_tls(tmp_path) as port:
+        if trusted:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server.pem"))
+        async with both(f"https://localhost:{port}", kind) as ((plain, fast),):
+            found = [await outcome(one.describe_many(jobs)) for one in (plain, fast)]
+    assert fast.plain == 0
+    assert found[0] == found[1]
+    assert (found[0][1] == "CertificateError") if not trusted else jobs[0] in found[0]
+
+
+@pytest.mark.parametrize("status", [200, 407, 503, None], ids=str)
+async def test_a_proxy_is_used_alike(monkeypatch, tmp_path, status, unused_tcp_port):
+    """``None`` is a proxy that is down."""
+    kind = TYPES["panorama.package-import"]
+    jobs = [Job(kind.name, "default", REGION, "p")]
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server.pem"))
+    async with over_tls(tmp_path) as port, proxying(port, status) as proxy:
+        at = proxy.port if status else unused_tcp_port
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:word@127.0.0.1:{at}")
+        async with both("https://localhost:9", kind) as ((plain, fast),):
+            found = [await outcome(one.describe_many(jobs)) for one in (plain, fast)]
+            fast_again = await outcome(fast.describe_many(jobs))
+        await asyncio.sleep(0.1)  # until both ends of the tunnels are closed
+    assert fast.plain == 0
+    assert found[0] == found[1] == fast_again
+    assert (jobs[0] in found[0]) is (status == 200)
+    if status:
+        lines = {(one.line, one.headers["proxy-authorization"]) for one in proxy.requests}
+        assert lines == {("CONNECT localhost:9 HTTP/1.1", "Basic dXNlcjp3b3Jk")}
+    if status == 200:
+        assert len(proxy.requests) == 2
+
+
+async def test_only_the_sdk_goes_through_other_proxies(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "https://127.0.0.1:9")
+    kind = TYPES["panorama.package-import"]
+    jobs = [Job(kind.name, "default", REGION, "p")]
+    for url in ("http://example.com", "https://example.com"):
+        async with both(url, kind) as ((_, fast),):
+            found = await outcome(fast.describe_many(jobs))
+            assert found[1] == "ProxyConnectionError"
+            assert fast.plain == 1
+
+
+async def test_a_replaced_account_sends_nothing_more():
+    kind = TYPES["panorama.package-import"]
+    jobs = [Job(kind.name, "default", REGION, "p")]
+    asked, hold = asyncio.Event(), asyncio.Event()
+    async with raw_server() as server, raw_server() as later:
+
+        async def held(writer):
+            asked.set()
+            await hold.wait()
+            writer.write(JSON + LENGTH + BODY)
+
+        server.answer = held
+        later.answer = JSON + LENGTH + BODY
+        accounts = [Account(endpoint_urls={"panorama": one.url}) for one in (server, later)]
+        async with Clients({"default": accounts[0]}, models=MODELS) as clients:
+            source = AwsSource(kind, "default", REGION, clients, FixedClock())
+            prepared = await source.prepare(jobs)
+            assert prepared is not None
+            under_way = asyncio.ensure_future(sent(prepared))
+            with anyio.fail_after(5):
+                await asked.wait()
+            assert clients.replace({"default": accounts[1]}, {}) == {"default"}
+            await clients.close_idle()
+            assert not prepared.send(lambda _: pytest.fail("it was sent"))
+            hold.set()
+            # What was under way comes to its end, and is read by the client that is no longer used.
+            assert jobs[0] in await (await under_way).read()
+            again = await source.prepare(jobs)
+            assert jobs[0] in await (await sent(again)).read()
+            assert len(later.requests) == 1
+            await source.describe_many(jobs)
+            assert not clients._replaced

@@ -187,6 +187,36 @@ async def test_a_value_that_json_cannot_hold_harms_only_its_own_caller(opened):
         assert await store.record(entry())
 
 
+async def test_the_outcomes_of_several_attempts_are_stored_together(opened):
+    async with opened() as store:
+        for number in (1, 2, 3):
+            await store.record(entry(number))
+            await store.record(entry(number, 2))
+        first, second, third = await store.due("ops", T0, 10)
+        await store.settle(delivered(first), dead(second), failed(third, T0 + SECOND))
+        due = await store.due("ops", T0, 10)
+        assert [(one.key, one.event["data"]["sequence"]) for one in due] == [
+            (first.key, 2),
+            (second.key, 2),
+        ]
+        (retried,) = (
+            one
+            for one in await store.deliveries(status=model.DeliveryStatus.PENDING)
+            if one.id == third.id
+        )
+        assert (retried.attempts, retried.last_error) == (1, "timeout")
+
+
+async def test_what_is_under_way_is_not_handed_out_again(opened):
+    async with opened() as store:
+        for number in range(5):
+            await store.record(entry(number))
+        first, second = await store.due("ops", T0, 2)
+        others = await store.due("ops", T0, 2, {first.id, second.id})
+        assert [one.key for one in others] == [job(2).key, job(3).key]
+        assert len(await store.due("ops", T0, 10, {first.id, second.id})) == 3
+
+
 async def test_concurrent_records_share_few_commits(opened):
     commits: list[float] = []
     async with opened(commits.append) as store:

@@ -103,3 +103,19 @@ async def test_sinks_are_known_by_their_deliveries_of_any_status(opened):
         pending = await store.deliveries(status=model.DeliveryStatus.PENDING)
         assert [one.sink for one in pending] == ["b", "c"]
         assert await store.deliveries("nothing") == []
+
+
+async def test_jobs_that_are_read_share_what_is_the_same_in_them(opened):
+    async with opened() as store:
+        for number in (1, 2):
+            await store.record(entry(number))
+        first, second = await store.snapshots()
+    assert first.job != second.job
+    assert first.job.key is first.job.key
+    assert (first.job.type, first.job.region) == (second.job.type, second.job.region)
+    for name in ("type", "account", "region"):
+        assert getattr(first.job, name) is getattr(second.job, name)
+    assert first.state is second.state
+    assert first.parts is second.parts
+    assert first.fields is not second.fields
+    assert first.earlier_ends is second.earlier_ends

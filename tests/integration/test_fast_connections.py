@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from botocore.exceptions import (
 )
 
 from monitor.aws.fast import connections
-from monitor.aws.fast.connections import Endpoint, Pool, RawResponse
+from monitor.aws.fast.connections import Pool, PoolTarget, RawResponse
 from monitor.aws.response_body import LARGEST, AnswerTooLargeError
 from tests.certificates import certificate
 
@@ -113,7 +114,7 @@ async def serving(*answers, host="127.0.0.1", tls=None, client=None, name=None, 
 
 
 def pool_of(host, port, tls=None, most=4, connect=2.0, read=2.0):
-    return Pool(Endpoint(f"http://{host}:{port}", host, port, tls, connect, read), most)
+    return Pool(PoolTarget(f"http://{host}:{port}", host, port, tls, connect, read), most)
 
 
 async def got(pool, seconds=5.0):
@@ -498,3 +499,50 @@ async def test_a_server_that_cannot_be_trusted_gets_no_request(tmp_path, wrong):
         assert isinstance(found, SSLError)
         assert isinstance(found.kwargs["error"], ssl.SSLCertVerificationError)
     assert server.requests == 0
+
+
+@on_each_loop
+async def test_what_waits_gets_a_connection_when_the_present_one_closes():
+    async with serving(answer_and_close, most=1) as (server, pool):
+        found = await asyncio.gather(*(got(pool) for _ in range(5)))
+        assert [one.body for one in found] == [b"ok"] * 5
+        assert server.connections == 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+@on_each_loop
+async def test_whatever_a_server_does_each_request_has_one_outcome(seed):
+    chance = random.Random(seed)
+
+    async def any_of_it(writer):
+        await asyncio.sleep(chance.choice([0, 0, 0.002]))
+        how = chance.choice(
+            ["ok"] * 6 + ["close", "reset", "half", "garbage", "hang", "last", "more"]
+        )
+        match how:
+            case "ok" | "last" | "more":
+                writer.write(OK + (b"x" if how == "more" else b""))
+            case "half":
+                writer.write(OK[: chance.randrange(1, len(OK))])
+            case "garbage":
+                writer.write(chance.randbytes(20))
+        if how in {"close", "half", "garbage", "last"}:
+            writer.close()
+        elif how == "reset":
+            writer.transport.abort()
+        elif how == "hang":
+            await asyncio.sleep(20)
+
+    outcomes: list[list[Any]] = [[] for _ in range(150)]
+    async with serving(any_of_it, most=5) as (_, pool):
+        for told in outcomes:
+            assert pool.send(REQUEST, chance.choice([0.2, 0.8]), told.append)
+            await asyncio.sleep(chance.choice([0, 0, 0.003]))
+        await holds(lambda: all(outcomes))
+        assert pool.under_way == 0
+        # It still works, with as many connections as it may have.
+        assert len(pool._busy) + len(pool._idle) <= 5
+    assert {len(told) for told in outcomes} == {1}
+    whole = [told[0] for told in outcomes if isinstance(told[0], RawResponse)]
+    assert len(whole) > 10
+    assert {one.body for one in whole} == {b"ok"}

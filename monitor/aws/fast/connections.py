@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import socket
 import ssl
 from collections import deque
@@ -22,6 +23,7 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
+    ProxyConnectionError,
     ReadTimeoutError,
     SSLError,
 )
@@ -29,17 +31,18 @@ from botocore.exceptions import (
 from monitor.aws import response_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LARGEST_HEAD = 64 * 1024
 """The most bytes of a head that are read."""
 IDLE = 12.0
 """Seconds after which a connection without a request is closed, as the SDK does."""
 SWEEP = 0.25
-"""Seconds between two looks for requests that are late."""
+"""Seconds between two sweeps for requests that are late."""
 MOST_WAITING = 1024
 """Requests that may wait for a connection."""
 _HAPPY_EYEBALLS = 0.25
+_TUNNELED = re.compile(rb"HTTP/1\.[01] 2[0-9]{2}[ \r]")
 _FINAL = 200
 """The least status of a response that is not followed by another."""
 
@@ -51,6 +54,10 @@ class RawResponse(NamedTuple):
     head: bytes
     body: bytes
 
+    def __repr__(self) -> str:
+        """Show nothing of what came; it may hold secrets."""
+        return f"<response {self.status}>"
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the names and values of its headers, as they were sent."""
         return _headers(self.head)
@@ -61,7 +68,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class TunnelProxy:
+    """An HTTP proxy; ``shown`` is its URL without a password."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTarget:
     """The place that a pool connects to; times are in seconds."""
 
     url: str
@@ -70,6 +87,8 @@ class Endpoint:
     tls: ssl.SSLContext | None
     connect_timeout: float
     read_timeout: float
+    proxy: TunnelProxy | None = None
+    """Opens a tunnel to the place, for TLS alone."""
 
 
 class _Call(NamedTuple):
@@ -80,17 +99,21 @@ class _Call(NamedTuple):
     deadline: float
     again: bool = False
 
+    def __repr__(self) -> str:
+        """Show nothing of the request; it holds a signature, and maybe a session token."""
+        return f"<request due {self.deadline}>"
+
 
 class Pool:
     """Up to ``most`` connections to one endpoint; requests beyond them wait in order."""
 
-    def __init__(self, endpoint: Endpoint, most: int) -> None:
+    def __init__(self, endpoint: PoolTarget, most: int) -> None:
         """Connect to nothing yet; the running loop is the pool's."""
         self.endpoint = endpoint
         self._most = most
         self._loop = asyncio.get_running_loop()
-        self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._idle: list[_KeepAlive] = []
+        self._busy: set[_KeepAlive] = set()
         self._waiting: deque[_Call] = deque()
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -118,7 +141,7 @@ class Pool:
         return True
 
     def retire(self) -> None:
-        """Take no more requests; each connection closes when its answer is there."""
+        """Refuse further requests; each connection closes when its answer is there."""
         self._retired = True
         while self._idle:
             self._idle.pop().transport.close()
@@ -138,7 +161,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, connection: _Connection, call: _Call, now: float) -> None:
+    def _start(self, connection: _KeepAlive, call: _Call, now: float) -> None:
         connection.call, connection.heard = call, now
         self._busy.add(connection)
         connection.transport.write(call.raw)
@@ -164,24 +187,20 @@ class Pool:
         self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self.released(connection)
 
-    async def _opened(self) -> _Connection:
+    async def _opened(self) -> _KeepAlive:
         at = self.endpoint
-        flags = 0
-        try:
-            ip_address(at.host)
-        except ValueError:
-            # No address family that this machine has no address of; never for a literal address.
-            flags = socket.AI_ADDRCONFIG
-        found = await self._loop.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM, flags=flags)
-        async with asyncio.timeout(at.connect_timeout):
-            # The loops' own connect tries one address after the other, for minutes each.
-            sock = await aiohappyeyeballs.start_connection(
-                found, happy_eyeballs_delay=_HAPPY_EYEBALLS, interleave=1
-            )
+        async with asyncio.timeout(None) as limit:
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock = await self._dialled(at.proxy or at, limit)
+            except OSError as error:
+                if at.proxy is None:
+                    raise
+                raise ProxyConnectionError(proxy_url=at.proxy.shown, error=error) from None
+            try:
+                if at.proxy:
+                    await self._tunnel(sock, at.proxy)
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self),
+                    lambda: _KeepAlive(self),
                     sock=sock,
                     ssl=at.tls,
                     server_hostname=at.host if at.tls else None,
@@ -191,11 +210,48 @@ class Pool:
                 raise
         return connection
 
+    async def _dialled(self, to: PoolTarget | TunnelProxy, limit: asyncio.Timeout) -> socket.socket:
+        """Return a connected socket; ``limit`` begins once the name is resolved."""
+        flags = 0
+        try:
+            ip_address(to.host)
+        except ValueError:
+            # No address family that this machine has no address of; never for a literal address.
+            flags = socket.AI_ADDRCONFIG
+        found = await self._loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM, flags=flags)
+        limit.reschedule(self._loop.time() + self.endpoint.connect_timeout)
+        # The loops' own connect tries one address after the other, for minutes each.
+        sock = await aiohappyeyeballs.start_connection(
+            found, happy_eyeballs_delay=_HAPPY_EYEBALLS, interleave=1
+        )
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    async def _tunnel(self, sock: socket.socket, proxy: TunnelProxy) -> None:
+        """Let a proxy connect a socket with the endpoint."""
+        place = f"[{self.endpoint.host}]" if ":" in self.endpoint.host else self.endpoint.host
+        place = f"{place}:{self.endpoint.port}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+        await self._loop.sock_sendall(sock, "\r\n".join([*lines, "", ""]).encode())
+        head = b""
+        # The endpoint says nothing before it has had the first bytes of TLS.
+        while b"\r\n\r\n" not in head and len(head) < LARGEST_HEAD:
+            piece = await self._loop.sock_recv(sock, 4096)
+            if not piece:
+                break
+            head += piece
+        if not _TUNNELED.match(head):
+            error = ConnectionRefusedError("the proxy opens no tunnel")
+            raise ProxyConnectionError(proxy_url=proxy.shown, error=error)
+
     def _of_connect(self, error: Exception) -> Exception:
         """Return the SDK's error for a connection that could not be made."""
         found: Exception
         url = self.endpoint.url
-        if isinstance(error, TimeoutError) and error.errno is None:
+        if isinstance(error, ProxyConnectionError):
+            found = error
+        elif isinstance(error, TimeoutError) and error.errno is None:
             found = ConnectTimeoutError(endpoint_url=url, error=error)
         elif isinstance(error, ssl.SSLError):
             found = SSLError(endpoint_url=url, error=error)
@@ -205,7 +261,7 @@ class Pool:
             found = HTTPClientError(error=error)
         return found
 
-    def released(self, connection: _Connection) -> None:
+    def released(self, connection: _KeepAlive) -> None:
         """Use a connection that has nothing to do for the next request, or keep it."""
         self._busy.discard(connection)
         now = self._loop.time()
@@ -220,7 +276,7 @@ class Pool:
             if self._sweep_due > now + IDLE:
                 self._sweep_at(now + IDLE)
 
-    def lost(self, connection: _Connection, error: Exception | None) -> None:
+    def lost(self, connection: _KeepAlive, error: Exception | None) -> None:
         """Forget a connection; a request that it leaves behind is sent again, or fails."""
         if connection in self._idle:
             self._idle.remove(connection)
@@ -245,7 +301,7 @@ class Pool:
             self._loop.call_soon(call.done, failure)
         self._connect()
 
-    def fail(self, connection: _Connection, error: Exception) -> None:
+    def fail(self, connection: _KeepAlive, error: Exception) -> None:
         """End the request of a connection with an error; the connection cannot be used again."""
         call, connection.call = connection.call, None
         self._busy.discard(connection)
@@ -282,7 +338,7 @@ class Pool:
             self._sweep_at(max(self._idle[0].heard + IDLE, now + SWEEP))
 
 
-class _Connection(asyncio.Protocol):
+class _KeepAlive(asyncio.Protocol):
     """One connection: at most one request is under way on it."""
 
     __slots__ = (

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from botocore import xform_name
+from botocore.httpsession import mask_proxy_url
 
-from monitor.aws.fast.connections import Endpoint, Pool
+from monitor.aws.fast.connections import Pool, PoolTarget, TunnelProxy
 from monitor.aws.fast.request import (
     PreparedRequest,
     RequestForm,
@@ -18,7 +19,7 @@ from monitor.aws.fast.request import (
     SdkRequest,
     UnfitError,
 )
-from monitor.aws.fast.response import Replay
+from monitor.aws.fast.response import AnsweredRequest
 
 if TYPE_CHECKING:
     import ssl
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
     from aiobotocore.httpsession import AIOHTTPSession
     from botocore.awsrequest import AWSPreparedRequest
+    from botocore.httpsession import ProxyConfiguration
+    from botocore.model import ServiceModel
 
     from monitor.aws.credentials import CredentialCache
 
@@ -49,8 +52,8 @@ class FastPath:
         self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
         self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
         self._unfit: set[tuple[AioBaseClient, str]] = set()
-        self._captured: ContextVar[list[AWSPreparedRequest] | None] = ContextVar(
-            "captured", default=None
+        self._capture: ContextVar[tuple[str, list[AWSPreparedRequest]] | None] = ContextVar(
+            "capture", default=None
         )
 
     def adopt(self, client: AioBaseClient) -> None:
@@ -64,9 +67,11 @@ class FastPath:
 
         Raises what the SDK raises where it cannot make the request.
         """
-        model = client.meta.service_model.operation_model(operation)
+        service: ServiceModel = client.meta.service_model
+        model = service.operation_model(operation)
+        # Streams have no end, and endpoints that a service tells change by the hour.
         streams = model.has_event_stream_output or model.has_streaming_output
-        if streams or (client, operation) in self._unfit:
+        if streams or service.endpoint_discovery_required or (client, operation) in self._unfit:
             return None
         template = self._templates.get((client, operation))
         if template is None:
@@ -76,13 +81,13 @@ class FastPath:
             return prepared
         held = self._keys.held
         captured: list[AWSPreparedRequest] = []
-        reset = self._captured.set(captured)
+        reset = self._capture.set((operation, captured))
         try:
             await getattr(client, xform_name(operation))(**params)
         except _CapturedError:
             pass
         finally:
-            self._captured.reset(reset)
+            self._capture.reset(reset)
         try:
             request = SdkRequest.of(captured[0])
             form = await self._form(client, operation, request)
@@ -113,7 +118,7 @@ class FastPath:
         """Return the pool of a client's endpoint; it trusts and times out as the client does."""
         parts = urlsplit(url)
         session: AIOHTTPSession = client._endpoint.http_session  # noqa: SLF001 -- the SDK offers no other way
-        if "@" in parts.netloc or session._proxy_config.proxy_url_for(url):  # noqa: SLF001 -- see above
+        if "@" in parts.netloc:
             raise UnfitError
         trust = session._verify, session._cert_file, session._key_file  # noqa: SLF001 -- see above
         tls = self._contexts.get(trust) if parts.scheme == "https" else None
@@ -123,12 +128,16 @@ class FastPath:
         # Only now, after the last await: another request may have made the pool meanwhile.
         key = f"{parts.scheme}://{parts.netloc}", trust
         if key not in self._pools:
-            config = client.meta.config
-            port = parts.port or _DEFAULT_PORTS[parts.scheme]
-            endpoint = Endpoint(
-                url, parts.hostname or "", port, tls, config.connect_timeout, config.read_timeout
+            target = PoolTarget(
+                url=url,
+                host=parts.hostname or "",
+                port=parts.port or _DEFAULT_PORTS[parts.scheme],
+                tls=tls,
+                connect_timeout=client.meta.config.connect_timeout,
+                read_timeout=client.meta.config.read_timeout,
+                proxy=_proxy(session._proxy_config, url),  # noqa: SLF001 -- see above
             )
-            self._pools[key] = Pool(endpoint, self._connections)
+            self._pools[key] = Pool(target, self._connections)
         return self._pools[key]
 
     @property
@@ -137,7 +146,7 @@ class FastPath:
         return sum(pool.under_way for pool in self._pools.values())
 
     def retire(self) -> None:
-        """Send nothing more; what is under way comes to its end."""
+        """Send nothing more; what is under way still ends."""
         for pool in self._pools.values():
             pool.retire()
 
@@ -146,12 +155,25 @@ class FastPath:
         for pool in self._pools.values():
             await pool.aclose()
 
-    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> Any:
+    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> Any:
         """Answer a replay, and keep the SDK from sending what is only to be captured."""
-        if isinstance(request, Replay):
+        if isinstance(request, AnsweredRequest):
             return request.answer
-        captured = self._captured.get()
-        if captured is not None:
-            captured.append(request)
+        capture = self._capture.get()
+        # The SDK may have to send something else before it can make the request.
+        if capture is not None and event_name.endswith(f".{capture[0]}"):
+            capture[1].append(request)
             raise _CapturedError
         return None
+
+
+def _proxy(proxies: ProxyConfiguration, url: str) -> TunnelProxy | None:
+    """Return the proxy for a URL, if it is one that opens tunnels in clear text."""
+    found = proxies.proxy_url_for(url)
+    if found is None:
+        return None
+    parts = urlsplit(found)
+    if not url.startswith("https:") or parts.scheme != "http" or parts.hostname is None:
+        raise UnfitError
+    headers = proxies.proxy_headers_for(found)
+    return TunnelProxy(parts.hostname, parts.port or 80, headers, mask_proxy_url(found))

@@ -84,7 +84,7 @@ class SdkRequest:
             raise UnfitError
         added = [("Accept-Encoding", "identity"), ("Accept", "*/*")]
         missing = [pair for pair in added if pair[0] not in request.headers]
-        headers = (("Host", urlsplit(request.url).netloc), *named, *missing)
+        headers = (("Host", _host(request.url)), *named, *missing)
         return cls(request.method, request.url, headers, bytes(body))
 
     @property
@@ -296,6 +296,15 @@ class RequestTemplate:
         body = request.body or b""
         headers = {name: value for name, value in request.headers.items() if name != _LENGTH}
         return headers, request.url, body.encode() if isinstance(body, str) else bytes(body)
+
+
+def _host(url: str) -> str:
+    """Return the host of a URL as the header of that name has it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return host if parts.port in {None, usual} else f"{host}:{parts.port}"
 
 
 def _target(url: str) -> str:

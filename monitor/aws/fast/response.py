@@ -79,7 +79,7 @@ class Digester:
         return found.digest()[:_SIZE]
 
 
-class Replay(AWSPreparedRequest):  # type: ignore[misc]  # botocore is untyped
+class AnsweredRequest(AWSPreparedRequest):  # type: ignore[misc]  # botocore is untyped
     """A request whose response is there already, for the SDK to parse."""
 
     def __init__(self, method: str, url: str, response: RawResponse) -> None:
@@ -89,10 +89,10 @@ class Replay(AWSPreparedRequest):  # type: ignore[misc]  # botocore is untyped
             headers = {name.decode().lower(): value.decode() for name, value in response.headers()}
         except UnicodeDecodeError as error:
             raise HTTPClientError(error=error) from None
-        self.answer = AioAWSResponse(url, response.status, headers, _Body(response.body))
+        self.answer = AioAWSResponse(url, response.status, headers, _ReadBody(response.body))
 
 
-class _Body:
+class _ReadBody:
     """A body that has been read."""
 
     def __init__(self, body: bytes) -> None:
@@ -116,7 +116,7 @@ async def parse(
     }
     method = operation.http.get("method", "POST")
     found, error = await client._endpoint._get_response(  # noqa: SLF001 -- the SDK offers no other way
-        Replay(method, url, response), operation, context
+        AnsweredRequest(method, url, response), operation, context
     )
     if error is not None:
         raise error

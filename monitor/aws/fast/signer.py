@@ -1,4 +1,4 @@
-"""Signature Version 4 by parts that are prepared once: a poll hashes twice, and no more.
+"""Signature Version 4 by parts that are prepared once: a poll hashes twice, and that is all.
 
 What is signed of a poll never changes but for the time and the credentials, so the canonical
 request is kept in two halves around them. The signing key holds for a day.

@@ -10,7 +10,8 @@ import pytest
 
 from monitor.config import Route
 from monitor.errors import PollError, PollReason
-from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+from monitor.polling.turn_queue import State
 from monitor.recording.router import Router
 from tests.builders import (
     VIRTUAL,

@@ -30,6 +30,8 @@ def memoryless(many, seed=1):
 @pytest.mark.parametrize("samples", [200, 2000])
 def test_lognormal_durations_are_seen_in_three_fifths_of_the_delay(samples, interval, seed):
     verdict = learned.judge(lognormal(samples, seed), interval)
+    assert verdict.curve is not None
+    assert verdict.ratio is not None
     assert verdict.ratio <= 0.6
     # On states that it has never met, too, and at as many polls.
     fresh = lognormal(1000, seed + 100)
@@ -44,6 +46,7 @@ def test_lognormal_durations_are_seen_in_three_fifths_of_the_delay(samples, inte
 def test_memoryless_durations_are_declined(samples, seed):
     verdict = learned.judge(memoryless(samples, seed), 60.0)
     assert verdict.curve is None
+    assert verdict.ratio is not None
     assert verdict.ratio > 0.9
 
 
@@ -107,7 +110,8 @@ def test_the_ledger_tells_how_long_a_state_lasted():
 
 async def live(b, options, durations):
     """Let jobs run for so long each, one beside the other; return the delays and the polls."""
-    delays, ended = [], {}
+    delays: list[float] = []
+    ended: dict[str, float] = {}
 
     def seen(entry, _before):
         name, state = entry.snapshot.job.id, entry.snapshot.state
@@ -143,6 +147,7 @@ async def test_a_poller_sees_changes_sooner_at_as_many_polls(tmp_path):
     assert len(times) == 200
     async with polling(tmp_path / "learned") as b:
         curve = learned.judge(times, 60.0).curve
+        assert curve is not None
         b.poller._job_poller.learned.use({(TYPE.name, "prod", "RUNNING"): curve})
         options = following(learned=True)
         sooner, as_many = await live(b, options, durations)

@@ -402,8 +402,10 @@ async def test_where_the_quota_is_short_a_job_with_a_waiter_keeps_its_interval(t
         async with running(b.poller):
             await anyio.sleep(200)
             began = b.clock.monotonic()
+            awaited = b.poller.schedule.known(job("j-7").key)
+            assert awaited is not None
             for _ in range(40):
-                b.poller.awaited(b.poller.schedule.known(job("j-7").key), 10.0)
+                b.poller.awaited(awaited, 10.0)
                 await anyio.sleep(5)
         asked = {each: [at for at in b.source.asked_for(each) if at > began] for each in ids}
         # Every ten seconds instead of every twenty, and nobody else is starved.

@@ -7,7 +7,8 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.polling import schedule as agenda_module
-from monitor.polling.schedule import HintTicket, ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import HintTicket, ListingSweep, Schedule, ScheduledJob
+from monitor.polling.turn_queue import State
 from monitor.recording.baselines import accepts, includes
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 

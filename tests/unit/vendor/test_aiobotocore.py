@@ -5,6 +5,7 @@ import inspect
 import pytest
 from aiobotocore import client, credentials, endpoint, httpsession, parsers, session
 from aiobotocore.config import AioConfig
+from botocore import handlers
 
 from monitor.aws import credentials as ours
 from monitor.aws import lenient_parser, sessions
@@ -129,3 +130,28 @@ def test_a_client_serialises_by_its_serializer():
     source = inspect.getsource(client.AioBaseClient._convert_to_request_dict)
     assert "self._serializer.serialize_to_request(" in source
     assert "request_dict.pop('host_prefix', None)" in source
+
+
+def test_the_handlers_of_the_sdk_are_those_that_a_session_registers(monkeypatch):
+    registered = []
+
+    class Events:
+        def register(self, name, handler):
+            registered.append((name, handler))
+
+        def register_first(self, name, handler):
+            registered.append((name, handler, handlers.REGISTER_FIRST))
+
+        def register_last(self, name, handler):
+            registered.append((name, handler, handlers.REGISTER_LAST))
+
+    made = object.__new__(sessions.Session)
+    made._register_builtin_handlers(Events())
+    theirs = [one for one in handlers.BUILTIN_HANDLERS if not one[0].startswith("docs.")]
+    assert registered == theirs
+    monkeypatch.setattr(session.AioSession, "register", Events().register)
+    monkeypatch.setattr(handlers, "BUILTIN_HANDLERS", [("docs.*.s3", print), ("one", print)])
+    registered.clear()
+    made._events = Events()
+    super(sessions.Session, made)._register_builtin_handlers(made._events)
+    assert registered == [("docs.*.s3", print), ("one", print)], "the SDK reads the same list"
