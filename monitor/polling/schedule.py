@@ -159,7 +159,8 @@ class ScheduledJob:
     def slack(self, now: float) -> float:
         """Return the seconds that it may be overdue, where the quota is short, before others."""
         if self.row is not None:
-            return FIRST  # a row has shown a change already
+            # It has shown a change. New jobs must not hold up the sweep that finds them all.
+            return FIRST if self.polled_at is None else 2 * FIRST
         if self.hint is not None or self.awaited_until > now:
             return 0.0
         young = now - self.changed_at < YOUNG * self.interval

@@ -194,10 +194,10 @@ def test_where_the_quota_is_short_jobs_with_waiters_come_first_and_then_young_on
     hinted, sweep = tracked("d"), discovery()
     young.changed_at, awaited.awaited_until, hinted.hint = 90.0, 101.0, HintTicket()
     shown = tracked("e")
-    shown.row = observation(shown.job.id)
+    shown.row, shown.polled_at = observation(shown.job.id), at(0)
     for due, turn in enumerate((quiet, young, awaited, sweep, hinted, shown)):
         agenda.put(turn, float(due))
-    assert ranked(agenda, 100.0) == [sweep, shown, awaited, hinted, young, quiet]
+    assert ranked(agenda, 100.0) == [shown, sweep, awaited, hinted, young, quiet]
 
 
 def test_nobody_is_starved_by_jobs_with_waiters():

@@ -9,7 +9,7 @@ import pytest
 from monitor import config
 from monitor.events import cloud_event
 from monitor.model import Backlog, DeliveryStatus, Parking, Phase, StoredDelivery
-from monitor.web.api.schemas import ListingView, SinkView
+from monitor.web.api.schemas import ListingView, SinkView, WatchInterval
 from monitor.web.page import filters, rows, summary, timeline
 from monitor.web.page import view as page_view
 from monitor.web.page.filters import JobFilter
@@ -57,6 +57,7 @@ def test_the_summary_says_what_is_the_matter_with_jobs(jobs, words, level):
     assert (part.text, part.level) == (words, level)
 
 
+LATE = WatchInterval(watch="all", interval=30.0, achieved_interval=75.0, starved=True)
 LOST = {"available": False, "up": False, "last_failure": "auth"}
 
 
@@ -82,6 +83,12 @@ LOST = {"available": False, "up": False, "last_failure": "auth"}
             "good",
         ),
         ([source(up=False, last_failure="throttle")], "AWS is reachable, but throttles", "warn"),
+        ([source(watches=[LATE])], "polls of 1 source come late", "warn"),
+        (
+            [source(watches=[LATE.model_copy(update={"starved": False})])],
+            "AWS is reachable",
+            "good",
+        ),
     ],
 )
 def test_the_summary_says_whether_aws_is_reachable(sources, words, level):
