@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -167,6 +167,52 @@ class JobType(Protocol):
         ...
 
 
+class PollResponse(Protocol):
+    """What came of one request that was sent: an answer or a failure."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """Names a plain success, its request id left out; ``None`` where it must be read."""
+        ...
+
+    async def read(self) -> Mapping[model.Job, model.Observation | PollError]:
+        """Parse the answer about each job; raises PollError where the request failed."""
+        ...
+
+
+class PreparedPoll(Protocol):
+    """A describe of one job, or of several in one request, that is serialised once."""
+
+    def send(self, done: Callable[[PollResponse], None]) -> bool:
+        """Send the request and return at once; ``done`` is called later, exactly once.
+
+        It is called on the event loop, also for a failure and at the deadline. ``False`` says
+        that nothing was sent, and that ``done`` is not called: poll by ``describe`` instead.
+        """
+        ...
+
+
+class PageResponse(Protocol):
+    """What came of the request for a page; see ``PollResponse``."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """Names a plain success, its request id left out; ``None`` where it must be read."""
+        ...
+
+    async def read(self) -> model.Page:
+        """Parse the page; raises PollError where the request failed."""
+        ...
+
+
+class PreparedPage(Protocol):
+    """The request for one page of a listing, serialised once; see ``PreparedPoll``."""
+
+    def send(self, done: Callable[[PageResponse], None]) -> bool:
+        """Send the request and return at once, as ``PreparedPoll.send`` does."""
+        ...
+
+
 class Source(Protocol):
     """Polls jobs of one type in one account and region; sends once, and raises PollError."""
 
@@ -183,6 +229,16 @@ class Source(Protocol):
         self, jobs: Sequence[model.Job]
     ) -> Mapping[model.Job, model.Observation | PollError]:
         """Describe jobs of one ``request_key`` in one request; each has its own answer."""
+        ...
+
+    async def prepare(self, jobs: Sequence[model.Job]) -> PreparedPoll | None:
+        """Serialise the describe of these jobs; ``None`` if it can only be sent by ``describe``."""
+        ...
+
+    async def prepare_page(
+        self, token: str | None, of: model.ListingRequest
+    ) -> PreparedPage | None:
+        """Serialise the request for a page; ``None`` if it can only be sent by ``page``."""
         ...
 
     async def page(self, token: str | None, of: model.ListingRequest) -> model.Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,6 @@ from monitor.stores.store import SqlStore, open_store
 from tests.contracts.sink_kit import check
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -233,6 +233,9 @@ class ScriptedSource:
     pages; by default they show ``answers`` in order, ``page_size`` rows each.
     """
 
+    prepares = bool(__import__("os").environ.get("FAST"))
+    """Whether requests can be sent that were prepared before."""
+
     def __init__(self, clock: VirtualClock, job_type: FakeType = TYPE) -> None:
         self.clock = clock
         self.job_type = job_type
@@ -252,6 +255,8 @@ class ScriptedSource:
         self.under_way = 0
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
+        self.prepared = 0
+        self.reads = 0
 
     async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
@@ -281,6 +286,12 @@ class ScriptedSource:
             elif not isinstance(answer, BaseException):
                 found[one] = self._observation(one, answer, asked_at)
         return found
+
+    async def prepare(self, jobs: Sequence[Job]) -> ScriptedPoll | None:
+        return ScriptedPoll(self, jobs) if self.prepares else None
+
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
+        return None
 
     async def parents(self, token: str | None) -> ParentPage:
         self.parent_pages.append((self.clock.monotonic(), token))
@@ -349,6 +360,71 @@ class ScriptedSource:
             updated_at=told.updated_at,
             created_at=told.created_at,
         )
+
+
+class ScriptedPoll:
+    """A prepared describe of a scripted source; counted there like any other.
+
+    ``reads`` of the source counts the answers that were read.
+    """
+
+    def __init__(self, source: ScriptedSource, jobs: Sequence[Job]) -> None:
+        self.source, self.jobs = source, jobs
+        source.prepared += 1
+
+    def send(self, done: Callable[[ScriptedResponse], None]) -> bool:
+        source, asked_at = self.source, self.source.clock.now()
+        single = source.job_type.at_once == 1
+        if single:
+            source.looks.append((source.clock.monotonic(), self.jobs[0].id))
+            source.under_way += 1
+            source.most_under_way = max(source.most_under_way, source.under_way)
+        else:
+            source.batches.append([one.id for one in self.jobs])
+
+        def arrive() -> None:
+            source.under_way -= single
+            answers = {one: source.answers.get(one.id) for one in self.jobs}
+            if not single:
+                source.looks += [(source.clock.monotonic(), one.id) for one in self.jobs]
+            done(ScriptedResponse(source, answers, source.trouble, asked_at))
+
+        asyncio.get_running_loop().call_later(source.latency, arrive)
+        return True
+
+
+@dataclass
+class ScriptedResponse:
+    """What a scripted source answers to a prepared poll."""
+
+    source: ScriptedSource
+    answers: Mapping[Job, Any]
+    trouble: BaseException | None
+    asked_at: datetime
+
+    @property
+    def digest(self) -> bytes | None:
+        good = not self.trouble and all(
+            isinstance(answer, str | Answer) for answer in self.answers.values()
+        )
+        return repr([*self.answers.values()]).encode() if good else None
+
+    async def read(self) -> Mapping[Job, Observation | PollError]:
+        self.source.reads += 1
+        if self.trouble:
+            raise self.trouble
+        found: dict[Job, Observation | PollError] = {}
+        for one, answer in self.answers.items():
+            given = PollError(PollReason.MISSING, "Absent") if answer is None else answer
+            if isinstance(given, PollError):
+                if given.reason is PollReason.CONFIG and len(self.answers) > 1:
+                    raise given
+                found[one] = given
+            elif isinstance(given, BaseException):
+                raise given
+            else:
+                found[one] = self.source._observation(one, given, self.asked_at)
+        return found
 
 
 async def take_all(_events: Sequence[Mapping[str, Any]]) -> None:

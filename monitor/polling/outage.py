@@ -96,6 +96,11 @@ class Outages:
 
     def succeeded(self, operation: str, now: float) -> Sequence[Return]:
         """Note that a poll was answered; return what has recovered with it."""
+        runs = (self._source, self._operations[operation])
+        if not any(run.count for run in runs):
+            for run in runs:
+                run.good_at = now
+            return ()
         source = self._source.succeeded(now, self._probe_interval)
         own = self._operations[operation].succeeded(now, self._probe_interval)
         found = ((None, source), (operation, own))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from monitor.errors import PollError
     from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
+    from monitor.polling.unchanged import RepeatedPoll
     from monitor.recording.diff import TrackingOptions
 
 MOST_PASSED_OVER = 200
@@ -105,6 +106,9 @@ class ScheduledJob:
 
     ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
     ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
+
+    ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
+    request that its next poll sends again, if it is the same.
     """
 
     job: Job
@@ -135,11 +139,15 @@ class ScheduledJob:
     hint: HintTicket | None = None
     answering: HintTicket | None = None
     admit: Callable[[Observation], bool] | None = None
+    steady: bool = False
+    repeat: RepeatedPoll | None = None
+    key: str = field(init=False)
     share: int = field(init=False)
     request_key: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Find out with which jobs it may share a describe."""
+        self.key = self.job.key
         self.share = self.following.job_type.at_once
         self.request_key = (
             self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
@@ -149,6 +157,18 @@ class ScheduledJob:
     def operation(self) -> str:
         """The operation that a poll of it calls."""
         return self.following.job_type.describe_operation
+
+    def forget_repeat(self) -> None:
+        """Poll it anew, also together with others: its options are no longer the same."""
+        if self.repeat is not None:
+            self.repeat.expire()
+            self.repeat = None
+
+    def doubt(self) -> None:
+        """Let the next answer be read, unless this one shows that it need not be."""
+        self.steady = False
+        if self.repeat is not None:
+            self.repeat.digest = None
 
     def settle_hint(self) -> None:
         """Tell those who asked for the poll that has just ended what came of it."""
@@ -303,9 +323,9 @@ class Schedule:
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
-            if turn.job.key not in self._polled:
+            if turn.key not in self._polled:
                 turn.answered_at = due
-            self._polled[turn.job.key] = self._everyone[turn.job.key] = turn
+            self._polled[turn.key] = self._everyone[turn.key] = turn
         else:
             self._sweeps[turn] = None
         turn.due = due
@@ -314,19 +334,25 @@ class Schedule:
             turn.state = State.WAITING
         heapq.heappush(self._heap, (due, next(self._order), turn))
 
+    def put_back(self, turns: Sequence[ScheduledJob], due: float) -> None:
+        """Give jobs that were begun, and have kept their places, their next time."""
+        for turn in turns:
+            turn.state, turn.due = State.WAITING, due
+            heapq.heappush(self._heap, (due, next(self._order), turn))
+
     def finish(self, tracked: ScheduledJob) -> None:
         """Stop polling a job: it is final, and still counted."""
         # It stands in the list all the while, and once: a scrape may come between two steps.
-        self._everyone[tracked.job.key] = tracked
-        self._polled.pop(tracked.job.key, None)
+        self._everyone[tracked.key] = tracked
+        self._polled.pop(tracked.key, None)
         self._failing.pop(tracked, None)
-        tracked.state = State.FINISHED
+        tracked.state, tracked.repeat = State.FINISHED, None
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job, or sweeping a listing; a poll under way must not put it back."""
         if isinstance(turn, ScheduledJob):
-            self._polled.pop(turn.job.key, None)
-            self._everyone.pop(turn.job.key, None)
+            self._polled.pop(turn.key, None)
+            self._everyone.pop(turn.key, None)
         else:
             self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)
@@ -335,7 +361,7 @@ class Schedule:
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self._polled.get(turn.job.key) is turn
+            return self._polled.get(turn.key) is turn
         return turn in self._sweeps
 
     def first(self) -> ScheduledJob | ListingSweep | None:
@@ -347,7 +373,7 @@ class Schedule:
             heapq.heappop(self._heap)
         return None
 
-    def begin(self, now: float) -> Sequence[ScheduledJob] | ListingSweep:
+    def begin(self, now: float) -> list[ScheduledJob] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
 
         Those jobs may be due a little later, but not before a Retry-After has passed. ``busy``
@@ -358,6 +384,8 @@ class Schedule:
         turn.state = State.BUSY
         if not isinstance(turn, ScheduledJob):
             return turn
+        if turn.share == 1:
+            return [turn]
         until = now + EARLIEST * turn.interval
         found = [turn]
         others: list[tuple[float, int, ScheduledJob | ListingSweep]] = []

@@ -264,7 +264,7 @@ class Sweeper:
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
-        known = self._recorder.snapshot(scheduled.job.key)
+        known = self._recorder.snapshot(scheduled.key)
         if not scheduled.attempts or (known is not None and known.missing):
             self._poll_soon(scheduled)
         elif scheduled.failing is not PollReason.MISSING:
@@ -289,7 +289,7 @@ class Sweeper:
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
     ) -> None:
         """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
-        known = self._recorder.snapshot(scheduled.job.key)
+        known = self._recorder.snapshot(scheduled.key)
         if known is not None:
             # After a reload the job type may give the same state another phase: poll it again.
             verdict = scheduled.following.job_type.judge(known.parts, known.phase)
@@ -323,7 +323,7 @@ class Sweeper:
     def _poll_soon(self, scheduled: ScheduledJob) -> None:
         """Poll a job next; one that is overdue already keeps its place."""
         now = self._clock.monotonic()
-        waits = self._schedule.get(scheduled.job.key) is scheduled
+        waits = self._schedule.get(scheduled.key) is scheduled
         self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
     def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage) -> float:
