@@ -25,7 +25,7 @@ from monitor.sources.response_parser import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from monitor.interfaces import Clock
+    from monitor.interfaces import Clock, PreparedPage, PreparedPoll
     from monitor.sources.job_type import JobType, Paging
 
 T = TypeVar("T")
@@ -121,6 +121,18 @@ class AwsSource:
                 raise
         seen_at = self._clock.now()
         return {job: Observation(job, asked_at, seen_at, parts, {}) for job in jobs}
+
+    async def prepare(self, jobs: Sequence[Job]) -> PreparedPoll | None:  # noqa: ARG002
+        """Return nothing: polls are sent by the SDK alone."""
+        return None
+
+    async def prepare_page(
+        self,
+        token: str | None,  # noqa: ARG002
+        of: ListingRequest,  # noqa: ARG002
+    ) -> PreparedPage | None:
+        """Return nothing: pages are asked for by the SDK alone."""
+        return None
 
     async def page(self, token: str | None, of: ListingRequest = FIRST_LISTING) -> Page:
         """Poll one page of a listing, the first if ``token`` is ``None``.
