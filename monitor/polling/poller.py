@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -285,10 +286,11 @@ class Poller:
             begun = self.schedule.begin(now)
             self._quota.take(now)
             self._probed_at = now
-            for each in [begun] if isinstance(begun, ListingSweep) else begun:
+            turn.began_at = now
+            for each in () if isinstance(begun, ListingSweep) else begun:
                 each.began_at = now
                 # One whose request is split has its answer still to come.
-                if isinstance(each, ScheduledJob) and each.answering is None:
+                if each.hint is not None and each.answering is None:
                     each.answering, each.hint = each.hint, None
             self._outages.sent(turn.operation, now)
             self._metrics.poll_lateness.observe(now - turn.due)
@@ -313,8 +315,8 @@ class Poller:
         repeat = begun[0].repeat
         if repeat is None or repeat.turns != begun:
             return False
-        asked_at = self._clock.now()
-        if repeat.request.send(lambda came: self._take(begun, repeat, came, now, asked_at)):
+        # Before the request, so that no window is narrower than what is known.
+        if repeat.request.send(partial(self._take, begun, repeat, now, self._clock.now())):
             self._sent += 1
             return True
         # The plain path prepares it anew: its account may be another one now.
@@ -325,9 +327,9 @@ class Poller:
         self,
         begun: Sequence[ScheduledJob],
         repeat: RepeatedPoll,
-        came: PollResponse,
         sent_at: float,
         asked_at: datetime,
+        came: PollResponse,
     ) -> None:
         """Take what came of a prepared poll: note it if it changes nothing, or else read it."""
         self._sent -= 1

@@ -346,13 +346,15 @@ class Schedule:
         self._everyone[tracked.key] = tracked
         self._polled.pop(tracked.key, None)
         self._failing.pop(tracked, None)
-        tracked.state, tracked.repeat = State.FINISHED, None
+        tracked.state = State.FINISHED
+        tracked.forget_repeat()
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job, or sweeping a listing; a poll under way must not put it back."""
         if isinstance(turn, ScheduledJob):
             self._polled.pop(turn.key, None)
             self._everyone.pop(turn.key, None)
+            turn.forget_repeat()
         else:
             self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)

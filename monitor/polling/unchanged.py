@@ -10,9 +10,9 @@ one rule of this module:
 - *The same answer*: its digest is that of the last one that was read whole, in which nothing was
   unreadable, stale or misdated (``ScheduledJob.steady``). Whatever else is read forgets it.
 - *The same request*: the same jobs, from the same source. A reload prepares another one.
-- *The same is known*: the recorder still has the same snapshot object. A row of a listing, a
-  denial or another writer puts another one there.
-- *The same options*: a job that is followed with others forgets its request and digest.
+- *The same is known*: the recorder still has the same snapshots. A row of a listing, a denial or
+  another writer puts others there.
+- *The same options*: a job that is followed with others, or no longer, forgets its request.
 - *Time limits*: the state is too long the same (stuck), or an ended job has had its grace. Both go
   by store time. Where the wall clock decides, the answer is read.
 
@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 
 from monitor import pacing
 from monitor.model import Ending
-from monitor.polling.schedule import State
 from monitor.recording import diff
 
 if TYPE_CHECKING:
@@ -56,15 +55,17 @@ class SentPoll:
 class RepeatedPoll:
     """A request that is sent for the same ``turns`` each time, and what its last answer showed.
 
-    ``digest`` names that answer, ``known`` is what was known of each job after it; both are empty
-    where the next answer must be read. ``expires_at`` (monotonic) is when the first time limit
-    comes up, ``pause`` and ``phase`` give the next turn as in ``pacing.next_turn``.
+    ``digest`` names that answer, ``known`` is what was known of each job after it, ``dated`` the
+    latest update time in that; where the next answer must be read, there is no digest.
+    ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
+    the next turn as in ``pacing.next_turn``.
     """
 
     turns: Sequence[ScheduledJob]
     request: PreparedPoll
     digest: bytes | None = None
-    known: Sequence[Snapshot] = ()
+    known: Sequence[Snapshot | None] = ()
+    dated: datetime | None = None
     expires_at: float = 0.0
     pause: float = 0.0
     phase: float = 0.0
@@ -81,19 +82,20 @@ class RepeatedPoll:
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
-        known = [recorder.snapshot(turn.key) for turn in self.turns]
-        steady = all(turn.steady and turn.state is State.BUSY for turn in self.turns)
-        if digest is None or not steady or None in known or len(set(pauses)) != 1:
+        found = [recorder.snapshot(turn.key) for turn in self.turns]
+        known = [each for each in found if each is not None]
+        steady = all(turn.steady for turn in self.turns) and len(known) == len(self.turns)
+        if digest is None or not steady or len(set(pauses)) != 1:
             return
         store_time = recorder.store.store_time()
-        left = [
+        left = min(
             _seconds_left(snapshot, turn.following, store_time)
             for turn, snapshot in zip(self.turns, known, strict=True)
-            if snapshot is not None
-        ]
+        )
+        self.digest, self.known, self.pause = digest, found, pauses[0]
+        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
+        self.expires_at = now + left - MARGIN
         first = self.turns[0]
-        self.digest, self.known = digest, [each for each in known if each is not None]
-        self.expires_at, self.pause = now + min(left) - MARGIN, pauses[0]
         # Jobs that share a describe have their turns together.
         key = first.key if first.share == 1 else first.request_key
         self.phase = pacing.phase_of(key, self.pause)
@@ -104,15 +106,11 @@ class RepeatedPoll:
         """Return whether an answer that came before ``expires_at`` changes nothing."""
         if digest is None or digest != self.digest:
             return False
-        for turn, known in zip(self.turns, self.known, strict=True):
-            # Dropped meanwhile, or changed by somebody else.
-            if turn.state is not State.BUSY or recorder.snapshot(turn.key) is not known:
-                return False
-            # A wall clock that was set back makes the same answer a misdated one.
-            dated = known.updated_at
-            if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
-                return False
-        return True
+        # A wall clock that was set back makes the same answer a misdated one.
+        dated = self.dated
+        if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
+            return False
+        return [recorder.snapshot(turn.key) for turn in self.turns] == self.known
 
 
 def _seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:
