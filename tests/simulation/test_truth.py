@@ -78,6 +78,7 @@ class Run:
                 await anyio.sleep(seconds)
                 if crash:
                     self.crashes.append(anyio.current_time())
+                    self.source.cut_off()
                     tasks.cancel_scope.cancel()
                 for loop in loops:
                     loop.stop()
@@ -200,6 +201,7 @@ def _something_happened(run):
     assert run.restarts == CRASHES + STOPS + 1
     assert len(run.crashes) == CRASHES
     assert sum(run.source.failures.values()) > 30
+    assert run.source.unread > 20
     assert set(run.source.failures) == {"PollError", "ValueError"}
     for sink in run.sinks.values():
         assert sum(sink.failures.values()) > 10

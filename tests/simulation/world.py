@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from monitor.model import Job, ListingRequest, Observation, Page, ParentPage
 from tests.builders import TYPE, VirtualClock, at, job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
 PAGE = 10
@@ -80,6 +82,38 @@ class WorldSource:
         self.random = random
         self.shown: list[tuple[float, str, str]] = []
         self.failures: Counter[str] = Counter()
+        self.unread = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def prepare(self, jobs: Sequence[Job]) -> WorldPoll:
+        return WorldPoll(self, jobs)
+
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
+        return None
+
+    def send(self, jobs: Sequence[Job], done: Callable[[WorldResponse], None]) -> bool:
+        """Describe jobs beside the monitor, as a prepared request does; now and then refuse to."""
+        if self.random.random() < 0.1:
+            return False
+
+        async def come() -> None:
+            try:
+                found = await self.describe_many(jobs)
+            except Exception as error:  # noqa: BLE001 -- whatever the world comes up with
+                done(WorldResponse(self, {}, error))
+            else:
+                self.unread += 1
+                done(WorldResponse(self, found, None))
+
+        task = asyncio.ensure_future(come())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return True
+
+    def cut_off(self) -> None:
+        """Lose the requests under way, as a crash does."""
+        for task in self._under_way:
+            task.cancel()
 
     async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
@@ -127,6 +161,36 @@ class WorldSource:
 
     def _observation(self, job_id: str, asked_at: datetime, state: str) -> Observation:
         return Observation(job(job_id), asked_at, self.clock.now(), {"Status": state}, {})
+
+
+@dataclass
+class WorldPoll:
+    """A request that is prepared once."""
+
+    source: WorldSource
+    jobs: Sequence[Job]
+
+    def send(self, done: Callable[[WorldResponse], None]) -> bool:
+        return self.source.send(self.jobs, done)
+
+
+@dataclass
+class WorldResponse:
+    """What came of it; whoever does not read it has seen the state before."""
+
+    source: WorldSource
+    found: Mapping[Job, Observation | PollError]
+    error: Exception | None
+
+    @property
+    def digest(self) -> bytes | None:
+        return repr([seen.parts for seen in self.found.values()]).encode() if self.found else None
+
+    async def read(self) -> Mapping[Job, Observation | PollError]:
+        if self.error:
+            raise self.error
+        self.source.unread -= 1
+        return self.found
 
 
 class WorldSink:
