@@ -168,48 +168,52 @@ class JobType(Protocol):
 
 
 class PollResponse(Protocol):
-    """What came of one request that was sent: an answer or a failure."""
+    """The outcome of one request of a prepared poll: a response, or why there is none."""
 
     @property
     def digest(self) -> bytes | None:
-        """Names a plain success, its request id left out; ``None`` where it must be read."""
+        """A digest of a plain success without the request id; ``None`` if it must be read.
+
+        Responses with equal digests to one prepared poll differ only in their times.
+        """
         ...
 
     async def read(self) -> Mapping[model.Job, model.Observation | PollError]:
-        """Parse the answer about each job; raises PollError where the request failed."""
+        """Parse it, as ``Source.describe_many`` does; raises PollError."""
         ...
 
 
 class PreparedPoll(Protocol):
-    """A describe of one job, or of several in one request, that is serialised once."""
+    """The describe of one job, or of a fixed batch, serialised once."""
 
     def send(self, done: Callable[[PollResponse], None]) -> bool:
-        """Send the request and return at once; ``done`` is called later, exactly once.
+        """Send it now; ``done`` is called later on the event loop, exactly once, come what may.
 
-        It is called on the event loop, also for a failure and at the deadline. ``False`` says
-        that nothing was sent, and that ``done`` is not called: poll by ``describe`` instead.
+        ``False`` if nothing was sent, for which ``done`` is never called: there are no credentials
+        at hand, too many requests wait, or the account has been replaced. Then use
+        ``Source.describe_many``, and prepare the poll again after it.
         """
         ...
 
 
 class PageResponse(Protocol):
-    """What came of the request for a page; see ``PollResponse``."""
+    """The outcome of one request of a prepared page."""
 
     @property
     def digest(self) -> bytes | None:
-        """Names a plain success, its request id left out; ``None`` where it must be read."""
+        """As that of a ``PollResponse``."""
         ...
 
     async def read(self) -> model.Page:
-        """Parse the page; raises PollError where the request failed."""
+        """Parse it, as ``Source.page`` does; raises PollError."""
         ...
 
 
 class PreparedPage(Protocol):
-    """The request for one page of a listing, serialised once; see ``PreparedPoll``."""
+    """One page of a listing, serialised once."""
 
     def send(self, done: Callable[[PageResponse], None]) -> bool:
-        """Send the request and return at once, as ``PreparedPoll.send`` does."""
+        """Send it now, as a ``PreparedPoll`` does."""
         ...
 
 
@@ -231,22 +235,25 @@ class Source(Protocol):
         """Describe jobs of one ``request_key`` in one request; each has its own answer."""
         ...
 
-    async def prepare(self, jobs: Sequence[model.Job]) -> PreparedPoll | None:
-        """Serialise the describe of these jobs; ``None`` if it can only be sent by ``describe``."""
-        ...
-
-    async def prepare_page(
-        self, token: str | None, of: model.ListingRequest
-    ) -> PreparedPage | None:
-        """Serialise the request for a page; ``None`` if it can only be sent by ``page``."""
-        ...
-
     async def page(self, token: str | None, of: model.ListingRequest) -> model.Page:
         """Get one page of a listing, from the start if ``token`` is ``None``."""
         ...
 
     async def parents(self, token: str | None) -> model.ParentPage:
         """Get one page of the parents of jobs, from the start if ``token`` is ``None``."""
+        ...
+
+    async def prepare(self, jobs: Sequence[model.Job]) -> PreparedPoll | None:
+        """Prepare the describe of jobs of one ``request_key``; raises nothing.
+
+        ``None`` if it cannot be prepared, now or ever; to be asked again costs little.
+        """
+        ...
+
+    async def prepare_page(
+        self, token: str | None, of: model.ListingRequest
+    ) -> PreparedPage | None:
+        """Prepare a page of a listing, as ``prepare`` does a describe."""
         ...
 
 
