@@ -385,7 +385,7 @@ class ScriptedPoll:
         def arrive() -> None:
             source.under_way -= single
             answers = {one: source.answers.get(one.id) for one in self.jobs}
-            if not single:
+            if not single and not source.trouble:
                 source.looks += [(source.clock.monotonic(), one.id) for one in self.jobs]
             done(ScriptedResponse(source, answers, source.trouble, asked_at))
 

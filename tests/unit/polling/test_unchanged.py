@@ -1,0 +1,117 @@
+"""A poll that changes nothing is not read, and nobody can tell."""
+
+import asyncio
+import tempfile
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import looptime
+import pytest
+from structlog.testing import capture_logs
+
+from monitor.errors import PollError, PollReason
+from tests.builders import VIRTUAL, Answer, FakeType, ScriptedSource, at, following, job, running
+from tests.polling import PLACE, polling
+
+IDS = ("a", "b", "c", "d")
+STATES = ("PENDING", "RUNNING", "RETURNING", "SUCCEEDED", "FAILED", "ODD")
+REASONS = (
+    *(None, PollReason.THROTTLE, PollReason.TRANSIENT),
+    *(PollReason.UNAVAILABLE, PollReason.MISSING),
+)
+COUNTED = ("polls_total", "aws_requests_total", "misdated_answers_total", "source_up", "ended_jobs")
+
+
+def script(random):
+    """Return what happens, and after how many seconds each."""
+    choose = random.choice
+    steps = (
+        lambda: ("answer", choose(IDS), choose(STATES), choose([None, 0, 500, 4000])),
+        lambda: ("answer", choose(IDS), choose(STATES), None),
+        lambda: ("deny", choose(IDS)),
+        lambda: ("trouble", choose(REASONS)),
+        lambda: ("reload", choose([None, 40.0, 90.0]), choose([7.0, 20.0])),
+        lambda: ("jump", choose([-4000.0, 0.0, 4000.0])),
+        lambda: ("hint", choose(IDS)),
+        lambda: ("drop", choose(IDS)),
+    )
+    return [(choose([3.1, 19.3, 77.7, 301.9]), choose(steps)()) for _ in range(12)]
+
+
+async def live(script, *, at_once, discovers, prepares):
+    """Return what a run tells: its events, its counts, and when each job was polled."""
+    kind = FakeType(at_once=at_once, grace=100.0, grace_interval=15.0)
+    with tempfile.TemporaryDirectory() as directory, capture_logs() as logged:
+        async with polling(Path(directory), job_type=kind, rate=5.0, burst=4) as b:
+            b.source.prepares, b.source.latency, stuck_after = prepares, 0.3, 60.0
+            b.source.answers |= dict.fromkeys(IDS, "PENDING")
+            b.follow(*IDS, interval=10.0, follow=following(kind, stuck_after))
+            if discovers:
+                b.discover(40.0)
+            async with running(b.poller):
+                for seconds, act in script:
+                    await anyio.sleep(seconds)
+                    perform(b, kind, *act)
+                b.source.trouble = None
+                await anyio.sleep(400)
+            events = [event for _, event in await b.store.transitions(limit=10_000)]
+            # Jobs that are due together may be polled in any order.
+            events.sort(key=lambda event: (event["subject"], event["data"]["sequence"]))
+            counts = {
+                (sample.name, *sorted(sample.labels.items())): sample.value
+                for metric in b.registry.collect()
+                for sample in metric.samples
+                if sample.name.endswith(COUNTED)
+            }
+            windows = [event["data"].pop("window") for event in events]
+            times = [datetime.fromisoformat(each[end] or "2026-03-01T12:00:00Z").timestamp()
+                     for each in windows for end in ("after", "before")]  # fmt: skip
+            for event in events:
+                event.pop("id")
+                event.pop("time")
+            polled = [(one.job.id, one.failing, one.finished) for one in b.poller.watched()]
+            last = [one.polled_at.timestamp() for one in b.poller.watched() if one.polled_at]
+            spoken = sorted(
+                f"{line['event']} {line.get('job')} {line.get('reason')}" for line in logged
+            )
+            return (events, counts, polled, spoken), (times, last), b.source
+
+
+def perform(b, kind, name, *values):
+    match name, values:
+        case "answer", (job_id, state, dated):
+            updated_at = None if dated is None else at(dated)
+            b.source.answers[job_id] = Answer(state, {"Owner": state[0]}, updated_at)
+        case "deny", (job_id,):
+            b.source.answers.pop(job_id, None)
+        case "trouble", (reason,):
+            b.source.trouble = PollError(reason, "Oops") if reason else None
+        case "reload", (stuck_after, interval):
+            b.follow(*IDS, interval=interval, follow=following(kind, stuck_after))
+        case "jump", (seconds,):
+            b.clock.jump = seconds
+        case "hint", (job_id,):
+            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+                b.poller.hint(scheduled)
+        case "drop", (job_id,):
+            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+                b.poller.drop(scheduled)
+
+
+def alone(*args, **kwargs):
+    with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, noop_cycles=1)) as runner:
+        return runner.run(live(*args, **kwargs))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_both_paths_tell_the_same(seed):
+    random = Random(seed)
+    happens, at_once, discovers = script(random), random.choice([1, 3]), seed % 3 == 0
+    plain, times, _ = alone(happens, at_once=at_once, discovers=discovers, prepares=False)
+    fast, fast_times, source = alone(happens, at_once=at_once, discovers=discovers, prepares=True)
+    assert fast == plain
+    for one, other in zip(times, fast_times, strict=True):
+        assert one == pytest.approx(other, abs=0.05)
