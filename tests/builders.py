@@ -233,7 +233,7 @@ class ScriptedSource:
     pages; by default they show ``answers`` in order, ``page_size`` rows each.
     """
 
-    prepares = bool(__import__("os").environ.get("FAST"))
+    prepares = False
     """Whether requests can be sent that were prepared before."""
 
     def __init__(self, clock: VirtualClock, job_type: FakeType = TYPE) -> None:

@@ -13,8 +13,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.errors import PollError, PollReason
-from tests.builders import VIRTUAL, Answer, FakeType, ScriptedSource, at, following, job, running
-from tests.polling import PLACE, polling
+from tests.builders import (
+    TYPE,
+    VIRTUAL,
+    Answer,
+    FakeType,
+    ScriptedPoll,
+    at,
+    following,
+    job,
+    running,
+    until,
+)
+from tests.polling import PLACE, polling, run_for
 
 IDS = ("a", "b", "c", "d")
 STATES = ("PENDING", "RUNNING", "RETURNING", "SUCCEEDED", "FAILED", "ODD")
@@ -77,7 +88,7 @@ async def live(script, *, at_once, discovers, prepares):
             spoken = sorted(
                 f"{line['event']} {line.get('job')} {line.get('reason')}" for line in logged
             )
-            return (events, counts, polled, spoken), (times, last), b.source
+            return (events, counts, polled, spoken), (times, last)
 
 
 def perform(b, kind, name, *values):
@@ -106,12 +117,131 @@ def alone(*args, **kwargs):
         return runner.run(live(*args, **kwargs))
 
 
+@VIRTUAL
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_answers_are_read_until_they_repeat(tmp_path, at_once):
+    async with polling(tmp_path, job_type=FakeType(at_once=at_once)) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS[:3], "PENDING")
+        b.follow(*IDS[:3])
+        async with running(b.poller):
+            await anyio.sleep(1000)
+            requests = 3 // at_once
+            assert b.source.reads == b.source.prepared == requests
+            b.source.answers["b"] = "RUNNING"
+            await anyio.sleep(100)
+        assert b.source.reads == requests + 2
+        assert [kind for kind in await b.kinds() if kind != "job.discovered"] == [
+            "job.state_changed"
+        ]
+        place = {"type": TYPE.name, "account": PLACE["account"], "region": PLACE["region"]}
+        mode = "batch" if at_once > 1 else "describe"
+        polls = {
+            outcome: b.measured("polls_total", **place, mode=mode, outcome=outcome)
+            for outcome in ("changed", "unchanged")
+        }
+        assert polls == {"changed": 4.0, "unchanged": len(b.source.looks) - 4.0}
+        paths = {
+            path: b.measured("poll_path_total", **PLACE, path=path) for path in ("fast", "plain")
+        }
+        assert paths["plain"] == requests
+        assert sum(paths.values()) == len(b.source.looks) / at_once
+        assert b.measured("source_up", **PLACE) == 1.0
+
+
+@VIRTUAL
+async def test_a_job_gets_stuck_though_its_answers_are_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a", follow=following(stuck_after=500.0))
+        await run_for(b, 1000)
+        assert await b.kinds() == ["job.discovered", "job.stuck"]
+        assert b.source.reads <= 3
+
+
+@VIRTUAL
+async def test_the_window_of_a_change_begins_with_the_last_poll_that_was_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(500)
+            last = b.source.asked_for("a")[-1]
+            b.source.answers["a"] = "SUCCEEDED"
+            await anyio.sleep(40)
+        (_, event) = (await b.store.transitions(limit=10))[-1]
+        after = datetime.fromisoformat(event["data"]["window"]["after"])
+        assert after.timestamp() == pytest.approx(at(last).timestamp(), abs=0.01)
+
+
+@VIRTUAL
+async def test_the_time_of_a_poll_that_was_not_read_is_stored_at_the_end(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        await run_for(b, 500)
+        await b.recorder.rest()
+        stored = await b.store.snapshot(job("a").key)
+        assert stored.looked_at == at(b.source.asked_for("a")[-1])
+
+
+@VIRTUAL
+async def test_a_source_that_refuses_prepared_requests_is_polled_all_the_same(
+    tmp_path, monkeypatch
+):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        monkeypatch.setattr(ScriptedPoll, "send", lambda _self, _done: False)
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(100)
+            b.source.answers["a"] = "SUCCEEDED"
+            await anyio.sleep(40)
+        assert await b.kinds() == ["job.discovered", "job.state_changed"]
+
+
+@VIRTUAL
+async def test_a_poller_that_stops_waits_for_prepared_polls(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a", interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(50)
+            b.source.latency = 20.0
+            await until(lambda: b.source.under_way)
+            b.source.answers["a"] = "SUCCEEDED"
+        assert await b.kinds() == ["job.discovered", "job.state_changed"]
+
+
+@VIRTUAL
+async def test_a_mistake_of_ours_in_an_answer_ends_the_poller(tmp_path, monkeypatch):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+
+        def broken(*_):
+            raise ZeroDivisionError
+
+        with pytest.raises(ExceptionGroup) as caught, anyio.fail_after(1000):
+            async with running(b.poller):
+                await anyio.sleep(100)
+                monkeypatch.setattr(b.recorder, "note_poll", broken)
+                await anyio.sleep(100)
+        assert caught.group_contains(ZeroDivisionError)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_happens_both_paths_tell_the_same(seed):
     random = Random(seed)
     happens, at_once, discovers = script(random), random.choice([1, 3]), seed % 3 == 0
-    plain, times, _ = alone(happens, at_once=at_once, discovers=discovers, prepares=False)
-    fast, fast_times, source = alone(happens, at_once=at_once, discovers=discovers, prepares=True)
+    plain, times = alone(happens, at_once=at_once, discovers=discovers, prepares=False)
+    fast, fast_times = alone(happens, at_once=at_once, discovers=discovers, prepares=True)
     assert fast == plain
     for one, other in zip(times, fast_times, strict=True):
         assert one == pytest.approx(other, abs=0.05)
