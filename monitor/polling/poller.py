@@ -319,7 +319,7 @@ class Poller:
         if repeat.request.send(partial(self._take, begun, repeat, now, self._clock.now())):
             self._sent += 1
             return True
-        # The plain path prepares it anew: its account may be another one now.
+        # The plain path prepares it again: its account may be another one now.
         begun[0].forget_repeat()
         return False
 
@@ -397,7 +397,7 @@ class Poller:
         self.client.publish()
 
     def _wake_by(self, due: float) -> None:
-        """Let the loop plan its next pass anew, if that would come after ``due``, or end."""
+        """Wake the loop if its next pass would come after ``due``, or if it is to end."""
         if due < self._wakes_at or self._stopping:
             self._wake.set()
 

@@ -159,7 +159,7 @@ class ScheduledJob:
         return self.following.job_type.describe_operation
 
     def forget_repeat(self) -> None:
-        """Poll it anew, also together with others: its options are no longer the same."""
+        """Let the next request be prepared again: the options are no longer the same."""
         if self.repeat is not None:
             self.repeat.expire()
             self.repeat = None

@@ -15,6 +15,7 @@ from monitor.polling.describe import is_whole
 from monitor.polling.schedule import State
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.unchanged import seconds_left
 from monitor.recording.baselines import accepts
 from monitor.recording.recorder import RecordResult, RowComparison
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Clock, JobType, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, ParentPage
+    from monitor.model import Observation, ParentPage, Snapshot
     from monitor.polling.describe import JobPoller
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
@@ -204,7 +205,31 @@ class Sweeper:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             async with anyio.create_task_group() as tasks:
                 for row in rows[start : start + ROWS_AT_ONCE]:
-                    tasks.start_soon(self._take_row, sweep, row)
+                    if not self._shows_nothing_new(sweep, row):
+                        tasks.start_soon(self._take_row, sweep, row)
+
+    def _shows_nothing_new(self, sweep: ListingSweep, row: Observation) -> bool:
+        """Do for a row at once what ``_take_row`` does, if nothing has to be stored for it.
+
+        That is so for most; ``False`` is returned for the others.
+        """
+        if not self._schedule.holds(sweep) or self._recorder.compare(row) is not RowComparison.SAME:
+            return False
+        key = row.job.key
+        scheduled, known = self._schedule.get(key), self._recorder.snapshot(key)
+        if scheduled is None or known is None:
+            return True  # it has ended, or another watch excludes it
+        options, recorder = scheduled.following, self._recorder
+        busy = scheduled.state is State.BUSY
+        if not busy:
+            left = seconds_left(known, options, recorder.store.store_time())
+            if left <= 0 or not is_whole(row) or self._means_more(scheduled, known):
+                return False
+        self._job_poller.note_date(scheduled, row)
+        if not busy:
+            recorder.note_poll(key, row.asked_at)
+            self._confirmed(sweep, scheduled)
+        return True
 
     async def _take_row(self, sweep: ListingSweep, row: Observation) -> None:
         # A reload may drop the sweep while the rows before this one are recorded.
@@ -290,17 +315,23 @@ class Sweeper:
     ) -> None:
         """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
         known = self._recorder.snapshot(scheduled.key)
-        if known is not None:
-            # After a reload the job type may give the same state another phase: poll it again.
-            verdict = scheduled.following.job_type.judge(known.parts, known.phase)
-            if verdict and (verdict.state, verdict.phase) != (known.state, known.phase):
-                self._poll_soon(scheduled)
-                return
+        if known is not None and self._means_more(scheduled, known):
+            self._poll_soon(scheduled)
+            return
         if not is_whole(row):
             return
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
-        self._metrics.count_poll(row.job, "sweep", "unchanged")
+        self._confirmed(sweep, scheduled)
+
+    def _means_more(self, scheduled: ScheduledJob, known: Snapshot) -> bool:
+        """Return whether the job type now gives a known state another phase, after a reload."""
+        verdict = scheduled.following.job_type.judge(known.parts, known.phase)
+        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
+
+    def _confirmed(self, sweep: ListingSweep, scheduled: ScheduledJob) -> None:
+        """Count a row as a poll of its job, and put off the next one."""
+        self._metrics.count_poll(scheduled.job, "sweep", "unchanged")
         pace = pacing.sweep_pace(
             scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
         )

@@ -89,7 +89,7 @@ class RepeatedPoll:
             return
         store_time = recorder.store.store_time()
         left = min(
-            _seconds_left(snapshot, turn.following, store_time)
+            seconds_left(snapshot, turn.following, store_time)
             for turn, snapshot in zip(self.turns, known, strict=True)
         )
         self.digest, self.known, self.pause = digest, found, pauses[0]
@@ -113,7 +113,7 @@ class RepeatedPoll:
         return [recorder.snapshot(turn.key) for turn in self.turns] == self.known
 
 
-def _seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:
+def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:
     """Return the seconds until time alone changes something about a job, by store time.
 
     What an earlier version recorded has no store times: there the wall clock decides, at any time.

@@ -194,10 +194,11 @@ class Recorder:
 
     def compare(self, row: model.Observation) -> RowComparison:
         """Compare a row of a listing with what is known of its job."""
-        known = self.latest(row.job.key)
+        known = self._snapshots.get(row.job.key)
         if known is None:
             return RowComparison.FIRST
-        if diff.age_order(known, row) < 0:
+        dated = known.updated_at is not None and row.updated_at is not None
+        if dated and diff.age_order(self.latest(row.job.key), row) < 0:
             return RowComparison.OLDER
         agrees = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         # An update time ahead of our clock is ignored here as in ``diff.compare``.
