@@ -256,6 +256,8 @@ class ScriptedSource:
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
         self.prepared = 0
+        self.page_reads = 0
+        self.tasks: list[asyncio.Future[None]] = []
         self.reads = 0
 
     async def describe(self, wanted: Job) -> Observation:
@@ -290,8 +292,8 @@ class ScriptedSource:
     async def prepare(self, jobs: Sequence[Job]) -> ScriptedPoll | None:
         return ScriptedPoll(self, jobs) if self.prepares else None
 
-    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
-        return None
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> ScriptedPage | None:
+        return ScriptedPage(self, token, of) if self.prepares else None
 
     async def parents(self, token: str | None) -> ParentPage:
         self.parent_pages.append((self.clock.monotonic(), token))
@@ -425,6 +427,41 @@ class ScriptedResponse:
             else:
                 found[one] = self.source._observation(one, given, self.asked_at)
         return found
+
+
+@dataclass
+class ScriptedPage:
+    """A prepared page of a scripted source; ``page_reads`` counts those that were read."""
+
+    source: ScriptedSource
+    token: str | None
+    of: ListingRequest
+    answer: Page | BaseException | None = None
+
+    def send(self, done: Callable[[ScriptedPage], None]) -> bool:
+        async def ask() -> None:
+            try:
+                answer: Page | BaseException = await self.source.page(self.token, self.of)
+            except Exception as error:  # noqa: BLE001 -- whatever the test wants
+                answer = error
+            done(replace(self, answer=answer))
+
+        self.source.tasks.append(asyncio.ensure_future(ask()))
+        return True
+
+    @property
+    def digest(self) -> bytes | None:
+        if not isinstance(self.answer, Page):
+            return None
+        rows = [replace(row, asked_at=START, seen_at=START) for row in self.answer.rows]
+        return repr(replace(self.answer, rows=tuple(rows))).encode()
+
+    async def read(self) -> Page:
+        self.source.page_reads += 1
+        if isinstance(self.answer, Page):
+            return self.answer
+        assert self.answer is not None
+        raise self.answer
 
 
 async def take_all(_events: Sequence[Mapping[str, Any]]) -> None:

@@ -299,7 +299,6 @@ class Poller:
                 self._held_since = None
             if lost or isinstance(begun, ListingSweep) or not self._send(begun, now):
                 self._running += 1
-                self._metrics.poll_path.labels(*self._labels, "plain").inc()
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
     def _is_full(self, turn: ScheduledJob | ListingSweep, *, lost: bool) -> bool:
@@ -348,7 +347,6 @@ class Poller:
                 self._wake_by(due)
             else:
                 self._running += 1
-                self._metrics.poll_path.labels(*self._labels, "fast").inc()
                 name = f"poll {self.key.key}"
                 self._tasks.start_soon(self._work, begun, SentPoll(came, sent_at), name=name)
                 self._wake_by(math.inf)
@@ -418,6 +416,8 @@ class Poller:
                 delay = await self._sweeper.page_once(begun)
                 times = [self._clock.monotonic() + delay]
             else:
+                path = "plain" if sent is None else "fast"
+                self._metrics.poll_path.labels(*self._labels, path).inc()
                 times = await self._job_poller.describe(begun, sent)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor.errors import PollError
     from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
-    from monitor.polling.unchanged import RepeatedPoll
+    from monitor.polling.unchanged import RepeatedPage, RepeatedPoll
     from monitor.recording.diff import TrackingOptions
 
 MOST_PASSED_OVER = 200
@@ -202,6 +202,8 @@ class ListingSweep:
     makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
     far. ``last`` is set for one whose parent is gone: it ends with the next sweep, which
     is ``ending``.
+    ``repeats`` are the requests for its pages that are sent again, by token, ``repeatable`` the
+    tokens of the last sweep: some services never hand out the same again.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -217,6 +219,8 @@ class ListingSweep:
     attempts: int = 0
     token: str | None = None
     tokens: set[str] = field(default_factory=set)
+    repeatable: set[str] = field(default_factory=set)
+    repeats: dict[str | None, RepeatedPage] = field(default_factory=dict)
     pages: int = 0
     started: float = 0.0
     period: float = 0.0

@@ -16,6 +16,8 @@ one rule of this module:
 - *Time limits*: the state is too long the same (stuck), or an ended job has had its grace. Both go
   by store time. Where the wall clock decides, the answer is read.
 
+A page of a listing is held to the same rule, with all its rows.
+
 What is read goes the whole way of every other poll; what is not read is counted like it.
 """
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from monitor import pacing
 from monitor.model import Ending
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from monitor.interfaces import PollResponse, PreparedPoll
+    from monitor.interfaces import PollResponse, PreparedPage, PreparedPoll
     from monitor.model import Snapshot
     from monitor.polling.schedule import ScheduledJob
     from monitor.recording.diff import TrackingOptions
@@ -111,6 +113,37 @@ class RepeatedPoll:
         if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
             return False
         return [recorder.snapshot(turn.key) for turn in self.turns] == self.known
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRow:
+    """A row that shows what was ``known`` of a job, polled as ``turn`` with ``options``, if it is.
+
+    ``counts`` says that it is a poll of the job, as it shows the whole state.
+    """
+
+    key: str
+    known: Snapshot | None
+    turn: ScheduledJob | None
+    options: TrackingOptions | None
+    counts: bool
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedPage:
+    """The request for one page of a listing, and what its last answer showed.
+
+    ``rows`` is ``None`` where the next answer must be read. The other fields are those of
+    ``RepeatedPoll`` and of ``Page``.
+    """
+
+    request: PreparedPage
+    digest: bytes | None = None
+    rows: Sequence[RepeatedRow] | None = None
+    dated: datetime | None = None
+    expires_at: float = 0.0
+    next_token: str | None = None
+    torn: ClassVar[bool] = False
 
 
 def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,7 +12,9 @@ import looptime
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.config import Discover
 from monitor.errors import PollError, PollReason
+from monitor.polling.schedule import ListingSweep
 from monitor.polling.unchanged import RepeatedPoll
 from tests.builders import (
     TYPE,
@@ -244,3 +246,41 @@ def test_whatever_happens_both_paths_tell_the_same(seed):
     assert fast == plain
     for one, other in zip(times, fast_times, strict=True):
         assert one == pytest.approx(other, abs=0.05)
+
+
+@VIRTUAL
+async def test_pages_are_read_until_they_repeat(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares, b.source.page_size = True, 2
+        b.source.answers |= dict.fromkeys("abcde", "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(150)
+            reads, looks = b.source.page_reads, len(b.source.looks)
+            await anyio.sleep(1000)
+            assert (b.source.page_reads, len(b.source.looks)) == (reads, looks)
+            assert all(
+                one.polled_at > b.clock.now() - timedelta(seconds=32) for one in b.poller.watched()
+            )
+            b.source.answers |= {"c": "RUNNING", "f": "PENDING"}
+            await anyio.sleep(40)
+        assert await b.told() == [
+            *(((each, "job.discovered", "PENDING")) for each in "abcde"),
+            ("c", "job.state_changed", "RUNNING"),
+            ("f", "job.discovered", "PENDING"),
+        ]  # fmt: skip
+
+
+@VIRTUAL
+async def test_a_job_gets_stuck_though_its_pages_are_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        rules = Discover.model_validate({})
+        limited = following(stuck_after=500.0)
+        b.poller.discover(
+            ListingSweep(b.source, rules, 30.0, lambda row: b.track(row.job, follow=limited))
+        )
+        await run_for(b, 1000)
+        assert await b.kinds() == ["job.discovered", "job.stuck"]
+        assert b.source.page_reads < 5
