@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -16,8 +16,10 @@ from monitor.model import Job, ListingRequest, Observation, Page, ParentPage
 from tests.builders import TYPE, VirtualClock, at, job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from random import Random
+
+T = TypeVar("T")
 
 PAGE = 10
 ENDS = ("SUCCEEDED", "FAILED", "CANCELED")
@@ -85,22 +87,26 @@ class WorldSource:
         self.unread = 0
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def prepare(self, jobs: Sequence[Job]) -> WorldPoll:
-        return WorldPoll(self, jobs)
+    async def prepare(
+        self, jobs: Sequence[Job]
+    ) -> WorldRequest[Mapping[Job, Observation | PollError]]:
+        return WorldRequest(self, lambda: self.describe_many(jobs))
 
-    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
-        return None
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> WorldRequest[Page]:
+        return WorldRequest(self, lambda: self.page(token, of))
 
-    def send(self, jobs: Sequence[Job], done: Callable[[WorldResponse], None]) -> bool:
-        """Describe jobs beside the monitor, as a prepared request does; now and then refuse to."""
+    def send(
+        self, ask: Callable[[], Awaitable[T]], done: Callable[[WorldResponse[T]], None]
+    ) -> bool:
+        """Ask beside the monitor, as a prepared request does; now and then refuse to."""
         if self.random.random() < 0.1:
             return False
 
         async def come() -> None:
             try:
-                found = await self.describe_many(jobs)
+                found = await ask()
             except Exception as error:  # noqa: BLE001 -- whatever the world comes up with
-                done(WorldResponse(self, {}, error))
+                done(WorldResponse(self, None, error))
             else:
                 self.unread += 1
                 done(WorldResponse(self, found, None))
@@ -164,31 +170,38 @@ class WorldSource:
 
 
 @dataclass
-class WorldPoll:
+class WorldRequest(Generic[T]):
     """A request that is prepared once."""
 
     source: WorldSource
-    jobs: Sequence[Job]
+    ask: Callable[[], Awaitable[T]]
 
-    def send(self, done: Callable[[WorldResponse], None]) -> bool:
-        return self.source.send(self.jobs, done)
+    def send(self, done: Callable[[WorldResponse[T]], None]) -> bool:
+        return self.source.send(self.ask, done)
 
 
 @dataclass
-class WorldResponse:
+class WorldResponse(Generic[T]):
     """What came of it; whoever does not read it has seen the state before."""
 
     source: WorldSource
-    found: Mapping[Job, Observation | PollError]
+    found: T | None
     error: Exception | None
 
     @property
     def digest(self) -> bytes | None:
-        return repr([seen.parts for seen in self.found.values()]).encode() if self.found else None
+        match self.found:
+            case None:
+                return None
+            case Page(rows=rows, next_token=token):
+                return repr([token, *((row.job.id, row.parts) for row in rows)]).encode()
+            case dict(answers):
+                return repr([seen.parts for seen in answers.values()]).encode()
+        raise AssertionError
 
-    async def read(self) -> Mapping[Job, Observation | PollError]:
-        if self.error:
-            raise self.error
+    async def read(self) -> T:
+        if self.found is None:
+            raise self.error or AssertionError
         self.source.unread -= 1
         return self.found
 
