@@ -110,7 +110,8 @@ class Sweeper:
             await self._take_rows(sweep, page)
             await self._plan_repeat(sweep, page)
         elif isinstance(page, RepeatedPage):
-            sweep.readable = bool(page.rows or sweep.readable)
+            if page.rows:
+                sweep.readable = True
             self._repeat_rows(sweep, page, sent_at)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.

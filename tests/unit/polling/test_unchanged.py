@@ -17,6 +17,7 @@ from monitor.errors import PollError, PollReason
 from monitor.polling.schedule import ListingSweep
 from monitor.polling.unchanged import RepeatedPoll
 from tests.builders import (
+    SOURCE,
     TYPE,
     VIRTUAL,
     Answer,
@@ -284,3 +285,15 @@ async def test_a_job_gets_stuck_though_its_pages_are_not_read(tmp_path):
         await run_for(b, 1000)
         assert await b.kinds() == ["job.discovered", "job.stuck"]
         assert b.source.page_reads < 5
+
+
+@VIRTUAL
+async def test_a_listing_that_stays_empty_is_complete(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.discover(30.0)
+        await run_for(b, 300)
+        assert (
+            b.measured("listing_complete", type=TYPE.name, account="prod", region="us-east-1") == 1
+        )
+        assert b.source.page_reads < len(b.source.pages) / 2
