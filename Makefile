@@ -8,6 +8,8 @@ ARGS   ?=
 # How many processes share the tests: -n 0 for one, which shows output at once. By default more
 # than there are processors: many tests wait for the clock, or for other programs.
 WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxschedchunk 1
+# Without compiled files, each of these processes and of the many that they start compiles all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock notices release clean

@@ -1,7 +1,7 @@
 """Watches long-running AWS jobs and notifies people and programs when they change.
 
     config ─► app builds everything once
-    poller (one per quota) ─► source.look(job) ─► observation
+    poller (one per quota) ─► source.describe(job) ─► observation
     recorder ─► diff(snapshot, observation) ─► one transaction: snapshot + transition + deliveries
     dispatcher (one per sink) ─► due deliveries ─► sink.send ─► delivered | retry at | dead
     metrics, web and cli read the same store and the live state

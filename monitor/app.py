@@ -26,6 +26,7 @@ from monitor.errors import ConfigurationError
 from monitor.polling.hints import HintManager
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.manager import PollManager
+from monitor.polling.watch_pace import WatchCollector
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config, upkeep
@@ -185,6 +186,7 @@ class Daemon:
                     # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
                     gc.freeze()
+                    gc.enable()
                     self._log.info(logs.DAEMON_STARTED, version=__version__, url=url)
                     self._supervisor.notify(READY)
                     if ready:
@@ -239,6 +241,7 @@ class Daemon:
             recorder.store.store_time,
         )
         self._registry.register(collector)
+        self._registry.register(WatchCollector(polls.paces, polls.pollers))
 
         def queue_of(hint: config.Hint) -> tuple[str, str, queues.AwsQueue]:
             at = queues.address(hint.queue_url, hint.region)
@@ -301,6 +304,7 @@ class Daemon:
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
             start(watches.expire, name="expire run-time watches")
+            start(upkeep.learn, components, self._state, name="learn poll times")
             yield
             tasks.cancel_scope.cancel()
 

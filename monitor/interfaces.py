@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -369,8 +369,12 @@ class Store(Protocol):
         """Write ``kept`` in place of what is there of them, and forget ``gone``, in one step."""
         ...
 
-    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+    async def due(
+        self, sink: str, now: datetime, limit: int, without: Collection[int]
+    ) -> Sequence[model.Delivery]:
         """The first pending delivery of each job for ``sink`` that is due, oldest first.
+
+        At most ``limit``, and none of those whose ids are given in ``without``.
 
         ``now``, and every time of a delivery that is due, is store time.
         """
@@ -380,8 +384,8 @@ class Store(Protocol):
         """The earliest store time after ``now`` at which a first-in-line delivery falls due."""
         ...
 
-    async def settle(self, settlement: model.Settlement) -> None:
-        """Store the outcome of one attempt."""
+    async def settle(self, *settlements: model.Settlement) -> None:
+        """Store the outcomes of attempts, in one step."""
         ...
 
     async def hasten(self, sink: str) -> None:

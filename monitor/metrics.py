@@ -134,7 +134,7 @@ class Metrics:
             JOBS,
         )
         self.polls = counter(
-            "polls_total", "Looks at a job, by what they brought.", (*JOBS, "mode", "outcome")
+            "polls_total", "Polls of a job, by outcome.", (*JOBS, "mode", "outcome")
         )
         self.poll_path = counter(
             "poll_path_total",
@@ -169,12 +169,12 @@ class Metrics:
             _CALL,
             ("service", "operation"),
         )
-        self.owned_quotas = gauge("owned_quotas", "Quotas whose jobs this process looks at.")
+        self.owned_quotas = gauge("owned_quotas", "Quotas whose jobs this process polls.")
         self.quota_rate = gauge(
             "quota_rate", "Requests per second that a quota permits at present.", _SOURCE
         )
         self.quota_wait = counter(
-            "quota_wait_seconds_total", "Time that looks spent waiting for their quota.", _SOURCE
+            "quota_wait_seconds_total", "Time that polls spent waiting for their quota.", _SOURCE
         )
         self.source_up = gauge(
             "source_up", "Whether the last poll of the source was answered.", _SOURCE
@@ -227,7 +227,7 @@ class Metrics:
         )
         self.delivery_latency = histogram(
             "delivery_latency_seconds",
-            "Time from the look that saw a change until the sink took it.",
+            "Time from the poll that saw a change until the sink accepted it.",
             _LATENCY,
             ("sink",),
         )

@@ -98,11 +98,16 @@ class Job:
     account: str
     region: str
     id: str
+    _key: str = field(init=False, repr=False, compare=False, default="")
 
     @property
     def key(self) -> str:
         """``type/account/region/id``; the id comes last, as it may contain slashes."""
-        return f"{self.type}/{self.account}/{self.region}/{self.id}"
+        if not self._key:
+            # Kept: several maps of all jobs have the same text as their key.
+            key = f"{self.type}/{self.account}/{self.region}/{self.id}"
+            object.__setattr__(self, "_key", key)
+        return self._key
 
 
 @dataclass(frozen=True, slots=True)

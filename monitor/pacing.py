@@ -63,7 +63,7 @@ def exponential(attempt: int, base: float, cap: float) -> float:
 def is_finished(
     snapshot: Snapshot, grace: float, now: datetime, own: datetime | None = None
 ) -> bool:
-    """Whether a job need not be looked at any more; ``own`` is the store's own time.
+    """Check that a job need not be polled any more; ``own`` is the store's own time.
 
     A wall clock that is ahead for a moment must not end the polls of a job for good.
     """
@@ -81,28 +81,40 @@ def ended_interval(interval: float, ended: float) -> float:
     return max(interval, ended)
 
 
-def page_gap(rate: float) -> float:
-    """Return the seconds between two pages, so that a listing takes at most half of the quota."""
-    return 2 / rate
+def page_gap(rate: float, share: float = 0.5) -> float:
+    """Return the seconds between two pages, so that listings take a ``share`` of the quota."""
+    return 1 / (share * rate)
 
 
-def sweep_period(interval: float, pages: int, rate: float) -> float:
+def sweep_period(interval: float, pages: int, rate: float, share: float = 0.5) -> float:
     """Return the seconds between the starts of two sweeps of a listing of so many pages."""
-    return max(interval, pages * page_gap(rate))
+    return max(interval, pages * page_gap(rate, share))
 
 
-def sweep_pace(interval: float, period: float, jobs: int, rate: float) -> float:
+def sweep_pace(interval: float, period: float, jobs: int, rate: float, share: float = 0.5) -> float:
     """Return the seconds between two polls of a job that sweeps show.
 
-    That is its interval, or where half of the quota cannot look at all jobs that often, the
-    period of the sweeps.
+    That is its interval, or where the part of the quota that they leave cannot describe all jobs
+    that often, the period of the sweeps. ``jobs`` are requests, where jobs share them.
     """
-    return max(interval, min(period, 2 * jobs / rate))
+    return max(interval, min(period, jobs / ((1 - share) * rate)))
 
 
 def patience(pace: float) -> float:
     """Return the seconds for which a job that a sweep has shown waits for the next sweep."""
     return 1.5 * pace
+
+
+def describes_between(period: float, interval: float) -> float:
+    """Return how often a job is described between two sweeps that show it, on average.
+
+    The first of them puts the next describe off by the patience; the others are on the grid of
+    the job, where ``EARLIEST`` lies between two of them at least.
+    """
+    first = patience(interval)
+    if period <= first:
+        return 0.0
+    return 1 + max(0.0, (period - first) / interval - EARLIEST)
 
 
 STALE_AFTER = 5
@@ -112,7 +124,7 @@ SOONEST_STALE = 60.0
 
 
 def is_stale(answered_at: float, interval: float, intervals: int, now: float) -> bool:
-    """Whether no look at a job has been answered for so many intervals.
+    """Check that no poll of a job was answered for so many intervals.
 
     ``answered_at``, when the last one was, and ``now`` are monotonic, ``interval`` is in seconds.
     """
@@ -126,7 +138,7 @@ CONFIRMATIONS = 3
 def retry_delay(
     reason: PollReason, attempt: int, random: Random, *, retry_after: float | None = None
 ) -> float:
-    """Return the seconds until a job whose look failed is asked for again.
+    """Return the seconds until a job whose poll failed is polled again.
 
     ``attempt`` counts the failures in a row before this one. What may recover at any moment
     is retried soon and with full jitter; what needs a person is probed slowly.
@@ -149,7 +161,7 @@ def honoured(retry_after: float | None) -> float:
 
 
 def missing_delay(denials: int, missing_after: float, random: Random) -> float:
-    """Return the seconds until a job that AWS denied ``denials`` times is asked for again.
+    """Return the seconds until a job that AWS denied ``denials`` times is polled again.
 
     The confirmations are spread evenly over ``missing_after``; a job found missing is
     then probed ever more rarely, down to once a day, in case it comes back.

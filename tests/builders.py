@@ -83,7 +83,8 @@ class VirtualClock:
         return at(self.monotonic() + self.jump)
 
     def monotonic(self) -> float:
-        return anyio.current_time()
+        # As ``anyio.current_time()``, at a third of its cost: this is asked for very often.
+        return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,10 @@ def following(
     stuck_after: float | None = None,
     labels: Mapping[str, str] | None = None,
     watch: str = "w",
+    *,
+    learned: bool = False,
 ) -> TrackingOptions:
-    return TrackingOptions(job_type, labels or {}, stuck_after, watch)
+    return TrackingOptions(job_type, labels or {}, stuck_after, watch, learned)
 
 
 def observation(
@@ -540,9 +543,14 @@ async def _at_once(function: Callable[..., Any], *values: Any) -> Any:
 
 @asynccontextmanager
 async def ledger(directory: Path, clock: VirtualClock) -> AsyncIterator[SqlStore]:
-    """A real SQLite store; while its threads work, virtual time stands still."""
+    """A real SQLite store; while its threads work, virtual time stands still.
+
+    Nothing waits for the disk: what crashes here is never the machine.
+    """
     beside = SimpleNamespace(run_sync=_at_once)
+    pragmas = (*sqlite._PRAGMAS, "PRAGMA synchronous = OFF")
     with (
+        patch.object(sqlite, "_PRAGMAS", pragmas),
         patch.object(aiosqlite.core, "SimpleQueue", _AtOnce),
         patch.object(sqlite, "to_thread", beside),
     ):

@@ -1,8 +1,10 @@
 """What every test needs."""
 
 import asyncio
+import gc
 import tempfile
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,12 +90,23 @@ LONGEST = (
 """Where the long tests are, the longest first."""
 
 
+def pytest_collection():
+    """Look for no garbage meanwhile: nearly all that is made stays."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """Leave out, of each later search for garbage, what the collection has made."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items):
     """Start the longest tests first: one that starts last would keep all other workers waiting."""
-    places = {prefix: place for place, prefix in enumerate(LONGEST)}
-    items.sort(
-        key=lambda item: next(
-            (place for prefix, place in places.items() if item.nodeid.startswith(prefix)),
-            len(LONGEST),
-        )
-    )
+
+    @cache
+    def place(file):
+        found = (place for place, prefix in enumerate(LONGEST) if file.startswith(prefix))
+        return next(found, len(LONGEST))
+
+    items.sort(key=lambda item: place(item.nodeid.partition("::")[0]))

@@ -9,9 +9,11 @@ import urllib.request
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import botocore.session
 import pytest
 
@@ -54,9 +56,16 @@ def _until_ready(url):
     pytest.fail("moto did not start")
 
 
+@cache
+def _models():
+    """Return the reader of the SDK's models, which reads each once."""
+    return botocore.loaders.create_loader()
+
+
 def client(url, service, **credentials):
     """Return a blocking client of moto."""
     session = botocore.session.get_session()
+    session.register_component("data_loader", _models())
     return session.create_client(
         service, region_name=REGION, endpoint_url=url, **(credentials or KEY)
     )

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from prometheus_client import CollectorRegistry
 
-from monitor import events, sinks
+from monitor import config, events, sinks
 from monitor.clock import SystemClock
 from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import SendError, SendReason
@@ -157,6 +157,13 @@ async def webhook(port):
         yield sink
 
 
+@asynccontextmanager
+async def log_file(path):
+    """Open a real log."""
+    async with sinks.open_sink("ops", config.LogSink(type="log", path=str(path))) as sink:
+        yield sink
+
+
 def closed_port():
     """Return a port on which nobody listens."""
     with Listener(("127.0.0.1", 0)) as listener:
@@ -220,12 +227,12 @@ async def outage(directory, many, jobs, memory=resident, hours=24):
         return cost
 
 
-async def drain(directory, port, memory=resident):
-    """Deliver all that waits in the same store, in real time."""
+async def drain(directory, opening, memory=resident):
+    """Deliver all that waits in the same store to the sink of ``opening``, in real time."""
     clock = SystemClock()
     async with open_store(f"sqlite://{directory}/state.db", clock) as store:
         with costing(memory) as (cost, weigh):
-            async with webhook(port) as sink, dispatching(dispatcher(sink, store, clock)):
+            async with opening as sink, dispatching(dispatcher(sink, store, clock)):
                 while any(one.pending for one in await store.backlog()):
                     await anyio.sleep(0.1)
                     weigh()

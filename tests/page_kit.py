@@ -128,6 +128,9 @@ class Live:
     def job(self, key):
         return next((each for each in self.followed if each.job.key == key), None)
 
+    def awaited(self, key, seconds):
+        pass
+
     def sources(self):
         return self.seen
 

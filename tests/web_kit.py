@@ -66,6 +66,7 @@ class Live:
         self.refused: Sequence[str] = ()
         self.woken: list[str] = []
         self.asked_for = 0
+        self.waited_for: list[str] = []
 
     def follow(self, snapshot: model.Snapshot, **more: Any) -> JobStatus:
         one = followed(snapshot, **more)
@@ -78,6 +79,9 @@ class Live:
     def job(self, key: str) -> JobStatus | None:
         self.asked_for += 1
         return self.followed.get(key)
+
+    def awaited(self, key: str, seconds: float) -> None:
+        self.waited_for.append(key)
 
     def sources(self) -> Sequence[SourceView]:
         return self.seen_sources

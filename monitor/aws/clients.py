@@ -15,18 +15,23 @@ from botocore.exceptions import ClientError
 
 from monitor.aws import errors, lenient_parser, service_models, sessions
 from monitor.aws.credentials import CredentialCache
+from monitor.aws.fast import response as fast_response
+from monitor.aws.fast.path import FastPath
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 from monitor.config import file_digest as files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from aiobotocore.client import AioBaseClient
     from botocore.loaders import Loader
 
     from monitor.aws import credential_source
+    from monitor.aws.credential_fetch import FetchedCredentials
+    from monitor.aws.fast.connections import RawResponse
+    from monitor.aws.fast.request import PreparedRequest
     from monitor.aws.process_groups import ProcessGroups
     from monitor.model import SourceKey
 
@@ -47,6 +52,7 @@ class _AccountConnections:
 
     account: Account
     keys: CredentialCache
+    fast: FastPath
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     session: Session | None = None
     clients: dict[SourceKey, AioBaseClient] = field(default_factory=dict)
@@ -55,6 +61,7 @@ class _AccountConnections:
 
     async def aclose(self) -> None:
         self.clients.clear()
+        await self.fast.aclose()
         await self.keys.aclose()
         await self.stack.aclose()
 
@@ -62,7 +69,7 @@ class _AccountConnections:
 class Clients:
     """The clients of all accounts: each is made once, in a thread where that blocks.
 
-    Timeouts are in seconds; ``connections`` is per client.
+    Timeouts are in seconds; ``connections`` is per client, ``fast_connections`` per endpoint.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Clients:
         connect_timeout: float = 5.0,
         read_timeout: float = 20.0,
         connections: int = 16,
+        fast_connections: int = 64,
         credentials_timeout: float = 75.0,
         patience: float | None = 10.0,
         groups: ProcessGroups | None = None,
@@ -88,6 +96,7 @@ class Clients:
         self._contents: Mapping[str, bytes] = contents or {}
         self._models = models or service_models.loader()
         self._config = client_config(connect_timeout, read_timeout, connections)
+        self._fast_connections = fast_connections
         self._credentials_timeout = credentials_timeout
         # A little more than the attempt, so that its own error comes first.
         self._patience = credentials_timeout + 5 if patience is None else patience
@@ -132,12 +141,16 @@ class Clients:
             or contents.get(name, b"") != digests.get(name, b"")
         )
         for name in changed & self._open.keys():
-            self._replaced.add(self._open.pop(name))
+            replaced = self._open.pop(name)
+            replaced.fast.retire()
+            self._replaced.add(replaced)
         return changed
 
     async def close_idle(self) -> None:
         """Close replaced connections that are not in use."""
-        for connections in [one for one in self._replaced if not one.users]:
+        for connections in [
+            one for one in self._replaced if not one.users and not one.fast.under_way
+        ]:
             # Out of the set before the await, so that no other task closes them as well.
             self._replaced.discard(connections)
             await connections.aclose()
@@ -156,12 +169,7 @@ class Clients:
         # A client stays open while it has users, even if its account changes meanwhile.
         connections.users += 1
         try:
-            if source not in connections.clients:
-                async with connections.lock:
-                    # Another request may have made it while this one waited for the lock.
-                    if source not in connections.clients:
-                        connections.clients[source] = await self._made(source, connections)
-            client = connections.clients[source]
+            client = await self._client(source, connections)
             await keys.get_frozen_credentials()
             used, call = keys.held, getattr(client, xform_name(operation))
             try:
@@ -172,12 +180,48 @@ class Clients:
                 answer = await call(**params)
         finally:
             self._exchange.reset(reset)
-            connections.users -= 1
-            if connections in self._replaced:
-                # Shielded: a cancelled poll would leave the old connections open for good.
-                with anyio.CancelScope(shield=True):
-                    await self.close_idle()
+            await self._leave(connections)
         return answer
+
+    async def prepare(
+        self, source: SourceKey, operation: str, params: Mapping[str, Any]
+    ) -> PreparedRequest | None:
+        """Serialise a request once, to be sent many times; ``None`` if only ``ask`` can send it.
+
+        Raises whatever the SDK raises. The request ends with the account: once the account is
+        replaced, it is not sent any more, and another must be prepared.
+        """
+        connections = self._connections(source.account, source.region)
+        connections.users += 1
+        try:
+            client = await self._client(source, connections)
+            return await connections.fast.prepare(client, operation, params)
+        finally:
+            await self._leave(connections)
+
+    async def parse(
+        self,
+        source: SourceKey,
+        request: PreparedRequest,
+        response: RawResponse,
+        exchange: ResponseMeta,
+        used: FetchedCredentials,
+        params: Callable[[], Mapping[str, Any]],
+    ) -> Mapping[str, Any]:
+        """Return the parsed response to a prepared request, as ``ask`` would have.
+
+        If AWS refuses the credentials that were ``used`` and there are others by now, a request
+        with ``params`` is sent by ``ask``.
+        """
+        form, reset = request.form, self._exchange.set(exchange)
+        try:
+            return await fast_response.parse(form.client, form.operation, form.url, response)
+        except ClientError as error:
+            if not errors.is_stale(error, form.operation.name) or not await form.renew(used):
+                raise
+        finally:
+            self._exchange.reset(reset)
+        return await self.ask(source, form.operation.name, params(), exchange)
 
     async def ready(self, source: SourceKey) -> None:
         """Wait until there are credentials for ``source``.
@@ -207,8 +251,27 @@ class Clients:
                 patience=self._patience,
                 groups=self._groups,
             )
-            self._open[name] = _AccountConnections(account, keys)
+            fast = FastPath(keys, self._fast_connections)
+            self._open[name] = _AccountConnections(account, keys, fast)
         return self._open[name]
+
+    async def _client(self, source: SourceKey, connections: _AccountConnections) -> AioBaseClient:
+        """Return the client of a source, made at its first use."""
+        if source not in connections.clients:
+            async with connections.lock:
+                # Another request may have made it while this one waited for the lock.
+                if source not in connections.clients:
+                    connections.clients[source] = await self._made(source, connections)
+        return connections.clients[source]
+
+    async def _leave(self, connections: _AccountConnections) -> None:
+        """Count one user less, and close replaced connections that have none."""
+        connections.users -= 1
+        # Any of them: nothing else would tell that the last answer has come on a fast connection.
+        if self._replaced:
+            # Shielded: a cancelled poll would leave the old connections open for good.
+            with anyio.CancelScope(shield=True):
+                await self.close_idle()
 
     async def _made(self, source: SourceKey, connections: _AccountConnections) -> AioBaseClient:
         """Make a client, once there are credentials."""
@@ -228,6 +291,7 @@ class Clients:
             client = await stack.enter_async_context(context)
             connections.stack.push_async_exit(stack.pop_all())
         client.meta.events.register("before-parse", self._note)
+        connections.fast.adopt(client)
         return client
 
     def _note(self, response_dict: Mapping[str, Any], **_: Any) -> None:

@@ -81,21 +81,29 @@ class CredentialCache:
             return ""
         return credential_source.awaited(self._fetch.tried, time.monotonic() - self._began)
 
+    def at_once(self) -> FetchedCredentials | None:
+        """Return the credentials if no request need wait for others."""
+        held = self.held
+        if held is None:
+            return None
+        if time.time() < self._renew_at:
+            self._recheck()
+            return held
+        # Due for renewal, but not yet at the end: renew beside the request, not before it.
+        if _left(held) > LAST_CHANCE:
+            self._start()
+            return held
+        return None
+
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Return valid credentials; at once if there are any.
 
         Raises:
             PollError: ``auth``, with where they should have come from and the remedy.
         """
-        held = self.held
+        held = self.at_once()
         if held is not None:
-            if time.time() < self._renew_at:
-                self._recheck()
-                return held.frozen
-            # Due for renewal, but not yet at the end: renew beside the request, not before it.
-            if _left(held) > LAST_CHANCE:
-                self._start()
-                return held.frozen
+            return held.frozen
         await self._wait()
         # Read again: the attempt, or another task, may have replaced them meanwhile.
         held = self.held

@@ -143,6 +143,8 @@ _NOT_SENT = (
     ),
 )
 """Exceptions before anything is sent → hint; the SDK wraps them as if AWS had not answered."""
+_UNTRUSTED = (ClientConnectorCertificateError, ssl.SSLCertVerificationError)
+"""A certificate that is not trusted, on the plain path and on the fast one."""
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -247,7 +249,7 @@ def unanswered(error: Exception) -> PollError:  # noqa: PLR0911 -- by kind
             hint = "name resolution failed" if number == socket.EAI_AGAIN else ""
             code = "EAI_AGAIN" if hint else errno.errorcode.get(number or 0, "EndpointConnection")
             return PollError(PollReason.TRANSIENT, code, hint=hint)
-        case sdk.SSLError() if isinstance(inner, ClientConnectorCertificateError):
+        case sdk.SSLError() if isinstance(inner, _UNTRUSTED):
             hint = (
                 "the endpoint's certificate is not trusted; "
                 "AWS_CA_BUNDLE can name another authority"

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from aiobotocore.credentials import (
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
 
 from monitor import __version__
 from monitor.aws import credential_source
@@ -32,6 +33,7 @@ from monitor.aws.unreadable import UNREADABLE, UnreadableAnswerError
 from monitor.config import named_files
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiobotocore.session import ClientCreatorContext
@@ -71,13 +73,36 @@ class Direct:
 
 
 class DirectHTTP(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is untyped
-    """The SDK's HTTP session without redirects."""
+    """The SDK's HTTP session without redirects; all that trust the same share a TLS context."""
 
     # A redirect would carry the session token, and a web identity token in a body, to
     # whatever host it names; no API that is polled here redirects.
 
     async def _get_session(self, proxy_url: str | None) -> Direct:
         return Direct(await super()._get_session(proxy_url))
+
+    def _build_ssl_contexts(self, proxy_url: str | None) -> tuple[Any, Any]:
+        # A certificate of our own, or a proxy's, is loaded into the context.
+        if self._cert_file or proxy_url:
+            own: tuple[Any, Any] = super()._build_ssl_contexts(proxy_url)
+            return own
+        bundle = get_cert_path(self._verify) if self._verify else None
+        stamp = None
+        if bundle:
+            with suppress(OSError):  # loading it says what is wrong with it
+                status = Path(bundle).stat()
+                stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return _context(self._verify, stamp), None
+
+
+@lru_cache(maxsize=8)
+def _context(verify: bool | str, _stamp: tuple[int, ...] | None) -> ssl.SSLContext:  # noqa: FBT001 -- as the SDK has it
+    """Read a bundle of certificates once, for as long as its file stays as it is.
+
+    It takes a megabyte and 40 ms of CPU, which hundreds of clients need not have each.
+    """
+    context: ssl.SSLContext = AIOHTTPSession(verify=verify)._build_verify_context()  # noqa: SLF001 -- the SDK offers no other way
+    return context
 
 
 def client_config(connect_timeout: float, read_timeout: float, connections: int) -> AioConfig:

@@ -18,6 +18,7 @@ from monitor.cli.commands import (
     hints,
     iam_policy,
     jobs,
+    lab,
     plan,
     render,
     replay,
@@ -57,6 +58,7 @@ app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.command("health")(health.health)
 app.command("iam-policy")(iam_policy.iam_policy)
+app.command("lab")(lab.lab)
 app.command("plan")(plan.plan)
 app.command("render")(render.render)
 app.command("show")(show.show)

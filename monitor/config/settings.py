@@ -135,6 +135,9 @@ class Watch(Section):
     interval_with_hints: Duration | None = None
     """Time between two polls, and between two sweeps, while a queue in ``hints`` of the same
     account and region can be read. By default the ``interval``."""
+    schedule: Literal["fixed", "learned"] = "fixed"
+    """``learned`` polls mostly at the ages at which jobs of the account and type left their state
+    before, where that sees changes clearly sooner at as many polls. See ``job-monitor lab``."""
     stuck_after: StuckAfter = None
     """Report a job whose state has not changed for this long. A map sets it for each state,
     glob for states, phase or ``default``; ``never`` turns it off."""
@@ -400,13 +403,22 @@ class Route(Section):
     """Try the next routes as well."""
 
 
-class QuotaSettings(Section):
-    """The limit on requests to one service in one account and region."""
+class OperationQuota(Section):
+    """The limit on requests of one operation, within the limit of its service."""
 
     rate: float = Field(gt=0)
     """Requests per second."""
     burst: int = Field(default=1, ge=1)
     """Requests that may be sent at once after a pause."""
+
+
+class QuotaSettings(OperationQuota):
+    """The limit on requests to one service in one account and region."""
+
+    headroom: float = Field(default=0.0, ge=0, lt=1)
+    """Part of every limit that is left to other programs: ``0.2`` leaves them a fifth."""
+    operations: dict[str, OperationQuota] = {}
+    """Operation → a limit of its own, where AWS has one. Write the name as in the AWS API."""
 
 
 SHORTEST_TOKEN = 16

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,22 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 30.0
 """Seconds: the outbox is read at least so often, as others may have put something there."""
 
-AHEAD = 200
+AHEAD = 500
 """Deliveries that are read ahead of those under way."""
 
-MOST_UNSETTLED = 500
+MOST_UNSETTLED = 1000
 """Deliveries whose outcome may wait to be written; as many are repeated after a crash at worst."""
 
 _TOO_OLD = "older than max_age, while the sink was parked"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The end of one attempt, which is still to be stored."""
+
+    settlements: Sequence[Settlement]
+    failures: Mapping[int, SendError]
+    recovered: bool
 
 
 class Dispatcher:
@@ -78,7 +88,10 @@ class Dispatcher:
         self._claimed: dict[int, Delivery] = {}
         self._ready: deque[Delivery] = deque()
         self._ahead = max(AHEAD, concurrency * sink.batch_size)
+        self._more = True
         self._free = concurrency
+        self._outcomes: list[_Outcome] = []
+        self._settling = False
         self._wake = anyio.Event()
         self._stopping = False
         self._failing = False
@@ -132,22 +145,18 @@ class Dispatcher:
         if rest := self._health.rest(self._clock.monotonic()):
             return rest
         now, complete = self._store.store_time(), False
-        if len(self._ready) < self._room() * self._sink.batch_size:
+        if self._room() and len(self._ready) <= self._ahead // 2:
             # Taken before: an attempt that ends while the store answers may still look pending in
             # the answer, and would be sent twice.
             claimed = set(self._claimed)
-            limit = self._ahead + len(claimed)
-            found = await self._store.due(self.name, now, limit)
-            new = [delivery for delivery in found if delivery.id not in claimed]
+            new = await self._store.due(self.name, now, self._ahead, claimed)
             self._claimed.update((delivery.id, delivery) for delivery in new)
             self._ready.extend(new)
-            complete = len(found) < limit
-        # Asked again for each: an attempt may have parked the sink while the store answered.
-        while self._ready and self._room():
-            size = 1 if self._health.down else self._sink.batch_size
-            batch = [self._ready.popleft() for _ in range(min(size, len(self._ready)))]
-            self._free -= 1
-            tasks.start_soon(self._attempt_once, batch, name=f"deliver to {self.name}")
+            complete = len(new) < self._ahead
+            self._more = not complete
+        # The room is computed again for each: an attempt may have parked the sink meanwhile.
+        while batch := self._take():
+            tasks.start_soon(self._work, tasks, batch, name=f"deliver to {self.name}")
         if self._ready or not self._room():
             return LONGEST_PAUSE
         if not complete:
@@ -162,36 +171,71 @@ class Dispatcher:
         if self.parked or self._stopping or unsettled >= MOST_UNSETTLED:
             return 0
         if self._health.down:
-            return int(self._free == self._concurrency)
+            resting = self._health.rest(self._clock.monotonic()) > 0
+            return int(self._free == self._concurrency and not resting)
         return self._free
 
-    async def _attempt_once(self, batch: Sequence[Delivery]) -> None:
-        """Send once, make room, and settle each delivery by its own outcome."""
+    def _take(self) -> Sequence[Delivery]:
+        """Take what is to be sent next, if there is room for an attempt."""
+        if not (self._ready and self._room()):
+            return ()
+        self._free -= 1
+        size = 1 if self._health.down else self._sink.batch_size
+        return [self._ready.popleft() for _ in range(min(size, len(self._ready)))]
+
+    async def _work(self, tasks: TaskGroup, batch: Sequence[Delivery]) -> None:
+        """Make one attempt after the other, for as long as there is something to send."""
+        while batch:
+            outcome = await self._attempt_once(batch)
+            self._outcomes.append(outcome)
+            # Room is made before the outcome is stored: a slow disk must not slow down the sink.
+            self._free += 1
+            if not self._settling:
+                self._settling = True
+                tasks.start_soon(self._settle_outcomes, name=f"settle for {self.name}")
+            batch = self._take()
+            low = self._more and len(self._ready) <= self._ahead // 2
+            if low or (self._ready and self._room()):
+                self._wake.set()
+
+    async def _attempt_once(self, batch: Sequence[Delivery]) -> _Outcome:
+        """Send once; judge the sink, and each delivery by its own outcome."""
         started = self._clock.monotonic()
         failures = await self._send(batch)
         self._metrics.delivery_duration.labels(self.name).observe(self._clock.monotonic() - started)
         recovered = self._update_health(batch, failures)
-        # Room is made before the outcome is stored: a slow disk must not slow down the sink.
-        self._free += 1
-        if self._ready:
+        judged = [self.judge(delivery, failures.get(delivery.id)) for delivery in batch]
+        return _Outcome(judged, failures, recovered)
+
+    async def _settle_outcomes(self) -> None:
+        """Store the outcomes of all attempts that end meanwhile, as many in one commit as wait."""
+        while self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            settled = [one for outcome in outcomes for one in outcome.settlements]
+            await self._store.settle(*settled)
+            counted = Counter(
+                self._note(settlement, outcome.failures.get(settlement.delivery.id))
+                for outcome in outcomes
+                for settlement in outcome.settlements
+            )
+            for name, many in counted.items():
+                self._metrics.deliveries.labels(self.name, name).inc(many)
+            if any(outcome.recovered for outcome in outcomes):
+                await self._store.hasten(self.name)
+            ended = {one.delivery.id for one in settled}
+            if self.parked:
+                # Last, as the store must have the deaths before it can take them back. One that a
+                # later event of its job may overtake, which is still under way, is not taken back:
+                # order comes first, and a crash meanwhile leaves it dead.
+                self._drop_ready()
+                claimed = self._claimed.values()
+                under_way = {one.key for one in claimed if one.id not in ended}
+                await self._parking.save(self._health.take_back(under_way))
+            # Released last: until all of this is stored, the outbox would still give them out.
+            for number in ended:
+                del self._claimed[number]
             self._wake.set()
-        async with anyio.create_task_group() as tasks:
-            for delivery in batch:
-                tasks.start_soon(self._settle, delivery, failures.get(delivery.id))
-        if recovered:
-            await self._store.hasten(self.name)
-        if self.parked:
-            # Last, as the store must have the deaths before it can take them back. One that a later
-            # event of its job may overtake, which is still under way, is not taken back: order
-            # comes first, and a crash meanwhile leaves it dead.
-            self._drop_ready()
-            ended = {one.key for one in batch}
-            under_way = {one.key for one in self._claimed.values()} - ended
-            await self._parking.save(self._health.take_back(under_way))
-        # Released last: until all of this is stored, the outbox would still give them out.
-        for delivery in batch:
-            del self._claimed[delivery.id]
-        self._wake.set()
+        self._settling = False
 
     def _update_health(self, batch: Sequence[Delivery], failures: Mapping[int, SendError]) -> bool:
         """Draw conclusions on the sink itself; return whether it has recovered."""
@@ -239,11 +283,9 @@ class Dispatcher:
             return {}
         return dict.fromkeys((delivery.id for delivery in batch), common)
 
-    async def _settle(self, delivery: Delivery, error: SendError | None) -> None:
-        """Store the outcome of an attempt; then count and log it."""
-        settlement = self.judge(delivery, error)
-        await self._store.settle(settlement)
-        outcome = settlement.status.value
+    def _note(self, settlement: Settlement, error: SendError | None) -> str:
+        """Log an outcome that is stored, and return its name in the metrics."""
+        delivery, outcome = settlement.delivery, settlement.status.value
         if error is None:
             self.delivered_at, self._failing_from = settlement.at, None
             waited = self._store.store_time() - delivery.created_at
@@ -265,7 +307,7 @@ class Dispatcher:
                 if not (self._failing or self.parked):
                     self._log.warning(logs.DELIVERY_FAILING, **_facts(delivery, error))
                 self._failing = True
-        self._metrics.deliveries.labels(self.name, outcome).inc()
+        return outcome
 
     def judge(self, delivery: Delivery, error: SendError | None) -> Settlement:
         """Decide the next step for a delivery after one attempt.
@@ -308,16 +350,13 @@ class Dispatcher:
     async def _expire_once(self) -> bool:
         """Give up some of what is too old; return whether there was any."""
         died = self._store.store_time() - self._max_age
-        found = await self._store.due(self.name, died, self._ahead)
-        old = [one for one in found if one.id not in self._claimed and one.created_at <= died]
+        found = await self._store.due(self.name, died, self._ahead, set(self._claimed))
+        old = [delivery for delivery in found if delivery.created_at <= died]
         dead, late = DeliveryStatus.DEAD, SendError(SendReason.TIMEOUT, _TOO_OLD)
-        # Side by side, so that they share a commit.
-        async with anyio.create_task_group() as tasks:
-            for delivery in old:
-                given_up = Settlement(
-                    delivery, dead, self._clock.now(), error=_TOO_OLD, attempted=False
-                )
-                tasks.start_soon(self._store.settle, given_up)
+        if old:
+            now = self._clock.now()
+            given_up = (Settlement(one, dead, now, error=_TOO_OLD, attempted=False) for one in old)
+            await self._store.settle(*given_up)
         for delivery in old:
             self._metrics.deliveries.labels(self.name, dead.value).inc()
             facts = _facts(delivery, late) | {"attempts": delivery.attempts}

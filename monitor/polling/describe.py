@@ -10,6 +10,7 @@ import anyio
 
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
+from monitor.polling.learned import LearnedSchedules
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
@@ -65,6 +66,8 @@ class JobPoller:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
+        self.learned = LearnedSchedules()
+        """The poll times that were learned; all pollers share one."""
         self._log = logs.get()
 
     async def describe(
@@ -167,6 +170,7 @@ class JobPoller:
         result = await self._described(scheduled, observed)
         self._metrics.count_poll(job, mode, result)
         if result is RecordResult.CHANGED:
+            scheduled.changed_at = self._clock.monotonic()
             self._metrics.count_change(job, hinted=scheduled.answering is not None)
         scheduled.steady = (
             result is RecordResult.UNCHANGED
@@ -223,6 +227,7 @@ class JobPoller:
         scheduled.answered(self._clock)
         self._metrics.count_poll(row.job, "sweep", outcome)
         if outcome is RecordResult.CHANGED:
+            scheduled.changed_at = scheduled.answered_at
             self._metrics.count_change(row.job)
         scheduled.partial = scheduled.partial or outcome is RecordResult.CHANGED
         return outcome is RecordResult.CHANGED
@@ -280,10 +285,25 @@ class JobPoller:
     def next_turn(self, scheduled: ScheduledJob) -> float:
         """Return when a job has its next turn, on the monotonic clock."""
         pause = self.interval(scheduled)
+        if scheduled.following.learned and (delay := self._learned(scheduled)) is not None:
+            # As long as is planned, the job is not stale.
+            scheduled.pace = delay
+            return self._clock.monotonic() + delay
         # Jobs that share a describe have their turns together.
         key = scheduled.key if scheduled.share == 1 else scheduled.request_key
         phase = pacing.phase_of(key, pause)
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
+
+    def _learned(self, scheduled: ScheduledJob) -> float | None:
+        """Return the seconds until the next poll by what was learned of the job's state, if any."""
+        snapshot, job = self._recorder.snapshot(scheduled.key), scheduled.job
+        if snapshot is None or snapshot.phase.terminal or scheduled.following.job_type.at_once > 1:
+            return None
+        curve = self.learned.get((job.type, job.account, snapshot.state))
+        if curve is None:
+            return None
+        age = max(0.0, (self._clock.now() - snapshot.changed_at).total_seconds())
+        return curve.next_poll(age, scheduled.interval, pacing.phase_of(job.key, 1.0))
 
     def interval(self, scheduled: ScheduledJob) -> float:
         """Return the seconds between polls; a job that ended may still change, but slowly.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitor import pacing
 from monitor.interfaces import JobStatus
-from monitor.polling.schedule import State
+from monitor.polling.turn_queue import State
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from monitor.model import Job, SourceKey
+from monitor.polling import watch_pace
+from monitor.polling.learned import LearnedSchedules
 from monitor.polling.poller import Poller
-from monitor.polling.quota import Quota
-from monitor.polling.schedule import State
+from monitor.polling.quota import Budget, Quota
+from monitor.polling.turn_queue import State
 from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
     from monitor.polling.schedule import HintTicket
+    from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -50,8 +53,10 @@ class PollManager:
         self._watched: list[WatchTarget] = []
         self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
-        self._budgets: dict[str, tuple[float, int]] = {}
+        self._budgets: dict[str, Budget] = {}
         self._hinted: frozenset[tuple[str, str]] = frozenset()
+        self.learned = LearnedSchedules()
+        """The poll times of watches whose schedule is learned."""
         self._tasks = anyio.create_task_group()
 
     @asynccontextmanager
@@ -137,6 +142,13 @@ class PollManager:
         held = owner.poller.schedule.holds(scheduled)
         return owner.poller.hint(scheduled) if held else None
 
+    def awaited(self, key: str, seconds: float) -> None:
+        """Note that somebody waits for a job for so long: where the quota is short, it is first."""
+        for poller in self._pollers.values():
+            scheduled = poller.schedule.get(key)
+            if scheduled is not None:
+                poller.awaited(scheduled, seconds)
+
     def withdraw(self, job: model.Job) -> None:
         """Forget a job that a hint alone has named, if its poll has not begun yet."""
         owner = self._owners.of(job)
@@ -166,6 +178,14 @@ class PollManager:
                 keys = (Job(*each.place, job_id).key for job_id in each.watch.jobs)
                 yield from map(self.status_of, keys)
 
+    def paces(self, poller: Poller | None = None) -> Iterator[WatchPace]:
+        """Yield how often each configured watch polls, or each watch of a poller; any thread."""
+        if poller is None:
+            targets = list(watch_pace.configured(self._watched))
+        else:
+            targets = [each for each in self._watched if each.poller is poller]
+        yield from watch_pace.paces(targets, self._clock.monotonic())
+
     def places(self) -> set[Place]:
         """Return the types, accounts and regions that are watched."""
         return {each.place for each in self._watched}
@@ -182,9 +202,11 @@ class PollManager:
         key = SourceKey(job_type.service, watch.account, region)
         poller = self._pollers.get(key.key)
         if poller is None:
-            quota = Quota(*self._budgets[key.service], self._clock.monotonic())
+            budget, now = self._budgets[key.service], self._clock.monotonic()
+            quota = Quota(budget.rate, budget.burst, now, budget.operations)
             self._metrics.expect_source(key)
-            poller = Poller(key, quota, self._recorder, self._metrics, self._clock, self._random)
+            parts = (self._recorder, self._metrics, self._clock, self._random)
+            poller = Poller(key, quota, *parts, learned=self.learned)
             self._pollers[key.key] = poller
             self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
         operations = (job_type.describe_operation, *job_type.list_operations)
@@ -245,7 +267,7 @@ class PollManager:
         needed = {each.poller for each in self._watched}
         for poller in list(self._pollers.values()):
             if poller in needed:
-                poller.limit(*self._budgets[poller.key.service])
+                poller.limit(self._budgets[poller.key.service])
             else:
                 del self._pollers[poller.key.key]
                 poller.stop()
@@ -262,12 +284,13 @@ def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:
     return types[watch.type].with_grace(watch.final_grace, watch.ended_interval)
 
 
-def budgets(
-    settings: config.Settings, types: Mapping[str, JobType]
-) -> dict[str, tuple[float, int]]:
-    """Return rate and burst by service: as configured, or else those of the first watch's type."""
-    found: dict[str, tuple[float, int]] = {}
+def budgets(settings: config.Settings, types: Mapping[str, JobType]) -> dict[str, Budget]:
+    """Return the budget of each service, without what is left to other programs.
+
+    It is as configured, or else that of the first watch's type.
+    """
+    found: dict[str, Budget] = {}
     for watch in settings.watches:
         job_type = types[watch.type]
-        found.setdefault(job_type.service, (job_type.rate, job_type.burst))
-    return found | {name: (quota.rate, quota.burst) for name, quota in settings.quotas.items()}
+        found.setdefault(job_type.service, Budget(job_type.rate, job_type.burst))
+    return found | {name: Budget.of(quota) for name, quota in settings.quotas.items()}

@@ -21,11 +21,11 @@ from monitor.polling.schedule import (
     ListingSweep,
     Schedule,
     ScheduledJob,
-    State,
     may_share,
 )
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
+from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import SentPoll
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, PollResponse, Random
     from monitor.metrics import Metrics
-    from monitor.polling.quota import Quota
+    from monitor.polling.learned import LearnedSchedules
+    from monitor.polling.planner import Plan
+    from monitor.polling.quota import Budget, Quota
     from monitor.polling.unchanged import RepeatedPoll
     from monitor.recording.recorder import Recorder
 
@@ -79,6 +81,7 @@ class Poller:
         *,
         concurrency: int = 16,
         timeout: float = 60.0,
+        learned: LearnedSchedules | None = None,
     ) -> None:
         """Run at most ``concurrency`` polls in tasks at once; each has ``timeout`` seconds.
 
@@ -99,6 +102,8 @@ class Poller:
         )
         self._outages = Outages(PROBE_INTERVAL)
         self._job_poller = JobPoller(self.client, self.schedule, recorder, metrics, clock, random)
+        if learned is not None:
+            self._job_poller.learned = learned
         self._sweeper = Sweeper(
             self.client, self.schedule, self._job_poller, recorder, metrics, clock, random
         )
@@ -142,15 +147,29 @@ class Poller:
             if scheduled is job:
                 # The debt of a describe outlives a restart, and a reload.
                 snapshot = self._recorder.snapshot(job.job.key)
+                job.changed_at = self._clock.monotonic() if snapshot is None else job.changed_at
                 job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
                 job.parent = job.parent or (snapshot.parent if snapshot else None)
             # One that has ended may have to be polled for longer with the new options.
             if self._job_poller.is_finished(scheduled):
                 self.schedule.finish(scheduled)
                 return
-            due = self._clock.monotonic()
+            due = self._clock.monotonic() + self._rest(scheduled)
         self.schedule.put(scheduled, due)
         self._wake.set()
+
+    def _rest(self, scheduled: ScheduledJob) -> float:
+        """Return the seconds until the first poll here; more than 0 if another run polled it.
+
+        So a restart causes no burst: each job goes on with its interval. A wall clock that was
+        set back must not put a poll off, and nothing that is owed waits.
+        """
+        snapshot = self._recorder.latest(scheduled.key)
+        if snapshot is None or snapshot.missing or scheduled.partial:
+            return 0.0
+        age = (self._clock.now() - snapshot.looked_at).total_seconds()
+        interval = self._job_poller.interval(scheduled)
+        return interval - age if 0 <= age < interval else 0.0
 
     def hint(self, scheduled: ScheduledJob) -> HintTicket:
         """Poll a job as soon as may be; the ticket tells when the answer is durable."""
@@ -184,6 +203,22 @@ class Poller:
         now = self._clock.monotonic()
         due = max(now, scheduled.hold_until, scheduled.began_at + HINT_GAP)
         return due if due < scheduled.due else None
+
+    def awaited(self, scheduled: ScheduledJob, seconds: float) -> None:
+        """Poll a job before others, where the quota is short: somebody waits for it."""
+        now = self._clock.monotonic()
+        awaited, scheduled.awaited_until = scheduled.awaited_until > now, now + seconds
+        if not awaited and scheduled.state is State.WAITING:
+            # At the same time, but with the rank that it has from now on.
+            self.schedule.put(scheduled, scheduled.due)
+
+    def interval(self, scheduled: ScheduledJob) -> float:
+        """Return the seconds between two polls of a job, as they should be."""
+        return self._job_poller.interval(scheduled)
+
+    def plan(self) -> Plan:
+        """Return how most polls are made now; from any thread."""
+        return self._sweeper.planner.choose(self._clock.monotonic())
 
     def watched(self) -> Iterator[JobStatus]:
         """Yield the status of every job, final ones included; from any thread."""
@@ -222,9 +257,10 @@ class Poller:
                 self.schedule.drop(child)
             self._sweeper.show(turn)
 
-    def limit(self, rate: float, burst: int) -> None:
-        """Change the quota: requests per second, and the burst after a pause."""
-        self._quota.change(rate, burst, self._clock.monotonic())
+    def limit(self, budget: Budget) -> None:
+        """Change the quota."""
+        now = self._clock.monotonic()
+        self._quota.change(budget.rate, budget.burst, now, budget.operations)
         self._metrics.quota_rate.labels(*self._labels).set(self._quota.rate)
         self._wake.set()
 
@@ -267,24 +303,28 @@ class Poller:
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
         lost = self.client.health.lost
         while True:
-            turn = self.schedule.first()
+            now = self._clock.monotonic()
+            blocked = self._quota.blocked(now)
+            turn = self.schedule.first(now, blocked)
             if turn is None:
                 self._full = False
                 return math.inf
             self._full = self._is_full(turn, lost=lost)
             if self._full:
                 return math.inf  # the end of a poll starts the next one
-            now = self._clock.monotonic()
-            quota_at = self._quota.ready_at(now)
+            quota_at = self._quota.ready_at(now, turn.operation)
             ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
-                if turn.due <= now < quota_at and self._held_since is None:
-                    self._held_since = now
+                if turn.due <= now < quota_at:
+                    # The quota is short: what matters most goes first.
+                    next_due = self.schedule.rank(now)
+                    ready_at = min(ready_at, next_due) if blocked else ready_at
+                    self._held_since = now if self._held_since is None else self._held_since
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
             begun = self.schedule.begin(now)
-            self._quota.take(now)
+            self._quota.take(now, turn.operation)
             self._probed_at = now
             turn.began_at = now
             for each in () if isinstance(begun, ListingSweep) else begun:
@@ -378,7 +418,10 @@ class Poller:
             turn.polled_at, turn.pace, turn.row = seen_at, 0.0, None
             if turn.answering is not None:
                 turn.settle_hint()
-        due = pacing.next_turn(now, repeat.pause, repeat.phase)
+        if first.following.learned:
+            due = self._job_poller.next_turn(first)
+        else:
+            due = pacing.next_turn(now, repeat.pause, repeat.phase)
         self.schedule.put_back(begun, due)
         for turn in begun:
             if turn.hint is not None:

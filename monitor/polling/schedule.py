@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
-from itertools import count
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,10 +14,11 @@ from monitor.errors import PollReason
 from monitor.model import ListingRequest
 from monitor.pacing import EARLIEST, STALE_AFTER
 from monitor.polling.source_health import ANSWERS
+from monitor.polling.turn_queue import State, TurnQueue
 from monitor.recording.baselines import Discovery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
     from monitor.config import Discover
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from monitor.polling.unchanged import RepeatedPage, RepeatedPoll
     from monitor.recording.diff import TrackingOptions
 
-MOST_PASSED_OVER = 200
-"""Turns of other kinds that may stand between jobs that share a describe."""
-
 NEVER_SHOWN = float("-inf")
 """The time of the last row or response of a job that has had none."""
 
 PARENTS = "parents"
 """Stands for the listing of parents in the name of its baseline."""
 
+YOUNG = 10
+"""Intervals for which a job whose state has changed counts as young: more often follows soon."""
+
+SLACK_YOUNG, SLACK = 1, 4
+"""Intervals that a job may be overdue, where the quota is short, before it comes first.
+
+Nothing is more overdue than by so much more than a job that somebody waits for: a job that is
+polled in five intervals is not stale yet.
+"""
+
+FIRST = -1e9
+"""The slack of pages, and of describes of changed rows: before all that is overdue otherwise."""
+
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """The values of ``failing`` that do not count as a failure of the source."""
-
-
-class State(Enum):
-    """The state of a turn; only ``Schedule`` changes it, and the time at which a turn is due."""
-
-    WAITING = auto()
-    BUSY = auto()
-    """It is being polled, or a sweep is recording its row: nothing else may start."""
-    FINISHED = auto()
-    DROPPED = auto()
 
 
 class HintOutcome(StrEnum):
@@ -90,8 +90,9 @@ class ScheduledJob:
     clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
     said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
     the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
-    was due. ``pace`` is the seconds between two polls where they are planned to be more than
-    the interval. After ``blind_after`` intervals without a response the job is stale.
+    was due; ``gap`` is the seconds between the last two responses, 0 before there are two.
+    ``pace`` is the seconds between two polls where they are planned to be more than the interval.
+    After ``blind_after`` intervals without a response the job is stale.
 
     ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
     ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
@@ -109,6 +110,8 @@ class ScheduledJob:
 
     ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
     request that its next poll sends again, if it is the same.
+    Somebody waits for the job until ``awaited_until``, and its state was new at ``changed_at``
+    (both monotonic).
     """
 
     job: Job
@@ -124,6 +127,7 @@ class ScheduledJob:
     failing: PollReason | None = None
     answered_at: float = 0.0
     polled_at: datetime | None = None
+    gap: float = 0.0
     pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
@@ -142,6 +146,8 @@ class ScheduledJob:
     steady: bool = False
     repeat: RepeatedPoll | None = None
     key: str = field(init=False)
+    awaited_until: float = NEVER_SHOWN
+    changed_at: float = NEVER_SHOWN
     share: int = field(init=False)
     request_key: str = field(init=False)
 
@@ -170,6 +176,15 @@ class ScheduledJob:
         if self.repeat is not None:
             self.repeat.digest = None
 
+    def slack(self, now: float) -> float:
+        """Return the seconds that it may be overdue, where the quota is short, before others."""
+        if self.row is not None:
+            return FIRST  # a row has shown a change already
+        if self.hint is not None or self.awaited_until > now:
+            return 0.0
+        young = now - self.changed_at < YOUNG * self.interval
+        return (SLACK_YOUNG if young else SLACK) * self.interval
+
     def settle_hint(self) -> None:
         """Tell those who asked for the poll that has just ended what came of it."""
         if self.answering is not None:
@@ -179,7 +194,9 @@ class ScheduledJob:
 
     def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        self.answered_at, self.polled_at, self.pace = clock.monotonic(), clock.now(), pace
+        now = clock.monotonic()
+        self.gap = now - self.answered_at if self.polled_at else 0.0
+        self.answered_at, self.polled_at, self.pace = now, clock.now(), pace
         self.shown_at, self.row = self.answered_at, None
 
 
@@ -263,6 +280,10 @@ class ListingSweep:
         """The operation that a page calls."""
         return self.source.job_type.parent_operation or "" if self.child else self.listing.operation
 
+    def slack(self, _now: float) -> float:
+        """Return the least: its rows save describes, and it takes no more than its share."""
+        return FIRST
+
     @property
     def failing(self) -> PollReason | None:
         """The reason why the last page failed, if it did."""
@@ -270,16 +291,11 @@ class ListingSweep:
 
 
 class Schedule:
-    """A heap of turns by the time at which they are due, with the jobs behind them.
-
-    A turn that is put to another time leaves its old entry behind in the heap; it is
-    dropped when it comes up.
-    """
+    """A queue of turns, with the jobs behind them."""
 
     def __init__(self) -> None:
         """Start with nothing to do."""
-        self._heap: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
-        self._order = count()
+        self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
         self._polled: dict[str, ScheduledJob] = {}
         self._everyone: dict[str, ScheduledJob] = {}
         self._sweeps: dict[ListingSweep, None] = {}
@@ -316,6 +332,10 @@ class Schedule:
         """
         return list(self._everyone.values())
 
+    def polled(self) -> Sequence[ScheduledJob]:
+        """Return every job that is polled; from any thread."""
+        return list(self._polled.values())
+
     def known(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is polled, or was until it was final."""
         return self._everyone.get(key)
@@ -336,13 +356,13 @@ class Schedule:
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
-        heapq.heappush(self._heap, (due, next(self._order), turn))
+        self._queue.push(turn, due)
 
     def put_back(self, turns: Sequence[ScheduledJob], due: float) -> None:
         """Give jobs that were begun, and have kept their places, their next time."""
         for turn in turns:
             turn.state, turn.due = State.WAITING, due
-            heapq.heappush(self._heap, (due, next(self._order), turn))
+            self._queue.push(turn, due)
 
     def finish(self, tracked: ScheduledJob) -> None:
         """Stop polling a job: it is final, and still counted."""
@@ -370,14 +390,19 @@ class Schedule:
             return self._polled.get(turn.key) is turn
         return turn in self._sweeps
 
-    def first(self) -> ScheduledJob | ListingSweep | None:
-        """Return the turn that is due first; one that is under way has no turn."""
-        while self._heap:
-            due, _, turn = self._heap[0]
-            if due == turn.due and turn.state is State.WAITING:
-                return turn
-            heapq.heappop(self._heap)
-        return None
+    def first(
+        self, now: float = -math.inf, blocked: Collection[str] = ()
+    ) -> ScheduledJob | ListingSweep | None:
+        """Return the turn that comes next; one that is under way has no turn.
+
+        Turns whose operation is ``blocked`` come after all others that are due.
+        """
+        return self._queue.first(now, blocked)
+
+    def rank(self, now: float) -> float:
+        """Order the turns that are due by rank, not by time; return when the next is due."""
+        self._queue.rank(now)
+        return self._queue.next_due()
 
     def begin(self, now: float) -> list[ScheduledJob] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
@@ -386,34 +411,20 @@ class Schedule:
         ends it. They are busy at once, and not when their task first runs: until then a sweep
         could take them as well.
         """
-        _, _, turn = heapq.heappop(self._heap)
-        turn.state = State.BUSY
+        turn = self._queue.take()
         if not isinstance(turn, ScheduledJob):
             return turn
         if turn.share == 1:
             return [turn]
+
+        def shares(other: ScheduledJob | ListingSweep) -> bool:
+            if not isinstance(other, ScheduledJob) or other.hold_until > now:
+                return False
+            return may_share(turn, other)
+
         until = now + EARLIEST * turn.interval
-        found = [turn]
-        others: list[tuple[float, int, ScheduledJob | ListingSweep]] = []
-        while len(found) < turn.share and len(others) < MOST_PASSED_OVER and self._heap:
-            entry = due, _, other = self._heap[0]
-            if due > until:
-                break
-            heapq.heappop(self._heap)
-            if due != other.due or other.state is not State.WAITING:
-                continue  # an old entry
-            if (
-                isinstance(other, ScheduledJob)
-                and other.hold_until <= now
-                and may_share(turn, other)
-            ):
-                other.state = State.BUSY
-                found.append(other)
-            else:
-                others.append(entry)
-        for entry in others:
-            heapq.heappush(self._heap, entry)
-        return found
+        more = self._queue.take_more(turn.operation, until, turn.share - 1, shares)
+        return [turn, *(each for each in more if isinstance(each, ScheduledJob))]
 
     @contextmanager
     def busy(self, turn: ScheduledJob | ListingSweep) -> Iterator[None]:

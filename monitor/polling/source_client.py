@@ -201,7 +201,7 @@ class SourceClient:
             outcome, self._failure = error.reason, (now, error)
             if error.reason is PollReason.THROTTLE:
                 retry_after = min(error.retry_after or 0, LONGEST_RETRY_AFTER)
-                if self.quota.throttled(monotonic, retry_after):
+                if self.quota.throttled(monotonic, retry_after, started, operation):
                     self._log.info(logs.QUOTA_LOWERED, rate=round(self.quota.rate, 3))
             if not answered:
                 # Once for each run of failures: a dead source fails for every job.

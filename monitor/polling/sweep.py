@@ -13,9 +13,10 @@ from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.describe import is_whole
-from monitor.polling.schedule import State
+from monitor.polling.planner import HALF, Planner
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
+from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import MARGIN, RepeatedPage, RepeatedRow, seconds_left
 from monitor.recording import diff
 from monitor.recording.baselines import accepts, includes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Observation, ParentPage, Snapshot
     from monitor.polling.describe import JobPoller
+    from monitor.polling.planner import Plan
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
@@ -41,6 +43,9 @@ MAX_PAGES = 2000
 
 FAILURES = 3
 """Failures of one page after which the sweep starts again, or is reported as incomplete."""
+
+MOST_LATE = 5
+"""Pages by which a sweep that takes nearly all of the quota may lag behind its times."""
 
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
@@ -79,6 +84,8 @@ class Sweeper:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
+        self.planner = Planner(schedule, client.quota)
+        """Decides how large a part of the quota pages take."""
         self._log = logs.get()
 
     async def page_once(self, sweep: ListingSweep) -> float:
@@ -103,6 +110,21 @@ class Sweeper:
             return self._failed(sweep, error)
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
+        await self._take_page(sweep, page, sent_at)
+        delay = self._turn_page(sweep, page)
+        # After all rows are durable; a reload may have dropped the sweep while they were recorded.
+        if sweep.token is None and self._schedule.holds(sweep):
+            if not sweep.torn:
+                await self._complete(sweep)
+            if sweep.ending and self._schedule.holds(sweep):
+                await self._end(sweep)
+        # The last sweep of a parent that is gone must begin after that was found.
+        return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
+
+    async def _take_page(
+        self, sweep: ListingSweep, page: Page | ParentPage | RepeatedPage, sent_at: datetime
+    ) -> None:
+        """Record what a page shows of jobs."""
         if isinstance(page, Page):
             if page.rows or page.skipped:
                 sweep.readable = bool(page.rows or sweep.readable)
@@ -113,15 +135,6 @@ class Sweeper:
             if page.rows:
                 sweep.readable = True
             self._repeat_rows(sweep, page, sent_at)
-        delay = self._turn_page(sweep, page)
-        # After all rows are durable; a reload may have dropped the sweep while they were recorded.
-        if sweep.token is None and self._schedule.holds(sweep):
-            if not sweep.torn:
-                await self._complete(sweep)
-            if sweep.ending and self._schedule.holds(sweep):
-                await self._end(sweep)
-        # The last sweep of a parent that is gone must begin after that was found.
-        return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
 
     async def _ask(
         self, sweep: ListingSweep, sent_at: datetime
@@ -207,7 +220,7 @@ class Sweeper:
     def _repeat_rows(self, sweep: ListingSweep, page: RepeatedPage, sent_at: datetime) -> None:
         """Count the rows of a page that was not read as polls of their jobs."""
         polls, now, seen_at = 0, self._clock.monotonic(), self._clock.now()
-        jobs, rate = len(self._schedule), self._client.quota.rate
+        jobs, rate, share = len(self._schedule), self._client.quota.rate, self._plan().share
         for row in page.rows or ():
             turn = row.turn
             # Its describe is under way: the row counts only if that fails, and shows nothing new.
@@ -218,7 +231,8 @@ class Sweeper:
                 self._confirmed(sweep, turn)
                 continue
             polls += 1
-            pace = pacing.sweep_pace(turn.interval, sweep.period, jobs, rate)
+            requests = math.ceil(jobs / turn.following.job_type.at_once)
+            pace = pacing.sweep_pace(turn.interval, sweep.period, requests, rate, share)
             turn.answered_at = turn.shown_at = now
             turn.polled_at, turn.pace, turn.row = seen_at, pace, None
             due = now + pacing.patience(pace)
@@ -281,8 +295,8 @@ class Sweeper:
             )
         if not self._schedule.holds(sweep):
             return
-        now, gap = self._clock.monotonic(), pacing.page_gap(self._client.quota.rate)
-        # One after the other, so that they leave half of the quota to describes.
+        now, gap = self._clock.monotonic(), self._plan().page_gap(self._client.quota.rate)
+        # One after the other, so that they leave a part of the quota to describes.
         for number, each in enumerate(found):
             self._schedule.put(each, now + number * gap)
             if sweep.swept_at is not None:
@@ -299,6 +313,9 @@ class Sweeper:
         self._schedule.drop(sweep)
         self.show(sweep)
         await self._recorder.baselines.forget(self._place(sweep), sweep.discovery)
+
+    def _plan(self, *, again: bool = False) -> Plan:
+        return self.planner.choose(self._clock.monotonic(), again=again)
 
     def _place(self, sweep: ListingSweep) -> tuple[str, str, str]:
         key = self._client.key
@@ -440,8 +457,13 @@ class Sweeper:
     def _confirmed(self, sweep: ListingSweep, scheduled: ScheduledJob) -> None:
         """Count a row as a poll of its job, and put off the next one."""
         self._metrics.count_poll(scheduled.job, "sweep", "unchanged")
+        requests = len(self._schedule) / scheduled.following.job_type.at_once
         pace = pacing.sweep_pace(
-            scheduled.interval, sweep.period, len(self._schedule), self._client.quota.rate
+            scheduled.interval,
+            sweep.period,
+            math.ceil(requests),
+            self._client.quota.rate,
+            self._plan().share,
         )
         scheduled.answered(self._clock, pace)
         due = scheduled.due
@@ -472,7 +494,14 @@ class Sweeper:
         if token and token not in sweep.tokens and sweep.pages < MAX_PAGES:
             sweep.tokens.add(token)
             sweep.token = token
-            return sweep.due + pacing.page_gap(rate) - self._clock.monotonic()
+            plan, now = self._plan(), self._clock.monotonic()
+            gap = plan.page_gap(rate)
+            due = sweep.due + gap
+            if plan.share > HALF:
+                # Pages could take all of the quota: describes of changed rows must not wait for
+                # pages that are late.
+                due = max(due, now - MOST_LATE * gap)
+            return due - now
         about = dict(zip(_LABELS, self._place(sweep), strict=True))
         # A sweep that could not read a single row is not complete, though it has its last page.
         torn = bool(token) or page.torn or sweep.readable is False
@@ -493,9 +522,9 @@ class Sweeper:
         """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
         sweep.length, sweep.pages = sweep.pages, 0
-        # All listings share the half of the quota that sweeps may take.
+        # All listings share the part of the quota that sweeps may take.
         pages = sum(each.length for each in self._schedule.listings())
-        sweep.period = pacing.sweep_period(sweep.interval, pages, rate)
+        sweep.period = self._plan(again=True).sweep_period(sweep.interval, pages, rate)
         sweep.token = None
         sweep.repeatable, sweep.tokens = sweep.tokens, set()
         kept = {None, *sweep.repeatable}

@@ -63,19 +63,25 @@ class WatchTarget:
         """Type, account and region of its jobs."""
         self.source = source
         self._usual = watch.interval or interval
-        self._interval = self._pace(hinted=hinted)
+        self.interval = self._pace(hinted=hinted)
+        """Seconds between two polls of a job, and between two sweeps."""
         self._discover = _discover(watch)
         self.poller = poller
         self._owner_of = owner_of
         self.following = TrackingOptions(
-            source.job_type, watch.labels, watch.stuck_after, watch.name
+            source.job_type,
+            watch.labels,
+            watch.stuck_after,
+            watch.name,
+            learned=watch.schedule == "learned",
         )
         """The options of every job that is polled for this watch, and for no other."""
-        self._sweeps = list(self._listings()) if self._discover else []
+        self.sweeps = list(self._listings()) if self._discover else []
+        """The sweeps of its discovery, without those of parents that were found."""
 
     def discoveries(self) -> Iterator[str]:
         """Yield the names of the baselines that its discovery needs, or of families of them."""
-        for sweep in self._sweeps:
+        for sweep in self.sweeps:
             yield sweep.discovery.spec
             if sweep.child:
                 # Which parents there are is not known yet.
@@ -92,7 +98,7 @@ class WatchTarget:
             # Most are known already where a large watch is read again.
             if self.poller.schedule.known(job.key) is None:
                 self.poller.follow((self._owner_of(job, None) or self).track(job))
-        for sweep in self._sweeps:
+        for sweep in self.sweeps:
             self.poller.discover(sweep)
 
     def _pace(self, *, hinted: bool) -> float:
@@ -102,10 +108,10 @@ class WatchTarget:
     def rely(self, *, hinted: bool) -> bool:
         """Sweep at the pace for times with hints, or without; return whether they differ."""
         pace = self._pace(hinted=hinted)
-        if pace == self._interval:
+        if pace == self.interval:
             return False
-        self._interval = pace
-        for sweep in self._sweeps:
+        self.interval = pace
+        for sweep in self.sweeps:
             for each in (sweep, *sweep.children.values()):
                 each.interval = pace
                 self.poller.bring_forward(each)
@@ -113,7 +119,7 @@ class WatchTarget:
 
     def end(self) -> None:
         """Stop sweeping; another target takes the jobs over, or drops them."""
-        for sweep in self._sweeps:
+        for sweep in self.sweeps:
             self.poller.drop(sweep)
 
     def _listings(self) -> Iterator[ListingSweep]:
@@ -142,7 +148,7 @@ class WatchTarget:
     ) -> ListingSweep:
         discover = self._discover or Discover()
         return ListingSweep(
-            self.source, discover, self._interval, self._track_as_owned, request, child
+            self.source, discover, self.interval, self._track_as_owned, request, child
         )
 
     def _track_as_owned(self, row: Observation) -> ScheduledJob:
@@ -165,7 +171,7 @@ class WatchTarget:
                 return False
             if parent is None and isinstance(discover.of, list):
                 return False  # it may be of a parent that nobody watches
-            began = baselines.began(self.place, [each.discovery for each in self._sweeps])
+            began = baselines.began(self.place, [each.discovery for each in self.sweeps])
             if began is None:
                 return False
             if observed.created_at is not None:
@@ -183,7 +189,7 @@ class WatchTarget:
             job,
             self.source,
             self.following,
-            self._interval,
+            self.interval,
             self.watch.missing_after,
             self.watch.blind_after_intervals,
         )

@@ -57,6 +57,7 @@ class TrackingOptions:
     labels: Mapping[str, str]
     stuck_after: Limits = None
     watch: str = ""
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,12 @@ def compare(
     else:
         changed = _changes(before, after, options.job_type.unwatched()) if before else ()
         kinds = tuple(_kinds(before, after, changed, options.stuck_after, own))
+    owed = after.describe_owed
     if isinstance(polled, Observation):
         owed = owing and bool(kinds or (before and before.describe_owed))
-        after = replace(after, describe_owed=owed)
     start = before.sequence if before else 0
-    after = replace(after, sequence=start + len(kinds), stuck=after.stuck or Kind.STUCK in kinds)
+    stuck = after.stuck or Kind.STUCK in kinds
+    after = replace(after, sequence=start + len(kinds), stuck=stuck, describe_owed=owed)
     return after, tuple(
         _transition(before, after, kind, changed, number, polled.seen_at, options)
         for number, kind in enumerate(kinds, start + 1)

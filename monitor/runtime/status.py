@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from monitor import __version__
 from monitor.web import interfaces
-from monitor.web.api.schemas import ListingView, SourceView
+from monitor.web.api.schemas import ListingView, SourceView, WatchInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, JobStatus
     from monitor.polling.manager import PollManager
     from monitor.polling.schedule import ListingSweep
+    from monitor.polling.watch_pace import WatchPace
     from monitor.runtime.reconfigure import ConfigState
 
 
@@ -40,11 +42,16 @@ class DaemonStatus:
         """Return one job of a watch."""
         return self._polls.status_of(key)
 
+    def awaited(self, key: str, seconds: float) -> None:
+        """Note that somebody waits for a job for so long."""
+        self._polls.awaited(key, seconds)
+
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
         found = []
         for poller in self._polls.pollers():
-            source = poller.client.status()
+            source, plan = poller.client.status(), poller.plan()
+            sweeps = poller.schedule.listings()
             trouble = source.trouble
             found.append(
                 SourceView(
@@ -62,7 +69,10 @@ class DaemonStatus:
                     configured_rate=source.full_rate,
                     request_rate=source.request_rate,
                     jobs=len(poller.schedule.everyone()),
-                    listings=_listings(poller.schedule.listings()),
+                    listings=_listings(sweeps),
+                    mode=plan.mode.value,
+                    sweep_share=plan.share if sweeps else None,
+                    watches=[_interval(each) for each in self._polls.paces(poller)],
                 )
             )
         return found
@@ -104,6 +114,16 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
+
+
+def _interval(pace: WatchPace) -> WatchInterval:
+    achieved = None if math.isnan(pace.achieved) else pace.achieved
+    return WatchInterval(
+        watch=pace.watch,
+        interval=pace.wanted,
+        achieved_interval=achieved,
+        starved=pace.starved,
+    )
 
 
 def _listings(sweeps: Iterable[ListingSweep]) -> list[ListingView]:

@@ -38,7 +38,11 @@ class LogStream:
         self._torn = torn
 
     def write(self, lines: Sequence[bytes]) -> Written:
-        """Write ``lines``, the first on a new line if the one before it was torn."""
+        """Write ``lines``, the first on a new line if the one before it was torn.
+
+        Each in a call of its own, so that a short line does not mix with those of another
+        writer of the same pipe.
+        """
         for number, line in enumerate(lines):
             data = b"\n" + line if self._torn else line
             done, error = _write_all(self._descriptor, data)
@@ -69,14 +73,17 @@ class LogFile:
                     with suppress(PermissionError), Path(self.name).open("rb") as file:
                         file.seek(-1, os.SEEK_END)
                         torn = file.read(1) != b"\n"
-                written = LogStream(self.name, descriptor, torn=torn).write(lines)
-                if regular:
-                    os.fdatasync(descriptor)
+                if not regular:
+                    return LogStream(self.name, descriptor).write(lines)
+                data = b"".join([b"\n", *lines] if torn else lines)
+                done, cause = _write_all(descriptor, data)
+                os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             return 0, error
-        return written
+        # Only whole lines count; the end of one that was torn before is none of them.
+        return data[:done].count(b"\n") - int(torn and done > 0), cause
 
 
 Output: TypeAlias = LogStream | LogFile
@@ -95,7 +102,7 @@ class LogTarget:
 class LogWriter:
     """Writes each event as one line."""
 
-    batch_size = 100
+    batch_size = 500
 
     def __init__(self, output: Output, timeout: float) -> None:
         """``timeout`` is in seconds, for one ``send``."""

@@ -13,6 +13,7 @@ from monitor.aws.clients import ResponseMeta
 from monitor.errors import PollError, PollReason
 from monitor.model import Job, ListingRequest, Observation, Page, ParentPage, SourceKey
 from monitor.sources.job_type import filled
+from monitor.sources.prepared import PreparedDescribe, PreparedListing
 from monitor.sources.response_parser import (
     JobError,
     MalformedError,
@@ -25,8 +26,12 @@ from monitor.sources.response_parser import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from monitor.interfaces import Clock, PreparedPage, PreparedPoll
+    from monitor.aws.credential_fetch import FetchedCredentials
+    from monitor.aws.fast.connections import RawResponse
+    from monitor.aws.fast.request import PreparedRequest
+    from monitor.interfaces import Clock
     from monitor.sources.job_type import JobType, Paging
+    from monitor.sources.prepared import SentRequest
 
 T = TypeVar("T")
 
@@ -48,6 +53,24 @@ class AwsCalls(Protocol):
         self, source: SourceKey, operation: str, params: Mapping[str, Any], exchange: ResponseMeta
     ) -> Mapping[str, Any]:
         """Send one request and return its parsed response, or raise what the SDK raises."""
+        ...
+
+    async def prepare(
+        self, source: SourceKey, operation: str, params: Mapping[str, Any]
+    ) -> PreparedRequest | None:
+        """Serialise a request once; ``None`` if it can only be asked. Raises what the SDK does."""
+        ...
+
+    async def parse(
+        self,
+        source: SourceKey,
+        request: PreparedRequest,
+        response: RawResponse,
+        exchange: ResponseMeta,
+        used: FetchedCredentials,
+        params: Callable[[], Mapping[str, Any]],
+    ) -> Mapping[str, Any]:
+        """Return the parsed response to a prepared request, or raise what the SDK raises."""
         ...
 
 
@@ -85,6 +108,16 @@ class AwsSource:
         return self._type
 
     @property
+    def clock(self) -> Clock:
+        """The source of the times in its observations."""
+        return self._clock
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one request may take."""
+        return self._timeout
+
+    @property
     def key(self) -> SourceKey:
         """The service, account and region that it polls."""
         return self._key
@@ -103,7 +136,13 @@ class AwsSource:
         """
         if not all(self._type.accepts_id(job.id) for job in jobs):
             raise PollError(PollReason.CONFIG, "BadId", hint="this cannot be the id of such a job")
-        asked_at = self._clock.now()
+        return await self.described(jobs)
+
+    async def described(
+        self, jobs: Sequence[Job], sent: SentRequest[Any] | None = None
+    ) -> Mapping[Job, Observation | PollError]:
+        """Describe jobs, by what came of a prepared request if one is ``sent`` already."""
+        asked_at = sent.asked_at if sent else self._clock.now()
         exchange = ResponseMeta()
 
         def parse(response: Mapping[str, Any]) -> dict[Job, Observation | PollError]:
@@ -111,9 +150,12 @@ class AwsSource:
             found = self._parser.observations(jobs, response, times)
             return {job: _failure(answer, exchange) for job, answer in found}
 
-        params = self._type.params(*(job.id for job in jobs))
+        def params() -> Mapping[str, Any]:
+            return self._type.params(*(job.id for job in jobs))
+
+        operation = self._type.describe.operation
         try:
-            return await self._request(self._type.describe.operation, params, parse, exchange)
+            return await self._request(operation, params, parse, exchange, sent)
         except PollError as error:
             # One id may be at fault for the error of all, so it is the state of none of several.
             parts = self._type.parts_from_error(error.code) if len(jobs) == 1 else None
@@ -122,17 +164,13 @@ class AwsSource:
         seen_at = self._clock.now()
         return {job: Observation(job, asked_at, seen_at, parts, {}) for job in jobs}
 
-    async def prepare(self, jobs: Sequence[Job]) -> PreparedPoll | None:  # noqa: ARG002
-        """Return nothing: polls are sent by the SDK alone."""
-        return None
-
-    async def prepare_page(
-        self,
-        token: str | None,  # noqa: ARG002
-        of: ListingRequest,  # noqa: ARG002
-    ) -> PreparedPage | None:
-        """Return nothing: pages are asked for by the SDK alone."""
-        return None
+    async def prepare(self, jobs: Sequence[Job]) -> PreparedDescribe | None:
+        """Prepare the describe of such jobs; ``None`` if it cannot be prepared."""
+        if not all(self._type.accepts_id(job.id) for job in jobs):
+            return None
+        params = self._type.params(*(job.id for job in jobs))
+        request = await self._prepared(self._type.describe.operation, params)
+        return PreparedDescribe(self, tuple(jobs), request) if request else None
 
     async def page(self, token: str | None, of: ListingRequest = FIRST_LISTING) -> Page:
         """Poll one page of a listing, the first if ``token`` is ``None``.
@@ -141,8 +179,14 @@ class AwsSource:
         """
         if of.number >= len(self._type.listings):
             raise PollError(PollReason.CONFIG, "NoListing", hint="this type cannot be listed")
+        return await self.listed(token, of)
+
+    async def listed(
+        self, token: str | None, of: ListingRequest, sent: SentRequest[Any] | None = None
+    ) -> Page:
+        """Return a page, by what came of a prepared request if one is ``sent`` already."""
         listing = self._type.listings[of.number]
-        asked_at = self._clock.now()
+        asked_at = sent.asked_at if sent else self._clock.now()
 
         def parse(response: Mapping[str, Any]) -> Page:
             times = PollTimes(asked_at, self._clock.now())
@@ -150,14 +194,30 @@ class AwsSource:
                 listing, response, times, first=token is None, parent=of.parent
             )
 
+        def params() -> Mapping[str, Any]:
+            return self._page_params(token, of)
+
+        return await self._request(listing.operation, params, parse, ResponseMeta(), sent)
+
+    async def prepare_page(
+        self, token: str | None, of: ListingRequest = FIRST_LISTING
+    ) -> PreparedListing | None:
+        """Prepare one page of a listing; ``None`` if it cannot be prepared."""
+        if of.number >= len(self._type.listings):
+            return None
+        operation = self._type.listings[of.number].operation
+        request = await self._prepared(operation, self._page_params(token, of))
+        return PreparedListing(self, token, of, request) if request else None
+
+    def _page_params(self, token: str | None, of: ListingRequest) -> Mapping[str, Any]:
+        listing = self._type.listings[of.number]
         since = of.since or EPOCH
         values = {
             "since": since.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "since_ms": str(int(since.timestamp() * 1000)),
             **({listing.parent: of.parent} if listing.parent and of.parent else {}),
         }
-        params = filled(listing.params, values) | _token(listing.paging, token)
-        return await self._request(listing.operation, params, parse)
+        return {**filled(listing.params, values), **_token(listing.paging, token)}
 
     async def parents(self, token: str | None) -> ParentPage:
         """Poll one page of the parents of jobs, the first if ``token`` is ``None``."""
@@ -168,23 +228,40 @@ class AwsSource:
         def parse(response: Mapping[str, Any]) -> ParentPage:
             return self._parser.parents(form, response)
 
-        params = {**form.params, **_token(form.paging, token)}
-        return await self._request(form.operation, params, parse)
+        def params() -> Mapping[str, Any]:
+            return {**form.params, **_token(form.paging, token)}
+
+        return await self._request(form.operation, params, parse, ResponseMeta())
+
+    async def _prepared(self, operation: str, params: Mapping[str, Any]) -> PreparedRequest | None:
+        """Prepare a request; ``None`` where that fails, as the plain path then says why."""
+        try:
+            await self._clients.ready(self._key)
+            return await self._clients.prepare(self._key, operation, params)
+        except Exception:  # noqa: BLE001  # whatever the SDK raises, as in ``_request``
+            return None
 
     async def _request(
         self,
         operation: str,
-        params: Mapping[str, Any],
+        params: Callable[[], Mapping[str, Any]],
         parse: Callable[[Mapping[str, Any]], T],
-        exchange: ResponseMeta | None = None,
+        exchange: ResponseMeta,
+        sent: SentRequest[Any] | None = None,
     ) -> T:
-        """Send one request and parse its response."""
-        exchange = exchange or ResponseMeta()
+        """Send one request, unless it is ``sent`` already, and parse its response."""
         try:
-            # Credentials have a deadline of their own, so they are not part of the request's.
-            await self._clients.ready(self._key)
+            if sent is None:
+                # Credentials have a deadline of their own, so they are not part of the request's.
+                await self._clients.ready(self._key)
             with anyio.fail_after(self._timeout):
-                response = await self._clients.ask(self._key, operation, params, exchange)
+                response: Mapping[str, Any]
+                if sent is None:
+                    response = await self._clients.ask(self._key, operation, params(), exchange)
+                else:
+                    response = await self._clients.parse(
+                        self._key, sent.request, sent.response(), exchange, sent.used, params
+                    )
                 if not exchange.large:
                     return parse(response)
                 return await anyio.to_thread.run_sync(parse, response)

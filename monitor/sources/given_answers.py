@@ -73,6 +73,18 @@ class GivenAnswers:
             raise self.answer
         return self.answer
 
+    async def prepare(
+        self,
+        source: SourceKey,
+        operation: str,
+        params: Mapping[str, Any],
+    ) -> None:
+        """Prepare nothing."""
+
+    async def parse(self, *_: Any) -> Mapping[str, Any]:
+        """Parse nothing, as nothing is prepared."""
+        raise NotImplementedError
+
 
 class AnswerModel:
     """The answers that the describe of a job type can have."""

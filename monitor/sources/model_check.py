@@ -398,7 +398,7 @@ class _Check:
             row,
             {"id": form.id},
             form.state,
-            {name: getattr(form, name) for name in ("updated_at", "created_at", "reason")},
+            {name: getattr(form, name) for name in _OTHERS},
         )
 
     def _row(self, place: str, form: ListForm, row: Shape | None) -> ItemForm:

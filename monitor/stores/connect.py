@@ -44,6 +44,8 @@ async def open_database(
                 await opened.writer.run_sync(
                     upgrade.migrate if migrate else upgrade.verify, opened.name
                 )
+            if opened.writer.dialect.name == "sqlite":
+                await sqlite.enforce_references(opened.writer)
         # SQLite opens a file by name: it may have been replaced between the check and the opening.
         opened.check()
         yield opened

@@ -11,22 +11,27 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from monitor import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    Work = Callable[[Connection], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """An open database: one connection that writes, and several that read.
 
-    ``name`` is its name in messages, without a password. ``check`` raises StoreError if the
+    ``name`` is its name in messages, without a password. ``transact`` runs work in a transaction
+    of the writer, which does nothing else meanwhile. ``check`` raises StoreError if the
     name no longer leads to the database that was opened.
     """
 
     name: str
     writer: AsyncConnection
     readers: AsyncEngine
+    transact: Callable[[Work], Awaitable[Sequence[int]]]
     check: Callable[[], None]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from monitor import errors
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Clock
 
-_LARGEST_GROUP = 500
+_TOGETHER = 100
+"""Callers that are woken at once, before other tasks run: some milliseconds of their work."""
+_MOST_BATCHES = 20
+"""Those of one commit: the more there are, the fewer pages of the disk each unit costs."""
 _LONGEST_COMMIT = 120.0
 """Seconds after which a database that does not answer counts as lost."""
 
@@ -23,12 +27,12 @@ Unit = TypeVar("Unit")
 
 
 @dataclass(eq=False, slots=True)
-class _Ticket(Generic[Unit]):
-    """One caller's unit; once ``done``, ``written`` is None if it was not committed."""
+class _Batch(Generic[Unit]):
+    """Units of callers who wait together; once ``done``, ``written`` is None without a commit."""
 
-    unit: Unit
+    units: list[Unit] = field(default_factory=list)
     done: anyio.Event = field(default_factory=anyio.Event)
-    written: int | None = None
+    written: Sequence[int] | None = None
 
 
 class Committer(Generic[Unit]):
@@ -48,7 +52,7 @@ class Committer(Generic[Unit]):
         self._write = write
         self._clock = clock
         self._on_commit = on_commit
-        self._queue: deque[_Ticket[Unit]] = deque()
+        self._queue: deque[_Batch[Unit]] = deque()
         self._arrived = anyio.Event()
         self._failure: str | None = None
 
@@ -70,13 +74,16 @@ class Committer(Generic[Unit]):
         together with the units of others.
         """
         self.check()
-        ticket = _Ticket(unit)
-        self._queue.append(ticket)
-        self._arrived.set()
-        await ticket.done.wait()
-        if ticket.written is None:
+        if not self._queue or len(self._queue[-1].units) == _TOGETHER:
+            self._queue.append(_Batch())
+            self._arrived.set()
+        batch = self._queue[-1]
+        place = len(batch.units)
+        batch.units.append(unit)
+        await batch.done.wait()
+        if batch.written is None:
             raise errors.StoreError(self._failure or "the commit was broken off")
-        return ticket.written
+        return batch.written[place]
 
     async def run(self) -> None:
         """Commit units until cancelled or failed; finish a commit that has begun."""
@@ -91,15 +98,17 @@ class Committer(Generic[Unit]):
             self.fail("the store is closed")
 
     async def _commit_group(self) -> None:
-        group = [self._queue.popleft() for _ in range(min(len(self._queue), _LARGEST_GROUP))]
+        group = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_BATCHES))]
         started = self._clock.monotonic()
         try:
             # Shielded: a shutdown must not leave half a transaction open.
             with anyio.fail_after(_LONGEST_COMMIT, shield=True):
-                written = await self._write([ticket.unit for ticket in group])
+                written = await self._write([unit for batch in group for unit in batch.units])
             self._on_commit(self._clock.monotonic() - started)
-            for ticket, count in zip(group, written, strict=True):
-                ticket.written = count
+            start = 0
+            for batch in group:
+                batch.written = written[start : start + len(batch.units)]
+                start += len(batch.units)
         except TimeoutError:
             self.fail(
                 f"the store did not answer for {_LONGEST_COMMIT:.0f} s; is its disk or server up?"
@@ -107,5 +116,8 @@ class Committer(Generic[Unit]):
         except errors.StoreError as error:
             self.fail(str(error))
         finally:
-            for ticket in group:
-                ticket.done.set()
+            for batch in group:
+                batch.done.set()
+                # All of the callers at once would hold up the loop. Shielded, as each must wake.
+                # After the last ones too: what they write next belongs into the next group.
+                await anyio.lowlevel.cancel_shielded_checkpoint()

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.stores import rows, schema
+from monitor.stores import bulk, rows, schema
 from monitor.stores.schema import deliveries, sink_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The result of one attempt, and the store time at which it was known."""
+    """The results of attempts, and the store time at which they were known."""
 
-    settlement: model.Settlement
+    settlements: tuple[model.Settlement, ...]
     store_time: datetime
 
 
@@ -70,17 +70,21 @@ _SETTLED = {
     "attempts": deliveries.c.attempts + sa.bindparam("made", type_=sa.Integer),
     "last_error": sa.bindparam("error"),
 }
-_RETRY = sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED)
-_CLOSE = (
+_RETRY = bulk.Bulk(
+    sa.update(deliveries).where(_IS_OPEN).values(due_at=sa.bindparam("due"), **_SETTLED),
+    *("of", "made", "error", "due"),
+)
+_CLOSE = bulk.Bulk(
     sa.update(deliveries)
     .where(_IS_OPEN)
     .values(
         status=sa.bindparam("to"),
         settled_at=sa.bindparam("at"),
         own_settled=sa.bindparam("own"),
-        due_at=None,
+        due_at=sa.null(),
         **_SETTLED,
-    )
+    ),
+    *("of", "made", "error", "to", "at", "own"),
 )
 
 _first = deliveries.alias("first")
@@ -89,18 +93,17 @@ ADVANCE = (
     .where(
         deliveries.c.due_at.is_(None),
         deliveries.c.id
-        == sa.select(_first.c.id)
+        == sa.select(sa.func.min(_first.c.id))
         .where(
             schema.status_is(model.DeliveryStatus.PENDING, _first),
             _first.c.sink == sa.bindparam("of_sink"),
             _first.c.key == sa.bindparam("of_key"),
         )
-        .order_by(_first.c.id)
-        .limit(1)
         .scalar_subquery(),
     )
     .values(due_at=deliveries.c.own_created)
 )
+_ADVANCE = bulk.Bulk(ADVANCE, "of_sink", "of_key")
 
 _REVIVE = (
     sa.update(deliveries)
@@ -128,58 +131,62 @@ _REPLAYABLE = (
 _REMOVE = sa.delete(deliveries).where(deliveries.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
-async def many(
-    connection: AsyncConnection, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Any]
+def many(
+    connection: Connection, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Any]
 ) -> None:
     """Execute a statement once for each row, if there are any."""
     if rows:
-        await connection.execute(statement, rows)
+        connection.execute(statement, rows)
 
 
-async def settle(connection: AsyncConnection, settled: Sequence[Settle]) -> None:
-    """Write the results of attempts; a delivery that is settled already stays so."""
-    retries, closes = [], []
-    for unit in settled:
-        one = unit.settlement
-        row = {
-            "of": one.delivery.id,
-            "made": int(one.attempted),
-            "error": rows.short_error(one.error),
-        }
-        if one.status is model.DeliveryStatus.PENDING:
-            retries.append(row | {"due": one.due_at})
-        else:
-            closes.append(row | {"to": one.status.value, "at": one.at, "own": unit.store_time})
-    await many(connection, _RETRY, retries)
-    await many(connection, _CLOSE, closes)
+def settle(connection: Connection, units: Sequence[Settle]) -> None:
+    """Write the results of attempts; a delivery that is settled already stays so.
+
+    The next delivery of each line falls due.
+    """
+    retries: list[tuple[Any, ...]] = []
+    closes: list[tuple[Any, ...]] = []
+    lines: list[tuple[str, str]] = []
+    for unit in units:
+        own = schema.microseconds(unit.store_time)
+        for one in unit.settlements:
+            made = one.delivery.id, int(one.attempted), rows.short_error(one.error)
+            lines.append((one.delivery.sink, one.delivery.key))
+            if one.due_at is not None and one.status is model.DeliveryStatus.PENDING:
+                retries.append((*made, schema.microseconds(one.due_at)))
+            else:
+                closes.append((*made, one.status.value, schema.microseconds(one.at), own))
+    _RETRY.execute(connection, retries)
+    _CLOSE.execute(connection, closes)
+    advance(connection, lines)
 
 
-async def advance(connection: AsyncConnection, lines: Iterable[tuple[str, str]]) -> None:
+def advance(connection: Connection, lines: Iterable[tuple[str, str]]) -> None:
     """Let the first pending delivery of each line (sink, key) fall due."""
-    await many(connection, ADVANCE, _bound(lines))
+    _ADVANCE.execute(connection, sorted(set(lines)))
 
 
 def _bound(lines: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"of_sink": sink, "of_key": key} for sink, key in sorted(set(lines))]
 
 
-async def hasten(connection: AsyncConnection, sink: str) -> int:
+def hasten(connection: Connection, sink: str) -> int:
     """Let the first of each line of a sink fall due at once; return how many waited."""
     first = sa.and_(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
     waits = deliveries.c.due_at > deliveries.c.own_created
     hastened = sa.update(deliveries).where(first, waits).values(due_at=deliveries.c.own_created)
-    return (await connection.execute(hastened)).rowcount
+    return connection.execute(hastened).rowcount
 
 
-async def resume(connection: AsyncConnection, sink: str) -> int:
+def resume(connection: Connection, sink: str) -> int:
     """Unpark a sink, and hasten it; return 0 if it was not parked."""
     # Its pauses were set by the failures that parked it.
-    await hasten(connection, sink)
+    hasten(connection, sink)
     gone = sa.delete(sink_state).where(sink_state.c.sink == sink)
-    return (await connection.execute(gone)).rowcount
+    return connection.execute(gone).rowcount
 
 
-async def park(connection: AsyncConnection, unit: Park) -> int:
+def park(connection: Connection, unit: Park) -> int:
     """Park a sink, and return the dead of ``unit.revived`` to their old places in line."""
     if unit.parking is not None:
         row = {
@@ -187,20 +194,20 @@ async def park(connection: AsyncConnection, unit: Park) -> int:
             "parked_at": unit.parking.at,
             "reason": rows.short_error(unit.parking.reason),
         }
-        await connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
-        await connection.execute(sa.insert(sink_state), row)
+        connection.execute(sa.delete(sink_state).where(sink_state.c.sink == row["sink"]))
+        connection.execute(sa.insert(sink_state), row)
     lines = [(one.sink, one.key) for one in unit.revived]
-    await many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
-    await many(connection, _HALT, _bound(lines))
-    await advance(connection, lines)
+    many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
+    many(connection, _HALT, _bound(lines))
+    advance(connection, lines)
     return 1
 
 
-async def replay(connection: AsyncConnection, unit: ReplayDeliveries) -> int:
+def replay(connection: Connection, unit: ReplayDeliveries) -> int:
     """Put new deliveries at the end of their lines; return how many."""
-    found = (await connection.execute(_REPLAYABLE, {"ids": list(unit.ids)})).all()
+    found = connection.execute(_REPLAYABLE, {"ids": list(unit.ids)}).all()
     # New ids: the settlement of an attempt that still runs must not hit the new delivery.
-    await connection.execute(_REMOVE, {"ids": [row.id for row in found]})
+    connection.execute(_REMOVE, {"ids": [row.id for row in found]})
     again = [
         {
             **rows.delivery_row(row.sink, row.key, unit.created_at, unit.store_time),
@@ -209,6 +216,6 @@ async def replay(connection: AsyncConnection, unit: ReplayDeliveries) -> int:
         }
         for row in found
     ]
-    await many(connection, sa.insert(deliveries), again)
-    await advance(connection, [(row.sink, row.key) for row in found])
+    many(connection, sa.insert(deliveries), again)
+    advance(connection, [(row.sink, row.key) for row in found])
     return len(found)

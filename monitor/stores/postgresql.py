@@ -19,7 +19,7 @@ from monitor import errors
 from monitor.stores import database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -60,7 +60,11 @@ async def open_postgresql(url: str, *, exclusive: bool) -> AsyncGenerator[databa
             if session.is_closed():
                 raise errors.StoreError(f"store {name}: the server closed the connection")
 
-        yield database.Database(name, writer, readers, check)
+        async def transact(work: database.Work) -> Sequence[int]:
+            async with writer.begin():
+                return await writer.run_sync(work)
+
+        yield database.Database(name, writer, readers, transact, check)
 
 
 def _name(url: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import sqlalchemy as sa
 
 from monitor import model
@@ -23,7 +24,7 @@ from monitor.stores.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
@@ -59,7 +60,7 @@ TRIED = (
 )
 DEAD = (
     sa.select(deliveries.c.sink, sa.func.count().label("many"))
-    .where(schema.status_is(model.DeliveryStatus.DEAD))
+    .where(schema.has_status(model.DeliveryStatus.DEAD))
     .group_by(deliveries.c.sink)
 )
 # The last delivery to each sink; no index covers this, so every delivery is read.
@@ -68,12 +69,10 @@ LAST_DELIVERED = (
     .where(schema.status_is(model.DeliveryStatus.DELIVERED))
     .group_by(deliveries.c.sink)
 )
-STORED_SINKS = sa.union(sa.select(deliveries.c.sink), sa.select(sink_state.c.sink))
-# A source has no type.
-PLACES = sa.union(
-    sa.select(jobs.c.type, jobs.c.account, jobs.c.region),
-    sa.select(sa.literal("").label("type"), sources.c.account, sources.c.region),
-)
+PARKED_SINKS = sa.select(sink_state.c.sink)
+COUNTS = sa.select(
+    *(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase), sa.func.count().label("many")
+).group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
 EVENTS = sa.select(transitions.c.position, transitions.c.event)
 DELIVERIES = sa.select(
     *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
@@ -82,6 +81,15 @@ DELIVERIES = sa.select(
     transitions.c.event_id,
     transitions.c.kind,
 ).join_from(deliveries, transitions)
+
+
+def sinks_with(status: model.DeliveryStatus) -> sa.Select[Any]:
+    """Select each sink with deliveries of a status: one step in the index leads to the next."""
+    least = sa.select(sa.func.min(deliveries.c.sink).label("sink")).where(schema.has_status(status))
+    found = least.cte(recursive=True)
+    following = least.where(deliveries.c.sink > found.c.sink).scalar_subquery()
+    found = found.union_all(sa.select(following).where(found.c.sink.is_not(None)))
+    return sa.select(found.c.sink).where(found.c.sink.is_not(None))
 
 
 def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
@@ -114,18 +122,17 @@ def next_due(sink: str, now: datetime) -> sa.Select[Any]:
     )
 
 
-def forgettable(before: datetime, limit: int) -> sa.Select[Any]:
-    """Select positions of transitions that are settled for every sink since ``before``."""
-    unsettled = sa.exists().where(
-        deliveries.c.position == transitions.c.position,
-        sa.or_(deliveries.c.settled_at.is_(None), deliveries.c.own_settled >= before),
-    )
-    return (
-        sa.select(transitions.c.position)
-        .where(transitions.c.own_recorded < before, ~unsettled)
-        .order_by(transitions.c.own_recorded)
+def oldest(after: int, limit: int) -> sa.Select[Any]:
+    """Select the ``last`` position of the next transitions, and ``since``, their least age."""
+    found = (
+        sa.select(transitions.c.position, transitions.c.own_recorded)
+        .where(transitions.c.position > after)
+        .order_by(transitions.c.position)
         .limit(limit)
+        .subquery()
     )
+    since = sa.func.min(found.c.own_recorded, type_=schema.StoredTime)
+    return sa.select(sa.func.max(found.c.position).label("last"), since.label("since"))
 
 
 def events(
@@ -137,17 +144,86 @@ def events(
     until: int | None = None,
 ) -> sa.Select[Any]:
     """Select transitions by position, of one job or of all; ``until`` is the last position."""
-    statement = EVENTS.where(transitions.c.position > after).limit(limit)
+    if key is not None:
+        conditions = [transitions.c.key == key, transitions.c.position > after]
+        if until is not None:
+            conditions.append(transitions.c.position <= until)
+        if kinds is not None:
+            conditions.append(transitions.c.kind.in_(sorted(kinds)))
+        if since is not None:
+            conditions.append(transitions.c.observed_at >= since)
+        # Within a job the sequence gives the same order, and has an index.
+        return EVENTS.where(*conditions).order_by(transitions.c.sequence).limit(limit)
+    later_than = [transitions.c.position > after]
     if until is not None:
-        statement = statement.where(transitions.c.position <= until)
+        later_than.append(transitions.c.position <= until)
+    if since is not None:
+        return _observed(since, later_than, kinds, limit, transitions.c.position + 0)
+    return _of_kinds(later_than, kinds, limit, transitions.c.position)
+
+
+def near(
+    after: int,
+    until: int,
+    kinds: Collection[str] | None,
+    since: datetime,
+    limit: int,
+    *,
+    newest: bool = False,
+) -> sa.Select[Any]:
+    """Select transitions by position, of which there are few; ``newest`` ones first."""
+    statement = EVENTS.where(
+        transitions.c.position > after,
+        transitions.c.position <= until,
+        transitions.c.observed_at >= since,
+    )
     if kinds is not None:
         statement = statement.where(transitions.c.kind.in_(sorted(kinds)))
-    if since is not None:
-        statement = statement.where(transitions.c.observed_at >= since)
-    if key is None:
-        return statement.order_by(transitions.c.position)
-    # Within a job the sequence gives the same order, and has an index.
-    return statement.where(transitions.c.key == key).order_by(transitions.c.sequence)
+    order = transitions.c.position.desc() if newest else transitions.c.position
+    return statement.order_by(order).limit(limit)
+
+
+def _of_kinds(
+    conditions: Sequence[sa.ColumnElement[bool]],
+    kinds: Collection[str] | None,
+    limit: int,
+    order: sa.ColumnElement[Any],
+) -> sa.Select[Any]:
+    """Select transitions in the order of their positions; those of a kind are a page of each."""
+    if not kinds:
+        chosen = EVENTS.where(*conditions) if kinds is None else EVENTS.where(sa.false())
+        return chosen.order_by(order).limit(limit)
+    pages = [
+        sa.select(transitions.c.position)
+        .where(transitions.c.kind == kind, *conditions)
+        .order_by(order)
+        .limit(limit)
+        for kind in sorted(kinds)
+    ]
+    return EVENTS.where(transitions.c.position.in_(_together(pages))).order_by(order).limit(limit)
+
+
+def _together(pages: Sequence[sa.Select[Any]]) -> sa.Select[Any]:
+    """Select what any of ``pages``, which have limits of their own, selects."""
+    one = sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery()
+    return sa.select(one)
+
+
+def _observed(
+    since: datetime,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    kinds: Collection[str] | None,
+    limit: int,
+    order: sa.ColumnElement[Any],
+) -> sa.Select[Any]:
+    """Select transitions by time, of which there are few; ``order`` is of no index, see below."""
+    found = sa.select(transitions.c.position).where(transitions.c.observed_at >= since, *conditions)
+    if kinds is not None:
+        found = found.where(transitions.c.kind.in_(sorted(kinds)))
+    # SQLite would else follow the positions, through all that was observed before.
+    return EVENTS.where(transitions.c.position.in_(found.order_by(order).limit(limit))).order_by(
+        order
+    )
 
 
 def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
@@ -160,37 +236,109 @@ def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
 
 
 def history(
-    job: str | None, since: datetime | None, kinds: Collection[str] | None, limit: int
+    keys: Collection[str] | None,
+    since: datetime | None,
+    kinds: Collection[str] | None,
+    limit: int,
 ) -> sa.Select[Any]:
-    """Select the newest transitions first; ``job`` is a key or an id."""
-    statement = EVENTS
-    if job is not None:
-        statement = statement.where(_is_about(transitions, job))
+    """Select the newest transitions first, of some jobs (by key) or of all."""
+    newest = transitions.c.position.desc()
+    if keys is not None:
+        statement = EVENTS.where(transitions.c.key.in_(sorted(keys)))
+        if since is not None:
+            statement = statement.where(transitions.c.observed_at >= since)
+        if kinds is not None:
+            statement = statement.where(transitions.c.kind.in_(sorted(kinds)))
+        # The plus keeps SQLite from following the positions, through the history of all jobs.
+        return statement.order_by((transitions.c.position + 0).desc()).limit(limit)
     if since is not None:
-        statement = statement.where(transitions.c.observed_at >= since)
-    if kinds is not None:
-        statement = statement.where(transitions.c.kind.in_(sorted(kinds)))
-    return statement.order_by(transitions.c.position.desc()).limit(limit)
+        return _observed(since, (), kinds, limit, (transitions.c.position + 0).desc())
+    return _of_kinds((), kinds, limit, newest)
+
+
+def keys_of(job: str) -> sa.Select[Any]:
+    """Select the keys of jobs, or sources, by key or id, or by the last part of an id of several.
+
+    A source has its region in place of an id.
+    """
+    end = f"/{job}"
+
+    def ends(column: sa.Column[str]) -> sa.ColumnElement[bool]:
+        return sa.func.substr(column, sa.func.length(column) - len(end) + 1) == end
+
+    found = sa.union(
+        sa.select(jobs.c.key).where(jobs.c.key == job),
+        sa.select(jobs.c.key).where(jobs.c.id == job),
+        sa.select(jobs.c.key).where(sa.text("id LIKE '%/%'"), ends(jobs.c.id)),
+        sa.select(sources.c.key).where(sa.or_(sources.c.key == job, ends(sources.c.key))),
+    ).subquery()
+    return sa.select(found.c.key)
 
 
 def listing(
-    sink: str | None,
-    status: model.DeliveryStatus | None,
+    lines: Sequence[tuple[str, model.DeliveryStatus]] | None,
     limit: int,
-    job: str | None = None,
+    keys: Collection[str] | None = None,
     before: int | None = None,
 ) -> sa.Select[Any]:
-    """Select deliveries, newest first; ``job`` is a key or an id, ``before`` a delivery id."""
+    """Select deliveries, newest first: those of some sinks and statuses, and of some jobs (by key).
+
+    ``before`` is the id of a delivery.
+    """
     statement = DELIVERIES
-    if before is not None:
-        statement = statement.where(deliveries.c.id < before)
-    if sink is not None:
-        statement = statement.where(deliveries.c.sink == sink)
-    if status is not None:
-        statement = statement.where(schema.status_is(status))
-    if job is not None:
-        statement = statement.where(_is_about(deliveries, job))
-    return statement.order_by(deliveries.c.id.desc()).limit(limit)
+    earlier = [] if before is None else [deliveries.c.id < before]
+    if keys is not None:
+        of = sa.select(transitions.c.position).where(transitions.c.key.in_(sorted(keys)))
+        statement = statement.where(deliveries.c.position.in_(of), *earlier)
+        if lines is not None:
+            pairs = (
+                sa.and_(deliveries.c.sink == sink, schema.status_is(status))
+                for sink, status in lines
+            )
+            statement = statement.where(sa.or_(sa.false(), *pairs))
+        return statement.order_by((deliveries.c.id + 0).desc()).limit(limit)
+    newest = deliveries.c.id.desc()
+    if not lines:
+        chosen = earlier if lines is None else [sa.false()]
+        return statement.where(*chosen).order_by(newest).limit(limit)
+    pages = [
+        sa.select(deliveries.c.id)
+        .where(deliveries.c.sink == sink, schema.has_status(status), *earlier)
+        .order_by(newest)
+        .limit(limit)
+        for sink, status in lines
+    ]
+    return statement.where(deliveries.c.id.in_(_together(pages))).order_by(newest).limit(limit)
+
+
+def jobs_of(
+    place: tuple[str, str, str],
+    phases: Collection[str],
+    after: str,
+    limit: int,
+    text: str | None = None,
+) -> sa.Select[Any]:
+    """Select jobs of one place by id, later than the id ``after``; see ``SqlStore.jobs``."""
+    type_, account, region = place
+    conditions = [jobs.c.type == type_, jobs.c.account == account, jobs.c.region == region]
+    conditions.append(jobs.c.id > after)
+    if text is not None:
+        # A snapshot is JSON, in which quotes and the like are escaped.
+        inside = orjson.dumps(text)[1:-1].decode()
+        conditions.append(
+            sa.or_(
+                jobs.c.key.icontains(text, autoescape=True),
+                jobs.c.snapshot.icontains(inside, autoescape=True),
+            )
+        )
+    pages = [
+        sa.select(jobs.c.key)
+        .where(jobs.c.phase == phase, *conditions)
+        .order_by(jobs.c.id)
+        .limit(limit)
+        for phase in sorted(phases)
+    ]
+    return SNAPSHOTS.where(jobs.c.key.in_(_together(pages))).order_by(jobs.c.id).limit(limit)
 
 
 def settled(
@@ -211,10 +359,3 @@ def settled(
     if since is not None:
         statement = statement.where(transitions.c.observed_at >= since)
     return statement.order_by(deliveries.c.position).limit(limit)
-
-
-def _is_about(table: sa.Table, job: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a key is ``job``, or ends with it as an id."""
-    end = f"/{job}"
-    start = sa.func.length(table.c.key) - len(end) + 1
-    return sa.or_(table.c.key == job, sa.func.substr(table.c.key, start) == end)

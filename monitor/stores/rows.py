@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from monitor import errors, model
+from monitor.stores.schema import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from monitor.stores.store_clock import StoreClock
 
 _LONGEST_ERROR = 200
+_MOSTLY_EMPTY = ("earlier_ends", "earlier_ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,48 @@ def encode(value: Any) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
+    # The proxy comes first, as every snapshot holds two: an abstract class takes long to ask.
+    if isinstance(value, (MappingProxyType, Mapping)):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
+@lru_cache(maxsize=1024)
 def _time(text: str | None) -> datetime | None:
+    """Read a time; of one job several are the same, and then are one object."""
     return None if text is None else datetime.fromisoformat(text)
 
 
+@lru_cache(maxsize=4096)
+def _shared(text: str) -> str:
+    """Return one object for all texts that are the same, as most states and names are."""
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _parts(*items: tuple[str, str | None]) -> Mapping[str, str | None]:
+    """Return one mapping for all jobs in the same state; nobody changes it."""
+    return dict(items)
+
+
+def _job(raw: Mapping[str, str]) -> model.Job:
+    return model.Job(
+        **{name: value if name == "id" else _shared(value) for name, value in raw.items()}
+    )
+
+
+def _fields(raw: dict[str, Any]) -> dict[str, Any]:
+    return {
+        _shared(name): _shared(value) if isinstance(value, str) else value
+        for name, value in raw.items()
+    }
+
+
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "job": lambda raw: model.Job(**raw),
+    "job": _job,
+    "parts": lambda raw: _parts(*raw.items()),
+    "state": _shared,
+    "fields": _fields,
     "phase": model.Phase,
     "severity": model.Severity,
     "ending": model.Ending,
@@ -77,6 +112,9 @@ def decode_snapshot(text: str) -> model.Snapshot:
         StoreError: it holds a field or value that this version does not know.
     """
     raw = orjson.loads(text)
+    for name in _MOSTLY_EMPTY:
+        if name in raw and not raw[name]:
+            del raw[name]  # all jobs share the default
     try:
         return model.Snapshot(
             **{
@@ -84,7 +122,7 @@ def decode_snapshot(text: str) -> model.Snapshot:
                 for name, value in raw.items()
             }
         )
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise errors.StoreError(f"a stored snapshot cannot be read ({error})") from None
 
 
@@ -164,7 +202,7 @@ def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:
 
 
 def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
-    """Return the row of ``jobs``."""
+    """Return the row of ``jobs``, as the drivers take it."""
     job = snapshot.job
     return {
         "key": job.key,
@@ -176,9 +214,9 @@ def job_row(snapshot: model.Snapshot) -> dict[str, Any]:
         "state": clean(snapshot.state),
         "phase": snapshot.phase.value,
         "sequence": snapshot.sequence,
-        "first_seen_at": snapshot.first_seen_at,
-        "changed_at": snapshot.changed_at,
-        "looked_at": snapshot.looked_at,
+        "first_seen_at": microseconds(snapshot.first_seen_at),
+        "changed_at": microseconds(snapshot.changed_at),
+        "looked_at": microseconds(snapshot.looked_at),
     }
 
 

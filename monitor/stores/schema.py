@@ -24,6 +24,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def microseconds(moment: datetime) -> int:
+    """Return a time in the form in which it is stored."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 class StoredTime(sa.TypeDecorator[datetime]):
     """An aware datetime, stored as microseconds since 1970 in UTC; exact both ways."""
 
@@ -32,7 +37,7 @@ class StoredTime(sa.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
         """Return the microseconds since 1970."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the time in UTC."""
@@ -47,7 +52,7 @@ _BEFORE = sa.text("0")
 
 metadata = sa.MetaData()
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: the identity of the ledger, the position of its last transition, the store time at its
@@ -61,6 +66,8 @@ ledger = sa.Table(
     sa.Column("own_time", StoredTime),
     sa.Column("wall_time", StoredTime),
 )
+
+_COMPOUND = sa.text("id LIKE '%/%'")
 
 # The last snapshot of each job; looked_at is newer than the one inside it.
 jobs = sa.Table(
@@ -78,6 +85,10 @@ jobs = sa.Table(
     sa.Column("first_seen_at", StoredTime, nullable=False),
     sa.Column("changed_at", StoredTime, nullable=False),
     sa.Column("looked_at", StoredTime, nullable=False),
+    # Of one place and phase, by id; without the rest it counts them.
+    sa.Index("jobs_place", "type", "account", "region", "phase", "id"),
+    sa.Index("jobs_id", "id"),
+    sa.Index("jobs_compound", "id", sqlite_where=_COMPOUND),
 )
 
 sources = sa.Table(
@@ -93,7 +104,8 @@ sources = sa.Table(
     sa.Column("looked_at", StoredTime, nullable=False),
 )
 
-# Append-only; positions rise without gaps in the order of the commits.
+# Append-only; positions rise without gaps in the order of the commits. The event's id follows from
+# key and sequence, so it has no index: that would double the pages that each row costs.
 transitions = sa.Table(
     "transitions",
     metadata,
@@ -106,15 +118,15 @@ transitions = sa.Table(
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("own_recorded", StoredTime, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("key", "sequence", name="transitions_key_sequence"),
-    sa.UniqueConstraint("event_id", name="transitions_event_id"),
-    sa.Index("transitions_observed_at", "observed_at"),
+    sa.Index("transitions_observed_at", "observed_at", "kind"),
+    sa.Index("transitions_kind", "kind", "position"),
     sa.Index("transitions_own_recorded", "own_recorded"),
 )
 
 _PENDING = sa.text("status = 'pending'")
 _FIRST = sa.text("due_at IS NOT NULL")
+_SETTLED = sa.text("settled_at IS NOT NULL")
 _TRIED = sa.text("status = 'pending' AND attempts > 0")
-_DEAD = sa.text("status = 'dead'")
 
 # A line is a (sink, key), in the order of id; due_at is set on its first pending one.
 deliveries = sa.Table(
@@ -139,9 +151,7 @@ deliveries = sa.Table(
     sa.Column("own_created", StoredTime, nullable=False, server_default=_BEFORE),
     sa.Column("own_settled", StoredTime, nullable=False, server_default=_BEFORE),
     sa.UniqueConstraint("position", "sink", name="deliveries_position_sink"),
-    sa.Index(
-        "deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST, postgresql_where=_FIRST
-    ),
+    sa.Index("deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST),
     # The status is the same in all, but SQLite reads the row for it if it is not in the index.
     sa.Index(
         "deliveries_line",
@@ -151,7 +161,6 @@ deliveries = sa.Table(
         "own_created",
         "status",
         sqlite_where=_PENDING,
-        postgresql_where=_PENDING,
     ),
     # Few deliveries have failed; the many behind them have had no attempt yet.
     sa.Index(
@@ -162,9 +171,13 @@ deliveries = sa.Table(
         "status",
         "attempts",
         sqlite_where=_TRIED,
-        postgresql_where=_TRIED,
     ),
-    sa.Index("deliveries_dead", "sink", "id", sqlite_where=_DEAD, postgresql_where=_DEAD),
+    # Not of those that are pending, which would else be moved when they are settled.
+    sa.Index(
+        "deliveries_settled",
+        *("status", "sink", "id"),
+        sqlite_where=_SETTLED,
+    ),
     # An id is never used twice, so that a late settlement cannot hit another delivery.
     sqlite_autoincrement=True,
 )
@@ -201,6 +214,24 @@ baselines = sa.Table(
     sa.Column("completed_at", StoredTime),
     sa.Column("awaited", sa.Text, nullable=False),
 )
+
+
+def prepare(dialect: str) -> None:
+    """Give the partial indexes their conditions in another database than SQLite, too.
+
+    Not in the tables: SQLAlchemy would import all drivers of PostgreSQL for each start.
+    """
+    for index in (each for table in metadata.tables.values() for each in table.indexes):
+        where = index.dialect_options["sqlite"]["where"]
+        if where is not None:
+            index.dialect_options[dialect]["where"] = where
+
+
+def has_status(status: DeliveryStatus) -> sa.ColumnElement[bool]:
+    """Select deliveries of a status in the words of the partial index that has them."""
+    if status.value == "pending":
+        return status_is(status)
+    return sa.and_(status_is(status), deliveries.c.settled_at.is_not(None))
 
 
 def status_is(status: DeliveryStatus, table: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ from monitor import model
 from monitor.stores import (
     connect,
     database,
+    entries,
     group_commit,
     outbox,
     queries,
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 _POLLS_AT_ONCE = 1000
 _ROWS_AT_ONCE = 1000
 """Rows that are decoded before other tasks run: some 10 ms."""
+_NEAR = 2000
+"""Positions that are searched one by one before an index by time is."""
+_PRUNED_AT_ONCE = 2000
+"""Transitions that are deleted in one commit: some 30 ms, most of it outside of the event loop."""
+_PRUNE_PAUSES = 9
+"""How much longer pruning rests than it works, as it shares the processor with all polls."""
 
 
 @asynccontextmanager
@@ -143,7 +150,7 @@ class SqlStore:
             ValueError: the sequences of the entry have a gap.
         """
         wall_time, store_time = self._clock.now(), self.store_time()
-        record = writes.record_of(entry, self.ledger_id, wall_time, store_time)
+        record = entries.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
     async def touch(self, polls: Mapping[str, datetime]) -> None:
@@ -153,21 +160,26 @@ class SqlStore:
             some = keys[start : start + _POLLS_AT_ONCE]
             await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
 
-    async def due(self, sink: str, now: datetime, limit: int) -> Sequence[model.Delivery]:
+    async def due(
+        self, sink: str, now: datetime, limit: int, without: Collection[int] = ()
+    ) -> Sequence[model.Delivery]:
         """Return the first pending delivery of each job for ``sink`` if it is due, oldest first.
 
-        ``now`` is store time, as are all times of a ``Delivery``.
+        ``now`` is store time, as are all times of a ``Delivery``. Those ``without`` the given ids
+        are at most ``limit``.
         """
-        found = await self._read(queries.due(sink, now, limit))
-        return [rows.delivery(row, self._store_clock) for row in found]
+        # Decoding is what takes time.
+        found = await self._read(queries.due(sink, now, limit + len(without)))
+        new = [row for row in found if row.id not in without]
+        return [rows.delivery(row, self._store_clock) for row in new[:limit]]
 
     async def next_due(self, sink: str, now: datetime) -> datetime | None:
         """Return the earliest store time after ``now`` at which a delivery falls due."""
         return next((row.due_at for row in await self._read(queries.next_due(sink, now))), None)
 
-    async def settle(self, settlement: model.Settlement) -> None:
-        """Store the result of one attempt."""
-        await self._commits.submit(outbox.Settle(settlement, self.store_time()))
+    async def settle(self, *settlements: model.Settlement) -> None:
+        """Store the results of attempts, together."""
+        await self._commits.submit(outbox.Settle(settlements, self.store_time()))
 
     async def hasten(self, sink: str) -> None:
         """Let every delivery for ``sink`` that waits for its retry fall due."""
@@ -273,13 +285,17 @@ class SqlStore:
         """Delete transitions settled for every sink before a store time; return how many."""
         if before <= self._store_clock.began:
             return 0  # nothing can be that old
-        deleted = 0
-        # In small steps, so that the commits of others fit in between.
-        query = queries.forgettable(before, writes.MOST_POSITIONS)
-        while found := await self._read(query):
-            positions = tuple(row.position for row in found)
-            deleted += await self._commits.submit(writes.Prune(positions))
-        return deleted
+        deleted, after = 0, 0
+        while True:
+            (found,) = await self._read(queries.oldest(after, _PRUNED_AT_ONCE))
+            # Positions rise with the time of recording, so all that follow are younger.
+            if found.last is None or found.since >= before:
+                return deleted
+            started = self._clock.monotonic()
+            deleted += await self._commits.submit(writes.Prune(after, found.last, before))
+            after = found.last
+            # In small steps with pauses, so that neither polls nor the commits of others wait.
+            await anyio.sleep(_PRUNE_PAUSES * (self._clock.monotonic() - started))
 
     async def transitions(
         self,
@@ -295,6 +311,13 @@ class SqlStore:
 
         Their changes were observed at ``since`` or later; ``until`` is the last position.
         """
+        if since is not None and key is None:
+            # Where most match, the next positions have a page; where few do, their times have.
+            near = min(after + _NEAR, until or after + _NEAR)
+            query = queries.near(after, near, kinds, since, limit)
+            found = await self._read(query)
+            if len(found) == limit:
+                return [rows.event(row) for row in found]
         query = queries.events(after, limit, key, kinds, since, until)
         return [rows.event(row) for row in await self._read(query)]
 
@@ -322,7 +345,13 @@ class SqlStore:
 
         All of them have a lower id than ``before``.
         """
-        found = await self._read(queries.listing(sink, status, limit, job, before))
+        lines = None
+        if sink is not None or status is not None:
+            sinks = [sink] if sink is not None else await self._delivered_sinks()
+            statuses = [status] if status is not None else list(model.DeliveryStatus)
+            lines = [(name, each) for name in sinks for each in statuses]
+        keys = None if job is None else await self._keys_of(job)
+        found = await self._read(queries.listing(lines, limit, keys, before))
         return [rows.stored_delivery(row, self._store_clock) for row in found]
 
     async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
@@ -345,7 +374,14 @@ class SqlStore:
 
         ``job`` is a key or an id.
         """
-        found = await self._read(queries.history(job, since, kinds, limit))
+        keys = None if job is None else await self._keys_of(job)
+        if since is not None and keys is None:
+            last = await self.position()
+            query = queries.near(last - _NEAR, last, kinds, since, limit, newest=True)
+            found = await self._read(query)
+            if len(found) == limit:
+                return [rows.event(row) for row in reversed(found)]
+        found = await self._read(queries.history(keys, since, kinds, limit))
         return [rows.event(row) for row in reversed(found)]
 
     async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
@@ -363,25 +399,63 @@ class SqlStore:
         return [rows.stored_delivery(row, self._store_clock) for row in found]
 
     async def sinks(self) -> Collection[str]:
-        """Return the sinks with stored rows, configured or not; this reads every delivery."""
-        return {row.sink for row in await self._read(queries.STORED_SINKS)}
+        """Return the sinks with stored rows, configured or not."""
+        parked = {row.sink for row in await self._read(queries.PARKED_SINKS)}
+        return parked.union(await self._delivered_sinks())
 
     async def places(self) -> Collection[rows.Place]:
-        """Return the places of the stored jobs and sources; this reads every job."""
-        found = await self._read(queries.PLACES)
-        return [rows.Place(row.type, row.account, row.region) for row in found]
+        """Return the places of the stored jobs and sources; a source has no type."""
+        jobs = {rows.Place(*place) for place, _ in await self.job_counts()}
+        sources = (each.source for each in await self.sources())
+        return jobs.union(rows.Place("", each.account, each.region) for each in sources)
+
+    async def job_counts(self) -> Mapping[tuple[tuple[str, str, str], model.Phase], int]:
+        """Return the number of stored jobs by place (type, account and region) and phase."""
+        return {
+            ((row.type, row.account, row.region), model.Phase(row.phase)): row.many
+            for row in await self._read(queries.COUNTS)
+        }
+
+    async def jobs(
+        self,
+        place: tuple[str, str, str],
+        phases: Collection[model.Phase],
+        *,
+        after: str = "",
+        limit: int = _ROWS_AT_ONCE,
+        text: str | None = None,
+    ) -> Sequence[model.Snapshot]:
+        """Return jobs of one place (type, account and region) and some phases, by id.
+
+        All have a later id than ``after``. With ``text`` (ASCII) they have it in the key or
+        anywhere in the snapshot, whatever its case.
+        """
+        query = queries.jobs_of(place, phases, after, limit, text)
+        return [rows.snapshot(row) for row in await self._read(query)]
+
+    async def _delivered_sinks(self) -> Sequence[str]:
+        statuses = model.DeliveryStatus
+        found = [await self._read(queries.sinks_with(status)) for status in statuses]
+        return sorted({row.sink for some in found for row in some})
+
+    async def _keys_of(self, job: str) -> Sequence[str]:
+        return [row.key for row in await self._read(queries.keys_of(job))]
 
     async def ping(self) -> None:
         """Commit a change of nothing; raise StoreError if that fails."""
         await self._commits.submit(writes.Ping())
 
     async def _write(self, units: Sequence[writes.Unit]) -> Sequence[int]:
+        times = {"own": self.store_time(), "wall": self._clock.now()}
+
+        def work(connection: sa.Connection) -> list[int]:
+            written = writes.apply(connection, units)
+            if self._store_clock.moves:
+                connection.execute(writes.KEEP_TIME, times)
+            return written
+
         with database.store_errors(self._database.name):
-            async with self._database.writer.begin():
-                written = await writes.apply(self._database.writer, units)
-                if self._store_clock.moves:
-                    times = {"own": self.store_time(), "wall": self._clock.now()}
-                    await self._database.writer.execute(writes.KEEP_TIME, times)
+            written = await self._database.transact(work)
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()
         return written

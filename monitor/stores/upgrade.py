@@ -36,6 +36,7 @@ def migrate(connection: sa.Connection, name: str) -> None:
     if connection.dialect.name == "postgresql":
         # Two processes that start together must not both make the tables.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
+        schema.prepare(connection.dialect.name)
     found = _revision(connection, name)
     if found is None:
         # A table that is there already belongs to another program, and is an error.

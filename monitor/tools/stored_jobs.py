@@ -8,13 +8,18 @@ from pydantic import ValidationError
 
 from monitor.errors import ConfigurationError, Problem
 from monitor.interfaces import JobStatus
+from monitor.model import Phase
 from monitor.polling.watch import Claims
-from monitor.web.api.job_filters import JobsQuery
+from monitor.web.api.job_filters import JobsQuery, fits, has_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, model
+    from monitor.stores.store import SqlStore
+
+    Counts = Mapping[tuple[tuple[str, str, str], Phase], int]
+    """The number of jobs by place and phase."""
 
 _OPTIONS = {"q": "--query"}
 
@@ -34,35 +39,97 @@ def query(given: Mapping[str, Any]) -> JobsQuery:
     raise ConfigurationError([Problem("", option, message[:1].lower() + message[1:])])
 
 
-def known_jobs(
-    snapshots: Iterable[model.Snapshot], watches: Sequence[config.Watch]
-) -> Iterator[JobStatus]:
-    """Yield each job with the watch that follows it; its name is empty if none does any longer.
+class StoredJobs:
+    """The jobs of a store, each with the watch that follows it."""
 
-    Only a running daemon knows when it polls next and whether it can; here that stays empty.
-    """
-    claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
-    for order, watch in enumerate(watches):
-        # One without regions is of a type that has but one.
-        for region in watch.regions or ("",):
-            place = (watch.type, watch.account, region)
-            claims.setdefault(place, Claims()).add(order, watch, watch)
-    for snapshot in snapshots:
-        job = snapshot.job
-        places = (claims.get((job.type, job.account, region)) for region in (job.region, ""))
-        found = (place.first(job.id, snapshot.parent) for place in places if place)
-        # Of several watches that claim a job, the first one written follows it.
-        _, owner = min(filter(None, found), key=lambda one: one[0], default=(0, None))
-        yield JobStatus(
-            job=job,
-            watch=owner.name if owner else "",
-            labels=owner.labels if owner else {},
-            snapshot=snapshot,
-            interval=0.0,
-            polled_at=snapshot.looked_at,
-            at=snapshot.looked_at,
-            next_in=None,
-            failing=None,
-            finished=False,
-            blind=False,
+    def __init__(self, store: SqlStore, watches: Sequence[config.Watch]) -> None:
+        """Take the watches in the order of the configuration."""
+        self._store = store
+        self._claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
+        for order, watch in enumerate(watches):
+            # One without regions is of a type that has but one.
+            for region in watch.regions or ("",):
+                place = (watch.type, watch.account, region)
+                self._claims.setdefault(place, Claims()).add(order, watch, watch)
+        self._watches = watches
+
+    async def list(
+        self, counts: Counts, asked: JobsQuery, limit: int
+    ) -> tuple[Sequence[JobStatus], int]:
+        """Return the first jobs by key that match, and the number of all that do.
+
+        ``counts`` are those of the store. Jobs are read where labels or text must be compared, and
+        then by the page; all else is counted.
+        """
+        found: list[JobStatus] = []
+        total = 0
+        phases = frozenset(asked.phase or Phase)
+        places = {place for place, phase in counts if phase in phases}
+        for place in sorted(places, key=lambda one: "/".join((*one, ""))):
+            type_, account, region = place
+            if not asked.takes_type(type_) or asked.account not in {None, account}:
+                continue
+            if asked.region not in {None, region}:
+                continue
+            if asked.q is None and not asked.label:
+                total += sum(counts.get((place, phase), 0) for phase in phases)
+                if len(found) < limit:
+                    page = await self._store.jobs(place, phases, limit=limit - len(found))
+                    found += self._statuses(page)
+                continue
+            async for page in self._pages(place, phases, asked):
+                fitting = [job for job in self._statuses(page) if fits(job, asked)]
+                total += len(fitting)
+                found += fitting[: limit - len(found)]
+        return found, total
+
+    async def _pages(
+        self, place: tuple[str, str, str], phases: Collection[Phase], asked: JobsQuery
+    ) -> AsyncIterator[Sequence[model.Snapshot]]:
+        """Yield the jobs of a place that may match, by the page."""
+        near = [
+            watch for watch in self._watches if watch.type == place[0] and watch.account == place[1]
+        ]
+        if asked.label and not any(
+            all(has_label(watch.labels, label) for label in asked.label) for watch in near
+        ):
+            return
+        text = asked.q if asked.q and asked.q.isascii() else None
+        shown = (
+            f"{name}{sign}{value}".casefold()
+            for watch in near
+            for name, value in watch.labels.items()
+            for sign in "=:"
         )
+        if text and any(text.casefold() in each for each in shown):
+            text = None  # which jobs a watch has is not in the store
+        after = ""
+        while page := await self._store.jobs(place, phases, after=after, text=text):
+            yield page
+            after = page[-1].job.id
+
+    def _statuses(self, snapshots: Iterable[model.Snapshot]) -> Iterator[JobStatus]:
+        """Yield each job with the watch that follows it; its name is empty if none does any longer.
+
+        Only a running daemon knows when it polls next and whether it can; here that stays empty.
+        """
+        for snapshot in snapshots:
+            job = snapshot.job
+            places = ((job.type, job.account, region) for region in (job.region, ""))
+            claims = filter(None, map(self._claims.get, places))
+            found = (place.first(job.id, snapshot.parent) for place in claims)
+            # Of several watches that claim a job, the first one written follows it.
+            _, owner = min(filter(None, found), key=lambda one: one[0], default=(0, None))
+            yield JobStatus(
+                job=job,
+                watch=owner.name if owner else "",
+                labels=owner.labels if owner else {},
+                snapshot=snapshot,
+                interval=0.0,
+                polled_at=snapshot.looked_at,
+                at=snapshot.looked_at,
+                next_in=None,
+                failing=None,
+                finished=False,
+                blind=False,
+            )

@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from monitor.aws import queues
+from monitor.config.messages import similar
 from monitor.config.settings import Discover
 from monitor.config.values import format_duration
 from monitor.config.yaml_document import shown
@@ -48,8 +49,24 @@ def check(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Sett
             message = "Import/Export reportedly refuses the credentials of an assumed role"
             remedy = "use an account with the long-term key that the jobs were created with"
             yield SettingProblem((*here, "account"), message, remedy, warning=True)
+    yield from _learned(settings, job_types)
     yield from _repeated(settings, job_types)
     yield from _quotas(settings, job_types)
+
+
+def _learned(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[SettingProblem]:
+    """Warn where a learned schedule has no effect."""
+    for index, watch in enumerate(settings.watches):
+        kind = job_types.get(watch.type)
+        if watch.schedule == "fixed" or kind is None:
+            continue
+        here = ("watches", index, "schedule")
+        if kind.at_once > 1:
+            message = "has no effect: jobs of this type share their describes"
+            yield SettingProblem(here, message, "leave it out", warning=True)
+        elif watch.discover and kind.polls_by_sweep:
+            message = "has no effect: a sweep of the listing polls these jobs"
+            yield SettingProblem(here, message, "leave it out, or name the jobs", warning=True)
 
 
 def _general(path: Path, watch: Watch, settings: Settings) -> Iterator[SettingProblem]:
@@ -216,10 +233,12 @@ def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Se
     """Warn where even the cheapest plan needs more calls than the quota allows."""
     needs: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     first: dict[tuple[str, str, str], tuple[int, float]] = {}
+    called: defaultdict[str, set[str]] = defaultdict(set)
     for index, watch in enumerate(settings.watches):
         job_type = job_types.get(watch.type)
         if job_type is None:
             continue
+        called[job_type.service].update((job_type.describe_operation, *job_type.list_operations))
         describes = math.ceil(len(watch.jobs) / job_type.at_once)
         sweeps = len(job_type.listings) if watch.discover else 0
         # Where a row of the listing shows the whole state, one call serves every job.
@@ -228,9 +247,17 @@ def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Se
             key = (job_type.service, watch.account, region)
             needs[key] += calls / (watch.interval or job_type.interval)
             quota = settings.quotas.get(job_type.service)
-            first.setdefault(key, (index, quota.rate if quota else job_type.rate))
+            rate = quota.rate * (1 - quota.headroom) if quota else job_type.rate
+            first.setdefault(key, (index, rate))
     for key, (index, rate) in first.items():
         if needs[key] > rate:
             message = f"{'/'.join(key)} needs at least {needs[key]:.3g} requests a second"
             remedy = f"its quota is {rate:g}: raise the interval or quotas.{key[0]}.rate"
             yield SettingProblem(("watches", index, "interval"), message, remedy, warning=True)
+    for service, operations in called.items():
+        quota = settings.quotas.get(service)
+        for name in quota.operations if quota else ():
+            if name not in operations:
+                where = ("quotas", service, "operations", name)
+                remedy = similar(name, operations)
+                yield SettingProblem(where, "is called for no watch", remedy, warning=True)

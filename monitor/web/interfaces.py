@@ -52,6 +52,10 @@ class Live(Protocol):
         """Return one job of a watch, by its key."""
         ...
 
+    def awaited(self, key: str, seconds: float, /) -> None:
+        """Note that somebody waits for a job for so long."""
+        ...
+
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
         ...

@@ -4,7 +4,7 @@ import anyio
 import orjson
 
 from tests import moto_kit
-from tests.acceptance.program import FAST, fetch
+from tests.acceptance.program import FAST, PATIENCE, fetch
 from tests.moto_jobs import NO_PARENT
 
 DISCOVERED = [{"match": {"kind": ["*", "job.discovered"]}, "sinks": ["hook"]}]
@@ -36,7 +36,7 @@ def following(moto, kinds, interval):
 
 async def recorded(url, count):
     """Wait until the daemon knows so many jobs."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(5 * PATIENCE):
         while True:
             _, _, text = await fetch(f"{url}/api/v1/jobs?limit=1")
             if orjson.loads(text)["total"] >= count:

@@ -14,7 +14,6 @@ from tests.acceptance import evidence, ledger
 from tests.acceptance.program import PATIENCE, SECRET, configure, disks, packages, running, until
 from tests.acceptance.world import NAMED, SERVICES, World
 
-KILLS = 20
 FAULTS = [
     {"kind": "status", "status": 500, "every": 20},
     {"kind": "reset", "taken": "before", "every": 25},
@@ -111,8 +110,11 @@ def seed():
     return chosen
 
 
-@pytest.mark.timeout(600)
-async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(tmp_path, seed):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.soak)])
+async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
+    tmp_path, seed, kills
+):
     chance = random.Random(seed)
     scenario = {
         "seed": seed,
@@ -128,7 +130,7 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(tm
         world.populate()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(world.turn)
-            while len(harness.kills) < KILLS:
+            while len(harness.kills) < kills:
                 await harness.live_and_die()
             tasks.cancel_scope.cancel()
         world.finish()
@@ -136,7 +138,7 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(tm
             await until(harness.settled, 2 * PATIENCE)
             assert (await program.stop(SIGTERM))[0] == 0
         _assert_kept(harness)
-        _assert_enough_happened(harness)
+        _assert_enough_happened(harness, kills)
         await _assert_nothing_comes_again(harness)
 
 
@@ -153,7 +155,7 @@ def _assert_kept(harness):
     evidence.assert_true(truth, told)
 
 
-def _assert_enough_happened(harness):
+def _assert_enough_happened(harness, kills):
     received = list(harness.sim.truth.received)
     lost_acknowledgements = [
         first for first, _ in evidence.repeats(received) if first.fault == "reset"
@@ -168,10 +170,10 @@ def _assert_enough_happened(harness):
     }
     print(done)  # noqa: T201 -- for whoever reads a failure
     least = {
-        "kills": KILLS,
-        "transitions": 60,
-        "changes of state": 30,
-        "refused deliveries": 5,
+        "kills": kills,
+        "transitions": 50,
+        "changes of state": 25,
+        "refused deliveries": 3,
         "lost acknowledgements": 1,
     }
     assert all(done[name] >= number for name, number in least.items()), done

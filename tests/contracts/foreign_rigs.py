@@ -60,7 +60,7 @@ async def apprise_rig(tmp_path):
             }
         )
         async with sinks.open_sink("rig", settings) as sink:
-            await warm_up(sink, taken)
+            await warm_up(sink, lambda: taken)
             yield Rig(
                 sink,
                 lambda: taken,

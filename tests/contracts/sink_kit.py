@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import jsonschema
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from monitor import config, events
+from monitor.errors import SendError
 from monitor.interfaces import Sink
 from monitor.model import Change, Job, Kind, Phase, Severity, SourceKey, StateAndPhase, Transition
 
@@ -81,10 +83,15 @@ def event(kind=Kind.STATE_CHANGED, sequence=2, job_id="job-1", reason="It ended.
 
 def check(made):
     """Assert that an event is what its schema and the CloudEvents library call one."""
+    _check_text(json.dumps(made))
+
+
+@lru_cache(1000)
+def _check_text(text):
+    """Do so once: the same event is checked when it is made, sent and received."""
+    made = json.loads(text)
     VALIDATOR.validate(made["data"])
-    message = HTTPMessage(
-        {"content-type": "application/cloudevents+json"}, json.dumps(made).encode()
-    )
+    message = HTTPMessage({"content-type": "application/cloudevents+json"}, text.encode())
     parsed = from_structured_event(message)
     assert (parsed.get_id(), parsed.get_type()) == (made["id"], made["type"])
     assert parsed.get_data() == made["data"]
@@ -230,10 +237,18 @@ def answers(receiver, statuses):
 
 
 async def warm_up(sink, taken):
-    """Send once: what is slow once is not what is measured."""
-    await sink.send([event()])
-    assert len(taken) == 1
-    taken.clear()
+    """Send until it is taken in time: what is slow once is not what is measured.
+
+    A template begins with a process of its own, which takes longer than a deadline if the
+    machine is busy.
+    """
+    for _ in range(20):
+        with contextlib.suppress(SendError):
+            await sink.send([event()])
+            break
+    arrived = taken()
+    assert arrived
+    arrived.clear()
 
 
 def webhook(url, **settings):

@@ -103,7 +103,7 @@ async def http_rig(settings, read, form, key="id", yes=b""):
     async with receiving(take) as receiver:
         made = settings(f"{receiver.url}/{PLANTED[0]}?key={PLANTED[1]}")
         async with sinks.open_sink("rig", made) as sink:
-            await warm_up(sink, taken)
+            await warm_up(sink, lambda: taken)
             yield Rig(
                 sink,
                 lambda: taken,

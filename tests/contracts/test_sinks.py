@@ -44,6 +44,8 @@ MEANINGS = {
     "directory": {Outcome.RETRY},
 }
 """What a refusal can mean, by rig."""
+PATIENCE = 30
+"""Seconds that anything may take on a busy machine before it counts as hung."""
 UNTOLD = {"apprise"}
 """Rigs whose receiver is not told the event's id."""
 
@@ -65,14 +67,12 @@ def rigged(kind, request, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-async def _limit():
-    """No test of this suite takes long, and none leaves a thread behind."""
-    started = time.monotonic()
+async def _threads():
+    """No test of this suite leaves a thread behind."""
     yield
-    assert time.monotonic() - started < 10
     for thread in threading.enumerate():
         if thread.name in {"log-sink", "apprise-sink"}:
-            thread.join(2)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -100,19 +100,21 @@ def test_every_type_of_sink_has_a_rig():
 
 
 async def failure_of(sink, *batch):
-    with anyio.fail_after(5), pytest.raises(SendError) as caught:
+    with anyio.fail_after(PATIENCE), pytest.raises(SendError) as caught:
         await sink.send(list(batch))
     return caught.value
 
 
-@pytest.mark.parametrize("of", Kind)
-async def test_an_event_of_each_kind_arrives_whole(rigged, of):
+async def test_an_event_of_each_kind_arrives_whole(rigged):
     async with rigged() as rig:
-        await rig.sink.send([event(of)])
-        (arrived,) = rig.taken()
-        assert arrived == rig.form(event(of))
-        if rig.form is dict:
-            check(arrived)
+        for number, of in enumerate(Kind, 1):
+            sent = event(of, sequence=number)
+            await rig.sink.send([sent])
+            arrived = rig.taken()
+            assert len(arrived) == number, of
+            assert arrived[-1] == rig.form(sent), of
+            if rig.form is dict:
+                check(arrived[-1])
 
 
 async def test_events_arrive_in_the_order_in_which_they_are_sent(rigged):
@@ -191,7 +193,7 @@ async def test_after_a_stall_the_next_attempt_is_taken(rigged):
         for _ in range(2):
             await time_out(rig, event())
         rig.resume()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await rig.sink.send([event()])
         assert rig.taken()
         assert all(item == rig.form(event()) for item in rig.taken())
@@ -206,9 +208,9 @@ async def test_a_cancelled_attempt_ends_at_once_and_breaks_nothing(rigged):
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        assert time.monotonic() - started < 0.2
+        assert time.monotonic() - started < rig.deadline / 2
         rig.resume()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await rig.sink.send([event(sequence=2)])
         assert rig.taken()[-1] == rig.form(event(sequence=2))
 
@@ -228,7 +230,7 @@ async def test_a_refusal_is_tried_again_dies_or_parks_as_it_says(rigged, kind):
         for name, (act, meaning) in rig.refusals.items():
             rig.resume()
             item = act() or event()
-            with anyio.fail_after(5), pytest.raises((SendError, PartialSendError)) as caught:
+            with anyio.fail_after(PATIENCE), pytest.raises((SendError, PartialSendError)) as caught:
                 await rig.sink.send([item])
             assert Outcome.of(reason_of(caught.value)) is meaning, name
 
@@ -269,7 +271,7 @@ async def test_a_line_that_was_given_up_half_way_does_not_mix_with_the_next(tmp_
     async with pipe_rig(tmp_path) as rig:
         assert (await failure_of(rig.sink, long[0])).reason is SendReason.TIMEOUT
         attempt = asyncio.create_task(rig.sink.send([long[1]]))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while not attempt.done():
                 await asyncio.sleep(0.01)
                 rig.resume()

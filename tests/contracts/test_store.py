@@ -187,6 +187,36 @@ async def test_a_value_that_json_cannot_hold_harms_only_its_own_caller(opened):
         assert await store.record(entry())
 
 
+async def test_the_outcomes_of_several_attempts_are_stored_together(opened):
+    async with opened() as store:
+        for number in (1, 2, 3):
+            await store.record(entry(number))
+            await store.record(entry(number, 2))
+        first, second, third = await store.due("ops", T0, 10)
+        await store.settle(delivered(first), dead(second), failed(third, T0 + SECOND))
+        due = await store.due("ops", T0, 10)
+        assert [(one.key, one.event["data"]["sequence"]) for one in due] == [
+            (first.key, 2),
+            (second.key, 2),
+        ]
+        (retried,) = (
+            one
+            for one in await store.deliveries(status=model.DeliveryStatus.PENDING)
+            if one.id == third.id
+        )
+        assert (retried.attempts, retried.last_error) == (1, "timeout")
+
+
+async def test_what_is_under_way_is_not_handed_out_again(opened):
+    async with opened() as store:
+        for number in range(5):
+            await store.record(entry(number))
+        first, second = await store.due("ops", T0, 2)
+        others = await store.due("ops", T0, 2, {first.id, second.id})
+        assert [one.key for one in others] == [job(2).key, job(3).key]
+        assert len(await store.due("ops", T0, 10, {first.id, second.id})) == 3
+
+
 async def test_concurrent_records_share_few_commits(opened):
     commits: list[float] = []
     async with opened(commits.append) as store:
@@ -496,12 +526,12 @@ async def test_a_job_goes_on_counting_after_its_history_is_forgotten(opened):
 async def test_much_is_forgotten_in_several_commits(opened):
     commits: list[float] = []
     async with opened(commits.append) as store:
-        await _together(*(store.record(entry(number, sinks=())) for number in range(1100)))
+        await _together(*(store.record(entry(number, sinks=())) for number in range(5000)))
         commits.clear()
-        assert await store.prune(T0 + SECOND) == 1100
+        assert await store.prune(T0 + SECOND) == 5000
         assert len(commits) == 3
         assert await store.transitions() == []
-        assert len(await store.snapshots()) == 1100
+        assert len(await store.snapshots()) == 5000
 
 
 # --- trouble
@@ -574,7 +604,7 @@ async def test_two_that_share_a_new_database_do_not_both_make_its_tables(opened)
 async def test_forgetting_never_takes_what_became_pending_meanwhile(opened):
     async with opened() as store:
         await store.record(entry())
-        assert await store._commits.submit(writes.Prune((1,))) == 0
+        assert await store._commits.submit(writes.Prune(0, 1, T0 + SECOND)) == 0
         assert len(await store.transitions()) == 1
 
 

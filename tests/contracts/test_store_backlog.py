@@ -111,14 +111,31 @@ def _plans():
         "next_due": (queries.next_due("wide", T0), "COVERING INDEX deliveries_first"),
         "pending": (queries.PENDING, "COVERING INDEX deliveries_line"),
         "tried": (queries.TRIED, "COVERING INDEX deliveries_tried"),
-        "dead": (queries.DEAD, "INDEX deliveries_dead"),
+        "dead": (queries.DEAD, "INDEX deliveries_settled (status=?)"),
         "events": (queries.events(5, 10, None), "INTEGER PRIMARY KEY (rowid>?)"),
+        "events of a kind": (queries.events(5, 10, None, ["k"]), "transitions_kind (kind=? AND"),
+        "events since": (
+            queries.events(5, 10, None, None, T0),
+            "COVERING INDEX transitions_observed_at (observed_at>?)",
+        ),
+        "history of a kind": (queries.history(None, None, ["k"], 10), "transitions_kind (kind=?)"),
+        "keys of an id": (queries.keys_of("one"), "INDEX jobs_id (id=?)"),
+        "listing of the pending": (
+            queries.listing([("wide", status.PENDING)], 5),
+            "COVERING INDEX deliveries_line (sink=?)",
+        ),
+        "sinks": (queries.sinks_with(status.DEAD), "deliveries_settled (status=? AND sink>?)"),
+        "counts": (queries.COUNTS, "COVERING INDEX jobs_place"),
+        "jobs of a place": (
+            queries.jobs_of(("t", "a", "r"), ["p"], "", 10),
+            "jobs_place (type=? AND account=? AND region=? AND phase=? AND id>?)",
+        ),
         "events of a job": (queries.events(5, 10, "k"), "sqlite_autoindex_transitions_1 (key=?)"),
-        "forgettable": (queries.forgettable(T0, 10), "transitions_own_recorded (own_recorded<?)"),
-        "listing": (queries.listing(None, None, 5), "SCAN deliveries\n"),
+        "oldest": (queries.oldest(5, 10), "INTEGER PRIMARY KEY (rowid>?)"),
+        "listing": (queries.listing(None, 5), "SCAN deliveries\n"),
         "listing of the dead": (
-            queries.listing("wide", status.DEAD, 5),
-            "deliveries_dead (sink=?)",
+            queries.listing([("wide", status.DEAD)], 5),
+            "deliveries_settled (status=? AND sink=?)",
         ),
         "snapshot": (
             queries.SNAPSHOTS.where(schema.jobs.c.key == "k"),
@@ -133,7 +150,9 @@ async def test_every_question_is_answered_from_an_index(sqlite_url, name):
     async with open_store(sqlite_url, SettableClock()) as store:
         plan = await _plan(store, statement)
     assert expected in plan
-    assert "TEMP B-TREE" not in plan
+    # Few rows, or ids alone, may be sorted.
+    sorts = name in {"listing of the pending", "events since", "keys of an id", "jobs of a place"}
+    assert sorts or "TEMP B-TREE" not in plan
 
 
 async def test_letting_the_next_of_a_line_follow_takes_two_steps_in_indexes(sqlite_url):

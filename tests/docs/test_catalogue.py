@@ -29,8 +29,9 @@ def test_each_page_that_counts_the_types_counts_right():
 
 def test_the_listings_that_a_page_calls_unfiltered_are_so():
     text = (pages.ROOT / "docs" / "job-types.md").read_text()
-    named = re.search(r"cannot be filtered, such as those of (.+?)\. The", text, re.DOTALL)[1]
+    named = re.search(r"cannot be filtered, such as those of (.+?)\. The", text, re.DOTALL)
+    assert named
     kinds = load_job_types(None)
-    found = [kinds[name].listings for name in re.findall(r"`(.+?)`", named)]
+    found = [kinds[name].listings for name in re.findall(r"`(.+?)`", named[1])]
     assert len(found) > 5
     assert not [one for listings in found for one in listings if one.windowed]

@@ -112,7 +112,7 @@ async def test_the_commands_of_the_readme(tmp_path):
     assert run == "job-monitor run --config job-monitor.yaml"
     async with watching(tmp_path, REFUSING) as (sim, shell, daemon):
         assert "The configuration is valid." in await shell.give(check)
-        assert " 86400 " in await shell.give(plan)  # a page a second: half of the quota
+        assert " 164160 " in await shell.give(plan)  # 1.9 pages a second: 95 % of the quota
         assert "panorama:ListPackageImportJobs" in await shell.give(policy)
         assert "ok" in await shell.give(doctor)
         assert "EX1ID" in await shell.give(show)

@@ -64,19 +64,24 @@ def follow(text, directory):
         "-c",
         text,
     ]
-    output = directory.parent / "output.txt"
+    return run(command, directory, bare(directory), directory.parent / "output.txt", PATIENCE)
+
+
+def run(command, directory, env, output, patience, descriptors=()):
+    """Run a command, and end all that it started; return the exit code and what it printed."""
     with output.open("wb") as file:
         process = subprocess.Popen(
             command,
             cwd=directory,
-            env=bare(directory),
+            env=env,
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
         try:
-            code = process.wait(PATIENCE)
+            code = process.wait(patience)
         except subprocess.TimeoutExpired:
             code = -1
         finally:

@@ -2,16 +2,16 @@
 
 import json
 import os
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.acceptance.program import environment
 from tests.docs import pages
-from tests.docs.test_guide import end
+from tests.docs.test_guide import run
 
 PAGE = pages.ROOT / "docs" / "tutorial-job-type.md"
 PATIENCE = 100.0
@@ -19,46 +19,34 @@ PATIENCE = 100.0
 
 
 @pytest.fixture
-def tools():
-    """Directories of the AWS CLI and of this project; without the CLI, a skip, in CI a failure."""
-    aws = os.environ.get("TEST_AWS_CLI") or shutil.which("aws")
-    if aws is None:
+def aws():
+    """The directory of the AWS CLI; without it, a skip, in CI a failure."""
+    found = os.environ.get("TEST_AWS_CLI") or shutil.which("aws")
+    if found is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no AWS CLI")
-    own = Path(sys.executable).parent
-    if not (own / "job-monitor").exists():
-        pytest.skip("the program is not installed beside this Python")
-    return os.pathsep.join([str(own), str(Path(aws).parent), os.environ["PATH"]])
+    return str(Path(found).parent)
 
 
-def follow(directory, **variables):
+def follow(directory, aws, **variables):
     """Run all blocks as one script; return the exit code and what it printed."""
+    # Each command is forked, as importing the program takes longer than nearly all of them.
+    program, descriptors = forks.command(environment())
+    monitor = directory / "bin" / "job-monitor"
+    monitor.parent.mkdir()
+    monitor.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+    monitor.chmod(0o755)
+    path = os.pathsep.join([str(monitor.parent), aws, os.environ["PATH"]])
     blocks = [block.text for block in pages.command_blocks(PAGE.read_text()) if block.run]
-    output = directory / "output.txt"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            ["bash", "-c", "".join(["set -euo pipefail\n", *blocks])],
-            cwd=directory,
-            env=environment(**variables),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            code = -1
-        finally:
-            if process.poll() is None or code:
-                end(process)
-    return code, output.read_text()
+    command = ["bash", "-c", "".join(["set -euo pipefail\n", *blocks])]
+    env = environment(PATH=path, **variables)
+    return run(command, directory, env, directory / "output.txt", PATIENCE, descriptors)
 
 
 @pytest.mark.timeout(200)
-def test_the_tutorial_ends_with_a_stopped_experiment_delivered(tmp_path, moto, tools):
+def test_the_tutorial_ends_with_a_stopped_experiment_delivered(tmp_path, moto, aws):
     code, output = follow(
         tmp_path,
-        PATH=tools,
+        aws,
         AWS_ENDPOINT_URL=moto,
         # The port of the page is another program's where tests run side by side.
         JOB_MONITOR_SERVER__LISTEN="127.0.0.1:0",

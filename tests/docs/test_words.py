@@ -24,9 +24,8 @@ INSTEAD = {
     ),
     r"\bnobody knows\b": "interrupted, unknown",
     r"\blook(?:s|ed|ing)? at AWS\b|\bask(?:s|ed|ing)? (?:nothing of )?AWS\b": "poll, call AWS",
-    r"\b(?:a|one|two|each|every|first|last|next|failed|single) looks?\b|\blooks? of its own\b": (
-        "poll"
-    ),
+    r"\b(?:a|the|no|whose|one|two|each|every|first|last|next|failed|single) looks?\b": "poll",
+    r"\blooks? of its own\b|\blook(?:s|ed|ing)? at (?:a job|(?:all |any )?jobs)\b": "poll",
     r"\blook\.(?:broken|failing|recovered)\b": "poll.",
     r"\binquir(?:y|ies)\b": "request, poll",
     r"\b(?:is|are|was|were) absent\b": "missing, not found",

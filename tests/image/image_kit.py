@@ -27,8 +27,8 @@ CONFINED = (
     "--read-only",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--memory=128m",
-    "--memory-swap=128m",
+    "--memory=256m",
+    "--memory-swap=256m",
 )
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
@@ -97,7 +97,7 @@ def call(program, *arguments, check=True):
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0 or not check, done.stderr
+    assert done.returncode == 0 or not check, f"exit {done.returncode}: {done.stdout}{done.stderr}"
     return done
 
 

@@ -99,7 +99,7 @@ async def test_a_restart_with_a_volume_repeats_and_loses_nothing(image, tmp_path
     ]
 
 
-async def test_confined_with_128_mb_it_watches_is_healthy_and_stops_in_time(image, tmp_path):
+async def test_confined_with_256_mb_it_watches_is_healthy_and_stops_in_time(image, tmp_path):
     volume = _writable(tmp_path / "state")
     async with simulator.running(SETTLED) as sim:
         place = _configured(tmp_path, sim)
@@ -134,7 +134,7 @@ async def _limited(container):
         "    path = pathlib.Path('/sys/fs/cgroup', name)\n"
         "    if path.exists(): print(path.read_text())\n"
     )
-    assert await _inside(container, read) == str(128 * 1024 * 1024)
+    assert await _inside(container, read) == str(256 * 1024 * 1024)
 
 
 def _writable(directory):

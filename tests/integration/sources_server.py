@@ -16,10 +16,11 @@ from monitor.config import Account
 from monitor.model import Job
 from monitor.sources.aws_source import AwsSource
 from monitor.sources.loader import load_job_types
+from tests.paths import FastSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+    from pathlib import Path as FilePath
 
     import pytest
 
@@ -32,7 +33,13 @@ MODELS = service_models.loader({})
 JOB_TYPES = load_job_types(None, MODELS)
 
 
-def clean_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+class Path:
+    """The path that ``sources`` take to AWS; the fixture ``both_paths`` sets it."""
+
+    taken = "plain"
+
+
+def clean_environment(monkeypatch: pytest.MonkeyPatch, home: FilePath) -> None:
     """Nothing of this machine's AWS configuration counts; the example key signs."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -148,7 +155,7 @@ async def sources(
     account = Account(endpoint_urls={"panorama": url, "importexport": url})
     made = Clients({"default": account}, models=MODELS, connect_timeout=connect, read_timeout=read)
     async with made as clients:
-        yield {
+        found = {
             name: AwsSource(
                 job_type,
                 "default",
@@ -160,6 +167,7 @@ async def sources(
             )
             for name, job_type in JOB_TYPES.items()
         }
+        yield {n: FastSource(s) for n, s in found.items()} if Path.taken == "fast" else found  # type: ignore[misc]
 
 
 def job(name: str, job_id: str) -> Job:

@@ -28,12 +28,12 @@ async def planned(directory, config, *arguments):
     return json.loads(out)
 
 
-async def counted(directory, config, sim, jobs):
+async def counted(directory, config, sim, jobs, settle=3):
     """Return the requests per second of each operation, once all jobs are known."""
     async with running("run", "-c", config, directory=directory) as program:
         await program.started()
         await until(lambda: len(ledger.transitions(directory / "state.db")) == jobs)
-        await anyio.sleep(3)
+        await anyio.sleep(settle)
         before = sim.truth.requests.count
         await anyio.sleep(WINDOW)
         found = list(sim.truth.requests)[before:]
@@ -46,11 +46,32 @@ def named(kind, count):
     ]
 
 
+async def test_a_long_listing_of_few_jobs_is_planned_as_it_is_polled(tmp_path):
+    """Sixteen jobs among a thousand others: described, with two sweeps in the window."""
+    ids, jobs = named(PANORAMA, 16)
+    old = [{"id": f"old-{number}", "service": PANORAMA} for number in range(984)]
+    for number, each in enumerate(jobs):
+        old.insert(62 * number, each)
+    async with simulator.running({"jobs": old}) as sim:
+        quotas = {PANORAMA: {"rate": 20, "burst": 2}}
+        watch = packages(interval="1700ms", discover={"include": ["job-*"]})
+        config = configure(tmp_path, sim, watches=[watch], sinks={}, quotas=quotas)
+        arguments = ("--jobs", len(ids), "--finished", 984)
+        report = await planned(tmp_path, config, *arguments)
+        found = await counted(tmp_path, config, sim, len(ids), settle=9)
+    (plan,), (quota,) = report["watches"], report["quotas"]
+    assert quota["mode"] == "single"
+    lists, describes = plan["list_calls_per_day"] / DAY, plan["describe_calls_per_day"] / DAY
+    listed = sum(rate for name, rate in found.items() if name.startswith("List"))
+    assert listed == pytest.approx(lists, rel=0.1, abs=0.2)
+    assert sum(found.values()) - listed == pytest.approx(describes, rel=0.1, abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("kind", "count", "changes", "quota", "every"),
     [
-        # Half of the quota for pages: they are gone through in a second, not in half of one.
-        (PANORAMA, 75, {"discover": True, "interval": "500ms"}, 6, 1.0),
+        # Nearly all of the quota for three pages, as they poll sooner than 75 describes.
+        (PANORAMA, 75, {"discover": True, "interval": "500ms"}, 6, 3 / (0.95 * 6)),
         # Thirty jobs with ten requests a second.
         (PANORAMA, 30, {"discover": False, "interval": "1s"}, 10, 3.0),
         # A listing without states, so that each job is looked at as well.
@@ -75,8 +96,8 @@ async def test_the_daemon_does_what_was_planned(tmp_path, kind, count, changes, 
     lists, describes = plan["list_calls_per_day"] / DAY, plan["describe_calls_per_day"] / DAY
     assert lists + describes > 0
     listed = sum(rate for name, rate in found.items() if name.startswith("List"))
-    assert listed == pytest.approx(lists, rel=0.25, abs=0.1)
-    assert sum(found.values()) - listed == pytest.approx(describes, rel=0.25, abs=0.1)
+    assert listed == pytest.approx(lists, rel=0.1, abs=0.1)
+    assert sum(found.values()) - listed == pytest.approx(describes, rel=0.1, abs=0.1)
 
 
 BATCH = """
@@ -158,15 +179,15 @@ async def test_the_table_tells_what_is_wanted_of_each_quota(tmp_path):
     assert watches[1].split() == (
         ["camera-packages", "prod", "us-east-1", "100", "11520", "0", "30.0", "15.0", "30.0", "-"]
     )
-    assert quotas[1].split() == ["panorama", "prod", "us-east-1", "2.0", "0.1333", "6.7"]
+    assert quotas[1].split() == ["panorama", "prod", "us-east-1", "1.6", "0.1333", "8.3", "sweep"]
 
 
 async def test_looks_that_the_quota_delays_are_warned_of(tmp_path):
     code, out, err = await run("plan", "-c", EXAMPLE, "--jobs", "2000", directory=tmp_path)
     assert code == 0
-    assert "133.3" in out
+    assert "166.7" in out
     assert err == (
-        "warning: camera-packages in prod/us-east-1: polls each job every 80 s instead of"
+        "warning: camera-packages in prod/us-east-1: polls each job every 53 s instead of"
         " every 30 s: the quota permits only that\n"
     )
 

@@ -321,7 +321,8 @@ async def test_the_pause_that_aws_asks_for_is_kept(tmp_path):
 # Through a daemon
 
 
-async def test_any_number_of_waiters_costs_no_request_to_aws(tmp_path):
+@pytest.mark.parametrize("number", [6, pytest.param(20, marks=pytest.mark.soak)])
+async def test_any_number_of_waiters_costs_no_request_to_aws(tmp_path, number):
     """The daemon asks just as often as without them."""
     watches = [packages(interval="2s"), disks(interval="2s")]
     async with (
@@ -340,18 +341,18 @@ async def test_any_number_of_waiters_costs_no_request_to_aws(tmp_path):
                 waiters.append(waiter)
                 told.append((await waiter.ended(), waiter.out))
 
-        for _ in range(20):
+        for _ in range(number):
             tasks.start_soon(wait)
-        await until(lambda: sum("PENDING" in each.err for each in waiters) == 20)
+        await until(lambda: sum("PENDING" in each.err for each in waiters) == number)
         busy = await _requests_within(sim, 8)
         sim.change("pkg", Status="SUCCEEDED")
         with anyio.fail_after(PATIENCE):
-            while len(told) < 20:  # noqa: ASYNC110 -- other processes bring it about
+            while len(told) < number:  # noqa: ASYNC110 -- other processes bring it about
                 await anyio.sleep(0.05)
-    assert [code for code, _ in told] == [0] * 20
+    assert [code for code, _ in told] == [0] * number
     assert all("SUCCEEDED" in out for _, out in told)
-    assert quiet >= 6
-    # At the edges of both times one turn of each loop may fall on either side; and where twenty
+    assert quiet >= 3
+    # At the edges of both times one turn of each loop may fall on either side; and where as many
     # processes have the processors, there may be fewer.
     assert busy - quiet <= 3
 

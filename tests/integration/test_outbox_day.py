@@ -35,7 +35,7 @@ def test_what_waited_for_hours_comes_whole_once_and_in_order(tmp_path, made_even
         virtually = partial(looptime.new_event_loop, noop_cycles=1)
         with asyncio.Runner(loop_factory=virtually) as runner:
             out = runner.run(outbox_kit.outage(tmp_path, MANY, JOBS, held, hours))
-        drained = anyio.run(outbox_kit.drain, tmp_path, port, held)
+        drained = anyio.run(outbox_kit.drain, tmp_path, outbox_kit.webhook(port), held)
         came = outbox_kit.came_to(pipe)
     assert outbox_kit.shortcomings(came, MANY) == []
     assert hours * 60 / 2 < out.attempts < hours * 60 * 2

@@ -26,6 +26,8 @@ from tests.integration.sources_server import (
     status_answer,
 )
 
+pytestmark = pytest.mark.usefixtures("both_paths")
+
 
 @pytest.fixture(autouse=True)
 def aws_environment(monkeypatch, tmp_path):

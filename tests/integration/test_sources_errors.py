@@ -32,6 +32,9 @@ BODY = "trueCryptPassword:canary-9f8e7d6c"
 BOTH = (PANORAMA, IMPORTEXPORT)
 
 
+pytestmark = pytest.mark.usefixtures("both_paths")
+
+
 @pytest.fixture(autouse=True)
 def aws_environment(monkeypatch, tmp_path):
     clean_environment(monkeypatch, tmp_path)

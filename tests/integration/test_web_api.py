@@ -181,6 +181,7 @@ async def test_a_job_that_no_watch_follows_any_more_has_not_ended_by_that(tmp_pa
         del site.live.followed[KEY.format(1)]
         waited = await site.get(f"/api/v1/jobs/{KEY.format(1)}/wait?timeout=100ms")
         assert (waited["done"], waited["job"]["state"]) == (False, "RUNNING")
+        assert KEY.format(1) in site.live.waited_for
         await site.record(1, 2, phase=Phase.SUCCEEDED)
         del site.live.followed[KEY.format(1)]
         assert (await site.get(f"/api/v1/jobs/{KEY.format(1)}/wait"))["done"] is True

@@ -7,9 +7,6 @@ import anyio
 import anyio.to_thread
 import hypothesis
 import pytest
-import schemathesis
-from schemathesis import GenerationMode, checks
-from schemathesis.core.result import Ok
 
 from monitor.config import Settings
 from monitor.model import Parking, RuntimeWatch
@@ -21,10 +18,8 @@ from tests.contracts.store_examples import T0, SettableClock, dead
 from tests.web_kit import KEY, open_site
 
 TOKEN = "a-token-of-some-length"
-EXAMPLES = 30
 PLAIN = {"name", "type", "account", "regions", "labels"}
 """Keys of a watch whose values have no form of their own."""
-"""For each operation; enough to find what a careless handler does, in half a minute."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -56,25 +51,31 @@ async def filled(site):
     await site.store.park(Parking("ops", T0, "410 Gone"))
 
 
-def ask_everything(url):
+def ask_everything(url, examples):
     """Put generated questions to every operation; return how often each status was answered."""
+    import schemathesis  # noqa: PLC0415 -- it is slow, and needed by nobody who collects this
+    from schemathesis.core.result import Ok  # noqa: PLC0415
+
+    positive, negative = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
     schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
     asked: Counter[tuple[str, int]] = Counter()
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
         admitted = {"Authorization": f"Bearer {TOKEN}"}
-        ask_one(url, operation, GenerationMode.POSITIVE, admitted, asked)
-        ask_one(url, operation, GenerationMode.POSITIVE, {}, asked)
+        ask_one(url, operation, positive, admitted, examples, asked)
+        ask_one(url, operation, positive, {}, 3, asked)
         with suppress(hypothesis.errors.Unsatisfiable):  # there is nothing to be wrong about
-            ask_one(url, operation, GenerationMode.NEGATIVE, admitted, asked)
+            ask_one(url, operation, negative, admitted, examples, asked)
     return asked
 
 
-def ask_one(url, operation, mode, headers, asked):
+def ask_one(url, operation, mode, headers, examples, asked):
+    from schemathesis import checks  # noqa: PLC0415
+
     @hypothesis.seed(7)
     @hypothesis.settings(
-        max_examples=EXAMPLES if headers else 3,
+        max_examples=examples,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
@@ -111,7 +112,8 @@ def aim(case, number):
         case.body = {key: case.body[key] for key in PLAIN & case.body.keys()}
 
 
-async def test_every_answer_is_one_that_the_description_allows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.soak)])
+async def test_every_answer_is_one_that_the_description_allows(tmp_path, monkeypatch, examples):
     (tmp_path / "token").write_text(TOKEN)
     monkeypatch.setattr(web_jobs, "LONGEST_WAIT", 0.1)
     monkeypatch.setattr(web_events, "LONGEST", 0.1)
@@ -119,7 +121,7 @@ async def test_every_answer_is_one_that_the_description_allows(tmp_path, monkeyp
     parts = {"reload": reload, "watches": watches}
     async with open_site(tmp_path, within=280, guard=guard, parts=parts) as site:
         await filled(site)
-        asked = await anyio.to_thread.run_sync(ask_everything, site.url)
+        asked = await anyio.to_thread.run_sync(ask_everything, site.url, examples)
         described = (await site.get("/api/v1/openapi.json"))["paths"]
     described.pop("/api/v1/openapi.json")  # left out by the library, as it comes from there
     operations = {

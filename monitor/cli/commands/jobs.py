@@ -160,22 +160,23 @@ async def _from_store(
 ) -> tuple[Sequence[JobView], int]:
     from monitor.app import open_ledger, with_added
     from monitor.tools import stored_jobs
-    from monitor.web.api.job_filters import fits
     from monitor.web.api.schemas import JobView
 
     async with open_ledger(settings) as store:
-        snapshots, places = await store.snapshots(), await store.places()
+        counts = await store.job_counts()
+        sources = await store.sources()
         watches = with_added(settings, await store.watches()).watches
-    known = _KnownNames()
-    known.add(watches)
-    known.accounts.update(settings.accounts, (place.account for place in places))
-    known.types.update(place.type for place in places)
-    known.regions.update(place.region for place in places)
-    known.require(choice)
-    jobs = [job for job in stored_jobs.known_jobs(snapshots, watches) if fits(job, asked)]
-    jobs.sort(key=lambda job: job.job.key)
-    found = [JobView.of(job) for job in jobs[:limit]]
-    return found, len(jobs)
+        known = _KnownNames()
+        known.add(watches)
+        known.accounts.update(settings.accounts, (each.source.account for each in sources))
+        known.regions.update(each.source.region for each in sources)
+        for (type_, account, region), _ in counts:
+            known.types.add(type_)
+            known.accounts.add(account)
+            known.regions.add(region)
+        known.require(choice)
+        found, total = await stored_jobs.StoredJobs(store, watches).list(counts, asked, limit)
+    return [JobView.of(job) for job in found], total
 
 
 async def _from_daemon(

@@ -35,13 +35,21 @@ def plan(
             "discovers the jobs of all of them.",
         ),
     ] = 10,
+    finished: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000_000,
+            help="How many ended jobs AWS still lists in each region of a watch that discovers.",
+        ),
+    ] = 0,
     output: options.Output = Format.TABLE,
 ) -> None:
     """Estimate calls per day, use of the quotas and detection delay; makes no call to AWS."""
     from monitor.tools import plan as planning
 
     settings, types = options.load_parts(config, "watches", ".account", "quotas")
-    watches, quotas = planning.plan(settings, types, jobs, parents)
+    watches, quotas = planning.plan(settings, types, jobs, parents, finished)
     if output is Format.JSON:
         tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
         return
@@ -86,6 +94,7 @@ def _quotas(plans: Sequence[QuotaPlan]) -> list[dict[str, Any]]:
             "requests_per_second": one.rate,
             "wanted_per_second": round(one.wanted, 4),
             "percent_of_quota": round(100 * one.wanted / one.rate, 1),
+            "mode": one.mode.value,
         }
         for one in plans
     ]

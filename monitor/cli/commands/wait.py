@@ -103,13 +103,14 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 async def _by_polling(
     settings: Settings, job: DescribeOnce, interval: float | None, longest: float | None
 ) -> WaitResult:
-    from monitor.polling.quota import Quota
+    from monitor.polling.quota import Budget, Quota
     from monitor.tools import wait_on_aws
 
     clock, random = SystemClock(), Random()  # noqa: S311 -- jitter, no secret
     kind = job.job_type
-    own = settings.quotas.get(kind.service, kind)
-    quota = Quota(own.rate, own.burst, clock.monotonic())
+    own = settings.quotas.get(kind.service)
+    budget = Budget.of(own) if own else Budget(kind.rate, kind.burst)
+    quota = Quota(budget.rate, budget.burst, clock.monotonic())
     async with job.opened() as describe:
         every = interval or kind.interval
         getter = wait_on_aws.AwsGetter(describe, kind, every, quota, clock, random, job.pending)

@@ -138,6 +138,7 @@ class JobEndpoints:
                 ):
                     # Take the event first, then read: a change in between sets it.
                     changed = self._news.of(key)
+                    self._live.awaited(key, 2 * NOTICE_GONE)
                     found = await self._view(key)
                     if not _is_done(found, asked.wait_for, after):
                         with anyio.move_on_after(NOTICE_GONE):

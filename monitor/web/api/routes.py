@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 
 from monitor.clock import SystemClock
 from monitor.web import descriptors
@@ -20,7 +22,7 @@ from monitor.web.api.watches import WatchEndpoints
 from monitor.web.notifier import News
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
 
@@ -66,7 +68,8 @@ class Api:
             *(WatchEndpoints(parts.watches).endpoints() if parts.watches else ()),
             own,
         )
-        self._document = openapi.document(self._endpoints, version)
+        self._version = version
+        self._document: Mapping[str, Any] | None = None
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes, and let streams and waiters end when the server stops."""
@@ -75,6 +78,10 @@ class Api:
 
     async def describe(self, _request: web.Request) -> web.Response:
         """Describe this API."""
+        if self._document is None:
+            # Not before somebody asks: it takes a tenth of a start.
+            make = partial(openapi.document, self._endpoints, self._version)
+            self._document = await anyio.to_thread.run_sync(make)
         return as_json(self._document)
 
     async def _close(self, _app: web.Application) -> None:

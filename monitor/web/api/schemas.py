@@ -340,6 +340,18 @@ class ListingView(View):
     last_failure_hint: str | None
 
 
+class WatchInterval(View):
+    """The time between two polls of a job of a watch, in seconds."""
+
+    watch: str
+    interval: float
+    """As the watch wants it."""
+    achieved_interval: Rate | None
+    """The mean over its jobs; null while none is polled. Longer where the quota is too small."""
+    starved: bool
+    """True if it is much longer than the watch wants."""
+
+
 class SourceView(View):
     """One service of one account in one region."""
 
@@ -367,6 +379,12 @@ class SourceView(View):
     """The number of jobs that are polled through it."""
     listings: list[ListingView]
     """The listings that are swept for jobs: one for each type, the worst of all that it has."""
+    mode: Literal["single", "batch", "sweep"] = "single"
+    """The way in which most of its jobs are polled now: a describe each, shared ones, or sweeps."""
+    sweep_share: Rate | None = None
+    """Part of the quota that sweeps may take; null where nothing is swept."""
+    watches: list[WatchInterval] = []
+    """The watches whose jobs are polled through it."""
 
     @property
     def name(self) -> str:

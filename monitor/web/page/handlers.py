@@ -6,6 +6,7 @@ jobs that takes a tenth of a second, for which no poll should wait.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import anyio
@@ -41,7 +42,6 @@ class StatusPage:
         self._live = live
         self._ledger = ledger
         self._clock = clock
-        self._templates = Templates()
         self._renderings = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[web.RouteDef]:
@@ -76,11 +76,17 @@ class StatusPage:
         page = await self._view()
         status = self._live.job(key)
         if status is None:
-            return _html(self._templates.unknown(page, key), web.HTTPNotFound.status_code)
+            text = await self._beside(lambda: self._templates.unknown(page, key))
+            return _html(text, web.HTTPNotFound.status_code)
         sequence = status.snapshot.sequence if status.snapshot else 0
         events = await self._ledger.later({key: sequence - TRANSITIONS})
         deliveries = await self._ledger.deliveries_of([position for position, _ in events])
         return _html(await self._beside(self._job, page, status, events, deliveries))
+
+    @cached_property
+    def _templates(self) -> Templates:
+        """Compile the templates with the first page: that takes a tenth of a start."""
+        return Templates()
 
     async def _view(self) -> view.PageView:
         backlogs, parkings = await self._ledger.backlog(), await self._ledger.parkings()

@@ -115,6 +115,7 @@ def _of_sources(sources: Sequence[SourceRow]) -> Part:
         ("failing", f"polls of {count(found['failing'], 'source')} fail"),
         ("incomplete", f"a listing of {count(found['incomplete'], 'source')} is incomplete"),
         ("throttled", "AWS is reachable, but throttles"),
+        ("late", f"polls of {count(found['late'], 'source')} come late"),
     ):
         if found[health]:
             return Part(text, "warn")

@@ -23,7 +23,8 @@ class SourceRow:
 
     ``health`` is ``reachable``, ``throttled`` or ``failing`` (the last poll failed, which may be
     chance), ``incomplete`` (a sweep did not read the whole listing, so new jobs may be
-    overlooked), ``unreachable`` or ``not polled yet``. ``listings`` are the incomplete ones.
+    overlooked), ``late`` (the quota permits polls much more rarely than a watch wants),
+    ``unreachable`` or ``not polled yet``. ``listings`` are the incomplete ones.
     ``trouble`` and ``hint`` are those of the last failure, if it came after the last success.
     """
 
@@ -48,6 +49,8 @@ class SourceRow:
         elif failing:
             throttled = source.last_failure == PollReason.THROTTLE
             health = "throttled" if throttled else "failing"
+        elif any(watch.starved for watch in source.watches):
+            health = "late"
         else:
             health = "reachable"
         return cls(

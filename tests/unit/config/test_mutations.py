@@ -113,7 +113,7 @@ CHANGES = st.lists(
 )
 RELAXED = effort(
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -407,6 +407,22 @@ async def test_nothing_is_sent_twice_while_a_slow_store_answers(tmp_path):
         assert len(sink.taken) == len(sink.attempts) == 30
 
 
+async def test_outcomes_that_wait_for_a_slow_store_are_stored_together(tmp_path):
+    async with delivering(tmp_path) as d:
+        d.store.slow["settle"] = 1.0
+        sink = ScriptedSink()
+        for number in range(50):
+            await d.change(f"j-{number}", "PENDING", "FAILED")
+        async with running(d.dispatcher(sink, concurrency=10)):
+            await until(lambda: len(sink.taken) == 100)
+            await anyio.sleep(10)
+        assert await d.statuses() == {"delivered": 100}
+        assert d.store.asked["settle"] <= 5
+        for number in range(50):
+            mine = [about(event)[1] for event in sink.taken if event["subject"] == f"j-{number}"]
+            assert mine == ["PENDING", "FAILED"]
+
+
 async def test_a_dispatcher_whose_attempts_take_long_does_not_spin(tmp_path):
     async with delivering(tmp_path) as d:
 

@@ -83,7 +83,7 @@ async def test_what_asked_for_patience_in_an_outage_has_none_after_it(
 
 @pytest.mark.parametrize("minutes", [1, 4])
 async def test_after_throttling_all_changes_come_as_the_quota_permits(tmp_path, minutes):
-    """The rate has fallen to a 64th, and regains a fiftieth each second."""
+    """The rate has fallen to a 64th; after 15 seconds it regains a fifteenth each second."""
     async with polling(tmp_path, rate=40, burst=20) as b:
         b.source.answers |= dict.fromkeys(IDS, "RUNNING")
         b.follow(*IDS, interval=10.0)

@@ -8,7 +8,8 @@ import pytest
 from monitor import pacing
 from monitor.errors import PollError, PollReason, StoreError
 from monitor.polling.poller import PROBE_INTERVAL
-from tests.builders import VIRTUAL, ScriptedSource, job, running, until
+from monitor.polling.quota import Budget
+from tests.builders import TYPE, VIRTUAL, ScriptedSource, job, running, until
 from tests.polling import PLACE, polling, run_for
 
 pytestmark = VIRTUAL
@@ -388,3 +389,36 @@ def _on(b, source, job_id):
     tracked = b.track(job(job_id), interval=0.5)
     tracked.source = source
     return tracked
+
+
+async def test_an_operation_with_a_limit_of_its_own_leaves_the_quota_to_others(tmp_path):
+    async with polling(tmp_path, rate=10, burst=1) as b:
+        b.quota.change(10, 1, 0.0, {TYPE.describe_operation: Budget(1, 1)})
+        ids = [f"j-{number}" for number in range(100)]
+        b.source.answers |= dict.fromkeys(ids, "PENDING")
+        b.source.page_size = 1
+        b.follow(*ids, interval=1.0)
+        b.discover(interval=1.0, include=["none-*"])
+        await run_for(b, 100)
+        assert len(b.source.looks) == pytest.approx(100, abs=2)
+        # Five pages a second, though jobs are overdue all the time.
+        assert len(b.source.pages) > 400
+
+
+async def test_where_the_quota_is_short_a_job_with_a_waiter_keeps_its_interval(tmp_path):
+    async with polling(tmp_path, rate=2, burst=1) as b:
+        ids = [f"j-{number}" for number in range(40)]
+        b.source.answers |= dict.fromkeys(ids, "PENDING")
+        b.follow(*ids, interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(200)
+            began = b.clock.monotonic()
+            awaited = b.poller.schedule.known(job("j-7").key)
+            assert awaited is not None
+            for _ in range(40):
+                b.poller.awaited(awaited, 10.0)
+                await anyio.sleep(5)
+        asked = {each: [at for at in b.source.asked_for(each) if at > began] for each in ids}
+        # Every ten seconds instead of every twenty, and nobody else is starved.
+        assert len(asked["j-7"]) >= 17
+        assert min(map(len, asked.values())) >= 7

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
+from monitor.polling import describe
 from monitor.polling.poller import Poller
 from monitor.stores import rows
 from tests.builders import (
@@ -214,17 +216,18 @@ async def test_a_missing_job_comes_back_by_a_row_only_in_another_state(tmp_path)
         assert (await b.kinds())[2:] == ["job.reappeared", "job.state_changed"]
 
 
-async def test_rows_that_stay_the_same_are_recorded_once(tmp_path):
+async def test_rows_that_stay_the_same_are_recorded_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(describe, "OWED_FOR", timedelta(hours=6))
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RUNNING"
-        b.discover()
+        b.discover(interval=300.0)
         async with running(b.poller):
-            await anyio.sleep(95)
+            await anyio.sleep(950)
             listed(b, Answer("SUCCEEDED"))
             b.source.answers["a"] = FLAKY
             await anyio.sleep(2 * 3600)
             assert await states(b) == ["RUNNING", "SUCCEEDED"]
-            await anyio.sleep(30 * 3600)
+            await anyio.sleep(6 * 3600)
             asked = len(b.source.looks)
             await anyio.sleep(3 * 3600)
             assert len(b.source.looks) == asked
@@ -233,12 +236,12 @@ async def test_rows_that_stay_the_same_are_recorded_once(tmp_path):
 async def test_an_end_that_a_row_showed_is_no_loss_when_the_job_is_deleted(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "RUNNING"
-        b.discover()
+        b.discover(interval=300.0)
         async with running(b.poller):
-            await anyio.sleep(95)
+            await anyio.sleep(950)
             listed(b, Answer("SUCCEEDED"))
             b.source.answers["a"] = FLAKY
-            await anyio.sleep(40)
+            await anyio.sleep(400)
             del b.source.answers["a"]
             b.source.listing = lambda _token: Page((), None)
             await anyio.sleep(24 * 3600)

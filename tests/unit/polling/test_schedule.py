@@ -7,7 +7,8 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.polling import schedule as agenda_module
-from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob, State
+from monitor.polling.schedule import HintTicket, ListingSweep, Schedule, ScheduledJob
+from monitor.polling.turn_queue import State
 from monitor.recording.baselines import accepts, includes
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
 
@@ -176,3 +177,66 @@ def test_age_alone_takes_nothing_in():
     assert not accepts(
         discovery(max_age="1h", exclude=["*"]).discover, observation(created_at=at(0))
     )
+
+
+def ranked(agenda, now, blocked=()):
+    """Take out every turn that is due, in the order of a time when the quota is short."""
+    agenda.rank(now)
+    taken = []
+    while (turn := agenda.first(now, blocked)) and turn.due <= now:
+        agenda.begin(now)
+        taken.append(turn)
+    return taken
+
+
+def test_where_the_quota_is_short_jobs_with_waiters_come_first_and_then_young_ones():
+    agenda, quiet, young, awaited = Schedule(), tracked("a"), tracked("b"), tracked("c")
+    hinted, sweep = tracked("d"), discovery()
+    young.changed_at, awaited.awaited_until, hinted.hint = 90.0, 101.0, HintTicket()
+    shown = tracked("e")
+    shown.row = observation(shown.job.id)
+    for due, turn in enumerate((quiet, young, awaited, sweep, hinted, shown)):
+        agenda.put(turn, float(due))
+    assert ranked(agenda, 100.0) == [sweep, shown, awaited, hinted, young, quiet]
+
+
+def test_nobody_is_starved_by_jobs_with_waiters():
+    agenda, quiet = Schedule(), tracked("a")
+    agenda.put(quiet, 0.0)
+    waiting = [tracked(str(number)) for number in range(100)]
+    for number, each in enumerate(waiting):
+        each.awaited_until = 1000.0
+        agenda.put(each, 2.0 * number)
+    # Four intervals of thirty seconds late, and then it comes before who waits for less.
+    assert ranked(agenda, 200.0).index(quiet) == 60
+
+
+def test_a_rank_changes_with_who_waits_and_no_turn_comes_twice():
+    agenda, one, other = Schedule(), tracked("a"), tracked("b")
+    agenda.put(one, 1.0)
+    agenda.put(other, 2.0)
+    agenda.rank(50.0)
+    other.awaited_until = 100.0
+    agenda.put(other, other.due)
+    assert ranked(agenda, 50.0) == [other, one]
+    assert agenda.first(50.0) is None
+
+
+def test_turns_that_fall_due_while_others_are_ranked_are_ranked_too():
+    agenda, quiet, late = Schedule(), tracked("a"), discovery()
+    agenda.put(quiet, 1.0)
+    agenda.put(late, 10.0)
+    assert agenda.rank(5.0) == 10.0
+    assert agenda.first(5.0) is quiet
+    assert agenda.first(10.0) is late
+
+
+def test_a_turn_whose_operation_is_blocked_lets_those_of_others_pass():
+    agenda, job_turn, listing = Schedule(), tracked("a"), discovery()
+    agenda.put(job_turn, 1.0)
+    agenda.put(listing, 2.0)
+    blocked = [job_turn.operation]
+    assert agenda.first(2.0, blocked) is listing
+    agenda.begin(2.0)
+    assert agenda.first(2.0, blocked) is job_turn
+    assert agenda.first(2.0) is job_turn

@@ -363,28 +363,28 @@ async def test_sweeps_leave_half_of_the_quota_to_looks(tmp_path):
         b.source.page_size = 1
         b.source.answers |= {f"j-{number}": "FAILED" for number in range(100)}
         b.discover(interval=5.0)
-        await run_for(b, 3600)
-        assert len(b.source.pages) <= 3601
+        await run_for(b, 1200)
+        assert len(b.source.pages) <= 1201
         starts = [moment for moment, token in b.source.pages if token is None]
         assert gaps(starts)[1:] == pytest.approx([100] * len(gaps(starts)[1:]), abs=1)
 
 
 async def test_many_jobs_over_a_small_quota_are_seen_by_sweeps(tmp_path):
-    """Five hundred looks every half minute would need eight times the quota."""
+    """Two hundred looks every half minute would need three times the quota."""
     async with polling(tmp_path, rate=2, burst=5) as b:
-        b.source.page_size = 10
-        b.source.answers |= {f"j-{number}": "PENDING" for number in range(500)}
+        b.source.page_size = 4
+        b.source.answers |= {f"j-{number}": "PENDING" for number in range(200)}
         b.discover()
         async with running(b.poller):
-            await anyio.sleep(1200)
+            await anyio.sleep(600)
             looks, moment = len(b.source.looks), anyio.current_time()
-            b.source.answers["j-250"] = "RUNNING"
+            b.source.answers["j-100"] = "RUNNING"
             await anyio.sleep(300)
-            asked = [when for when, job_id in b.source.looks[looks:] if job_id == "j-250"]
+            asked = [when for when, job_id in b.source.looks[looks:] if job_id == "j-100"]
             assert asked
             assert asked[0] - moment <= 60
             assert len(b.source.looks) - looks <= 5
-        assert ("j-250", "job.state_changed", "RUNNING") in await b.told()
+        assert ("j-100", "job.state_changed", "RUNNING") in await b.told()
 
 
 async def test_few_jobs_in_a_long_listing_keep_their_interval(tmp_path):
@@ -393,7 +393,7 @@ async def test_few_jobs_in_a_long_listing_keep_their_interval(tmp_path):
         b.source.answers |= {f"old-{number}": "FAILED" for number in range(200)}
         b.source.answers["new"] = "PENDING"
         b.discover()
-        await run_for(b, 3000)
+        await run_for(b, 1500)
         assert max(gaps(b.source.asked_for("new"))) <= 30 + 45 + 3
 
 

@@ -17,7 +17,6 @@ from monitor.errors import PollError, PollReason
 from monitor.polling.schedule import ListingSweep
 from monitor.polling.unchanged import RepeatedPoll
 from tests.builders import (
-    SOURCE,
     TYPE,
     VIRTUAL,
     Answer,

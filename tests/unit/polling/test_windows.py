@@ -79,7 +79,7 @@ async def test_after_sweeps_that_failed_for_long_nothing_is_left_out(tmp_path):
             await anyio.sleep(40)
             last = b.source.pages[-1][0]
             b.source.page_trouble = UNREACHABLE
-            for number in range(20):
+            for number in range(6):
                 await anyio.sleep(HOUR)
                 b.source.answers[f"j-{number}"] = job_of(b)
             b.source.page_trouble = None
@@ -88,7 +88,7 @@ async def test_after_sweeps_that_failed_for_long_nothing_is_left_out(tmp_path):
         failed = [
             of.since
             for of, (moment, _) in zip(b.source.asked, b.source.pages, strict=True)
-            if 50 < moment < 20 * HOUR
+            if 50 < moment < 6 * HOUR
         ]
         assert set(failed) == {at(last) - timedelta(hours=1)}
 

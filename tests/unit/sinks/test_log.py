@@ -89,15 +89,23 @@ def test_a_pipe_that_another_made_non_blocking_takes_long_lines_whole():
     assert bytes(received) == b"".join(lines)
 
 
+WRITERS = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from monitor.sinks.log import LogFile
+for _ in range(3):
+    if not os.fork():
+        for _ in range(50):
+            LogFile(sys.argv[1]).write([b"x" * 3000 + b"\\n"])
+        os._exit(0)
+assert [os.wait()[1] for _ in range(3)] == [0, 0, 0]
+"""
+
+
 def test_each_line_is_one_write(tmp_path):
-    (tmp_path / "script").write_text(
-        "import sys; sys.path.insert(0, sys.argv[2]);"
-        "from monitor.sinks.log import LogFile;"
-        "[LogFile(sys.argv[1]).write([b'x' * 3000 + b'\\n']) for _ in range(50)]"
-    )
+    (tmp_path / "script").write_text(WRITERS)
     command = [sys.executable, str(tmp_path / "script"), str(tmp_path / "log"), os.getcwd()]  # noqa: PTH109
-    writers = [subprocess.Popen(command) for _ in range(3)]
-    assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+    subprocess.run(command, check=True, timeout=60)
     # One may take what another is just writing for a torn line, and put an empty one after it.
     lines = [line for line in (tmp_path / "log").read_bytes().splitlines() if line]
     assert lines == [b"x" * 3000] * 150

@@ -60,9 +60,9 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(disk):
 
 async def test_a_group_has_a_largest_size(disk):
     async with _running(disk) as committer, anyio.create_task_group() as callers:
-        for unit in range(1200):
+        for unit in range(4500):
             callers.start_soon(committer.submit, unit)
-    assert [len(group) for group in disk.groups] == [500, 500, 200]
+    assert [len(group) for group in disk.groups] == [2000, 2000, 500]
 
 
 async def test_no_caller_is_answered_before_its_commit_is_over(disk):

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from aiobotocore import credentials, httpsession, parsers, session
+from aiobotocore import client, credentials, endpoint, httpsession, parsers, session
 from aiobotocore.config import AioConfig
 
 from monitor.aws import credentials as ours
@@ -96,3 +96,36 @@ def test_a_parser_that_has_the_whole_body_waits_for_nothing():
     with pytest.raises(StopIteration) as end:
         parsing.send(None)
     assert end.value.value["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_a_replayed_response_goes_through_the_steps_of_the_endpoint():
+    """``fast.response`` enters where a request would be sent, and goes on as a client does."""
+    signature = inspect.signature(endpoint.AioEndpoint._get_response)
+    assert list(signature.parameters) == ["self", "request", "operation_model", "context"]
+    assert inspect.iscoroutinefunction(endpoint.AioEndpoint._get_response)
+    sending = inspect.getsource(endpoint.AioEndpoint._do_get_response)
+    assert 'f"before-send.{' in sending
+    assert "first_non_none_response(responses)" in sending
+    after = inspect.getsource(client.AioBaseClient._make_api_call)
+    after = after.partition("_make_request(")[2]
+    for step in ("after-call.", "error_code_override", "exceptions.from_code", ">= 300"):
+        assert step in after
+
+
+def test_the_http_session_knows_what_a_connection_of_our_own_trusts():
+    made = httpsession.AIOHTTPSession(verify="/bundle", client_cert=("cert", "key"))
+    assert (made._verify, made._cert_file, made._key_file) == ("/bundle", "cert", "key")
+    assert list(inspect.signature(made._build_ssl_contexts).parameters) == ["proxy_url"]
+    assert made._proxy_config.proxy_url_for("https://example.com") is None
+
+
+def test_the_http_session_asks_for_no_packed_body():
+    """``fast.request`` adds them too; the bytes are compared by tests/contracts/test_paths.py."""
+    source = inspect.getsource(httpsession.AIOHTTPSession.send)
+    assert "headers_['Accept-Encoding'] = 'identity'" in source
+
+
+def test_a_client_serialises_by_its_serializer():
+    source = inspect.getsource(client.AioBaseClient._convert_to_request_dict)
+    assert "self._serializer.serialize_to_request(" in source
+    assert "request_dict.pop('host_prefix', None)" in source

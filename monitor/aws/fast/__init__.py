@@ -1,0 +1,1 @@
+"""The fast path to AWS: requests that are serialised once, signed and sent without a task."""

@@ -1,0 +1,175 @@
+"""The fast path of one account: its pools, and the forms of its requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from botocore import xform_name
+from botocore.httpsession import mask_proxy_url
+
+from monitor.aws.fast.connections import Pool, PoolTarget, TunnelProxy
+from monitor.aws.fast.request import (
+    PreparedRequest,
+    RequestForm,
+    RequestTemplate,
+    SdkRequest,
+    UnfitError,
+)
+from monitor.aws.fast.response import AnsweredRequest
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from aiobotocore.client import AioBaseClient
+    from aiobotocore.httpsession import AIOHTTPSession
+    from botocore.awsrequest import AWSPreparedRequest
+    from botocore.httpsession import ProxyConfiguration
+
+    from monitor.aws.credentials import CredentialCache
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class _CapturedError(Exception):
+    """The SDK has come to where it would send."""
+
+
+class FastPath:
+    """Prepares the requests of one account, for as long as the account stays as it is."""
+
+    def __init__(self, keys: CredentialCache, connections: int) -> None:
+        """Open no connection yet; ``connections`` is per endpoint."""
+        self._keys = keys
+        self._connections = connections
+        self._pools: dict[tuple[str, Any], Pool] = {}
+        self._contexts: dict[Any, ssl.SSLContext] = {}
+        self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
+        self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
+        self._unfit: set[tuple[AioBaseClient, str]] = set()
+        self._captured: ContextVar[list[AWSPreparedRequest] | None] = ContextVar(
+            "captured", default=None
+        )
+
+    def adopt(self, client: AioBaseClient) -> None:
+        """Let requests of a client be captured, and responses be parsed by it."""
+        client.meta.events.register("before-send", self._before_send)
+
+    async def prepare(
+        self, client: AioBaseClient, operation: str, params: Mapping[str, Any]
+    ) -> PreparedRequest | None:
+        """Prepare a request of a client; ``None`` if only the SDK can send it.
+
+        Raises what the SDK raises where it cannot make the request.
+        """
+        model = client.meta.service_model.operation_model(operation)
+        streams = model.has_event_stream_output or model.has_streaming_output
+        if streams or (client, operation) in self._unfit:
+            return None
+        template = self._templates.get((client, operation))
+        if template is None:
+            template = self._templates[client, operation] = RequestTemplate(client, model)
+        prepared = template.prepare(params)
+        if prepared is not None:
+            return prepared
+        held = self._keys.held
+        captured: list[AWSPreparedRequest] = []
+        reset = self._captured.set(captured)
+        try:
+            await getattr(client, xform_name(operation))(**params)
+        except _CapturedError:
+            pass
+        finally:
+            self._captured.reset(reset)
+        try:
+            request = SdkRequest.of(captured[0])
+            form = await self._form(client, operation, request)
+        except UnfitError:
+            # Credentials that change meanwhile say nothing of the operation.
+            if held is self._keys.held:
+                self._unfit.add((client, operation))
+            return None
+        template.learn(params, request, form)
+        return PreparedRequest(form, request.url, request.body)
+
+    async def _form(
+        self, client: AioBaseClient, operation: str, request: SdkRequest
+    ) -> RequestForm:
+        parts = urlsplit(request.url)
+        key = client, operation, parts.scheme, parts.netloc, request.method, request.constant
+        form = self._forms.get(key)
+        if form is None:
+            pool = await self._pool(client, request.url)
+            model = client.meta.service_model.operation_model(operation)
+            form = RequestForm(client, model, pool, self._keys, request)
+            self._forms[key] = form
+        if not form.sends(request):
+            raise UnfitError
+        return form
+
+    async def _pool(self, client: AioBaseClient, url: str) -> Pool:
+        """Return the pool of a client's endpoint; it trusts and times out as the client does."""
+        parts = urlsplit(url)
+        session: AIOHTTPSession = client._endpoint.http_session  # noqa: SLF001 -- the SDK offers no other way
+        if "@" in parts.netloc:
+            raise UnfitError
+        trust = session._verify, session._cert_file, session._key_file  # noqa: SLF001 -- see above
+        tls = self._contexts.get(trust) if parts.scheme == "https" else None
+        if tls is None and parts.scheme == "https":
+            tls, _ = await asyncio.to_thread(session._build_ssl_contexts, None)  # noqa: SLF001 -- see above
+            tls = self._contexts.setdefault(trust, tls)
+        # Only now, after the last await: another request may have made the pool meanwhile.
+        key = f"{parts.scheme}://{parts.netloc}", trust
+        if key not in self._pools:
+            target = PoolTarget(
+                url=url,
+                host=parts.hostname or "",
+                port=parts.port or _DEFAULT_PORTS[parts.scheme],
+                tls=tls,
+                connect_timeout=client.meta.config.connect_timeout,
+                read_timeout=client.meta.config.read_timeout,
+                proxy=_proxy(session._proxy_config, url),  # noqa: SLF001 -- see above
+            )
+            self._pools[key] = Pool(target, self._connections)
+        return self._pools[key]
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have no answer yet."""
+        return sum(pool.under_way for pool in self._pools.values())
+
+    def retire(self) -> None:
+        """Send nothing more; what is under way still ends."""
+        for pool in self._pools.values():
+            pool.retire()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> Any:
+        """Answer a replay, and keep the SDK from sending what is only to be captured."""
+        if isinstance(request, AnsweredRequest):
+            return request.answer
+        captured = self._captured.get()
+        if captured is not None:
+            captured.append(request)
+            raise _CapturedError
+        return None
+
+
+def _proxy(proxies: ProxyConfiguration, url: str) -> TunnelProxy | None:
+    """Return the proxy for a URL, if it is one that opens tunnels in clear text."""
+    found = proxies.proxy_url_for(url)
+    if found is None:
+        return None
+    parts = urlsplit(found)
+    if not url.startswith("https:") or parts.scheme != "http" or parts.hostname is None:
+        raise UnfitError
+    headers = proxies.proxy_headers_for(found)
+    return TunnelProxy(parts.hostname, parts.port or 80, headers, mask_proxy_url(found))

@@ -1,0 +1,42 @@
+"""A real daemon against a service that permits less than its configuration says."""
+
+import anyio
+import pytest
+
+from monitor import simulator
+from tests.acceptance import scrape
+from tests.acceptance.program import configure, packages, running
+
+pytestmark = pytest.mark.timeout(240)
+
+RATE = 30.0
+IDS = [f"pkg-{number}" for number in range(60)]
+
+
+async def test_few_requests_are_throttled_and_the_rate_comes_back(tmp_path):
+    """The times are those of a high rate, at which what is permitted is found out sooner."""
+    scenario = {"jobs": [{"id": each, "service": "panorama"} for each in IDS]}
+    async with simulator.running(scenario) as sim:
+        third = {"kind": "throttle", "rate": RATE / 3, "burst": 5}
+        throttling = sim.faults.add(third)
+        quotas = {"panorama": {"rate": RATE, "burst": 5}}
+        watch = packages(discover=False, jobs=IDS, interval="1s")
+        config = configure(tmp_path, sim, watches=[watch], quotas=quotas, sinks={})
+        async with running("run", "-c", config, directory=tmp_path) as program:
+            url = await program.started()
+            await anyio.sleep(15)
+            before = len(sim.truth.requests)
+            await anyio.sleep(20)
+            found = list(sim.truth.requests)[before:]
+            throttled = [each for each in found if each.error]
+            assert len(throttled) < 0.05 * len(found)
+            assert len(found) > 0.6 * 20 * RATE / 3
+            sim.faults.remove(throttling)
+
+            async def is_back():
+                rates = await scrape.table(url, "quota_rate", "service")
+                return rates["panorama",] == RATE
+
+            with anyio.fail_after(60):
+                while not await is_back():  # noqa: ASYNC110 -- another process
+                    await anyio.sleep(1)

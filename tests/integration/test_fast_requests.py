@@ -1,0 +1,164 @@
+"""Prepared requests: which can be, and what they are once credentials change."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from botocore.credentials import ReadOnlyCredentials
+
+from monitor.aws.clients import Clients, ResponseMeta
+from monitor.config import Account
+from monitor.model import SourceKey
+from tests.contracts.test_paths import steady
+from tests.integration.sources_server import MODELS, clean_environment, raw_server
+from tests.paths import sent
+
+REGION = "us-east-1"
+DESCRIBE = ("panorama", "DescribePackageImportJob", {"JobId": "ok"})
+
+
+@pytest.fixture(autouse=True)
+def aws_environment(monkeypatch, tmp_path):
+    clean_environment(monkeypatch, tmp_path)
+
+
+@asynccontextmanager
+async def clients(url, *services):
+    account = Account(endpoint_urls=dict.fromkeys(services, url))
+    async with Clients({"default": account}, models=MODELS) as made:
+        yield made
+
+
+class Request:
+    """One request, as ``tests.paths.sent`` sends it."""
+
+    def __init__(self, prepared):
+        self.prepared = prepared
+        self.used: Any = None
+
+    def send(self, done):
+        self.used = self.prepared.send(5.0, done)
+        return self.used is not None
+
+
+async def asked(made, source, operation, params):
+    """Ask on each path; return both answers, and what was sent."""
+    plain = await made.ask(source, operation, params, ResponseMeta())
+    prepared = await made.prepare(source, operation, params)
+    assert prepared is not None
+    request = Request(prepared)
+    response = await sent(request)
+    fast = await made.parse(
+        source, prepared, response, ResponseMeta(), request.used, lambda: pytest.fail("asked again")
+    )
+    return plain, fast
+
+
+async def test_cbor_is_spoken_alike():
+    async with raw_server() as server, clients(server.url, "eventbridgev2") as made:
+        body = b"\xa1\x69NextToken\x63abc"
+        server.answer = (
+            b"HTTP/1.1 200 OK\r\nsmithy-protocol: rpc-v2-cbor\r\nContent-Type: application/cbor\r\n"
+            b"x-amzn-requestid: r-1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        source = SourceKey("eventbridgev2", "default", REGION)
+        plain, fast = await asked(made, source, "ListEventBuses", {"MaxResults": 3})
+        requests = [steady(request) for request in server.requests]
+    del plain["ResponseMetadata"]["MaxAttemptsReached"]  # of retries, of which there are none
+    assert plain == fast
+    assert fast["NextToken"] == "abc"
+    assert b"rpc-v2-cbor" in requests[0]
+    assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params"),
+    [
+        ("s3", "PutObject", {"Bucket": "b", "Key": "k", "Body": b"x"}),
+        ("s3", "GetObject", {"Bucket": "b", "Key": "k"}),
+        ("kinesis", "SubscribeToShard", {
+            "ConsumerARN": "arn:aws:kinesis:us-east-1:1:stream/a/consumer/b:1", "ShardId": "s",
+            "StartingPosition": {"Type": "LATEST"}}),
+        ("sts", "AssumeRoleWithWebIdentity", {
+            "RoleArn": "a", "RoleSessionName": "b", "WebIdentityToken": "c"}),
+    ],
+    ids=["a checksum", "a stream", "events", "no signature"],
+)  # fmt: skip
+async def test_some_requests_are_for_the_sdk_alone(service, operation, params):
+    async with raw_server() as server, clients(server.url, service) as made:
+        source = SourceKey(service, "default", REGION)
+        for _ in range(3):
+            assert await made.prepare(source, operation, params) is None
+        assert not server.requests
+
+
+async def test_another_signature_is_for_the_sdk_alone():
+    async with raw_server() as server, clients(server.url, "importexport") as made:
+        source = SourceKey("importexport", "default", REGION)
+        assert await made.prepare(source, "ListJobs", {}) is not None
+        client = made._open["default"].clients[source]
+        client.meta.events.register("choose-signer.importexport.*", lambda **_: "v2")
+        assert await made.prepare(source, "GetStatus", {"JobId": "E1"}) is None
+        assert not server.requests
+
+
+def hold(made, key, *, token=None, expires=None):
+    keys = made._open["default"].keys
+    frozen = ReadOnlyCredentials(key, "secret", token, None)
+    keys.held = dataclasses.replace(keys.held, frozen=frozen, expires=expires)
+    keys._renew_at = float("inf") if expires is None else expires - 900
+
+
+async def test_each_request_is_signed_by_the_credentials_of_its_time():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        source = SourceKey(service, "default", REGION)
+        prepared = await made.prepare(source, operation, params)
+        for key, token in (
+            ("AKIA1", None),
+            ("ASIA2", "a+token/="),
+            ("ASIA3", "b"),
+            ("AKIA4", None),
+        ):
+            hold(made, key, token=token)
+            request = Request(prepared)
+            await sent(request)
+            assert request.used.frozen.access_key == key
+            await made.ask(source, operation, params, ResponseMeta())
+        requests = [steady(request) for request in server.requests]
+    assert requests[0::2] == requests[1::2]
+    assert [b"X-Amz-Security-Token" in request for request in requests[0::2]] == [
+        False, True, True, False,
+    ]  # fmt: skip
+
+
+async def test_credentials_near_their_end_are_renewed_by_the_plain_path():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        source = SourceKey(service, "default", REGION)
+        prepared = await made.prepare(source, operation, params)
+        assert prepared is not None
+        hold(made, "ASIA1", token="t", expires=time.time() + 30)
+        assert prepared.send(5.0, lambda _: pytest.fail("it was sent")) is None
+        hold(made, "ASIA1", token="t", expires=time.time() + 3600)
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        with anyio.fail_after(5):
+            assert (await sent(Request(prepared))).status == 200
+
+
+async def test_no_two_requests_have_the_same_id_of_the_invocation():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        source = SourceKey(service, "default", REGION)
+        prepared = await made.prepare(source, operation, params)
+        for _ in range(5):
+            await sent(Request(prepared))
+        found = [request.partition(b"invocation-id: ")[2][:36] for request in server.requests]
+    assert len(set(found)) == 5

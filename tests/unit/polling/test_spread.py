@@ -1,0 +1,109 @@
+"""No stampede: many jobs that are due together, a restart, and a machine that slept."""
+
+from collections import Counter
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from tests.builders import VIRTUAL, running
+from tests.polling import polling, run_for
+
+pytestmark = VIRTUAL
+
+
+def per_second(looks, since=0.0):
+    """Return the requests in each second from ``since``."""
+    return Counter(int(moment - since) for moment, _ in looks if moment >= since)
+
+
+def gaps(b, ids):
+    times = [b.source.asked_for(each) for each in ids]
+    return [after - before for each in times for before, after in pairwise(each)]
+
+
+async def test_ten_thousand_jobs_that_are_due_together_are_spread_over_their_interval(tmp_path):
+    ids = [f"j-{number}" for number in range(10_000)]
+    async with polling(tmp_path, rate=2000, burst=50, concurrency=256) as b:
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=60.0)
+        await run_for(b, 240)
+        counts = per_second(b.source.looks)
+        assert max(counts.values()) <= 2000 + 50
+        # From the second poll on, each has its own time.
+        later = [counts[second] for second in range(120, 238)]
+        assert max(later) <= 1.4 * 10_000 / 60
+        assert min(later) >= 0.6 * 10_000 / 60
+
+
+@pytest.mark.parametrize("pause", [1.0, 20.0, 3600.0])
+async def test_a_restart_goes_on_with_the_interval_of_each_job(tmp_path, pause):
+    ids = [f"j-{number}" for number in range(300)]
+    settings = {"rate": 1000, "burst": 1000, "concurrency": 64}
+    async with polling(tmp_path, **settings) as b:
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=30.0)
+        await run_for(b, 100)
+        await b.recorder.rest()
+    await anyio.sleep(pause)
+    async with polling(tmp_path, **settings) as b:
+        began = b.clock.monotonic()
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=30.0)
+        await run_for(b, 60)
+        counts = per_second(b.source.looks, began)
+        if pause < 30:
+            share = 300 * (pause + 1.1) / 30
+            assert counts[0] <= 1.5 * share + 10
+            assert max(list(counts.values())[1:]) <= 30
+        # No job waits for longer than its interval.
+        first = [b.source.asked_for(each)[0] for each in ids]
+        assert max(first) - began <= 30.1
+
+
+async def test_a_wall_clock_that_was_set_back_puts_no_poll_off(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.follow("a", interval=600.0)
+        await run_for(b, 1)
+        await b.recorder.rest()
+    async with polling(tmp_path) as b:
+        b.clock.jump = -10_000.0
+        b.source.answers["a"] = "RUNNING"
+        b.follow("a", interval=600.0)
+        began = b.clock.monotonic()
+        await run_for(b, 1)
+        assert b.source.asked_for("a") == [pytest.approx(began, abs=0.1)]
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_a_wall_clock_that_jumps_makes_nothing_due(tmp_path, jump):
+    ids = [f"j-{number}" for number in range(100)]
+    async with polling(tmp_path) as b:
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids)
+        async with running(b.poller):
+            await anyio.sleep(100)
+            b.clock.jump = jump
+            await anyio.sleep(100)
+        assert max(per_second(b.source.looks, 40).values()) <= 15
+        assert max(gaps(b, ids)) <= 1.1 * 30 + 1
+
+
+async def test_a_machine_that_slept_catches_up_as_the_quota_permits(tmp_path):
+    """Where the monotonic clock goes on during the sleep, everything is overdue after it."""
+    ids = [f"j-{number}" for number in range(300)]
+    async with polling(tmp_path, rate=20, burst=5) as b:
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=30.0)
+        await run_for(b, 100)
+        b.poller._stopping = False
+        await anyio.sleep(3600)
+        woke = b.clock.monotonic()
+        async with running(b.poller):
+            await anyio.sleep(120)
+        counts = per_second(b.source.looks, woke)
+        assert max(counts.values()) <= 26
+        # One poll makes up for all that were missed.
+        assert sum(counts[second] for second in range(15)) <= 310
+        assert max(counts[second] for second in range(60, 120)) <= 18
