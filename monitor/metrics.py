@@ -32,6 +32,7 @@ OTHER = "other"
 """The ``state`` label of every state that the job type does not classify."""
 
 POLL_MODES = ("describe", "batch", "sweep")
+POLL_PATHS = ("fast", "plain")
 POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
@@ -134,6 +135,11 @@ class Metrics:
         )
         self.polls = counter(
             "polls_total", "Polls of a job, by outcome.", (*JOBS, "mode", "outcome")
+        )
+        self.poll_path = counter(
+            "poll_path_total",
+            "Polls of a source, by whether they sent a request that was prepared before.",
+            (*_SOURCE, "path"),
         )
         self.poll_lateness = histogram(
             "poll_lateness_seconds", "Time from when a poll was due until it started.", _DELAY
@@ -297,6 +303,8 @@ class Metrics:
         labels = (source.service, source.account, source.region)
         self.quota_rate.labels(*labels)
         self.quota_wait.labels(*labels)
+        for path in POLL_PATHS:
+            self.poll_path.labels(*labels, path)
         self.source_up.labels(*labels).set(math.nan)
         self.source_last_success.labels(*labels).set(math.nan)
         for kind in SOURCE_KINDS:
@@ -381,7 +389,8 @@ class Metrics:
         labels = (source.service, source.account, source.region)
         for metric in (self.quota_rate, self.quota_wait, self.source_up, self.source_last_success):
             metric.remove(*labels)
-        self.aws_requests.remove_by_labels(dict(zip(_SOURCE, labels, strict=True)))
+        for counted in (self.aws_requests, self.poll_path):
+            counted.remove_by_labels(dict(zip(_SOURCE, labels, strict=True)))
         self.transitions.remove_by_labels(dict(zip(JOBS, labels, strict=True)))
 
     def forget_sink(self, sink: str) -> None:
@@ -422,8 +431,13 @@ class Metrics:
 
     def count_poll(self, job: Job, mode: str, outcome: str) -> None:
         """Count a poll of a job."""
-        if self._is_watched(job):
-            self.polls.labels(job.type, job.account, job.region, mode, outcome).inc()
+        self.count_polls((job.type, job.account, job.region), mode, outcome, 1)
+
+    def count_polls(self, place: tuple[str, str, str], mode: str, outcome: str, polls: int) -> None:
+        """Count polls of jobs of one type, account and region."""
+        # A poll may outlast the series of its watch.
+        if place in self.places:
+            self.polls.labels(*place, mode, outcome).inc(polls)
 
     def count_change(self, job: Job, *, hinted: bool = False) -> None:
         """Count a poll that brought a change."""

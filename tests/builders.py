@@ -236,6 +236,9 @@ class ScriptedSource:
     pages; by default they show ``answers`` in order, ``page_size`` rows each.
     """
 
+    prepares = False
+    """Whether requests can be sent that were prepared before."""
+
     def __init__(self, clock: VirtualClock, job_type: FakeType = TYPE) -> None:
         self.clock = clock
         self.job_type = job_type
@@ -255,6 +258,10 @@ class ScriptedSource:
         self.under_way = 0
         self.most_under_way = 0
         self.listing: Callable[[str | None], Page] = self.slice
+        self.prepared = 0
+        self.page_reads = 0
+        self.tasks: list[asyncio.Future[None]] = []
+        self.reads = 0
 
     async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
@@ -285,11 +292,11 @@ class ScriptedSource:
                 found[one] = self._observation(one, answer, asked_at)
         return found
 
-    async def prepare(self, jobs: Sequence[Job]) -> None:
-        return None
+    async def prepare(self, jobs: Sequence[Job]) -> ScriptedPoll | None:
+        return ScriptedPoll(self, jobs) if self.prepares else None
 
-    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
-        return None
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> ScriptedPage | None:
+        return ScriptedPage(self, token, of) if self.prepares else None
 
     async def parents(self, token: str | None) -> ParentPage:
         self.parent_pages.append((self.clock.monotonic(), token))
@@ -358,6 +365,106 @@ class ScriptedSource:
             updated_at=told.updated_at,
             created_at=told.created_at,
         )
+
+
+class ScriptedPoll:
+    """A prepared describe of a scripted source; counted there like any other.
+
+    ``reads`` of the source counts the answers that were read.
+    """
+
+    def __init__(self, source: ScriptedSource, jobs: Sequence[Job]) -> None:
+        self.source, self.jobs = source, jobs
+        source.prepared += 1
+
+    def send(self, done: Callable[[ScriptedResponse], None]) -> bool:
+        source, asked_at = self.source, self.source.clock.now()
+        single = source.job_type.at_once == 1
+        if single:
+            source.looks.append((source.clock.monotonic(), self.jobs[0].id))
+            source.under_way += 1
+            source.most_under_way = max(source.most_under_way, source.under_way)
+        else:
+            source.batches.append([one.id for one in self.jobs])
+
+        def arrive() -> None:
+            source.under_way -= single
+            answers = {one: source.answers.get(one.id) for one in self.jobs}
+            if not single and not source.trouble:
+                source.looks += [(source.clock.monotonic(), one.id) for one in self.jobs]
+            done(ScriptedResponse(source, answers, source.trouble, asked_at))
+
+        asyncio.get_running_loop().call_later(source.latency, arrive)
+        return True
+
+
+@dataclass
+class ScriptedResponse:
+    """What a scripted source answers to a prepared poll."""
+
+    source: ScriptedSource
+    answers: Mapping[Job, Any]
+    trouble: BaseException | None
+    asked_at: datetime
+
+    @property
+    def digest(self) -> bytes | None:
+        good = not self.trouble and all(
+            isinstance(answer, str | Answer) for answer in self.answers.values()
+        )
+        return repr([*self.answers.values()]).encode() if good else None
+
+    async def read(self) -> Mapping[Job, Observation | PollError]:
+        self.source.reads += 1
+        if self.trouble:
+            raise self.trouble
+        found: dict[Job, Observation | PollError] = {}
+        for one, answer in self.answers.items():
+            given = PollError(PollReason.MISSING, "Absent") if answer is None else answer
+            if isinstance(given, PollError):
+                if given.reason is PollReason.CONFIG and len(self.answers) > 1:
+                    raise given
+                found[one] = given
+            elif isinstance(given, BaseException):
+                raise given
+            else:
+                found[one] = self.source._observation(one, given, self.asked_at)
+        return found
+
+
+@dataclass
+class ScriptedPage:
+    """A prepared page of a scripted source; ``page_reads`` counts those that were read."""
+
+    source: ScriptedSource
+    token: str | None
+    of: ListingRequest
+    answer: Page | BaseException | None = None
+
+    def send(self, done: Callable[[ScriptedPage], None]) -> bool:
+        async def ask() -> None:
+            try:
+                answer: Page | BaseException = await self.source.page(self.token, self.of)
+            except Exception as error:  # noqa: BLE001 -- whatever the test wants
+                answer = error
+            done(replace(self, answer=answer))
+
+        self.source.tasks.append(asyncio.ensure_future(ask()))
+        return True
+
+    @property
+    def digest(self) -> bytes | None:
+        if not isinstance(self.answer, Page):
+            return None
+        rows = [replace(row, asked_at=START, seen_at=START) for row in self.answer.rows]
+        return repr(replace(self.answer, rows=tuple(rows))).encode()
+
+    async def read(self) -> Page:
+        self.source.page_reads += 1
+        if isinstance(self.answer, Page):
+            return self.answer
+        assert self.answer is not None
+        raise self.answer
 
 
 async def take_all(_events: Sequence[Mapping[str, Any]]) -> None:

@@ -79,6 +79,8 @@ class SignalReceiver:
 
         A stop signal that came earlier is passed on at once.
         """
+        # An event loop may have put its own there, as uvloop does.
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         before = {number: signal.signal(number, lambda *_: None) for number in calls}
         with self._lock:
             self._loop = asyncio.get_running_loop()

@@ -14,17 +14,19 @@ from monitor.polling.learned import LearnedSchedules
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
+from monitor.polling.unchanged import RepeatedPoll
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from monitor.interfaces import Clock, Random
+    from monitor.interfaces import Clock, PollResponse, Random
     from monitor.metrics import Metrics
     from monitor.model import Job, Observation
     from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
+    from monitor.polling.unchanged import SentPoll
     from monitor.recording.recorder import Recorder
 
 NEEDS_A_PERSON = frozenset({PollReason.MISSING, PollReason.CONFIG, PollReason.AUTH})
@@ -68,21 +70,20 @@ class JobPoller:
         """The poll times that were learned; all pollers share one."""
         self._log = logs.get()
 
-    async def describe(self, turns: Sequence[ScheduledJob]) -> Sequence[float | None]:
+    async def describe(
+        self, turns: Sequence[ScheduledJob], sent: SentPoll | None = None
+    ) -> Sequence[float | None]:
         """Describe jobs in one request and record the answers; return when each is next.
 
         That is on the monotonic clock. ``None`` means never: the job is final, or was dropped
-        meanwhile. All of ``turns`` share a request.
+        meanwhile. All of ``turns`` share a request; ``sent`` is given if it was sent before.
         """
-        first, failure = turns[0], None
-        answers: dict[Job, Observation | PollError] = {}
+        answers: Mapping[Job, Observation | PollError] = {}
+        failure = None
+        for turn in turns:
+            turn.doubt()
         try:
-            if first.share > 1:
-                request = first.source.describe_many([turn.job for turn in turns])
-                answers.update(await self._client.ask(first.operation, request))
-            else:
-                request_one = first.source.describe(first.job)
-                answers[first.job] = await self._client.ask(first.operation, request_one)
+            answers = await self._ask(turns, sent)
             for turn in turns:
                 turn.share = turn.following.job_type.at_once
         except PollError as error:
@@ -102,23 +103,53 @@ class JobPoller:
             turn.settle_hint()
 
         if len(turns) == 1:
-            await record(0, first)
+            await record(0, turns[0])
         else:
             # Concurrently, so that they share a commit.
             async with anyio.create_task_group() as tasks:
                 for number, turn in enumerate(turns):
                     tasks.start_soon(record, number, turn)
         if failure:
-            # They failed as one poll, and stay one. Some may have failed alone before: the
-            # wait of those that have not is the one that the failure of all asks for.
-            waiting = [
-                (turn.attempts - turn.forgiven, number)
-                for number, turn in enumerate(turns)
-                if times[number] is not None
-            ]
-            again = times[min(waiting)[1]] if waiting else None
-            times = [None if time is None else again for time in times]
+            return _as_one(turns, times)
+        await self._plan_repeat(turns, times, sent)
         return times
+
+    async def _ask(
+        self, turns: Sequence[ScheduledJob], sent: SentPoll | None
+    ) -> Mapping[Job, Observation | PollError]:
+        """Send one request for these jobs, unless it was sent before; return what was answered."""
+        first = turns[0]
+        if sent is not None:
+            reading = _read(sent.response, turns)
+            return await self._client.ask(first.operation, reading, sent.sent_at)
+        if first.share > 1:
+            request = first.source.describe_many([turn.job for turn in turns])
+            return await self._client.ask(first.operation, request)
+        request_one = first.source.describe(first.job)
+        return {first.job: await self._client.ask(first.operation, request_one)}
+
+    async def _plan_repeat(
+        self,
+        turns: Sequence[ScheduledJob],
+        times: Sequence[float | None],
+        sent: SentPoll | None,
+    ) -> None:
+        """Prepare the next poll of the same jobs, or note what this one has shown of them."""
+        if None in times:
+            return  # the next request is for fewer
+        first, repeat = turns[0], turns[0].repeat
+        if repeat is None or repeat.turns != turns:
+            source, jobs = first.source, [turn.job for turn in turns]
+            request = await self._client.prepared(source.prepare(jobs))
+            # A reload may have come meanwhile, with other sources.
+            if request is not None and all(turn.source is source for turn in turns):
+                repeat = RepeatedPoll(turns, request)
+                for turn in turns:
+                    turn.repeat = repeat
+        elif sent is not None:
+            pauses = [self.interval(turn) for turn in turns]
+            now = self._clock.monotonic()
+            repeat.note(sent.response.digest, pauses, now, self._recorder)
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
@@ -141,6 +172,11 @@ class JobPoller:
         if result is RecordResult.CHANGED:
             scheduled.changed_at = self._clock.monotonic()
             self._metrics.count_change(job, hinted=scheduled.answering is not None)
+        scheduled.steady = (
+            result is RecordResult.UNCHANGED
+            and not observed.unreadable
+            and not diff.is_misdated(observed)
+        )
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and result is RecordResult.STALE
         if scheduled.failing in NEEDS_A_PERSON:
@@ -160,7 +196,7 @@ class JobPoller:
         Others are forgotten, so that forged hints leave nothing behind; sweeps find what is real.
         """
         admit, scheduled.admit = scheduled.admit, None
-        known = self._recorder.snapshot(scheduled.job.key) is not None
+        known = self._recorder.snapshot(scheduled.key) is not None
         if admit is None or known or scheduled.row is not None:
             return True
         if isinstance(answer, PollError):
@@ -175,7 +211,7 @@ class JobPoller:
         The row must show the whole state, and be requested after the last answer about the job.
         The describe is still owed, even if the job has ended: only it shows the rest.
         """
-        known = self._recorder.snapshot(scheduled.job.key)
+        known = self._recorder.snapshot(scheduled.key)
         order, job_type = diff.age_order(known, row), scheduled.following.job_type
         if not is_whole(row) or sent_at < scheduled.shown_at or order < 0:
             return False
@@ -227,7 +263,7 @@ class JobPoller:
 
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
-        snapshot = self._recorder.snapshot(scheduled.job.key)
+        snapshot = self._recorder.snapshot(scheduled.key)
         now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
@@ -254,13 +290,13 @@ class JobPoller:
             scheduled.pace = delay
             return self._clock.monotonic() + delay
         # Jobs that share a describe have their turns together.
-        key = scheduled.job.key if scheduled.share == 1 else scheduled.request_key
+        key = scheduled.key if scheduled.share == 1 else scheduled.request_key
         phase = pacing.phase_of(key, pause)
         return pacing.next_turn(self._clock.monotonic(), pause, phase)
 
     def _learned(self, scheduled: ScheduledJob) -> float | None:
         """Return the seconds until the next poll by what was learned of the job's state, if any."""
-        snapshot, job = self._recorder.snapshot(scheduled.job.key), scheduled.job
+        snapshot, job = self._recorder.snapshot(scheduled.key), scheduled.job
         if snapshot is None or snapshot.phase.terminal or scheduled.following.job_type.at_once > 1:
             return None
         curve = self.learned.get((job.type, job.account, snapshot.state))
@@ -274,7 +310,7 @@ class JobPoller:
 
         A type that reopens does so without a warning, so its jobs keep the usual interval.
         """
-        snapshot = self._recorder.snapshot(scheduled.job.key)
+        snapshot = self._recorder.snapshot(scheduled.key)
         job_type = scheduled.following.job_type
         if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
             return scheduled.interval
@@ -293,10 +329,10 @@ class JobPoller:
             self._schedule.finish(scheduled)
             return None
         if scheduled.failing is not error.reason and error.reason in NEEDS_A_PERSON:
-            self._log.warning(logs.JOB_FAILING, job=scheduled.job.key, **facts(error))
+            self._log.warning(logs.JOB_FAILING, job=scheduled.key, **facts(error))
         scheduled.failing = error.reason
         attempt, scheduled.attempts = scheduled.attempts, scheduled.attempts + 1
-        if missing and self._recorder.snapshot(scheduled.job.key) is not None:
+        if missing and self._recorder.snapshot(scheduled.key) is not None:
             delay = await self._denied(scheduled)
         else:
             retry_after = error.retry_after
@@ -315,10 +351,37 @@ class JobPoller:
         Other failures between two such answers neither confirm nor refute them.
         """
         scheduled.denials += 1
-        snapshot = self._recorder.snapshot(scheduled.job.key)
+        snapshot = self._recorder.snapshot(scheduled.key)
         if snapshot is not None and snapshot.missing:
             # Recorded before a restart, which has reset the count.
             scheduled.denials = max(scheduled.denials, pacing.CONFIRMATIONS)
         elif scheduled.denials >= pacing.CONFIRMATIONS:
             await self._recorder.deny(scheduled.job, self._clock.now(), scheduled.following)
         return pacing.missing_delay(scheduled.denials, scheduled.missing_after, self._random)
+
+
+def _as_one(turns: Sequence[ScheduledJob], times: Sequence[float | None]) -> Sequence[float | None]:
+    """Return the times of jobs that failed as one poll, so that they stay one.
+
+    Some may have failed alone before: the wait of those that have not is the one that the failure
+    of all asks for.
+    """
+    waiting = [
+        (turn.attempts - turn.forgiven, number)
+        for number, turn in enumerate(turns)
+        if times[number] is not None
+    ]
+    again = times[min(waiting)[1]] if waiting else None
+    return [None if time is None else again for time in times]
+
+
+async def _read(
+    response: PollResponse, turns: Sequence[ScheduledJob]
+) -> Mapping[Job, Observation | PollError]:
+    """Read a response as ``Source.describe`` and ``Source.describe_many`` do."""
+    answers = await response.read()
+    if turns[0].share == 1:
+        answer = answers.get(turns[0].job)
+        if isinstance(answer, PollError):
+            raise answer
+    return answers

@@ -232,7 +232,7 @@ class PollManager:
                 if owner is None or owner.poller is not poller:
                     poller.drop(scheduled)
                     continue
-                kept.add(scheduled.job.key)
+                kept.add(scheduled.key)
                 if scheduled.following is not owner.following:
                     owner.follow(scheduled.job)
         # Recorded, but of no watch until now: a watch may want it again.

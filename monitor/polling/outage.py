@@ -77,7 +77,10 @@ class Outages:
 
     def sent(self, operation: str, now: float) -> None:
         """Note that a poll was sent."""
-        self._operations.setdefault(operation, Run()).sent_at = now
+        run = self._operations.get(operation)
+        if run is None:
+            run = self._operations[operation] = Run()
+        run.sent_at = now
 
     def failed(self, operation: str, began_at: float, now: float, *, fresh: bool) -> bool:
         """Note that a poll failed; return whether it was sent before a long outage was over.
@@ -96,8 +99,12 @@ class Outages:
 
     def succeeded(self, operation: str, now: float) -> Sequence[Return]:
         """Note that a poll was answered; return what has recovered with it."""
-        source = self._source.succeeded(now, self._probe_interval)
-        own = self._operations[operation].succeeded(now, self._probe_interval)
+        whole, run = self._source, self._operations[operation]
+        if not whole.count and not run.count:
+            whole.good_at = run.good_at = now
+            return ()
+        source = whole.succeeded(now, self._probe_interval)
+        own = run.succeeded(now, self._probe_interval)
         found = ((None, source), (operation, own))
         return [Return(name, since) for name, since in found if since is not None]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
@@ -25,18 +26,21 @@ from monitor.polling.schedule import (
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
+from monitor.polling.unchanged import SentPoll
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from anyio.abc import TaskGroup
 
     from monitor import model
-    from monitor.interfaces import Clock, JobStatus, Random
+    from monitor.interfaces import Clock, JobStatus, PollResponse, Random
     from monitor.metrics import Metrics
     from monitor.polling.learned import LearnedSchedules
     from monitor.polling.planner import Plan
     from monitor.polling.quota import Budget, Quota
+    from monitor.polling.unchanged import RepeatedPoll
     from monitor.recording.recorder import Recorder
 
 LONGEST_PAUSE = 5.0
@@ -52,6 +56,12 @@ three requests a minute at most: the price of a single healthy job.
 
 HINT_GAP = 1.0
 """Seconds between two polls of a job that hints ask for, however many there are."""
+
+PUBLISH_EVERY = 32
+"""Polls that change nothing after which they are counted, even while others are under way."""
+
+SENT_PER_TASK = 4
+"""Prepared polls that may be under way for each that needs a task: they cost far less."""
 
 LONGEST_HOLD = 60.0
 """Seconds after which a complete failure is probed again, whatever its Retry-After says."""
@@ -73,7 +83,11 @@ class Poller:
         timeout: float = 60.0,
         learned: LearnedSchedules | None = None,
     ) -> None:
-        """Run at most ``concurrency`` polls at once; each has ``timeout`` seconds."""
+        """Run at most ``concurrency`` polls in tasks at once; each has ``timeout`` seconds.
+
+        Polls whose requests are prepared need no task until their answer must be read: some more
+        of them may be under way.
+        """
         self.key = key
         self._labels = (key.service, key.account, key.region)
         self._quota = quota
@@ -93,7 +107,15 @@ class Poller:
         self._sweeper = Sweeper(
             self.client, self.schedule, self._job_poller, recorder, metrics, clock, random
         )
+        self._tasks: TaskGroup | None = None
         self._running = 0
+        """Polls under way in tasks."""
+        self._sent = 0
+        """Polls under way without."""
+        self._unpublished = 0
+        self._full = False
+        """Whether something was due at the last pass, and too much was under way."""
+        self._wakes_at = -math.inf
         self._was_lost = self.client.health.lost
         self._stopping = False
         self._wake = anyio.Event()
@@ -107,7 +129,8 @@ class Poller:
 
         One that is polled already keeps its turn, unless another interval brings an earlier one.
         """
-        scheduled = self.schedule.known(job.job.key) or job
+        scheduled = self.schedule.known(job.key) or job
+        scheduled.forget_repeat()
         before = self._job_poller.interval(scheduled)
         # The options, and not the history of the polls.
         scheduled.source, scheduled.following = job.source, job.following
@@ -141,7 +164,7 @@ class Poller:
         So a restart causes no burst: each job goes on with its interval. A wall clock that was
         set back must not put a poll off, and nothing that is owed waits.
         """
-        snapshot = self._recorder.snapshot(scheduled.job.key)
+        snapshot = self._recorder.latest(scheduled.key)
         if snapshot is None or snapshot.missing or scheduled.partial:
             return 0.0
         age = (self._clock.now() - snapshot.looked_at).total_seconds()
@@ -173,7 +196,7 @@ class Poller:
         A hint neither shortens the backoff of what fails, nor hastens the verdict that a known
         job is missing: whoever can write to the queue could else do both.
         """
-        known = self._recorder.snapshot(scheduled.job.key) is not None
+        known = self._recorder.snapshot(scheduled.key) is not None
         absent = scheduled.failing is PollReason.MISSING and not known
         if scheduled.attempts and not absent:
             return None
@@ -250,15 +273,24 @@ class Poller:
     async def run(self) -> None:
         """Poll until stopped; then finish the polls under way."""
         async with anyio.create_task_group() as tasks:
-            while not self._stopping:
-                self.last_pass = self._clock.monotonic()
-                await self._pause(self.start_due(tasks))
+            self._tasks = tasks
+            try:
+                while not self._stopping or self._sent:
+                    self.last_pass = self._clock.monotonic()
+                    self._publish()
+                    await self._pause(math.inf if self._stopping else self.start_due(tasks))
+            finally:
+                # An answer that comes later, because the daemon could wait no longer, is lost.
+                self._tasks = None
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long, at most LONGEST_PAUSE, or until something may be due earlier."""
-        with anyio.move_on_after(min(max(seconds, pacing.TICK), LONGEST_PAUSE)):
+        seconds = min(max(seconds, pacing.TICK), LONGEST_PAUSE)
+        self._wakes_at = self._clock.monotonic() + seconds
+        with anyio.move_on_after(seconds):
             await self._wake.wait()
-        self._wake = anyio.Event()
+        if self._wake.is_set():
+            self._wake = anyio.Event()
 
     def stop(self) -> None:
         """Start no further polls."""
@@ -270,12 +302,16 @@ class Poller:
         self._probe(self._clock.monotonic())
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
         lost = self.client.health.lost
-        while self._running < (1 if lost else self._concurrency):
+        while True:
             now = self._clock.monotonic()
             blocked = self._quota.blocked(now)
             turn = self.schedule.first(now, blocked)
             if turn is None:
+                self._full = False
                 return math.inf
+            self._full = self._is_full(turn, lost=lost)
+            if self._full:
+                return math.inf  # the end of a poll starts the next one
             quota_at = self._quota.ready_at(now, turn.operation)
             ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
@@ -290,22 +326,129 @@ class Poller:
             begun = self.schedule.begin(now)
             self._quota.take(now, turn.operation)
             self._probed_at = now
-            for each in [begun] if isinstance(begun, ListingSweep) else begun:
+            turn.began_at = now
+            for each in () if isinstance(begun, ListingSweep) else begun:
                 each.began_at = now
                 # One whose request is split has its answer still to come.
-                if isinstance(each, ScheduledJob) and each.answering is None:
+                if each.hint is not None and each.answering is None:
                     each.answering, each.hint = each.hint, None
             self._outages.sent(turn.operation, now)
-            self._running += 1
             self._metrics.poll_lateness.observe(now - turn.due)
             if self._held_since is not None:
                 self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
                 self._held_since = None
-            tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
-        return math.inf
+            if lost or isinstance(begun, ListingSweep) or not self._send(begun, now):
+                self._running += 1
+                tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
-    async def _work(self, begun: Sequence[ScheduledJob] | ListingSweep) -> None:
-        """Send one request and give the turns that it is for their next times, if they have any."""
+    def _is_full(self, turn: ScheduledJob | ListingSweep, *, lost: bool) -> bool:
+        """Return whether too much is under way to begin ``turn`` as well."""
+        if lost:
+            return self._running + self._sent >= 1
+        if isinstance(turn, ScheduledJob) and turn.repeat is not None:
+            return self._running + self._sent >= SENT_PER_TASK * self._concurrency
+        return self._running >= self._concurrency
+
+    def _send(self, begun: Sequence[ScheduledJob], now: float) -> bool:
+        """Send the prepared request for these jobs, if there is one; return whether it was sent."""
+        repeat = begun[0].repeat
+        if repeat is None or repeat.turns != begun:
+            return False
+        # Before the request, so that no window is narrower than what is known.
+        if repeat.request.send(partial(self._take, begun, repeat, now, self._clock.now())):
+            self._sent += 1
+            return True
+        # The plain path prepares it again: its account may be another one now.
+        begun[0].forget_repeat()
+        return False
+
+    def _take(
+        self,
+        begun: Sequence[ScheduledJob],
+        repeat: RepeatedPoll,
+        sent_at: float,
+        asked_at: datetime,
+        came: PollResponse,
+    ) -> None:
+        """Take what came of a prepared poll: note it if it changes nothing, or else read it."""
+        self._sent -= 1
+        if self._tasks is None:
+            return
+        try:
+            now, seen_at = self._clock.monotonic(), self._clock.now()
+            if (
+                now < repeat.expires_at
+                and not self.client.health.lost
+                and repeat.repeats(came.digest, asked_at, seen_at, self._recorder)
+            ):
+                due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
+                if self._full and not self._stopping:
+                    due = now + self.start_due(self._tasks)
+                self._wake_by(due)
+            else:
+                self._running += 1
+                name = f"poll {self.key.key}"
+                self._tasks.start_soon(self._work, begun, SentPoll(came, sent_at), name=name)
+                self._wake_by(math.inf)
+        except Exception as error:  # noqa: BLE001 -- the loop would only log it
+            self._tasks.start_soon(self._fail, error)
+
+    async def _fail(self, error: Exception) -> NoReturn:
+        """End the poller, as an error in a task does."""
+        raise error
+
+    def _note_unchanged(
+        self,
+        begun: Sequence[ScheduledJob],
+        repeat: RepeatedPoll,
+        sent_at: float,
+        asked_at: datetime,
+        now: float,
+        seen_at: datetime,
+    ) -> float:
+        """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
+        first = begun[0]
+        operation = first.operation
+        poll = (first.following.job_type.name, operation, len(begun))
+        self.client.note_unchanged(poll, sent_at, now, seen_at)
+        self._unpublished += 1
+        for turn in begun:
+            self._recorder.note_poll(turn.key, asked_at)
+            turn.answered_at = turn.shown_at = now
+            turn.polled_at, turn.pace, turn.row = seen_at, 0.0, None
+            if turn.answering is not None:
+                turn.settle_hint()
+        if first.following.learned:
+            due = self._job_poller.next_turn(first)
+        else:
+            due = pacing.next_turn(now, repeat.pause, repeat.phase)
+        self.schedule.put_back(begun, due)
+        for turn in begun:
+            if turn.hint is not None:
+                self._answer_late(turn, turn.hint)
+                due = min(due, turn.due)
+        self._recover(operation, now)
+        if self._unpublished >= PUBLISH_EVERY or not self._sent:
+            self._publish()
+        return due
+
+    def _publish(self) -> None:
+        """Count the polls that changed nothing."""
+        self._unpublished = 0
+        self.client.publish()
+
+    def _wake_by(self, due: float) -> None:
+        """Wake the loop if its next pass would come after ``due``, or if it is to end."""
+        if due < self._wakes_at or self._stopping:
+            self._wake.set()
+
+    async def _work(
+        self, begun: Sequence[ScheduledJob] | ListingSweep, sent: SentPoll | None = None
+    ) -> None:
+        """Poll and give the turns that it is for their next times, if they have any.
+
+        ``sent`` is given if the request was sent before.
+        """
         turns: Sequence[ScheduledJob | ListingSweep]
         turns = [begun] if isinstance(begun, ListingSweep) else begun
         times: Sequence[float | None]
@@ -316,7 +459,9 @@ class Poller:
                 delay = await self._sweeper.page_once(begun)
                 times = [self._clock.monotonic() + delay]
             else:
-                times = await self._job_poller.describe(begun)
+                path = "plain" if sent is None else "fast"
+                self._metrics.poll_path.labels(*self._labels, path).inc()
+                times = await self._job_poller.describe(begun, sent)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.
         for turn, due in zip(turns, times, strict=True):
@@ -343,18 +488,22 @@ class Poller:
             since = now if each.failing_since is None else each.failing_since
             each.failing_since = since if each in failing else None
         if len(failing) < len(turns):
-            for back in self._outages.succeeded(turn.operation, now):
-                concerned = [
-                    one
-                    for one in self.schedule.failing()
-                    if back.operation in {None, one.operation}
-                    and one.failing_since is not None
-                    and one.failing_since > back.since
-                ]
-                self._hasten(concerned, over=back.since == -math.inf)
+            self._recover(turn.operation, now)
             return
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
             self._hasten([each for each in turns if self.schedule.holds(each)], over=True)
+
+    def _recover(self, operation: str, now: float) -> None:
+        """Poll again what failed before a poll that has just succeeded."""
+        for back in self._outages.succeeded(operation, now):
+            concerned = [
+                one
+                for one in self.schedule.failing()
+                if back.operation in {None, one.operation}
+                and one.failing_since is not None
+                and one.failing_since > back.since
+            ]
+            self._hasten(concerned, over=back.since == -math.inf)
 
     def _hasten(self, turns: Iterable[ScheduledJob | ListingSweep], *, over: bool = False) -> None:
         """Poll ``turns`` next; their earlier failures no longer count for the backoff.

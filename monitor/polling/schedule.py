@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from monitor.errors import PollError
     from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
+    from monitor.polling.unchanged import RepeatedPage, RepeatedPoll
     from monitor.recording.diff import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
@@ -106,6 +107,9 @@ class ScheduledJob:
 
     ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
     ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
+
+    ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
+    request that its next poll sends again, if it is the same.
     Somebody waits for the job until ``awaited_until``, and its state was new at ``changed_at``
     (both monotonic).
     """
@@ -139,6 +143,9 @@ class ScheduledJob:
     hint: HintTicket | None = None
     answering: HintTicket | None = None
     admit: Callable[[Observation], bool] | None = None
+    steady: bool = False
+    repeat: RepeatedPoll | None = None
+    key: str = field(init=False)
     awaited_until: float = NEVER_SHOWN
     changed_at: float = NEVER_SHOWN
     share: int = field(init=False)
@@ -146,6 +153,7 @@ class ScheduledJob:
 
     def __post_init__(self) -> None:
         """Find out with which jobs it may share a describe."""
+        self.key = self.job.key
         self.share = self.following.job_type.at_once
         self.request_key = (
             self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
@@ -155,6 +163,18 @@ class ScheduledJob:
     def operation(self) -> str:
         """The operation that a poll of it calls."""
         return self.following.job_type.describe_operation
+
+    def forget_repeat(self) -> None:
+        """Let the next request be prepared again: the options are no longer the same."""
+        if self.repeat is not None:
+            self.repeat.expire()
+            self.repeat = None
+
+    def doubt(self) -> None:
+        """Let the next answer be read, unless this one shows that it need not be."""
+        self.steady = False
+        if self.repeat is not None:
+            self.repeat.digest = None
 
     def slack(self, now: float) -> float:
         """Return the seconds that it may be overdue, where the quota is short, before others."""
@@ -200,6 +220,8 @@ class ListingSweep:
     makes the sweeps of one parent; ``children`` are those under way, ``names`` the parents met so
     far. ``last`` is set for one whose parent is gone: it ends with the next sweep, which
     is ``ending``.
+    ``repeats`` are the requests for its pages that are sent again, by token, ``repeatable`` the
+    tokens of the last sweep: some services never hand out the same again.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -215,6 +237,8 @@ class ListingSweep:
     attempts: int = 0
     token: str | None = None
     tokens: set[str] = field(default_factory=set)
+    repeatable: set[str] = field(default_factory=set)
+    repeats: dict[str | None, RepeatedPage] = field(default_factory=dict)
     pages: int = 0
     started: float = 0.0
     period: float = 0.0
@@ -324,9 +348,9 @@ class Schedule:
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
-            if turn.job.key not in self._polled:
+            if turn.key not in self._polled:
                 turn.answered_at = due
-            self._polled[turn.job.key] = self._everyone[turn.job.key] = turn
+            self._polled[turn.key] = self._everyone[turn.key] = turn
         else:
             self._sweeps[turn] = None
         turn.due = due
@@ -335,19 +359,27 @@ class Schedule:
             turn.state = State.WAITING
         self._queue.push(turn, due)
 
+    def put_back(self, turns: Sequence[ScheduledJob], due: float) -> None:
+        """Give jobs that were begun, and have kept their places, their next time."""
+        for turn in turns:
+            turn.state, turn.due = State.WAITING, due
+            self._queue.push(turn, due)
+
     def finish(self, tracked: ScheduledJob) -> None:
         """Stop polling a job: it is final, and still counted."""
         # It stands in the list all the while, and once: a scrape may come between two steps.
-        self._everyone[tracked.job.key] = tracked
-        self._polled.pop(tracked.job.key, None)
+        self._everyone[tracked.key] = tracked
+        self._polled.pop(tracked.key, None)
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
+        tracked.forget_repeat()
 
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job, or sweeping a listing; a poll under way must not put it back."""
         if isinstance(turn, ScheduledJob):
-            self._polled.pop(turn.job.key, None)
-            self._everyone.pop(turn.job.key, None)
+            self._polled.pop(turn.key, None)
+            self._everyone.pop(turn.key, None)
+            turn.forget_repeat()
         else:
             self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)
@@ -356,7 +388,7 @@ class Schedule:
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self._polled.get(turn.job.key) is turn
+            return self._polled.get(turn.key) is turn
         return turn in self._sweeps
 
     def first(
@@ -373,7 +405,7 @@ class Schedule:
         self._queue.rank(now)
         return self._queue.next_due()
 
-    def begin(self, now: float) -> Sequence[ScheduledJob] | ListingSweep:
+    def begin(self, now: float) -> list[ScheduledJob] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
 
         Those jobs may be due a little later, but not before a Retry-After has passed. ``busy``

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from prometheus_client import Histogram
+
     from monitor import model
     from monitor.interfaces import Clock
     from monitor.metrics import Metrics
@@ -85,15 +87,19 @@ class SourceClient:
         self._requests = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
         self._changing = anyio.Lock()
+        self._durations: dict[str, Histogram] = {}
+        self._uncounted: dict[tuple[str, str, int], int] = {}
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
-    async def ask(self, operation: str, request: Awaitable[T]) -> T:
+    async def ask(self, operation: str, request: Awaitable[T], sent_at: float | None = None) -> T:
         """Await one answer, and update the health of the source by it.
+
+        ``sent_at`` (monotonic) is given where the request was sent before.
 
         Raises:
             PollError: whenever there is no valid answer.
         """
-        started = self._clock.monotonic()
+        started = self._clock.monotonic() if sent_at is None else sent_at
         self._requests.add(started)
         try:
             answer = await self._answer(operation, request)
@@ -102,6 +108,53 @@ class SourceClient:
             raise
         await self._note(operation, started, None)
         return answer
+
+    def note_unchanged(
+        self, poll: tuple[str, str, int], sent_at: float, now: float, seen_at: datetime
+    ) -> None:
+        """Update the health of a source that is not lost by an answer that changes nothing.
+
+        ``poll`` is the type of the jobs, the operation, and the number of jobs. It is counted by
+        the next ``publish``.
+        """
+        self._requests.add(sent_at)
+        self._up, self._last_good = True, seen_at
+        self.health.polled(None, now)
+        if self._troubled_at is not None:
+            self._calm_down(now)
+        duration = self._durations.get(poll[1])
+        if duration is None:
+            duration = self._metrics.aws_request_duration.labels(self.key.service, poll[1])
+            self._durations[poll[1]] = duration
+        duration.observe(now - sent_at)
+        self._uncounted[poll] = self._uncounted.get(poll, 0) + 1
+
+    def publish(self) -> None:
+        """Count the polls that changed nothing since the last time, and show what they say."""
+        if not self._uncounted:
+            return
+        uncounted, self._uncounted = self._uncounted, {}
+        metrics, (service, account, region) = self._metrics, self._labels
+        for (type_, operation, jobs), polls in uncounted.items():
+            metrics.aws_requests.labels(service, operation, account, region, "ok").inc(polls)
+            metrics.poll_path.labels(*self._labels, "fast").inc(polls)
+            mode = "describe" if jobs == 1 else "batch"
+            metrics.count_polls((type_, account, region), mode, "unchanged", polls * jobs)
+        metrics.source_up.labels(*self._labels).set(bool(self._up))
+        if self._last_good is not None:
+            metrics.source_last_success.labels(*self._labels).set(self._last_good.timestamp())
+        metrics.quota_rate.labels(*self._labels).set(self.quota.rate)
+
+    async def prepared(self, request: Awaitable[T | None]) -> T | None:
+        """Await a request that is prepared; ``None`` if there is none, or it cannot be prepared."""
+        try:
+            with anyio.fail_after(self._timeout):
+                return await request
+        except PollError:
+            return None  # the poll itself fails for the same reason, and tells of it
+        except Exception:  # noqa: BLE001 -- a net around a plug-in
+            self._log.exception(logs.POLL_BROKEN, operation="prepare")
+            return None
 
     def status(self) -> SourceStatus:
         """Return the status of the source."""
@@ -143,13 +196,7 @@ class SourceClient:
         self._metrics.source_up.labels(*self._labels).set(answered)
         if error is None:
             self._metrics.source_last_success.labels(*self._labels).set(now.timestamp())
-            if self._troubled_at is not None and self._troubled_at <= monotonic - CALM:
-                if self._still_failing():
-                    # It goes through all jobs, so it is not called again for each answer.
-                    self._troubled_at = monotonic
-                else:
-                    self._troubled_at = None
-                    self._log.info(logs.POLL_RECOVERED)
+            self._calm_down(monotonic)
         else:
             outcome, self._failure = error.reason, (now, error)
             if error.reason is PollReason.THROTTLE:
@@ -169,6 +216,17 @@ class SourceClient:
             self._last_good = now
         else:
             self._last_bad = now
+
+    def _calm_down(self, now: float) -> None:
+        """Log that the source has recovered, once nothing has failed for long."""
+        if self._troubled_at is None or self._troubled_at > now - CALM:
+            return
+        if self._still_failing():
+            # It goes through all jobs, so it is not called again for each answer.
+            self._troubled_at = now
+        else:
+            self._troubled_at = None
+            self._log.info(logs.POLL_RECOVERED)
 
     async def _judge(self, error: PollError | None) -> None:
         """Record once that the source is unavailable, and once that it is available again."""

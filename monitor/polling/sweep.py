@@ -17,15 +17,18 @@ from monitor.polling.planner import HALF, Planner
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.turn_queue import State
-from monitor.recording.baselines import accepts
+from monitor.polling.unchanged import MARGIN, RepeatedPage, RepeatedRow, seconds_left
+from monitor.recording import diff
+from monitor.recording.baselines import accepts, includes
 from monitor.recording.recorder import RecordResult, RowComparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from monitor.interfaces import Clock, JobType, Random
+    from monitor.interfaces import Clock, JobType, PageResponse, PreparedPage, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, ParentPage
+    from monitor.model import Observation, ParentPage, Snapshot
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Plan
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
@@ -95,17 +98,9 @@ class Sweeper:
             await self._start(sweep)
         # Taken before the request: a describe that is answered meanwhile is newer than the row.
         sweep.sent_at, sweep.rests = self._clock.monotonic(), False
-        page: Page | ParentPage
+        sent_at = self._clock.now()
         try:
-            if sweep.child:
-                request = sweep.source.parents(sweep.token)
-                page = await self._client.ask(sweep.operation, request)
-                sweep.names.update(page.names)
-            else:
-                listing = replace(sweep.request, since=sweep.since)
-                page = await self._client.ask(
-                    sweep.operation, sweep.source.page(sweep.token, listing)
-                )
+            page = await self._ask(sweep, sent_at)
         except PollError as error:
             # Some services deny access to what does not exist.
             denied = error.reason is PollReason.AUTH and sweep.attempts < FAILURES
@@ -115,11 +110,7 @@ class Sweeper:
             return self._failed(sweep, error)
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
-        if isinstance(page, Page):
-            if page.rows or page.skipped:
-                sweep.readable = bool(page.rows or sweep.readable)
-            self._skipped.note_page(sweep.source.job_type.name, page)
-            await self._take_rows(sweep, page)
+        await self._take_page(sweep, page, sent_at)
         delay = self._turn_page(sweep, page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
         if sweep.token is None and self._schedule.holds(sweep):
@@ -129,6 +120,130 @@ class Sweeper:
                 await self._end(sweep)
         # The last sweep of a parent that is gone must begin after that was found.
         return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
+
+    async def _take_page(
+        self, sweep: ListingSweep, page: Page | ParentPage | RepeatedPage, sent_at: datetime
+    ) -> None:
+        """Record what a page shows of jobs."""
+        if isinstance(page, Page):
+            if page.rows or page.skipped:
+                sweep.readable = bool(page.rows or sweep.readable)
+            self._skipped.note_page(sweep.source.job_type.name, page)
+            await self._take_rows(sweep, page)
+            await self._plan_repeat(sweep, page)
+        elif isinstance(page, RepeatedPage):
+            if page.rows:
+                sweep.readable = True
+            self._repeat_rows(sweep, page, sent_at)
+
+    async def _ask(
+        self, sweep: ListingSweep, sent_at: datetime
+    ) -> Page | ParentPage | RepeatedPage:
+        """Send the request for the next page."""
+        if not sweep.child:
+            return await self._client.ask(sweep.operation, self._page(sweep, sent_at))
+        self._count_path("plain")
+        page = await self._client.ask(sweep.operation, sweep.source.parents(sweep.token))
+        sweep.names.update(page.names)
+        return page
+
+    async def _page(self, sweep: ListingSweep, sent_at: datetime) -> Page | RepeatedPage:
+        """Ask for the next page; return what the last sweep has noted, if it shows the same."""
+        repeat = sweep.repeats.get(sweep.token)
+        came = await _send(repeat.request) if repeat else None
+        if repeat is None or came is None:
+            self._count_path("plain")
+            sweep.repeats.pop(sweep.token, None)
+            return await sweep.source.page(sweep.token, replace(sweep.request, since=sweep.since))
+        self._count_path("fast")
+        if self._shows_the_same(sweep, repeat, came.digest, sent_at):
+            return repeat
+        repeat.digest, repeat.rows = came.digest, None
+        return await came.read()
+
+    def _shows_the_same(
+        self, sweep: ListingSweep, repeat: RepeatedPage, digest: bytes | None, sent_at: datetime
+    ) -> bool:
+        """Return whether a page shows what was noted of it, and nothing else has changed."""
+        if digest is None or digest != repeat.digest or repeat.rows is None:
+            return False
+        if self._clock.monotonic() >= repeat.expires_at or not self._schedule.holds(sweep):
+            return False
+        # A wall clock that was set back makes the same answer a misdated one.
+        earliest = min(sent_at, self._clock.now())
+        if repeat.dated is not None and repeat.dated - earliest > diff.LEEWAY:
+            return False
+        return all(
+            self._recorder.snapshot(row.key) is row.known
+            and self._schedule.get(row.key) is row.turn
+            and (row.turn is None or row.turn.following is row.options)
+            for row in repeat.rows
+        )
+
+    async def _plan_repeat(self, sweep: ListingSweep, page: Page) -> None:
+        """Prepare the request for this page of the next sweep, or note what this one showed."""
+        repeat = sweep.repeats.get(sweep.token)
+        if repeat is not None:
+            self._note_page(sweep, repeat, page)
+        elif not sweep.listing.windowed and (
+            sweep.token is None or sweep.token in sweep.repeatable
+        ):
+            token, source = sweep.token, sweep.source
+            request = await self._client.prepared(source.prepare_page(token, sweep.request))
+            if request is not None:
+                sweep.repeats[token] = RepeatedPage(request)
+
+    def _note_page(self, sweep: ListingSweep, repeat: RepeatedPage, page: Page) -> None:
+        """Note what a page showed, if it showed nothing new, so that it need not be read again."""
+        repeat.next_token, rows, left = page.next_token, [], math.inf
+        store_time, now = self._recorder.store.store_time(), self._clock.monotonic()
+        for row in page.rows:
+            key, news = row.job.key, self._recorder.compare(row)
+            turn, known = self._schedule.get(key), self._recorder.snapshot(key)
+            excluded = news is RowComparison.FIRST and not includes(sweep.discover, row.job.id)
+            if row.unreadable or diff.is_misdated(row):
+                return
+            if news is not RowComparison.SAME and not (excluded and turn is None):
+                return
+            if turn is not None and known is not None:
+                if self._means_more(turn, known):
+                    return
+                left = min(left, seconds_left(known, turn.following, store_time))
+            counts = turn is not None and is_whole(row)
+            options = turn.following if turn else None
+            rows.append(RepeatedRow(key, known, turn, options, counts))
+        if page.torn or page.skipped or len({row.key for row in rows}) < len(page.rows):
+            return
+        repeat.rows, repeat.expires_at = rows, now + left - MARGIN
+        repeat.dated = max((row.updated_at for row in page.rows if row.updated_at), default=None)
+
+    def _repeat_rows(self, sweep: ListingSweep, page: RepeatedPage, sent_at: datetime) -> None:
+        """Count the rows of a page that was not read as polls of their jobs."""
+        polls, now, seen_at = 0, self._clock.monotonic(), self._clock.now()
+        jobs, rate, share = len(self._schedule), self._client.quota.rate, self._plan().share
+        for row in page.rows or ():
+            turn = row.turn
+            # Its describe is under way: the row counts only if that fails, and shows nothing new.
+            if turn is None or not row.counts or turn.state is State.BUSY:
+                continue
+            self._recorder.note_poll(row.key, sent_at)
+            if turn.partial:
+                self._confirmed(sweep, turn)
+                continue
+            polls += 1
+            requests = math.ceil(jobs / turn.following.job_type.at_once)
+            pace = pacing.sweep_pace(turn.interval, sweep.period, requests, rate, share)
+            turn.answered_at = turn.shown_at = now
+            turn.polled_at, turn.pace, turn.row = seen_at, pace, None
+            due = now + pacing.patience(pace)
+            # See ``_confirmed``.
+            if due > turn.due and not (turn.attempts or turn.hint):
+                self._schedule.put(turn, due)
+        self._metrics.count_polls(self._place(sweep), "sweep", "unchanged", polls)
+
+    def _count_path(self, path: str) -> None:
+        key = self._client.key
+        self._metrics.poll_path.labels(key.service, key.account, key.region, path).inc()
 
     async def _start(self, sweep: ListingSweep) -> None:
         """Prepare to list from the first page."""
@@ -215,7 +330,31 @@ class Sweeper:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             async with anyio.create_task_group() as tasks:
                 for row in rows[start : start + ROWS_AT_ONCE]:
-                    tasks.start_soon(self._take_row, sweep, row)
+                    if not self._shows_nothing_new(sweep, row):
+                        tasks.start_soon(self._take_row, sweep, row)
+
+    def _shows_nothing_new(self, sweep: ListingSweep, row: Observation) -> bool:
+        """Do for a row at once what ``_take_row`` does, if nothing has to be stored for it.
+
+        That is so for most; ``False`` is returned for the others.
+        """
+        if not self._schedule.holds(sweep) or self._recorder.compare(row) is not RowComparison.SAME:
+            return False
+        key = row.job.key
+        scheduled, known = self._schedule.get(key), self._recorder.snapshot(key)
+        if scheduled is None or known is None:
+            return True  # it has ended, or another watch excludes it
+        options, recorder = scheduled.following, self._recorder
+        busy = scheduled.state is State.BUSY
+        if not busy:
+            left = seconds_left(known, options, recorder.store.store_time())
+            if left <= 0 or not is_whole(row) or self._means_more(scheduled, known):
+                return False
+        self._job_poller.note_date(scheduled, row)
+        if not busy:
+            recorder.note_poll(key, row.asked_at)
+            self._confirmed(sweep, scheduled)
+        return True
 
     async def _take_row(self, sweep: ListingSweep, row: Observation) -> None:
         # A reload may drop the sweep while the rows before this one are recorded.
@@ -275,7 +414,7 @@ class Sweeper:
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
-        known = self._recorder.snapshot(scheduled.job.key)
+        known = self._recorder.snapshot(scheduled.key)
         if not scheduled.attempts or (known is not None and known.missing):
             self._poll_soon(scheduled)
         elif scheduled.failing is not PollReason.MISSING:
@@ -300,18 +439,24 @@ class Sweeper:
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
     ) -> None:
         """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
-        known = self._recorder.snapshot(scheduled.job.key)
-        if known is not None:
-            # After a reload the job type may give the same state another phase: poll it again.
-            verdict = scheduled.following.job_type.judge(known.parts, known.phase)
-            if verdict and (verdict.state, verdict.phase) != (known.state, known.phase):
-                self._poll_soon(scheduled)
-                return
+        known = self._recorder.snapshot(scheduled.key)
+        if known is not None and self._means_more(scheduled, known):
+            self._poll_soon(scheduled)
+            return
         if not is_whole(row):
             return
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
-        self._metrics.count_poll(row.job, "sweep", "unchanged")
+        self._confirmed(sweep, scheduled)
+
+    def _means_more(self, scheduled: ScheduledJob, known: Snapshot) -> bool:
+        """Return whether the job type now gives a known state another phase, after a reload."""
+        verdict = scheduled.following.job_type.judge(known.parts, known.phase)
+        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
+
+    def _confirmed(self, sweep: ListingSweep, scheduled: ScheduledJob) -> None:
+        """Count a row as a poll of its job, and put off the next one."""
+        self._metrics.count_poll(scheduled.job, "sweep", "unchanged")
         requests = len(self._schedule) / scheduled.following.job_type.at_once
         pace = pacing.sweep_pace(
             scheduled.interval,
@@ -339,10 +484,10 @@ class Sweeper:
     def _poll_soon(self, scheduled: ScheduledJob) -> None:
         """Poll a job next; one that is overdue already keeps its place."""
         now = self._clock.monotonic()
-        waits = self._schedule.get(scheduled.job.key) is scheduled
+        waits = self._schedule.get(scheduled.key) is scheduled
         self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
-    def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage) -> float:
+    def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage | RepeatedPage) -> float:
         """Go to the next page, or end the sweep and rest; return the seconds until then."""
         token, rate = page.next_token, self._client.quota.rate
         # A token that came before would lead round in a circle.
@@ -381,7 +526,9 @@ class Sweeper:
         pages = sum(each.length for each in self._schedule.listings())
         sweep.period = self._plan(again=True).sweep_period(sweep.interval, pages, rate)
         sweep.token = None
-        sweep.tokens.clear()
+        sweep.repeatable, sweep.tokens = sweep.tokens, set()
+        kept = {None, *sweep.repeatable}
+        sweep.repeats = {token: one for token, one in sweep.repeats.items() if token in kept}
         sweep.readable = None
         return max(0.0, sweep.started + sweep.period - self._clock.monotonic())
 
@@ -426,6 +573,21 @@ class Sweeper:
                 if each.source.job_type.name == name
             ],
         )
+
+
+async def _send(request: PreparedPage) -> PageResponse | None:
+    """Send a prepared request; return its response, or ``None`` if it cannot be sent now."""
+    found: list[PageResponse] = []
+    arrived = anyio.Event()
+
+    def take(came: PageResponse) -> None:
+        found.append(came)
+        arrived.set()
+
+    if not request.send(take):
+        return None
+    await arrived.wait()
+    return found[0]
 
 
 def _shows_all(sweep: ListingSweep, row: Observation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ class Recorder:
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Load what the store knows of a watched job."""
         self._snapshots[snapshot.job.key] = snapshot
+        self._poll_times.pop(snapshot.job.key, None)
         self.baselines.note_recorded(snapshot.job)
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
@@ -86,8 +88,22 @@ class Recorder:
         self._sources.update((state.source.key, state) for state in states)
 
     def snapshot(self, key: str) -> model.Snapshot | None:
-        """Return the last known snapshot of a job."""
+        """Return the last known snapshot of a job: the same object until more than a time changes.
+
+        Its ``looked_at`` may be that of an earlier poll; ``latest`` has that of the last one.
+        """
         return self._snapshots.get(key)
+
+    def latest(self, key: str) -> model.Snapshot | None:
+        """Return the last known snapshot of a job, with the time of the last poll."""
+        known, polled_at = self._snapshots.get(key), self._poll_times.get(key)
+        if known is None or polled_at is None:
+            return known
+        return replace(known, looked_at=polled_at)
+
+    def note_poll(self, key: str, asked_at: datetime) -> None:
+        """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
+        self._poll_times[key] = asked_at
 
     def is_lost(self, source: model.SourceKey) -> bool:
         """Check that a source was last recorded as unavailable."""
@@ -107,7 +123,7 @@ class Recorder:
         One that ``insists`` counts though the service dates it before what is known. If one that
         is ``owing`` brings a change, the snapshot notes that a describe is owed.
         """
-        before = self._snapshots.get(observed.job.key)
+        before = self.latest(observed.job.key)
         while True:
             compared = diff.compare(
                 before,
@@ -122,9 +138,7 @@ class Recorder:
                 return RecordResult.STALE
             after, made = compared
             if not made:
-                # Kept in memory, as it is not worth a write: ``rest`` stores the time later.
-                self._keep(after)
-                self._poll_times[after.job.key] = after.looked_at
+                self._note(after)
                 return RecordResult.UNCHANGED
             if await self._commit(after, made, before):
                 return RecordResult.CHANGED
@@ -135,7 +149,7 @@ class Recorder:
 
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
-        before = self._snapshots.get(job.key)
+        before = self.latest(job.key)
         while before is not None and not before.missing:
             compared = diff.compare(before, diff.Denial(at), options, self.store.store_time())
             if compared and await self._commit(*compared, before):
@@ -183,7 +197,8 @@ class Recorder:
         known = self._snapshots.get(row.job.key)
         if known is None:
             return RowComparison.FIRST
-        if diff.age_order(known, row) < 0:
+        dated = known.updated_at is not None and row.updated_at is not None
+        if dated and diff.age_order(self.latest(row.job.key), row) < 0:
             return RowComparison.OLDER
         agrees = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         # An update time ahead of our clock is ignored here as in ``diff.compare``.
@@ -193,23 +208,21 @@ class Recorder:
 
     async def confirm(self, row: model.Observation, options: TrackingOptions) -> None:
         """Record a row that agrees, and shows the whole state, as a poll."""
-        known = self._snapshots[row.job.key]
+        known = self.latest(row.job.key)
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
         compared = diff.compare(known, confirmation, options, self.store.store_time())
         if compared is None:
             return
         after, made = compared
         if not made:
-            self._keep(after)
-            self._poll_times[after.job.key] = after.looked_at
+            self._note(after)
         elif not await self._commit(after, made, known):
             await self._reload(row.job.key)
 
     async def rest(self) -> None:
         """Store the times of the last polls, so that windows stay narrow over a restart."""
-        # Taken first: polls that are recorded during the write belong to the next one.
-        times, self._poll_times = self._poll_times, {}
-        await self.store.touch(times)
+        # A copy: polls are recorded during the write.
+        await self.store.touch(dict(self._poll_times))
 
     async def _commit(
         self,
@@ -237,8 +250,20 @@ class Recorder:
         snapshot = await self.store.snapshot(key)
         if snapshot is None:
             raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
+        self._poll_times.pop(key, None)
         self._keep(snapshot)
         return snapshot
+
+    def _note(self, after: model.Snapshot) -> None:
+        """Keep in memory what a poll without transitions has shown: as a rule, its time alone.
+
+        It is not worth a write: ``rest`` stores the time later.
+        """
+        key = after.job.key
+        known = self._snapshots.get(key)
+        if known is None or replace(after, looked_at=known.looked_at) != known:
+            self._keep(after)
+        self.note_poll(key, after.looked_at)
 
     def _keep(self, snapshot: model.Snapshot) -> None:
         if self._wanted(snapshot.job):

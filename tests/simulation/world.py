@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -14,8 +16,10 @@ from monitor.model import Job, ListingRequest, Observation, Page, ParentPage
 from tests.builders import TYPE, VirtualClock, at, job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from random import Random
+
+T = TypeVar("T")
 
 PAGE = 10
 ENDS = ("SUCCEEDED", "FAILED", "CANCELED")
@@ -80,6 +84,42 @@ class WorldSource:
         self.random = random
         self.shown: list[tuple[float, str, str]] = []
         self.failures: Counter[str] = Counter()
+        self.unread = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def prepare(
+        self, jobs: Sequence[Job]
+    ) -> WorldRequest[Mapping[Job, Observation | PollError]]:
+        return WorldRequest(self, lambda: self.describe_many(jobs))
+
+    async def prepare_page(self, token: str | None, of: ListingRequest) -> WorldRequest[Page]:
+        return WorldRequest(self, lambda: self.page(token, of))
+
+    def send(
+        self, ask: Callable[[], Awaitable[T]], done: Callable[[WorldResponse[T]], None]
+    ) -> bool:
+        """Ask beside the monitor, as a prepared request does; now and then refuse to."""
+        if self.random.random() < 0.1:
+            return False
+
+        async def come() -> None:
+            try:
+                found = await ask()
+            except Exception as error:  # noqa: BLE001 -- whatever the world comes up with
+                done(WorldResponse(self, None, error))
+            else:
+                self.unread += 1
+                done(WorldResponse(self, found, None))
+
+        task = asyncio.ensure_future(come())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return True
+
+    def cut_off(self) -> None:
+        """Lose the requests under way, as a crash does."""
+        for task in self._under_way:
+            task.cancel()
 
     async def describe(self, wanted: Job) -> Observation:
         asked_at = self.clock.now()
@@ -93,12 +133,6 @@ class WorldSource:
 
     async def describe_many(self, jobs: Sequence[Job]) -> Mapping[Job, Observation | PollError]:
         return {one: await self.describe(one) for one in jobs}
-
-    async def prepare(self, jobs: Sequence[Job]) -> None:
-        return None
-
-    async def prepare_page(self, token: str | None, of: ListingRequest) -> None:
-        return None
 
     async def parents(self, token: str | None) -> ParentPage:
         raise NotImplementedError
@@ -133,6 +167,43 @@ class WorldSource:
 
     def _observation(self, job_id: str, asked_at: datetime, state: str) -> Observation:
         return Observation(job(job_id), asked_at, self.clock.now(), {"Status": state}, {})
+
+
+@dataclass
+class WorldRequest(Generic[T]):
+    """A request that is prepared once."""
+
+    source: WorldSource
+    ask: Callable[[], Awaitable[T]]
+
+    def send(self, done: Callable[[WorldResponse[T]], None]) -> bool:
+        return self.source.send(self.ask, done)
+
+
+@dataclass
+class WorldResponse(Generic[T]):
+    """What came of it; whoever does not read it has seen the state before."""
+
+    source: WorldSource
+    found: T | None
+    error: Exception | None
+
+    @property
+    def digest(self) -> bytes | None:
+        match self.found:
+            case None:
+                return None
+            case Page(rows=rows, next_token=token):
+                return repr([token, *((row.job.id, row.parts) for row in rows)]).encode()
+            case dict(answers):
+                return repr([seen.parts for seen in answers.values()]).encode()
+        raise AssertionError
+
+    async def read(self) -> T:
+        if self.found is None:
+            raise self.error or AssertionError
+        self.source.unread -= 1
+        return self.found
 
 
 class WorldSink:

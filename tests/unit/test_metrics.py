@@ -354,6 +354,7 @@ def test_the_document_lists_every_label_value():
         *Kind,
         *metrics_module.POLL_MODES,
         *metrics_module.POLL_OUTCOMES,
+        *metrics_module.POLL_PATHS,
         *metrics_module.REQUEST_OUTCOMES,
         *metrics_module.DELIVERY_OUTCOMES,
         OTHER,

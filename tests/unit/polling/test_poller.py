@@ -89,6 +89,17 @@ async def test_no_more_looks_are_under_way_than_permitted(tmp_path):
         assert {asked for _, asked in b.source.looks} == set(ids)
 
 
+async def test_more_prepared_looks_may_be_under_way_but_not_without_limit(tmp_path):
+    async with polling(tmp_path, concurrency=4) as b:
+        ids = [f"j-{number}" for number in range(60)]
+        b.source.answers |= dict.fromkeys(ids, "PENDING")
+        b.source.prepares, b.source.latency = True, 5
+        b.follow(*ids, interval=10)
+        await run_for(b, 200)
+        assert 4 < b.source.most_under_way <= 16
+        assert {asked for _, asked in b.source.looks} == set(ids)
+
+
 async def test_the_quota_is_kept_and_spent(tmp_path):
     async with polling(tmp_path, rate=2, burst=5) as b:
         ids = [f"j-{number}" for number in range(100)]

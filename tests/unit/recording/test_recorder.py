@@ -110,7 +110,7 @@ async def test_an_unchanged_job_writes_nothing(tmp_path):
         stored = await b.store.snapshot(job().key)
         assert await b.see("PENDING", asked=30) is RecordResult.UNCHANGED
         assert await b.store.snapshot(job().key) == stored
-        assert b.recorder.snapshot(job().key).looked_at == at(30)
+        assert b.recorder.latest(job().key).looked_at == at(30)
         assert len(b.announced) == 1
 
 

@@ -1,0 +1,167 @@
+"""The poll that changes nothing: sent again as it is, and known by its answer's digest.
+
+Most polls bring the answer of the last one. Reading such an answer would show the same state of
+the same job, so it need not be read, if nothing else has a say in what a poll means. That is the
+one rule of this module:
+
+    The same answer to the same request, about a job of which the same is known, under the same
+    options, changes nothing until a time limit of the job comes up.
+
+- *The same answer*: its digest is that of the last one that was read whole, in which nothing was
+  unreadable, stale or misdated (``ScheduledJob.steady``). Whatever else is read forgets it.
+- *The same request*: the same jobs, from the same source. A reload prepares another one.
+- *The same is known*: the recorder still has the same snapshots. A row of a listing, a denial or
+  another writer puts others there.
+- *The same options*: a job that is followed with others, or no longer, forgets its request.
+- *Time limits*: the state is too long the same (stuck), or an ended job has had its grace. Both go
+  by store time. Where the wall clock decides, the answer is read.
+
+A page of a listing is held to the same rule, with all its rows.
+
+What is read goes the whole way of every other poll; what is not read is counted like it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from monitor import pacing
+from monitor.model import Ending
+from monitor.recording import diff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from monitor.interfaces import PollResponse, PreparedPage, PreparedPoll
+    from monitor.model import Snapshot
+    from monitor.polling.schedule import ScheduledJob
+    from monitor.recording.diff import TrackingOptions
+    from monitor.recording.recorder import Recorder
+
+MARGIN = 0.001
+"""Seconds before a time limit from which answers are read: sums of times are not exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentPoll:
+    """The response to a request that was sent at ``sent_at`` (monotonic)."""
+
+    response: PollResponse
+    sent_at: float
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedPoll:
+    """A request that is sent for the same ``turns`` each time, and what its last answer showed.
+
+    ``digest`` names that answer, ``known`` is what was known of each job after it, ``dated`` the
+    latest update time in that; where the next answer must be read, there is no digest.
+    ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
+    the next turn as in ``pacing.next_turn``.
+    """
+
+    turns: Sequence[ScheduledJob]
+    request: PreparedPoll
+    digest: bytes | None = None
+    known: Sequence[Snapshot | None] = ()
+    dated: datetime | None = None
+    expires_at: float = 0.0
+    pause: float = 0.0
+    phase: float = 0.0
+
+    def expire(self) -> None:
+        """Never send it again."""
+        self.turns, self.digest, self.known = (), None, ()
+
+    def note(
+        self, digest: bytes | None, pauses: Sequence[float], now: float, recorder: Recorder
+    ) -> None:
+        """Note what was just read for all turns, so that the same answer need not be read again.
+
+        ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
+        will not have their turns together.
+        """
+        found = [recorder.snapshot(turn.key) for turn in self.turns]
+        known = [each for each in found if each is not None]
+        steady = all(turn.steady for turn in self.turns) and len(known) == len(self.turns)
+        if digest is None or not steady or len(set(pauses)) != 1:
+            return
+        store_time = recorder.store.store_time()
+        left = min(
+            seconds_left(snapshot, turn.following, store_time)
+            for turn, snapshot in zip(self.turns, known, strict=True)
+        )
+        self.digest, self.known, self.pause = digest, found, pauses[0]
+        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
+        self.expires_at = now + left - MARGIN
+        first = self.turns[0]
+        # Jobs that share a describe have their turns together.
+        key = first.key if first.share == 1 else first.request_key
+        self.phase = pacing.phase_of(key, self.pause)
+
+    def repeats(
+        self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
+    ) -> bool:
+        """Return whether an answer that came before ``expires_at`` changes nothing."""
+        if digest is None or digest != self.digest:
+            return False
+        # A wall clock that was set back makes the same answer a misdated one.
+        dated = self.dated
+        if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
+            return False
+        return [recorder.snapshot(turn.key) for turn in self.turns] == self.known
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRow:
+    """A row that shows what was ``known`` of a job, polled as ``turn`` with ``options``, if it is.
+
+    ``counts`` says that it is a poll of the job, as it shows the whole state.
+    """
+
+    key: str
+    known: Snapshot | None
+    turn: ScheduledJob | None
+    options: TrackingOptions | None
+    counts: bool
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedPage:
+    """The request for one page of a listing, and what its last answer showed.
+
+    ``rows`` is ``None`` where the next answer must be read. The other fields are those of
+    ``RepeatedPoll`` and of ``Page``.
+    """
+
+    request: PreparedPage
+    digest: bytes | None = None
+    rows: Sequence[RepeatedRow] | None = None
+    dated: datetime | None = None
+    expires_at: float = 0.0
+    next_token: str | None = None
+    torn: ClassVar[bool] = False
+
+
+def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:
+    """Return the seconds until time alone changes something about a job, by store time.
+
+    What an earlier version recorded has no store times: there the wall clock decides, at any time.
+    """
+    limits: list[tuple[datetime | None, float]] = []
+    if not known.phase.terminal and not known.stuck:
+        stuck_after = diff.stuck_limit(options.stuck_after, known.state, known.phase)
+        if stuck_after is not None:
+            limits.append((known.own_changed, stuck_after))
+    if known.ending is not Ending.OPEN and not options.job_type.reopens:
+        limits.append((known.own_ended, options.job_type.grace))
+    return min(
+        (
+            seconds - (store_time - began).total_seconds() if began else -math.inf
+            for began, seconds in limits
+        ),
+        default=math.inf,
+    )

@@ -1,0 +1,298 @@
+"""A poll that changes nothing is not read, and nobody can tell."""
+
+import asyncio
+import tempfile
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import looptime
+import pytest
+from structlog.testing import capture_logs
+
+from monitor.config import Discover
+from monitor.errors import PollError, PollReason
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.unchanged import RepeatedPoll
+from tests.builders import (
+    TYPE,
+    VIRTUAL,
+    Answer,
+    FakeType,
+    ScriptedPoll,
+    at,
+    following,
+    job,
+    running,
+    until,
+)
+from tests.polling import PLACE, polling, run_for
+
+IDS = ("a", "b", "c", "d")
+STATES = ("PENDING", "RUNNING", "RETURNING", "SUCCEEDED", "FAILED", "ODD")
+REASONS = (
+    *(None, PollReason.THROTTLE, PollReason.TRANSIENT),
+    *(PollReason.UNAVAILABLE, PollReason.MISSING),
+)
+COUNTED = ("polls_total", "aws_requests_total", "misdated_answers_total", "source_up", "ended_jobs")
+
+
+def script(random):
+    """Return what happens, and after how many seconds each."""
+    choose = random.choice
+    steps = (
+        lambda: ("answer", choose(IDS), choose(STATES), choose([None, 0, 500, 4000])),
+        lambda: ("answer", choose(IDS), choose(STATES), None),
+        lambda: ("deny", choose(IDS)),
+        lambda: ("trouble", choose(REASONS)),
+        lambda: ("reload", choose([None, 40.0, 90.0]), choose([7.0, 20.0])),
+        lambda: ("jump", choose([-4000.0, 0.0, 4000.0])),
+        lambda: ("hint", choose(IDS)),
+        lambda: ("drop", choose(IDS)),
+    )
+    return [(choose([3.1, 19.3, 77.7, 301.9]), choose(steps)()) for _ in range(12)]
+
+
+async def live(script, *, at_once, discovers, prepares):
+    """Return what a run tells: its events, its counts, and when each job was polled."""
+    kind = FakeType(at_once=at_once, grace=100.0, grace_interval=15.0)
+    with tempfile.TemporaryDirectory() as directory, capture_logs() as logged:
+        async with polling(Path(directory), job_type=kind, rate=5.0, burst=4) as b:
+            b.source.prepares, b.source.latency, stuck_after = prepares, 0.3, 60.0
+            b.source.answers |= dict.fromkeys(IDS, "PENDING")
+            b.follow(*IDS, interval=10.0, follow=following(kind, stuck_after))
+            if discovers:
+                b.discover(40.0)
+            async with running(b.poller):
+                for seconds, act in script:
+                    await anyio.sleep(seconds)
+                    perform(b, kind, *act)
+                b.source.trouble = None
+                await anyio.sleep(400)
+            events = [event for _, event in await b.store.transitions(limit=10_000)]
+            # Jobs that are due together may be polled in any order.
+            events.sort(key=lambda event: (event["subject"], event["data"]["sequence"]))
+            counts = {
+                (sample.name, *sorted(sample.labels.items())): sample.value
+                for metric in b.registry.collect()
+                for sample in metric.samples
+                if sample.name.endswith(COUNTED)
+            }
+            windows = [event["data"].pop("window") for event in events]
+            times = [datetime.fromisoformat(each[end] or "2026-03-01T12:00:00Z").timestamp()
+                     for each in windows for end in ("after", "before")]  # fmt: skip
+            for event in events:
+                event.pop("id")
+                event.pop("time")
+            polled = [(one.job.id, one.failing, one.finished) for one in b.poller.watched()]
+            last = [one.polled_at.timestamp() for one in b.poller.watched() if one.polled_at]
+            spoken = sorted(
+                f"{line['event']} {line.get('job')} {line.get('reason')}" for line in logged
+            )
+            return (events, counts, polled, spoken), (times, last)
+
+
+def perform(b, kind, name, *values):
+    match name, values:
+        case "answer", (job_id, state, dated):
+            updated_at = None if dated is None else at(dated)
+            b.source.answers[job_id] = Answer(state, {"Owner": state[0]}, updated_at)
+        case "deny", (job_id,):
+            b.source.answers.pop(job_id, None)
+        case "trouble", (reason,):
+            b.source.trouble = PollError(reason, "Oops") if reason else None
+        case "reload", (stuck_after, interval):
+            b.follow(*IDS, interval=interval, follow=following(kind, stuck_after))
+        case "jump", (seconds,):
+            b.clock.jump = seconds
+        case "hint", (job_id,):
+            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+                b.poller.hint(scheduled)
+        case "drop", (job_id,):
+            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+                b.poller.drop(scheduled)
+
+
+def alone(*args, **kwargs):
+    with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, noop_cycles=1)) as runner:
+        return runner.run(live(*args, **kwargs))
+
+
+@VIRTUAL
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_answers_are_read_until_they_repeat(tmp_path, at_once):
+    async with polling(tmp_path, job_type=FakeType(at_once=at_once)) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS[:3], "PENDING")
+        b.follow(*IDS[:3])
+        async with running(b.poller):
+            await anyio.sleep(1000)
+            requests = 3 // at_once
+            assert b.source.reads == b.source.prepared == requests
+            b.source.answers["b"] = "RUNNING"
+            await anyio.sleep(100)
+        assert b.source.reads == requests + 2
+        assert [kind for kind in await b.kinds() if kind != "job.discovered"] == [
+            "job.state_changed"
+        ]
+        place = {"type": TYPE.name, "account": PLACE["account"], "region": PLACE["region"]}
+        mode = "batch" if at_once > 1 else "describe"
+        polls = {
+            outcome: b.measured("polls_total", **place, mode=mode, outcome=outcome)
+            for outcome in ("changed", "unchanged")
+        }
+        assert polls == {"changed": 4.0, "unchanged": len(b.source.looks) - 4.0}
+        paths = {
+            path: b.measured("poll_path_total", **PLACE, path=path) for path in ("fast", "plain")
+        }
+        assert paths["plain"] == requests
+        assert sum(paths.values()) == len(b.source.looks) / at_once
+        assert b.measured("source_up", **PLACE) == 1.0
+
+
+@VIRTUAL
+async def test_a_job_gets_stuck_though_its_answers_are_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a", follow=following(stuck_after=500.0))
+        await run_for(b, 1000)
+        assert await b.kinds() == ["job.discovered", "job.stuck"]
+        assert b.source.reads <= 3
+
+
+@VIRTUAL
+async def test_the_window_of_a_change_begins_with_the_last_poll_that_was_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(500)
+            last = b.source.asked_for("a")[-1]
+            b.source.answers["a"] = "SUCCEEDED"
+            await anyio.sleep(40)
+        (_, event) = (await b.store.transitions(limit=10))[-1]
+        after = datetime.fromisoformat(event["data"]["window"]["after"])
+        assert after.timestamp() == pytest.approx(at(last).timestamp(), abs=0.01)
+
+
+@VIRTUAL
+async def test_the_time_of_a_poll_that_was_not_read_is_stored_at_the_end(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        await run_for(b, 500)
+        await b.recorder.rest()
+        stored = await b.store.snapshot(job("a").key)
+        assert stored.looked_at == at(b.source.asked_for("a")[-1])
+
+
+@VIRTUAL
+async def test_a_source_that_refuses_prepared_requests_is_polled_all_the_same(
+    tmp_path, monkeypatch
+):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        monkeypatch.setattr(ScriptedPoll, "send", lambda _self, _done: False)
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(100)
+            b.source.answers["a"] = "SUCCEEDED"
+            await anyio.sleep(40)
+        assert await b.kinds() == ["job.discovered", "job.state_changed"]
+
+
+@VIRTUAL
+async def test_a_poller_that_stops_waits_for_prepared_polls(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a", interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(50)
+            b.source.latency = 20.0
+            await until(lambda: b.source.under_way)
+            b.source.answers["a"] = "SUCCEEDED"
+        assert await b.kinds() == ["job.discovered", "job.state_changed"]
+
+
+@VIRTUAL
+async def test_a_mistake_of_ours_in_an_answer_ends_the_poller(tmp_path, monkeypatch):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+
+        def broken(*_):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(RepeatedPoll, "repeats", broken)
+        with pytest.raises(ExceptionGroup) as caught:
+            await run_for(b, 200)
+        assert caught.group_contains(ZeroDivisionError)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_both_paths_tell_the_same(seed):
+    random = Random(seed)
+    happens, at_once, discovers = script(random), random.choice([1, 3]), seed % 3 == 0
+    plain, times = alone(happens, at_once=at_once, discovers=discovers, prepares=False)
+    fast, fast_times = alone(happens, at_once=at_once, discovers=discovers, prepares=True)
+    assert fast == plain
+    for one, other in zip(times, fast_times, strict=True):
+        assert one == pytest.approx(other, abs=0.05)
+
+
+@VIRTUAL
+async def test_pages_are_read_until_they_repeat(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares, b.source.page_size = True, 2
+        b.source.answers |= dict.fromkeys("abcde", "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(150)
+            reads, looks = b.source.page_reads, len(b.source.looks)
+            await anyio.sleep(1000)
+            assert (b.source.page_reads, len(b.source.looks)) == (reads, looks)
+            assert all(
+                one.polled_at > b.clock.now() - timedelta(seconds=32) for one in b.poller.watched()
+            )
+            b.source.answers |= {"c": "RUNNING", "f": "PENDING"}
+            await anyio.sleep(40)
+        assert await b.told() == [
+            *(((each, "job.discovered", "PENDING")) for each in "abcde"),
+            ("c", "job.state_changed", "RUNNING"),
+            ("f", "job.discovered", "PENDING"),
+        ]  # fmt: skip
+
+
+@VIRTUAL
+async def test_a_job_gets_stuck_though_its_pages_are_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        rules = Discover.model_validate({})
+        limited = following(stuck_after=500.0)
+        b.poller.discover(
+            ListingSweep(b.source, rules, 30.0, lambda row: b.track(row.job, follow=limited))
+        )
+        await run_for(b, 1000)
+        assert await b.kinds() == ["job.discovered", "job.stuck"]
+        assert b.source.page_reads < 5
+
+
+@VIRTUAL
+async def test_a_listing_that_stays_empty_is_complete(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.discover(30.0)
+        await run_for(b, 300)
+        assert (
+            b.measured("listing_complete", type=TYPE.name, account="prod", region="us-east-1") == 1
+        )
+        assert b.source.page_reads < len(b.source.pages) / 2
