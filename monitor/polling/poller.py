@@ -414,6 +414,7 @@ class Poller:
         self._unpublished += 1
         for turn in begun:
             self._recorder.note_poll(turn.key, asked_at)
+            turn.gap = now - turn.answered_at
             turn.answered_at = turn.shown_at = now
             turn.polled_at, turn.pace, turn.row = seen_at, 0.0, None
             if turn.answering is not None:

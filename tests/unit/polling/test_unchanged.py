@@ -188,6 +188,7 @@ async def test_the_time_of_a_poll_that_was_not_read_is_stored_at_the_end(tmp_pat
         await run_for(b, 500)
         await b.recorder.rest()
         stored = await b.store.snapshot(job("a").key)
+        assert stored is not None
         assert stored.looked_at == at(b.source.asked_for("a")[-1])
 
 
@@ -260,7 +261,8 @@ async def test_pages_are_read_until_they_repeat(tmp_path):
             await anyio.sleep(1000)
             assert (b.source.page_reads, len(b.source.looks)) == (reads, looks)
             assert all(
-                one.polled_at > b.clock.now() - timedelta(seconds=32) for one in b.poller.watched()
+                one.polled_at and one.polled_at > b.clock.now() - timedelta(seconds=32)
+                for one in b.poller.watched()
             )
             b.source.answers |= {"c": "RUNNING", "f": "PENDING"}
             await anyio.sleep(40)
