@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -38,6 +39,8 @@ from monitor.model import (
     Transition,
 )
 from monitor.polling.job_collector import JobCollector
+from monitor.polling.planner import Mode, Plan
+from monitor.polling.watch_pace import WatchCollector, WatchPace
 from tests.builders import followed_job
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -338,13 +341,28 @@ def test_the_document_lists_exactly_the_metrics_that_exist(metrics):
         for metric in registered(metrics).values()
     }
     existing["job_monitor_build_info"] = ("info", ("version",))
-    assert documented_metrics() == existing | of_the_jobs()
+    assert documented_metrics() == existing | of_the_jobs() | of_the_watches()
 
 
 def of_the_jobs():
     """What a job brings, its optional labels left out; a state set's own label is its name."""
     samples = [(family.type, family.samples[0]) for family in the_jobs().collect()]
     return {sample.name: (kind, tuple(sample.labels)) for kind, sample in samples}
+
+
+def of_the_watches():
+    """What watches and pollers bring at a scrape."""
+    pace = WatchPace("nightly", "prod", "us-east-1", 60.0, 61.0)
+    poller = SimpleNamespace(
+        key=SourceKey("panorama", "prod", "us-east-1"),
+        plan=lambda: Plan(Mode.SWEEP),
+        schedule=SimpleNamespace(listings=lambda: [None]),
+    )
+    collector = WatchCollector(lambda: [pace], lambda: [poller])  # type: ignore[list-item]
+    return {
+        family.name: (family.type, tuple(family.samples[0].labels))
+        for family in collector.collect()
+    }
 
 
 def test_the_document_lists_every_label_value():
