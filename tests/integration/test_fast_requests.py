@@ -82,6 +82,7 @@ async def test_cbor_is_spoken_alike():
     [
         ("s3", "PutObject", {"Bucket": "b", "Key": "k", "Body": b"x"}),
         ("s3", "GetObject", {"Bucket": "b", "Key": "k"}),
+        ("s3", "HeadObject", {"Bucket": "b", "Key": "k"}),
         ("kinesis", "SubscribeToShard", {
             "ConsumerARN": "arn:aws:kinesis:us-east-1:1:stream/a/consumer/b:1", "ShardId": "s",
             "StartingPosition": {"Type": "LATEST"}}),
@@ -89,7 +90,7 @@ async def test_cbor_is_spoken_alike():
         ("sts", "AssumeRoleWithWebIdentity", {
             "RoleArn": "a", "RoleSessionName": "b", "WebIdentityToken": "c"}),
     ],
-    ids=["a checksum", "a stream", "events", "an endpoint to discover", "no signature"],
+    ids=["a checksum", "a stream", "no body", "events", "an endpoint to discover", "no signature"],
 )  # fmt: skip
 async def test_some_requests_are_for_the_sdk_alone(service, operation, params):
     async with raw_server() as server, clients(server.url, service) as made:

@@ -69,9 +69,14 @@ class FastPath:
         """
         service: ServiceModel = client.meta.service_model
         model = service.operation_model(operation)
-        # Streams have no end, and endpoints that a service tells change by the hour.
-        streams = model.has_event_stream_output or model.has_streaming_output
-        if streams or service.endpoint_discovery_required or (client, operation) in self._unfit:
+        # Streams have no end, and the connections know no response whose body is left out.
+        unread = (
+            model.has_event_stream_output
+            or model.has_streaming_output
+            or model.http.get("method") == "HEAD"
+        )
+        # Endpoints that a service tells change by the hour.
+        if unread or service.endpoint_discovery_required or (client, operation) in self._unfit:
             return None
         template = self._templates.get((client, operation))
         if template is None:
