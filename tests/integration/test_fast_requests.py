@@ -189,3 +189,12 @@ def test_the_usual_port_is_no_part_of_the_header_with_the_host():
         "https://[::1]:9",
     )
     assert [_host(url) for url in hosts] == ["a.b", "a.b", "a.b", "a.b:80", "[::1]:9"]
+
+
+async def test_a_request_can_be_prepared_after_others_have_had_older_credentials():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        source = SourceKey(service, "default", REGION)
+        assert await made.prepare(source, operation, params) is not None
+        hold(made, "ASIA2", token="b")
+        assert await made.prepare(source, operation, {"JobId": "other"}) is not None
