@@ -29,7 +29,7 @@ from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import SentPoll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from anyio.abc import TaskGroup
@@ -315,11 +315,8 @@ class Poller:
             quota_at = self._quota.ready_at(now, turn.operation)
             ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
-                if turn.due <= now < quota_at:
-                    # The quota is short: what matters most goes first.
-                    next_due = self.schedule.rank(now)
-                    ready_at = min(ready_at, next_due) if blocked else ready_at
-                    self._held_since = now if self._held_since is None else self._held_since
+                if quota_at > now:
+                    ready_at = self._sooner(turn, now, ready_at, blocked)
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
@@ -340,6 +337,25 @@ class Poller:
             if lost or isinstance(begun, ListingSweep) or not self._send(begun, now):
                 self._running += 1
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
+
+    def _sooner(
+        self,
+        turn: ScheduledJob | ListingSweep,
+        now: float,
+        ready_at: float,
+        blocked: Collection[str],
+    ) -> float:
+        """Return when a turn may be ready where the quota holds up ``turn`` until ``ready_at``.
+
+        Its operation may have a slower limit than those of others that are due.
+        """
+        if turn.due > now:
+            return turn.due if turn.operation in blocked else ready_at
+        # The quota is short: what matters most goes first.
+        next_due = self.schedule.rank(now)
+        self._held_since = now if self._held_since is None else self._held_since
+        limits = [self._quota.ready_at(now, operation) for operation in blocked]
+        return min(ready_at, next_due, *limits) if blocked else ready_at
 
     def _is_full(self, turn: ScheduledJob | ListingSweep, *, lost: bool) -> bool:
         """Return whether too much is under way to begin ``turn`` as well."""

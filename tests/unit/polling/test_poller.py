@@ -7,6 +7,7 @@ import pytest
 
 from monitor import pacing
 from monitor.errors import PollError, PollReason, StoreError
+from monitor.model import Page
 from monitor.polling.poller import PROBE_INTERVAL
 from monitor.polling.quota import Budget
 from tests.builders import TYPE, VIRTUAL, ScriptedSource, job, running, until
@@ -422,3 +423,29 @@ async def test_where_the_quota_is_short_a_job_with_a_waiter_keeps_its_interval(t
         # Every ten seconds instead of every twenty, and nobody else is starved.
         assert len(asked["j-7"]) >= 17
         assert min(map(len, asked.values())) >= 7
+
+
+async def test_an_operation_does_not_wait_for_the_limit_of_a_slower_one(tmp_path):
+    limits = {"DescribePackageImportJob": Budget(0.05, 1), "ListPackageImportJobs": Budget(2.0, 1)}
+    async with polling(tmp_path, rate=10.0) as b:
+        b.poller.limit(Budget(10.0, 10, limits))
+        b.source.page_size = 1
+        b.source.answers = {f"j-{number}": "RUNNING" for number in range(60)}
+        b.discover(60.0)
+        await run_for(b, 40)
+        assert len(b.source.pages) >= 55
+
+
+async def test_a_job_does_not_wait_for_a_page_that_is_due_later_and_may_not_be_sent(tmp_path):
+    async with polling(tmp_path) as b:
+        b.poller.limit(Budget(10.0, 10, {"ListPackageImportJobs": Budget(5.0, 1)}))
+        b.source.listing = lambda _token: Page((), None)
+        b.source.answers = dict.fromkeys("abcdefgh", "RUNNING")
+        b.discover(30.0)
+        b.follow(*"abcdefgh", interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(25)
+            b.quota.throttled(b.clock.monotonic(), 600, operation="ListPackageImportJobs")
+            await anyio.sleep(600)
+        times = [b.source.asked_for(each)[1:] for each in "abcdefgh"]
+        assert max(later - before for each in times for before, later in pairwise(each)) <= 10.1
