@@ -228,9 +228,11 @@ class Tally:
         self._slots: deque[tuple[int, int]] = deque(maxlen=self._SLOTS)
 
     def add(self, now: float) -> None:
-        """Count one."""
+        """Count one; it may be a little earlier than the last one."""
         slot = int(now // self._SLOT)
-        before = self._slots.pop()[1] if self._slots and self._slots[-1][0] == slot else 0
+        before = 0
+        if self._slots and self._slots[-1][0] >= slot:
+            slot, before = self._slots.pop()
         self._slots.append((slot, before + 1))
 
     def rate(self, now: float) -> float:

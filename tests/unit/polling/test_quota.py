@@ -266,3 +266,13 @@ def test_headroom_is_left_to_other_programs():
     assert budget.operations["DescribeJob"] == Budget(3.2, 1)
     none = Budget.of(QuotaSettings.model_validate(limits))
     assert (none.rate, none.burst, none.operations["DescribeJob"]) == (10, 5, Budget(4, 2))
+
+
+def test_events_that_are_counted_out_of_order_drive_none_out():
+    tally = Tally(0.0)
+    for number in range(600):
+        tally.add(number / 10)
+    # A request is counted at its answer, with the time at which it was sent.
+    for number in range(40):
+        tally.add(60.01 if number % 2 else 59.99)
+    assert tally.rate(60.05) == pytest.approx((550 + 40) / 55, rel=0.01)
