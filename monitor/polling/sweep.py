@@ -233,6 +233,7 @@ class Sweeper:
             polls += 1
             requests = math.ceil(jobs / turn.following.job_type.at_once)
             pace = pacing.sweep_pace(turn.interval, sweep.period, requests, rate, share)
+            turn.gap = now - turn.answered_at if turn.polled_at else 0.0
             turn.answered_at = turn.shown_at = now
             turn.polled_at, turn.pace, turn.row = seen_at, pace, None
             due = now + pacing.patience(pace)

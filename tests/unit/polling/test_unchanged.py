@@ -298,3 +298,19 @@ async def test_a_listing_that_stays_empty_is_complete(tmp_path):
             b.measured("listing_complete", type=TYPE.name, account="prod", region="us-east-1") == 1
         )
         assert b.source.page_reads < len(b.source.pages) / 2
+
+
+@VIRTUAL
+async def test_a_page_that_is_not_read_tells_how_often_its_jobs_are_polled(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(150)
+            b.source.trouble = b.source.page_trouble = PollError(PollReason.THROTTLE, "Throttled")
+            await anyio.sleep(600)
+            b.source.trouble = b.source.page_trouble = None
+            await anyio.sleep(1000)
+        gaps = [each.gap for each in b.poller.schedule.polled()]
+        assert gaps == pytest.approx([30.0] * len(IDS), abs=1.0)
