@@ -8,6 +8,7 @@ service may list its jobs and describe none of them.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,14 +74,12 @@ class Outages:
         """Poll an operation that fails wholly at least every ``probe_interval`` seconds."""
         self._probe_interval = probe_interval
         self._source = Run()
-        self._operations: dict[str, Run] = {}
+        # A reload may give a poll that is under way an operation that none was sent with.
+        self._operations: defaultdict[str, Run] = defaultdict(Run)
 
     def sent(self, operation: str, now: float) -> None:
         """Note that a poll was sent."""
-        run = self._operations.get(operation)
-        if run is None:
-            run = self._operations[operation] = Run()
-        run.sent_at = now
+        self._operations[operation].sent_at = now
 
     def failed(self, operation: str, began_at: float, now: float, *, fresh: bool) -> bool:
         """Note that a poll failed; return whether it was sent before a long outage was over.

@@ -10,7 +10,7 @@ from monitor.errors import PollError, PollReason, StoreError
 from monitor.model import Page
 from monitor.polling.poller import PROBE_INTERVAL
 from monitor.polling.quota import Budget
-from tests.builders import TYPE, VIRTUAL, ScriptedSource, job, running, until
+from tests.builders import TYPE, VIRTUAL, FakeType, ScriptedSource, following, job, running, until
 from tests.polling import PLACE, polling, run_for
 
 pytestmark = VIRTUAL
@@ -449,3 +449,17 @@ async def test_a_job_does_not_wait_for_a_page_that_is_due_later_and_may_not_be_s
             await anyio.sleep(600)
         times = [b.source.asked_for(each)[1:] for each in "abcdefgh"]
         assert max(later - before for each in times for before, later in pairwise(each)) <= 10.1
+
+
+@pytest.mark.parametrize("trouble", [None, FLAKY])
+async def test_a_reload_may_change_the_operation_of_a_poll_under_way(tmp_path, trouble):
+    async with polling(tmp_path) as b:
+        b.source.latency = 5.0
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await until(lambda: b.source.under_way)
+            b.source.trouble = trouble
+            b.follow("a", follow=following(FakeType(describe_operation="DescribeJob")))
+            await anyio.sleep(100)
+        assert len(b.source.looks) >= 3
