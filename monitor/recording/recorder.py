@@ -222,7 +222,12 @@ class Recorder:
     async def rest(self) -> None:
         """Store the times of the last polls, so that windows stay narrow over a restart."""
         # A copy: polls are recorded during the write.
-        await self.store.touch(dict(self._poll_times))
+        times = dict(self._poll_times)
+        await self.store.touch(times)
+        for key, polled_at in times.items():
+            # Those of jobs that no watch wants any more would stay for ever.
+            if key not in self._snapshots and self._poll_times.get(key) == polled_at:
+                del self._poll_times[key]
 
     async def _commit(
         self,

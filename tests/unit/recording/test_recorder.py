@@ -225,6 +225,16 @@ async def test_without_a_rest_a_window_gets_wider_and_never_narrower(tmp_path):
         assert (await b.windows())[-1] == (text(10), text(201))
 
 
+async def test_a_rest_forgets_jobs_that_nobody_wants_any_more(tmp_path):
+    async with bench(tmp_path) as b:
+        await b.see("PENDING")
+        await b.see("PENDING", asked=100)
+        b.recorder.keep_only(lambda _job: False)
+        await b.recorder.rest()
+        assert (await b.store.snapshot(job().key)).looked_at == at(100)
+        assert not b.recorder._poll_times
+
+
 async def test_a_rest_never_narrows_the_window_of_a_later_state(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("PENDING", asked=0)
