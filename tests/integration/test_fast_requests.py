@@ -20,6 +20,7 @@ from tests.integration.sources_server import MODELS, clean_environment, raw_serv
 from tests.paths import sent
 
 REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/other"
 DESCRIBE = ("panorama", "DescribePackageImportJob", {"JobId": "ok"})
 
 
@@ -198,3 +199,15 @@ async def test_a_request_can_be_prepared_after_others_have_had_older_credentials
         assert await made.prepare(source, operation, params) is not None
         hold(made, "ASIA2", token="b")
         assert await made.prepare(source, operation, {"JobId": "other"}) is not None
+
+
+async def test_a_request_that_is_prepared_while_its_account_is_replaced_is_never_sent():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        source = SourceKey(service, "default", REGION)
+        replaced = made._connections("default", REGION)
+        client = await made._client(source, replaced)
+        replaced.users += 1
+        made.replace({"default": Account(endpoint_urls={service: server.url}, role_arn=ROLE)}, {})
+        prepared = await replaced.fast.prepare(client, operation, params)
+        assert prepared is None or prepared.send(5.0, lambda _: pytest.fail("sent")) is None

@@ -52,6 +52,7 @@ class FastPath:
         self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
         self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
         self._unfit: set[tuple[AioBaseClient, str]] = set()
+        self._retired = False
         self._capture: ContextVar[tuple[str, list[AWSPreparedRequest]] | None] = ContextVar(
             "capture", default=None
         )
@@ -143,6 +144,8 @@ class FastPath:
                 proxy=_proxy(session._proxy_config, url),  # noqa: SLF001 -- see above
             )
             self._pools[key] = Pool(target, self._connections)
+            if self._retired:
+                self._pools[key].retire()  # the account was replaced in the meantime
         return self._pools[key]
 
     @property
@@ -152,6 +155,7 @@ class FastPath:
 
     def retire(self) -> None:
         """Send nothing more; what is under way still ends."""
+        self._retired = True
         for pool in self._pools.values():
             pool.retire()
 
