@@ -162,10 +162,11 @@ class Poller:
         """Return the seconds until the first poll here; more than 0 if another run polled it.
 
         So a restart causes no burst: each job goes on with its interval. A wall clock that was
-        set back must not put a poll off, and nothing that is owed waits.
+        set back must not put a poll off, and nothing that is owed waits. Where the source is
+        lost, one poll at a time finds out whether it is back.
         """
         snapshot = self._recorder.latest(scheduled.key)
-        if snapshot is None or snapshot.missing or scheduled.partial:
+        if snapshot is None or snapshot.missing or scheduled.partial or self.client.health.lost:
             return 0.0
         age = (self._clock.now() - snapshot.looked_at).total_seconds()
         interval = self._job_poller.interval(scheduled)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from tests.builders import VIRTUAL, running
+from tests.builders import SOURCE, VIRTUAL, running
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -59,6 +59,23 @@ async def test_a_restart_goes_on_with_the_interval_of_each_job(tmp_path, pause):
         # No job waits for longer than its interval.
         first = [b.source.asked_for(each)[0] for each in ids]
         assert max(first) - began <= 30.1
+
+
+async def test_a_source_that_was_lost_at_a_restart_is_tried_at_once(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.follow("a", interval=3600.0)
+        await run_for(b, 1)
+        now = b.clock.now()
+        await b.recorder.record_availability(
+            SOURCE, available=False, after=now, at=now, reason=None
+        )
+        await b.recorder.rest()
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "RUNNING"
+        b.follow("a", interval=3600.0)
+        await run_for(b, 30)
+        assert (await b.kinds())[-1] == "source.recovered"
 
 
 async def test_a_wall_clock_that_was_set_back_puts_no_poll_off(tmp_path):
