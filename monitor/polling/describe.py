@@ -138,7 +138,7 @@ class JobPoller:
         if None in times:
             return  # the next request is for fewer
         first, repeat = turns[0], turns[0].repeat
-        if repeat is None or repeat.turns != turns:
+        if repeat is None or not repeat.is_for(turns):
             source, jobs = first.source, [turn.job for turn in turns]
             request = await self._client.prepared(source.prepare(jobs))
             # A reload may have come meanwhile, with other sources.

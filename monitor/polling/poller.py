@@ -369,7 +369,7 @@ class Poller:
     def _send(self, begun: Sequence[ScheduledJob], now: float) -> bool:
         """Send the prepared request for these jobs, if there is one; return whether it was sent."""
         repeat = begun[0].repeat
-        if repeat is None or repeat.turns != begun:
+        if repeat is None or not repeat.is_for(begun):
             return False
         # Before the request, so that no window is narrower than what is known.
         if repeat.request.send(partial(self._take, begun, repeat, now, self._clock.now())):

@@ -72,6 +72,11 @@ class RepeatedPoll:
     pause: float = 0.0
     phase: float = 0.0
 
+    def is_for(self, turns: Sequence[ScheduledJob]) -> bool:
+        """Return whether it is the request of these turns, and of each of them now."""
+        # One that was polled alone meanwhile has another, and would not expire this one.
+        return self.turns == turns and all(turn.repeat is self for turn in turns)
+
     def expire(self) -> None:
         """Never send it again."""
         self.turns, self.digest, self.known = (), None, ()

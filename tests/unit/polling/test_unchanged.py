@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.polling.schedule import ListingSweep
+from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import RepeatedPoll
 from tests.builders import (
     TYPE,
@@ -314,3 +315,23 @@ async def test_a_page_that_is_not_read_tells_how_often_its_jobs_are_polled(tmp_p
             await anyio.sleep(1000)
         gaps = [each.gap for each in b.poller.schedule.polled()]
         assert gaps == pytest.approx([30.0] * len(IDS), abs=1.0)
+
+
+@VIRTUAL
+async def test_a_job_that_leaves_a_prepared_request_under_way_is_not_polled_again(tmp_path):
+    async with polling(tmp_path, job_type=FakeType(at_once=3)) as b:
+        b.source.prepares, b.source.latency = True, 0.5
+        b.source.answers |= dict.fromkeys("abc", "PENDING")
+        b.follow(*"abc", interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(45)
+            dropped = b.poller.schedule.get(job("c").key)
+            assert dropped is not None
+            b.poller.hint(dropped)  # alone, so that it has another request for a while
+            await anyio.sleep(12)
+            await until(lambda: dropped.state is State.BUSY)
+            b.poller.drop(dropped)
+            await anyio.sleep(1)
+            asked = len(b.source.asked_for("c"))
+            await anyio.sleep(100)
+            assert len(b.source.asked_for("c")) == asked
