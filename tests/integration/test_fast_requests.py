@@ -211,3 +211,15 @@ async def test_a_request_that_is_prepared_while_its_account_is_replaced_is_never
         made.replace({"default": Account(endpoint_urls={service: server.url}, role_arn=ROLE)}, {})
         prepared = await replaced.fast.prepare(client, operation, params)
         assert prepared is None or prepared.send(5.0, lambda _: pytest.fail("sent")) is None
+
+
+async def test_a_machine_without_a_thread_for_credentials_sends_by_the_plain_path(monkeypatch):
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        prepared = await made.prepare(SourceKey(service, "default", REGION), operation, params)
+
+        def exhausted():
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(made._open["default"].keys, "at_once", exhausted)
+        assert prepared.send(5.0, lambda _: pytest.fail("sent")) is None

@@ -139,7 +139,10 @@ class RequestForm:
 
     def credentials(self) -> FetchedCredentials | None:
         """Return the credentials that sign now; ``None`` if nothing can be sent now."""
-        held = self._keys.at_once()
+        try:
+            held = self._keys.at_once()
+        except RuntimeError:
+            return None  # no thread can be started; nobody here could tell, as the plain path can
         if held is not None and held is not self._held:
             self._adopt(held)
         return held
