@@ -340,9 +340,10 @@ class Dispatcher:
         # stored nobody can. The end of the attempt wakes the loop.
         if not self._parking.stored or len(self._claimed) > len(self._ready):
             return LONGEST_PAUSE
+        # What was read while it was being parked grows old too, and may be second in line later.
+        self._drop_ready()
         if await self._parking.load():
             return 0 if await self._expire_once() else LONGEST_PAUSE
-        self._drop_ready()  # what was read while it was being parked may be second in line now
         self._health = SinkHealth(self._random)
         self._log.info(logs.SINK_RESUMED)
         return 0

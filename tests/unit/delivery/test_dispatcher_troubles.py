@@ -300,3 +300,22 @@ async def test_a_resume_stands_though_an_attempt_is_under_way(tmp_path):
             assert await d.store.parkings() == []
             await until(lambda: len(rig.told()) == 2, within=HOUR)
         assert rig.told() == ["PENDING", "FAILED"]
+
+
+async def test_what_was_read_while_the_sink_was_being_parked_grows_too_old_as_well(tmp_path):
+    async with delivering(tmp_path) as d:
+
+        async def refuse(_events):
+            await anyio.sleep(1)
+            raise GONE
+
+        dispatcher = d.dispatcher(ScriptedSink(refuse), max_age=3 * HOUR)
+        async with running(dispatcher):
+            await d.change("a")
+            await anyio.sleep(0.5)
+            d.store.slow["due"] = 3
+            await d.change("b")
+            await until(lambda: dispatcher.parked, within=1)
+            d.store.slow.clear()
+            await anyio.sleep(4 * HOUR)
+            assert await d.statuses() == {"dead": 2}
