@@ -145,7 +145,9 @@ class Dispatcher:
         if rest := self._health.rest(self._clock.monotonic()):
             return rest
         now, complete = self._store.store_time(), False
-        if self._room() and len(self._ready) <= self._ahead // 2:
+        # Also while all workers are busy, if there was more: none is to wait for the store.
+        wanted = self._room() or (self._more and self._open())
+        if wanted and len(self._ready) <= self._ahead // 2:
             # Taken before: an attempt that ends while the store answers may still look pending in
             # the answer, and would be sent twice.
             claimed = set(self._claimed)
@@ -165,10 +167,14 @@ class Dispatcher:
         next_at = await self._store.next_due(self.name, now)
         return (next_at - now).total_seconds() if next_at else LONGEST_PAUSE
 
+    def _open(self) -> bool:
+        """Check that attempts may begin once a worker is free."""
+        unsettled = len(self._claimed) - len(self._ready)
+        return not self.parked and not self._stopping and unsettled < MOST_UNSETTLED
+
     def _room(self) -> int:
         """Return the number of attempts that may begin."""
-        unsettled = len(self._claimed) - len(self._ready)
-        if self.parked or self._stopping or unsettled >= MOST_UNSETTLED:
+        if not self._open():
             return 0
         if self._health.down:
             resting = self._health.rest(self._clock.monotonic()) > 0

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.delivery.dispatcher import LONGEST_PAUSE
+from monitor.delivery.dispatcher import AHEAD, LONGEST_PAUSE
 from monitor.delivery.sink_health import WIDESPREAD
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Parking
@@ -319,3 +319,17 @@ async def test_what_was_read_while_the_sink_was_being_parked_grows_too_old_as_we
             d.store.slow.clear()
             await anyio.sleep(4 * HOUR)
             assert await d.statuses() == {"dead": 2}
+
+
+async def test_the_next_deliveries_are_read_while_all_workers_are_busy(tmp_path):
+    async with delivering(tmp_path) as d:
+
+        async def slow(_events):
+            await anyio.sleep(0.01)
+
+        sink = ScriptedSink(slow, checks=False)
+        await _jobs(d, 3 * AHEAD)
+        d.store.slow["due"] = 1
+        async with running(d.dispatcher(sink, concurrency=1)):
+            # The first reading, and then one attempt after the other.
+            await until(lambda: len(sink.taken) == 3 * AHEAD, within=1 + 0.011 * 3 * AHEAD)
