@@ -1,6 +1,7 @@
 """A sink that is down for a day while much waits for it, and a receiver that then takes it all."""
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import resource
@@ -205,6 +206,8 @@ class Cost:
 @contextmanager
 def costing(memory):
     """Yield the cost, which is complete afterwards, and what is to be called to weigh memory."""
+    # What an earlier part has left behind is not what this one adds to.
+    gc.collect()
     cost, before = Cost(), memory()
     started, used = time.perf_counter(), time.process_time()
     yield cost, lambda: setattr(cost, "grown", max(cost.grown, memory() - before))

@@ -145,7 +145,9 @@ class Dispatcher:
         if rest := self._health.rest(self._clock.monotonic()):
             return rest
         now, complete = self._store.store_time(), False
-        if self._room() and len(self._ready) <= self._ahead // 2:
+        # Also while all workers are busy, if there was more: none is to wait for the store.
+        wanted = self._room() or (self._more and self._open())
+        if wanted and len(self._ready) <= self._ahead // 2:
             # Taken before: an attempt that ends while the store answers may still look pending in
             # the answer, and would be sent twice.
             claimed = set(self._claimed)
@@ -165,10 +167,14 @@ class Dispatcher:
         next_at = await self._store.next_due(self.name, now)
         return (next_at - now).total_seconds() if next_at else LONGEST_PAUSE
 
+    def _open(self) -> bool:
+        """Check that attempts may begin once a worker is free."""
+        unsettled = len(self._claimed) - len(self._ready)
+        return not self.parked and not self._stopping and unsettled < MOST_UNSETTLED
+
     def _room(self) -> int:
         """Return the number of attempts that may begin."""
-        unsettled = len(self._claimed) - len(self._ready)
-        if self.parked or self._stopping or unsettled >= MOST_UNSETTLED:
+        if not self._open():
             return 0
         if self._health.down:
             resting = self._health.rest(self._clock.monotonic()) > 0
@@ -340,9 +346,10 @@ class Dispatcher:
         # stored nobody can. The end of the attempt wakes the loop.
         if not self._parking.stored or len(self._claimed) > len(self._ready):
             return LONGEST_PAUSE
+        # What was read while it was being parked grows old too, and may be second in line later.
+        self._drop_ready()
         if await self._parking.load():
             return 0 if await self._expire_once() else LONGEST_PAUSE
-        self._drop_ready()  # what was read while it was being parked may be second in line now
         self._health = SinkHealth(self._random)
         self._log.info(logs.SINK_RESUMED)
         return 0

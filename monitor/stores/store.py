@@ -313,7 +313,7 @@ class SqlStore:
         """
         if since is not None and key is None:
             # Where most match, the next positions have a page; where few do, their times have.
-            near = min(after + _NEAR, until or after + _NEAR)
+            near = after + _NEAR if until is None else min(after + _NEAR, until)
             query = queries.near(after, near, kinds, since, limit)
             found = await self._read(query)
             if len(found) == limit:

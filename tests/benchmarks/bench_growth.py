@@ -11,32 +11,28 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import resource
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
 
 from monitor import events
 from monitor.clock import SystemClock
 from monitor.model import Ending, Job, Kind, Phase, Severity, Snapshot, StateAndPhase, Transition
 from monitor.stores import rows
 from monitor.stores.store import open_store
-from tests.benchmarks.parts import IDS, simulated
+from tests.benchmarks.parts import IDS, Daemon, daemon, simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -251,79 +247,24 @@ def change(after: Snapshot) -> Transition:
     )
 
 
-class Daemon:
-    """A daemon in a process of its own, on the store in ``directory``."""
-
-    def __init__(self, directory: Path, url: str, interval: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.url, self.config = f"http://{address}", directory / "config.yaml"
-        watch = {"type": TYPE, "account": "bench", "regions": ["us-east-1"]}
-        self.settings = {
-            "accounts": {"bench": {"endpoint_urls": {"panorama": url}}},
-            "quotas": {"panorama": {"rate": 100_000, "burst": 100_000}},
-            "watches": [
-                watch | {"name": "live", "jobs": IDS, "interval": interval},
-                watch | {"name": "done", "discover": {"include": ["done-*"]}, "interval": "1h"},
-            ],
-            "sinks": {"audit": {"type": "log", "path": str(directory / "events.log")}},
-            "store": f"sqlite://{directory / 'state.db'}",
-            "retention": "365d",
-            "server": {"listen": address},
-            "log": {"level": "warning"},
-        }
-        self.write()
-        command = [sys.executable, "-m", "monitor", "run", "-c", str(self.config)]
-        started = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while True:
-            with suppress(OSError):
-                urllib.request.urlopen(self.url + "/-/ready", timeout=600).close()
-                break
-            if self.process.poll() is not None:
-                raise SystemExit("the daemon has ended")
-            time.sleep(0.01)
-        self.ready_after, self.ready_cpu = time.perf_counter() - started, self.cpu
-
-    def write(self) -> None:
-        self.config.write_bytes(orjson.dumps(self.settings))
-
-    def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=600) as response:
-            body: bytes = response.read()
-            return body
-
-    @property
-    def cpu(self) -> float:
-        """Seconds of CPU, of all threads."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-    @property
-    def memory(self) -> float:
-        """Resident MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
-
-    def lateness(self) -> dict[float, float]:
-        """Return how many polls were at most so many seconds late."""
-        name = rb'job_monitor_poll_lateness_seconds_bucket\{le="([^"]+)"\} (\S+)'
-        return {float(le): float(n) for le, n in re.findall(name, self.get("/metrics"))}
-
-
-@contextmanager
-def daemon(directory: Path, url: str, interval: str) -> Iterator[Daemon]:
-    made = Daemon(directory, url, interval)
-    try:
-        yield made
-    finally:
-        made.process.terminate()
-        made.process.wait()
+def settings(directory: Path, url: str, interval: str) -> dict[str, Any]:
+    """Return a configuration on the store in ``directory``."""
+    watch = {"type": TYPE, "account": "bench", "regions": ["us-east-1"]}
+    return {
+        "accounts": {"bench": {"endpoint_urls": {"panorama": url}}},
+        "quotas": {"panorama": {"rate": 100_000, "burst": 100_000}},
+        "watches": [
+            watch | {"name": "live", "jobs": IDS, "interval": interval},
+            watch | {"name": "done", "discover": {"include": ["done-*"]}, "interval": "1h"},
+        ],
+        "sinks": {"audit": {"type": "log", "path": str(directory / "events.log")}},
+        "retention": "365d",
+    }
 
 
 def measured(directory: Path, url: str) -> dict[str, float]:
     """Return seconds of CPU, or MiB, by what was done."""
-    with daemon(directory, url, "1h") as one:
+    with daemon(directory, settings(directory, url, "1h")) as one:
         found = {"start to ready": one.ready_cpu, "MiB of memory": one.memory}
         found["start to ready, s by the clock"] = one.ready_after
         time.sleep(5)
@@ -357,7 +298,7 @@ def _rest() -> bool:
 def prune(directory: Path, url: str) -> bool:
     """Prune all transitions; print what it cost, and return whether that was too much."""
     path = directory / "state.db"
-    with daemon(directory, url, "2s") as one:
+    with daemon(directory, settings(directory, url, "2s")) as one:
         time.sleep(5)
         usual, quiet = usage(one, _rest)
         with closing(sqlite3.connect(path)) as connection:
@@ -390,11 +331,11 @@ def prune(directory: Path, url: str) -> bool:
 
 def usage(one: Daemon, ended: Callable[[], bool]) -> tuple[Mapping[str, float], float]:
     """Return seconds of CPU and of time until something has ended, and the lateness p99."""
-    started, cpu, before = time.perf_counter(), one.cpu, one.lateness()
+    started, cpu, before = time.perf_counter(), one.cpu, one.buckets("poll_lateness_seconds")
     while not ended():
         pass
     spent = {"cpu": one.cpu - cpu, "wall": time.perf_counter() - started}
-    counts = {le: many - before[le] for le, many in one.lateness().items()}
+    counts = {le: many - before[le] for le, many in one.buckets("poll_lateness_seconds").items()}
     total, low, below = counts[max(counts)], 0.0, 0.0
     for le, many in sorted(counts.items()):
         if many >= 0.99 * total:

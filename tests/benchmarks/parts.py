@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import orjson
 import yaml
 from prometheus_client import CollectorRegistry
 
@@ -28,8 +31,7 @@ from monitor.sources import loader
 from monitor.sources.aws_source import AwsSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from monitor.aws.clients import Clients
     from monitor.clock import SystemClock
@@ -70,6 +72,72 @@ def _await_health(url: str) -> None:
         else:
             return
     raise SystemExit("the simulator did not start")
+
+
+class Daemon:
+    """A daemon in a process of its own, with its files in a directory."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
+        """Start it, and wait until it is ready."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.url, self.config = f"http://{address}", directory / "config.yaml"
+        self.settings = {
+            "store": f"sqlite://{directory / 'state.db'}",
+            "log": {"level": "warning"},
+            **settings,
+            "server": {"listen": address},
+        }
+        self.write()
+        command = [sys.executable, "-m", "monitor", "run", "-c", str(self.config)]
+        started = time.perf_counter()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while True:
+            with suppress(OSError):
+                urllib.request.urlopen(self.url + "/-/ready", timeout=600).close()
+                break
+            if self.process.poll() is not None:
+                raise SystemExit("the daemon has ended")
+            time.sleep(0.01)
+        self.ready_after, self.ready_cpu = time.perf_counter() - started, self.cpu
+
+    def write(self) -> None:
+        """Write its configuration."""
+        self.config.write_bytes(orjson.dumps(self.settings))
+
+    def get(self, path: str) -> bytes:
+        """Return the body of a page."""
+        with urllib.request.urlopen(self.url + path, timeout=600) as response:
+            body: bytes = response.read()
+            return body
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU, of all threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+    @property
+    def memory(self) -> float:
+        """Resident MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+    def buckets(self, metric: str) -> dict[float, float]:
+        """Return a histogram: how many values were at most so large."""
+        name = rf'job_monitor_{metric}_bucket\{{le="([^"]+)"\}} (\S+)'.encode()
+        return {float(le): float(n) for le, n in re.findall(name, self.get("/metrics"))}
+
+
+@contextmanager
+def daemon(directory: Path, settings: Mapping[str, Any]) -> Iterator[Daemon]:
+    """Run a daemon; end it."""
+    made = Daemon(directory, settings)
+    try:
+        yield made
+    finally:
+        made.process.terminate()
+        made.process.wait()
 
 
 def account(url: str) -> config.Account:

@@ -119,3 +119,13 @@ async def test_jobs_that_are_read_share_what_is_the_same_in_them(opened):
     assert first.parts is second.parts
     assert first.fields is not second.fields
     assert first.earlier_ends is second.earlier_ends
+
+
+async def test_a_ledger_without_transitions_has_none_after_the_last_possible_position(opened):
+    async with opened() as store:
+        last = 2**63 - 1
+        assert await store.transitions(after=last, since=T0, until=0) == []
+        await store.record(entry(1))
+        assert await store.transitions(since=T0, limit=1, until=0) == [], (
+            "recorded after the search"
+        )

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.delivery.dispatcher import LONGEST_PAUSE
+from monitor.delivery.dispatcher import AHEAD, LONGEST_PAUSE
 from monitor.delivery.sink_health import WIDESPREAD
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Parking
@@ -300,3 +300,36 @@ async def test_a_resume_stands_though_an_attempt_is_under_way(tmp_path):
             assert await d.store.parkings() == []
             await until(lambda: len(rig.told()) == 2, within=HOUR)
         assert rig.told() == ["PENDING", "FAILED"]
+
+
+async def test_what_was_read_while_the_sink_was_being_parked_grows_too_old_as_well(tmp_path):
+    async with delivering(tmp_path) as d:
+
+        async def refuse(_events):
+            await anyio.sleep(1)
+            raise GONE
+
+        dispatcher = d.dispatcher(ScriptedSink(refuse), max_age=3 * HOUR)
+        async with running(dispatcher):
+            await d.change("a")
+            await anyio.sleep(0.5)
+            d.store.slow["due"] = 3
+            await d.change("b")
+            await until(lambda: dispatcher.parked, within=1)
+            d.store.slow.clear()
+            await anyio.sleep(4 * HOUR)
+            assert await d.statuses() == {"dead": 2}
+
+
+async def test_the_next_deliveries_are_read_while_all_workers_are_busy(tmp_path):
+    async with delivering(tmp_path) as d:
+
+        async def slow(_events):
+            await anyio.sleep(0.01)
+
+        sink = ScriptedSink(slow, checks=False)
+        await _jobs(d, 3 * AHEAD)
+        d.store.slow["due"] = 1
+        async with running(d.dispatcher(sink, concurrency=1)):
+            # The first reading, and then one attempt after the other.
+            await until(lambda: len(sink.taken) == 3 * AHEAD, within=1 + 0.011 * 3 * AHEAD)

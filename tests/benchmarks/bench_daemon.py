@@ -1,0 +1,183 @@
+"""The whole daemon on unchanged answers, against a naive loop of the SDK, and at rest.
+
+The daemon is a process of its own on one core, with its store, metrics and page; the server stands
+on another. Polls are counted by the daemon, and its CPU by the kernel. The naive loop runs before
+and after it on the same core. Ends with 1 where a limit is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monitor.config import Account
+from tests.benchmarks.bench_polls import REGION, naive, naive_rate, server
+from tests.benchmarks.parts import Daemon, daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JOBS, WINDOW = 4_000, 10.0
+"""Jobs that are polled each second, and the seconds for which that is measured."""
+WARM = 4
+"""Polls of each job after which all are prepared, and have been answered the same twice."""
+PATIENCE = 180.0
+RESTING, REST = 10_000, 60.0
+"""Jobs that are polled each minute, and the seconds for which that is measured."""
+MOST_AT_REST = 0.06
+"""Part of a core."""
+LEAST = {"describe": 8.0, "GetStatus": 8.0}
+"""Ratio of polls for each second of CPU to the naive loop's."""
+MOST_LATE, MOST_LAG = 0.1, 0.05
+"""Seconds, at the 99th percentile, for the lateness of polls and the lag of the event loop."""
+KINDS = {"describe": "panorama.package-import", "GetStatus": "importexport.job"}
+
+
+def settings(url: str, operation: str, jobs: int, interval: str) -> dict[str, Any]:
+    """Return a configuration that watches so many jobs."""
+    kind = KINDS[operation]
+    service = kind.partition(".")[0]
+    return {
+        "accounts": {"bench": {"endpoint_urls": {service: url}}},
+        "quotas": {service: {"rate": 100_000, "burst": 100_000}},
+        "watches": [
+            {
+                "name": "bench",
+                "type": kind,
+                "account": "bench",
+                "regions": [REGION],
+                "jobs": [f"job-{number}" for number in range(jobs)],
+                "interval": interval,
+            }
+        ],
+        "sinks": {"audit": {"type": "log"}},
+    }
+
+
+def polls(one: Daemon) -> float:
+    """Return how many requests were answered."""
+    line = rb'job_monitor_aws_requests_total\{.*outcome="ok".*\} (\S+)'
+    found = re.findall(line, one.get("/metrics"))
+    return sum(map(float, found))
+
+
+def flat_out(one: Daemon) -> tuple[float, float, float, float]:
+    """Return polls for each second of CPU and of the clock, lateness and lag."""
+    until = time.monotonic() + PATIENCE
+    while polls(one) < WARM * JOBS:
+        if time.monotonic() > until:
+            raise SystemExit("the daemon is too slow to be measured")
+        time.sleep(0.5)
+    names = ("poll_lateness_seconds", "event_loop_lag_seconds")
+    before, count = [one.buckets(name) for name in names], polls(one)
+    cpu, began = one.cpu, time.perf_counter()
+    time.sleep(WINDOW)
+    cpu, took = one.cpu - cpu, time.perf_counter() - began
+    count = polls(one) - count
+    late, lag = (
+        percentile(old, one.buckets(name)) for old, name in zip(before, names, strict=True)
+    )
+    return count / cpu, count / took, late, lag
+
+
+def percentile(before: Mapping[float, float], after: Mapping[float, float]) -> float:
+    """Return the least bound below which 99 of 100 new values are."""
+    new = {bound: after[bound] - before[bound] for bound in after}
+    return min(bound for bound, count in new.items() if count >= 0.99 * max(new.values()))
+
+
+async def naive_polls(url: str, operation: str) -> float:
+    """Return the polls for each second of CPU of a loop around one client of the SDK."""
+    account = Account(endpoint_urls={"panorama": url, "importexport": url})
+    async with naive(account, operation) as poll:
+        await naive_rate(poll)  # what is slow once
+        return statistics.median([await naive_rate(poll) for _ in range(3)])
+
+
+def measure(url: str, operation: str, lines: list[str], missed: list[str]) -> None:
+    """Measure one operation; add a line, and what was missed."""
+    first, *_, last = cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {first})
+    base = [asyncio.run(naive_polls(url, operation))]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        daemon(Path(directory), settings(url, operation, JOBS, "1s")) as one,
+    ):
+        os.sched_setaffinity(0, {last})
+        rate, wall, late, lag = flat_out(one)
+    os.sched_setaffinity(0, {first})
+    base.append(asyncio.run(naive_polls(url, operation)))
+    os.sched_setaffinity(0, cores)
+    ratio, scheme = rate / statistics.mean(base), url.partition(":")[0]
+    lines.append(
+        f"| {operation} | {scheme} | {statistics.mean(base):,.0f} | {rate:,.0f} | {ratio:.1f} |"
+        f" {wall:,.0f} | {late * 1000:.0f} | {lag * 1000:.0f} |"
+    )
+    if scheme == "http" and ratio < LEAST[operation]:
+        missed.append(f"{operation}: ratio below {LEAST[operation]:.0f}")
+    if late > MOST_LATE or lag > MOST_LAG:
+        missed.append(f"{operation} over {scheme}: late by {late:.3f} s, lag {lag:.3f} s")
+
+
+def at_rest(url: str) -> float:
+    """Return the part of a core that many jobs with a long interval take."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        daemon(Path(directory), settings(url, "describe", RESTING, f"{REST:.0f}s")) as one,
+    ):
+        until = time.monotonic() + 3 * PATIENCE
+        while polls(one) < WARM * RESTING and time.monotonic() < until:
+            time.sleep(1)
+        cpu, began = ended_cpu(one), time.perf_counter()
+        time.sleep(REST)
+        return (ended_cpu(one) - cpu) / (time.perf_counter() - began)
+
+
+def ended_cpu(one: Daemon) -> float:
+    """Return seconds of CPU, those of threads that have ended included, in hundredths."""
+    fields = Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    os.environ.update(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY="bench")
+    missed: list[str] = []
+    head = (
+        "poll",
+        "over",
+        "naive /CPU-s",
+        "daemon /CPU-s",
+        "ratio",
+        "polls/s",
+        "late, ms",
+        "lag, ms",
+    )
+    lines = [f"| {' | '.join(head)} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
+    rest = 0.0
+    for scheme in ("http", "https"):
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            server(Path(directory), tls=scheme == "https") as url,
+        ):
+            os.environ["AWS_CA_BUNDLE"] = f"{directory}/server.pem"
+            for operation in KINDS:
+                measure(url, operation, lines, missed)
+            if scheme == "http":
+                rest = at_rest(url)
+    lines += ["", f"{RESTING:,} jobs, each polled once a minute: {rest:.1%} of a core."]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if rest > MOST_AT_REST:
+        missed.append("the daemon at rest")
+    if missed:
+        sys.exit(f"missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
