@@ -157,11 +157,7 @@ class Planner:
             shows = polls_by_sweep(kind)
             requests = math.ceil(jobs / kind.at_once)
             limits = (
-                self._limit(kind.describe_operation),
-                min((self._limit(one.operation) for one in kind.listings), default=math.inf),
+                self._quota.limit(kind.describe_operation),
+                min((self._quota.limit(one.operation) for one in kind.listings), default=math.inf),
             )
             yield Load(interval, jobs, requests, pages.get(name, 0), shows, *limits)
-
-    def _limit(self, operation: str) -> float:
-        own = self._quota.operations.get(operation)
-        return own.rate if own else math.inf

@@ -144,6 +144,11 @@ class Quota:
         own = self.operations.get(operation) if operation else None
         return max(ready, own.ready_at(now)) if own else ready
 
+    def limit(self, operation: str) -> float:
+        """Return the present limit of an operation of its own, if it has one, or else infinity."""
+        own = self.operations.get(operation)
+        return own.rate if own else math.inf
+
     def blocked(self, now: float) -> Collection[str]:
         """Return the operations whose own limit permits no request now."""
         if not self.operations:

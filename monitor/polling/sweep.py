@@ -496,7 +496,8 @@ class Sweeper:
             sweep.tokens.add(token)
             sweep.token = token
             plan, now = self._plan(), self._clock.monotonic()
-            gap = plan.page_gap(rate)
+            limit = self._client.quota.limit(sweep.operation)
+            gap = max(pacing.page_gap(rate, plan.share), 1 / limit)
             due = sweep.due + gap
             if plan.share > HALF:
                 # Pages could take all of the quota: describes of changed rows must not wait for
@@ -523,9 +524,13 @@ class Sweeper:
         """Go back to the first page; return the seconds until the next sweep."""
         rate = self._client.quota.rate
         sweep.length, sweep.pages = sweep.pages, 0
-        # All listings share the part of the quota that sweeps may take.
-        pages = sum(each.length for each in self._schedule.listings())
-        sweep.period = self._plan(again=True).sweep_period(sweep.interval, pages, rate)
+        # All listings share the part of the quota that sweeps may take; some a limit of their own.
+        lengths = [(each.length, each.operation) for each in self._schedule.listings()]
+        pages = sum(length for length, _ in lengths)
+        alike = sum(length for length, operation in lengths if operation == sweep.operation)
+        plan, limit = self._plan(again=True), self._client.quota.limit(sweep.operation)
+        whole = pacing.sweep_period(sweep.interval, pages, rate, plan.share)
+        sweep.period = max(whole, alike / limit)
         sweep.token = None
         sweep.repeatable, sweep.tokens = sweep.tokens, set()
         kept = {None, *sweep.repeatable}

@@ -1,19 +1,25 @@
 """Listings, page by page: jobs that are new, jobs that differ, and looks for free."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling import sweep
+from monitor.polling.quota import Budget
+from monitor.polling.schedule import ListingSweep
 from tests.builders import (
     TYPE,
     VIRTUAL,
     Answer,
+    FakeListing,
     FakeType,
+    ScriptedSource,
     at,
     following,
     job,
@@ -479,3 +485,26 @@ async def test_a_job_that_only_sweeps_see_is_told_stuck(tmp_path):
         await run_for(b, 1500)
         assert await b.kinds() == ["job.discovered", "job.stuck"]
         assert len(b.source.looks) <= 3
+
+
+@dataclass(frozen=True)
+class OtherType(FakeType):
+    @property
+    def listings(self):
+        return (
+            FakeListing("ListOthers", "ListOthers", lists_states=True, parent=None, windowed=False),
+        )
+
+
+async def test_the_limit_of_one_listing_does_not_slow_down_another(tmp_path):
+    async with polling(tmp_path) as b:
+        b.poller.limit(Budget(10.0, 10, {"ListOthers": Budget(0.1, 1)}))
+        b.source.page_size = 1
+        b.source.answers = {f"j-{number}": "SUCCEEDED" for number in range(40)}
+        other = ScriptedSource(b.clock, OtherType(name="panorama.other"))
+        b.discover(30.0)
+        b.poller.discover(ListingSweep(other, Discover(), 30.0, lambda row: b.track(row.job)))
+        await run_for(b, 600)
+        sweeps = [at for at, token in b.source.pages if token is None]
+        assert len(sweeps) >= 19
+        assert len(other.pages) == pytest.approx(20, abs=2)
