@@ -31,7 +31,7 @@ WARM = 4
 PATIENCE = 180.0
 RESTING, REST = 10_000, 60.0
 """Jobs that are polled each minute, and the seconds for which that is measured."""
-MOST_AT_REST = 0.06
+MOST_AT_REST = 0.1
 """Part of a core."""
 LEAST = {"describe": 8.0, "GetStatus": 8.0}
 """Ratio of polls for each second of CPU to the naive loop's."""
