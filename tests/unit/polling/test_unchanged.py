@@ -335,3 +335,33 @@ async def test_a_job_that_leaves_a_prepared_request_under_way_is_not_polled_agai
             asked = len(b.source.asked_for("c"))
             await anyio.sleep(100)
             assert len(b.source.asked_for("c")) == asked
+
+
+@VIRTUAL
+async def test_an_answer_that_is_not_read_tells_how_often_its_job_is_polled(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(150)
+            b.source.trouble = PollError(PollReason.THROTTLE, "Throttled")
+            await anyio.sleep(600)
+            b.source.trouble = None
+            await anyio.sleep(1000)
+        (turn,) = b.poller.schedule.polled()
+        assert turn.gap == pytest.approx(30.0, abs=1.0)
+
+
+@VIRTUAL
+async def test_an_answer_is_read_again_once_a_clock_that_was_set_back_misdates_it(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = Answer("PENDING", updated_at=b.clock.now())
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(300)
+            assert b.measured("misdated_answers_total", type=TYPE.name) == 0.0
+            b.clock.jump = -7200
+            await anyio.sleep(100)
+        assert b.measured("misdated_answers_total", type=TYPE.name) >= 3
