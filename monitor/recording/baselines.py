@@ -86,10 +86,6 @@ class Discovery:
             "max_age": self.discover.max_age,
         }
 
-    def shows_as(self, other: Discovery) -> bool:
-        """Return whether the listings of both show the same jobs."""
-        return (self.listed, self.parent) == (other.listed, other.parent)
-
 
 @dataclass(slots=True)
 class _KnownBaseline:
@@ -169,9 +165,9 @@ class Baselines:
         has found the parent, ``again`` then speaks of that one.
         """
         place_known = self._known.setdefault(place, {})
-        known = place_known.get(discovery.spec)
-        if known is not None:
-            return known.interrupted or (again and of is None)
+        resumed = self.resumed(place, discovery, again=again and of is None)
+        if resumed is not None:
+            return resumed
         stored, parents = model.Baseline(*place, discovery.spec, at), None
         if of is not None and of.spec in place_known:
             parents = place_known[of.spec].stored
@@ -183,6 +179,11 @@ class Baselines:
         place_known[discovery.spec] = _KnownBaseline(stored, discovery, again and of is not None)
         await self._store.keep_baselines([stored], ())
         return False
+
+    def resumed(self, place: Place, discovery: Discovery, *, again: bool) -> bool | None:
+        """Return what ``begin`` does for a baseline that was begun before; ``None`` for another."""
+        known = self._known.get(place, {}).get(discovery.spec)
+        return None if known is None else known.interrupted or again
 
     def under_way_since(self, place: Place, discovery: Discovery) -> datetime | None:
         """Return when the baseline of a discovery was begun, unless it is complete."""
@@ -243,7 +244,10 @@ class Baselines:
         own = known.get(discovery.spec)
         # A job that a complete baseline with the same listing would have shown is new.
         for each in known.values():
-            same = own is None or each.discovery.shows_as(discovery)
+            like = each.discovery
+            same = own is None or (
+                (like.listed, like.parent) == (discovery.listed, discovery.parent)
+            )
             if same and each.stored.completed_at and accepts(each.discovery.discover, row):
                 return
         begun_at = own.stored.begun_at if again and own else None
@@ -272,16 +276,26 @@ class Baselines:
         for waiting in (self._awaited, self._undated):
             waiting.get(_place(job), {}).pop(job.id, None)
 
+    def is_settled(self, place: Place, discovery: Discovery) -> bool:
+        """Return whether ``complete`` has nothing to store."""
+        known = self._known.get(place, {}).get(discovery.spec)
+        if known is None:
+            return True
+        # Later sweeps are stored only to clear the ids that the first one left waiting.
+        waits = bool(self._awaited.get(place)) or not known.stored.awaited
+        return waits and known.stored.completed_at is not None
+
+    def awaited(self) -> Iterable[model.Job]:
+        """Yield the jobs that wait for their first poll."""
+        for place, ids in self._awaited.items():
+            yield from (model.Job(*place, job_id) for job_id in ids)
+
     async def complete(self, place: Place, discovery: Discovery, at: datetime) -> None:
         """Note that a sweep is complete, and its rows are recorded."""
         known = self._known.get(place, {}).get(discovery.spec)
-        if known is None:
+        if known is None or self.is_settled(place, discovery):
             return
         awaited = self._awaited.get(place, {})
-        first = known.stored.completed_at is None
-        # Later sweeps are stored only to clear the ids that the first one left waiting.
-        if not first and (awaited or not known.stored.awaited):
-            return
         completed_at = known.stored.completed_at or at
         # Set before it is durable: what the sweep of a second watch finds from here on is new
         # either way.

@@ -6,6 +6,7 @@ snapshot with the transitions that lead to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.interfaces import JobType
-    from monitor.model import Verdict
+    from monitor.model import ArchivedRow, Verdict
 
 Limits = float | Mapping[str, float | None] | None
 """Seconds for every state, or by state, glob or phase; ``None`` means never."""
@@ -45,19 +46,25 @@ OWN_SEVERITY = {
     Kind.REAPPEARED: Severity.INFO,
     Kind.STUCK: Severity.WARNING,
     Kind.UNSTUCK: Severity.INFO,
+    Kind.REMINDER: Severity.WARNING,
 }
 """Kinds whose severity does not depend on the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingOptions:
-    """The options of the watch that follows a job: type, labels and limits."""
+    """The options of the watch that follows a job: type, labels and limits.
+
+    ``confirm`` is how many polls must show another state before it counts.
+    """
 
     job_type: JobType
     labels: Mapping[str, str]
     stuck_after: Limits = None
     watch: str = ""
     learned: bool = False
+    remind_every: float | None = None
+    confirm: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def is_misdated(polled: Observation) -> bool:
     return polled.updated_at is not None and polled.updated_at - polled.seen_at > LEEWAY
 
 
-def age_order(before: Snapshot | None, polled: Observation) -> int:
+def age_order(before: Snapshot | ArchivedRow | None, polled: Observation) -> int:
     """Return -1 if the service dates a response before what is known, 1 if after, or else 0.
 
     An update time that is ahead of our clock would, once believed, make every later response look
@@ -93,7 +100,7 @@ def age_order(before: Snapshot | None, polled: Observation) -> int:
     return (reported > known) - (reported < known)
 
 
-def _known_update(before: Snapshot | None, polled: Observation) -> datetime | None:
+def _known_update(before: Snapshot | ArchivedRow | None, polled: Observation) -> datetime | None:
     known = before.updated_at if before else None
     if before is None or known is None:
         return None
@@ -110,6 +117,7 @@ def compare(
     insists: bool = False,
     owing: bool = False,
     is_baseline: Callable[[Snapshot, datetime | None], bool] = lambda _first, _created: False,
+    reminds: bool = True,
 ) -> tuple[Snapshot, tuple[Transition, ...]] | None:
     """Return the snapshot after a poll and the transitions that lead to it.
 
@@ -117,6 +125,7 @@ def compare(
     ``insists``), or the job cannot have come to that state. ``own`` is the store time at
     the poll. ``owing`` says that a describe is still owed after this; ``is_baseline(first,
     created_at)`` decides for a job without a snapshot. A denial or a confirmation needs one.
+    Unless it ``reminds``, a reminder that is due is left out, and the next is due at its own time.
     """
     changed: tuple[Change, ...] = ()
     if isinstance(polled, Observation):
@@ -137,12 +146,16 @@ def compare(
         kinds: tuple[Kind, ...] = (Kind.MISSING,)
     else:
         changed = _changes(before, after, options.job_type.unwatched()) if before else ()
-        kinds = tuple(_kinds(before, after, changed, options.stuck_after, own))
+        kinds = tuple(_kinds(before, after, changed, options, own))
     owed = after.describe_owed
     if isinstance(polled, Observation):
         owed = owing and bool(kinds or (before and before.describe_owed))
     start = before.sequence if before else 0
     stuck = after.stuck or Kind.STUCK in kinds
+    if Kind.STUCK in kinds or Kind.REMINDER in kinds:
+        after = replace(after, own_reminded=own)
+    if not reminds:
+        kinds = tuple(kind for kind in kinds if kind is not Kind.REMINDER)
     after = replace(after, sequence=start + len(kinds), stuck=stuck, describe_owed=owed)
     return after, tuple(
         _transition(before, after, kind, changed, number, polled.seen_at, options)
@@ -212,6 +225,7 @@ def _carry_over(
         ended_at=kept_end or after.ended_at,
         own_ended=before.own_ended if kept_end else after.own_ended,
         stuck=before.stuck and not moved,
+        own_reminded=None if moved else before.own_reminded,
         baseline=before.baseline and same_phase,
         parent=polled.parent or before.parent,
         earlier_ends=ends,
@@ -244,7 +258,7 @@ def _kinds(
     before: Snapshot | None,
     after: Snapshot,
     changed: Sequence[Change],
-    stuck_after: Limits,
+    options: TrackingOptions,
     own: datetime,
 ) -> Iterator[Kind]:
     """Name the transitions between two snapshots, in the order in which they are reported."""
@@ -260,7 +274,9 @@ def _kinds(
     if before.stuck and not after.stuck:
         yield Kind.UNSTUCK
         return
-    seconds = stuck_limit(stuck_after, after.state, after.phase)
+    if after.stuck and reminder_due_in(after, options, own) <= 0:
+        yield Kind.REMINDER
+    seconds = stuck_limit(options.stuck_after, after.state, after.phase)
     if after.stuck or seconds is None or after.phase.terminal:
         return
     # By store time where there is one: a wall clock that is set makes no job stuck.
@@ -268,6 +284,15 @@ def _kinds(
     age = wall_age if after.own_changed is None else own - after.own_changed
     if age >= timedelta(seconds=seconds):
         yield Kind.STUCK
+
+
+def reminder_due_in(known: Snapshot, options: TrackingOptions, own: datetime) -> float:
+    """Return the seconds until the next reminder of a job, by store time; infinite for none."""
+    if not known.stuck or known.missing or known.phase.terminal or options.remind_every is None:
+        return math.inf
+    # What an earlier version found stuck has no time of its own.
+    since = known.own_reminded or known.own_changed
+    return options.remind_every - (own - since).total_seconds() if since else 0.0
 
 
 def stuck_limit(limits: Limits, state: str, phase: str) -> float | None:

@@ -7,13 +7,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from monitor import model
+from monitor.clock import SystemClock
 from monitor.errors import StoreError
 from monitor.model import Kind, Severity, StateAndPhase
 from monitor.recording import diff
+from monitor.recording.archive import Archive
 from monitor.recording.baselines import Baselines
+from monitor.recording.flap_guard import FlapGuard
+from monitor.recording.poll_times import SharedPollTime
+from monitor.recording.quiet import Quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from monitor.interfaces import Store
@@ -27,6 +32,7 @@ class RecordResult(StrEnum):
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     STALE = "stale"
+    UNCONFIRMED = "unconfirmed"
 
 
 class RowComparison(StrEnum):
@@ -50,16 +56,24 @@ class Recorder:
         store: Store,
         router: Router,
         announce: Callable[[model.Entry, model.Snapshot | None], None],
+        quiet: Quiet | None = None,
     ) -> None:
-        """Call ``announce(entry, before)`` after each commit."""
+        """Call ``announce(entry, before)`` after each commit; ``quiet`` says what is not sent."""
         self.store = store
         self.router = router
         """Chooses the sinks; another that is assigned counts for all that is recorded later."""
         self._announce = announce
+        self.quiet = quiet or Quiet(SystemClock().now)
+        """What is recorded and not sent."""
+        self._flaps = FlapGuard()
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
-        self._poll_times: dict[str, datetime] = {}
+        self._poll_times: dict[str, datetime | SharedPollTime] = {}
+        self.changes = 0
+        """Counts the changes of what is known; while it is the same, so are all snapshots."""
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
+        self.archive = Archive(store.archive)
+        """The followed jobs that are not in memory."""
         self.baselines = Baselines(store)
         """The baselines, by which jobs that are older than their watch are not news."""
 
@@ -69,6 +83,7 @@ class Recorder:
         A poll that is under way still records another job, but does not keep it here.
         """
         self._wanted = wanted
+        self.changes += 1
         self._snapshots = {
             key: known for key, known in self._snapshots.items() if wanted(known.job)
         }
@@ -79,9 +94,35 @@ class Recorder:
 
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Load what the store knows of a watched job."""
+        self.changes += 1
         self._snapshots[snapshot.job.key] = snapshot
         self._poll_times.pop(snapshot.job.key, None)
         self.baselines.note_recorded(snapshot.job)
+
+    async def recall(self, keys: Iterable[str]) -> None:
+        """Find out which of these jobs only the store remembers, so that they can be compared."""
+        unknown = [key for key in keys if key not in self._snapshots]
+        if unsettled := await self.archive.recall(unknown):
+            await self.promote(unsettled)
+
+    async def promote(self, keys: Collection[str]) -> None:
+        """Keep jobs in memory again that only the store remembers."""
+        taken = await self.archive.take(keys)
+        self.changes += 1
+        for known in taken:
+            # Another task may have been first, and know more by now.
+            if known.job.key not in self._snapshots:
+                self._keep(known)
+
+    def release(self, known: model.Snapshot) -> None:
+        """Keep a job no longer in memory, as the store has it as archived."""
+        self.changes += 1
+        self._snapshots.pop(known.job.key, None)
+        self._poll_times.pop(known.job.key, None)
+
+    def mark(self, key: str) -> object:
+        """Return what stands for all that is known of a job: another object once it changes."""
+        return self._snapshots.get(key, self.archive.epoch)
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
         """Load what the store knows of the sources."""
@@ -99,11 +140,25 @@ class Recorder:
         known, polled_at = self._snapshots.get(key), self._poll_times.get(key)
         if known is None or polled_at is None:
             return known
-        return replace(known, looked_at=polled_at)
+        return replace(known, looked_at=_time_of(polled_at))
 
     def note_poll(self, key: str, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
+        self._flaps.forget(key)
         self._poll_times[key] = asked_at
+
+    def share_poll(self, key: str, asked_at: SharedPollTime) -> None:
+        """Note all polls of a job, until another is noted, that a time they share stands for."""
+        self._poll_times[key] = asked_at
+
+    def own_poll(self, key: str, asked_at: SharedPollTime) -> None:
+        """Keep the last poll of a job that a shared time stood for: it will not do so again."""
+        if self._poll_times.get(key) is asked_at:
+            self._poll_times[key] = asked_at.at
+
+    def is_unconfirmed(self, key: str) -> bool:
+        """Check that the last poll of a job has shown a state that more polls must confirm."""
+        return self._flaps.holds(key)
 
     def is_lost(self, source: model.SourceKey) -> bool:
         """Check that a source was last recorded as unavailable."""
@@ -133,14 +188,18 @@ class Recorder:
                 insists=insists,
                 owing=owing,
                 is_baseline=self.baselines.covers,
+                reminds=self.quiet.reminds(before, options),
             )
             if compared is None:
                 return RecordResult.STALE
-            after, made = compared
+            confirmed = self._flaps.confirmed(*compared, observed, options, self.store.store_time())
+            if confirmed is None:
+                return RecordResult.UNCONFIRMED
+            after, made = confirmed
             if not made:
                 self._note(after)
                 return RecordResult.UNCHANGED
-            if await self._commit(after, made, before):
+            if await self._commit(after, made, before, options.watch):
                 return RecordResult.CHANGED
             # Another writer was first; what it polled later than this must not be undone.
             before = await self._reload(observed.job.key)
@@ -150,9 +209,10 @@ class Recorder:
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
         before = self.latest(job.key)
+        self._flaps.forget(job.key)
         while before is not None and not before.missing:
             compared = diff.compare(before, diff.Denial(at), options, self.store.store_time())
-            if compared and await self._commit(*compared, before):
+            if compared and await self._commit(*compared, before, options.watch):
                 return True
             before = await self._reload(job.key)
         return False
@@ -194,11 +254,14 @@ class Recorder:
 
     def compare(self, row: model.Observation) -> RowComparison:
         """Compare a row of a listing with what is known of its job."""
-        known = self._snapshots.get(row.job.key)
+        key = row.job.key
+        known: model.Snapshot | model.ArchivedRow | None = self._snapshots.get(key)
+        if known is None:
+            known = self.archive.row(key)
         if known is None:
             return RowComparison.FIRST
         dated = known.updated_at is not None and row.updated_at is not None
-        if dated and diff.age_order(self.latest(row.job.key), row) < 0:
+        if dated and diff.age_order(self.latest(key) or known, row) < 0:
             return RowComparison.OLDER
         agrees = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         # An update time ahead of our clock is ignored here as in ``diff.compare``.
@@ -210,34 +273,51 @@ class Recorder:
         """Record a row that agrees, and shows the whole state, as a poll."""
         known = self.latest(row.job.key)
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
-        compared = diff.compare(known, confirmation, options, self.store.store_time())
+        self._flaps.forget(row.job.key)
+        compared = diff.compare(
+            known,
+            confirmation,
+            options,
+            self.store.store_time(),
+            reminds=self.quiet.reminds(known, options),
+        )
         if compared is None:
             return
         after, made = compared
         if not made:
             self._note(after)
-        elif not await self._commit(after, made, known):
+        elif not await self._commit(after, made, known, options.watch):
             await self._reload(row.job.key)
 
-    async def rest(self) -> None:
-        """Store the times of the last polls, so that windows stay narrow over a restart."""
+    async def rest(self, since: datetime | None = None) -> int:
+        """Store the times of the last polls, so that windows stay narrow over a restart.
+
+        With ``since``, only those of polls that were sent later. Return how many there were.
+        """
         # A copy: polls are recorded during the write.
-        times = dict(self._poll_times)
+        held = dict(self._poll_times)
+        times = {key: _time_of(polled_at) for key, polled_at in held.items()}
+        if since is not None:
+            times = {key: at for key, at in times.items() if at > since}
         await self.store.touch(times)
-        for key, polled_at in times.items():
+        for key in times:
             # Those of jobs that no watch wants any more would stay for ever.
-            if key not in self._snapshots and self._poll_times.get(key) == polled_at:
+            if key not in self._snapshots and self._poll_times.get(key) == held[key]:
                 del self._poll_times[key]
+        return len(times)
 
     async def _commit(
         self,
         after: model.Snapshot | model.SourceState,
         made: tuple[model.Transition, ...],
         before: model.Snapshot | None,
+        watch: str = "",
     ) -> bool:
         """Store a snapshot with its transitions and announce them; ``False`` if out of date."""
         sinks = tuple(self.router.sinks_for(transition) for transition in made)
-        entry = model.Entry(after, after.sequence - len(made), made, sinks)
+        held = tuple(self.quiet.hold_of(transition, watch) for transition in made)
+        entry = model.Entry(after, after.sequence - len(made), made, sinks, held)
+        # Nothing waits between ``hold_of`` and the queue of the store: see ``recording.quiet``.
         if not await self.store.record(entry):
             return False
         # Only now that it is durable: what a reader sees must survive a crash.
@@ -247,14 +327,16 @@ class Recorder:
             self.baselines.note_recorded(after.job)
         else:
             self._sources[after.source.key] = after
+        self.quiet.note(made)
         self._announce(entry, before)
         return True
 
     async def _reload(self, key: str) -> model.Snapshot:
         """Load what another writer, who was first, has stored."""
-        snapshot = await self.store.snapshot(key)
-        if snapshot is None:
+        found = await self.archive.take([key])
+        if not found:
             raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
+        (snapshot,) = found
         self._poll_times.pop(key, None)
         self._keep(snapshot)
         return snapshot
@@ -271,5 +353,10 @@ class Recorder:
         self.note_poll(key, after.looked_at)
 
     def _keep(self, snapshot: model.Snapshot) -> None:
+        self.changes += 1
         if self._wanted(snapshot.job):
             self._snapshots[snapshot.job.key] = snapshot
+
+
+def _time_of(polled_at: datetime | SharedPollTime) -> datetime:
+    return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at

@@ -9,15 +9,102 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase, translate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monitor.model import TERMINAL, Job, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from monitor.config import Route
-    from monitor.model import Transition
+    from monitor.config import Route, RouteMatch
+    from monitor.model import Snapshot, Transition
+
+
+class Facts(NamedTuple):
+    """What is matched of a transition; ``job`` has the key and the id of its job or source."""
+
+    kind: str
+    phase: str
+    state: str
+    severity: str
+    type: str
+    account: str
+    region: str
+    job: tuple[str, str]
+    labels: Mapping[str, str]
+
+    @property
+    def is_job(self) -> bool:
+        """False for a transition of a source, which has no type."""
+        return bool(self.type)
+
+    @classmethod
+    def of(cls, transition: Transition) -> Facts:
+        """Return the facts of a transition."""
+        subject, current = transition.subject, transition.current
+        type_, job_id = (subject.type, subject.id) if isinstance(subject, Job) else ("", "")
+        return cls(
+            kind=transition.kind.value,
+            phase=current.phase,
+            state=current.state,
+            severity=transition.severity.value,
+            type=type_,
+            account=subject.account,
+            region=subject.region,
+            job=(subject.key, job_id),
+            labels=transition.labels,
+        )
+
+    @classmethod
+    def of_snapshot(cls, known: Snapshot, labels: Mapping[str, str]) -> Facts:
+        """Return the facts of a job in its present state; there is no kind."""
+        job = known.job
+        return cls(
+            kind="",
+            phase=known.phase.value,
+            state=known.state,
+            severity=known.severity.value,
+            type=job.type,
+            account=job.account,
+            region=job.region,
+            job=(job.key, job.id),
+            labels=labels,
+        )
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> Facts:
+        """Return the facts of a transition that is written as a CloudEvent."""
+        data = event["data"]
+        about, current = data.get("job") or data["source"], data["current"]
+        return cls(
+            kind=data["kind"],
+            phase=current.get("phase", ""),
+            state=current["state"],
+            severity=data["severity"],
+            type=about.get("type", ""),
+            account=about["account"],
+            region=about["region"],
+            job=(about["key"], about.get("id", "")),
+            labels=about.get("labels", {}),
+        )
+
+
+def matches(match: RouteMatch, about: Facts) -> bool:
+    """Return whether every key of ``match`` fits; one that is left out fits everything."""
+    pairs = (
+        (match.kind, about.kind),
+        (match.phase, about.phase),
+        (match.state, about.state),
+        (match.severity, about.severity),
+        (match.type, about.type),
+        (match.account, about.account),
+        (match.region, about.region),
+        *((globs, about.labels.get(label, "")) for label, globs in match.labels.items()),
+    )
+    if not all(fits(globs, value) for globs, value in pairs):
+        return False
+    named: Sequence[str] = getattr(match, "job", ())
+    return any(fits(named, value) for value in about.job)
 
 
 class Router:
@@ -36,23 +123,11 @@ class Router:
         is_open = transition.kind is Kind.DISCOVERED and transition.current.phase not in TERMINAL
         if not self._routes:
             return () if is_open else self._sinks
-        subject, labels, sinks = transition.subject, transition.labels, dict[str, None]()
+        about, sinks = Facts.of(transition), dict[str, None]()
         for route in self._routes:
-            match = route.match
-            if is_open and Kind.DISCOVERED not in match.kind:
+            if is_open and Kind.DISCOVERED not in route.match.kind:
                 continue
-            pairs = (
-                (match.kind, transition.kind.value),
-                (match.phase, transition.current.phase),
-                (match.state, transition.current.state),
-                (match.severity, transition.severity.value),
-                (match.type, subject.type if isinstance(subject, Job) else ""),
-                (match.account, subject.account),
-                (match.region, subject.region),
-                *((globs, labels.get(label, "")) for label, globs in match.labels.items()),
-            )
-            # A key that the route leaves out has no globs, and matches everything.
-            if all(fits(globs, value) for globs, value in pairs):
+            if matches(route.match, about):
                 sinks.update(dict.fromkeys(route.sinks))
                 if not route.continue_:
                     break

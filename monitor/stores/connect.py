@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from monitor.stores import database, postgresql, sqlite, upgrade
+from monitor.config.settings import StoreSettings
+from monitor.stores import database, sqlite, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -14,12 +16,19 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, exclusive: bool = True, migrate: bool = True
+    where: str | StoreSettings,
+    *,
+    exclusive: bool = True,
+    migrate: bool = True,
+    copying: bool = False,
+    make_token: database.MakeToken | None = None,
 ) -> AsyncGenerator[database.Database]:
-    """Open the database of ``url`` and bring its schema up to date.
+    """Open the database at ``where``, its URL or its settings, and bring its schema up to date.
 
     ``exclusive=False`` lets other processes use it as well. ``migrate=False`` makes and
-    changes no tables: they must be there, as this version writes them.
+    changes no tables: they must be there, as this version writes them. ``copying`` takes a
+    database into which a ledger has been copied in part. ``make_token`` makes the password of each
+    connection where the settings have ``iam_auth``.
 
     Raises:
         ConfigurationError: the URL has none of the known forms.
@@ -27,25 +36,26 @@ async def open_database(
         StoreError: it cannot be reached, read or written.
     """
     opening: AbstractAsyncContextManager[database.Database]
-    match url.partition(":")[0]:
+    store = where if isinstance(where, StoreSettings) else StoreSettings(url=where)
+    match store.url.partition(":")[0]:
         case "sqlite":
-            path = sqlite.path_of(url)
+            path = sqlite.path_of(store.url)
             opening = sqlite.open_sqlite(path, exclusive=exclusive, create=migrate)
         case "postgresql":
-            opening = postgresql.open_postgresql(url, exclusive=exclusive)
+            # SQLAlchemy's asyncio brings its ORM along, a fifth of the start of a short command.
+            from monitor.stores import postgresql  # noqa: PLC0415
+
+            opening = postgresql.open_postgresql(store, make_token, exclusive=exclusive)
         case _:
             raise database.url_problem(
                 "not a store that is known",
                 "write sqlite:///absolute/path.db, sqlite:relative.db or postgresql://user@host/db",
             )
     async with opening as opened:
+        prepare = partial(upgrade.migrate, copying=copying) if migrate else upgrade.verify
         with database.store_errors(opened.name):
-            async with opened.writer.begin():
-                await opened.writer.run_sync(
-                    upgrade.migrate if migrate else upgrade.verify, opened.name
-                )
-            if opened.writer.dialect.name == "sqlite":
-                await sqlite.enforce_references(opened.writer)
+            await opened.transact(lambda connection: prepare(connection, opened.name))
+            await opened.enforce_references()
         # SQLite opens a file by name: it may have been replaced between the check and the opening.
         opened.check()
         yield opened

@@ -4,35 +4,51 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from monitor import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    Work = Callable[[Connection], Sequence[int]]
+    MakeToken = Callable[[], Awaitable[str]]
+    """Makes the password of one connection; raises PollError where it cannot."""
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs work on a connection of the database."""
+
+    async def __call__(self, work: Callable[[Connection], T]) -> T:
+        """Return the result of ``work``, or raise its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """An open database: one connection that writes, and several that read.
 
-    ``name`` is its name in messages, without a password. ``transact`` runs work in a transaction
-    of the writer, which does nothing else meanwhile. ``check`` raises StoreError if the
-    name no longer leads to the database that was opened.
+    ``name`` is its name in messages, without a password, ``dialect`` its name in SQLAlchemy.
+    ``read`` runs work that only reads; ``transact`` runs work in a transaction of the connection
+    that writes, which does nothing else meanwhile. Work that is cancelled is at its end when the
+    call returns. ``enforce_references`` is called once the schema is up to date. ``check`` raises
+    StoreError if the name no longer leads to the database that was opened. ``written`` returns
+    another value once any process has written to it. ``reopen`` replaces the connection that writes
+    after it was lost, or raises StoreError; it is ``None`` where a lost database stays lost.
     """
 
     name: str
-    writer: AsyncConnection
-    readers: AsyncEngine
-    transact: Callable[[Work], Awaitable[Sequence[int]]]
+    dialect: str
+    read: Runner
+    transact: Runner
+    enforce_references: Callable[[], Awaitable[None]]
     check: Callable[[], None]
+    written: Callable[[], object]
+    reopen: Callable[[], Awaitable[None]] | None = None
 
 
 RECOVERY = (
@@ -50,6 +66,10 @@ _REMEDIES = {
     " and keep nothing else under its name with -wal, -shm or .lock",
     "is locked": "another program holds it: close that one",
 }
+_LOST_CLASSES = ("08", "57")
+"""SQLSTATEs of a lost connection, and of a server that stops, starts or ends a statement."""
+_GIVEN_UP = frozenset({"40001", "40P01", "55P03", "53300"})
+"""Serialization failure, deadlock, lock not available, too many connections."""
 _DAMAGE = ("malformed", "not a database")
 _TABLES = frozenset({"ledger", "jobs", "transitions", "deliveries"})
 _REVISION_TABLE = "alembic_version"
@@ -98,12 +118,33 @@ def store_errors(name: str) -> Iterator[None]:
         known = (remedy for words, remedy in _REMEDIES.items() if words in message)
         remedy = RECOVERY if is_damage(message) else next(known, "")
         suffix = f" ({remedy})" if remedy else ""
-        raise errors.StoreError(f"store {name}: {message}{suffix}") from error
+        kind = errors.StoreLostError if is_lost(error) else errors.StoreError
+        raise kind(f"store {name}: {message}{suffix}") from error
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether a server may soon take again what it did not take now."""
+    if isinstance(error, TimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = _state(error)
+    return error.connection_invalidated or state.startswith(_LOST_CLASSES) or state in _GIVEN_UP
+
+
+def _state(error: DBAPIError) -> str:
+    """Return the SQLSTATE of a server; empty for an error of the driver."""
+    return str(getattr(error.orig, "sqlstate", None) or "")
 
 
 def reason(error: Exception) -> str:
     """Return the driver's message without its details, which may quote rows."""
+    if isinstance(error, TimeoutError):
+        return "the server did not answer in time"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    if isinstance(error, DBAPIError) and error.connection_invalidated and not _state(error):
+        # The driver says only in which of its own states it noticed.
+        return "the connection to the server was lost"
     # SQLAlchemy's asyncpg adapter puts "<class '…'>: " before the server's words.
     first_line = str(cause).strip().partition("\n")[0].rpartition(">: ")[2]
     return first_line or type(cause).__name__

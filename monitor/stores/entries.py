@@ -26,12 +26,15 @@ class _Snapshots:
 
     def __init__(self, table: sa.Table, *fixed: str) -> None:
         """``fixed`` are the columns that never change, the key first."""
-        names = table.columns.keys()
+        # A job is archived by its own statement, and what is recorded of it is live.
+        names = [column.name for column in table.columns if column.name != "archived"]
         moving = [name for name in names if name not in fixed]
         is_key = table.c.key == sa.bindparam("of")
         update = sa.update(table).where(is_key).values({n: sa.bindparam(n) for n in moving})
-        self.sequences = sa.select(table.c.key, table.c.sequence).where(
-            table.c.key.in_(sa.bindparam("keys", expanding=True))
+        archived = table.c.archived if "archived" in table.c else sa.literal_column("0")
+        are_keys = table.c.key.in_(sa.bindparam("keys", expanding=True))
+        self.sequences = sa.select(table.c.key, table.c.sequence, archived.label("archived")).where(
+            are_keys
         )
         self.insert = bulk.Bulk(sa.insert(table), *names)
         self.update = bulk.Bulk(update, *moving, "of")
@@ -41,6 +44,12 @@ class _Snapshots:
 
 _JOBS = _Snapshots(jobs, "key", "type", "account", "region", "id")
 _SOURCES = _Snapshots(sources, "key", "service", "account", "region")
+
+_MAKE_LIVE = (
+    sa.update(jobs)
+    .where(jobs.c.key.in_(sa.bindparam("keys", expanding=True)))
+    .values(archived=model.Archived.LIVE.value)
+)
 
 _ADD_TRANSITION = bulk.Bulk(
     sa.insert(transitions),
@@ -52,6 +61,19 @@ _is_behind = sa.exists().where(
     schema.status_is(model.DeliveryStatus.PENDING, _waiting),
     _waiting.c.sink == sa.bindparam("sink"),
     _waiting.c.key == sa.bindparam("key"),
+)
+_ADD_SILENCED = bulk.Bulk(
+    sa.insert(deliveries).values(
+        position=sa.bindparam("position"),
+        sink=sa.bindparam("sink"),
+        key=sa.bindparam("key"),
+        status=sa.literal_column(f"'{model.DeliveryStatus.SILENCED.value}'"),
+        attempts=sa.literal_column("0"),
+        created_at=sa.bindparam("created_at"),
+        own_created=sa.bindparam("own_created"),
+        silenced_by=sa.bindparam("silenced_by"),
+    ),
+    *("position", "sink", "key", "created_at", "own_created", "silenced_by"),
 )
 _own_created = sa.bindparam("own_created", type_=schema.StoredTime)
 _ADD_DELIVERY = bulk.Bulk(
@@ -75,7 +97,8 @@ _ADD_DELIVERY = bulk.Bulk(
 class Record(NamedTuple):
     """One entry as rows, with times as they are stored.
 
-    The rows in ``transitions`` lack their positions; ``sinks[i]`` is where ``transitions[i]`` goes.
+    The rows in ``transitions`` lack their positions; ``sinks[i]`` is where ``transitions[i]`` goes,
+    unless ``held[i]`` silences it.
     """
 
     table: _Snapshots
@@ -85,6 +108,7 @@ class Record(NamedTuple):
     row: dict[str, Any]
     transitions: tuple[tuple[Any, ...], ...]
     sinks: tuple[tuple[str, ...], ...]
+    held: tuple[str | None, ...]
     created_at: int
     store_time: int
 
@@ -131,6 +155,7 @@ def record_of(
         row,
         tuple(added),
         entry.sinks,
+        entry.silenced,
         schema.microseconds(wall_time),
         recorded,
     )
@@ -148,14 +173,22 @@ def write(connection: Connection, records: Sequence[Record], position: int) -> l
         accepted += _accept(connection, table, of_it)
     added: list[tuple[Any, ...]] = []
     delivered: list[tuple[Any, ...]] = []
+    silenced: list[tuple[Any, ...]] = []
     for record in accepted:
-        for row, sinks in zip(record.transitions, record.sinks, strict=True):
+        about = zip(record.transitions, record.sinks, record.held, strict=True)
+        for row, sinks, held in about:
             position += 1
             added.append((*row, position))
             made = record.created_at, record.store_time
-            delivered += [(position, sink, record.key, *made) for sink in sinks]
+            for sink in sinks:
+                delivery = (position, sink, record.key, *made)
+                if held is None:
+                    delivered.append(delivery)
+                else:
+                    silenced.append((*delivery, held))
     _ADD_TRANSITION.execute(connection, added)
     _ADD_DELIVERY.execute(connection, delivered)
+    _ADD_SILENCED.execute(connection, silenced)
     return accepted
 
 
@@ -163,10 +196,12 @@ def _accept(connection: Connection, table: _Snapshots, records: Sequence[Record]
     """Store the snapshots of the records that come first; return those records."""
     keys = sorted({record.key for record in records})
     stored: dict[str, int] = {}
+    archived: set[str] = set()
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = {"keys": keys[start : start + _KEYS_AT_ONCE]}
-        found = connection.execute(table.sequences, some)
+        found = connection.execute(table.sequences, some).all()
         stored.update((row.key, row.sequence) for row in found)
+        archived.update(row.key for row in found if row.archived)
     fresh = set(keys) - stored.keys()
     accepted: list[Record] = []
     for record in records:
@@ -180,4 +215,6 @@ def _accept(connection: Connection, table: _Snapshots, records: Sequence[Record]
     updates = [table.update_row(row) for key, row in last.items() if key not in fresh]
     table.insert.execute(connection, inserts)
     table.update.execute(connection, updates)
+    if revived := sorted(archived & last.keys()):
+        connection.execute(_MAKE_LIVE, {"keys": revived})
     return accepted

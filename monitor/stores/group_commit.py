@@ -39,7 +39,9 @@ class Committer(Generic[Unit]):
     """The single writer: one task that puts the units of many callers into few transactions.
 
     ``write`` commits a group durably, all or nothing, and returns how much each unit
-    wrote. Its first StoreError ends the committer: all present and later callers get it.
+    wrote. Its first StoreError ends the committer: all present and later callers get it. But if it
+    raises StoreLostError and ``recover`` is given, all wait for that. It returns what ``write``
+    would have returned if the group was committed after all, or ``None`` if it was not.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Committer(Generic[Unit]):
         write: Callable[[Sequence[Unit]], Awaitable[Sequence[int]]],
         clock: Clock,
         on_commit: Callable[[float], None],
+        recover: Callable[[errors.StoreLostError], Awaitable[Sequence[int] | None]] | None = None,
     ) -> None:
         """``on_commit`` receives the seconds that each commit took."""
         self._write = write
+        self._recover = recover
         self._clock = clock
         self._on_commit = on_commit
         self._queue: deque[_Batch[Unit]] = deque()
@@ -101,9 +105,7 @@ class Committer(Generic[Unit]):
         group = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_BATCHES))]
         started = self._clock.monotonic()
         try:
-            # Shielded: a shutdown must not leave half a transaction open.
-            with anyio.fail_after(_LONGEST_COMMIT, shield=True):
-                written = await self._write([unit for batch in group for unit in batch.units])
+            written = await self._write_surely([unit for batch in group for unit in batch.units])
             self._on_commit(self._clock.monotonic() - started)
             start = 0
             for batch in group:
@@ -121,3 +123,18 @@ class Committer(Generic[Unit]):
                 # All of the callers at once would hold up the loop. Shielded, as each must wake.
                 # After the last ones too: what they write next belongs into the next group.
                 await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _write_surely(self, units: Sequence[Unit]) -> Sequence[int]:
+        """Commit units, over again whenever the database was lost before it had."""
+        while True:
+            try:
+                # Shielded: a shutdown must not leave half a transaction open.
+                with anyio.fail_after(_LONGEST_COMMIT, shield=True):
+                    return await self._write(units)
+            except errors.StoreLostError as error:
+                if self._recover is None:
+                    raise
+                # Not shielded: it may take as long as an outage does.
+                written = await self._recover(error)
+            if written is not None:
+                return written

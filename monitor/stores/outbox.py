@@ -166,10 +166,6 @@ def advance(connection: Connection, lines: Iterable[tuple[str, str]]) -> None:
     _ADVANCE.execute(connection, sorted(set(lines)))
 
 
-def _bound(lines: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"of_sink": sink, "of_key": key} for sink, key in sorted(set(lines))]
-
-
 def hasten(connection: Connection, sink: str) -> int:
     """Let the first of each line of a sink fall due at once; return how many waited."""
     first = sa.and_(deliveries.c.sink == sink, deliveries.c.due_at.is_not(None))
@@ -198,7 +194,7 @@ def park(connection: Connection, unit: Park) -> int:
         connection.execute(sa.insert(sink_state), row)
     lines = [(one.sink, one.key) for one in unit.revived]
     many(connection, _REVIVE, [{"of": one.id} for one in unit.revived])
-    many(connection, _HALT, _bound(lines))
+    many(connection, _HALT, [{"of_sink": sink, "of_key": key} for sink, key in sorted(set(lines))])
     advance(connection, lines)
     return 1
 

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+# Keys of jobs and sources sort by their bytes, those of transitions as the database does. Compared
+# by their bytes, PostgreSQL would use no index of transitions.
+_AS_IN_HISTORY = sa.Text(collation="default").with_variant(sa.Text(), "sqlite")
+
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
+LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)
 POSITION = sa.select(ledger.c.position)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
@@ -63,12 +68,6 @@ DEAD = (
     .where(schema.has_status(model.DeliveryStatus.DEAD))
     .group_by(deliveries.c.sink)
 )
-# The last delivery to each sink; no index covers this, so every delivery is read.
-LAST_DELIVERED = (
-    sa.select(deliveries.c.sink, sa.func.max(deliveries.c.own_settled).label("at"))
-    .where(schema.status_is(model.DeliveryStatus.DELIVERED))
-    .group_by(deliveries.c.sink)
-)
 PARKED_SINKS = sa.select(sink_state.c.sink)
 COUNTS = sa.select(
     *(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase), sa.func.count().label("many")
@@ -78,6 +77,7 @@ DELIVERIES = sa.select(
     *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
     *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
     deliveries.c.replayed,
+    deliveries.c.silenced_by,
     transitions.c.event_id,
     transitions.c.kind,
 ).join_from(deliveries, transitions)
@@ -90,6 +90,18 @@ def sinks_with(status: model.DeliveryStatus) -> sa.Select[Any]:
     following = least.where(deliveries.c.sink > found.c.sink).scalar_subquery()
     found = found.union_all(sa.select(following).where(found.c.sink.is_not(None)))
     return sa.select(found.c.sink).where(found.c.sink.is_not(None))
+
+
+def last_delivered(sink: str, among: int) -> sa.Select[Any]:
+    """Select the time of the last delivery to a sink ``among`` the newest that were delivered."""
+    newest = (
+        sa.select(deliveries.c.own_settled)
+        .where(schema.has_status(model.DeliveryStatus.DELIVERED), deliveries.c.sink == sink)
+        .order_by(deliveries.c.id.desc())
+        .limit(among)
+        .subquery()
+    )
+    return sa.select(sa.func.max(newest.c.own_settled).label("at"))
 
 
 def due(sink: str, now: datetime, limit: int) -> sa.Select[Any]:
@@ -154,12 +166,14 @@ def events(
             conditions.append(transitions.c.observed_at >= since)
         # Within a job the sequence gives the same order, and has an index.
         return EVENTS.where(*conditions).order_by(transitions.c.sequence).limit(limit)
-    later_than = [transitions.c.position > after]
+    # Both bounds of a position would seem better to SQLite than the one of a time.
+    position = transitions.c.position if since is None else transitions.c.position + 0
+    later_than = [position > after]
     if until is not None:
-        later_than.append(transitions.c.position <= until)
+        later_than.append(position <= until)
     if since is not None:
-        return _observed(since, later_than, kinds, limit, transitions.c.position + 0)
-    return _of_kinds(later_than, kinds, limit, transitions.c.position)
+        return _observed(since, later_than, kinds, limit, position)
+    return _of_kinds(later_than, kinds, limit, position)
 
 
 def near(
@@ -200,13 +214,14 @@ def _of_kinds(
         .limit(limit)
         for kind in sorted(kinds)
     ]
-    return EVENTS.where(transitions.c.position.in_(_together(pages))).order_by(order).limit(limit)
+    return EVENTS.where(transitions.c.position.in_(together(pages))).order_by(order).limit(limit)
 
 
-def _together(pages: Sequence[sa.Select[Any]]) -> sa.Select[Any]:
+def together(pages: Sequence[sa.Select[Any]]) -> sa.Select[Any]:
     """Select what any of ``pages``, which have limits of their own, selects."""
-    one = sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery()
-    return sa.select(one)
+    if len(pages) == 1:
+        return pages[0]
+    return sa.select(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
 
 
 def _observed(
@@ -219,7 +234,8 @@ def _observed(
     """Select transitions by time, of which there are few; ``order`` is of no index, see below."""
     found = sa.select(transitions.c.position).where(transitions.c.observed_at >= since, *conditions)
     if kinds is not None:
-        found = found.where(transitions.c.kind.in_(sorted(kinds)))
+        # All of a kind are more than those since a time; the index by time has the kind, too.
+        found = found.where(transitions.c.kind.concat("").in_(sorted(kinds)))
     # SQLite would else follow the positions, through all that was observed before.
     return EVENTS.where(transitions.c.position.in_(found.order_by(order).limit(limit))).order_by(
         order
@@ -236,15 +252,15 @@ def later(sequences: Mapping[str, int]) -> sa.Select[Any]:
 
 
 def history(
-    keys: Collection[str] | None,
+    job: str | None,
     since: datetime | None,
     kinds: Collection[str] | None,
     limit: int,
 ) -> sa.Select[Any]:
-    """Select the newest transitions first, of some jobs (by key) or of all."""
+    """Select the newest transitions first, of the jobs of ``keys_of`` or of all."""
     newest = transitions.c.position.desc()
-    if keys is not None:
-        statement = EVENTS.where(transitions.c.key.in_(sorted(keys)))
+    if job is not None:
+        statement = EVENTS.where(transitions.c.key.in_(keys_of(job)))
         if since is not None:
             statement = statement.where(transitions.c.observed_at >= since)
         if kinds is not None:
@@ -259,7 +275,8 @@ def history(
 def keys_of(job: str) -> sa.Select[Any]:
     """Select the keys of jobs, or sources, by key or id, or by the last part of an id of several.
 
-    A source has its region in place of an id.
+    A source has its region in place of an id. A subquery, as any number of jobs may have it: more
+    than a statement takes parameters.
     """
     end = f"/{job}"
 
@@ -272,23 +289,23 @@ def keys_of(job: str) -> sa.Select[Any]:
         sa.select(jobs.c.key).where(sa.text("id LIKE '%/%'"), ends(jobs.c.id)),
         sa.select(sources.c.key).where(sa.or_(sources.c.key == job, ends(sources.c.key))),
     ).subquery()
-    return sa.select(found.c.key)
+    return sa.select(sa.cast(found.c.key, _AS_IN_HISTORY))
 
 
 def listing(
     lines: Sequence[tuple[str, model.DeliveryStatus]] | None,
     limit: int,
-    keys: Collection[str] | None = None,
+    job: str | None = None,
     before: int | None = None,
 ) -> sa.Select[Any]:
-    """Select deliveries, newest first: those of some sinks and statuses, and of some jobs (by key).
+    """Select deliveries, newest first: of some sinks and statuses, and of the jobs of ``keys_of``.
 
     ``before`` is the id of a delivery.
     """
     statement = DELIVERIES
     earlier = [] if before is None else [deliveries.c.id < before]
-    if keys is not None:
-        of = sa.select(transitions.c.position).where(transitions.c.key.in_(sorted(keys)))
+    if job is not None:
+        of = sa.select(transitions.c.position).where(transitions.c.key.in_(keys_of(job)))
         statement = statement.where(deliveries.c.position.in_(of), *earlier)
         if lines is not None:
             pairs = (
@@ -308,7 +325,7 @@ def listing(
         .limit(limit)
         for sink, status in lines
     ]
-    return statement.where(deliveries.c.id.in_(_together(pages))).order_by(newest).limit(limit)
+    return statement.where(deliveries.c.id.in_(together(pages))).order_by(newest).limit(limit)
 
 
 def jobs_of(
@@ -323,14 +340,7 @@ def jobs_of(
     conditions = [jobs.c.type == type_, jobs.c.account == account, jobs.c.region == region]
     conditions.append(jobs.c.id > after)
     if text is not None:
-        # A snapshot is JSON, in which quotes and the like are escaped.
-        inside = orjson.dumps(text)[1:-1].decode()
-        conditions.append(
-            sa.or_(
-                jobs.c.key.icontains(text, autoescape=True),
-                jobs.c.snapshot.icontains(inside, autoescape=True),
-            )
-        )
+        conditions.append(has_text(text))
     pages = [
         sa.select(jobs.c.key)
         .where(jobs.c.phase == phase, *conditions)
@@ -338,7 +348,22 @@ def jobs_of(
         .limit(limit)
         for phase in sorted(phases)
     ]
-    return SNAPSHOTS.where(jobs.c.key.in_(_together(pages))).order_by(jobs.c.id).limit(limit)
+    return SNAPSHOTS.where(jobs.c.key.in_(together(pages))).order_by(jobs.c.id).limit(limit)
+
+
+def snapshots(after: str, limit: int) -> sa.Select[Any]:
+    """Select jobs by their keys, which come after ``after``."""
+    return SNAPSHOTS.where(jobs.c.key > after).order_by(jobs.c.key).limit(limit)
+
+
+def has_text(text: str) -> sa.ColumnElement[bool]:
+    """Select jobs with a text (ASCII) in the key or in the snapshot, whatever its case."""
+    # A snapshot is JSON, in which quotes and the like are escaped.
+    inside = orjson.dumps(text)[1:-1].decode()
+    return sa.or_(
+        jobs.c.key.icontains(text, autoescape=True),
+        jobs.c.snapshot.icontains(inside, autoescape=True),
+    )
 
 
 def settled(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _time(text: str | None) -> datetime | None:
+def shared_time(text: str | None) -> datetime | None:
     """Read a time; of one job several are the same, and then are one object."""
     return None if text is None else datetime.fromisoformat(text)
 
@@ -64,39 +64,42 @@ def _shared(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _parts(*items: tuple[str, str | None]) -> Mapping[str, str | None]:
+def _parts_of(*items: tuple[str, str | None]) -> Mapping[str, str | None]:
     """Return one mapping for all jobs in the same state; nobody changes it."""
     return dict(items)
 
 
-def _job(raw: Mapping[str, str]) -> model.Job:
-    return model.Job(
-        **{name: value if name == "id" else _shared(value) for name, value in raw.items()}
-    )
+def shared_parts(raw: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Return the mapping that all jobs with these parts share."""
+    return _parts_of(*raw.items())
 
 
-def _fields(raw: dict[str, Any]) -> dict[str, Any]:
-    return {
-        _shared(name): _shared(value) if isinstance(value, str) else value
-        for name, value in raw.items()
-    }
+def moment(seconds: float) -> datetime:
+    """Return the time that a rank in a list of jobs stands for, exactly as it is stored."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=round(seconds * 1e6))
 
 
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
-    "job": _job,
-    "parts": lambda raw: _parts(*raw.items()),
+    "job": lambda raw: model.Job(
+        **{name: value if name == "id" else _shared(value) for name, value in raw.items()}
+    ),
+    "parts": shared_parts,
     "state": _shared,
-    "fields": _fields,
+    "fields": lambda raw: {
+        _shared(name): _shared(value) if isinstance(value, str) else value
+        for name, value in raw.items()
+    },
     "phase": model.Phase,
     "severity": model.Severity,
     "ending": model.Ending,
-    "updated_at": _time,
-    "first_seen_at": _time,
-    "changed_at": _time,
-    "looked_at": _time,
-    "ended_at": _time,
-    "own_changed": _time,
-    "own_ended": _time,
+    "updated_at": shared_time,
+    "first_seen_at": shared_time,
+    "changed_at": shared_time,
+    "looked_at": shared_time,
+    "ended_at": shared_time,
+    "own_changed": shared_time,
+    "own_ended": shared_time,
+    "own_reminded": shared_time,
     # Each phase maps to a pair: the wall clock's time and the store's.
     "earlier_ended": lambda raw: {
         phase: (datetime.fromisoformat(wall), datetime.fromisoformat(store_time))
@@ -105,8 +108,10 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def decode_snapshot(text: str) -> model.Snapshot:
+def decode_snapshot(text: str, looked_at: datetime | None = None) -> model.Snapshot:
     """Return a snapshot that ``encode`` wrote; a missing field takes its default.
+
+    A given ``looked_at`` is put in the place of the one that was encoded.
 
     Raises:
         StoreError: it holds a field or value that this version does not know.
@@ -116,12 +121,13 @@ def decode_snapshot(text: str) -> model.Snapshot:
         if name in raw and not raw[name]:
             del raw[name]  # all jobs share the default
     try:
-        return model.Snapshot(
-            **{
-                name: _DECODERS[name](value) if name in _DECODERS else value
-                for name, value in raw.items()
-            }
-        )
+        values = {
+            name: _DECODERS[name](value) if name in _DECODERS else value
+            for name, value in raw.items()
+        }
+        if looked_at is not None:
+            values["looked_at"] = looked_at
+        return model.Snapshot(**values)
     except (AttributeError, TypeError, ValueError) as error:
         raise errors.StoreError(f"a stored snapshot cannot be read ({error})") from None
 
@@ -129,7 +135,7 @@ def decode_snapshot(text: str) -> model.Snapshot:
 def snapshot(row: Row[Any]) -> model.Snapshot:
     """Return the snapshot of a row of ``jobs``."""
     # A touch moves only the column: the text would have to be encoded again for each poll.
-    return replace(decode_snapshot(row.snapshot), looked_at=row.looked_at)
+    return decode_snapshot(row.snapshot, row.looked_at)
 
 
 def source(row: Row[Any]) -> model.SourceState:

@@ -52,7 +52,7 @@ _BEFORE = sa.text("0")
 
 metadata = sa.MetaData()
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: the identity of the ledger, the position of its last transition, the store time at its
@@ -68,33 +68,47 @@ ledger = sa.Table(
 )
 
 _COMPOUND = sa.text("id LIKE '%/%'")
+_LIVE = sa.text("archived = 0")
+_ARCHIVED = sa.text("archived > 0")
+
+# In the order of its code points, in which Python sorts too: lists of jobs are merged there.
+_SORTED_TEXT = sa.Text(collation="C").with_variant(sa.Text(), "sqlite")
 
 # The last snapshot of each job; looked_at is newer than the one inside it.
 jobs = sa.Table(
     "jobs",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("key", _SORTED_TEXT, primary_key=True),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
-    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("id", _SORTED_TEXT, nullable=False),
     sa.Column("snapshot", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", _SORTED_TEXT, nullable=False),
     sa.Column("phase", sa.Text, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("first_seen_at", StoredTime, nullable=False),
     sa.Column("changed_at", StoredTime, nullable=False),
     sa.Column("looked_at", StoredTime, nullable=False),
+    # 0 if a daemon reads it when it starts: see ``model.Archived``.
+    sa.Column("archived", sa.SmallInteger, nullable=False, server_default=_BEFORE),
     # Of one place and phase, by id; without the rest it counts them.
-    sa.Index("jobs_place", "type", "account", "region", "phase", "id"),
+    sa.Index("jobs_place", "type", "account", "region", "phase", "id", "archived"),
     sa.Index("jobs_id", "id"),
     sa.Index("jobs_compound", "id", sqlite_where=_COMPOUND),
+    sa.Index("jobs_live", "key", sqlite_where=_LIVE),
+    # The orders in which archived jobs are listed.
+    sa.Index("jobs_archived_key", "phase", "key", sqlite_where=_ARCHIVED),
+    *(
+        sa.Index(f"jobs_archived_{name}", "phase", name, "key", sqlite_where=_ARCHIVED)
+        for name in ("changed_at", "first_seen_at", "looked_at", "state")
+    ),
 )
 
 sources = sa.Table(
     "sources",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("key", _SORTED_TEXT, primary_key=True),
     sa.Column("service", sa.Text, nullable=False),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
@@ -126,9 +140,12 @@ transitions = sa.Table(
 _PENDING = sa.text("status = 'pending'")
 _FIRST = sa.text("due_at IS NOT NULL")
 _SETTLED = sa.text("settled_at IS NOT NULL")
+_SILENCED = sa.text("status = 'silenced'")
+_HELD = sa.text("status = 'silenced' AND settled_at IS NULL")
 _TRIED = sa.text("status = 'pending' AND attempts > 0")
 
-# A line is a (sink, key), in the order of id; due_at is set on its first pending one.
+# A line is a (sink, key), in the order of id; due_at is set on its first pending one. A silenced
+# one without settled_at may still be sent.
 deliveries = sa.Table(
     "deliveries",
     metadata,
@@ -150,6 +167,7 @@ deliveries = sa.Table(
     sa.Column("replayed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("own_created", StoredTime, nullable=False, server_default=_BEFORE),
     sa.Column("own_settled", StoredTime, nullable=False, server_default=_BEFORE),
+    sa.Column("silenced_by", sa.Text),
     sa.UniqueConstraint("position", "sink", name="deliveries_position_sink"),
     sa.Index("deliveries_first", "sink", "due_at", "id", sqlite_where=_FIRST),
     # The status is the same in all, but SQLite reads the row for it if it is not in the index.
@@ -178,6 +196,8 @@ deliveries = sa.Table(
         *("status", "sink", "id"),
         sqlite_where=_SETTLED,
     ),
+    sa.Index("deliveries_silenced", "sink", "id", sqlite_where=_SILENCED),
+    sa.Index("deliveries_held", "id", sqlite_where=_HELD),
     # An id is never used twice, so that a late settlement cannot hit another delivery.
     sqlite_autoincrement=True,
 )
@@ -200,6 +220,29 @@ watches = sa.Table(
     sa.Column("added_at", StoredTime, nullable=False),
 )
 
+# The silences, with their matchers as they are written; expired ones are kept for a while.
+silences = sa.Table(
+    "silences",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("match", sa.Text, nullable=False),
+    sa.Column("starts_at", StoredTime, nullable=False),
+    sa.Column("ends_at", StoredTime, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+)
+
+# Who takes care of which job, as it was after a transition.
+acknowledgements = sa.Table(
+    "acknowledgements",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("at", StoredTime, nullable=False),
+)
+
 # The progress of the first sweep of each discovery. The key has a digest of the text, because the
 # text may be longer than a PostgreSQL index entry allows.
 baselines = sa.Table(
@@ -213,6 +256,16 @@ baselines = sa.Table(
     sa.Column("begun_at", StoredTime, nullable=False),
     sa.Column("completed_at", StoredTime),
     sa.Column("awaited", sa.Text, nullable=False),
+)
+
+# What the watches of a place discovered when its archived jobs were last compared with them.
+archived_places = sa.Table(
+    "archived_places",
+    metadata,
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("discovers", sa.Text, nullable=False),
 )
 
 
@@ -229,7 +282,7 @@ def prepare(dialect: str) -> None:
 
 def has_status(status: DeliveryStatus) -> sa.ColumnElement[bool]:
     """Select deliveries of a status in the words of the partial index that has them."""
-    if status.value == "pending":
+    if status.value in {"pending", "silenced"}:
         return status_is(status)
     return sa.and_(status_is(status), deliveries.c.settled_at.is_not(None))
 

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import sqlalchemy as sa
-from anyio import CancelScope, to_thread
-from sqlalchemy.ext.asyncio import create_async_engine
+from anyio import to_thread
 
 from monitor import errors
-from monitor.stores import database, sqlite_check
+from monitor.stores import database, sqlite_check, sqlite_threads
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        Awaitable,
-        Callable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
-
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
 _READERS = 4
 _NEEDS = "SQLite needs a directory on a local disk that job-monitor may write to"
@@ -40,6 +32,9 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA journal_size_limit = 67108864",
 )
+
+_MOST_TRIES = 600
+_BETWEEN_TRIES = 0.05
 
 # The pages of the largest group fit into 16 MiB: what does not is written twice. The log is
 # copied into the file when it has 16 MiB, which takes four times as many commits as by default.
@@ -80,47 +75,25 @@ async def open_sqlite(
             await to_thread.run_sync(sqlite_check.require_intact, path)
         # Made here, because SQLite gives its other files the permissions of this one.
         os.close(_open(path))
-        writers = await stack.enter_async_context(_engine(path, size=1, writes=True))
-        readers = await stack.enter_async_context(_engine(path, size=_READERS, writes=False))
+        readers = sqlite_threads.Readers(_engine(path, writes=False), _READERS)
         with database.store_errors(name):
-            writer = await stack.enter_async_context(writers.connect())
+            writer = await sqlite_threads.connect(_engine(path, writes=True))
+            stack.push_async_callback(writer.close)
+            stack.push_async_callback(readers.close)
+            suffixes = ("", "-wal", "-shm", *([".lock"] if exclusive else []))
+            paths = [path.with_name(path.name + suffix) for suffix in suffixes]
             # The other files exist once there was a transaction. To lose one of them would lose
             # commits, or let a second process in.
-            async with writer.begin():
-                suffixes = ("", "-wal", "-shm", *([".lock"] if exclusive else []))
-                paths = [path.with_name(path.name + suffix) for suffix in suffixes]
-                opened = {each: each.stat() for each in paths}
-            transact = await stack.enter_async_context(_transactions(writer))
-        yield database.Database(name, writer, readers, transact, partial(_require_same, opened))
-
-
-@asynccontextmanager
-async def _transactions(
-    writer: AsyncConnection,
-) -> AsyncGenerator[Callable[[database.Work], Awaitable[Sequence[int]]]]:
-    """Run work on the connection of ``writer``, whole, in the one thread that may use that.
-
-    By way of ``writer`` each statement would take several turns of the event loop, which are
-    long while that is busy.
-    """
-    driver: Any = (await writer.get_raw_connection()).driver_connection
-    in_thread = driver._execute  # noqa: SLF001 -- there is no other way into the thread
-    inner = driver._conn  # noqa: SLF001 -- nor to what it uses
-    engine = sa.create_engine(
-        "sqlite://", creator=lambda: inner, poolclass=sa.pool.StaticPool, hide_parameters=True
-    )
-    sa.event.listen(engine, "begin", _begin)
-    connection: sa.Connection = await in_thread(engine.connect)
-
-    def run(work: database.Work) -> Sequence[int]:
-        with connection.begin():
-            return work(connection)
-
-    try:
-        yield partial(in_thread, run)
-    finally:
-        with CancelScope(shield=True):
-            await in_thread(connection.close)
+            opened = await writer.transact(lambda _: {each: each.stat() for each in paths})
+        yield database.Database(
+            name=name,
+            dialect="sqlite",
+            read=readers.read,
+            transact=writer.transact,
+            enforce_references=partial(writer.run, _enforce_references),
+            check=partial(_require_same, opened),
+            written=partial(_written, path.with_name(path.name + "-wal")),
+        )
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -128,14 +101,13 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-async def enforce_references(writer: AsyncConnection) -> None:
+def _enforce_references(connection: sa.Connection) -> None:
     """Let deliveries go with their transition from now on.
 
     Not before the schema is up to date: a table that is copied for it must not take along what
     refers to the old one. Not in a transaction either, in which SQLite would ignore it.
     """
-    driver: Any = (await writer.get_raw_connection()).driver_connection
-    await driver.execute("PRAGMA foreign_keys = ON")
+    connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
 
 
 def check(path: Path) -> None:
@@ -165,6 +137,15 @@ def _checked(path: Path, create: bool) -> Path:  # noqa: FBT001 -- as a thread t
     path = Path(os.path.realpath(path))
     sqlite_check.require_content(path)
     return path
+
+
+def _written(log: Path) -> object:
+    """Return what differs once somebody has written to the log."""
+    try:
+        status = log.stat()
+    except OSError:
+        return None  # the next commit finds out
+    return status.st_mtime_ns, status.st_size
 
 
 def _require_same(opened: Mapping[Path, os.stat_result]) -> None:
@@ -213,38 +194,45 @@ def _unusable(path: Path, error: OSError) -> errors.StoreError:
     return errors.StoreError(f"store {path}: {error.strerror} ({_NEEDS})")
 
 
-@asynccontextmanager
-async def _engine(path: Path, *, size: int, writes: bool) -> AsyncGenerator[AsyncEngine]:
-    engine = create_async_engine(
-        sa.URL.create("sqlite+aiosqlite", database=str(path)),
+def _engine(path: Path, *, writes: bool) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
         # The driver must not open transactions by itself, in the middle of ours.
         connect_args={"isolation_level": None},
         hide_parameters=True,
-        max_overflow=0,
-        pool_size=size,
+        poolclass=sa.pool.NullPool,
     )
-    sa.event.listen(engine.sync_engine, "connect", _set_up)
+    sa.event.listen(engine, "connect", _set_up)
     if writes:
-        # References are enforced later, see ``enforce_references``.
-        sa.event.listen(engine.sync_engine, "begin", _begin)
-        sa.event.listen(engine.sync_engine, "connect", _set_up_writer)
-    try:
-        yield engine
-    finally:
-        with CancelScope(shield=True):
-            await engine.dispose()
+        # References are enforced later, see ``_enforce_references``.
+        sa.event.listen(engine, "begin", _begin)
+        sa.event.listen(engine, "connect", _set_up_writer)
+    return engine
 
 
-def _set_up_writer(connection: Any, _record: Any) -> None:
+def _set_up_writer(connection: sqlite3.Connection, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in WRITER:
             cursor.execute(f"PRAGMA {pragma}")
 
 
-def _set_up(connection: Any, _record: Any) -> None:
+def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     with closing(connection.cursor()) as cursor:
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _ask_for_log(cursor)
         if cursor.fetchone() != ("wal",):
             raise errors.StoreError(f"the store has no write-ahead log ({_NEEDS})")
+
+
+def _ask_for_log(cursor: sqlite3.Cursor) -> None:
+    # While another does this to a new file, SQLite refuses at once, whatever the busy_timeout is.
+    for left in reversed(range(_MOST_TRIES)):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or not left:
+                raise
+            time.sleep(_BETWEEN_TRIES)
+        else:
+            return

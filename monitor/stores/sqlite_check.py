@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 import struct
-import time
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 LONGEST = 2.0
 """Seconds for the check of the pages; a larger database is checked in part."""
 
-_STEPS = 10_000
-"""Instructions of SQLite between two checks of the time."""
 _MAGIC = b"SQLite format 3\0"
 _LOG_MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 """First word of a write-ahead log → the byte order of its checksums (sqlite.org/walformat.html)."""
@@ -132,14 +130,18 @@ def _refusal(path: Path, message: str, remedy: str) -> errors.StoreError:
 
 def _fault(connection: sqlite3.Connection) -> str:
     """Return the first fault in the pages that is found in time, or an empty text."""
-    until = time.monotonic() + LONGEST
-    connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    # Not by a progress handler: to SQLite, the check of a whole table is one step.
+    alarm = threading.Timer(LONGEST, connection.interrupt)
+    alarm.start()
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         if "interrupt" not in str(error):
             raise
         verdict = "ok"
+    finally:
+        alarm.cancel()
+        alarm.join()
     return "" if verdict == "ok" else " ".join(str(verdict).split())
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import orjson
-import sqlalchemy as sa
 
-from monitor import model
+from monitor import errors, model
 from monitor.stores import (
+    archive,
     connect,
     database,
     entries,
     group_commit,
     outbox,
     queries,
+    reconnect,
     rows,
     schema,
+    silenced,
     store_clock,
     writes,
 )
@@ -27,7 +30,6 @@ from monitor.stores import (
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
-        AsyncIterator,
         Callable,
         Collection,
         Mapping,
@@ -35,51 +37,70 @@ if TYPE_CHECKING:
     )
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
+    import sqlalchemy as sa
 
+    from monitor.config.settings import StoreSettings
     from monitor.interfaces import Clock
 
 _POLLS_AT_ONCE = 1000
 _ROWS_AT_ONCE = 1000
 """Rows that are decoded before other tasks run: some 10 ms."""
+_READ_AGAIN_AFTER = (0.02, 0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds after which a read is repeated that lost its connection; beside these it waits for the
+session that writes. If that works, and reads do not, waiting longer would hide a fault."""
+_NEWEST = 1000
+"""Deliveries among which the last one to a sink is looked for."""
 _NEAR = 500
 """Positions that are searched one by one before an index by time is."""
-_PRUNED_AT_ONCE = 2000
-"""Transitions that are deleted in one commit: some 30 ms, most of it outside of the event loop."""
+_LEAST_PRUNED, _MOST_PRUNED = 100, 2000
+"""Transitions that are deleted in one commit."""
+_PRUNE_FOR = 0.008
+"""Seconds that one commit of these should take: for so long, polls share the processor with it."""
 _PRUNE_PAUSES = 9
 """How much longer pruning rests than it works, as it shares the processor with all polls."""
 
 
 @asynccontextmanager
 async def open_store(
-    url: str,
+    where: str | StoreSettings,
     clock: Clock,
     on_commit: Callable[[float], None] | None = None,
     *,
     exclusive: bool = True,
     migrate: bool = True,
+    make_token: database.MakeToken | None = None,
+    on_outage: Callable[[model.StoreOutage | None], None] | None = None,
 ) -> AsyncGenerator[SqlStore]:
-    """Open the store of ``url`` and bring its schema up to date.
+    """Open the store at ``where``, its URL or its settings, and bring its schema up to date.
 
     ``on_commit`` receives the seconds that each commit took. ``exclusive=False`` lets
     other processes use the same store at the same time. ``migrate=False`` makes and
-    changes no tables: the store must be there, as this version writes it.
+    changes no tables: the store must be there, as this version writes it. ``make_token`` makes
+    the password of each connection where the settings have ``iam_auth``. If the server is lost
+    while the store is open, all who read and write wait for it, and ``on_outage`` is called with
+    the outage, and at its end with ``None``.
 
     Raises:
         ConfigurationError: the URL has none of the known forms.
         StoreLockedError: another process uses it.
         StoreError: it cannot be reached, read or written.
     """
-    async with connect.open_database(url, exclusive=exclusive, migrate=migrate) as opened:
+    opening = connect.open_database(
+        where, exclusive=exclusive, migrate=migrate, make_token=make_token
+    )
+    async with opening as opened:
         with database.store_errors(opened.name):
-            async with opened.readers.connect() as connection:
-                ledger_id = await connection.scalar(sa.select(schema.ledger.c.ledger_id))
-                time = await store_clock.read_clock(connection, clock)
+            ledger_id = await opened.read(lambda reader: reader.scalar(queries.LEDGER_ID))
             if exclusive:
-                async with opened.writer.begin():
-                    time = await store_clock.start_clock(opened.writer, clock)
+                time = await opened.transact(partial(store_clock.start_clock, clock=clock))
+            else:
+                time = await opened.read(partial(store_clock.read_clock, clock=clock))
         measure = on_commit or (lambda _seconds: None)
-        store = SqlStore(opened, clock, measure, str(ledger_id), time)
+        report = on_outage or (lambda _outage: None)
+        lost = reconnect.Reconnection(opened, clock, report) if opened.reopen else None
+        if lost:
+            await lost.begin()
+        store = SqlStore(opened, clock, measure, str(ledger_id), time, lost)
         raised: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.run, name="store.commits")
@@ -96,7 +117,8 @@ class SqlStore:
     """The durable memory.
 
     ``ledger_id`` is its identity: made with it, and never changed. ``set_back`` is by how many
-    seconds the wall clock had been set back at the opening.
+    seconds the wall clock had been set back at the opening, ``last_commit`` the wall time of the
+    last commit before that.
     """
 
     def __init__(
@@ -106,14 +128,40 @@ class SqlStore:
         on_commit: Callable[[float], None],
         ledger_id: str,
         time: store_clock.StoreClock,
+        reconnection: reconnect.Reconnection | None = None,
     ) -> None:
-        """``on_commit`` receives the seconds that each commit took."""
+        """``on_commit`` receives the seconds that each commit took.
+
+        Without ``reconnection``, a lost database is fatal.
+        """
         self.ledger_id = ledger_id
         self.set_back = time.set_back
+        self.last_commit = time.last_commit
         self._store_clock = time
         self._database = opened
         self._clock = clock
-        self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit)
+        self._groups = 0
+        self._reconnection = reconnection
+        recover = reconnection.recover if reconnection else None
+        self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit, recover)
+        self.archive = archive.JobArchive(self._read, self._commits.submit)
+        """The jobs that only the store remembers."""
+        self.silences = silenced.SilenceStore(
+            self._commits.submit, self._read, clock.now, self.store_time
+        )
+        """The silences and acknowledgements."""
+
+    def written(self) -> object:
+        """Return another value once anything may have been written, by whichever process.
+
+        What another process writes in the very moment of a commit of ours may show with the next.
+        """
+        return self._groups, self._database.written()
+
+    @property
+    def outage(self) -> model.StoreOutage | None:
+        """The outage of the server that lasts now, if one does."""
+        return self._reconnection.outage if self._reconnection else None
 
     def store_time(self) -> datetime:
         """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
@@ -126,11 +174,11 @@ class SqlStore:
     async def snapshots(self) -> Sequence[model.Snapshot]:
         """Return every known job, in no order."""
         found: list[model.Snapshot] = []
-        async with self._reading() as connection:
-            # In slices: a hundred thousand jobs take seconds, for which no poll should wait.
-            result: AsyncResult[Any] = await connection.stream(queries.SNAPSHOTS)
-            async for some in result.partitions(_ROWS_AT_ONCE):
-                found += [rows.snapshot(row) for row in some]
+        after = ""
+        # In slices: a hundred thousand jobs take seconds, for which no poll should wait.
+        while some := await self._read(queries.snapshots(after, _ROWS_AT_ONCE)):
+            found += [rows.snapshot(row) for row in some]
+            after = found[-1].job.key
         return found
 
     async def snapshot(self, key: str) -> model.Snapshot | None:
@@ -252,6 +300,11 @@ class SqlStore:
         unit = outbox.ReplayDeliveries(tuple(ids), self._clock.now(), self.store_time())
         return await self._commits.submit(unit)
 
+    async def discard(self, ids: Sequence[int]) -> int:
+        """Mark dead deliveries as not to be sent any more; return how many were dead."""
+        unit = silenced.DiscardDeliveries(tuple(ids), self._clock.now(), self.store_time())
+        return await self._commits.submit(unit)
+
     async def backlog(self) -> Sequence[model.Backlog]:
         """Return the undelivered events of each sink; a sink without any is left out."""
         pending = {row.sink: row for row in await self._read(queries.PENDING)}
@@ -275,27 +328,37 @@ class SqlStore:
         return found
 
     async def taken(self) -> Mapping[str, datetime]:
-        """Return the wall time of the last delivery to each sink; this reads every delivery."""
-        return {
-            row.sink: self._store_clock.as_wall(row.at)
-            for row in await self._read(queries.LAST_DELIVERED)
-        }
+        """Return the wall time of the last delivery to each sink.
+
+        It is looked for among the newest that were delivered. An older one that came later, at its
+        last retry, does not count.
+        """
+        found = {}
+        for (sink,) in await self._read(queries.sinks_with(model.DeliveryStatus.DELIVERED)):
+            for row in await self._read(queries.last_delivered(sink, _NEWEST)):
+                if row.at is not None:  # it may have been pruned meanwhile
+                    found[sink] = self._store_clock.as_wall(row.at)
+        return found
 
     async def prune(self, before: datetime) -> int:
         """Delete transitions settled for every sink before a store time; return how many."""
         if before <= self._store_clock.began:
             return 0  # nothing can be that old
-        deleted, after = 0, 0
+        deleted, after, many = 0, 0, _LEAST_PRUNED
         while True:
-            (found,) = await self._read(queries.oldest(after, _PRUNED_AT_ONCE))
+            (found,) = await self._read(queries.oldest(after, many))
             # Positions rise with the time of recording, so all that follow are younger.
             if found.last is None or found.since >= before:
                 return deleted
             started = self._clock.monotonic()
             deleted += await self._commits.submit(writes.Prune(after, found.last, before))
             after = found.last
-            # In small steps with pauses, so that neither polls nor the commits of others wait.
-            await anyio.sleep(_PRUNE_PAUSES * (self._clock.monotonic() - started))
+            # In small steps with pauses, so that neither polls nor the commits of others wait. On a
+            # machine with other work they take longer, and get smaller.
+            took = self._clock.monotonic() - started
+            many = round(many * (1.25 if took < _PRUNE_FOR else 0.5))
+            many = min(_MOST_PRUNED, max(_LEAST_PRUNED, many))
+            await anyio.sleep(_PRUNE_PAUSES * took)
 
     async def transitions(
         self,
@@ -316,7 +379,7 @@ class SqlStore:
             near = after + _NEAR if until is None else min(after + _NEAR, until)
             query = queries.near(after, near, kinds, since, limit)
             found = await self._read(query)
-            if len(found) == limit:
+            if len(found) == limit or near == until:
                 return [rows.event(row) for row in found]
         query = queries.events(after, limit, key, kinds, since, until)
         return [rows.event(row) for row in await self._read(query)]
@@ -350,8 +413,7 @@ class SqlStore:
             sinks = [sink] if sink is not None else await self._delivered_sinks()
             statuses = [status] if status is not None else list(model.DeliveryStatus)
             lines = [(name, each) for name in sinks for each in statuses]
-        keys = None if job is None else await self._keys_of(job)
-        found = await self._read(queries.listing(lines, limit, keys, before))
+        found = await self._read(queries.listing(lines, limit, job, before))
         return [rows.stored_delivery(row, self._store_clock) for row in found]
 
     async def delivery(self, number: int) -> tuple[model.StoredDelivery, dict[str, Any]] | None:
@@ -374,14 +436,13 @@ class SqlStore:
 
         ``job`` is a key or an id.
         """
-        keys = None if job is None else await self._keys_of(job)
-        if since is not None and keys is None:
+        if since is not None and job is None:
             last = await self.position()
             query = queries.near(last - _NEAR, last, kinds, since, limit, newest=True)
             found = await self._read(query)
             if len(found) == limit:
                 return [rows.event(row) for row in reversed(found)]
-        found = await self._read(queries.history(keys, since, kinds, limit))
+        found = await self._read(queries.history(job, since, kinds, limit))
         return [rows.event(row) for row in reversed(found)]
 
     async def later(self, sequences: Mapping[str, int]) -> Sequence[tuple[int, dict[str, Any]]]:
@@ -438,9 +499,6 @@ class SqlStore:
         found = [await self._read(queries.sinks_with(status)) for status in statuses]
         return sorted({row.sink for some in found for row in some})
 
-    async def _keys_of(self, job: str) -> Sequence[str]:
-        return [row.key for row in await self._read(queries.keys_of(job))]
-
     async def ping(self) -> None:
         """Commit a change of nothing; raise StoreError if that fails."""
         await self._commits.submit(writes.Ping())
@@ -452,28 +510,34 @@ class SqlStore:
             written = writes.apply(connection, units)
             if self._store_clock.moves:
                 connection.execute(writes.KEEP_TIME, times)
+            if self._reconnection:
+                # From here on, a lost connection leaves it in doubt whether this was committed.
+                self._reconnection.expect(times["own"], written)
             return written
 
         with database.store_errors(self._database.name):
             written = await self._database.transact(work)
+        self._groups += 1
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()
+        if self._reconnection:
+            self._reconnection.committed()
         return written
 
     async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
-        """Return all rows of a query; a cancelled caller still waits for its end."""
-        async with self._reading() as connection:
-            found: Sequence[sa.Row[Any]] = (await connection.execute(statement)).all()
-        return found
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection for a read that a cancellation does not interrupt.
-
-        An interrupted read would lose its connection, and the thread behind that.
-        """
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        self._commits.check()
-        with database.store_errors(self._database.name), anyio.CancelScope(shield=True):
-            async with self._database.readers.connect() as connection:
-                yield connection
+        """Return all rows of a query."""
+        for pause in (*_READ_AGAIN_AFTER, 0):
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            self._commits.check()
+            if self.outage:
+                await self.ping()
+            try:
+                with database.store_errors(self._database.name):
+                    return await self._database.read(lambda reader: reader.execute(statement).all())
+            except errors.StoreLostError:
+                if self._reconnection is None or not pause:
+                    raise
+            await anyio.sleep(pause)
+            # The session that writes may not have noticed yet; it ends when that is there again.
+            await self.ping()
+        raise AssertionError("the last attempt returns or raises")

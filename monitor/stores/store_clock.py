@@ -30,8 +30,6 @@ from monitor.stores.schema import StoredTime, deliveries, ledger
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from monitor.interfaces import Clock
 
 _READ = sa.select(ledger.c.own_began, ledger.c.own_time, ledger.c.wall_time)
@@ -55,7 +53,7 @@ class StoreClock:
 
     It ``moves`` in the daemon. In other processes it stays where the daemon last stored it, so
     that nothing they write lies in the daemon's future. ``set_back`` is how many seconds the wall
-    clock was behind its last stored value.
+    clock was behind its last stored value, ``last_commit`` what that was, if there was one.
     """
 
     clock: Clock
@@ -65,6 +63,7 @@ class StoreClock:
     started: float
     moves: bool = False
     set_back: float = 0.0
+    last_commit: datetime | None = None
 
     def now(self) -> datetime:
         """Return the present store time."""
@@ -82,30 +81,30 @@ class StoreClock:
         return max(store_time, self.began)
 
 
-async def read_clock(connection: AsyncConnection, clock: Clock) -> StoreClock:
+def read_clock(connection: sa.Connection, clock: Clock) -> StoreClock:
     """Return a clock that stays at the store time of the daemon's last commit."""
-    row = (await connection.execute(_READ)).one()
+    row = connection.execute(_READ).one()
     wall, monotonic = clock.now(), clock.monotonic()
     if row.own_time is None:
         return StoreClock(clock, wall, wall, wall, monotonic)
     return StoreClock(clock, row.own_began, row.own_time, row.wall_time, monotonic)
 
 
-async def start_clock(connection: AsyncConnection, clock: Clock) -> StoreClock:
+def start_clock(connection: sa.Connection, clock: Clock) -> StoreClock:
     """Return a clock that moves on from the stored time, in an open transaction of the daemon."""
     # The row is locked: two daemons that start at once must not both begin store time.
-    row = (await connection.execute(_READ.with_for_update())).one()
+    row = connection.execute(_READ.with_for_update()).one()
     wall, monotonic = clock.now(), clock.monotonic()
     if row.own_time is None:
         # An older version wrote its ``due_at`` by the wall clock: all are due now.
-        await connection.execute(_BEGIN, {"own": wall})
-        await connection.execute(_ALL_DUE, {"own": wall})
+        connection.execute(_BEGIN, {"own": wall})
+        connection.execute(_ALL_DUE, {"own": wall})
         return StoreClock(clock, wall, wall, wall, monotonic, moves=True)
     passed = (wall - row.wall_time) // timedelta(microseconds=1)
     # A clock that was set back says nothing about the pauses; they are waited out.
     if passed > 0:
-        await connection.execute(_WAIT_LESS, {"own": row.own_time, "passed": passed})
+        connection.execute(_WAIT_LESS, {"own": row.own_time, "passed": passed})
     set_back = max(0.0, -passed / 1e6)
-    return StoreClock(
-        clock, row.own_began, row.own_time, wall, monotonic, moves=True, set_back=set_back
-    )
+    times = (row.own_began, row.own_time, wall, monotonic)
+    last = row.wall_time
+    return StoreClock(clock, *times, moves=True, set_back=set_back, last_commit=last)

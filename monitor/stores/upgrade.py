@@ -25,19 +25,29 @@ _mark = sa.Table(
     sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 """Where Alembic keeps the revision, in its own form."""
+copies = sa.Table(
+    "store_copy",
+    sa.MetaData(),
+    sa.Column("ledger_id", sa.Text, primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("wall_time", sa.BigInteger),
+)
+"""There while another ledger is copied into the database: which one, and how far it had come."""
 
 
-def migrate(connection: sa.Connection, name: str) -> None:
+def migrate(connection: sa.Connection, name: str, *, copying: bool = False) -> None:
     """Make the tables, or take the missing steps, in the open transaction.
 
+    ``copying`` takes a database into which a ledger has been copied in part.
+
     Raises:
-        StoreError: a newer version wrote the database; the message calls it ``name``.
+        StoreError: it has been, or a newer version wrote it; the message calls it ``name``.
     """
     if connection.dialect.name == "postgresql":
         # Two processes that start together must not both make the tables.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
         schema.prepare(connection.dialect.name)
-    found = _revision(connection, name)
+    found = _revision(connection, name, copying=copying)
     if found is None:
         # A table that is there already belongs to another program, and is an error.
         schema.metadata.create_all(connection, checkfirst=False)
@@ -74,10 +84,15 @@ def verify(connection: sa.Connection, name: str) -> None:
         )
 
 
-def _revision(connection: sa.Connection, name: str) -> str | None:
+def _revision(connection: sa.Connection, name: str, *, copying: bool = False) -> str | None:
     tables = sa.inspect(connection).get_table_names()
     # A server's database may hold tables of other programs; a file may not.
     database.require_ours(tables, name, alone=connection.dialect.name == "sqlite")
+    if copies.name in tables and not copying:
+        raise errors.StoreError(
+            f"store {name}: a copy into it has not ended (repeat job-monitor store copy, or"
+            " recreate the database)"
+        )
     if _mark.name not in tables:
         return None
     found: str | None = connection.scalar(sa.select(_mark.c.version_num))

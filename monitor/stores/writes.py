@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from monitor.stores import entries, outbox, rows, schema
+from monitor.stores import archive, bulk, entries, outbox, rows, schema, silenced
 from monitor.stores.schema import (
     baselines,
     deliveries,
@@ -94,14 +94,16 @@ Unit = (
     | AddWatch
     | RemoveWatch
     | KeepBaselines
+    | archive.Mark
+    | archive.KeepDiscovers
+    | silenced.Unit
+    | silenced.Release
     | Ping
 )
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
 KEEP_TIME = sa.update(ledger).values(own_time=sa.bindparam("own"), wall_time=sa.bindparam("wall"))
-_polled_at = sa.bindparam("at", type_=schema.StoredTime)
-
 _BASELINE_KEY = ("type", "account", "region", "digest")
 
 _before = sa.bindparam("before", type_=schema.StoredTime)
@@ -122,13 +124,38 @@ def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
 
     A ``Record`` writes 0 if another writer was first, and then leaves no trace.
     """
+    written: list[int] = []
+    together: list[Unit] = []
+    for unit in units:
+        if not isinstance(unit, silenced.Release):
+            together.append(unit)
+            continue
+        # What was recorded as silenced before it is released by it; what comes behind it is not.
+        written += _write(connection, together)
+        together = []
+        connection.execute(_LOCK)
+        written.append(silenced.release(connection, unit))
+    return written + _write(connection, together)
+
+
+def _write(connection: Connection, units: Sequence[Unit]) -> list[int]:
+    """Write units in whatever order costs least."""
+    if not units:
+        return []
     # First of all: what the statements below read must not change before the commit.
     position: int = connection.execute(_LOCK).scalar_one()
     # Settled first: what is recorded then falls due at once if its line has become empty.
     outbox.settle(connection, [unit for unit in units if isinstance(unit, outbox.Settle)])
     records = [unit for unit in units if isinstance(unit, entries.Record)]
     accepted = entries.write(connection, records, position)
-    _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
+    times: dict[sa.Table, list[tuple[int, str]]] = {table: [] for table in _TOUCH}
+    for key, at in (
+        poll for unit in units if isinstance(unit, Touch) for poll in unit.polls.items()
+    ):
+        table = sources if key.startswith("source:") else jobs
+        times[table].append((schema.microseconds(at), key))
+    for table, later in _TOUCH.items():
+        later.execute(connection, times[table])
     added = sum(len(record.transitions) for record in accepted)
     connection.execute(_MOVE, {"to": position + added})
     taken = {id(record) for record in accepted}
@@ -140,6 +167,8 @@ def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
 
 def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
     """Write a unit that is not written in bulk; return how much it wrote."""
+    if isinstance(unit, archive.Mark | archive.KeepDiscovers):
+        return archive.write(connection, unit)
     match unit:
         case Prune(after, last, before):
             bounds = {"after": after, "last": last, "before": before}
@@ -153,36 +182,33 @@ def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
         case outbox.ReplayDeliveries():
             return outbox.replay(connection, unit)
         case AddWatch(watch):
-            known = sa.select(watches.c.name).where(watches.c.name == watch.name)
-            if connection.execute(known).first():
-                return 0
-            settings = rows.clean(rows.encode(watch.settings))
-            row = {"name": watch.name, "settings": settings, "added_at": watch.added_at}
-            connection.execute(sa.insert(watches), row)
-            return 1
+            return _add_watch(connection, watch)
         case RemoveWatch(name):
             removal = sa.delete(watches).where(watches.c.name == name)
             return connection.execute(removal).rowcount
         case KeepBaselines(kept, gone):
             return _keep_baselines(connection, kept, gone)
-    return 0
+    return silenced.write(connection, unit) if isinstance(unit, silenced.Unit) else 0
 
 
-def _touch(connection: Connection, touches: Sequence[Touch]) -> None:
-    polls = [poll for touch in touches for poll in touch.polls.items()]
-    for table in (jobs, sources):
-        # A poll that is committed late must not move the time back.
-        later = (
-            sa.update(table)
-            .where(table.c.key == sa.bindparam("of"), table.c.looked_at < _polled_at)
-            .values(looked_at=_polled_at)
-        )
-        times = [
-            {"of": key, "at": at}
-            for key, at in polls
-            if key.startswith("source:") is (table is sources)
-        ]
-        outbox.many(connection, later, times)
+def _add_watch(connection: Connection, watch: model.RuntimeWatch) -> int:
+    known = sa.select(watches.c.name).where(watches.c.name == watch.name)
+    if connection.execute(known).first():
+        return 0
+    settings = rows.clean(rows.encode(watch.settings))
+    row = {"name": watch.name, "settings": settings, "added_at": watch.added_at}
+    connection.execute(sa.insert(watches), row)
+    return 1
+
+
+def _later(table: sa.Table) -> bulk.Bulk:
+    """Return the statement that moves the time of a poll; one that is late moves none back."""
+    polled_at: sa.BindParameter[int] = sa.bindparam("at", type_=sa.BigInteger)
+    is_later = sa.and_(table.c.key == sa.bindparam("of"), table.c.looked_at < polled_at)
+    return bulk.Bulk(sa.update(table).where(is_later).values(looked_at=polled_at), "at", "of")
+
+
+_TOUCH = {table: _later(table) for table in (jobs, sources)}
 
 
 def _keep_baselines(

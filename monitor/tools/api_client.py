@@ -17,18 +17,36 @@ from yarl import URL
 from monitor import retry_after
 from monitor.config import named_files
 from monitor.errors import ConfigurationError, DaemonError, Problem, printable
-from monitor.web.api.schemas import Jobs, JobView, JobWait, Sources, View
+from monitor.web.api.schemas import (
+    Deliveries,
+    FollowedWatches,
+    Jobs,
+    JobView,
+    JobWait,
+    Silences,
+    SilenceView,
+    Sinks,
+    Sources,
+    Transitions,
+    View,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from monitor.web.api.schemas import SourceView
+    from monitor.web.api.schemas import (
+        DeliveryView,
+        FollowedWatch,
+        SinkView,
+        SourceView,
+        TransitionView,
+    )
 
 ANSWER_WITHIN = 30.0
 """Seconds, beside those for which a question itself asks to wait."""
 PAGE = 500
-"""The most jobs that a daemon tells at once."""
+"""The most items that a daemon returns at once."""
 _LONGEST_DETAIL = 200
 _LONGEST_TOKEN_FILE = 64 * 1024
 _LONGEST_CA_FILE = 8 * 1024 * 1024
@@ -43,14 +61,7 @@ _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 Params = list[tuple[str, str]]
 A = TypeVar("A", bound=View)
-
-
-class _Watch(View):
-    watch: dict[str, Any]
-
-
-class _Watches(View):
-    items: list[_Watch]
+P = TypeVar("P", Jobs, Deliveries)
 
 
 class _Status(View):
@@ -97,23 +108,47 @@ class DaemonClient:
 
     async def jobs(self, asked: Params, most: int) -> tuple[Sequence[JobView], int]:
         """Return at most ``most`` of the followed jobs that fit, by key, and how many fit."""
-        found: list[JobView] = []
-        cursor: Params = []
-        while True:
-            limit = [("limit", str(min(PAGE, most - len(found))))]
-            page = await self._get(Jobs, "jobs", [*asked, *limit, *cursor])
-            found += page.items
-            if page.next_cursor is None or not page.items or len(found) >= most:
-                return found[:most], page.total
-            cursor = [("cursor", page.next_cursor)]
+        found, last = await self._pages(Jobs, "jobs", asked, most)
+        # Where jobs must be compared one by one, a total knows those of its own page alone.
+        return found, max(last.total, len(found))
+
+    async def transitions(self, asked: Params, most: int) -> Sequence[TransitionView]:
+        """Return the newest transitions that fit, in the order of the ledger; at most a page."""
+        limits = [("newest", "true"), ("limit", str(most))]
+        return (await self._get(Transitions, "transitions", [*asked, *limits])).items
+
+    async def transition(self, position: int) -> TransitionView | None:
+        """Return one transition by its position, if the ledger still has it."""
+        limits = [("after", str(position - 1)), ("limit", "1")]
+        found = (await self._get(Transitions, "transitions", limits)).items
+        return next((one for one in found if one.position == position), None)
+
+    async def deliveries(self, asked: Params, most: int) -> Sequence[DeliveryView]:
+        """Return at most ``most`` of the deliveries that fit, the newest first."""
+        found, _ = await self._pages(Deliveries, "deliveries", asked, most)
+        return found
+
+    async def delivery(self, number: int) -> DeliveryView | None:
+        """Return one delivery by its id."""
+        limits = [("cursor", str(number + 1)), ("limit", "1")]
+        found = (await self._get(Deliveries, "deliveries", limits)).items
+        return next((one for one in found if one.id == number), None)
+
+    async def sinks(self) -> Sequence[SinkView]:
+        """Return the configured sinks."""
+        return (await self._get(Sinks, "sinks")).items
+
+    async def followed_watches(self) -> Sequence[FollowedWatch]:
+        """Return the watches, and when those of run time were added."""
+        return (await self._get(FollowedWatches, "watches")).items
 
     async def watches(self) -> Sequence[Mapping[str, Any]]:
         """Return the watches as they are written."""
-        return [each.watch for each in (await self._get(_Watches, "watches")).items]
+        return [each.watch for each in await self.followed_watches()]
 
     async def add_watch(self, watch: Mapping[str, Any]) -> None:
         """Add a run-time watch, or find the same one there already."""
-        await self._ask("POST", _Added, "watches", body=watch)
+        await self.ask("POST", _Added, "watches", body=watch)
 
     async def sources(self) -> Sequence[SourceView]:
         """Return where it looks."""
@@ -122,6 +157,25 @@ class DaemonClient:
     async def has_begun(self) -> bool:
         """Whether it follows its jobs already: it answers before that, while it starts."""
         return (await self._get(_Status, "status")).config_loaded_at is not None
+
+    async def silences(self) -> Sequence[SilenceView]:
+        """Return the silences, the one that ends last first."""
+        return (await self._get(Silences, "silences")).items
+
+    async def _pages(
+        self, kind: type[P], path: str, asked: Params, most: int
+    ) -> tuple[Sequence[Any], P]:
+        """Return at most ``most`` items, read by the page, and the last page."""
+        found: list[Any] = []
+        cursor: Params = []
+        while True:
+            limit: Params = [("limit", str(min(PAGE, most - len(found))))]
+            page = await self._get(kind, path, [*asked, *limit, *cursor])
+            found += page.items
+            # A page without items may come before others: the daemon searches by the piece.
+            if page.next_cursor is None or len(found) >= most:
+                return found[:most], page
+            cursor = [("cursor", page.next_cursor)]
 
     async def _unless_unknown(
         self, kind: type[A], path: str, asked: Params | None = None, waits: float = 0.0
@@ -137,9 +191,9 @@ class DaemonClient:
         self, kind: type[A], path: str, asked: Params | None = None, waits: float = 0.0
     ) -> A:
         query = f"?{urlencode(asked)}" if asked else ""
-        return await self._ask("GET", kind, f"{path}{query}", waits=waits)
+        return await self.ask("GET", kind, f"{path}{query}", waits=waits)
 
-    async def _ask(
+    async def ask(
         self,
         method: str,
         kind: type[A],
@@ -148,6 +202,7 @@ class DaemonClient:
         body: Mapping[str, Any] | None = None,
         waits: float = 0.0,
     ) -> A:
+        """Send a request for ``path``, whose parts are quoted, and return what it answers."""
         try:
             async with self._session.request(
                 method,
@@ -189,20 +244,19 @@ class DaemonClient:
             text = f"{self.url} answers with status {status}, and not as a job monitor does"
             return DaemonError(text, passing=passing)
         shown = printable(refusal.detail[:_LONGEST_DETAIL])
-        remedy = " (--token-file names a file with a token)" if status in _DENIED else ""
+        problems = []
+        for one in refusal.errors:
+            words = (one.path, one.message, one.remedy)
+            path, message, remedy = (printable(each[:_LONGEST_DETAIL]) for each in words)
+            problems.append(Problem("", path, message, remedy))
+        hint = " (--token-file names a file with a token)" if status in _DENIED else ""
         return DaemonError(
-            f"{self.url} answers with status {status}: {shown}{remedy}",
+            f"{self.url} answers with status {status}: {shown}{hint}",
             status=status,
             passing=status in _PASSING,
             retry_after=retry_after.seconds(headers.get("Retry-After"), datetime.now(UTC)),
-            problems=[_problem(one) for one in refusal.errors],
+            problems=problems,
         )
-
-
-def _problem(mistake: _Mistake) -> Problem:
-    words = (mistake.path, mistake.message, mistake.remedy)
-    path, message, remedy = (printable(each[:_LONGEST_DETAIL]) for each in words)
-    return Problem("", path, message, remedy)
 
 
 def _read(kind: type[A], body: bytes) -> A | None:

@@ -17,6 +17,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 
 from monitor import events, logs
+from monitor.config import Account
 from monitor.config.values import format_duration
 from monitor.metrics import Metrics
 from monitor.model import TERMINAL, Baseline, Kind
@@ -29,6 +30,7 @@ from monitor.recording.router import Router
 from monitor.sinks.template import TemplateError
 from monitor.sources.aws_source import AwsSource
 from monitor.sources.given_answers import GivenAnswers
+from monitor.web.links import EventLinks, PageLinks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +71,8 @@ class _VolatileLedger:
 
     def __init__(self, clock: VirtualClock) -> None:
         self.store_time = clock.now
+        # Asked only for jobs that are not in memory, and the one job is.
+        self.archive = None
 
     async def record(self, _entry: Entry) -> bool:
         return True
@@ -135,9 +139,12 @@ async def run(case: ConfigTestCase) -> ConfigTestResult:
     result = ConfigTestResult(case)
     settings, job, clock = case.tested.settings, case.job, VirtualClock(case.form.starts)
 
+    types, account = {job.type: case.job_type}, settings.accounts.get(job.account, Account())
+    added = EventLinks(PageLinks.of(settings.server), types)
+
     def announce(entry: Entry, _before: Snapshot | None) -> None:
         for transition, sinks in zip(entry.transitions, entry.sinks, strict=True):
-            event = events.cloud_event(transition, LEDGER)
+            event = added.added_to(events.cloud_event(transition, LEDGER), account.given_id)
             result.seen.append(SeenTransition(clock.seconds, event, sinks))
 
     router = Router(settings.routes, tuple(settings.sinks))
@@ -213,7 +220,13 @@ def _paired(
         if found.optional and wanted.form.kind != Kind.DISCOVERED:
             right.pop(0)
             continue
-        for fits in (_fits, _is_alike):
+        for fits in (
+            _fits,
+            lambda wanted, found: (
+                wanted.form.kind in {None, found.data["kind"]}
+                and wanted.form.at in {None, found.at}
+            ),
+        ):
             if fits(wanted, found):
                 yield left.pop(0), right.pop(0)
             elif any(fits(later, found) for later in left[1:]):
@@ -236,11 +249,6 @@ def _paired(
 
 def _fits(wanted: Expected, found: SeenTransition) -> bool:
     return next(_parts(wanted, found), None) is None
-
-
-def _is_alike(wanted: Expected, found: SeenTransition) -> bool:
-    kind, at = wanted.form.kind, wanted.form.at
-    return kind in {None, found.data["kind"]} and at in {None, found.at}
 
 
 Part = tuple[tuple[str | int, ...], Any, Any]

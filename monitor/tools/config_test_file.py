@@ -222,7 +222,12 @@ class _CaseReader:
         if len(self._problems) > before:
             return None
         job = Job(watch.type, watch.account, region, test.job)
-        found = [_expected(*pair) for pair in zip(test.expect, rows, strict=True)]
+        # Of the file, as a key whose value is null is expected to be null.
+        plain = [
+            {key: value for key, value in row.plain().items() if key not in _ABOUT_DELIVERY}
+            for row in rows
+        ]
+        found = [Expected(*one) for one in zip(test.expect, rows, plain, strict=True)]
         return ConfigTestCase(test, node.place, self._tested, watch, job_type, job, answers, found)
 
     def _watch(self, test: ConfigTest, report: Callable[..., None]) -> config.Watch | None:
@@ -339,10 +344,3 @@ class _CaseReader:
                     if not isinstance(part, str | dict):
                         remedy = "put it in quotes if it is text"
                         report((*at, "contains", index), "must be text or a map", remedy)
-
-
-def _expected(form: ExpectedTransition, node: Node) -> Expected:
-    # Of the file, as a key whose value is null is expected to be null.
-    plain = node.plain()
-    data = {key: value for key, value in plain.items() if key not in _ABOUT_DELIVERY}
-    return Expected(form, node, data)

@@ -20,10 +20,6 @@ STARTS = datetime(2026, 1, 1, tzinfo=UTC)
 """The time of ``at: 0s`` where a test does not set it."""
 
 
-def _offset(value: Any) -> float:
-    return 0.0 if str(value) in {"0", "0s"} else parse_duration(value)
-
-
 def _start(value: Any) -> datetime:
     try:
         at = datetime.fromisoformat(str(value))
@@ -45,7 +41,10 @@ def _among(what: str, known: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Offset = Annotated[float, BeforeValidator(_offset)]
+Offset = Annotated[
+    float,
+    BeforeValidator(lambda value: 0.0 if str(value) in {"0", "0s"} else parse_duration(value)),
+]
 """Seconds since the start of the test."""
 
 

@@ -6,6 +6,7 @@ that lets these rules do so, and nobody else.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from monitor.aws import queues
@@ -42,7 +43,8 @@ def templates(settings: config.Settings, types: Mapping[str, JobType]) -> dict[s
 def _template(at: queues.QueueAddress, details: Mapping[str, set[str]]) -> dict[str, Any]:
     queue = {"Fn::GetAtt": ["Hints", "Arn"]}
     rules = {
-        _logical_id(source): {
+        # CloudFormation takes letters and digits alone.
+        "".join(map(str.capitalize, re.split(r"[\W_]+", source))) + "Rule": {
             "Type": "AWS::Events::Rule",
             "Properties": {
                 "Description": f"Hints for job-monitor: changes of {source} jobs",
@@ -85,9 +87,3 @@ def _template(at: queues.QueueAddress, details: Mapping[str, set[str]]) -> dict[
         },
         "Outputs": {"QueueUrl": {"Value": {"Ref": "Hints"}}},
     }
-
-
-def _logical_id(source: str) -> str:
-    """Return a name for the rule of a source; CloudFormation takes letters and digits alone."""
-    words = "".join(letter if letter.isalnum() else " " for letter in source).split()
-    return "".join(word.capitalize() for word in words) + "Rule"

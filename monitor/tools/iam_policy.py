@@ -10,7 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from monitor import config, sinks
-from monitor.aws import queues, service_models
+from monitor.aws import arns, queues, service_models
+from monitor.config import postgresql_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,6 +69,13 @@ def policies(
         if at := queues.address(hint.queue_url, hint.region):
             used.add(hint.account)
             _allow(statements[_identity(accounts[hint.account])], "sqs-hints", _READ, at.arn)
+    if settings.database.iam_auth:
+        store = settings.database
+        url = postgresql_url.parse(store.url)
+        resource = arns.database_user(store.region or url.aws_region, url.user)
+        used.add(store.account)
+        identity = _identity(accounts[store.account])
+        _allow(statements[identity], "store", ["rds-db:connect"], resource)
     for account in (accounts[name] for name in sorted(used)):
         if account.role_arn:
             taker = statements[_identity(config.Account(profile=account.profile))]

@@ -9,7 +9,8 @@ after all of it at worst.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from monitor import pacing
@@ -65,7 +66,7 @@ class QuotaPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """One watch in one region: pages to list, and describes of one job or several.
+    """One watch in one region: pages to list by operation, and describes of one job or several.
 
     ``shown`` says that the listing polls the jobs, so that they are described only where that is
     cheaper.
@@ -76,9 +77,14 @@ class _Load:
     kind: JobType
     jobs: int
     interval: float
-    pages: int
+    listed: Mapping[str, int]
     described: int
     shown: bool
+
+    @property
+    def pages(self) -> int:
+        """The pages of one sweep."""
+        return sum(self.listed.values())
 
 
 def plan(
@@ -108,23 +114,24 @@ def plan(
     for key, loads in shared.items():
         budget = budgets[key[0]]
         rate = budget.rate
-        chosen = planner.choose(
-            [
-                planner.Load(
-                    each.interval,
-                    each.jobs,
-                    each.described,
-                    each.pages,
-                    each.shown,
-                    budget.limit(each.kind.describe_operation),
-                    min(map(budget.limit, each.kind.list_operations), default=math.inf),
-                )
-                for each in loads
-            ],
-            rate,
-        )
+        planned = [
+            planner.Load(
+                each.interval,
+                each.jobs,
+                each.described,
+                each.pages,
+                each.shown,
+                budget.limit(each.kind.describe_operation),
+                {name: (many, budget.limit(name)) for name, many in each.listed.items()},
+            )
+            for each in loads
+        ]
+        chosen = planner.choose(planned, rate)
         pages = sum(load.pages for load in loads)
-        periods = [chosen.sweep_period(load.interval, pages, rate) for load in loads]
+        periods = [
+            chosen.sweep_period(load.interval, pages, rate, _own_period(load, planned))
+            for load in loads
+        ]
         # Where sweeps poll all jobs in time, the only describes are those of jobs they do not show.
         sweeps = chosen.mode is planner.Mode.SWEEP
         described = [0 if sweeps and load.shown else load.described for load in loads]
@@ -148,6 +155,15 @@ def plan(
     return watches, quotas
 
 
+def _own_period(load: _Load, planned: Sequence[planner.Load]) -> float:
+    """Return the period that the operations of one load need, with all others that call them."""
+    alike = [
+        replace(each, listed={name: each.listed[name] for name in each.listed.keys() & load.listed})
+        for each in planned
+    ]
+    return planner.own_period(alike)
+
+
 def _load(
     watch: config.Watch, region: str, kind: JobType, running: int, parents: int, finished: int
 ) -> _Load:
@@ -156,15 +172,18 @@ def _load(
     # Jobs of one type share a describe as far as it takes several.
     describes = math.ceil(jobs / kind.at_once)
     if not (watch.discover and kind.listings):
-        return _Load(watch, region, kind, jobs, interval, 0, describes, shown=False)
+        return _Load(watch, region, kind, jobs, interval, {}, describes, shown=False)
     of = watch.discover.of if isinstance(watch.discover, Discover) else None
     given = len(of) if isinstance(of, list) else parents
-    pages = math.ceil(given / _PAGE) if of == "all" else 0
+    listed: Counter[str] = Counter()
+    if of == "all" and kind.parent_operation:
+        listed[kind.parent_operation] = math.ceil(given / _PAGE)
     for listing in kind.listings:
         # Each parent has a listing of its own, with its share of the jobs.
         lists = given if listing.parent else 1
-        pages += lists * max(1, math.ceil((jobs + finished) / lists / (listing.page_size or _PAGE)))
-    return _Load(watch, region, kind, jobs, interval, pages, describes, kind.polls_by_sweep)
+        rows = (jobs + finished) / lists
+        listed[listing.operation] += lists * max(1, math.ceil(rows / (listing.page_size or _PAGE)))
+    return _Load(watch, region, kind, jobs, interval, listed, describes, kind.polls_by_sweep)
 
 
 def _watch(load: _Load, described: int, period: float, late: float) -> WatchPlan:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from monitor.errors import ConfigurationError, Problem
 from monitor.interfaces import JobStatus
 from monitor.model import Phase
 from monitor.polling.watch import Claims
-from monitor.web.api.job_filters import JobsQuery, fits, has_label
+from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,23 +18,6 @@ if TYPE_CHECKING:
 
     Counts = Mapping[tuple[tuple[str, str, str], Phase], int]
     """The number of jobs by place and phase."""
-
-_OPTIONS = {"q": "--query"}
-
-
-def query(given: Mapping[str, Any]) -> JobsQuery:
-    """Read the filters given as options of the command line.
-
-    Raises:
-        ConfigurationError: a value is invalid.
-    """
-    try:
-        return JobsQuery.model_validate(given)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-    name, message = str(wrong["loc"][0]), str(wrong["msg"]).removeprefix("Value error, ")
-    option = _OPTIONS.get(name, f"--{name}")
-    raise ConfigurationError([Problem("", option, message[:1].lower() + message[1:])])
 
 
 class StoredJobs:
@@ -56,13 +37,19 @@ class StoredJobs:
     async def list(
         self, counts: Counts, asked: JobsQuery, limit: int
     ) -> tuple[Sequence[JobStatus], int]:
-        """Return the first jobs by key that match, and the number of all that do.
+        """Return the first jobs that match, in the order asked for, and the number of all that do.
 
-        ``counts`` are those of the store. Jobs are read where labels or text must be compared, and
-        then by the page; all else is counted.
+        ``counts`` are those of the store. Jobs are read where more than place and phase decides,
+        and then by the page; all else is counted.
         """
         found: list[JobStatus] = []
         total = 0
+        order = RANKS[asked.sort.removeprefix("-")]
+        first = nlargest if asked.sort.startswith("-") else nsmallest
+
+        def rank(one: JobStatus) -> tuple[Any, ...]:
+            return (*order(one), one.job.key)
+
         phases = frozenset(asked.phase or Phase)
         places = {place for place, phase in counts if phase in phases}
         for place in sorted(places, key=lambda one: "/".join((*one, ""))):
@@ -71,7 +58,7 @@ class StoredJobs:
                 continue
             if asked.region not in {None, region}:
                 continue
-            if asked.q is None and not asked.label:
+            if asked.counts_suffice and asked.sort == "key":
                 total += sum(counts.get((place, phase), 0) for phase in phases)
                 if len(found) < limit:
                     page = await self._store.jobs(place, phases, limit=limit - len(found))
@@ -80,7 +67,7 @@ class StoredJobs:
             async for page in self._pages(place, phases, asked):
                 fitting = [job for job in self._statuses(page) if fits(job, asked)]
                 total += len(fitting)
-                found += fitting[: limit - len(found)]
+                found = first(limit, [*found, *fitting], key=rank)
         return found, total
 
     async def _pages(
@@ -96,12 +83,12 @@ class StoredJobs:
             return
         text = asked.q if asked.q and asked.q.isascii() else None
         shown = (
-            f"{name}{sign}{value}".casefold()
+            f"{name}{sign}{value}"
             for watch in near
             for name, value in watch.labels.items()
             for sign in "=:"
         )
-        if text and any(text.casefold() in each for each in shown):
+        if text and any(holds(each, text) for each in shown):
             text = None  # which jobs a watch has is not in the store
         after = ""
         while page := await self._store.jobs(place, phases, after=after, text=text):

@@ -1,0 +1,342 @@
+"""The jobs that only the store remembers: archived, known again, and listed by the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import sqlalchemy as sa
+
+from monitor import model
+from monitor.stores import outbox, queries, rows
+from monitor.stores.schema import archived_places, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from monitor.stores import writes
+
+    Place = tuple[str, str, str]
+    Read = Callable[[sa.Executable], Awaitable[Sequence[sa.Row[Any]]]]
+    Submit = Callable[[writes.Unit], Awaitable[int]]
+
+KEYS_AT_ONCE = 500
+"""Keys of one query or commit, below any database's limit."""
+ROWS_AT_ONCE = 1000
+"""Jobs that are read at once: decoding them takes some 20 ms."""
+PLACES_SCANNED = 4000
+"""Jobs that one page of a list goes through where only some places are wanted."""
+TEXTS_SCANNED = 1000
+"""Jobs in whose text one page of a list searches: some 10 ms."""
+
+KEY, PHASE, STATE = "key", "phase", "state"
+"""Orders of a list; the others are the columns of times."""
+
+_IS_LIVE, _IS_ARCHIVED = sa.text("archived = 0"), sa.text("archived > 0")
+"""In the words of the partial indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where jobs are to be kept from now on."""
+
+    marks: Sequence[model.ArchiveMark]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDiscovers:
+    """What is discovered at each place, in the place of all that was stored."""
+
+    kept: Mapping[Place, str]
+
+
+_MARK = (
+    sa.update(jobs)
+    .where(jobs.c.key == sa.bindparam("of"), jobs.c.sequence == sa.bindparam("expected"))
+    .values(archived=sa.bindparam("to"), looked_at=sa.bindparam("at"))
+)
+
+
+def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
+    """Write a unit; return how much it wrote."""
+    if isinstance(unit, Mark):
+        marked = [
+            {
+                "of": each.key,
+                "expected": each.sequence,
+                "to": each.archived.value,
+                "at": each.looked_at,
+            }
+            for each in unit.marks
+        ]
+        outbox.many(connection, _MARK, marked)
+        return len(marked)
+    connection.execute(sa.delete(archived_places))
+    kept = [
+        {"type": type_, "account": account, "region": region, "discovers": text}
+        for (type_, account, region), text in unit.kept.items()
+    ]
+    outbox.many(connection, sa.insert(archived_places), kept)
+    return len(kept)
+
+
+_IS_ENDED = jobs.c.archived == sa.text(str(model.Archived.ENDED.value))
+_COUNTS = (
+    sa.select(
+        *(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase),
+        sa.func.count().label("many"),
+        sa.func.sum(sa.case((_IS_ENDED, 1), else_=0)).label("ended"),
+    )
+    .where(_IS_ARCHIVED)
+    .group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
+)
+_WHOLE = queries.SNAPSHOTS.add_columns(jobs.c.archived)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A part of a list whose jobs lie side by side in an index; ``low`` and ``high`` are keys."""
+
+    phases: Sequence[model.Phase]
+    low: str = ""
+    high: str | None = None
+
+
+class JobArchive:
+    """The archive of one store."""
+
+    def __init__(self, read: Read, submit: Submit) -> None:
+        """``read`` returns the rows of a query, ``submit`` commits a unit."""
+        self._read = read
+        self._submit = submit
+
+    async def live(self, after: str = "") -> Sequence[model.Snapshot]:
+        """Return the next jobs that are not archived, by key; none behind the last."""
+        query = queries.SNAPSHOTS.where(_IS_LIVE, jobs.c.key > after)
+        found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
+        return [rows.snapshot(row) for row in found]
+
+    async def of_place(
+        self, place: Place, after: str = ""
+    ) -> Sequence[tuple[model.Snapshot, model.Archived]]:
+        """Return the next jobs of a place that are not live, by key; none behind the last."""
+        low, high = _range(place)
+        between = (jobs.c.key > max(low, after), jobs.c.key < high)
+        query = _WHOLE.where(*between, jobs.c.archived != 0)
+        found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
+        return [(rows.snapshot(row), model.Archived(row.archived)) for row in found]
+
+    async def find(
+        self, keys: Collection[str], *, live: bool = True
+    ) -> Sequence[tuple[model.Snapshot, model.Archived]]:
+        """Return the jobs among ``keys`` that are stored, or those that are not ``live``."""
+        query = _WHOLE if live else _WHOLE.where(jobs.c.archived != 0)
+        return [
+            (rows.snapshot(row), model.Archived(row.archived))
+            async for row in self._of_keys(query, keys)
+        ]
+
+    async def rows(self, keys: Collection[str]) -> Mapping[str, model.ArchivedRow]:
+        """Return what rows of listings are compared with, of those ``keys`` that are not live."""
+        query = _WHOLE.add_columns(jobs.c.key).where(jobs.c.archived != 0)
+        return {row.key: _row(row) async for row in self._of_keys(query, keys)}
+
+    async def counts(self) -> Mapping[tuple[Place, model.Phase], tuple[int, int]]:
+        """Return, by place and phase, how many are archived, and how many of these were ended."""
+        return {
+            ((row.type, row.account, row.region), model.Phase(row.phase)): (row.many, row.ended)
+            for row in await self._read(_COUNTS)
+        }
+
+    async def ended_since(
+        self, at: datetime, phases: Iterable[model.Phase]
+    ) -> Sequence[model.Snapshot]:
+        """Return archived jobs that were seen to end since a time of the wall clock."""
+        found: list[model.Snapshot] = []
+        for phase in phases:
+            query = queries.SNAPSHOTS.where(
+                _IS_ARCHIVED, jobs.c.phase == phase.value, jobs.c.changed_at >= at, _IS_ENDED
+            )
+            found += [rows.snapshot(row) for row in await self._read(query)]
+        return found
+
+    async def mark(self, marks: Sequence[model.ArchiveMark]) -> None:
+        """Keep jobs elsewhere from now on; those that have changed meanwhile stay."""
+        for start in range(0, len(marks), KEYS_AT_ONCE):
+            await self._submit(Mark(tuple(marks[start : start + KEYS_AT_ONCE])))
+
+    async def discovers(self) -> Mapping[Place, str]:
+        """Return what was discovered at each place when its archived jobs were last judged."""
+        return {
+            (row.type, row.account, row.region): row.discovers
+            for row in await self._read(sa.select(archived_places))
+        }
+
+    async def keep_discovers(self, kept: Mapping[Place, str]) -> None:
+        """Store what is discovered at each place; what is left out is forgotten."""
+        await self._submit(KeepDiscovers(dict(kept)))
+
+    async def with_id(self, name: str) -> Sequence[model.Snapshot]:
+        """Return the archived jobs with a key or id, as ``history`` finds them."""
+        keys = [row.key for row in await self._read(queries.keys_of(name))]
+        found = await self.find(keys)
+        return [one for one, archived in found if archived > 0]
+
+    async def page(
+        self,
+        order: str,
+        places: Collection[Place],
+        phases: Collection[model.Phase],
+        *,
+        down: bool = False,
+        every_place: bool = True,
+        after: tuple[Any, ...] | None = None,
+        limit: int = ROWS_AT_ONCE,
+        text: str | None = None,
+    ) -> model.ArchivedPage:
+        """Return a page of the archived jobs of some places and phases.
+
+        ``order`` is ``key``, ``phase``, ``state`` or a time; ranks are as of ``RANKS`` of the web
+        API, with times as numbers. ``every_place`` says that no other places have any.
+        With ``text`` (ASCII) they have it in the key or in the snapshot, whatever its case. There
+        a page may have fewer jobs than ``limit``, and more may still follow.
+        """
+        found: list[tuple[tuple[Any, ...], str | model.Snapshot]] = []
+        filters = not every_place and order not in {KEY, PHASE}
+        # Of many that are only compared, the few that match are read afterwards.
+        whole = not (filters or text)
+        left = TEXTS_SCANNED if text else PLACES_SCANNED if filters else limit
+        for run in _runs(order, places, phases, down=down, every_place=every_place):
+            query = _page_of(run, order, after, left, text, down=down, whole=whole)
+            met = [] if query is None else await self._read(query)
+            for row in met:
+                if row.hit and not (filters and tuple(row.key.split("/", 3)[:3]) not in places):
+                    found.append((_rank(order, row), rows.snapshot(row) if whole else row.key))
+                if len(found) == limit:
+                    return await self._whole(found, found[-1][0])
+            if len(met) == left:
+                return await self._whole(found, _rank(order, met[-1]))
+            left -= len(met) if text else 0
+        return await self._whole(found, None)
+
+    async def _whole(
+        self,
+        found: Sequence[tuple[tuple[Any, ...], str | model.Snapshot]],
+        last: tuple[Any, ...] | None,
+    ) -> model.ArchivedPage:
+        keys = [one for _, one in found if isinstance(one, str)]
+        known = {one.job.key: one for one, _ in await self.find(keys)}
+        ranked = ((rank, known.get(one) if isinstance(one, str) else one) for rank, one in found)
+        return model.ArchivedPage([(rank, one) for rank, one in ranked if one is not None], last)
+
+    async def _of_keys(
+        self, query: sa.Select[Any], keys: Collection[str]
+    ) -> AsyncIterator[sa.Row[Any]]:
+        wanted = sorted(keys)
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            some = wanted[start : start + KEYS_AT_ONCE]
+            for row in await self._read(query.where(jobs.c.key.in_(some))):
+                yield row
+
+
+def _row(row: sa.Row[Any]) -> model.ArchivedRow:
+    raw = orjson.loads(row.snapshot)
+    return model.ArchivedRow(
+        parts=rows.shared_parts(raw["parts"]),
+        updated_at=rows.shared_time(raw["updated_at"]),
+        looked_at=row.looked_at,
+        missing=raw.get("missing", False),
+        settled=row.archived > 0 or raw["ending"] == model.Ending.FINAL,
+    )
+
+
+def _range(place: Place) -> tuple[str, str]:
+    """Return two texts between which the keys of a place lie."""
+    prefix = "/".join((*place, ""))
+    return prefix, f"{prefix[:-1]}0"  # the character after the slash
+
+
+def _runs(
+    order: str,
+    places: Collection[Place],
+    phases: Collection[model.Phase],
+    *,
+    down: bool,
+    every_place: bool,
+) -> Sequence[_Run]:
+    """Return the parts of a list, in its order."""
+    if not phases or not places:
+        return []
+    together = sorted(phases, key=attrgetter("value"), reverse=down)
+    ranges: list[tuple[str, str | None]] = [("", None)]
+    if not every_place and order in {KEY, PHASE}:
+        ranges = sorted(map(_range, places), reverse=down)
+    groups = [(phase,) for phase in together] if order == PHASE else [tuple(together)]
+    return [_Run(group, low, high) for group in groups for low, high in ranges]
+
+
+def _page_of(
+    run: _Run,
+    order: str,
+    after: tuple[Any, ...] | None,
+    limit: int,
+    text: str | None,
+    *,
+    down: bool,
+    whole: bool,
+) -> sa.Select[Any] | None:
+    """Select the next jobs of a run, or their ranks alone; ``None`` if all lie before ``after``."""
+    column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
+    key = jobs.c.key
+    conditions: list[Any] = [_IS_ARCHIVED]
+    if run.high is not None:
+        conditions += [key > run.low, key < run.high]
+    if after is not None:
+        *ranks, last = after
+        if order == PHASE:
+            (phase,), reached = run.phases, ranks[0]
+            if (phase.value > reached) if down else (phase.value < reached):
+                return None
+            if phase.value == reached:
+                conditions.append(key < last if down else key > last)
+        elif order == KEY:
+            conditions.append(key < last if down else key > last)
+        else:
+            at = sa.literal(ranks[0] if order == STATE else rows.moment(ranks[0]), column.type)
+            place, behind = sa.tuple_(column, key), sa.tuple_(at, sa.literal(last))
+            conditions.append(place < behind if down else place > behind)
+    hit = queries.has_text(text).label("hit") if text else sa.literal_column("1").label("hit")
+    one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), hit)
+    if whole:
+        one = one.add_columns(jobs.c.snapshot, jobs.c.looked_at)
+    ordered = [each.desc() if down else each for each in dict.fromkeys((column, key))]
+    pages = [
+        one.where(jobs.c.phase == phase.value, *conditions).order_by(*ordered).limit(limit)
+        for phase in run.phases
+    ]
+    if len(pages) == 1:
+        return pages[0]
+    again: list[sa.UnaryExpression[Any]]
+    again = [sa.desc(name) if down else sa.asc(name) for name in ("ranked", "key")]
+    return queries.together(pages).order_by(*again).limit(limit)
+
+
+def _rank(order: str, row: sa.Row[Any]) -> tuple[Any, ...]:
+    if order == KEY:
+        return (row.key,)
+    if order == PHASE:
+        return row.phase, row.key
+    return (row.ranked if order == STATE else row.ranked.timestamp()), row.key

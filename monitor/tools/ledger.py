@@ -1,0 +1,42 @@
+"""The store of a configuration, opened beside a daemon that may be running."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from monitor.clock import SystemClock
+from monitor.stores.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from monitor.config import Settings
+    from monitor.stores.store import SqlStore
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[SqlStore]:
+    """Open the store; creates and migrates nothing."""
+    async with signing(settings) as make_token:
+        opening = open_store(
+            settings.database,
+            SystemClock(),
+            exclusive=False,
+            migrate=False,
+            make_token=make_token,
+        )
+        async with opening as store:
+            yield store
+
+
+@asynccontextmanager
+async def signing(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[str]] | None]:
+    """Yield what makes the passwords of the store, where it wants tokens of AWS."""
+    if not settings.database.iam_auth:
+        yield None
+        return
+    from monitor.aws import rds_token  # noqa: PLC0415 -- the SDK takes time, and few need it
+
+    async with rds_token.signing(settings.database, settings.accounts) as make_token:
+        yield make_token
