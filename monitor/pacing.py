@@ -5,6 +5,7 @@ Nothing here reads a clock or waits: times come in as seconds of a monotonic clo
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -25,13 +26,25 @@ EARLIEST = 0.1
 """Part of an interval that must lie between two polls when a job moves to its own phase."""
 
 
+SLOT = 0.1
+"""Seconds between two moments at which jobs have their turns, at most."""
+
+SLOTS = 600
+"""Slots of an interval, at least: a poll moves by less than a 600th of it."""
+
+
 def phase_of(key: str, interval: float) -> float:
     """Return the seconds into each interval at which ``key`` has its turn.
 
-    Derived from the key, so that jobs spread out evenly and stay where they are.
+    Derived from the key, so that jobs spread out evenly and stay where they are. Those of a slot
+    have their turns together: a wake-up costs as much as a poll.
     """
     digest = blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64 * interval
+    place = int.from_bytes(digest, "big") / 2**64
+    slots = max(SLOTS, math.ceil(interval / SLOT))
+    if interval / slots <= TICK:
+        return place * interval  # they share the wake-ups of the tick
+    return math.floor(place * slots) * interval / slots
 
 
 def next_turn(now: float, interval: float, phase: float) -> float:
@@ -131,6 +144,9 @@ def is_stale(answered_at: float, interval: float, intervals: int, now: float) ->
     return now - answered_at > max(SOONEST_STALE, intervals * interval)
 
 
+CONFIRM_WITHIN = 5.0
+"""Seconds at most until the next poll of a job whose new state another poll must confirm."""
+
 CONFIRMATIONS = 3
 """How often AWS must deny a known job before it counts as missing."""
 
@@ -187,11 +203,3 @@ def redelivery_delay(
     longest = LAST_DENIED_RETRY if denied else LAST_RETRY
     jittered = full_jitter(attempt, FIRST_RETRY, longest, random)
     return max(jittered, min(retry_after or 0, LAST_RETRY))
-
-
-def probe_delay(probe: int, retry_after: float | None, random: Random) -> float:
-    """Return the seconds until a sink that takes nothing is tried again (``probe`` from 0).
-
-    A receiver's own Retry-After is honoured up to an hour.
-    """
-    return max(slow_probe(probe, 1, 60, random), min(retry_after or 0, LAST_RETRY))

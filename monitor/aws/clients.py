@@ -17,6 +17,7 @@ from monitor.aws import errors, lenient_parser, service_models, sessions
 from monitor.aws.credentials import CredentialCache
 from monitor.aws.fast import response as fast_response
 from monitor.aws.fast.path import FastPath
+from monitor.aws.open_clients import OpenClients
 from monitor.aws.sessions import Session, client_config
 from monitor.config import Account
 from monitor.config import file_digest as files
@@ -56,14 +57,19 @@ class _AccountConnections:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     session: Session | None = None
     clients: dict[SourceKey, AioBaseClient] = field(default_factory=dict)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    stacks: dict[SourceKey, AsyncExitStack] = field(default_factory=dict)
     users: int = 0
 
+    async def close_client(self, source: SourceKey) -> None:
+        """Close one client; the next request makes another."""
+        del self.clients[source]
+        await self.stacks.pop(source).aclose()
+
     async def aclose(self) -> None:
-        self.clients.clear()
         await self.fast.aclose()
         await self.keys.aclose()
-        await self.stack.aclose()
+        for source in [*self.clients]:
+            await self.close_client(source)
 
 
 class Clients:
@@ -102,6 +108,7 @@ class Clients:
         self._patience = credentials_timeout + 5 if patience is None else patience
         self._groups = groups
         self._making = anyio.Lock()
+        self._clients = OpenClients()
         self._open: dict[str, _AccountConnections] = {}
         self._replaced: set[_AccountConnections] = set()
         self._exchange: ContextVar[ResponseMeta] = ContextVar("exchange")
@@ -144,6 +151,8 @@ class Clients:
         for name in changed & self._open.keys():
             replaced = self._open.pop(name)
             replaced.fast.retire()
+            for client in replaced.clients.values():
+                self._clients.forget(client)
             self._replaced.add(replaced)
         return changed
 
@@ -171,14 +180,15 @@ class Clients:
         connections.users += 1
         try:
             client = await self._client(source, connections)
-            await keys.get_frozen_credentials()
-            used, call = keys.held, getattr(client, xform_name(operation))
-            try:
-                answer: Mapping[str, Any] = await call(**params)
-            except ClientError as error:
-                if not errors.is_stale(error, operation) or not await keys.renew(used):
-                    raise
-                answer = await call(**params)
+            async with self._clients.using(client):
+                await keys.get_frozen_credentials()
+                used, call = keys.held, getattr(client, xform_name(operation))
+                try:
+                    answer: Mapping[str, Any] = await call(**params)
+                except ClientError as error:
+                    if not errors.is_stale(error, operation) or not await keys.renew(used):
+                        raise
+                    answer = await call(**params)
         finally:
             self._exchange.reset(reset)
             await self._leave(connections)
@@ -196,7 +206,11 @@ class Clients:
         connections.users += 1
         try:
             client = await self._client(source, connections)
-            return await connections.fast.prepare(client, operation, params)
+            async with self._clients.using(client):
+                found = await connections.fast.prepare(client, operation, params)
+                if found is None:
+                    self._clients.keep(client)  # each poll needs it
+                return found
         finally:
             await self._leave(connections)
 
@@ -215,14 +229,19 @@ class Clients:
         with ``params`` is sent by ``ask``.
         """
         form, reset = request.form, self._exchange.set(exchange)
+        connections = self._connections(source.account, source.region)
+        connections.users += 1
         try:
-            return await fast_response.parse(form.client, form.operation, form.url, response)
+            client = await self._client(source, connections)
+            async with self._clients.using(client):
+                return await fast_response.parse(client, form.operation, form.url, response)
         except ClientError as error:
-            if not errors.is_stale(error, form.operation.name) or not await form.renew(used):
+            if not errors.is_stale(error, form.operation) or not await form.renew(used):
                 raise
         finally:
             self._exchange.reset(reset)
-        return await self.ask(source, form.operation.name, params(), exchange)
+            await self._leave(connections)
+        return await self.ask(source, form.operation, params(), exchange)
 
     async def ready(self, source: SourceKey) -> None:
         """Wait until there are credentials for ``source``.
@@ -283,15 +302,17 @@ class Clients:
             make = partial(Session, account, self._models, self._config, source.region, keys)
             connections.session = await anyio.to_thread.run_sync(make)
         await anyio.to_thread.run_sync(service_models.warm_up, self._models, source.service)
-        context = connections.session.create_client(
-            source.service,
-            region_name=source.region,
-            api_version=service_models.api_version(source.service),
-        )
         # One at a time: each holds up the loop for 5 ms, and hundreds together for seconds.
         async with self._making, AsyncExitStack() as stack:
-            client = await stack.enter_async_context(context)
-            connections.stack.push_async_exit(stack.pop_all())
+            client = await stack.enter_async_context(
+                connections.session.create_client(
+                    source.service,
+                    region_name=source.region,
+                    api_version=service_models.api_version(source.service),
+                )
+            )
+            connections.stacks[source] = stack.pop_all()
+        self._clients.add(client, partial(connections.close_client, source))
         client.meta.events.register("before-parse", self._note)
         connections.fast.adopt(client)
         return client

@@ -15,7 +15,7 @@ from botocore import exceptions as sdk
 
 from monitor.aws import errors
 from monitor.aws.response_body import AnswerTooLargeError
-from monitor.aws.unreadable import UnreadableAnswerError
+from monitor.aws.unreadable_answer import UnreadableAnswerError
 from monitor.config import named_files
 from monitor.errors import PollError, PollReason
 

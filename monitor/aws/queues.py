@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from monitor.aws import errors
+from monitor.aws import arns, errors
 from monitor.aws.clients import ResponseMeta
 from monitor.model import SourceKey
 
@@ -54,9 +54,7 @@ def address(url: str, region: str | None = None) -> QueueAddress | None:
     found = found or _ANYWHERE.fullmatch(url)
     if found is None or named is None or region not in {None, named}:
         return None
-    partition = "aws-cn" if named.startswith("cn-") else "aws"
-    partition = "aws-us-gov" if named.startswith("us-gov-") else partition
-    arn = f"arn:{partition}:sqs:{named}:{found['owner']}:{found['name']}"
+    arn = f"arn:{arns.partition_of(named)}:sqs:{named}:{found['owner']}:{found['name']}"
     return QueueAddress(url, arn, named, found["name"])
 
 
@@ -121,10 +119,12 @@ class AwsQueue:
                 request = {"QueueUrl": self._url, **params}
                 return await self._clients.ask(self._key, operation, request, exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
-            failure = errors.failure(error, exchange, operation, _absent, self._now())
+            failure = errors.failure(
+                error,
+                exchange,
+                operation,
+                lambda code, _response: code.endswith(("nonexistentqueue", "queuedoesnotexist")),
+                self._now(),
+            )
         # Not in the ``except`` block: it would keep the SDK's error, which may hold the answer.
         raise failure
-
-
-def _absent(code: str, _response: Mapping[str, Any]) -> bool:
-    return code.endswith(("nonexistentqueue", "queuedoesnotexist"))

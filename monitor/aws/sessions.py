@@ -30,7 +30,8 @@ from monitor import __version__
 from monitor.aws import credential_source
 from monitor.aws.lenient_parser import ParserFactory
 from monitor.aws.response_body import BoundedResponse
-from monitor.aws.unreadable import UNREADABLE, UnreadableAnswerError
+from monitor.aws.unreadable import UNREADABLE
+from monitor.aws.unreadable_answer import UnreadableAnswerError
 from monitor.config import named_files
 
 if TYPE_CHECKING:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from botocore.parsers import ResponseParserError
-
 
 class Unreadable:
     """A value that is not known; it is neither true nor equal to anything but itself."""
@@ -23,12 +21,3 @@ class Unreadable:
 
 UNREADABLE: Final = Unreadable()
 """Stands where an answer has something of another kind than the service's model says."""
-
-
-class UnreadableAnswerError(ResponseParserError):  # type: ignore[misc]  # botocore is untyped
-    """An answer in which something that is needed cannot be read."""
-
-    def __init__(self, name: str) -> None:
-        """Take the name that the service's model has for it."""
-        super().__init__(name)
-        self.name = name

@@ -14,7 +14,7 @@ from monitor.polling.learned import LearnedSchedules
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
-from monitor.polling.unchanged import RepeatedPoll
+from monitor.polling.unchanged import Arrival, RepeatedPoll, SentPoll
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from monitor.model import Job, Observation
     from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
-    from monitor.polling.unchanged import SentPoll
     from monitor.recording.recorder import Recorder
 
 NEEDS_A_PERSON = frozenset({PollReason.MISSING, PollReason.CONFIG, PollReason.AUTH})
@@ -66,6 +65,8 @@ class JobPoller:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
+        # One object for all polls of a kind: each job would else have its own.
+        self._kinds: dict[tuple[str, str, str, int], tuple[str, str, str, int]] = {}
         self.learned = LearnedSchedules()
         """The poll times that were learned; all pollers share one."""
         self._log = logs.get()
@@ -82,6 +83,7 @@ class JobPoller:
         failure = None
         for turn in turns:
             turn.doubt()
+        sent = sent or await self._send(turns)
         try:
             answers = await self._ask(turns, sent)
             for turn in turns:
@@ -120,13 +122,47 @@ class JobPoller:
         """Send one request for these jobs, unless it was sent before; return what was answered."""
         first = turns[0]
         if sent is not None:
+            self._client.count_path("fast")
             reading = _read(sent.response, turns)
             return await self._client.ask(first.operation, reading, sent.sent_at)
+        self._client.count_path("plain")
         if first.share > 1:
             request = first.source.describe_many([turn.job for turn in turns])
             return await self._client.ask(first.operation, request)
         request_one = first.source.describe(first.job)
         return {first.job: await self._client.ask(first.operation, request_one)}
+
+    async def _send(self, turns: Sequence[ScheduledJob]) -> SentPoll | None:
+        """Prepare the first request for these jobs, and send it; ``None`` if that is impossible.
+
+        What has failed before goes the plain way, which says why.
+        """
+        first = turns[0]
+        if first.attempts or first.repeat is not None or self._client.health.failures:
+            return None
+        repeat = await self._prepared(turns)
+        if repeat is None:
+            return None
+        sent_at = self._clock.monotonic()
+        arrived: Arrival[PollResponse] = Arrival()
+        if not repeat.request.send(arrived.take):
+            first.forget_repeat()
+            return None
+        return SentPoll(await arrived.response(), sent_at)
+
+    async def _prepared(self, turns: Sequence[ScheduledJob]) -> RepeatedPoll | None:
+        """Prepare the request for these jobs; it is theirs from now on."""
+        source, jobs = turns[0].source, [turn.job for turn in turns]
+        request = await self._client.prepared(source.prepare(jobs))
+        # A reload may have come meanwhile, with other sources.
+        if request is None or not all(turn.source is source for turn in turns):
+            return None
+        first, mode = turns[0], "batch" if len(turns) > 1 else "describe"
+        kind = (first.following.job_type.name, first.operation, mode, len(turns))
+        repeat = RepeatedPoll(turns, request, self._kinds.setdefault(kind, kind))
+        for turn in turns:
+            turn.repeat = repeat
+        return repeat
 
     async def _plan_repeat(
         self,
@@ -137,15 +173,9 @@ class JobPoller:
         """Prepare the next poll of the same jobs, or note what this one has shown of them."""
         if None in times:
             return  # the next request is for fewer
-        first, repeat = turns[0], turns[0].repeat
+        repeat = turns[0].repeat
         if repeat is None or not repeat.is_for(turns):
-            source, jobs = first.source, [turn.job for turn in turns]
-            request = await self._client.prepared(source.prepare(jobs))
-            # A reload may have come meanwhile, with other sources.
-            if request is not None and all(turn.source is source for turn in turns):
-                repeat = RepeatedPoll(turns, request)
-                for turn in turns:
-                    turn.repeat = repeat
+            await self._prepared(turns)
         elif sent is not None:
             pauses = [self.interval(turn) for turn in turns]
             now = self._clock.monotonic()
@@ -188,7 +218,10 @@ class JobPoller:
         if self.is_finished(scheduled):
             self._schedule.finish(scheduled)
             return None
-        return self.next_turn(scheduled)
+        due = self.next_turn(scheduled)
+        if result is RecordResult.UNCONFIRMED:
+            due = min(due, self._clock.monotonic() + pacing.CONFIRM_WITHIN)
+        return due
 
     def _admits(self, scheduled: ScheduledJob, answer: Observation | PollError) -> bool:
         """Return whether the first answer about a job that a hint alone has named counts.
@@ -287,7 +320,7 @@ class JobPoller:
         pause = self.interval(scheduled)
         if scheduled.following.learned and (delay := self._learned(scheduled)) is not None:
             # As long as is planned, the job is not stale.
-            scheduled.pace = delay
+            scheduled.own_pace = delay
             return self._clock.monotonic() + delay
         # Jobs that share a describe have their turns together.
         key = scheduled.key if scheduled.share == 1 else scheduled.request_key
@@ -299,7 +332,7 @@ class JobPoller:
         snapshot, job = self._recorder.snapshot(scheduled.key), scheduled.job
         if snapshot is None or snapshot.phase.terminal or scheduled.following.job_type.at_once > 1:
             return None
-        curve = self.learned.get((job.type, job.account, snapshot.state))
+        curve = self.learned.get((job.type, job.account, snapshot.state, scheduled.interval))
         if curve is None:
             return None
         age = max(0.0, (self._clock.now() - snapshot.changed_at).total_seconds())

@@ -225,6 +225,8 @@ class HintReader:
         if event is None:
             return HintOutcome.UNREADABLE
         named = self._matcher().jobs(event)
+        for one in named:
+            await self._polls.recall(one.job)
         found = [self._polls.hint(one.job, one.parent) for one in named]
         tickets = [ticket for ticket in found if ticket is not None]
         with anyio.move_on_after(WAITS_FOR) as waiting:
@@ -308,4 +310,5 @@ class HintManager:
     async def _read(self, reader: HintReader) -> None:
         await reader.run()
         if all(each.name != reader.name for each in self._readers.values()):
-            self._metrics.forget_hints(reader.name)
+            self._metrics.hint_queue_up.remove(reader.name)
+            self._metrics.hints.remove_by_labels({"queue": reader.name})

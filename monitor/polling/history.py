@@ -69,6 +69,11 @@ class Comparison:
     verdict: learned.LearningResult
 
     @property
+    def curve_key(self) -> learned.CurveKey:
+        """The states that it holds for."""
+        return (*self.key, self.interval)
+
+    @property
     def refusal(self) -> str:
         """Why the learned schedule is refused; empty if it is better."""
         if self.verdict.curve:
@@ -82,13 +87,25 @@ def compare(
     watches: Sequence[config.Watch],
     types: Mapping[str, PolledType],
     found: Mapping[learned.Key, Sequence[float]],
+    *,
+    hinted: bool = False,
 ) -> Iterator[Comparison]:
-    """Yield a comparison for each watch that describes its jobs one by one, and each state."""
+    """Yield a comparison for each watch that describes its jobs one by one, and each state.
+
+    With ``hinted``, the interval for times with hints is another one to compare at.
+    """
+    verdicts: dict[learned.CurveKey, learned.LearningResult] = {}
     for watch in watches:
         kind = types[watch.type]
         if kind.at_once > 1 or (watch.discover and polls_by_sweep(kind)):
             continue
-        interval = watch.interval or kind.interval
+        usual = watch.interval or kind.interval
+        intervals = {usual, max(usual, watch.interval_with_hints or 0.0)} if hinted else {usual}
         for key, times in sorted(found.items()):
-            if key[:2] == (watch.type, watch.account):
-                yield Comparison(watch, key, interval, learned.judge(times, interval))
+            if key[:2] != (watch.type, watch.account):
+                continue
+            for interval in sorted(intervals):
+                # Many watches of one type may share an interval.
+                if (*key, interval) not in verdicts:
+                    verdicts[*key, interval] = learned.judge(times, interval)
+                yield Comparison(watch, key, interval, verdicts[*key, interval])

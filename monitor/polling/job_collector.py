@@ -15,21 +15,22 @@ from prometheus_client.core import (
 )
 
 from monitor.metrics import ENDS, JOBS, job_label
-from monitor.model import Phase
+from monitor.model import Phase, Place, WatchLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from prometheus_client import Metric
 
     from monitor import config
     from monitor.interfaces import Clock, JobStatus
+    from monitor.recording.archive import Archive
 
     SinceEnd = Callable[[datetime, datetime | None], timedelta]
 
-Place = tuple[str, str, str]
-"""Type, account and region."""
+At = tuple[Place, tuple[str, ...]]
+"""A place, and the values of the labels of watches there."""
 
 RECENT = timedelta(hours=1)
 """Time for which a job counts as recently ended: exactly what alerts count."""
@@ -54,14 +55,24 @@ class JobCollector:
         settings: config.MetricsSettings,
         clock: Clock,
         store_time: Callable[[], datetime],
+        watch_labels: Callable[[], WatchLabels] = WatchLabels,
+        archive: Archive | None = None,
+        discovering: Callable[[Place], Mapping[str, Mapping[str, str]]] = lambda _place: {},
     ) -> None:
-        """Call ``watched`` and ``store_time``, the store's own, at each scrape, from any thread."""
+        """Call the functions at each scrape, from any thread; ``store_time`` is the store's own.
+
+        The jobs of ``archive`` count as well, and have no metrics of their own. They have the
+        labels of the first watch that is ``discovering`` jobs at their place.
+        """
+        self._archive = archive
+        self._discovering = discovering
         self._places = places
         self._watched = watched
         self.settings = settings
         """The present settings; others that are assigned here count from the next scrape on."""
         self._clock = clock
         self._store_time = store_time
+        self._watch_labels = watch_labels
         self._began = store_time()
 
     def collect(self) -> Iterator[Metric]:
@@ -78,9 +89,29 @@ class JobCollector:
 
         # Kept only where it is needed: so many new objects at once wake the garbage collector.
         jobs = list(self._watched()) if self.settings.per_job else self._watched()
-        yield from _totals(list(self._places), jobs, since_end)
+        owned = self._watch_labels()
+        archived = self._archived(since_end, owned)
+        yield from _totals(list(self._places), jobs, since_end, owned, archived)
         if self.settings.per_job:
             yield from self._each(list(jobs), since_end)
+
+    def _archived(self, since_end: SinceEnd, owned: WatchLabels) -> Counter[tuple[At, str]]:
+        """Count the archived jobs: of all that a job may count as, they have a phase and an end."""
+        tally: Counter[tuple[At, str]] = Counter()
+        if self._archive is None:
+            return tally
+
+        def at(place: Place) -> At:
+            labels = next(iter(self._discovering(place).values()), {}) if owned.names else {}
+            return place, owned.values(labels)
+
+        for (place, phase), many in self._archive.counts().items():
+            tally[at(place), phase] += many
+        for end in self._archive.recent:
+            is_recent = since_end(end.ended_at, end.own_ended) < RECENT
+            if end.place in self._archive.present and is_recent:
+                tally[at(end.place), f"recently {end.phase}"] += 1
+        return tally
 
     def _each(self, jobs: Sequence[JobStatus], since_end: SinceEnd) -> Iterator[Metric]:
         """Yield each job by itself; of too many, the ended are cut first, then the quietest."""
@@ -120,32 +151,53 @@ def _totals(
     places: Iterable[Place],
     jobs: Iterable[JobStatus],
     since_end: SinceEnd,
+    owned: WatchLabels,
+    archived: Counter[tuple[At, str]],
 ) -> Iterator[Metric]:
-    """Yield the number of jobs at each place, by phase and by trait."""
-    tally: Counter[tuple[Place, str]] = Counter()
-    for each in jobs:
-        place = (each.job.type, each.job.account, each.job.region)
-        for trait in _traits(each, since_end):
-            tally[place, trait] += 1
+    """Yield the number of jobs at each place, by labels of watches, phase and trait."""
+    tally = _tally(jobs, since_end, owned)
+    tally.update(archived)
     # A watch that is gone may have left jobs that are still polled.
-    everywhere = sorted({*places, *(place for place, _ in tally)})
-    family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=(*JOBS, "phase"))
-    for place in everywhere:
+    expected = {(place, values) for place in places for values in owned.at(place)}
+    everywhere = sorted({*expected, *(at for at, _ in tally)})
+    columns = owned.columns
+    labels = (*JOBS, "phase", *columns)
+    family = GaugeMetricFamily("job_monitor_jobs", "Followed jobs.", labels=labels)
+    for at in everywhere:
         for phase in Phase:
-            family.add_metric((*place, phase), tally[place, phase])
+            family.add_metric((*at[0], phase, *at[1]), tally[at, phase])
     yield family
     text = "Followed jobs that were seen to end, or first seen at their end, in the last hour."
     name = "job_monitor_recently_ended_jobs"
-    family = GaugeMetricFamily(name, text, labels=(*JOBS, "phase"))
-    for place in everywhere:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for at in everywhere:
         for phase in ENDS:
-            family.add_metric((*place, phase), tally[place, f"recently {phase}"])
+            family.add_metric((*at[0], phase, *at[1]), tally[at, f"recently {phase}"])
     yield family
     for trait, text in _TRAITS.items():
-        family = GaugeMetricFamily(f"job_monitor_{trait}_jobs", text, labels=JOBS)
-        for place in everywhere:
-            family.add_metric(place, tally[place, trait])
+        family = GaugeMetricFamily(f"job_monitor_{trait}_jobs", text, labels=(*JOBS, *columns))
+        for at in everywhere:
+            family.add_metric((*at[0], *at[1]), tally[at, trait])
         yield family
+
+
+def _tally(
+    jobs: Iterable[JobStatus], since_end: SinceEnd, owned: WatchLabels
+) -> Counter[tuple[At, str]]:
+    tally: Counter[tuple[At, str]] = Counter()
+    # The jobs of a watch share its labels. Kept with them, so that no other takes their identity.
+    known: dict[int, tuple[Mapping[str, str], tuple[str, ...]]] = {}
+    values: tuple[str, ...] = ()
+    for each in jobs:
+        if owned.names:
+            found = known.get(id(each.labels))
+            if found is None:
+                found = known[id(each.labels)] = each.labels, owned.values(each.labels)
+            values = found[1]
+        at = (each.job.type, each.job.account, each.job.region), values
+        for trait in _traits(each, since_end):
+            tally[at, trait] += 1
+    return tally
 
 
 def _traits(job: JobStatus, since_end: SinceEnd) -> Iterator[str]:

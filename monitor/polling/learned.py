@@ -40,6 +40,9 @@ KINDS = frozenset({Kind.DISCOVERED, Kind.STATE_CHANGED, Kind.MISSING, Kind.REAPP
 Key = tuple[str, str, str]
 """Type, account and state."""
 
+CurveKey = tuple[str, str, str, float]
+"""Type, account, state and interval: a curve that wins at one interval need not at another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -192,16 +195,16 @@ class Durations:
 
 
 class LearnedSchedules:
-    """The curves that are in use, by type, account and state."""
+    """The curves that are in use, by type, account, state and interval."""
 
     def __init__(self) -> None:
         """Start with none: every poll is at its fixed interval."""
-        self._curves: Mapping[Key, Curve] = {}
+        self._curves: Mapping[CurveKey, Curve] = {}
 
-    def use(self, curves: Mapping[Key, Curve]) -> None:
+    def use(self, curves: Mapping[CurveKey, Curve]) -> None:
         """Use these from the next poll of each job on."""
         self._curves = curves
 
-    def get(self, key: Key) -> Curve | None:
-        """Return the curve of a state, if one is in use."""
+    def get(self, key: CurveKey) -> Curve | None:
+        """Return the curve of a state at an interval, if one is in use."""
         return self._curves.get(key)

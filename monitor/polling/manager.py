@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from monitor.model import Job, SourceKey
+from monitor.model import Job, SourceKey, WatchLabels
 from monitor.polling import watch_pace
 from monitor.polling.learned import LearnedSchedules
 from monitor.polling.poller import Poller
@@ -16,12 +16,20 @@ from monitor.polling.turn_queue import State
 from monitor.polling.watch import JobOwnership, WatchTarget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+    )
 
     from monitor import config, model
     from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
-    from monitor.polling.schedule import HintTicket
+    from monitor.model import Place
+    from monitor.polling.schedule import HintTicket, ScheduledJob
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
@@ -29,8 +37,9 @@ if TYPE_CHECKING:
 FINISH_WITHIN = 3.0
 """Seconds that polls under way get to end when the daemon stops."""
 
-Place = tuple[str, str, str]
-"""Type, account and region of jobs."""
+
+_PARTS = 4
+"""Parts of the key of a job; that of a source has fewer."""
 
 
 class PollManager:
@@ -83,15 +92,21 @@ class PollManager:
         """
         before = {each.key: each for each in self._watched}
         self._budgets = budgets(settings, types)
+        self._watch_labels = settings.metrics.watch_labels
         self._watched = [
             self._target(before.get((watch.name, region)), watch, region, job_type)
             for watch, job_type in [(each, type_of(each, types)) for each in settings.watches]
             # A global type has but its own region.
             for region in ([job_type.region] if job_type.region else watch.regions)
         ]
-        self._owners = JobOwnership(self._watched, self._parent_of)
+        self._owners = JobOwnership(
+            self._watched,
+            lambda job: one.parent if (one := self._recorder.snapshot(job.key)) else None,
+        )
         baselines = self._recorder.baselines
-        baselines.want(self._owners.discoveries(), self._owners.name)
+        discoveries = self._owners.discoveries()
+        baselines.want(discoveries, self._owners.name)
+        self._recorder.archive.present = frozenset(discoveries)
         for each in set(before.values()).difference(self._watched):
             each.end()
         self._hand_over(known)
@@ -121,10 +136,60 @@ class PollManager:
         for poller in self.pollers():
             yield from poller.watched()
 
+    def finished(self) -> Iterator[ScheduledJob]:
+        """Yield the jobs that are no longer polled, but for those that a watch names."""
+        for poller in self.pollers():
+            for scheduled in poller.schedule.finished():
+                if not self._owners.name(scheduled.job):
+                    yield scheduled
+
+    def release(self, scheduled: ScheduledJob) -> bool:
+        """Forget a job that is archived; ``False`` if another has taken its place."""
+        for poller in self._pollers.values():
+            if poller.schedule.known(scheduled.key) is scheduled:
+                poller.drop(scheduled)
+                return True
+        return False
+
+    def archived(self) -> Mapping[tuple[Place, model.Phase], int]:
+        """Return how many followed jobs only the store has, by place and phase; any thread."""
+        return self._recorder.archive.counts()
+
+    def archived_elsewhere(self) -> bool:
+        """Return whether the store has others at places that no watch discovers now."""
+        return self._recorder.archive.has_others()
+
+    def remembered(self, known: model.Snapshot) -> JobStatus | None:
+        """Return the status of an archived job, if a watch follows it; from any thread."""
+        owner = self._owners.of(known.job, known.parent)
+        return owner.remembered(known, self._clock.now()) if owner else None
+
+    def discovering(self, place: Place) -> Mapping[str, Mapping[str, str]]:
+        """Return the watches that discover jobs at a place, with their labels; from any thread."""
+        return {
+            each.watch.name: each.watch.labels
+            for each in list(self._watched)
+            if each.place == place and each.sweeps
+        }
+
+    async def recall(self, job: model.Job) -> None:
+        """Find out whether a job that is not in memory is archived."""
+        if self._owners.want(job):
+            await self._recorder.recall([job.key])
+
     def status_of(self, key: str) -> JobStatus | None:
         """Return the status of one job, if it is watched."""
         found = (poller.status_of(key) for poller in self._pollers.values())
         return next(filter(None, found), None)
+
+    def watch_of(self, key: str, parent: str | None = None) -> str | None:
+        """Name the watch that follows a job, be it in memory or not; from any thread.
+
+        ``parent`` is the one for which it was listed, as the store has it.
+        """
+        parts = key.split("/", 3)
+        owner = self._owners.of(Job(*parts), parent) if len(parts) == _PARTS else None
+        return owner.watch.name if owner else None
 
     def hint(self, job: model.Job, parent: str | None = None) -> HintTicket | None:
         """Poll a job soon that somebody says has changed; ``None`` if no watch polls it.
@@ -136,6 +201,8 @@ class PollManager:
             return None
         scheduled = owner.poller.schedule.known(job.key)
         if scheduled is None:
+            if self._recorder.archive.row(job.key) is not None:
+                return None  # archived: one that is final needs no further poll
             scheduled = owner.hinted(job, parent, self._recorder.baselines)
             owner.poller.follow(scheduled)
         # One that is final needs no further poll.
@@ -248,10 +315,6 @@ class PollManager:
                 if owner.poller.schedule.known(snapshot.job.key) is None:
                     owner.follow(snapshot.job)
 
-    def _parent_of(self, job: model.Job) -> str | None:
-        known = self._recorder.snapshot(job.key)
-        return known.parent if known else None
-
     # The pollers
 
     async def _poll(self, poller: Poller) -> None:
@@ -272,11 +335,23 @@ class PollManager:
                 del self._pollers[poller.key.key]
                 poller.stop()
         now = self.places()
+        owned = ((each.place, each.watch.labels) for each in self._watched)
+        renewed = self._metrics.use_watch_labels(WatchLabels.of(self._watch_labels, owned))
         for place in now - was:
             self._metrics.expect_jobs(*place)
         for place in was - now:
             self._metrics.forget_jobs(*place)
-        self._metrics.adopt_ends(now - was, known)
+        counted = now if renewed else now - was
+        owners = self._owners
+        self._metrics.adopt_ends(
+            counted,
+            known,
+            lambda one: owner.watch.labels if (owner := owners.of(one.job, one.parent)) else {},
+        )
+        for (place, phase), many in self._recorder.archive.ends(counted).items():
+            labels = next(iter(self.discovering(place).values()), {})
+            chosen = self._metrics.watch_labels.values(labels)
+            self._metrics.ended.labels(*place, phase, *chosen).inc(many)
 
 
 def type_of(watch: config.Watch, types: Mapping[str, JobType]) -> JobType:

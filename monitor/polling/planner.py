@@ -7,14 +7,15 @@ second. ``job-monitor plan`` uses it too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from monitor import pacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from monitor.interfaces import JobType
     from monitor.polling.quota import Quota
@@ -43,7 +44,8 @@ class Load:
     """The jobs of one type that share an interval, and the pages of a sweep of them.
 
     ``requests`` are the describes for all of them. ``shows_states`` says that a sweep polls them.
-    The limits are those of the operations, in requests per second.
+    ``describe_limit`` is that of the operation, in requests per second. ``listed`` has the pages
+    and the limit of each operation that lists, where that has a limit of its own.
     """
 
     interval: float
@@ -52,27 +54,40 @@ class Load:
     pages: int
     shows_states: bool
     describe_limit: float = math.inf
-    page_limit: float = math.inf
+    listed: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+
+def own_period(loads: Iterable[Load]) -> float:
+    """Return the seconds that one sweep of everything takes by the limits of single operations.
+
+    They are spent side by side, so the slowest one decides; a slow listing slows down no other.
+    """
+    pages: Counter[str] = Counter()
+    limits: dict[str, float] = {}
+    for load in loads:
+        for operation, (many, limit) in load.listed.items():
+            pages[operation] += many
+            limits[operation] = limit
+    return max((pages[name] / limit for name, limit in limits.items()), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A decision; ``share`` is the part of the quota that sweeps may take.
-
-    ``page_limit`` is the limit of the operation that lists, in requests per second.
-    """
+    """A decision; ``share`` is the part of the quota that sweeps may take."""
 
     mode: Mode
     share: float = HALF
-    page_limit: float = math.inf
 
-    def page_gap(self, rate: float) -> float:
-        """Return the seconds between two pages."""
-        return max(pacing.page_gap(rate, self.share), 1 / self.page_limit)
+    def page_gap(self, rate: float, limit: float = math.inf) -> float:
+        """Return the seconds between two pages; ``limit`` is the operation's own."""
+        return max(pacing.page_gap(rate, self.share), 1 / limit)
 
-    def sweep_period(self, interval: float, pages: int, rate: float) -> float:
-        """Return the seconds between the starts of two sweeps of so many pages in all."""
-        return max(interval, pages * self.page_gap(rate))
+    def sweep_period(self, interval: float, pages: int, rate: float, own: float = 0.0) -> float:
+        """Return the seconds between the starts of two sweeps of so many pages in all.
+
+        ``own`` is what they take by limits of their own, see ``own_period``.
+        """
+        return max(pacing.sweep_period(interval, pages, rate, self.share), own)
 
 
 def choose(loads: Iterable[Load], rate: float, before: Plan | None = None) -> Plan:
@@ -86,9 +101,9 @@ def choose(loads: Iterable[Load], rate: float, before: Plan | None = None) -> Pl
     swept = [each for each in loads if each.shows_states and each.pages]
     pages = sum(each.pages for each in loads)
     interval = min((each.interval for each in loads if each.pages), default=0.0)
-    limit = min((each.page_limit for each in loads if each.pages), default=math.inf)
-    half = Plan(describing, HALF, limit)
-    if half.sweep_period(interval, pages, rate) <= interval:
+    own = own_period(swept)
+    half = Plan(describing, HALF)
+    if half.sweep_period(interval, pages, rate, own) <= interval:
         return replace(half, mode=Mode.SWEEP) if any(each.jobs for each in swept) else half
     if not swept:
         return half
@@ -102,8 +117,8 @@ def choose(loads: Iterable[Load], rate: float, before: Plan | None = None) -> Pl
     )
     most = max(HALF, MOST - others / rate)
     jobs = sum(each.requests for each in swept)
-    sweeping = Plan(Mode.SWEEP, most, limit)
-    by_sweep = sweeping.sweep_period(interval, pages, rate)
+    sweeping = Plan(Mode.SWEEP, most)
+    by_sweep = sweeping.sweep_period(interval, pages, rate, own)
     slowest = min(each.describe_limit for each in swept)
     by_describes = max(interval, jobs / min((1 - LEAST) * rate, slowest))
     sweeps = before is not None and before.mode is Mode.SWEEP
@@ -128,6 +143,9 @@ class Planner:
         self.plan = Plan(Mode.SINGLE)
         """The last decision."""
         self._counted_at = -math.inf
+        self._counted_changes = -1
+        self._counts: Counter[str] = Counter()
+        self._kinds: dict[str, tuple[JobType, float]] = {}
 
     def choose(self, now: float, *, again: bool = False) -> Plan:
         """Return the plan for the present rate; decide ``again`` after a sweep."""
@@ -137,27 +155,34 @@ class Planner:
         return self.plan
 
     def _loads(self) -> Iterable[Load]:
-        counts: dict[str, int] = {}
-        kinds = {}
-        for job in self._schedule.polled():
-            kind = job.following.job_type
-            counts[kind.name] = counts.get(kind.name, 0) + 1
-            kinds[kind.name] = (kind, job.interval)
-        pages: dict[str, int] = {}
+        if self._counted_changes != self._schedule.changes:
+            # Jobs are many, and what is counted of them seldom changes.
+            self._counted_changes, polled = self._schedule.changes, self._schedule.polled()
+            self._counts = Counter(job.following.job_type.name for job in polled)
+            self._kinds = {
+                job.following.job_type.name: (job.following.job_type, job.interval)
+                for job in polled
+            }
+        kinds = self._kinds.copy()
+        pages: dict[str, Counter[str]] = {}
         for sweep in self._schedule.listings():
             kind = sweep.source.job_type
             kinds[kind.name] = (kind, sweep.interval)
+            listed = pages.setdefault(kind.name, Counter())
             # The first sweep finds all jobs: until it has, nothing is known of their number.
-            known = sweep.complete is not None
-            pages[kind.name] = pages.get(kind.name, 0) + (
-                max(sweep.length, sweep.pages) if known else 0
-            )
+            if sweep.complete is not None:
+                listed[sweep.operation] += max(sweep.length, sweep.pages)
         for name, (kind, interval) in kinds.items():
-            jobs = counts.get(name, 0)
+            jobs = self._counts[name]
             shows = polls_by_sweep(kind)
             requests = math.ceil(jobs / kind.at_once)
-            limits = (
+            listed = pages.get(name, Counter())
+            yield Load(
+                interval,
+                jobs,
+                requests,
+                listed.total(),
+                shows,
                 self._quota.limit(kind.describe_operation),
-                min((self._quota.limit(one.operation) for one in kind.listings), default=math.inf),
+                {one: (many, self._quota.limit(one)) for one, many in listed.items()},
             )
-            yield Load(interval, jobs, requests, pages.get(name, 0), shows, *limits)

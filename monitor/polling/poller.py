@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,7 +28,7 @@ from monitor.polling.schedule import (
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
-from monitor.polling.unchanged import SentPoll
+from monitor.polling.unchanged import SentPage, SentPoll, takes_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, PollResponse, Random
     from monitor.metrics import Metrics
+    from monitor.model import Snapshot
     from monitor.polling.learned import LearnedSchedules
+    from monitor.polling.outage import Return
     from monitor.polling.planner import Plan
     from monitor.polling.quota import Budget, Quota
     from monitor.polling.unchanged import RepeatedPoll
@@ -57,11 +61,14 @@ three requests a minute at most: the price of a single healthy job.
 HINT_GAP = 1.0
 """Seconds between two polls of a job that hints ask for, however many there are."""
 
-PUBLISH_EVERY = 32
-"""Polls that change nothing after which they are counted, even while others are under way."""
+PUBLISH_EVERY = 1.0
+"""Seconds between two times that polls that change nothing are counted: it costs as much as one."""
 
 SENT_PER_TASK = 4
 """Prepared polls that may be under way for each that needs a task: they cost far less."""
+
+LOST_BY_A_KILL = 120.0
+"""Seconds within which the times of polls are stored."""
 
 LONGEST_HOLD = 60.0
 """Seconds after which a complete failure is probed again, whatever its Retry-After says."""
@@ -95,6 +102,7 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._concurrency = concurrency
+        self._most_sent = SENT_PER_TASK * concurrency
         self.schedule = Schedule()
         """Its jobs and listings; for others to read."""
         self.client = SourceClient(
@@ -112,7 +120,9 @@ class Poller:
         """Polls under way in tasks."""
         self._sent = 0
         """Polls under way without."""
-        self._unpublished = 0
+        self._publish_at = math.inf
+        """When polls that are not counted yet will be, on the monotonic clock."""
+        self._published_at = -math.inf
         self._full = False
         """Whether something was due at the last pass, and too much was under way."""
         self._wakes_at = -math.inf
@@ -131,12 +141,16 @@ class Poller:
         """
         scheduled = self.schedule.known(job.key) or job
         scheduled.forget_repeat()
+        if scheduled.page is not None:
+            self.schedule.put(scheduled, scheduled.due)
+        self.schedule.changes += 1
         before = self._job_poller.interval(scheduled)
         # The options, and not the history of the polls.
         scheduled.source, scheduled.following = job.source, job.following
         scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
         scheduled.blind_after = job.blind_after
         scheduled.share, scheduled.request_key = job.share, job.request_key
+        scheduled.operation = job.operation
         if self.schedule.holds(scheduled):
             # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
             same = self._job_poller.interval(scheduled) == before
@@ -168,13 +182,19 @@ class Poller:
         snapshot = self._recorder.latest(scheduled.key)
         if snapshot is None or snapshot.missing or scheduled.partial or self.client.health.lost:
             return 0.0
-        age = (self._clock.now() - snapshot.looked_at).total_seconds()
-        interval = self._job_poller.interval(scheduled)
-        return interval - age if 0 <= age < interval else 0.0
+        now, interval = self._clock.now(), self._job_poller.interval(scheduled)
+        last = self._recorder.store.last_commit
+        for polled_at in (snapshot.looked_at, last and _assumed(snapshot, interval, last)):
+            age = (now - polled_at).total_seconds() if polled_at else math.inf
+            if 0 <= age < interval:
+                return interval - age
+        return 0.0
 
     def hint(self, scheduled: ScheduledJob) -> HintTicket:
         """Poll a job as soon as may be; the ticket tells when the answer is durable."""
         scheduled.hint = scheduled.hint or HintTicket()
+        if scheduled.page is not None:
+            self.schedule.put(scheduled, scheduled.due)
         # A busy one gets its next time when its poll ends.
         due = self._hinted_due(scheduled) if scheduled.state is State.WAITING else None
         if due is not None:
@@ -276,18 +296,21 @@ class Poller:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                while not self._stopping or self._sent:
+                while not self._stopping or self._sent or self.schedule.awaits_pages():
                     self.last_pass = self._clock.monotonic()
-                    self._publish()
+                    if self.last_pass >= self._publish_at:
+                        self._publish(self.last_pass)
                     await self._pause(math.inf if self._stopping else self.start_due(tasks))
             finally:
                 # An answer that comes later, because the daemon could wait no longer, is lost.
                 self._tasks = None
+                self._publish(self._clock.monotonic())
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long, at most LONGEST_PAUSE, or until something may be due earlier."""
-        seconds = min(max(seconds, pacing.TICK), LONGEST_PAUSE)
-        self._wakes_at = self._clock.monotonic() + seconds
+        now = self._clock.monotonic()
+        seconds = min(max(seconds, pacing.TICK), LONGEST_PAUSE, max(0.0, self._publish_at - now))
+        self._wakes_at = now + seconds
         with anyio.move_on_after(seconds):
             await self._wake.wait()
         if self._wake.is_set():
@@ -300,42 +323,53 @@ class Poller:
 
     def start_due(self, tasks: TaskGroup) -> float:
         """Start every poll that may start now; return the seconds until the next may."""
-        self._probe(self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._probe(now)
+        release_at = self.schedule.release(now)
+        seconds = self._start_ready(tasks)
+        return min(seconds, release_at - now)
+
+    def _start_ready(self, tasks: TaskGroup) -> float:
+        """Start what has a turn of its own; return the seconds until the next may start."""
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
-        lost = self.client.health.lost
+        lost, quota, schedule = self.client.health.lost, self._quota, self.schedule
+        monotonic, late = self._clock.monotonic, self.client.late
         while True:
-            now = self._clock.monotonic()
-            blocked = self._quota.blocked(now)
-            turn = self.schedule.first(now, blocked)
+            now = monotonic()
+            blocked = quota.blocked(now)
+            turn = schedule.first(now, blocked)
             if turn is None:
                 self._full = False
                 return math.inf
-            self._full = self._is_full(turn, lost=lost)
+            if isinstance(turn, ScheduledJob) and turn.repeat is not None:
+                most, under_way = self._most_sent, self._running + self._sent
+            else:
+                most, under_way = self._concurrency, self._running
+            if lost:
+                most, under_way = 1, self._running + self._sent
+            self._full = under_way >= most
             if self._full:
                 return math.inf  # the end of a poll starts the next one
-            quota_at = self._quota.ready_at(now, turn.operation)
-            ready_at = max(turn.due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
+            operation, due = turn.operation, turn.own_due
+            quota_at = quota.ready_at(now, operation)
+            ready_at = max(due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
                 if quota_at > now:
                     ready_at = self._sooner(turn, now, ready_at, blocked)
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
             # the token gone and the turn busy.
-            begun = self.schedule.begin(now)
-            self._quota.take(now, turn.operation)
+            begun = schedule.begin(now)
+            quota.take(now, operation)
             self._probed_at = now
-            turn.began_at = now
-            for each in () if isinstance(begun, ListingSweep) else begun:
-                each.began_at = now
-                # One whose request is split has its answer still to come.
-                if each.hint is not None and each.answering is None:
-                    each.answering, each.hint = each.hint, None
-            self._outages.sent(turn.operation, now)
-            self._metrics.poll_lateness.observe(now - turn.due)
+            self._outages.sent(operation, now)
             if self._held_since is not None:
                 self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
                 self._held_since = None
-            if lost or isinstance(begun, ListingSweep) or not self._send(begun, now):
+            if not lost and self._send(begun, now):
+                late.append(now - due)
+            else:
+                self._metrics.poll_lateness.observe(now - due)
                 self._running += 1
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
@@ -358,25 +392,22 @@ class Poller:
         limits = [self._quota.ready_at(now, operation) for operation in blocked]
         return min(ready_at, next_due, *limits) if blocked else ready_at
 
-    def _is_full(self, turn: ScheduledJob | ListingSweep, *, lost: bool) -> bool:
-        """Return whether too much is under way to begin ``turn`` as well."""
-        if lost:
-            return self._running + self._sent >= 1
-        if isinstance(turn, ScheduledJob) and turn.repeat is not None:
-            return self._running + self._sent >= SENT_PER_TASK * self._concurrency
-        return self._running >= self._concurrency
+    def _send(self, begun: Sequence[ScheduledJob] | ListingSweep, now: float) -> bool:
+        """Send the prepared request for these jobs, or for a page, if there is one.
 
-    def _send(self, begun: Sequence[ScheduledJob], now: float) -> bool:
-        """Send the prepared request for these jobs, if there is one; return whether it was sent."""
-        repeat = begun[0].repeat
-        if repeat is None or not repeat.is_for(begun):
+        Return whether it was sent.
+        """
+        if isinstance(begun, ListingSweep):
+            return self._send_pages(begun)
+        first = begun[0]
+        repeat = first.repeat
+        if repeat is None or not repeat.is_for(begun) or takes_plain_path(first.attempts):
             return False
-        # Before the request, so that no window is narrower than what is known.
-        if repeat.request.send(partial(self._take, begun, repeat, now, self._clock.now())):
+        if repeat.request.send(partial(self._take, begun, repeat, now)):
             self._sent += 1
             return True
         # The plain path prepares it again: its account may be another one now.
-        begun[0].forget_repeat()
+        first.forget_repeat()
         return False
 
     def _take(
@@ -384,7 +415,6 @@ class Poller:
         begun: Sequence[ScheduledJob],
         repeat: RepeatedPoll,
         sent_at: float,
-        asked_at: datetime,
         came: PollResponse,
     ) -> None:
         """Take what came of a prepared poll: note it if it changes nothing, or else read it."""
@@ -392,7 +422,7 @@ class Poller:
         if self._tasks is None:
             return
         try:
-            now, seen_at = self._clock.monotonic(), self._clock.now()
+            now, seen_at, asked_at = self._clock.monotonic(), self._clock.now(), came.asked_at
             if (
                 now < repeat.expires_at
                 and not self.client.health.lost
@@ -400,15 +430,68 @@ class Poller:
             ):
                 due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
                 if self._full and not self._stopping:
-                    due = now + self.start_due(self._tasks)
-                self._wake_by(due)
+                    # Many at once, so that one wake-up brings many responses. Where only
+                    # slow ones are left, the next pass goes on.
+                    few = self._running + self._sent <= self._most_sent * 3 // 4
+                    pause = self._start_ready(self._tasks) if few else pacing.TICK
+                    due = min(due, now + pause)
             else:
                 self._running += 1
                 name = f"poll {self.key.key}"
                 self._tasks.start_soon(self._work, begun, SentPoll(came, sent_at), name=name)
-                self._wake_by(math.inf)
+                due = math.inf
+            if self._publish_at == math.inf:
+                self._count_unchanged(now)
+            if due < self._wakes_at or self._stopping:
+                self._wake.set()
         except Exception as error:  # noqa: BLE001 -- the loop would only log it
             self._tasks.start_soon(self._fail, error)
+
+    def _send_pages(self, sweep: ListingSweep) -> bool:
+        """Send the requests for the next pages that are known; return whether any was sent."""
+        most = self._most_sent - self._running - self._sent
+        sent = self._sweeper.send(sweep, most, partial(self._take_page, sweep))
+        self._sent += sent
+        return sent > 0
+
+    def _take_page(self, sweep: ListingSweep, sent: SentPage) -> None:
+        """Take what came of a prepared page, as ``_take`` does."""
+        self._sent -= 1
+        if sent.unused:
+            if self._tasks is not None:
+                self._tasks.start_soon(self._sweeper.count_unused, sweep, sent)
+            self._wake_by(math.inf)
+        elif sent is sweep.under_way[0]:
+            # Not at once: others that came at the same time are taken with it.
+            asyncio.get_running_loop().call_soon(self._take_pages, sweep)
+
+    def _take_pages(self, sweep: ListingSweep) -> None:
+        """Take the pages of a sweep that have come, in their order."""
+        tasks, line = self._tasks, sweep.under_way
+        if tasks is None:
+            return
+        try:
+            now = self._clock.monotonic()
+            if not self.client.health.lost and self._sweeper.note_unchanged(sweep, tasks):
+                self._recover(self._outages.succeeded(sweep.operation, now))
+                self._count_unchanged(now)
+            if not line:
+                due = sweep.due
+                self.schedule.go_on(sweep, due)
+                # The next page of a sweep follows at once, without a pass of the loop.
+                if (due <= now or self._full) and not self._stopping:
+                    due = now + self.start_due(tasks)
+                self._wake_by(due)
+            elif line[0].response is not None:
+                self._running += 1
+                tasks.start_soon(self._work, sweep, line[0], name=f"poll {self.key.key}")
+                self._wake_by(math.inf)
+            elif not self._stopping:
+                if self._full:
+                    self._wake_by(now + self.start_due(tasks))
+                self._send_pages(sweep)
+        except Exception as error:  # noqa: BLE001 -- the loop would only log it
+            tasks.start_soon(self._fail, error)
 
     async def _fail(self, error: Exception) -> NoReturn:
         """End the poller, as an error in a task does."""
@@ -425,15 +508,10 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        operation = first.operation
-        poll = (first.following.job_type.name, operation, len(begun))
-        self.client.note_unchanged(poll, sent_at, now, seen_at)
-        self._unpublished += 1
+        self.client.note_unchanged(repeat.kind, sent_at, now, seen_at)
         for turn in begun:
             self._recorder.note_poll(turn.key, asked_at)
-            turn.gap = now - turn.answered_at
-            turn.answered_at = turn.shown_at = now
-            turn.polled_at, turn.pace, turn.row = seen_at, 0.0, None
+            turn.note_poll(now, seen_at)
             if turn.answering is not None:
                 turn.settle_hint()
         if first.following.learned:
@@ -445,14 +523,21 @@ class Poller:
             if turn.hint is not None:
                 self._answer_late(turn, turn.hint)
                 due = min(due, turn.due)
-        self._recover(operation, now)
-        if self._unpublished >= PUBLISH_EVERY or not self._sent:
-            self._publish()
+        if back := self._outages.succeeded(repeat.kind[1], now):
+            self._recover(back)
         return due
 
-    def _publish(self) -> None:
+    def _count_unchanged(self, now: float) -> None:
+        """Let a poll that changed nothing be counted with others, within a second."""
+        if now - self._published_at >= PUBLISH_EVERY:
+            self._publish(now)
+        elif self._publish_at == math.inf:
+            self._publish_at = self._published_at + PUBLISH_EVERY
+            self._wake_by(self._publish_at)
+
+    def _publish(self, now: float) -> None:
         """Count the polls that changed nothing."""
-        self._unpublished = 0
+        self._published_at, self._publish_at = now, math.inf
         self.client.publish()
 
     def _wake_by(self, due: float) -> None:
@@ -461,7 +546,9 @@ class Poller:
             self._wake.set()
 
     async def _work(
-        self, begun: Sequence[ScheduledJob] | ListingSweep, sent: SentPoll | None = None
+        self,
+        begun: Sequence[ScheduledJob] | ListingSweep,
+        sent: SentPoll | SentPage | None = None,
     ) -> None:
         """Poll and give the turns that it is for their next times, if they have any.
 
@@ -474,12 +561,13 @@ class Poller:
             for turn in turns:
                 busy.enter_context(self.schedule.busy(turn))
             if isinstance(begun, ListingSweep):
-                delay = await self._sweeper.page_once(begun)
-                times = [self._clock.monotonic() + delay]
+                page = sent if isinstance(sent, SentPage) else None
+                delay = await self._sweeper.page_once(begun, page)
+                goes_on = page and self._tasks and self._sweeper.has_sent(begun, self._tasks)
+                times = [None if goes_on else self._clock.monotonic() + delay]
             else:
-                path = "plain" if sent is None else "fast"
-                self._metrics.poll_path.labels(*self._labels, path).inc()
-                times = await self._job_poller.describe(begun, sent)
+                poll = sent if isinstance(sent, SentPoll) else None
+                times = await self._job_poller.describe(begun, poll)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.
         for turn, due in zip(turns, times, strict=True):
@@ -488,6 +576,10 @@ class Poller:
             if isinstance(turn, ScheduledJob) and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
         self._running -= 1
+        if isinstance(begun, ListingSweep) and begun.under_way and self._tasks:
+            self.schedule.wait_on(begun)
+            if begun.under_way[0].response is not None:
+                self._take_pages(begun)
         self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost
         if was_lost and not self._was_lost:
@@ -506,14 +598,14 @@ class Poller:
             since = now if each.failing_since is None else each.failing_since
             each.failing_since = since if each in failing else None
         if len(failing) < len(turns):
-            self._recover(turn.operation, now)
+            self._recover(self._outages.succeeded(turn.operation, now))
             return
         if self._outages.failed(turn.operation, turn.began_at, now, fresh=fresh):
             self._hasten([each for each in turns if self.schedule.holds(each)], over=True)
 
-    def _recover(self, operation: str, now: float) -> None:
+    def _recover(self, returns: Sequence[Return]) -> None:
         """Poll again what failed before a poll that has just succeeded."""
-        for back in self._outages.succeeded(operation, now):
+        for back in returns:
             concerned = [
                 one
                 for one in self.schedule.failing()
@@ -569,3 +661,14 @@ class Poller:
         """Return whether a listing is incomplete, or a turn waits because its source failed."""
         broken = any(one.trouble and not one.complete for one in self.schedule.listings())
         return broken or next(self.schedule.failing(), None) is not None
+
+
+def _assumed(snapshot: Snapshot, interval: float, last_commit: datetime) -> datetime | None:
+    """Return when a job may have been polled last, if that was after what is stored of it.
+
+    A kill loses the times of the polls of the last minute. Until then they went on, each job at a
+    time of its own within the last interval.
+    """
+    if (last_commit - snapshot.looked_at).total_seconds() > interval + LOST_BY_A_KILL:
+        return None  # it was not polled any more
+    return last_commit - timedelta(seconds=interval - pacing.phase_of(snapshot.job.key, interval))

@@ -138,11 +138,20 @@ class Quota:
 
     def ready_at(self, now: float, operation: str | None = None) -> float:
         """Return when the next request may be made; ``now`` or earlier means at once."""
-        self._refill(now)
-        missing = max(0.0, 1 - self._tokens)
-        ready = max(now + missing / self.rate, self._blocked_until)
-        own = self.operations.get(operation) if operation else None
+        if now != self._refilled_at:
+            self._refill(now)
+        ready = now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate
+        ready = max(ready, self._blocked_until)
+        own = self.operations.get(operation) if operation and self.operations else None
         return max(ready, own.ready_at(now)) if own else ready
+
+    def at_once(self, now: float, operation: str) -> int:
+        """Return how many requests may be made now, without a pause between them."""
+        own = self.operations.get(operation)
+        if self.ready_at(now, operation) > now:
+            return 0
+        whole = int(self._tokens)
+        return min(whole, own.at_once(now, operation)) if own else whole
 
     def limit(self, operation: str) -> float:
         """Return the present limit of an operation of its own, if it has one, or else infinity."""
@@ -155,13 +164,14 @@ class Quota:
             return ()
         return [name for name, own in self.operations.items() if own.ready_at(now) > now]
 
-    def take(self, now: float, operation: str | None = None) -> None:
-        """Count one request; call only when it is ready."""
-        self._refill(now)
-        self._tokens -= 1
-        self._answered += 1
+    def take(self, now: float, operation: str | None = None, requests: int = 1) -> None:
+        """Count requests; call only when they are ready."""
+        if now != self._refilled_at:
+            self._refill(now)
+        self._tokens -= requests
+        self._answered += requests
         if operation in self.operations:
-            self.operations[operation].take(now)
+            self.operations[operation].take(now, requests=requests)
 
     def throttled(
         self,
@@ -213,13 +223,17 @@ class Quota:
         return self._SHARE * min(self._base, permitted)
 
     def _refill(self, now: float) -> None:
-        elapsed, regained = max(0.0, now - self._refilled_at), self.rate_at(now)
+        elapsed = now - self._refilled_at
         self._refilled_at = now
         # At the old rate: the time that has passed must not count at the rate it regained.
-        self._tokens = min(float(self._burst), self._tokens + elapsed * self.rate)
-        self.rate = regained
-        if regained >= self.full_rate:
-            self._base = None
+        if elapsed > 0:
+            self._tokens += elapsed * self.rate
+        if self._tokens > self._burst:
+            self._tokens = float(self._burst)
+        if self._base is not None:
+            self.rate = self.rate_at(now)
+            if self.rate >= self.full_rate:
+                self._base = None
 
 
 class Tally:
@@ -232,13 +246,13 @@ class Tally:
         self._begun = now
         self._slots: deque[tuple[int, int]] = deque(maxlen=self._SLOTS)
 
-    def add(self, now: float) -> None:
-        """Count one; it may be a little earlier than the last one."""
+    def add(self, now: float, more: int = 1) -> None:
+        """Count one or more; they may be a little earlier than the last one."""
         slot = int(now // self._SLOT)
         before = 0
         if self._slots and self._slots[-1][0] >= slot:
             slot, before = self._slots.pop()
-        self._slots.append((slot, before + 1))
+        self._slots.append((slot, before + more))
 
     def rate(self, now: float) -> float:
         """Return the events per second of the last minute, or since a later start.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,14 +21,15 @@ from monitor.polling.turn_queue import State, TurnQueue
 from monitor.recording.baselines import Discovery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from monitor.config import Discover
     from monitor.errors import PollError
     from monitor.interfaces import Clock, Listing, Source
     from monitor.model import Job, Observation
-    from monitor.polling.unchanged import RepeatedPage, RepeatedPoll
+    from monitor.polling.page_turn import PageTurn
+    from monitor.polling.unchanged import RepeatedPage, RepeatedPoll, SentPage
     from monitor.recording.diff import TrackingOptions
 
 NEVER_SHOWN = float("-inf")
@@ -102,14 +106,15 @@ class ScheduledJob:
     ``partial`` says that its last state came from a row alone, so that a describe is still owed;
     ``stale_since`` (monotonic) is since when its describes date it before what is known;
     ``misdated`` says that the log has named its impossible update time.
-    ``parent`` is the one for which a listing has shown it. At most ``share`` jobs of one
-    ``request_key`` share a describe.
+    ``parent`` is the one for which a listing has shown it. A poll calls ``operation``, and at most
+    ``share`` jobs of one ``request_key`` share it.
 
     ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
     ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
 
     ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
-    request that its next poll sends again, if it is the same.
+    request that its next poll sends again, if it is the same. While it waits with the ``page`` that
+    shows it, that has its times: those of ``own_due`` and so on that are later.
     Somebody waits for the job until ``awaited_until``, and its state was new at ``changed_at``
     (both monotonic).
     """
@@ -120,22 +125,22 @@ class ScheduledJob:
     interval: float
     missing_after: float
     blind_after: int = STALE_AFTER
-    due: float = 0.0
+    own_due: float = 0.0
     state: State = State.WAITING
     attempts: int = 0
     denials: int = 0
     failing: PollReason | None = None
-    answered_at: float = 0.0
-    polled_at: datetime | None = None
-    gap: float = 0.0
-    pace: float = 0.0
+    own_answered_at: float = 0.0
+    own_polled_at: datetime | None = None
+    own_gap: float = 0.0
+    own_pace: float = 0.0
     failing_since: float | None = None
     began_at: float = 0.0
     hold_until: float = 0.0
     forgiven: int = 0
     row: Observation | None = None
     row_sent_at: float = 0.0
-    shown_at: float = NEVER_SHOWN
+    own_shown_at: float = NEVER_SHOWN
     partial: bool = False
     stale_since: float | None = None
     misdated: bool = False
@@ -145,24 +150,64 @@ class ScheduledJob:
     admit: Callable[[Observation], bool] | None = None
     steady: bool = False
     repeat: RepeatedPoll | None = None
+    page: PageTurn | None = None
     key: str = field(init=False)
     awaited_until: float = NEVER_SHOWN
     changed_at: float = NEVER_SHOWN
+    operation: str = field(init=False)
     share: int = field(init=False)
     request_key: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Find out with which jobs it may share a describe."""
         self.key = self.job.key
+        self.operation = self.following.job_type.describe_operation
         self.share = self.following.job_type.at_once
         self.request_key = (
             self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
         )
 
     @property
-    def operation(self) -> str:
-        """The operation that a poll of it calls."""
-        return self.following.job_type.describe_operation
+    def due(self) -> float:
+        """When its next poll is due; of a job that waits with a page, unless that shows it."""
+        page = self.page
+        return self.own_due if page is None else max(self.own_due, page.due)
+
+    @property
+    def answered_at(self) -> float:
+        """When the last poll had a response."""
+        page = self.page
+        return self.own_answered_at if page is None else max(self.own_answered_at, page.answered_at)
+
+    @property
+    def polled_at(self) -> datetime | None:
+        """When the last poll had a response, by the wall clock."""
+        page = self._later_page()
+        return self.own_polled_at if page is None else page.polled_at
+
+    @property
+    def gap(self) -> float:
+        """The seconds between the last two responses."""
+        page = self._later_page()
+        return self.own_gap if page is None else page.gap
+
+    @property
+    def pace(self) -> float:
+        """The seconds between two polls as planned."""
+        page = self._later_page()
+        return self.own_pace if page is None else page.pace
+
+    @property
+    def shown_at(self) -> float:
+        """When the last answer about the job came."""
+        page = self.page
+        return self.own_shown_at if page is None else max(self.own_shown_at, page.answered_at)
+
+    def _later_page(self) -> PageTurn | None:
+        """Return the page with which it waits, if that was polled since its own last poll."""
+        # Read once, as a scrape in its own thread does this too.
+        page = self.page
+        return page if page is not None and page.answered_at > self.own_answered_at else None
 
     def forget_repeat(self) -> None:
         """Let the next request be prepared again: the options are no longer the same."""
@@ -195,10 +240,13 @@ class ScheduledJob:
 
     def answered(self, clock: Clock, pace: float = 0.0) -> None:
         """Note that a poll had a response just now."""
-        now = clock.monotonic()
-        self.gap = now - self.answered_at if self.polled_at else 0.0
-        self.answered_at, self.polled_at, self.pace = now, clock.now(), pace
-        self.shown_at, self.row = self.answered_at, None
+        self.note_poll(clock.monotonic(), clock.now(), pace)
+
+    def note_poll(self, now: float, seen_at: datetime, pace: float = 0.0) -> None:
+        """Note that a poll of it alone had a response at ``now``, by both clocks."""
+        self.own_gap = now - self.own_answered_at if self.own_polled_at else 0.0
+        self.own_answered_at = self.own_shown_at = now
+        self.own_polled_at, self.own_pace, self.row = seen_at, pace, None
 
 
 @dataclass(slots=True, eq=False)
@@ -222,6 +270,10 @@ class ListingSweep:
     is ``ending``.
     ``repeats`` are the requests for its pages that are sent again, by token, ``repeatable`` the
     tokens of the last sweep: some services never hand out the same again.
+    ``under_way`` are the pages that were requested and are not processed yet, in their order: the
+    first is that of ``token``. ``steady`` says that the last sweep was complete, and met the
+    tokens of the one before: then pages are requested before those in front of them have come.
+    ``in_order`` forbids that, as the service has refused such a token.
     ``begun`` says that a sweep has begun before, ``again`` that the present one is not the first
     attempt at the baseline.
     """
@@ -239,6 +291,9 @@ class ListingSweep:
     tokens: set[str] = field(default_factory=set)
     repeatable: set[str] = field(default_factory=set)
     repeats: dict[str | None, RepeatedPage] = field(default_factory=dict)
+    under_way: deque[SentPage] = field(default_factory=deque)
+    steady: bool = False
+    in_order: bool = False
     pages: int = 0
     started: float = 0.0
     period: float = 0.0
@@ -272,6 +327,11 @@ class ListingSweep:
         self.discovery = Discovery(self.discover, listed, self.request.parent)
 
     @property
+    def own_due(self) -> float:
+        """When its next page is due."""
+        return self.due
+
+    @property
     def listing(self) -> Listing:
         """What it asks for, unless it is a sweep of the parents."""
         return self.source.job_type.listings[self.request.number]
@@ -299,8 +359,16 @@ class Schedule:
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
         self._polled: dict[str, ScheduledJob] = {}
         self._everyone: dict[str, ScheduledJob] = {}
+        self._finished: dict[str, ScheduledJob] = {}
         self._sweeps: dict[ListingSweep, None] = {}
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
+        # The pages with which jobs wait, by the time at which they must have come again.
+        self._pages: list[tuple[float, int, PageTurn]] = []
+        self._order = count()
+        self.changes = 0
+        """Counts the changes of the jobs that are polled, and of their options."""
+        self.first = self._queue.first
+        """Return the turn that comes next; see ``TurnQueue``."""
 
     def __len__(self) -> int:
         """Return the number of jobs that are polled."""
@@ -333,6 +401,10 @@ class Schedule:
         """
         return list(self._everyone.values())
 
+    def finished(self) -> Sequence[ScheduledJob]:
+        """Return every job that is no longer polled."""
+        return list(self._finished.values())
+
     def polled(self) -> Sequence[ScheduledJob]:
         """Return every job that is polled; from any thread."""
         return list(self._polled.values())
@@ -348,12 +420,17 @@ class Schedule:
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
-            if turn.key not in self._polled:
-                turn.answered_at = due
-            self._polled[turn.key] = self._everyone[turn.key] = turn
+            self.leave(turn)
+            if self._polled.get(turn.key) is not turn:
+                self.changes += 1
+                if turn.key not in self._polled:
+                    turn.own_answered_at = due
+                    self._finished.pop(turn.key, None)
+                self._polled[turn.key] = self._everyone[turn.key] = turn
+            turn.own_due = due
         else:
             self._sweeps[turn] = None
-        turn.due = due
+            turn.due = due
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
@@ -362,13 +439,60 @@ class Schedule:
     def put_back(self, turns: Sequence[ScheduledJob], due: float) -> None:
         """Give jobs that were begun, and have kept their places, their next time."""
         for turn in turns:
-            turn.state, turn.due = State.WAITING, due
-            self._queue.push(turn, due)
+            turn.own_due = due
+        self._queue.put_back(turns, due)
+
+    def go_on(self, sweep: ListingSweep, due: float) -> None:
+        """Give a sweep that was begun, and has kept its place, its next page."""
+        sweep.due = due
+        self._queue.put_back([sweep], due)
+
+    def wait_on(self, sweep: ListingSweep) -> None:
+        """Keep a sweep out of the queue while its next page is under way."""
+        if sweep.state is State.WAITING:
+            sweep.state = State.BUSY
+
+    def awaits_pages(self) -> bool:
+        """Return whether pages that were requested are not processed yet."""
+        return any(sweep.under_way for sweep in self._sweeps)
+
+    def join(self, turn: ScheduledJob, page: PageTurn) -> None:
+        """Let a job that has its turn wait with a page that has just shown it."""
+        if not page.guarded:
+            heapq.heappush(self._pages, (page.due, next(self._order), page))
+            page.guarded = True
+        page.take(turn)
+        turn.state = State.LISTED
+
+    def leave(self, turn: ScheduledJob) -> None:
+        """Let a job wait no longer with its page, if it does; ``put`` gives it its next turn."""
+        if turn.page is not None:
+            turn.page.give_back(turn)
+            turn.state = State.WAITING
+
+    def dissolve(self, page: PageTurn) -> None:
+        """Give each job that waits with a page a turn of its own."""
+        for turn in page.jobs:
+            self.put(turn, turn.due)
+
+    def release(self, now: float) -> float:
+        """Poll the jobs of pages that have not come in time; return when the next must have."""
+        pages = self._pages
+        while pages and pages[0][0] <= now:
+            _, order, page = heapq.heappop(pages)
+            if len(page) and page.due > now:
+                heapq.heappush(pages, (page.due, order, page))
+            else:
+                page.guarded = False
+                self.dissolve(page)
+        return pages[0][0] if pages else math.inf
 
     def finish(self, tracked: ScheduledJob) -> None:
         """Stop polling a job: it is final, and still counted."""
+        self.leave(tracked)
+        self.changes += 1
         # It stands in the list all the while, and once: a scrape may come between two steps.
-        self._everyone[tracked.key] = tracked
+        self._everyone[tracked.key] = self._finished[tracked.key] = tracked
         self._polled.pop(tracked.key, None)
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
@@ -377,8 +501,11 @@ class Schedule:
     def drop(self, turn: ScheduledJob | ListingSweep) -> None:
         """Stop polling a job, or sweeping a listing; a poll under way must not put it back."""
         if isinstance(turn, ScheduledJob):
+            self.leave(turn)
+            self.changes += 1
             self._polled.pop(turn.key, None)
             self._everyone.pop(turn.key, None)
+            self._finished.pop(turn.key, None)
             turn.forget_repeat()
         else:
             self._sweeps.pop(turn, None)
@@ -390,15 +517,6 @@ class Schedule:
         if isinstance(turn, ScheduledJob):
             return self._polled.get(turn.key) is turn
         return turn in self._sweeps
-
-    def first(
-        self, now: float = -math.inf, blocked: Collection[str] = ()
-    ) -> ScheduledJob | ListingSweep | None:
-        """Return the turn that comes next; one that is under way has no turn.
-
-        Turns whose operation is ``blocked`` come after all others that are due.
-        """
-        return self._queue.first(now, blocked)
 
     def rank(self, now: float) -> float:
         """Order the turns that are due by rank, not by time; return when the next is due."""
@@ -413,10 +531,19 @@ class Schedule:
         could take them as well.
         """
         turn = self._queue.take()
+        turn.began_at = now
         if not isinstance(turn, ScheduledJob):
             return turn
-        if turn.share == 1:
-            return [turn]
+        begun = [turn] if turn.share == 1 else self._together(turn, now)
+        for each in begun:
+            each.began_at = now
+            # One whose request is split has its answer still to come.
+            if each.hint is not None and each.answering is None:
+                each.answering, each.hint = each.hint, None
+        return begun
+
+    def _together(self, turn: ScheduledJob, now: float) -> list[ScheduledJob]:
+        """Take out the jobs that share the describe of ``turn``."""
 
         def shares(other: ScheduledJob | ListingSweep) -> bool:
             if not isinstance(other, ScheduledJob) or other.hold_until > now:
@@ -433,6 +560,8 @@ class Schedule:
 
         It may be dropped meanwhile by a reload. That state stays, so that it is not revived.
         """
+        if isinstance(turn, ScheduledJob):
+            self.leave(turn)
         if turn.state is State.WAITING:
             turn.state = State.BUSY
         yield

@@ -9,14 +9,13 @@ import anyio
 
 from monitor import logs
 from monitor.errors import PollError, PollReason
+from monitor.metrics import observe_all
 from monitor.polling.quota import Quota, Tally
 from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHealth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
-
-    from prometheus_client import Histogram
 
     from monitor import model
     from monitor.interfaces import Clock
@@ -87,8 +86,9 @@ class SourceClient:
         self._requests = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
         self._changing = anyio.Lock()
-        self._durations: dict[str, Histogram] = {}
-        self._uncounted: dict[tuple[str, str, int], int] = {}
+        self.late: list[float] = []
+        """The lateness of prepared polls that were sent since the last ``publish``."""
+        self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}
         metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
     async def ask(self, operation: str, request: Awaitable[T], sent_at: float | None = None) -> T:
@@ -110,35 +110,42 @@ class SourceClient:
         return answer
 
     def note_unchanged(
-        self, poll: tuple[str, str, int], sent_at: float, now: float, seen_at: datetime
+        self, poll: tuple[str, str, str, int], sent_at: float, now: float, seen_at: datetime
     ) -> None:
         """Update the health of a source that is not lost by an answer that changes nothing.
 
-        ``poll`` is the type of the jobs, the operation, and the number of jobs. It is counted by
-        the next ``publish``.
+        ``poll`` is the type of the jobs, the operation, the mode, and the number of jobs. It is
+        counted by the next ``publish``.
         """
-        self._requests.add(sent_at)
         self._up, self._last_good = True, seen_at
-        self.health.polled(None, now)
+        if self.health.failures:
+            self.health.polled(None, now)
         if self._troubled_at is not None:
             self._calm_down(now)
-        duration = self._durations.get(poll[1])
-        if duration is None:
-            duration = self._metrics.aws_request_duration.labels(self.key.service, poll[1])
-            self._durations[poll[1]] = duration
-        duration.observe(now - sent_at)
-        self._uncounted[poll] = self._uncounted.get(poll, 0) + 1
+        durations = self._uncounted.get(poll)
+        if durations is None:
+            durations = self._uncounted[poll] = []
+        durations.append(now - sent_at)
+
+    def count_path(self, path: str) -> None:
+        """Count a poll by its path to AWS."""
+        self._metrics.poll_path.labels(*self._labels, path).inc()
 
     def publish(self) -> None:
         """Count the polls that changed nothing since the last time, and show what they say."""
-        if not self._uncounted:
-            return
+        late, self.late = self.late, []
         uncounted, self._uncounted = self._uncounted, {}
         metrics, (service, account, region) = self._metrics, self._labels
-        for (type_, operation, jobs), polls in uncounted.items():
+        if late:
+            observe_all(metrics.poll_lateness, late)
+        if not uncounted:
+            return
+        for (type_, operation, mode, jobs), durations in uncounted.items():
+            polls = len(durations)
+            self._requests.add(self._clock.monotonic(), polls)
+            observe_all(metrics.aws_request_duration.labels(service, operation), durations)
             metrics.aws_requests.labels(service, operation, account, region, "ok").inc(polls)
             metrics.poll_path.labels(*self._labels, "fast").inc(polls)
-            mode = "describe" if jobs == 1 else "batch"
             metrics.count_polls((type_, account, region), mode, "unchanged", polls * jobs)
         metrics.source_up.labels(*self._labels).set(bool(self._up))
         if self._last_good is not None:

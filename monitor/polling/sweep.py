@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
 from monitor.polling.describe import is_whole
+from monitor.polling.page_repeats import PageRepeats, means_more, speaks_against
 from monitor.polling.planner import HALF, Planner
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.turn_queue import State
-from monitor.polling.unchanged import MARGIN, RepeatedPage, RepeatedRow, seconds_left
-from monitor.recording import diff
+from monitor.polling.unchanged import Arrival, SentPage, seconds_left
 from monitor.recording.baselines import accepts, includes
 from monitor.recording.recorder import RecordResult, RowComparison
 
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from monitor.interfaces import Clock, JobType, PageResponse, PreparedPage, Random
+    from anyio.abc import TaskGroup
+
+    from monitor.interfaces import Clock, JobType, PageResponse, Random
     from monitor.metrics import Metrics
-    from monitor.model import Observation, ParentPage, Snapshot
+    from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Plan
     from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
     from monitor.polling.source_client import SourceClient
+    from monitor.polling.unchanged import RepeatedPage
     from monitor.recording.recorder import Recorder
 
 ROWS_AT_ONCE = 1000
@@ -47,6 +50,9 @@ FAILURES = 3
 MOST_LATE = 5
 """Pages by which a sweep that takes nearly all of the quota may lag behind its times."""
 
+MOST_AHEAD = 16
+"""Pages of one listing that are under way at once."""
+
 LONGEST_WAIT = 30.0
 """Seconds that a sweep, whatever its interval, waits for its next page."""
 
@@ -56,7 +62,8 @@ OVERLAP = timedelta(hours=1)
 HISTORY = timedelta(days=7)
 """Time that the first sweep goes back where a listing shows jobs by the time of their creation."""
 
-HOPELESS = frozenset({PollReason.CONFIG, PollReason.MISSING, PollReason.AUTH})
+_REFUSED = frozenset({PollReason.CONFIG, PollReason.MISSING})
+HOPELESS = _REFUSED | {PollReason.AUTH}
 """Reasons for which the same token would fail again."""
 
 _LABELS = ("type", "account", "region")
@@ -86,22 +93,123 @@ class Sweeper:
         self._skipped = SkippedParts(client.key, metrics)
         self.planner = Planner(schedule, client.quota)
         """Decides how large a part of the quota pages take."""
+        self._repeats = PageRepeats(client, schedule, job_poller, recorder, clock, self.planner)
         self._log = logs.get()
 
-    async def page_once(self, sweep: ListingSweep) -> float:
+    def send(self, sweep: ListingSweep, most: int, done: Callable[[SentPage], None]) -> int:
+        """Send the requests for the next pages without a task, and return their number.
+
+        ``done`` follows with each response. ``0`` if nothing was sent: then the next page takes
+        ``page_once``. So does a response, unless ``note_unchanged`` makes nothing of it. At most
+        ``most`` pages are requested before those in front of them have come.
+        """
+        begins = not sweep.under_way
+        if begins:
+            if sweep.child or sweep.last or sweep.attempts or sweep.trouble:
+                return 0
+            # Any page that was not noted has to be read in any case.
+            repeat = sweep.repeats.get(sweep.token)
+            if repeat is None or repeat.rows is None:
+                return 0
+            if sweep.token is None and not self._start_again(sweep):
+                return 0
+            sweep.rests = False
+            if not self._repeats.send(sweep, sweep.token, sweep.due, done):
+                return 0
+            sweep.sent_at = sweep.under_way[0].sent_at
+        return begins + self._send_ahead(sweep, most, done)
+
+    def _send_ahead(self, sweep: ListingSweep, most: int, done: Callable[[SentPage], None]) -> int:
+        """Send the requests for pages that are due though those in front have not come.
+
+        Their tokens are those of the last sweep. A page that turns out to have another next token
+        makes the pages after it useless, so nothing is sent ahead while tokens change.
+        """
+        plan, quota, operation = self._plan(), self._client.quota, sweep.operation
+        # Where pages could take all of the quota, the describes of changed rows come first.
+        if not sweep.steady or sweep.in_order or plan.share > HALF:
+            return 0
+        now, count, last = self._clock.monotonic(), 0, sweep.under_way[-1]
+        gap = plan.page_gap(quota.rate, quota.limit(operation))
+        # Describes may want to be sent at once as well.
+        most = min(most, MOST_AHEAD - len(sweep.under_way), quota.at_once(now, operation) // 2)
+        while count < most and (due := last.due + gap) <= now and last.repeat.next_token:
+            if not self._repeats.send(sweep, last.repeat.next_token, due, done):
+                break
+            self._metrics.poll_lateness.observe(now - due)
+            count, last = count + 1, sweep.under_way[-1]
+        if count:
+            quota.take(now, operation, count)
+        return count
+
+    def has_sent(self, sweep: ListingSweep, tasks: TaskGroup) -> bool:
+        """Let go of the page that was just taken; return whether the next one was requested.
+
+        If another was, nothing that is under way is of use; ``tasks`` count what comes of it.
+        """
+        line = sweep.under_way
+        line.popleft()
+        if line and line[0].token == sweep.token and self._schedule.holds(sweep):
+            sweep.due, sweep.sent_at = line[0].due, line[0].sent_at
+            sweep.began_at = line[0].sent_at
+            return True
+        while line:
+            unused, sweep.steady = line.popleft(), False
+            unused.unused = True
+            if unused.response is not None:
+                tasks.start_soon(self.count_unused, sweep, unused)
+        return False
+
+    async def count_unused(self, sweep: ListingSweep, sent: SentPage) -> None:
+        """Count a response that shows nothing: it was a request like any other."""
+        assert sent.response is not None  # noqa: S101 -- it has come
+        with suppress(PollError):
+            await self._client.ask(sweep.operation, sent.response.read(), sent.sent_at)
+
+    def note_unchanged(self, sweep: ListingSweep, tasks: TaskGroup) -> int:
+        """Count pages that have come and show the same, and go on to the next; return how many.
+
+        It ends before one that has to be read, or where something has to be stored. If none is
+        under way in the end, the next page is due at the ``due`` of the sweep.
+        """
+        place, line, noted = self._place(sweep), sweep.under_way, 0
+        if not self._recorder.baselines.is_settled(place, sweep.discovery) or sweep.last:
+            return 0
+        now, seen_at, operation = self._clock.monotonic(), self._clock.now(), sweep.operation
+        while line and self._repeats.shows_the_same(sweep, line[0], now, seen_at):
+            sent = line[0]
+            sweep.pages += 1
+            sweep.readable = True if sent.repeat.rows else sweep.readable
+            polls = self._repeats.repeat(sweep, sent, now, seen_at)
+            self._client.note_unchanged(
+                (place[0], operation, "sweep", polls), sent.sent_at, now, seen_at
+            )
+            noted, delay = noted + 1, self._turn_page(sweep, sent.repeat)
+            if sweep.token is None and not sweep.torn:
+                sweep.swept_at = sweep.began
+            if not self.has_sent(sweep, tasks):
+                sweep.due = now + delay
+        return noted
+
+    async def page_once(self, sweep: ListingSweep, sent: SentPage | None = None) -> float:
         """Poll the next page of a listing; return the seconds until the one after it.
 
         Each page is due from the time of the last one, not from its end. A page that had to wait
-        would otherwise wait again for every job whose describe it is there to save.
+        would otherwise wait again for every job whose describe it is there to save. ``sent`` is
+        given if the request was sent before.
         """
-        if sweep.token is None:
-            await self._start(sweep)
-        # Taken before the request: a describe that is answered meanwhile is newer than the row.
-        sweep.sent_at, sweep.rests = self._clock.monotonic(), False
-        sent_at = self._clock.now()
+        if sent is None:
+            if sweep.token is None:
+                await self._start(sweep)
+            # Taken before the request: a describe that is answered meanwhile is newer than the row.
+            sweep.sent_at, sweep.rests = self._clock.monotonic(), False
         try:
-            page = await self._ask(sweep, sent_at)
+            page = await self._ask(sweep, sent)
         except PollError as error:
+            if sent is not None and sent.ahead and error.reason in _REFUSED:
+                # A service may take no token but those that the present sweep has handed out.
+                sweep.in_order = True
+                return max(0.0, sweep.due - self._clock.monotonic())
             # Some services deny access to what does not exist.
             denied = error.reason is PollReason.AUTH and sweep.attempts < FAILURES
             if sweep.last and error.reason in HOPELESS and not denied:
@@ -110,8 +218,8 @@ class Sweeper:
             return self._failed(sweep, error)
         sweep.attempts = sweep.forgiven = 0
         sweep.pages += 1
-        await self._take_page(sweep, page, sent_at)
-        delay = self._turn_page(sweep, page)
+        await self._take_page(sweep, page)
+        delay = self._turn_page(sweep, page.repeat if isinstance(page, SentPage) else page)
         # After all rows are durable; a reload may have dropped the sweep while they were recorded.
         if sweep.token is None and self._schedule.holds(sweep):
             if not sweep.torn:
@@ -121,138 +229,78 @@ class Sweeper:
         # The last sweep of a parent that is gone must begin after that was found.
         return 0.0 if sweep.token is None and sweep.last and not sweep.ending else delay
 
-    async def _take_page(
-        self, sweep: ListingSweep, page: Page | ParentPage | RepeatedPage, sent_at: datetime
-    ) -> None:
+    async def _take_page(self, sweep: ListingSweep, page: Page | ParentPage | SentPage) -> None:
         """Record what a page shows of jobs."""
         if isinstance(page, Page):
             if page.rows or page.skipped:
                 sweep.readable = bool(page.rows or sweep.readable)
             self._skipped.note_page(sweep.source.job_type.name, page)
             await self._take_rows(sweep, page)
-            await self._plan_repeat(sweep, page)
-        elif isinstance(page, RepeatedPage):
-            if page.rows:
+            await self._repeats.plan(sweep, page)
+        elif isinstance(page, SentPage):
+            if page.repeat.rows:
                 sweep.readable = True
-            self._repeat_rows(sweep, page, sent_at)
+            now, seen_at = self._clock.monotonic(), self._clock.now()
+            polls = self._repeats.repeat(sweep, page, now, seen_at)
+            self._metrics.count_polls(self._place(sweep), "sweep", "unchanged", polls)
 
     async def _ask(
-        self, sweep: ListingSweep, sent_at: datetime
-    ) -> Page | ParentPage | RepeatedPage:
-        """Send the request for the next page."""
-        if not sweep.child:
-            return await self._client.ask(sweep.operation, self._page(sweep, sent_at))
-        self._count_path("plain")
-        page = await self._client.ask(sweep.operation, sweep.source.parents(sweep.token))
-        sweep.names.update(page.names)
-        return page
+        self, sweep: ListingSweep, sent: SentPage | None
+    ) -> Page | ParentPage | SentPage:
+        """Send the request for the next page, unless it was sent before."""
+        if sweep.child:
+            self._client.count_path("plain")
+            page = await self._client.ask(sweep.operation, sweep.source.parents(sweep.token))
+            sweep.names.update(page.names)
+            return page
+        sent_at = sent.sent_at if sent else None
+        return await self._client.ask(sweep.operation, self._page(sweep, sent), sent_at)
 
-    async def _page(self, sweep: ListingSweep, sent_at: datetime) -> Page | RepeatedPage:
-        """Ask for the next page; return what the last sweep has noted, if it shows the same."""
-        repeat = sweep.repeats.get(sweep.token)
-        came = await _send(repeat.request) if repeat else None
-        if repeat is None or came is None:
-            self._count_path("plain")
-            sweep.repeats.pop(sweep.token, None)
+    async def _page(self, sweep: ListingSweep, sent: SentPage | None) -> Page | SentPage:
+        """Ask for the next page; return the response as sent, if it shows what is noted."""
+        if sent is None and (repeat := sweep.repeats.get(sweep.token)) is not None:
+            sent_at, asked_at = self._clock.monotonic(), self._clock.now()
+            arrival: Arrival[PageResponse] = Arrival()
+            if repeat.request.send(arrival.take):
+                sent = SentPage(
+                    repeat, sweep.token, sweep.due, sent_at, asked_at, await arrival.response()
+                )
+            else:
+                self._repeats.forget(sweep.repeats.pop(sweep.token))
+        if sent is None:
+            self._client.count_path("plain")
             return await sweep.source.page(sweep.token, replace(sweep.request, since=sweep.since))
-        self._count_path("fast")
-        if self._shows_the_same(sweep, repeat, came.digest, sent_at):
-            return repeat
-        repeat.digest, repeat.rows = came.digest, None
-        return await came.read()
-
-    def _shows_the_same(
-        self, sweep: ListingSweep, repeat: RepeatedPage, digest: bytes | None, sent_at: datetime
-    ) -> bool:
-        """Return whether a page shows what was noted of it, and nothing else has changed."""
-        if digest is None or digest != repeat.digest or repeat.rows is None:
-            return False
-        if self._clock.monotonic() >= repeat.expires_at or not self._schedule.holds(sweep):
-            return False
-        # A wall clock that was set back makes the same answer a misdated one.
-        earliest = min(sent_at, self._clock.now())
-        if repeat.dated is not None and repeat.dated - earliest > diff.LEEWAY:
-            return False
-        return all(
-            self._recorder.snapshot(row.key) is row.known
-            and self._schedule.get(row.key) is row.turn
-            and (row.turn is None or row.turn.following is row.options)
-            for row in repeat.rows
-        )
-
-    async def _plan_repeat(self, sweep: ListingSweep, page: Page) -> None:
-        """Prepare the request for this page of the next sweep, or note what this one showed."""
-        repeat = sweep.repeats.get(sweep.token)
-        if repeat is not None:
-            self._note_page(sweep, repeat, page)
-        elif not sweep.listing.windowed and (
-            sweep.token is None or sweep.token in sweep.repeatable
-        ):
-            token, source = sweep.token, sweep.source
-            request = await self._client.prepared(source.prepare_page(token, sweep.request))
-            if request is not None:
-                sweep.repeats[token] = RepeatedPage(request)
-
-    def _note_page(self, sweep: ListingSweep, repeat: RepeatedPage, page: Page) -> None:
-        """Note what a page showed, if it showed nothing new, so that it need not be read again."""
-        repeat.next_token, rows, left = page.next_token, [], math.inf
-        store_time, now = self._recorder.store.store_time(), self._clock.monotonic()
-        for row in page.rows:
-            key, news = row.job.key, self._recorder.compare(row)
-            turn, known = self._schedule.get(key), self._recorder.snapshot(key)
-            excluded = news is RowComparison.FIRST and not includes(sweep.discover, row.job.id)
-            if row.unreadable or diff.is_misdated(row):
-                return
-            if news is not RowComparison.SAME and not (excluded and turn is None):
-                return
-            if turn is not None and known is not None:
-                if self._means_more(turn, known):
-                    return
-                left = min(left, seconds_left(known, turn.following, store_time))
-            counts = turn is not None and is_whole(row)
-            options = turn.following if turn else None
-            rows.append(RepeatedRow(key, known, turn, options, counts))
-        if page.torn or page.skipped or len({row.key for row in rows}) < len(page.rows):
-            return
-        repeat.rows, repeat.expires_at = rows, now + left - MARGIN
-        repeat.dated = max((row.updated_at for row in page.rows if row.updated_at), default=None)
-
-    def _repeat_rows(self, sweep: ListingSweep, page: RepeatedPage, sent_at: datetime) -> None:
-        """Count the rows of a page that was not read as polls of their jobs."""
-        polls, now, seen_at = 0, self._clock.monotonic(), self._clock.now()
-        jobs, rate, share = len(self._schedule), self._client.quota.rate, self._plan().share
-        for row in page.rows or ():
-            turn = row.turn
-            # Its describe is under way: the row counts only if that fails, and shows nothing new.
-            if turn is None or not row.counts or turn.state is State.BUSY:
-                continue
-            self._recorder.note_poll(row.key, sent_at)
-            if turn.partial:
-                self._confirmed(sweep, turn)
-                continue
-            polls += 1
-            requests = math.ceil(jobs / turn.following.job_type.at_once)
-            pace = pacing.sweep_pace(turn.interval, sweep.period, requests, rate, share)
-            turn.gap = now - turn.answered_at if turn.polled_at else 0.0
-            turn.answered_at = turn.shown_at = now
-            turn.polled_at, turn.pace, turn.row = seen_at, pace, None
-            due = now + pacing.patience(pace)
-            # See ``_confirmed``.
-            if due > turn.due and not (turn.attempts or turn.hint):
-                self._schedule.put(turn, due)
-        self._metrics.count_polls(self._place(sweep), "sweep", "unchanged", polls)
-
-    def _count_path(self, path: str) -> None:
-        key = self._client.key
-        self._metrics.poll_path.labels(key.service, key.account, key.region, path).inc()
+        self._client.count_path("fast")
+        now, seen_at = self._clock.monotonic(), self._clock.now()
+        if self._repeats.shows_the_same(sweep, sent, now, seen_at):
+            return sent
+        assert sent.response is not None  # noqa: S101 -- it has come
+        self._repeats.forget(sent.repeat, sent.response.digest)
+        return await sent.response.read()
 
     async def _start(self, sweep: ListingSweep) -> None:
         """Prepare to list from the first page."""
-        now, place = self._clock.now(), self._place(sweep)
-        baselines = self._recorder.baselines
-        sweep.started = sweep.due
-        # Stored before AWS is polled: a job created from here on is not in the baseline.
-        sweep.again = await baselines.begin(place, sweep.discovery, now, again=sweep.begun)
+        if not self._start_again(sweep):
+            now, place = self._clock.now(), self._place(sweep)
+            # Stored before AWS is polled: a job created from here on is not in the baseline.
+            baselines = self._recorder.baselines
+            again = await baselines.begin(place, sweep.discovery, now, again=sweep.begun)
+            self._set_out(sweep, now, again=again)
+
+    def _start_again(self, sweep: ListingSweep) -> bool:
+        """Prepare to list from the first page, unless something has to be stored for that."""
+        again = self._recorder.baselines.resumed(
+            self._place(sweep), sweep.discovery, again=sweep.begun
+        )
+        if again is None:
+            return False
+        self._set_out(sweep, self._clock.now(), again=again)
+        return True
+
+    def _set_out(self, sweep: ListingSweep, now: datetime, *, again: bool) -> None:
+        """Begin a sweep at ``now``."""
+        baselines, place = self._recorder.baselines, self._place(sweep)
+        sweep.started, sweep.again = sweep.due, again
         sweep.begun, sweep.ending = True, sweep.last
         sweep.names.clear()
         if sweep.swept_at is not None:
@@ -296,10 +344,14 @@ class Sweeper:
             )
         if not self._schedule.holds(sweep):
             return
-        now, gap = self._clock.monotonic(), self._plan().page_gap(self._client.quota.rate)
+        now, plan, quota = self._clock.monotonic(), self._plan(), self._client.quota
+        due: dict[str, float] = {}
         # One after the other, so that they leave a part of the quota to describes.
         for number, each in enumerate(found):
-            self._schedule.put(each, now + number * gap)
+            gap, limit = plan.page_gap(quota.rate), quota.limit(each.operation)
+            own = due.get(each.operation, now)
+            self._schedule.put(each, max(now + number * gap, own))
+            due[each.operation] = max(now + number * gap, own) + 1 / limit
             if sweep.swept_at is not None:
                 # It was not there a sweep ago: nothing is unknown of the type until it fails.
                 each.complete, each.completed_at = True, sweep.completed_at
@@ -329,10 +381,25 @@ class Sweeper:
         """
         rows = list({row.job.key: row for row in page.rows}.values())
         for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            await self._recall(sweep, some)
+            await self._promote(sweep, some)
             async with anyio.create_task_group() as tasks:
-                for row in rows[start : start + ROWS_AT_ONCE]:
+                for row in some:
                     if not self._shows_nothing_new(sweep, row):
                         tasks.start_soon(self._take_row, sweep, row)
+
+    async def _recall(self, sweep: ListingSweep, rows: Sequence[Observation]) -> None:
+        """Find out which of the jobs that are not in memory are archived."""
+        known, get = self._recorder.snapshot, self._schedule.get
+        keys = [row.job.key for row in rows if known(row.job.key) is None]
+        unknown = {key for key in keys if get(key) is None}
+        if unknown:
+            await self._recorder.recall(
+                row.job.key
+                for row in rows
+                if row.job.key in unknown and includes(sweep.discover, row.job.id)
+            )
 
     def _shows_nothing_new(self, sweep: ListingSweep, row: Observation) -> bool:
         """Do for a row at once what ``_take_row`` does, if nothing has to be stored for it.
@@ -349,7 +416,9 @@ class Sweeper:
         busy = scheduled.state is State.BUSY
         if not busy:
             left = seconds_left(known, options, recorder.store.store_time())
-            if left <= 0 or not is_whole(row) or self._means_more(scheduled, known):
+            if left <= 0 or not is_whole(row) or means_more(scheduled, known):
+                return False
+            if recorder.is_unconfirmed(key):
                 return False
         self._job_poller.note_date(scheduled, row)
         if not busy:
@@ -392,6 +461,15 @@ class Sweeper:
                 await self._confirm(sweep, scheduled, row)
             case RowComparison.DIFFERENT if scheduled or accepts(sweep.discover, row):
                 await self._differs(sweep, scheduled or sweep.track(row), row)
+
+    async def _promote(self, sweep: ListingSweep, rows: Sequence[Observation]) -> None:
+        """Bring archived jobs back into memory, together, if their rows show something new."""
+        known, compare = self._recorder.snapshot, self._recorder.compare
+        away = [row for row in rows if known(row.job.key) is None]
+        news = [row for row in away if compare(row) is RowComparison.DIFFERENT]
+        keys = [row.job.key for row in news if accepts(sweep.discover, row)]
+        if keys and self._schedule.holds(sweep):
+            await self._recorder.promote(keys)
 
     def _keep(
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation, news: RowComparison
@@ -441,35 +519,33 @@ class Sweeper:
     ) -> None:
         """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
         known = self._recorder.snapshot(scheduled.key)
-        if known is not None and self._means_more(scheduled, known):
+        if known is not None and means_more(scheduled, known):
             self._poll_soon(scheduled)
             return
         if not is_whole(row):
             return
+        unconfirmed = self._recorder.is_unconfirmed(scheduled.key)
+        if unconfirmed and not speaks_against(sweep.sent_at, scheduled):
+            return
         with self._schedule.busy(scheduled):
             await self._recorder.confirm(row, scheduled.following)
-        self._confirmed(sweep, scheduled)
+        self._confirmed(sweep, scheduled, puts_off=not unconfirmed)
 
-    def _means_more(self, scheduled: ScheduledJob, known: Snapshot) -> bool:
-        """Return whether the job type now gives a known state another phase, after a reload."""
-        verdict = scheduled.following.job_type.judge(known.parts, known.phase)
-        return verdict is not None and (verdict.state, verdict.phase) != (known.state, known.phase)
+    def _confirmed(
+        self, sweep: ListingSweep, scheduled: ScheduledJob, *, puts_off: bool = True
+    ) -> None:
+        """Count a row as a poll of its job, and put off the next one.
 
-    def _confirmed(self, sweep: ListingSweep, scheduled: ScheduledJob) -> None:
-        """Count a row as a poll of its job, and put off the next one."""
+        Listings lag: where another state was to be confirmed, the next poll comes soon all the
+        same.
+        """
         self._metrics.count_poll(scheduled.job, "sweep", "unchanged")
-        requests = len(self._schedule) / scheduled.following.job_type.at_once
-        pace = pacing.sweep_pace(
-            scheduled.interval,
-            sweep.period,
-            math.ceil(requests),
-            self._client.quota.rate,
-            self._plan().share,
-        )
+        at_once = scheduled.following.job_type.at_once
+        pace = self._repeats.pace(sweep, scheduled.interval, at_once)
         scheduled.answered(self._clock, pace)
         due = scheduled.due
         # A describe that failed, is still owed, or is asked for by a hint, is not put off by a row.
-        if not (scheduled.attempts or scheduled.partial or scheduled.hint):
+        if puts_off and not (scheduled.attempts or scheduled.partial or scheduled.hint):
             due = max(due, self._clock.monotonic() + pacing.patience(pace))
         self._put(scheduled, due)
 
@@ -495,9 +571,10 @@ class Sweeper:
         if token and token not in sweep.tokens and sweep.pages < MAX_PAGES:
             sweep.tokens.add(token)
             sweep.token = token
+            if len(sweep.under_way) > 1 and sweep.under_way[1].token == token:
+                return 0.0  # it was requested ahead
             plan, now = self._plan(), self._clock.monotonic()
-            limit = self._client.quota.limit(sweep.operation)
-            gap = max(pacing.page_gap(rate, plan.share), 1 / limit)
+            gap = plan.page_gap(rate, self._client.quota.limit(sweep.operation))
             due = sweep.due + gap
             if plan.share > HALF:
                 # Pages could take all of the quota: describes of changed rows must not wait for
@@ -529,9 +606,9 @@ class Sweeper:
         pages = sum(length for length, _ in lengths)
         alike = sum(length for length, operation in lengths if operation == sweep.operation)
         plan, limit = self._plan(again=True), self._client.quota.limit(sweep.operation)
-        whole = pacing.sweep_period(sweep.interval, pages, rate, plan.share)
-        sweep.period = max(whole, alike / limit)
+        sweep.period = plan.sweep_period(sweep.interval, pages, rate, alike / limit)
         sweep.token = None
+        sweep.steady = not sweep.torn and sweep.tokens == sweep.repeatable
         sweep.repeatable, sweep.tokens = sweep.tokens, set()
         kept = {None, *sweep.repeatable}
         sweep.repeats = {token: one for token, one in sweep.repeats.items() if token in kept}
@@ -555,7 +632,7 @@ class Sweeper:
             # Logged once until the listing is complete again. A torn sweep, which leaves no
             # ``trouble``, was logged as such: only a hopeless failure is more than that.
             if sweep.complete is not False or (hopeless and sweep.trouble is None):
-                refused = error.reason in {PollReason.CONFIG, PollReason.MISSING}
+                refused = error.reason in _REFUSED
                 event = logs.LISTING_REFUSED if refused else logs.LISTING_FAILING
                 about = dict(zip(_LABELS, self._place(sweep), strict=True))
                 self._log.warning(event, **about, page=sweep.pages + 1, **facts(error))
@@ -579,21 +656,6 @@ class Sweeper:
                 if each.source.job_type.name == name
             ],
         )
-
-
-async def _send(request: PreparedPage) -> PageResponse | None:
-    """Send a prepared request; return its response, or ``None`` if it cannot be sent now."""
-    found: list[PageResponse] = []
-    arrived = anyio.Event()
-
-    def take(came: PageResponse) -> None:
-        found.append(came)
-        arrived.set()
-
-    if not request.send(take):
-        return None
-    await arrived.wait()
-    return found[0]
 
 
 def _shows_all(sweep: ListingSweep, row: Observation) -> bool:

@@ -8,12 +8,13 @@ first. So every turn comes first in the end, however many others are due.
 from __future__ import annotations
 
 import heapq
+import math
 from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 
 class State(Enum):
@@ -22,6 +23,8 @@ class State(Enum):
     WAITING = auto()
     BUSY = auto()
     """It is being polled, or a sweep is recording its row: nothing else may start."""
+    LISTED = auto()
+    """It waits with the page of a listing that shows it, and not in the queue."""
     FINISHED = auto()
     DROPPED = auto()
 
@@ -29,8 +32,12 @@ class State(Enum):
 class Turn(Protocol):
     """Something that is polled at a time."""
 
-    due: float
     state: State
+
+    @property
+    def own_due(self) -> float:
+        """When it is due, if it waits for a turn; another time takes another ``push``."""
+        ...
 
     @property
     def operation(self) -> str:
@@ -43,6 +50,8 @@ class Turn(Protocol):
 
 
 AnyTurn = TypeVar("AnyTurn", bound=Turn)
+
+_WAITING = State.WAITING
 
 MOST_PASSED_OVER = 200
 """Turns of other kinds that may stand between jobs that share a describe."""
@@ -67,7 +76,14 @@ class TurnQueue(Generic[AnyTurn]):
         """Add a turn; ``due`` is its time."""
         heapq.heappush(self._waiting, (due, next(self._order), turn, due))
 
-    def first(self, now: float, blocked: Collection[str] = ()) -> AnyTurn | None:
+    def put_back(self, turns: Iterable[AnyTurn], due: float) -> None:
+        """Add turns that were taken; ``due`` is their next time."""
+        waiting, order = self._waiting, self._order
+        for turn in turns:
+            turn.state = _WAITING
+            heapq.heappush(waiting, (due, next(order), turn, due))
+
+    def first(self, now: float = -math.inf, blocked: Collection[str] = ()) -> AnyTurn | None:
         """Return the turn that comes next; it may be due later than ``now``.
 
         Operations in ``blocked`` may not be called now: turns of others go before theirs.
@@ -83,18 +99,23 @@ class TurnQueue(Generic[AnyTurn]):
                 _, top, self._next = min(tops, key=lambda each: each[:2])
                 return top[2]
             self._ranked.clear()
-        self._next = self._waiting
-        return self._waiting[0][2] if _has_turn(self._waiting) else None
+        self._next = heap = self._waiting
+        if heap:
+            # So it is nearly always; a call for each poll would cost as much as all of this.
+            _, _, turn, due = heap[0]
+            if due == turn.own_due and turn.state is _WAITING:
+                return turn
+        return heap[0][2] if _has_turn(heap) else None
 
     def next_due(self) -> float:
         """Return when the next turn is due that is not ranked."""
-        return self._waiting[0][0] if _has_turn(self._waiting) else float("inf")
+        return self._waiting[0][0] if _has_turn(self._waiting) else math.inf
 
     def rank(self, now: float) -> None:
         """Order the turns that are due by their deadlines."""
         while self._waiting and self._waiting[0][0] <= now:
             due, order, turn, _ = heapq.heappop(self._waiting)
-            if due == turn.due and turn.state is State.WAITING:
+            if due == turn.own_due and turn.state is _WAITING:
                 heap = self._ranked.setdefault(turn.operation, [])
                 heapq.heappush(heap, (due + turn.slack(now), order, turn, due))
 
@@ -129,7 +150,7 @@ def _has_turn(heap: list[tuple[float, int, AnyTurn, float]]) -> bool:
     """Drop the old entries at the top of a heap; return whether a turn is left."""
     while heap:
         _, _, turn, due = heap[0]
-        if due == turn.due and turn.state is State.WAITING:
+        if due == turn.own_due and turn.state is _WAITING:
             return True
         heapq.heappop(heap)
     return False

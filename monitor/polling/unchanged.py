@@ -16,7 +16,7 @@ one rule of this module:
 - *Time limits*: the state is too long the same (stuck), or an ended job has had its grace. Both go
   by store time. Where the wall clock decides, the answer is read.
 
-A page of a listing is held to the same rule, with all its rows.
+A page of a listing is held to the same rule, with all its rows. Its jobs wait with it.
 
 What is read goes the whole way of every other poll; what is not read is counted like it.
 """
@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import anyio
 
 from monitor import pacing
 from monitor.model import Ending
@@ -35,14 +37,48 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from monitor.interfaces import PollResponse, PreparedPage, PreparedPoll
+    from monitor.interfaces import PageResponse, PollResponse, PreparedPage, PreparedPoll
     from monitor.model import Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.page_turn import PageTurn
+    from monitor.polling.schedule import Schedule, ScheduledJob
     from monitor.recording.diff import TrackingOptions
     from monitor.recording.recorder import Recorder
 
+T = TypeVar("T")
+
+FAILURES = 3
+"""Failures in a row of a request that is sent again, after which the SDK makes it once."""
+
 MARGIN = 0.001
 """Seconds before a time limit from which answers are read: sums of times are not exact."""
+
+
+def takes_plain_path(attempts: int) -> bool:
+    """Return whether a poll that has failed so often in a row should not repeat its request.
+
+    If the fault is in our own path, the SDK's has to find out.
+    """
+    return attempts % (FAILURES + 1) == FAILURES
+
+
+class Arrival(Generic[T]):
+    """The response to a prepared request, for a task that waits for it."""
+
+    def __init__(self) -> None:
+        """Wait for nothing yet."""
+        self._arrived = anyio.Event()
+        self._response: T | None = None
+
+    def take(self, response: T) -> None:
+        """Take what came."""
+        self._response = response
+        self._arrived.set()
+
+    async def response(self) -> T:
+        """Wait for the response, and return it."""
+        await self._arrived.wait()
+        assert self._response is not None  # noqa: S101 -- set with the event
+        return self._response
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +93,29 @@ class SentPoll:
 class RepeatedPoll:
     """A request that is sent for the same ``turns`` each time, and what its last answer showed.
 
+    ``kind`` is how such polls are counted (``SourceClient.note_unchanged``).
     ``digest`` names that answer, ``known`` is what was known of each job after it, ``dated`` the
     latest update time in that; where the next answer must be read, there is no digest.
     ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
-    the next turn as in ``pacing.next_turn``.
+    the next turn as in ``pacing.next_turn``. ``checked`` counts the changes of what is known up to
+    which that is still true.
     """
 
     turns: Sequence[ScheduledJob]
     request: PreparedPoll
+    kind: tuple[str, str, str, int]
     digest: bytes | None = None
     known: Sequence[Snapshot | None] = ()
     dated: datetime | None = None
     expires_at: float = 0.0
     pause: float = 0.0
     phase: float = 0.0
+    checked: int = -1
 
     def is_for(self, turns: Sequence[ScheduledJob]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
+        if len(turns) == 1:
+            return turns[0].repeat is self and self.turns == turns
         # One that was polled alone meanwhile has another, and would not expire this one.
         return self.turns == turns and all(turn.repeat is self for turn in turns)
 
@@ -100,6 +142,7 @@ class RepeatedPoll:
             for turn, snapshot in zip(self.turns, known, strict=True)
         )
         self.digest, self.known, self.pause = digest, found, pauses[0]
+        self.checked = recorder.changes
         self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
         self.expires_at = now + left - MARGIN
         first = self.turns[0]
@@ -117,18 +160,42 @@ class RepeatedPoll:
         dated = self.dated
         if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
             return False
-        return [recorder.snapshot(turn.key) for turn in self.turns] == self.known
+        if self.checked != recorder.changes:
+            if [recorder.snapshot(turn.key) for turn in self.turns] != self.known:
+                return False
+            self.checked = recorder.changes
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class SentPage:
+    """A request for the page at ``token``, sent at ``sent_at`` (monotonic) and ``asked_at``.
+
+    ``due`` (monotonic) is when it was due, ``ahead`` says that the page in front of it had not come
+    by then. ``response`` is ``None`` until it comes. ``unused`` is set if the sweep has taken
+    another way meanwhile: then the response shows nothing.
+    """
+
+    repeat: RepeatedPage
+    token: str | None
+    due: float
+    sent_at: float
+    asked_at: datetime
+    response: PageResponse | None = None
+    ahead: bool = False
+    unused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatedRow:
-    """A row that shows what was ``known`` of a job, polled as ``turn`` with ``options``, if it is.
+    """A row that shows what was known of a job, polled as ``turn`` with ``options``, if it is.
 
-    ``counts`` says that it is a poll of the job, as it shows the whole state.
+    ``known`` stands for that (``Recorder.mark``). ``counts`` says that it is a poll of the job, as
+    it shows the whole state.
     """
 
     key: str
-    known: Snapshot | None
+    known: object
     turn: ScheduledJob | None
     options: TrackingOptions | None
     counts: bool
@@ -138,17 +205,42 @@ class RepeatedRow:
 class RepeatedPage:
     """The request for one page of a listing, and what its last answer showed.
 
-    ``rows`` is ``None`` where the next answer must be read. The other fields are those of
-    ``RepeatedPoll`` and of ``Page``.
+    ``rows`` is ``None`` where the next answer must be read, and ``turn`` has the jobs that they
+    show, if any. ``checked`` counts the changes of what is known, and of the schedule, up to which
+    the rows are still true. The other fields are those of ``RepeatedPoll`` and of ``Page``.
     """
 
     request: PreparedPage
     digest: bytes | None = None
     rows: Sequence[RepeatedRow] | None = None
+    turn: PageTurn | None = None
+    checked: tuple[int, int] | None = None
     dated: datetime | None = None
     expires_at: float = 0.0
     next_token: str | None = None
     torn: ClassVar[bool] = False
+
+    def repeats(self, digest: bytes | None, asked_at: datetime, seen_at: datetime) -> bool:
+        """Return whether an answer is the last one, and no clock makes more of it."""
+        if digest is None or digest != self.digest or self.rows is None:
+            return False
+        # A wall clock that was set back makes the same answer a misdated one.
+        return self.dated is None or self.dated - min(asked_at, seen_at) <= diff.LEEWAY
+
+    def is_true(self, recorder: Recorder, schedule: Schedule) -> bool:
+        """Return whether its rows show what is known now, of jobs that are polled as they were."""
+        changes = recorder.changes, schedule.changes
+        if changes != self.checked:
+            for row in self.rows or ():
+                turn = row.turn
+                if (
+                    recorder.mark(row.key) is not row.known
+                    or schedule.get(row.key) is not turn
+                    or (turn is not None and turn.following is not row.options)
+                ):
+                    return False
+            self.checked = changes
+        return True
 
 
 def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime) -> float:
@@ -157,6 +249,7 @@ def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime
     What an earlier version recorded has no store times: there the wall clock decides, at any time.
     """
     limits: list[tuple[datetime | None, float]] = []
+    reminder = diff.reminder_due_in(known, options, store_time)
     if not known.phase.terminal and not known.stuck:
         stuck_after = diff.stuck_limit(options.stuck_after, known.state, known.phase)
         if stuck_after is not None:
@@ -164,9 +257,10 @@ def seconds_left(known: Snapshot, options: TrackingOptions, store_time: datetime
     if known.ending is not Ending.OPEN and not options.job_type.reopens:
         limits.append((known.own_ended, options.job_type.grace))
     return min(
-        (
+        reminder,
+        *(
             seconds - (store_time - began).total_seconds() if began else -math.inf
             for began, seconds in limits
         ),
-        default=math.inf,
+        math.inf,
     )

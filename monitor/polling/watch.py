@@ -7,7 +7,9 @@ from fnmatch import translate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from monitor import pacing
 from monitor.config import Discover
+from monitor.interfaces import JobStatus
 from monitor.model import Job, ListingRequest
 from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording.baselines import accepts, includes
@@ -15,10 +17,11 @@ from monitor.recording.diff import TrackingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from monitor.config import Watch
     from monitor.interfaces import Source
-    from monitor.model import Observation
+    from monitor.model import Observation, Snapshot
     from monitor.polling.poller import Poller
     from monitor.recording.baselines import Baselines
 
@@ -28,13 +31,14 @@ def discovers(watch: Watch, job_id: str, parent: str | None = None) -> bool:
 
     Where jobs are listed for each parent, that is ``parent``; ``None`` if it is not known.
     """
-    discover = _discover(watch)
+    discover = discovery_of(watch)
     if discover is None or not includes(discover, job_id):
         return False
     return parent is None or not isinstance(discover.of, list) or parent in discover.of
 
 
-def _discover(watch: Watch) -> Discover | None:
+def discovery_of(watch: Watch) -> Discover | None:
+    """Return what a watch discovers, if it does."""
     wanted = watch.discover
     return wanted if isinstance(wanted, Discover) else Discover() if wanted else None
 
@@ -65,7 +69,7 @@ class WatchTarget:
         self._usual = watch.interval or interval
         self.interval = self._pace(hinted=hinted)
         """Seconds between two polls of a job, and between two sweeps."""
-        self._discover = _discover(watch)
+        self._discover = discovery_of(watch)
         self.poller = poller
         self._owner_of = owner_of
         self.following = TrackingOptions(
@@ -74,6 +78,8 @@ class WatchTarget:
             watch.stuck_after,
             watch.name,
             learned=watch.schedule == "learned",
+            remind_every=watch.remind_every,
+            confirm=watch.confirm,
         )
         """The options of every job that is polled for this watch, and for no other."""
         self.sweeps = list(self._listings()) if self._discover else []
@@ -183,6 +189,23 @@ class WatchTarget:
         found.admit = None if job.id in self.watch.jobs else is_new
         return found
 
+    def remembered(self, known: Snapshot, now: datetime) -> JobStatus:
+        """Return the status of a job that only the store has."""
+        pace = pacing.ended_interval(self.interval, self.following.job_type.grace_interval)
+        return JobStatus(
+            job=known.job,
+            watch=self.following.watch,
+            labels=self.following.labels,
+            snapshot=known,
+            interval=pace,
+            polled_at=known.looked_at,
+            at=now,
+            next_in=None,
+            failing=None,
+            finished=True,
+            blind=False,
+        )
+
     def track(self, job: Job) -> ScheduledJob:
         """Schedule a job with the options of this watch."""
         return ScheduledJob(
@@ -259,7 +282,7 @@ class Claims(Generic[Claimant]):
         """Add the claims of ``watch``; call this in rising ``order``."""
         for job_id in watch.jobs:
             self.named.setdefault(job_id, (order, claimant))
-        discover = _discover(watch)
+        discover = discovery_of(watch)
         if discover is None:
             return
         self.discovering.append(claimant)

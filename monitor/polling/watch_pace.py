@@ -14,9 +14,10 @@ from prometheus_client.core import GaugeMetricFamily
 
 from monitor.config import WatchRequest
 from monitor.errors import PollReason
+from monitor.model import WatchLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -44,6 +45,8 @@ class WatchPace(NamedTuple):
     region: str
     wanted: float
     achieved: float
+    labels: Mapping[str, str] = {}
+    """Those of the watch."""
 
     @property
     def starved(self) -> bool:
@@ -63,7 +66,9 @@ def paces(targets: Iterable[WatchTarget], now: float) -> Iterator[WatchPace]:
             # Where no job is polled, new ones are found at the pace of the sweeps.
             periods = [sweep.period for sweep in each.sweeps if sweep.period]
             achieved = max(periods, default=math.nan)
-        yield WatchPace(each.watch.name, *each.place[1:], each.interval, achieved)
+        yield WatchPace(
+            each.watch.name, *each.place[1:], each.interval, achieved, each.watch.labels
+        )
 
 
 def _lateness(poller: Poller, now: float) -> dict[int, float]:
@@ -89,22 +94,26 @@ class WatchCollector:
         self,
         found: Callable[[], Iterable[WatchPace]],
         pollers: Callable[[], Iterable[Poller]],
+        watch_labels: Callable[[], WatchLabels] = WatchLabels,
     ) -> None:
-        """Call ``found`` and ``pollers`` at each scrape, from any thread."""
+        """Call each of them at each scrape, from any thread."""
         self._found = found
         self._pollers = pollers
+        self._watch_labels = watch_labels
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        labels = ("watch", "account", "region")
+        owned = self._watch_labels()
+        labels = ("watch", "account", "region", *owned.columns)
         text = "Seconds between two polls of a job that a watch wants."
         wanted = GaugeMetricFamily("job_monitor_watch_wanted_interval_seconds", text, labels=labels)
         text = "Seconds between two polls of a job of a watch, on average; NaN if it has none."
         name = "job_monitor_watch_achieved_interval_seconds"
         achieved = GaugeMetricFamily(name, text, labels=labels)
-        for watch, account, region, want, got in self._found():
-            wanted.add_metric((watch, account, region), want)
-            achieved.add_metric((watch, account, region), got)
+        for pace in self._found():
+            values = (pace.watch, pace.account, pace.region, *owned.values(pace.labels))
+            wanted.add_metric(values, pace.wanted)
+            achieved.add_metric(values, pace.achieved)
         yield from (wanted, achieved)
         text = "1 for the way in which most jobs of a source are polled now."
         place = ("service", "account", "region")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from monitor.simulator import calls, fault_rules, refusals, servers
+from monitor.simulator import calls, fault_rules, refusals, servers, sts
 from monitor.simulator.calls import Call
 from monitor.simulator.clock import Clock
 from monitor.simulator.faults import Faults, Plan
@@ -44,6 +44,9 @@ class Endpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request; it is recorded when its answer is decided, or the client leaves."""
         http = await _read(request)
+        # No fault befalls it, and the ground truth is about jobs.
+        if sts.is_meant(http):
+            return sts.answer(http, self._gate)
         call = calls.read(http)
         plan = self._faults.plan(call)
         request_id = str(uuid.uuid4())

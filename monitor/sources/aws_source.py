@@ -99,23 +99,15 @@ class AwsSource:
         self._key = SourceKey(job_type.service, account, region)
         self._parser = ResponseParser(job_type, account, region, options)
         self._clients = clients
-        self._clock = clock
-        self._timeout = timeout
+        self.clock = clock
+        """The source of the times in its observations."""
+        self.timeout = timeout
+        """Seconds that one request may take."""
 
     @property
     def job_type(self) -> JobType:
         """The type of the jobs that it polls."""
         return self._type
-
-    @property
-    def clock(self) -> Clock:
-        """The source of the times in its observations."""
-        return self._clock
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that one request may take."""
-        return self._timeout
 
     @property
     def key(self) -> SourceKey:
@@ -142,11 +134,11 @@ class AwsSource:
         self, jobs: Sequence[Job], sent: SentRequest[Any] | None = None
     ) -> Mapping[Job, Observation | PollError]:
         """Describe jobs, by what came of a prepared request if one is ``sent`` already."""
-        asked_at = sent.asked_at if sent else self._clock.now()
+        asked_at = sent.asked_at if sent else self.clock.now()
         exchange = ResponseMeta()
 
         def parse(response: Mapping[str, Any]) -> dict[Job, Observation | PollError]:
-            times = PollTimes(asked_at, self._clock.now())
+            times = PollTimes(asked_at, self.clock.now())
             found = self._parser.observations(jobs, response, times)
             return {job: _failure(answer, exchange) for job, answer in found}
 
@@ -161,7 +153,7 @@ class AwsSource:
             parts = self._type.parts_from_error(error.code) if len(jobs) == 1 else None
             if parts is None:
                 raise
-        seen_at = self._clock.now()
+        seen_at = self.clock.now()
         return {job: Observation(job, asked_at, seen_at, parts, {}) for job in jobs}
 
     async def prepare(self, jobs: Sequence[Job]) -> PreparedDescribe | None:
@@ -186,10 +178,10 @@ class AwsSource:
     ) -> Page:
         """Return a page, by what came of a prepared request if one is ``sent`` already."""
         listing = self._type.listings[of.number]
-        asked_at = sent.asked_at if sent else self._clock.now()
+        asked_at = sent.asked_at if sent else self.clock.now()
 
         def parse(response: Mapping[str, Any]) -> Page:
-            times = PollTimes(asked_at, self._clock.now())
+            times = PollTimes(asked_at, self.clock.now())
             return self._parser.page(
                 listing, response, times, first=token is None, parent=of.parent
             )
@@ -254,7 +246,7 @@ class AwsSource:
             if sent is None:
                 # Credentials have a deadline of their own, so they are not part of the request's.
                 await self._clients.ready(self._key)
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(self.timeout):
                 response: Mapping[str, Any]
                 if sent is None:
                     response = await self._clients.ask(self._key, operation, params(), exchange)
@@ -268,7 +260,7 @@ class AwsSource:
         except MalformedError as error:
             failure = errors.malformed(error.code, error.hint, exchange)
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises must end here
-            now = self._clock.now()
+            now = self.clock.now()
             failure = errors.failure(error, exchange, operation, self._type.means_missing, now)
         # Not in the ``except`` block: the SDK's exception, which may hold the whole body, would
         # become the context of this one.

@@ -18,7 +18,7 @@ from monitor.sources.job_type import (
 
 if TYPE_CHECKING:
     from monitor.model import Phase
-    from monitor.sources.declaration import Declaration, EventsForm, NextForm
+    from monitor.sources.declaration import Declaration, NextForm
     from monitor.sources.jmespath_check import Expression
     from monitor.sources.job_type import DescribeOperation, ListOperation, ParentOperation
 
@@ -41,6 +41,12 @@ def job_type(
     # What a state means where no condition holds comes before what it means where one does.
     for rule in sorted(rules, key=lambda one: one.when is not None):
         phases.setdefault(rule.state, rule.phase)
+    events = None
+    if (given := form.events) is not None:
+        # A single path reads the whole id.
+        paths = given.id if isinstance(given.id, dict) else {next(iter(form.id.parts)): given.id}
+        ids = {name: parse(path) for name, path in paths.items()}
+        events = EventRule(given.source, given.detail_type, ids)
     return JobType(
         name=form.name,
         service=form.service,
@@ -55,7 +61,7 @@ def job_type(
         describe=describe,
         listings=listings,
         parents=parents,
-        events=event_rule(form.events, form) if form.events else None,
+        events=events,
         decisive=form.decisive,
         phases=phases,
         rules=tuple(rule for rule in rules if rule.state in conditional),
@@ -74,14 +80,8 @@ def job_type(
             Field(name, parse(one.path), one.as_, one.max_length, one.watch, one.unless)
             for name, one in form.fields.items()
         ),
+        console_url=form.console_url,
     )
-
-
-def event_rule(form: EventsForm, declared: Declaration) -> EventRule:
-    """Compile the rule for events; a single path reads the whole id."""
-    paths = form.id if isinstance(form.id, dict) else {next(iter(declared.id.parts)): form.id}
-    ids = {name: parse(path) for name, path in paths.items()}
-    return EventRule(form.source, form.detail_type, ids)
 
 
 def maybe(path: str | None) -> Expression | None:

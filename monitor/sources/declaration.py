@@ -297,6 +297,9 @@ class Declaration(DeclarationPart):
     of: dict[str, ParentForm] = {}
     """Parent → how parents of this kind are listed."""
     events: EventsForm | None = None
+    console_url: str | None = None
+    """A link to the job in the AWS console: ``https://{console}/…``. Placeholders are ``{region}``,
+    ``{id}``, the parts and groups of the id, ``{account}``, and the names of ``fields``."""
 
     @field_validator("listings", mode="before")
     @classmethod

@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jmespath
-from botocore.model import ListShape, MapShape, Shape, StructureShape
 from jmespath.exceptions import JMESPathError
 
 from monitor.sources import jmespath_interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from botocore.model import Shape
 
     Node = Mapping[str, Any]
 
@@ -115,17 +116,25 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"  # noqa: PLR2004  # a line's worth
 
 
+def _is(kind: Kind, what: str) -> bool:
+    """Return whether a shape is a structure, a list or a map, as the SDK calls them.
+
+    Its classes say the same, but the module that has them takes long to import.
+    """
+    return getattr(kind, "type_name", "") == what
+
+
 def _is_sensitive(shape: Shape) -> bool:
     inner = getattr(shape, "member", None) or getattr(shape, "value", None)
     return bool(shape.metadata.get("sensitive")) or (inner is not None and _is_sensitive(inner))
 
 
 def _children(shape: Shape) -> Iterator[tuple[str, Shape]]:
-    if isinstance(shape, StructureShape):
+    if _is(shape, "structure"):
         yield from shape.members.items()
-    elif isinstance(shape, ListShape):
+    elif _is(shape, "list"):
         yield "", shape.member
-    elif isinstance(shape, MapShape):
+    elif _is(shape, "map"):
         yield "", shape.value
 
 
@@ -135,7 +144,7 @@ def _edges(shape: Shape, seen: set[str]) -> Iterator[tuple[Shape, str, Shape]]:
         return
     seen.add(shape.name)
     for name, child in _children(shape):
-        if isinstance(shape, StructureShape):
+        if _is(shape, "structure"):
             yield shape, name, child
         yield from _edges(child, seen)
 
@@ -147,7 +156,7 @@ def _paths(
     if shape.name in above:
         return
     for name, child in _children(shape):
-        step = f'"{name}"' if name else "*" if isinstance(shape, MapShape) else ""
+        step = f'"{name}"' if name else "*" if _is(shape, "map") else ""
         path = f"{prefix}[]" if not step else f"{prefix}.{step}" if prefix else step
         if name and (shape.name, name) in secrets:
             yield path
@@ -182,7 +191,7 @@ class _Walker:
                 return Many(self._element(here))
             case "flatten":
                 inner = self._element(self.walk(children[0], here))
-                return Many(self._element(inner) if isinstance(inner, ListShape) else inner)
+                return Many(self._element(inner) if _is(inner, "list") else inner)
             case "projection" | "filter_projection" | "value_projection":
                 return self._projection(node, here)
             case "or_expression":
@@ -195,7 +204,15 @@ class _Walker:
                 _, second = [self.walk(child, here) for child in children]
                 return second
             case "comparator":
-                self._comparison(children, here)
+                # A text must be one that the model knows for the other side.
+                kinds = [self.walk(side, here) for side in children]
+                for kind, other in zip(kinds, reversed(children), strict=True):
+                    self.expose(kind)
+                    values = getattr(kind, "enum", ())
+                    text = other["value"] if other["type"] == "literal" else None
+                    if values and isinstance(text, str) and text not in values:
+                        hint = suggestion(text, values)
+                        self.result.problems.append(f'the model has no value "{text}" here; {hint}')
                 return None
         # The rest computes: functions, literals, and new lists or maps.
         is_length = node["type"] == "function_expression" and node["value"] == "length"
@@ -213,10 +230,10 @@ class _Walker:
     def _field(self, name: str, here: Kind) -> Kind:
         if here is None:
             return None
-        if isinstance(here, MapShape):
+        if _is(here, "map"):
             return here.value
-        if not isinstance(here, StructureShape):
-            is_list = isinstance(here, Many | ListShape)
+        if not _is(here, "structure"):
+            is_list = isinstance(here, Many) or _is(here, "list")
             what = "a list; write [] after it" if is_list else "a single value"
             self.result.problems.append(f'"{name}" is read from {what}')
             return None
@@ -226,21 +243,10 @@ class _Walker:
             self.result.problems.append(f'the response has no member "{name}" here; {hint}')
         return here.members.get(name)
 
-    def _comparison(self, sides: Sequence[Node], here: Kind) -> None:
-        """Walk a comparison; a text must be one that the model knows for the other side."""
-        kinds = [self.walk(side, here) for side in sides]
-        for kind, other in zip(kinds, reversed(sides), strict=True):
-            self.expose(kind)
-            values = getattr(kind, "enum", ())
-            text = other["value"] if other["type"] == "literal" else None
-            if values and isinstance(text, str) and text not in values:
-                hint = suggestion(text, values)
-                self.result.problems.append(f'the model has no value "{text}" here; {hint}')
-
     def _element(self, here: Kind) -> Shape | None:
         if isinstance(here, Many):
             return here.of
-        if isinstance(here, ListShape):
+        if _is(here, "list"):
             member: Shape = here.member
             return member
         if here is not None:
@@ -252,7 +258,7 @@ class _Walker:
         inside = self.walk(left, here)
         if node["type"] == "value_projection":
             self.expose(inside)
-            element = inside.value if isinstance(inside, MapShape) else None
+            element = inside.value if _is(inside, "map") else None
         else:
             element = self._element(inside)
         for part in condition:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.aws.errors import normal_code
 from monitor.model import PHASE_PART, Ending, Phase, Severity, Verdict
+from monitor.sources import console_url
 
 if TYPE_CHECKING:
     from monitor.errors import Problem
@@ -196,6 +197,8 @@ class JobType:
     grace: float
     grace_interval: float
     fields: tuple[Field, ...]
+    console_url: str | None = None
+    """The template of a link to a job in the AWS console."""
     warnings: tuple[Problem, ...] = ()
     """Problems that may be intended, but leave jobs out."""
 
@@ -293,6 +296,17 @@ class JobType:
         if len(each) > 1:
             _at(params, self.describe.slot)[:] = [_at(one, self.describe.slot)[0] for one in each]
         return params
+
+    def console_link(
+        self, job_id: str, region: str, account_id: str | None, fields: Mapping[str, Any]
+    ) -> str | None:
+        """Return the link to a job in the AWS console, if there is one and all of it is known."""
+        # The id may be one that an earlier form of this type accepted.
+        if self.console_url is None or not self.accepts_id(job_id):
+            return None
+        kept = {name: value for name, value in fields.items() if isinstance(value, str)}
+        values = {**kept, **self._values(job_id), "account": account_id}
+        return console_url.fill(self.console_url, region, values)
 
     def request_key(self, job_id: str) -> str:
         """Return what jobs that share a describe have in common."""

@@ -18,7 +18,7 @@ from monitor.aws import service_models
 from monitor.aws.errors import normal_code
 from monitor.config.yaml_document import shown
 from monitor.errors import ConfigurationError, Problem
-from monitor.sources import compiler, jmespath_check, params_check
+from monitor.sources import compiler, console_url, jmespath_check, params_check
 from monitor.sources.inference import Paginators
 from monitor.sources.jmespath_check import Many, parse, suggestion
 from monitor.sources.job_type import (
@@ -144,6 +144,10 @@ class _Check:
             if not phase.terminal:
                 self._report("irrevocable", f'"{phase}" is not a final phase')
         self._placeholders()
+        if form.console_url is not None:
+            names = (*form.id.parts, *re.compile(form.id.whole_pattern).groupindex, *form.fields)
+            if fault := console_url.problem(form.console_url, names):
+                self._report("console_url", *fault)
 
     def _placeholders(self) -> None:
         """Check what fills the parameters of a describe, and the parts of an id in an event."""

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -43,6 +44,7 @@ MOST_WAITING = 1024
 """Requests that may wait for a connection."""
 _HAPPY_EYEBALLS = 0.25
 _TUNNELED = re.compile(rb"HTTP/1\.[01] 2[0-9]{2}[ \r]")
+_new = tuple.__new__  # two tuples for each poll: their own constructors are functions of Python
 _FINAL = 200
 """The least status of a response that is not followed by another."""
 
@@ -130,9 +132,12 @@ class Pool:
         if self._retired or len(self._waiting) >= MOST_WAITING:
             return False
         now = self._loop.time()
-        call = _Call(raw, done, now + timeout)
+        call = _new(_Call, (raw, done, now + timeout, False))
         if self._idle:
-            self._start(self._idle.pop(), call, now)
+            connection = self._idle.pop()
+            connection.call, connection.heard = call, now
+            self._busy.add(connection)
+            connection.transport.write(raw)
         else:
             self._waiting.append(call)
             self._connect()
@@ -160,11 +165,6 @@ class Pool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _start(self, connection: _KeepAlive, call: _Call, now: float) -> None:
-        connection.call, connection.heard = call, now
-        self._busy.add(connection)
-        connection.transport.write(call.raw)
 
     def _connect(self) -> None:
         """Open a connection for what waits, unless enough are open or about to be."""
@@ -263,15 +263,17 @@ class Pool:
 
     def released(self, connection: _KeepAlive) -> None:
         """Use a connection that has nothing to do for the next request, or keep it."""
-        self._busy.discard(connection)
-        now = self._loop.time()
-        if self._waiting and not connection.transport.is_closing():
-            self._start(connection, self._waiting.popleft(), now)
-        elif self._retired or connection.transport.is_closing():
+        connection.heard = now = self._loop.time()
+        if connection.transport.is_closing() or (self._retired and not self._waiting):
+            self._busy.discard(connection)
             connection.transport.close()
             self._connect()
+        elif self._waiting:
+            connection.call = self._waiting.popleft()
+            self._busy.add(connection)
+            connection.transport.write(connection.call.raw)
         else:
-            connection.heard = now
+            self._busy.discard(connection)
             self._idle.append(connection)
             if self._sweep_due > now + IDLE:
                 self._sweep_at(now + IDLE)
@@ -351,7 +353,7 @@ class _KeepAlive(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._time = asyncio.get_running_loop().time
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = _parser(self)
         self.call: _Call | None = None
         self.heard = 0.0
         """The loop's time of the last byte, or of the last request."""
@@ -413,6 +415,9 @@ class _KeepAlive(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin the body."""
+        # The parser lets it pass, as the SDK's does, whose caller refuses it. A body may have one.
+        if b"\0" in self._head and any(b"\0" in value for _, value in _headers(self._head)):
+            raise ValueError("a header with a NUL")
         self._in_body = True
 
     def on_body(self, piece: bytes) -> None:
@@ -451,7 +456,8 @@ class _KeepAlive(asyncio.Protocol):
     def _answer(self, *, keep: bool) -> None:
         call, self.call = self.call, None
         assert call is not None  # noqa: S101 -- both callers have looked
-        response = RawResponse(self._parser.get_status_code(), self._head, bytes(self._body))
+        status = self._parser.get_status_code()
+        response = _new(RawResponse, (status, self._head, bytes(self._body)))
         self.used = True
         self._fresh()
         if not keep:
@@ -461,13 +467,34 @@ class _KeepAlive(asyncio.Protocol):
         call.done(response)
 
 
+def _parser(protocol: object) -> httptools.HttpResponseParser:
+    """Return a parser that accepts the responses that the SDK's accepts."""
+    parser = httptools.HttpResponseParser(protocol)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_optional_cr_before_lf=True,
+        lenient_spaces_after_chunk_size=True,
+    )
+    return parser
+
+
+class _Head:
+    """The headers of the last head that a parser meets."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parser = _parser(self)
+
+    def on_message_begin(self) -> None:
+        self.headers.clear()  # the one before only announced another
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value.strip(b" \t")))
+
+
 def _headers(data: bytes) -> list[tuple[bytes, bytes]]:
     """Return the headers of a head that the parser has found well-formed, with what follows it."""
-    while True:
-        head, _, rest = data.partition(b"\r\n\r\n")
-        status, *lines = head.split(b"\r\n")
-        if not status.partition(b" ")[2].startswith(b"1"):
-            break
-        data = rest  # one that only announces another
-    pairs = (line.partition(b":") for line in lines)
-    return [(name, value.strip(b" \t")) for name, _, value in pairs]
+    head = _Head()
+    with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+        head.parser.feed_data(data)
+    return head.headers

@@ -50,8 +50,9 @@ class FastPath:
         self._pools: dict[tuple[str, Any], Pool] = {}
         self._contexts: dict[Any, ssl.SSLContext] = {}
         self._forms: WeakValueDictionary[Any, RequestForm] = WeakValueDictionary()
-        self._templates: dict[tuple[AioBaseClient, str], RequestTemplate] = {}
-        self._unfit: set[tuple[AioBaseClient, str]] = set()
+        # By service, region and operation: a client may be closed, and another take its place.
+        self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
+        self._unfit: set[tuple[str, str, str]] = set()
         self._retired = False
         self._capture: ContextVar[tuple[str, list[AWSPreparedRequest]] | None] = ContextVar(
             "capture", default=None
@@ -76,13 +77,14 @@ class FastPath:
             or model.has_streaming_output
             or model.http.get("method") == "HEAD"
         )
+        of = service.service_name, client.meta.region_name, operation
         # Endpoints that a service tells change by the hour.
-        if unread or service.endpoint_discovery_required or (client, operation) in self._unfit:
+        if unread or service.endpoint_discovery_required or of in self._unfit:
             return None
-        template = self._templates.get((client, operation))
+        template = self._templates.get(of)
         if template is None:
-            template = self._templates[client, operation] = RequestTemplate(client, model)
-        prepared = template.prepare(params)
+            template = self._templates[of] = RequestTemplate(model)
+        prepared = template.prepare(client, params)
         if prepared is not None:
             return prepared
         held = self._keys.held
@@ -100,21 +102,22 @@ class FastPath:
         except UnfitError:
             # Credentials that change meanwhile say nothing of the operation.
             if held is self._keys.held:
-                self._unfit.add((client, operation))
+                self._unfit.add(of)
             return None
-        template.learn(params, request, form)
+        template.learn(client, params, request, form)
         return PreparedRequest(form, request.url, request.body)
 
     async def _form(
         self, client: AioBaseClient, operation: str, request: SdkRequest
     ) -> RequestForm:
         parts = urlsplit(request.url)
-        key = client, operation, parts.scheme, parts.netloc, request.method, request.constant
+        of = client.meta.service_model.service_name, client.meta.region_name, operation
+        key = *of, parts.scheme, parts.netloc, request.method, request.constant
         form = self._forms.get(key)
         if form is None:
             pool = await self._pool(client, request.url)
             model = client.meta.service_model.operation_model(operation)
-            form = RequestForm(client, model, pool, self._keys, request)
+            form = RequestForm(model, pool, self._keys, request)
             self._forms[key] = form
         if not form.sends(request):
             raise UnfitError

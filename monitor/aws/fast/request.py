@@ -101,14 +101,13 @@ class RequestForm:
     """The parts that requests of one operation share: connections, signature, most of the head."""
 
     __slots__ = (
-        "__weakref__", "_headers", "_held", "_ids", "_keys", "_parts", "_prefix", "_region",
-        "_service", "_signed", "_signer", "client", "digester", "method", "operation", "pool",
+        "__weakref__", "_checked", "_headers", "_held", "_ids", "_keys", "_parts", "_prefix",
+        "_region", "_service", "_signed", "_signer", "digester", "method", "operation", "pool",
         "url",
     )  # fmt: skip
 
     def __init__(
         self,
-        client: AioBaseClient,
         operation: OperationModel,
         pool: Pool,
         keys: CredentialCache,
@@ -119,14 +118,15 @@ class RequestForm:
         Raises:
             UnfitError: it has no plain signature of version 4.
         """
-        self.client = client
-        self.operation = operation
+        # No client and no model of one: they are large, and may be closed meanwhile.
+        self.operation = operation.name
         self.digester = Digester(operation)
         self.pool = pool
         self.method = example.method
         self.url = example.url
         self._keys = keys
         self._headers = example.constant
+        self._checked = -1
         self._ids = itertools.count()
         self._prefix = str(uuid.uuid4())[:24]
         signed = _SIGNATURE.fullmatch(dict(example.headers).get(_AUTHORIZATION, ""))
@@ -137,14 +137,18 @@ class RequestForm:
         self._signed = frozenset(signed["names"].split(";"))
         self._adopt(keys.held)
 
-    def credentials(self) -> FetchedCredentials | None:
+    def credentials(self, second: int) -> FetchedCredentials | None:
         """Return the credentials that sign now; ``None`` if nothing can be sent now."""
+        held: FetchedCredentials | None = self._held
+        if second == self._checked and self._keys.held is held:
+            return held  # once a second is often enough to ask for their age
         try:
             held = self._keys.at_once()
         except RuntimeError:
             return None  # no thread can be started; nobody here could tell, as the plain path can
         if held is not None and held is not self._held:
             self._adopt(held)
+        self._checked = -1 if held is None else second
         return held
 
     async def renew(self, refused: FetchedCredentials) -> bool:
@@ -231,14 +235,14 @@ class PreparedRequest:
         ``done`` follows later, exactly once, with the response or the error, after ``timeout``
         seconds at the latest; never where nothing is sent.
         """
-        form, target, line = self.form, self._target, self._line
-        held = form.credentials()
+        form, target, line, second = self.form, self._target, self._line, int(time.time())
+        held = form.credentials(second)
         if held is None:
             return None
         if line is None:
             path, _, query = target.partition("?")
             line = f"{form.method}\n{path}\n{query}\n"
-        raw = form.made(target, line, self._body, int(time.time()))
+        raw = form.made(target, line, self._body, second)
         return held if form.pool.send(raw, timeout, done) else None
 
 
@@ -249,12 +253,11 @@ class RequestTemplate:
     that differ; never where the endpoint depends on the parameters.
     """
 
-    __slots__ = ("_client", "_fits", "_form", "_headers", "_model", "_seen")
+    __slots__ = ("_fits", "_form", "_headers", "_operation", "_seen")
 
-    def __init__(self, client: AioBaseClient, model: OperationModel) -> None:
+    def __init__(self, model: OperationModel) -> None:
         """Have seen no request yet."""
-        self._client = client
-        self._model = model
+        self._operation = model.name
         members = model.input_shape.members.values() if model.input_shape else ()
         prefix = (model.endpoint or {}).get("hostPrefix", "")
         self._fits = not (
@@ -266,11 +269,17 @@ class RequestTemplate:
         self._form: RequestForm | None = None
         self._headers: dict[str, str] = {}
 
-    def learn(self, params: Mapping[str, Any], example: SdkRequest, form: RequestForm) -> None:
+    def learn(
+        self,
+        client: AioBaseClient,
+        params: Mapping[str, Any],
+        example: SdkRequest,
+        form: RequestForm,
+    ) -> None:
         """Compare what the template makes with what a whole call made."""
         if not self._fits:
             return
-        headers, url, body = self._serialized(params)
+        headers, url, body = self._serialized(client, params)
         if self._form is None:
             self._form, self._headers = form, headers
         self._fits = (
@@ -280,21 +289,23 @@ class RequestTemplate:
         )
         self._seen.add(f"{url} {body!r}")
 
-    def prepare(self, params: Mapping[str, Any]) -> PreparedRequest | None:
+    def prepare(self, client: AioBaseClient, params: Mapping[str, Any]) -> PreparedRequest | None:
         """Prepare a request; ``None`` if it takes a whole call."""
         form = self._form
         if not self._fits or form is None or len(self._seen) < _ENOUGH:
             return None
-        headers, url, body = self._serialized(params)
+        headers, url, body = self._serialized(client, params)
         of, like = urlsplit(url), urlsplit(form.url)
         if headers != self._headers or (of.scheme, of.netloc) != (like.scheme, like.netloc):
             return None
         return PreparedRequest(form, url, body)
 
-    def _serialized(self, params: Mapping[str, Any]) -> tuple[dict[str, str], str, bytes]:
+    def _serialized(
+        self, client: AioBaseClient, params: Mapping[str, Any]
+    ) -> tuple[dict[str, str], str, bytes]:
         """Return the headers, the URL and the body that the SDK's serializer makes."""
-        client = self._client
-        made = client._serializer.serialize_to_request(params, self._model)  # noqa: SLF001 -- the SDK offers no other way
+        model = client.meta.service_model.operation_model(self._operation)
+        made = client._serializer.serialize_to_request(params, model)  # noqa: SLF001 -- the SDK offers no other way
         if not client.meta.config.inject_host_prefix:
             made.pop("host_prefix", None)
         prepare_request_dict(made, endpoint_url=client.meta.endpoint_url, context={})

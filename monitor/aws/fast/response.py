@@ -103,13 +103,14 @@ class _ReadBody:
 
 
 async def parse(
-    client: AioBaseClient, operation: OperationModel, url: str, response: RawResponse
+    client: AioBaseClient, name: str, url: str, response: RawResponse
 ) -> Mapping[str, Any]:
     """Return a parsed response, or raise the error that the SDK raises over it.
 
     It goes through the SDK's own steps from where a response is complete: its parser, the
     handlers of services, the members of errors that are in the model.
     """
+    operation: OperationModel = client.meta.service_model.operation_model(name)
     context: dict[str, Any] = {
         "client_region": client.meta.region_name,
         "client_config": client.meta.config,
