@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -20,7 +20,7 @@ from monitor.metrics import exemplar
 from monitor.model import Delivery, DeliveryStatus, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from anyio.abc import TaskGroup
@@ -70,8 +70,12 @@ class Dispatcher:
         timeout: float,
         max_age: float,
         concurrency: int,
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda event: event,
     ) -> None:
-        """``timeout`` is the deadline of one attempt, ``max_age`` of all of them, in seconds."""
+        """``timeout`` is the deadline of one attempt, ``max_age`` of all of them, in seconds.
+
+        ``complete`` adds to an event what is not stored with it, at each attempt.
+        """
         self.name = name
         self._sink = sink
         self._store = store
@@ -81,6 +85,7 @@ class Dispatcher:
         self._timeout = timeout
         self._max_age = timedelta(seconds=max_age)
         self._concurrency = concurrency
+        self._complete = complete
         self._log = logs.get(sink=name)
         self._health = SinkHealth(random)
         self._parking = SinkParking(name, store, clock)
@@ -269,7 +274,7 @@ class Dispatcher:
         """Return the error of each delivery that was not taken, by its id."""
         try:
             with anyio.fail_after(self._timeout):
-                await self._sink.send([delivery.event for delivery in batch])
+                await self._sink.send([self._complete(delivery.event) for delivery in batch])
         except PartialSendError as error:
             failed = ((d.id, error.failures.get(d.event["id"])) for d in batch)
             return {number: failure for number, failure in failed if failure}

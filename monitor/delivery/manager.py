@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -76,13 +76,18 @@ class DeliveryManager:
         clock: Clock,
         random: Random,
         open_sink: Callable[[str, config.Sink], AbstractAsyncContextManager[Sink]],
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda event: event,
     ) -> None:
-        """``open_sink(name, settings)`` opens a sink, for as long as it is sent to."""
+        """``open_sink(name, settings)`` opens a sink, for as long as it is sent to.
+
+        ``complete`` adds to an event what is not stored with it, at each attempt.
+        """
         self._store = store
         self._metrics = metrics
         self._clock = clock
         self._random = random
         self._open_sink = open_sink
+        self._complete = complete
         self._present: dict[str, _RunningSink] = {}
         # The last one of each name, until it is closed: the next one has to wait for that.
         self._last: dict[str, _RunningSink] = {}
@@ -167,6 +172,7 @@ class DeliveryManager:
                 timeout=spec.settings.timeout,
                 max_age=spec.settings.max_age,
                 concurrency=spec.settings.concurrency,
+                complete=self._complete,
             )
             own = _RunningSink(name, spec, dispatcher)
             task_status.started(own)
@@ -187,11 +193,8 @@ class DeliveryManager:
         if self._last.get(name) is own:
             del self._last[name]
             if name not in self._present:
-                await self._report_removed(name)
-
-    async def _report_removed(self, name: str) -> None:
-        """Log what a removed sink has left; the store keeps it for a later one of its name."""
-        self._metrics.forget_sink(name)
-        left = [each for each in await self._store.backlog() if each.sink == name]
-        pending, dead = sum(each.pending for each in left), sum(each.dead for each in left)
-        self._log.info(logs.SINK_REMOVED, sink=name, pending=pending, dead=dead)
+                # The store keeps what is left, for a later sink of this name.
+                self._metrics.forget_sink(name)
+                left = [each for each in await self._store.backlog() if each.sink == name]
+                pending, dead = sum(each.pending for each in left), sum(each.dead for each in left)
+                self._log.info(logs.SINK_REMOVED, sink=name, pending=pending, dead=dead)

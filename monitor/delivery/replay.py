@@ -34,6 +34,10 @@ class Outbox(Protocol):
         """Send them again, behind what waits; return how many."""
         ...
 
+    async def discard(self, ids: Sequence[int]) -> int:
+        """Mark those that are dead as discarded; return how many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -46,6 +50,24 @@ class Selection:
     statuses: tuple[DeliveryStatus, ...] = (DeliveryStatus.DEAD,)
     since: datetime | None = None
     match: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+async def discard(store: Outbox, sink: str, ids: Collection[int], job: str | None) -> int:
+    """Discard dead deliveries of a sink: those of ``ids``, or of a job (key or id), or all.
+
+    Return how many.
+    """
+    after = count = 0
+    while page := await store.settled(sink, (DeliveryStatus.DEAD,), None, after):
+        after = page[-1][1]
+        chosen = [
+            number
+            for number, _, event in page
+            if (not ids or number in ids) and (job is None or job in _values(event, "job"))
+        ]
+        if chosen:
+            count += await store.discard(chosen)
+    return count
 
 
 async def replay(

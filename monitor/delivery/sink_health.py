@@ -84,7 +84,9 @@ class SinkHealth:
                 self._failed.add(delivery.key)
             # What was under way already when a rest began says nothing new.
             if self.down and now >= self._rest_until:
-                delay = pacing.probe_delay(self._probes, error.retry_after, self._random)
+                delay = pacing.slow_probe(self._probes, 1, 60, self._random)
+                # A receiver's own Retry-After is honoured up to an hour.
+                delay = max(delay, min(error.retry_after or 0, pacing.LAST_RETRY))
                 self._rest_until = now + delay
                 self._probes += 1
         else:

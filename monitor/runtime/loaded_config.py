@@ -11,6 +11,7 @@ from monitor.config import file_digest
 from monitor.delivery.manager import SinkSpec
 from monitor.errors import Problem
 from monitor.validation import everything
+from monitor.web.links import EventLinks, PageLinks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ class LoadedConfig:
     warnings: Sequence[Problem]
     sinks: Mapping[str, SinkSpec]
     accounts: Mapping[str, bytes]
+    links: EventLinks
 
 
 def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedConfig:
@@ -50,7 +52,11 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
     }
     types, found = everything.validate(settings, models)
     everything.raise_errors(found)
-    return LoadedConfig(settings, types, [each for each in found if each.warning], specs, accounts)
+    warnings = [each for each in found if each.warning]
+    # For the types in use alone: reading others would block.
+    used = {watch.type: types[watch.type] for watch in settings.watches if watch.type in types}
+    event_links = EventLinks(PageLinks.of(settings.server), used)
+    return LoadedConfig(settings, types, warnings, specs, accounts, event_links)
 
 
 def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:

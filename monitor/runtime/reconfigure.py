@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -16,6 +17,7 @@ import anyio.to_thread
 from monitor import logs
 from monitor.config import unforeseen
 from monitor.errors import ConfigurationError, StoppingError
+from monitor.polling.archiver import Followed
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config
 from monitor.runtime.runtime_watches import with_watches
@@ -23,7 +25,7 @@ from monitor.runtime.systemd import READY, RELOADING
 from monitor.validation import everything
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from botocore.loaders import Loader
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
     from monitor.errors import Problem
     from monitor.interfaces import Clock
     from monitor.metrics import Metrics
+    from monitor.polling.archiver import Archiver
     from monitor.polling.hints import HintManager
     from monitor.polling.job_collector import JobCollector
     from monitor.polling.manager import PollManager
     from monitor.recording.recorder import Recorder
+    from monitor.runtime.account_ids import AccountIds
     from monitor.runtime.loaded_config import LoadedConfig
     from monitor.runtime.reload import Reloader
     from monitor.runtime.systemd import Supervisor
@@ -59,6 +63,15 @@ class ConfigState:
     refused: Sequence[Problem] = ()
     retention_changed: anyio.Event = field(default_factory=anyio.Event)
 
+    account_id: Callable[[str], str | None] = lambda _name: None
+    """Returns the id that AWS gave an account, if it is known."""
+
+    def completed(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an event with what the present configuration adds to it."""
+        data = event["data"]
+        about = data.get("job") or data["source"]
+        return self.loaded.links.added_to(event, self.account_id(about["account"]))
+
 
 @dataclass(frozen=True, slots=True)
 class Components:
@@ -71,6 +84,8 @@ class Components:
     polls: PollManager
     hints: HintManager
     collector: JobCollector
+    archiver: Archiver
+    account_ids: AccountIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ class ConfigManager:
                     self._log.error(
                         logs.WATCH_SKIPPED, watch=watch.name, problem=logs.of_problem(problem)
                     )
-        async with self.prepare(loaded, await self._parts.store.snapshots()) as prepared:
+        async with self.prepare(loaded) as prepared:
             self.apply(prepared)
         self._report(logs.CONFIG_LOADED)
 
@@ -184,17 +199,17 @@ class ConfigManager:
     async def _replace(self, loaded: LoadedConfig) -> None:
         before = self._state.loaded
         try:
-            async with self.prepare(loaded, await self._known(loaded)) as prepared:
+            async with self.prepare(loaded) as prepared:
                 self.apply(prepared)
         except Exception:
             # A fault of ours in the midst of ``apply``: nobody should run on half of each.
             if self._state.loaded is not before:
-                async with self.prepare(before, await self._known(before)) as prepared:
+                async with self.prepare(before) as prepared:
                     self.apply(prepared)
             raise
 
     async def _known(self, loaded: LoadedConfig) -> Sequence[model.Snapshot]:
-        """Return the jobs of the store, if ``loaded`` may take up some that were not followed."""
+        """Return the jobs of the store, if ``loaded`` may take up some that are not followed."""
         present = self._state.loaded
         reach, known = (
             {
@@ -203,20 +218,27 @@ class ConfigManager:
             }
             for one in (loaded, present)
         )
-        if reach <= known and loaded.types == present.types:
-            return ()  # such as other labels or intervals: not worth reading every job again
-        # What was observed since must be stored first, or older snapshots would be taken up.
-        await self._parts.recorder.rest()
-        return await self._parts.store.snapshots()
+        # Counters with other labels start again from what the store knows.
+        relabelled = loaded.settings.metrics.watch_labels != present.settings.metrics.watch_labels
+        # Of the types in use alone: the others are not read, as each holds the model of a service.
+        used = {each.type for each in loaded.settings.watches}
+        first = self._state.loaded_at is None
+        # Others, such as labels or intervals, are not worth reading every job again.
+        whole = first or relabelled or not reach <= known
+        whole = whole or any(loaded.types[name] != present.types[name] for name in used)
+        if whole and not first:
+            # What was observed since must be stored first, or older snapshots would be taken up.
+            await self._parts.recorder.rest()
+        followed = Followed(loaded.settings, loaded.types)
+        return await self._parts.archiver.known(followed, whole=whole)
 
     @asynccontextmanager
-    async def prepare(
-        self, loaded: LoadedConfig, known: Sequence[model.Snapshot]
-    ) -> AsyncIterator[PreparedConfig]:
+    async def prepare(self, loaded: LoadedConfig) -> AsyncIterator[PreparedConfig]:
         """Open and build all that ``loaded`` needs; what is not applied is closed again."""
         router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
         async with self._parts.deliveries.prepare(loaded.sinks) as prepared:
-            yield PreparedConfig(loaded, prepared, router, known)
+            # Last, as it marks in the store what is archived: nothing may be refused after that.
+            yield PreparedConfig(loaded, prepared, router, await self._known(loaded))
 
     def apply(self, prepared: PreparedConfig) -> None:
         """Put ``prepared`` in place of what there is."""
@@ -227,11 +249,15 @@ class ConfigManager:
         # Sinks come before the routes to them, and accounts before the watches that use them.
         parts.deliveries.apply(prepared.sinks)
         parts.recorder.router = prepared.router
+        parts.recorder.quiet.use(after.watches)
         changed = parts.clients.replace(after.accounts, loaded.accounts)
         parts.polls.apply(after, loaded.types, prepared.known)
         parts.polls.retry(changed)
         parts.hints.apply(after, loaded.types)
         parts.collector.settings = after.metrics
+        parts.archiver.keep_finished = timedelta(
+            seconds=after.metrics.keep_finished if after.metrics.per_job else 0
+        )
         if before.log != after.log:
             logs.configure(after.log.format, after.log.level)
         if before.retention != after.retention:

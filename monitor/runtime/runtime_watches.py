@@ -78,6 +78,18 @@ def with_watches(settings: Settings, added: Sequence[model.RuntimeWatch]) -> Set
     return whole.placed(Origin(place))
 
 
+def with_added(settings: Settings, added: Sequence[model.RuntimeWatch]) -> Settings:
+    """Return the settings with those run-time watches that they allow."""
+    fitting: list[model.RuntimeWatch] = []
+    for each in added:
+        try:
+            with_watches(settings, [each])
+        except ConfigurationError:
+            continue  # of an earlier version; a daemon leaves it out too
+        fitting.append(each)
+    return with_watches(settings, fitting)
+
+
 def _place(watch: model.RuntimeWatch) -> str:
     return f"run-time watch {shown(watch.name)}"
 

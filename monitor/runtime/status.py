@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from monitor import __version__
+from monitor.polling.schedule import HintOutcome
 from monitor.web import interfaces
 from monitor.web.api.schemas import ListingView, SourceView, WatchInterval
 
@@ -13,22 +16,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from monitor import model
     from monitor.delivery.manager import DeliveryManager
     from monitor.errors import PollError
     from monitor.interfaces import Clock, JobStatus
+    from monitor.metrics import Metrics
+    from monitor.model import Job
     from monitor.polling.manager import PollManager
     from monitor.polling.schedule import ListingSweep
     from monitor.polling.watch_pace import WatchPace
+    from monitor.recording.quiet import Quiet
     from monitor.runtime.reconfigure import ConfigState
+    from monitor.web.api.schemas import PollOutcome
 
 
 class DaemonStatus:
     """Implements ``web.interfaces.Live``: each call returns frozen values, for any thread."""
 
     def __init__(
-        self, polls: PollManager, deliveries: DeliveryManager, clock: Clock, state: ConfigState
+        self,
+        polls: PollManager,
+        deliveries: DeliveryManager,
+        clock: Clock,
+        state: ConfigState,
+        quiet: Quiet,
+        metrics: Metrics,
     ) -> None:
-        """Read from these; nothing is written here."""
+        """Read from these; nothing is written here but metrics."""
+        self._quiet = quiet
+        self._metrics = metrics
         self._polls = polls
         self._deliveries = deliveries
         self._state = state
@@ -36,15 +52,55 @@ class DaemonStatus:
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return self._polls.watched()
+        return map(self._with_quiet, self._polls.watched())
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
-        return self._polls.status_of(key)
+        found = self._polls.status_of(key)
+        return found and self._with_quiet(found)
+
+    def acknowledgement(self, key: str) -> model.Acknowledgement | None:
+        """Return the acknowledgement of a job."""
+        return self._quiet.acknowledgement(key)
+
+    def _with_quiet(self, status: JobStatus) -> JobStatus:
+        """Add who has acknowledged a job, and what silences it."""
+        made, silenced = self._quiet.acknowledgement(status.job.key), self._quiet.silenced(status)
+        if made is None and not silenced:
+            return status
+        return status._replace(acknowledged=made, silenced=silenced)
+
+    def archived(self) -> Mapping[tuple[tuple[str, str, str], model.Phase], int]:
+        """Return how many followed jobs only the store has, by place and phase; any thread."""
+        return self._polls.archived()
+
+    def archived_elsewhere(self) -> bool:
+        """Return whether the store has others at places that no watch discovers now."""
+        return self._polls.archived_elsewhere()
+
+    def remembered(self, known: model.Snapshot) -> JobStatus | None:
+        """Return the status of a job that only the store has, if a watch follows it."""
+        found = self._polls.remembered(known)
+        return found and self._with_quiet(found)
+
+    def discovering(self, place: tuple[str, str, str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the watches that discover jobs at a place, with their labels; from any thread."""
+        return self._polls.discovering(place)
 
     def awaited(self, key: str, seconds: float) -> None:
         """Note that somebody waits for a job for so long."""
         self._polls.awaited(key, seconds)
+
+    async def poll(self, key: str, within: float) -> PollOutcome | None:
+        """Poll a job as soon as its quota permits; ``None`` if it is not polled any more."""
+        status = self._polls.status_of(key)
+        ticket = self._polls.hint(status.job) if status else None
+        if ticket is None:
+            return None
+        with anyio.move_on_after(within):
+            settled = await ticket.settled()
+            return "failed" if settled is HintOutcome.FAILED else "answered"
+        return "pending"
 
     def sources(self) -> Sequence[SourceView]:
         """Return every source that is polled."""
@@ -58,6 +114,7 @@ class DaemonStatus:
                     service=source.key.service,
                     account=source.key.account,
                     region=source.key.region,
+                    account_id=self._state.account_id(source.key.account),
                     available=not source.lost,
                     up=source.up,
                     last_success_at=source.good_at,
@@ -76,6 +133,11 @@ class DaemonStatus:
                 )
             )
         return found
+
+    def console(self, job: Job, fields: Mapping[str, Any]) -> str | None:
+        """Return the link to a job in the AWS console, if there is one."""
+        account_id = self._state.account_id(job.account)
+        return self._state.loaded.links.console(job, account_id, fields)
 
     def sinks(self) -> Sequence[interfaces.SinkAttempts]:
         """Return every sink that is configured."""
@@ -114,6 +176,10 @@ class DaemonStatus:
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""
         self._deliveries.wake([sink])
+
+    def count_discarded(self, sink: str, many: int) -> None:
+        """Count deliveries that somebody discarded."""
+        self._metrics.discarded.labels(sink).inc(many)
 
 
 def _interval(pace: WatchPace) -> WatchInterval:

@@ -14,9 +14,14 @@ from monitor.polling import history
 from monitor.web.api.schemas import SinkView
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from monitor.interfaces import Clock, Store
     from monitor.metrics import Metrics
+    from monitor.model import Backlog
     from monitor.polling import learned
+    from monitor.polling.archiver import Archiver
+    from monitor.recording.recorder import Recorder
     from monitor.runtime.reconfigure import Components, ConfigState
     from monitor.runtime.status import DaemonStatus
 
@@ -29,8 +34,37 @@ LEARN = 900.0
 PRUNE = 3600.0
 """Seconds between two rounds of deleting old history."""
 
-KEEP_TIME = 300.0
-"""Seconds after which the store's own time is stored; a crash loses so much of it at most."""
+ARCHIVE = 30.0
+"""Seconds between two rounds of archiving jobs that have ended."""
+
+KEEP_TIME = 10.0
+"""Seconds after which the store's own time is stored; a crash loses so much of it at most.
+
+From it, and from the wall time beside it, the next start knows how long jobs were not polled.
+"""
+
+
+KEEP_POLLS = 60.0
+"""Seconds between two times that the times of polls are stored: a kill loses so much of them."""
+
+POLLS_A_SECOND = 200
+"""Times that are stored, at most and on average, as each rewrites a row: more are stored rarer."""
+
+LONGEST_POLL = 60.0
+"""Seconds from when a poll is sent until its time is known."""
+
+
+async def keep_polls(recorder: Recorder, clock: Clock) -> NoReturn:
+    """Store now and then when jobs were polled, so that a kill costs no burst at the next start."""
+    since: datetime | None = None
+    pause = KEEP_POLLS
+    while True:
+        await anyio.sleep(pause)
+        began = clock.now()
+        # A wall clock that was set back tells nothing of what is stored.
+        stored = await recorder.rest(since if since and since < began else None)
+        since = began - timedelta(seconds=LONGEST_POLL)
+        pause = max(KEEP_POLLS, stored / POLLS_A_SECOND)
 
 
 async def keep_time(store: Store) -> NoReturn:
@@ -45,18 +79,26 @@ async def refresh(
 ) -> NoReturn:
     """Show in the metrics what the store and the pollers say now."""
     store, polls = components.store, components.polls
+    written: object = None
+    backlogs: dict[str, Backlog] = {}
+    parked: list[str] = []
     while True:
         metrics.last_pass.set(clock.now().timestamp() - polls.last_pass_age())
         metrics.owned_quotas.set(sum(1 for _ in polls.pollers()))
-        backlogs = {backlog.sink: backlog for backlog in await store.backlog()}
+        # Taken before what it stands for is read: what is written meanwhile is read next time.
+        before, written = written, store.written()
+        if written != before:
+            backlogs = {backlog.sink: backlog for backlog in await store.backlog()}
+            parked = [parking.sink for parking in await store.parkings()]
+            # Another process may have replayed something, or resumed a sink.
+            waiting = [sink for sink, backlog in backlogs.items() if backlog.pending]
+            components.deliveries.wake(waiting)
         metrics.set_backlogs(backlogs.values())
+        metrics.set_parked(parked)
         for sink in status.sinks():
             health = SinkView.of(sink, backlogs.get(sink.name), None)
             tried = sink.last_delivered_at is not None
             metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
-        metrics.set_parked(parking.sink for parking in await store.parkings())
-        # Another process may have replayed something, or resumed a sink.
-        components.deliveries.wake(sink for sink, backlog in backlogs.items() if backlog.pending)
         await anyio.sleep(REFRESH)
 
 
@@ -70,14 +112,22 @@ async def learn(components: Components, state: ConfigState) -> NoReturn:
         if watches:
             found = await history.durations(components.store)
             # Fitting takes a while, for which polls must not wait.
-            compare = partial(history.compare, watches, loaded.types, found)
+            compare = partial(history.compare, watches, loaded.types, found, hinted=True)
             comparisons = await anyio.to_thread.run_sync(lambda: list(compare()))  # noqa: B023 -- awaited here
-            curves = {one.key: one.verdict.curve for one in comparisons if one.verdict.curve}
+            curves = {one.curve_key: one.verdict.curve for one in comparisons if one.verdict.curve}
             components.polls.learned.use(curves)
-            for type_, account, name in curves.keys() - before:
+            states = {key[:3] for key in curves}
+            for type_, account, name in states - before:
                 log.info(logs.SCHEDULE_LEARNED, type=type_, account=account, state=name)
-            before = set(curves)
+            before = states
         await anyio.sleep(LEARN)
+
+
+async def archive(archiver: Archiver) -> NoReturn:
+    """Let jobs leave memory that have ended long enough ago, again and again."""
+    while True:
+        await anyio.sleep(ARCHIVE)
+        await archiver.archive_once()
 
 
 async def prune(store: Store, state: ConfigState) -> NoReturn:

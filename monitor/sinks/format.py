@@ -18,6 +18,7 @@ _VERBS = {
     Kind.REAPPEARED: "is back",
     Kind.STUCK: "is stuck",
     Kind.UNSTUCK: "moves again",
+    Kind.REMINDER: "is still stuck",
 }
 
 

@@ -20,7 +20,7 @@ class SettingsReader:
         """
         self.problems: list[Problem] = []
         self._path = f"sinks.{sink}"
-        self._secrets = secrets
+        self.reads_secrets = secrets
 
     def problem(self, key: str, message: str, remedy: str = "") -> None:
         """Add a problem of the setting ``key``."""
@@ -28,7 +28,7 @@ class SettingsReader:
 
     def file(self, key: str, path: str) -> str | None:
         """Return the text of a small file without the white space around it."""
-        if not self._secrets:
+        if not self.reads_secrets:
             return HIDDEN
         data = self.content(key, path, MAX_BYTES)
         if data is None:

@@ -107,6 +107,8 @@ def values(event: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, An
         "key": subject["key"],
         "account": subject["account"],
         "region": subject["region"],
+        "account_id": data.get("account_id"),
+        "links": {"job": None, "console": None} | data.get("links", {}),
         "secrets": secrets,
     }
 

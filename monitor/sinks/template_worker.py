@@ -46,7 +46,6 @@ LARGEST = 256 * 1024
 _UNSAFE = ("safe", "e", "escape", "forceescape", "urlize", "xmlattr")
 """Filters whose result counts as escaped, for HTML, which does not make it safe in JSON."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_SLACK = re.compile("[&<>]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~])")
 
 
@@ -76,8 +75,12 @@ def environment(form: str) -> ImmutableSandboxedEnvironment:
     made.code_generator_class = _Generator
     made.filters |= {
         "tojson": _tojson,
-        "slack": lambda value: _SLACK.sub(lambda found: _ENTITIES[found[0]], str(value)),
-        "markdown": lambda value: _MARKDOWN.sub(r"\\\1", str(value)),
+        "slack": lambda value, longest=None: _escaped(
+            value, lambda sign: _ENTITIES.get(sign, sign), longest
+        ),
+        "markdown": lambda value, longest=None: _escaped(
+            value, lambda sign: _MARKDOWN.sub(r"\\\1", sign), longest
+        ),
         "sha256": lambda value: hashlib.sha256(str(value).encode()).hexdigest(),
     }
     # It makes up text of any length.
@@ -86,6 +89,23 @@ def environment(form: str) -> ImmutableSandboxedEnvironment:
         for name in _UNSAFE:
             del made.filters[name]
     return made
+
+
+def _escaped(value: Any, escape: Callable[[str], str], longest: int | None) -> str:
+    """Escape a text; of one that is too long keep the start, without half of an escaped sign.
+
+    Signs beyond the first 65536 of Unicode count twice, as in the receivers that count in UTF-16.
+    """
+    if longest is None:
+        return "".join(map(escape, str(value)))
+    kept, size = [], 0
+    # Neither escaping nor counting makes a sign shorter, so nothing beyond this can be kept.
+    for sign in map(escape, str(value)[: longest + 1]):
+        size += len(sign) + (sign > "\uffff")
+        kept.append((sign, size))
+    if size <= longest:
+        return "".join(sign for sign, _ in kept)
+    return "".join(sign for sign, end in kept if end < longest) + "…"
 
 
 def _tojson(value: Any) -> Markup:

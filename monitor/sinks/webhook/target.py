@@ -11,6 +11,7 @@ from yarl import URL
 
 from monitor.config import Tls, named_files
 from monitor.errors import ConfigurationError
+from monitor.redaction import HIDDEN
 from monitor.sinks import template
 from monitor.sinks.format import encode
 from monitor.sinks.settings_reader import SettingsReader
@@ -111,7 +112,7 @@ def _loaded(
     if files.problems or context is None:
         raise ConfigurationError(files.problems)
     return WebhookTarget(
-        f"{url.scheme}://{url.host}",
+        f"{url.scheme}://{url.host}" if url.host else HIDDEN,
         url,
         headers,
         keys,
@@ -130,7 +131,7 @@ def _loaded(
 def files(settings: WebhookSink) -> list[str]:
     """Name the files that ``load`` reads; a ready template among them is not a file."""
     tls_files = (settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
-    single = (*tls_files, settings.proxy_auth_file, settings.template)
+    single = (settings.url_file, *tls_files, settings.proxy_auth_file, settings.template)
     return [
         *settings.secret_files,
         *settings.header_files.values(),
@@ -145,6 +146,7 @@ class _WebhookReader:
     def __init__(self, files: SettingsReader) -> None:
         self._problem = files.problem
         self._file = files.file
+        self._reads_secrets = files.reads_secrets
 
     def networks(self, texts: list[str]) -> tuple[Network, ...]:
         networks: list[Network] = []
@@ -158,10 +160,15 @@ class _WebhookReader:
 
     def url(self, settings: WebhookSink, allowed: tuple[Network, ...]) -> URL:
         """Return the URL exactly as written, as receivers may sign its very characters."""
+        key = "url" if settings.url_file is None else "url_file"
+        text = self._url_text(settings)
+        if text is None:
+            return URL()
         try:
-            url = _parse(settings.url.get_secret_value())
+            url = _parse(text)
         except ValueError:
-            self._problem("url", "is not a URL", "write it as https://host/path, in plain ASCII")
+            message = "is not a URL" if key == "url" else "holds something else than a URL"
+            self._problem(key, message, "write it as https://host/path, in plain ASCII")
             return URL()
         remedy = "send them as an Authorization header from header_files"
         plain = url.scheme == "http" and not settings.allow_http
@@ -174,8 +181,18 @@ class _WebhookReader:
             ),
         )
         if fault := _fault(url, allowed, faults):
-            self._problem("url", *fault)
+            self._problem(key, *fault)
         return url
+
+    def _url_text(self, settings: WebhookSink) -> str | None:
+        """Return what should be a URL; ``None`` where it is missing, or hidden in a file."""
+        if settings.url is not None and settings.url_file is not None:
+            self._problem("url_file", "is given beside url", "keep one of them")
+        elif settings.url is not None:
+            return settings.url.get_secret_value()
+        elif settings.url_file is not None and self._reads_secrets:
+            return self._file("url_file", settings.url_file)
+        return None
 
     def headers(self, settings: WebhookSink) -> tuple[tuple[str, str], ...]:
         given = [("headers", name, value) for name, value in settings.headers.items()]
