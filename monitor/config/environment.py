@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from monitor.config.schema import Shape
 
-RESERVED = frozenset({"CONFIG"})
-"""Variables of the command line, which are not settings."""
+RESERVED = frozenset({"CONFIG", "SERVER", "TOKEN_FILE", "CA_FILE"})
+"""Variables of the command line, which are not settings.
+
+``JOB_MONITOR_SERVER`` is one while it does not hold the settings of the server as a map.
+"""
 
 _SERVICE = re.compile(  # what Kubernetes sets for a Service named job-monitor
     r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
@@ -51,7 +54,9 @@ def overlay(environ: Mapping[str, str], tree: Node) -> tuple[Node, list[Problem]
         # Kubernetes sets some for this Service, and for siblings whose names begin like it. A
         # sibling's could be a misspelled setting: only its typical values count.
         sibling = _SIBLING.fullmatch(words) and _SIBLING_VALUE.fullmatch(text)
-        if words in RESERVED or _SERVICE.fullmatch(words) or sibling:
+        # A map holds settings, and one word does not.
+        reserved = words in RESERVED and not text.lstrip().startswith("{")
+        if reserved or _SERVICE.fullmatch(words) or sibling:
             continue
         # The tree grows with each variable, so that later ones can name what it added.
         path, shape = _target(words.split("__"), tree)

@@ -17,6 +17,7 @@ import annotated_types
 from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticUndefined
 
+from monitor.config import docstrings
 from monitor.config.schema import every_section, fields
 from monitor.config.settings import OneOrMany, Section, Settings
 from monitor.config.values import format_duration, parse_duration, parse_limit
@@ -57,8 +58,9 @@ def _section(path: str, section: type[Section]) -> Iterator[str]:
         yield f"{_prose(section.__doc__ or '')}\n"
     yield "| key | value | default | meaning |"
     yield "| --- | --- | --- | --- |"
-    for key, field in fields(section).items():
-        meaning = _prose(field.description or "The type of sink.")
+    described = docstrings.of_fields(section)
+    for name, field in section.model_fields.items():
+        key, meaning = field.alias or name, _prose(described.get(name, "The type of sink."))
         cells = (f"`{key}`", words(field.rebuild_annotation()), _default(field), meaning)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotation
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -19,14 +20,19 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     Tag,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config.values import Duration, Limit
+from monitor.config.values import ClockTime, Duration, Limit, TimeZone
 from monitor.pacing import STALE_AFTER
 from monitor.redaction import HIDDEN, clean_text
+
+_ROLE = re.compile(r"arn:[^:]+:iam::([0-9]{12}):role/.+")
 
 
 def _shown(value: Any) -> Any:
@@ -48,7 +54,6 @@ class Section(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,  # it may be a secret
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
         # Schemas are built on first use: a command that reads no settings starts faster.
         defer_build=True,
@@ -80,6 +85,17 @@ class Account(Section):
     """The session name of the assumed role, which CloudTrail shows."""
     endpoint_urls: dict[str, str] = {}
     """Service name → URL of an emulator or a private endpoint."""
+    account_id: str | None = None
+    """The 12 digits that AWS gave the account, in quotes, for events, metrics and links. By default
+    those in ``role_arn``."""
+    fetch_account_id: bool = False
+    """Fetch them from AWS once (``sts:GetCallerIdentity``), which needs no permission."""
+
+    @property
+    def given_id(self) -> str | None:
+        """The id that the configuration says, if only as a part of the role's ARN."""
+        role = _ROLE.fullmatch(self.role_arn or "")
+        return self.account_id or (role[1] if role else None)
 
 
 Parents = Annotated[
@@ -112,6 +128,26 @@ StuckAfter = Annotated[
     Annotated[Limit, Tag("one limit")] | Annotated[dict[str, Limit], Tag("limit of each")],
     Discriminator(lambda value: "limit of each" if isinstance(value, dict) else "one limit"),
 ]
+
+
+class MaintenanceWindow(Section):
+    """A time at which transitions of a watch are recorded and not sent."""
+
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = []
+    """Days on which it begins. By default every day."""
+    from_: ClockTime = Field(alias="from")
+    """The time of day at which it begins, such as ``"02:00"``. Quote it."""
+    to: ClockTime
+    """The time of day at which it ends: on the next day if that is before ``from``. ``"24:00"`` is
+    midnight."""
+    timezone: TimeZone = "UTC"
+    """The time zone of both, such as ``Europe/Berlin``."""
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Self:
+        if self.from_ == self.to:
+            raise ValueError('ends when it begins (for a day, write from: "00:00", to: "24:00")')
+        return self
 
 
 class Watch(Section):
@@ -154,6 +190,13 @@ class Watch(Section):
     )
     """Time between two polls of such a job, at least ``interval``. The default depends on the
     job type, and is usually 1h. The former name ``final_interval`` still works."""
+    remind_every: Duration | None = None
+    """Time after which a job that is still stuck is reported again, each time."""
+    confirm: int = Field(default=1, ge=1, le=10)
+    """Polls in a row that must show another state before it counts. A job that has ended needs only
+    one."""
+    maintenance: list[MaintenanceWindow] = []
+    """Times at which transitions of its jobs are recorded and not sent."""
     labels: dict[str, str] = {}
     """Labels that every event of the watch carries, for routes and receivers."""
     include_tracking_number: bool = False
@@ -233,7 +276,9 @@ class WebhookSink(SinkSettings):
     """Sends each event by HTTP POST, as a CloudEvent signed according to Standard Webhooks."""
 
     type: Literal["webhook"]
-    url: SecretUrl
+    url_file: str | None = None
+    """A file with the URL, in place of ``url``."""
+    url: SecretUrl | None = Field(default=None, validate_default=True)
     """The URL of the receiver. Its path may be a secret, so only scheme and host are shown."""
     secret_files: list[str] = []
     """Files with signing secrets (``whsec_…``). Every secret signs, so that you can rotate them.
@@ -266,6 +311,14 @@ class WebhookSink(SinkSettings):
     """An HTTP proxy, such as ``http://proxy.example.com:3128``."""
     proxy_auth_file: str | None = None
     """A file with ``user:password`` for the proxy."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_given(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # Said of ``url``, as of any other key that is required.
+        if url is None and info.data.get("url_file") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return url
 
 
 class AwsSinkSettings(SinkSettings):
@@ -392,6 +445,15 @@ class RouteMatch(Section):
     """Label → globs for its value. A label that a watch does not have counts as empty."""
 
 
+class SilenceMatch(RouteMatch):
+    """The events that a silence holds; a configuration file cannot say ``job``."""
+
+    model_config = ConfigDict(title="Match")
+
+    job: OneOrMany = []
+    """Keys or IDs of jobs."""
+
+
 class Route(Section):
     """A rule for which events go to which sinks; the first match wins."""
 
@@ -438,8 +500,14 @@ class ServerSettings(Section):
     token_files: list[str] = []
     """Files with one bearer token each, of at least 16 characters. Each token allows changes."""
     hosts: list[str] = []
-    """Host names that clients may use, besides ``localhost``, IP addresses and the name in
-    ``listen``. Requests for others are answered with 421. Without any, every name is allowed."""
+    """Host names that clients may use, besides ``localhost``, IP addresses and the names
+    in ``listen`` and ``external_url``. Requests for others are answered with 421. Without any,
+    every name is allowed."""
+    external_url: str | None = None
+    """The URL at which users reach the page, such as ``https://tools.example.com/jobs``, for links
+    in events and messages. It may have a path: the prefix under which a proxy serves the page."""
+    dashboard_url: str | None = None
+    """The URL of a dashboard, such as Grafana's, that the page links to."""
 
 
 class MetricsSettings(Section):
@@ -453,6 +521,9 @@ class MetricsSettings(Section):
     """Time for which a job that ended keeps its metrics."""
     job_labels: list[str] = []
     """Labels of the watches that ``job_info`` carries; ``team`` becomes ``label_team``."""
+    watch_labels: list[str] = []
+    """Labels of the watches that the totals of jobs and watches carry, such as ``team``, so that
+    alerts find the owner. At most 5, with 50 values each; all further values are ``other``."""
 
 
 class LogSettings(Section):
@@ -462,6 +533,28 @@ class LogSettings(Section):
     """One JSON object a line, or lines for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is written."""
+
+
+class StoreSettings(Section):
+    """The store, where its URL alone is not enough: how to log in to PostgreSQL."""
+
+    url: str
+    """As ``store`` itself: ``postgresql://user@host/db``."""
+    password_file: str | None = None
+    """A file with the password, read at each connection."""
+    iam_auth: bool = False
+    """Log in to Amazon RDS or Aurora with IAM: each connection gets a token of its own in the
+    place of a password. It needs TLS, and the permission ``rds-db:connect``."""
+    region: str | None = None
+    """The region of the database, for ``iam_auth``. By default the one in the name of its host."""
+    account: str = "default"
+    """The account whose credentials sign the token: a name in ``accounts``."""
+
+
+Store = Annotated[
+    Annotated[str, Tag("url")] | Annotated[StoreSettings, Tag("settings")],
+    Discriminator(lambda value: "settings" if isinstance(value, dict | StoreSettings) else "url"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,8 +586,9 @@ class Settings(BaseSettings, Section):
     """Queues of EventBridge events that make polls due at once."""
     quotas: dict[str, QuotaSettings] = {}
     """Service name → request limit. The default depends on the job type."""
-    store: str = "sqlite:///var/lib/job-monitor/state.db"
-    """``sqlite:///absolute/path.db``, ``sqlite:relative.db`` or ``postgresql://user@host/db``."""
+    store: Store = "sqlite:///var/lib/job-monitor/state.db"
+    """``sqlite:///absolute/path.db``, ``sqlite:relative.db`` or ``postgresql://user@host/db``; or a
+    map, for what a URL cannot say."""
     job_types_dir: str | None = None
     """A directory with your own job types."""
     retention: Duration = 30 * 86400.0
@@ -519,6 +613,13 @@ class Settings(BaseSettings, Section):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take only what is handed in; ``monitor.config`` hands in its own sources."""
         return (init_settings,)
+
+    @property
+    def database(self) -> StoreSettings:
+        """The setting ``store``, whichever way it was written."""
+        return (
+            self.store if isinstance(self.store, StoreSettings) else StoreSettings(url=self.store)
+        )
 
     def place(self, *path: str | int) -> str:
         """Return where the value at ``path`` was written: ``FILE:LINE`` or ``environment NAME``."""

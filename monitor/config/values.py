@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_CLOCK_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 LONGEST = 3650 * 86400.0
 """Ten years; no duration is longer, so that no sum of times overflows."""
 NEVER = "never"
@@ -82,6 +84,41 @@ def parse_listen(text: str) -> tuple[str, int]:
         raise ValueError("has a port above 65535")
     return bare, int(port)
 
+
+def parse_clock_time(value: Any) -> int:
+    """Turn ``02:00`` into minutes since midnight; ``24:00`` is the end of the day.
+
+    Raises:
+        ValueError: the text is not a time of day.
+    """
+    found = _CLOCK_TIME.fullmatch(str(value).strip())
+    if not found or isinstance(value, bool):
+        # YAML reads 02:00 without quotes as a number.
+        raise ValueError('is not a time of day (write it in quotes: "02:00")')
+    hours, _, minutes = found[0].partition(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is not a time zone (write Europe/Berlin, UTC or the like)") from None
+    return name
+
+
+ClockTime = Annotated[
+    int,
+    BeforeValidator(parse_clock_time),
+    PlainSerializer(
+        lambda minutes: f"{minutes // 60:02}:{minutes % 60:02}", return_type=str, when_used="json"
+    ),
+    WithJsonSchema({"type": "string", "pattern": f"^({_CLOCK_TIME.pattern})$"}),
+]
+"""Minutes since midnight, written as 02:00."""
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""The name of a time zone of the IANA database."""
 
 Duration = Annotated[
     float,

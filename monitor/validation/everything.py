@@ -126,10 +126,11 @@ def check_store(settings: config.Settings) -> Iterator[Problem]:
     """Yield a warning if the store cannot be used on this machine, which may be another's."""
     from monitor.stores import sqlite  # noqa: PLC0415 -- SQLAlchemy takes time, and only check asks
 
-    if not settings.store.startswith("sqlite:"):
+    url = settings.database.url
+    if not url.startswith("sqlite:"):
         return
     try:
-        sqlite.check(sqlite.path_of(settings.store))
+        sqlite.check(sqlite.path_of(url))
     except (ConfigurationError, StoreError) as error:
         message, _, remedy = str(error).removeprefix("store ").removesuffix(")").partition(" (")
         yield Problem(settings.place("store"), "store", message, remedy, warning=True)

@@ -26,6 +26,8 @@ AMBIENT = "default"
 """The account that exists without being configured."""
 SHORTEST_INTERVAL = 1.0
 """Seconds below which an interval is worth a warning."""
+DAY = 24 * 60
+"""Minutes."""
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
 _OTHER_PARTITION = re.compile(r"us-gov-|us-iso|cn-")
 
@@ -44,6 +46,8 @@ def check(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[Sett
         yield from _regions(here, watch, job_type, settings)
         yield from _jobs(here, watch, job_type)
         yield from _times(here, watch, job_type, settings)
+        yield from _reminders(here, watch, watch.interval or job_type.interval)
+        yield from _maintenance(here, watch)
         account = settings.accounts.get(watch.account)
         if job_type.service == "importexport" and account and account.role_arn:
             message = "Import/Export reportedly refuses the credentials of an assumed role"
@@ -227,6 +231,31 @@ def _repeated_jobs(
             where = "twice" if twice else f"by watches[{owner}] too"
             here = ("watches", index, "jobs", number)
             yield SettingProblem(here, f'"{shown(job)}" is watched {where}', "keep one")
+
+
+def _reminders(path: Path, watch: Watch, interval: float) -> Iterator[SettingProblem]:
+    """Warn of reminders that never come, or come with every poll."""
+    if watch.remind_every is None:
+        return
+    here = (*path, "remind_every")
+    limits = watch.stuck_after
+    if limits is None or (isinstance(limits, dict) and not any(limits.values())):
+        message = "has no effect: without stuck_after no job is stuck"
+        yield SettingProblem(here, message, "add stuck_after", warning=True)
+    elif watch.remind_every <= interval:
+        message = "is not longer than the interval, so every poll brings a reminder"
+        yield SettingProblem(here, message, "raise it", warning=True)
+
+
+def _maintenance(path: Path, watch: Watch) -> Iterator[SettingProblem]:
+    """Refuse a window that begins at the end of a day, and warn of one that never ends."""
+    for index, window in enumerate(watch.maintenance):
+        if window.from_ == DAY:
+            here = (*path, "maintenance", index, "from")
+            yield SettingProblem(here, "is the end of a day", 'write "00:00"')
+        if not window.days and (window.from_, window.to) == (0, DAY):
+            here, remedy = (*path, "maintenance", index), "name its days, or remove the sinks"
+            yield SettingProblem(here, "never ends, so nothing is sent", remedy, warning=True)
 
 
 def _quotas(settings: Settings, job_types: Mapping[str, JobType]) -> Iterator[SettingProblem]:
