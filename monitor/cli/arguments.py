@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,25 +25,39 @@ if TYPE_CHECKING:
     from monitor.stores.store import SqlStore
     from monitor.tools.api_client import DaemonClient
 
+SERVER_VARIABLE = "JOB_MONITOR_SERVER"
+TOKEN_FILE_VARIABLE = "JOB_MONITOR_TOKEN_FILE"  # noqa: S105 -- the name of a variable
+CA_FILE_VARIABLE = "JOB_MONITOR_CA_FILE"
+
 Since = Annotated[
     str | None,
     typer.Option(metavar="AGE|TIME", help="Such as 2h, or 2026-03-01T12:00:00Z (UTC)."),
 ]
-Job = Annotated[str | None, typer.Option(help="A job's id, or its whole key.")]
+Labels = frozenset[tuple[str, str]]
 Matches = tuple[tuple[str, tuple[str, ...]], ...]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The most rows to print.")]
 ServerUrl = Annotated[
     str | None,
-    typer.Option("--server", metavar="URL", help="Ask the daemon that listens there."),
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help=f"Ask the daemon that listens there [{SERVER_VARIABLE}, unless --config is given].",
+    ),
 ]
+Author = Annotated[str | None, typer.Option(help="By default the name of your user.")]
+Comment = Annotated[str, typer.Option(help="Why, for others to read.")]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Holds a bearer token for --server."),
+    typer.Option(
+        metavar="FILE", help=f"Holds a bearer token for --server [{TOKEN_FILE_VARIABLE}]."
+    ),
 ]
 CaFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Authorities (PEM) to trust for --server instead of the system's."
+        metavar="FILE",
+        help="Authorities (PEM) to trust for --server instead of the system's "
+        f"[{CA_FILE_VARIABLE}].",
     ),
 ]
 
@@ -88,6 +104,29 @@ def duration(option: str, value: str | None) -> float | None:
         return None if value is None else parse_duration(value)
     except ValueError as error:
         raise mistake(option, str(error)) from None
+
+
+def labels(given: Iterable[str]) -> Labels:
+    """Read ``name=value``, as often as it is given.
+
+    Raises:
+        ConfigurationError: one is written otherwise.
+    """
+    found = set()
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise mistake("--label", "must be written name=value")
+        found.add((name, value))
+    return frozenset(found)
+
+
+def author(name: str | None) -> str:
+    """Return who does something: as named, or else the user of this process."""
+    try:
+        return name or getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        raise mistake("--author", "is missing", "write --author NAME") from None
 
 
 def matches(given: Iterable[str]) -> Matches:
@@ -142,14 +181,23 @@ def require_match(
             raise unknown(option, key, glob, known)
 
 
+def require_name(option: str, what: str, name: str, known: Collection[str]) -> None:
+    """Require a known name.
+
+    Raises:
+        ConfigurationError: nothing has that name.
+    """
+    if name not in known:
+        raise unknown(option, what, name, known)
+
+
 def require_sink(settings: Settings, name: str, option: str = "") -> None:
     """Require a configured sink.
 
     Raises:
         ConfigurationError: no sink has that name.
     """
-    if name not in settings.sinks:
-        raise unknown(option, "sink", name, settings.sinks)
+    require_name(option, "sink", name, settings.sinks)
 
 
 async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> None:
@@ -196,15 +244,47 @@ class ServerOptions:
         return open_client(self.url, self.token_file, self.ca_file)
 
 
-def server(url: str | None, token_file: Path | None, ca_file: Path | None) -> ServerOptions | None:
-    """Return the daemon that ``--server`` names, if it is given.
+def required_server(
+    url: str | None, token_file: Path | None, ca_file: Path | None
+) -> ServerOptions:
+    """Return the daemon that ``--server`` or the environment names.
+
+    Raises:
+        ConfigurationError: neither does.
+    """
+    found = server(url, token_file, ca_file)
+    if found is None:
+        raise mistake("--server", "is missing", f"write --server URL, or set {SERVER_VARIABLE}")
+    return found
+
+
+def server(
+    url: str | None, token_file: Path | None, ca_file: Path | None, *, local: object = None
+) -> ServerOptions | None:
+    """Return the daemon that ``--server`` or the environment names, if one does.
+
+    What is written counts more than the environment: it is not heeded where ``local`` options,
+    such as ``--config``, ask for something else.
 
     Raises:
         ConfigurationError: files are given without ``--server``.
     """
+    if url is None and not local:
+        named = os.environ.get(SERVER_VARIABLE, "").strip()
+        # A map holds the settings of a daemon's server.
+        url = named if named and not named.startswith("{") else None
     if url is not None:
-        return ServerOptions(url, token_file, ca_file)
+        return ServerOptions(
+            url,
+            token_file or _file_of(TOKEN_FILE_VARIABLE),
+            ca_file or _file_of(CA_FILE_VARIABLE),
+        )
     for option, file in (("--token-file", token_file), ("--ca-file", ca_file)):
         if file is not None:
             raise mistake(option, "needs --server")
     return None
+
+
+def _file_of(variable: str) -> Path | None:
+    named = os.environ.get(variable)
+    return Path(named) if named else None

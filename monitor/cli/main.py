@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor import __version__, redaction
-from monitor.cli import streams
-from monitor.cli.commands import (
-    check,
-    deliveries,
-    demo,
-    doctor,
-    health,
-    hints,
-    iam_policy,
-    jobs,
-    lab,
-    plan,
-    render,
-    replay,
-    run,
-    send_test,
-    show,
-    simulate,
-    sinks,
-    test,
-    transitions,
-    types,
-    version,
-    wait,
-)
+from monitor.cli import shell_completion, streams
 from monitor.cli.exception_groups import leaves
+from monitor.cli.groups import HELP, lazy
 from monitor.errors import ConfigurationError, MonitorError, StoreError, StoreLockedError
 
 if TYPE_CHECKING:
@@ -45,35 +24,51 @@ USAGE, UNAVAILABLE, SOFTWARE, IO_ERROR = 2, 69, 70, 74
 MOST_PROBLEMS = 20
 """Problems that are printed at most: one screen."""
 
+SELDOM = 200_000
+"""Objects after which garbage is looked for: more than commands make that end by themselves."""
+
+_PACKAGE = "monitor.cli.commands"
+COMMANDS = {
+    "run": "run:run",
+    "demo": "demo:demo",
+    "check": "check:check",
+    "doctor": "doctor:doctor",
+    "health": "health:health",
+    "iam-policy": "iam_policy:iam_policy",
+    "lab": "lab:lab",
+    "plan": "plan:plan",
+    "render": "render:render",
+    "show": "show:show",
+    "wait": "wait:wait",
+    "jobs": "jobs:commands",
+    "transitions": "transitions:commands",
+    "deliveries": "deliveries:commands",
+    "silences": "silences:commands",
+    "acknowledge": "acknowledge:acknowledge",
+    "sinks": "sinks:commands",
+    "sources": "sources:commands",
+    "watches": "watch_list:commands",
+    "types": "types:commands",
+    "hints": "hints:commands",
+    "replay": "replay:replay",
+    "store": "store:commands",
+    "send-test": "send_test:send_test",
+    "simulate": "simulate:simulate",
+    "test": "test:run_tests",
+    "completion": "completion:completion",
+    "version": "version:version",
+}
+"""Each command with its module and what is in it: a function, or a group of commands."""
+
 app = typer.Typer(
     name="job-monitor",
+    cls=lazy({name: f"{_PACKAGE}.{place}" for name, place in COMMANDS.items()}),
     help="Watches long-running AWS jobs and notifies people and programs when they change.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=HELP,
 )
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("check")(check.check)
-app.command("doctor")(doctor.doctor)
-app.command("health")(health.health)
-app.command("iam-policy")(iam_policy.iam_policy)
-app.command("lab")(lab.lab)
-app.command("plan")(plan.plan)
-app.command("render")(render.render)
-app.command("show")(show.show)
-app.command("wait")(wait.wait)
-app.add_typer(jobs.commands, name="jobs")
-app.add_typer(transitions.commands, name="transitions")
-app.add_typer(deliveries.commands, name="deliveries")
-app.add_typer(sinks.commands, name="sinks")
-app.add_typer(types.commands, name="types")
-app.add_typer(hints.commands, name="hints")
-app.command("replay")(replay.replay)
-app.command("send-test")(send_test.send_test)
-app.command("simulate")(simulate.simulate)
-app.command("test")(test.run_tests)
-app.command("version")(version.version)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 -- the form of a typer callback
@@ -93,6 +88,8 @@ def _options(
 
 def main() -> None:  # noqa: C901 -- one branch per family of errors
     """Run a command; turn every expected error into one screen of text and an exit code."""
+    # Most of what a command makes lasts until it ends: to look for garbage in it takes a tenth.
+    gc.set_threshold(SELDOM)
     streams.prepare()
     code = 0
     try:
@@ -120,12 +117,15 @@ def main() -> None:  # noqa: C901 -- one branch per family of errors
     except* Exception as group:  # noqa: BLE001 -- the last resort: a traceback could show secrets
         streams.say(f"error: a bug in job-monitor itself:\n{redaction.describe(group)}")
         code = SOFTWARE
+    gc.freeze()  # so that its end does not search all that was imported, either
     sys.exit(code)
 
 
 def _run() -> int:
+    if shell_completion.VARIABLE in os.environ:
+        shell_completion.prepare()
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, complete_var=shell_completion.VARIABLE)
     except SystemExit as end:
         # --help and --version end like this; their output may not be written yet.
         streams.finish()

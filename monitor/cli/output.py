@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from monitor.model import Transition
 
 
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME
+_ONE_LINE = 1 << 20
+"""Columns of YAML: no text is broken into several lines."""
+
+
 def show(
     rows: Sequence[Mapping[str, Any]],
     output: Format,
@@ -30,8 +35,8 @@ def show(
 
     A table shows the age beside the times whose keys are in ``aged``.
     """
-    if output is Format.JSON:
-        show_json(rows)
+    if output is not Format.TABLE:
+        show_data(rows, output)
     elif rows:
         typer.echo("\n".join(_table(rows, aged, datetime.now(UTC))))
     else:
@@ -40,8 +45,8 @@ def show(
 
 def show_one(facts: Mapping[str, Any], output: Format) -> None:
     """Print one object; a table puts its ``fields`` below and leaves out unknown values."""
-    if output is Format.JSON:
-        show_json(facts)
+    if output is not Format.TABLE:
+        show_data(facts, output)
         return
     rows = {**{name: value for name, value in facts.items() if name != "fields"}, **facts["fields"]}
     width = max(map(len, rows))
@@ -50,10 +55,28 @@ def show_one(facts: Mapping[str, Any], output: Format) -> None:
             typer.echo(f"{name:<{width}}  {text(value)}")
 
 
+def show_data(value: Any, output: Format) -> None:
+    """Print a value as YAML or else as JSON."""
+    (show_yaml if output is Format.YAML else show_json)(value)
+
+
 def show_json(value: Any) -> None:
     """Print a value as JSON; times have the form of those in events."""
-    option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
-    typer.echo(orjson.dumps(value, default=_plain, option=option).decode())
+    typer.echo(orjson.dumps(value, default=_plain, option=_OPTIONS | orjson.OPT_INDENT_2).decode())
+
+
+def show_yaml(value: Any) -> None:
+    """Print a value as YAML, with what JSON would hold."""
+    typer.echo(yaml_text(value), nl=False)
+
+
+def yaml_text(value: Any) -> str:
+    """Return a value as YAML; texts that look like numbers or times are quoted."""
+    import yaml
+
+    plain = orjson.loads(orjson.dumps(value, default=_plain, option=_OPTIONS))
+    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=_ONE_LINE)
+    return text
 
 
 def _plain(value: Any) -> Any:

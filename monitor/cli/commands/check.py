@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from monitor.cli import options
+from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.model import Phase
 
@@ -45,7 +45,7 @@ def check(
         typer.echo(report(warnings), err=True)
     everything.raise_errors(found)
     warnings += everything.check_store(settings)
-    if output is Format.JSON:
+    if output is not Format.TABLE:
         shown: dict[str, Any] = {
             "configuration": settings.redacted(),
             "routes": [
@@ -61,7 +61,7 @@ def check(
             ],
             "warnings": [str(problem) for problem in warnings],
         }
-        typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        tables.show_data(shown, output)
     else:
         typer.echo("\n".join(_lines(settings, types, warnings)))
     if strict and warnings:

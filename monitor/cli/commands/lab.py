@@ -24,15 +24,15 @@ def lab(config: options.Config = None, output: options.Output = Format.TABLE) ->
     settings, types = options.load_parts(config, "watches", ".account", "store")
     found = anyio.run(_durations, settings)
     rows = [_row(one) for one in history.compare(settings.watches, types, found)]
-    if output is Format.JSON:
-        tables.show_json(rows)
+    if output is not Format.TABLE:
+        tables.show_data(rows, output)
         return
     tables.show(rows, output, "The ledger shows no state of a described job from begin to end.")
 
 
 async def _durations(settings: Settings) -> Mapping[tuple[str, str, str], Sequence[float]]:
-    from monitor.app import open_ledger
     from monitor.polling import history
+    from monitor.tools.ledger import open_ledger
 
     async with open_ledger(settings) as store:
         return await history.durations(store)

@@ -50,8 +50,8 @@ def plan(
 
     settings, types = options.load_parts(config, "watches", ".account", "quotas")
     watches, quotas = planning.plan(settings, types, jobs, parents, finished)
-    if output is Format.JSON:
-        tables.show_json({"watches": _watches(watches), "quotas": _quotas(quotas)})
+    if output is not Format.TABLE:
+        tables.show_data({"watches": _watches(watches), "quotas": _quotas(quotas)}, output)
         return
     if not watches:
         typer.echo("There is nothing to plan: no watches.")

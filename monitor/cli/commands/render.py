@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 import typer
 
 from monitor import example_events
-from monitor.cli import arguments, options
+from monitor.cli import arguments, completions, options
+from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.model import Kind
+from monitor.web.links import EventLinks, PageLinks
 
 
 def render(
-    sink: Annotated[str, typer.Option("--sink", "-s", metavar="NAME", help="Which sink.")],
+    sink: completions.Sink,
     config: options.Config = None,
     kind: Annotated[
         list[str] | None,
@@ -34,15 +35,17 @@ def render(
         if each not in set(Kind):
             raise arguments.unknown("--kind", "kind", each, Kind)
     kinds = [Kind(each) for each in kind or Kind]
-    events = [example_events.event(each) for each in kinds]
+    # Of an example's type none is read: what it adds is the link to the page.
+    added = EventLinks(PageLinks.of(settings.server), {})
+    events = [added.added_to(example_events.event(each)) for each in kinds]
     previews = sinks.previews(sink, settings.sinks[sink], events)
     pairs = list(zip(kinds, previews, strict=True))
-    if output is Format.JSON:
+    if output is not Format.TABLE:
         shown = [
             {"kind": each.value, "headers": dict(preview.headers), "body": preview.body}
             for each, preview in pairs
         ]
-        typer.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+        tables.show_data(shown, output)
         return
     texts = []
     for each, preview in pairs:

@@ -12,11 +12,13 @@ import orjson
 import typer
 
 from monitor import events, example_events
-from monitor.cli import arguments, options
+from monitor.cli import arguments, completions, options
+from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.interfaces import Replying
 from monitor.model import Kind
+from monitor.web.links import EventLinks, PageLinks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +29,12 @@ _MARK = {"test": "true"}
 
 
 def send_test(
-    sink: Annotated[str, typer.Argument(metavar="SINK", help="One of the configured sinks.")],
+    sink: Annotated[
+        str,
+        typer.Argument(
+            metavar="SINK", help="One of the configured sinks.", autocompletion=completions.sinks
+        ),
+    ],
     config: options.Config = None,
     output: options.Output = Format.TABLE,
 ) -> None:
@@ -39,7 +46,8 @@ def send_test(
     arguments.require_sink(settings, sink)
     event = _event()
     started = time.monotonic()
-    error, reply = anyio.run(_send, settings, sink, event)
+    added = EventLinks(PageLinks.of(settings.server), {})
+    error, reply = anyio.run(_send, settings, sink, added.added_to(event))
     result = {
         "sink": sink,
         "event_id": event["id"],
@@ -51,6 +59,8 @@ def send_test(
     }
     if output is Format.JSON:
         typer.echo(orjson.dumps(result).decode())
+    elif output is Format.YAML:
+        tables.show_yaml(result)
     elif error is None:
         answer = f"; it answered {reply}" if reply else ""
         line = f"{sink} accepted the test event {event['id']} in {result['seconds']} s{answer}"

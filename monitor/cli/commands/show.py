@@ -7,7 +7,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from monitor.cli import options
+from monitor.cli import completions, options
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.errors import PollError, PollReason
@@ -18,8 +18,8 @@ _UNAVAILABLE = 69
 
 def show(
     *,
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
+    type_: completions.Type,
+    job_id: completions.JobId,
     config: options.Config = None,
     account: Annotated[str, typer.Option(help="One of the configured accounts.")] = "default",
     region: options.Region = None,

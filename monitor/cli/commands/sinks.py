@@ -4,57 +4,62 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import anyio
 import typer
 
-from monitor.cli import arguments, options
-from monitor.cli import output as tables
-from monitor.cli.options import Format
+from monitor.cli import arguments, completions, listings, options
+from monitor.cli.groups import ListingGroup
+from monitor.cli.listings import Found, Listed
+from monitor.cli.tables import Column, Table
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings
-    from monitor.model import Backlog, Parking
+    from monitor.model import Backlog
+    from monitor.stores.store import SqlStore
+    from monitor.web.api.schemas import SinkView
 
 WATCH_FOR = 5.0
 """Seconds for which what comes of a resume is watched."""
 
 AS_STORED = (
     "As of the store, which keeps no time of a failed attempt."
-    " A daemon's page and GET /api/v1/sinks show what its last attempts met."
+    " A daemon knows what its last attempts met: --server URL"
 )
-_TIMES = ("oldest_at", "failing_since", "parked_at")
 
-commands = typer.Typer(help="List the sinks, and resume parked ones.", no_args_is_help=True)
+commands = typer.Typer(cls=ListingGroup, help="List the sinks, and resume parked ones.")
 
 
-@commands.command("list")
-def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+@listings.command(commands)
+def list_(
+    *,
+    daemon: arguments.ServerOptions | None,  # noqa: ARG001 -- every listing takes it
+) -> Listed[Any]:
     """List the sinks with their status and their pending deliveries.
 
     The store counts a sink as failing if it accepted nothing after the
-    newest change sent to it. A daemon knows each attempt: its page and
-    GET /api/v1/sinks are exact.
+    newest change sent to it. A daemon knows each attempt.
     """
-    settings = options.load_own(config)
-    found = anyio.run(_list, settings)
-    tables.show(found, output, "There are no sinks.", aged=_TIMES)
-    if output is Format.TABLE and any(row["pending"] for row in found):
-        typer.echo(AS_STORED, err=True)
+    return Listed(TABLE, lambda client: listings.all_of(client.sinks()), _of_store)
 
 
-async def _list(settings: Settings) -> list[dict[str, Any]]:
-    from monitor.app import open_ledger
+async def _of_store(settings: Settings, store: SqlStore) -> Found[SinkView]:
+    found = await _stored(settings, store)
+    return Found(found, (AS_STORED,) if any(one.pending for one in found) else ())
+
+
+async def _stored(settings: Settings, store: SqlStore) -> list[SinkView]:
     from monitor.web.api.schemas import SinkView
     from monitor.web.interfaces import SinkAttempts
 
-    async with open_ledger(settings) as store:
-        backlogs = {each.sink: each for each in await store.backlog()}
-        parked = {each.sink: each for each in await store.parkings()}
-        taken = await store.taken()
-    rows = []
+    backlogs = {each.sink: each for each in await store.backlog()}
+    parked = {each.sink: each for each in await store.parkings()}
+    taken = await store.taken()
+    found = []
     for name in dict.fromkeys((*settings.sinks, *sorted(backlogs.keys() | parked.keys()))):
         sink, backlog = settings.sinks.get(name), backlogs.get(name)
         if backlog:
@@ -63,22 +68,42 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
             error = backlog.last_error if sink else None
             backlog = replace(backlog, failing_since=since, last_error=error)
         attempts = SinkAttempts(name, sink.type if sink else "", None, None, None)
-        one = SinkView.of(attempts, backlog, parked.get(name))
-        healthy = "active" if sink else "removed"
-        rows.append(
-            {
-                "sink": one.name,
-                "type": one.type or None,
-                "status": healthy if one.health == "ok" else one.health,
-                "pending": one.pending,
-                "dead": one.dead,
-                "oldest_at": one.oldest_pending_at,
-                "failing_since": one.failing_since,
-                "parked_at": one.parked_at,
-                "reason": one.parked_reason if one.parked else one.last_error,
-            }
-        )
-    return rows
+        found.append(SinkView.of(attempts, backlog, parked.get(name)))
+    return found
+
+
+def _status(one: SinkView) -> str:
+    if one.health != "ok":
+        return one.health
+    return "active" if one.type else "removed"
+
+
+TABLE: Table[SinkView] = Table(
+    columns=(
+        Column("SINK", lambda one: one.name, least=8),
+        Column("TYPE", lambda one: one.type, spare=3),
+        Column(
+            "STATUS",
+            _status,
+            colour=lambda one: {"failing": "red", "parked": "yellow"}.get(_status(one)),
+        ),
+        Column("PENDING", lambda one: one.pending),
+        Column("DEAD", lambda one: one.dead, colour=lambda one: "red" if one.dead else None),
+        Column("OLDEST", lambda one: one.oldest_pending_at, spare=4),
+        Column("FAILING", lambda one: one.failing_since, stamp="FAILING SINCE", spare=5),
+        Column("PARKED", lambda one: one.parked_at, stamp="PARKED AT", spare=6),
+        Column("DELIVERED", lambda one: one.last_delivered_at, wide=True),
+        Column(
+            "REASON",
+            lambda one: one.parked_reason if one.parked else one.last_error,
+            least=14,
+            spare=2,
+        ),
+    ),
+    name=lambda one: one.name,
+    data=lambda one: one.model_dump(mode="json"),
+    empty="There are no sinks.",
+)
 
 
 def _failing_since(backlog: Backlog, taken: datetime | None) -> datetime | None:
@@ -97,25 +122,49 @@ def _failing_since(backlog: Backlog, taken: datetime | None) -> datetime | None:
 
 @commands.command("resume")
 def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The sink to resume.")],
+    *,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The sink to resume.", autocompletion=completions.sinks
+        ),
+    ],
     config: options.Config = None,
+    server: arguments.ServerUrl = None,
+    token_file: arguments.TokenFile = None,
+    ca_file: arguments.CaFile = None,
 ) -> None:
     """Let a parked sink be sent to again; a daemon that runs notices within seconds.
 
     What waits for it is watched for some seconds; exit code 1 if the sink is parked again.
     """
-    settings = options.load_own(config)
-    arguments.require_sink(settings, name)
-    resumed, again = anyio.run(_resume, settings, name)
+    daemon = arguments.server(server, token_file, ca_file, local=config)
+    if daemon:
+        resumed, again = anyio.run(_resume_at, daemon, name)
+    else:
+        settings = options.load_own(config)
+        arguments.require_sink(settings, name)
+        resumed, again = anyio.run(_resume, settings, name)
     if again is not None:
-        typer.echo(f"{name} was resumed, and is parked again: {again.reason}", err=True)
+        typer.echo(f"{name} was resumed, and is parked again: {again}", err=True)
         raise typer.Exit(1)
     typer.echo(f"{name} is resumed." if resumed else f"{name} was not parked.")
 
 
-async def _resume(settings: Settings, name: str) -> tuple[bool, Parking | None]:
+async def _resume_at(daemon: ServerOptions, name: str) -> tuple[bool, str | None]:
+    from monitor.web.api.schemas import Resumed
+
+    async with daemon.opened() as client:
+        known = [one.name for one in await client.sinks()]
+        arguments.require_name("", "sink", name, known)
+        path = f"sinks/{quote(name, safe='')}/resume"
+        found = await client.ask("POST", Resumed, path, body={})
+    return found.resumed, (found.error or "unknown") if found.outcome == "parked" else None
+
+
+async def _resume(settings: Settings, name: str) -> tuple[bool, str | None]:
     """Resume it, and watch until it takes something, parks again, or nothing has happened."""
-    from monitor.app import open_ledger
+    from monitor.tools.ledger import open_ledger
 
     async with open_ledger(settings) as store:
         if not await store.resume(name):
@@ -128,7 +177,7 @@ async def _resume(settings: Settings, name: str) -> tuple[bool, Parking | None]:
                 await anyio.sleep(0.2)
                 for parking in await store.parkings():
                     if parking.sink == name:
-                        return True, parking
+                        return True, parking.reason
                 left = (each for each in await store.backlog() if each.sink == name)
                 now = sum(each.pending + each.dead for each in left)
     return True, None

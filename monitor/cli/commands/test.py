@@ -49,9 +49,10 @@ def run_tests(
             typer.echo("\n".join(_lines(result)))
     failed = sum(bool(each.differences) for each in results)
     passed = len(results) - failed
-    if output_format is Format.JSON:
+    if output_format is not Format.TABLE:
         tests = [_plain(each) for each in results]
-        output.show_json({"passed": passed, "failed": failed, "tests": tests})
+        shown = {"passed": passed, "failed": failed, "tests": tests}
+        output.show_data(shown, output_format)
     else:
         typer.echo(f"{passed} passed, {failed} failed")
     raise typer.Exit(int(failed > 0))

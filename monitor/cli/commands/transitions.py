@@ -4,77 +4,109 @@ from __future__ import annotations
 
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 import typer
 
-from monitor.cli import arguments, options
-from monitor.cli import output as tables
-from monitor.cli.options import Format
+from monitor.cli import arguments, completions, listings
+from monitor.cli.groups import ListingGroup
+from monitor.cli.listings import Found, Listed
+from monitor.cli.tables import COLOURS, Column, Table
 from monitor.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from monitor.config import Settings
+    from monitor.stores.store import SqlStore
+    from monitor.tools.api_client import DaemonClient
     from monitor.web.api.schemas import TransitionView
 
-commands = typer.Typer(help="List the transitions of the ledger.", no_args_is_help=True)
+MOST_OF_DAEMON = 500
+"""Transitions that a daemon returns at once."""
+
+commands = typer.Typer(cls=ListingGroup, help="List the transitions of the ledger.")
 
 
-@commands.command("list")
+@listings.command(commands)
 def list_(
-    config: options.Config = None,
-    job: arguments.Job = None,
+    *,
+    job: completions.Job = None,
     since: arguments.Since = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Such as job.state_changed, or source.*.")
+        str | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Such as job.state_changed, or source.*.",
+            autocompletion=completions.kinds,
+        ),
     ] = None,
     limit: arguments.Limit = 100,
-    output: options.Output = Format.TABLE,
-) -> None:
+    daemon: arguments.ServerOptions | None,
+) -> Listed[Any]:
     """List the newest transitions, in the order in which they were recorded."""
-    settings = options.load_own(config)
-    kinds = None
-    if kind is not None:
-        kinds = [each.value for each in Kind if fnmatchcase(each.value, kind)]
-        if not kinds:
-            raise arguments.unknown("--kind", "kind", kind, Kind)
-    found = anyio.run(_list, settings, job, arguments.moment(since), kinds, limit)
-    if output is Format.JSON:
-        tables.show_json([{"position": one.position, "event": one.event} for one in found])
-        return
-    rows = [_row(one) for one in found]
-    tables.show(rows, output, "There are no such transitions.", aged=("time",))
+    kinds = [each.value for each in Kind if kind is None or fnmatchcase(each.value, kind)]
+    if not kinds:
+        raise arguments.unknown("--kind", "kind", str(kind), Kind)
+    chosen = None if kind is None else kinds
+    arguments.moment(since)  # a mistake is one whoever is asked
+    if daemon and limit > MOST_OF_DAEMON:
+        remedy = f"write at most {MOST_OF_DAEMON}"
+        raise arguments.mistake("--limit", "is more than a daemon returns at once", remedy)
+    of_daemon = partial(_of_daemon, job, since, kind, limit)
+    return Listed(TABLE, of_daemon, partial(_of_store, job, since, chosen, limit))
 
 
-async def _list(
-    settings: Settings,
+async def _of_store(
     job: str | None,
-    since: datetime | None,
-    kinds: Collection[str] | None,
+    since: str | None,
+    kinds: list[str] | None,
     limit: int,
-) -> list[TransitionView]:
-    from monitor.app import open_ledger
+    _settings: Settings,
+    store: SqlStore,
+) -> Found[TransitionView]:
     from monitor.web.api.schemas import TransitionView
 
-    async with open_ledger(settings) as store:
-        found = await store.history(job, since, kinds, limit)
-    return [TransitionView(position=position, event=event) for position, event in found]
+    found = await store.history(job, arguments.moment(since), kinds, limit)
+    return Found([TransitionView(position=at, event=event) for at, event in found])
 
 
-def _row(one: TransitionView) -> dict[str, Any]:
-    data = one.event["data"]
-    about = data.get("job") or data["source"]
-    return {
-        "position": one.position,
-        "time": datetime.fromisoformat(one.event["time"]),
-        "kind": data["kind"],
-        "job": about["key"],
-        "sequence": data["sequence"],
-        "previous": (data["previous"] or {}).get("state"),
-        "current": data["current"]["state"],
-        "phase": data["current"].get("phase"),
-        "severity": data["severity"],
-    }
+async def _of_daemon(
+    job: str | None, since: str | None, kind: str | None, limit: int, client: DaemonClient
+) -> Found[TransitionView]:
+    at = arguments.moment(since)
+    asked = {"job": job, "since": at.isoformat() if at else None, "kind": kind}
+    given = [(name, value) for name, value in asked.items() if value is not None]
+    return Found(await client.transitions(given, limit))
+
+
+def _data(one: TransitionView) -> dict[str, Any]:
+    found: dict[str, Any] = one.event["data"]
+    return found
+
+
+def _state(one: TransitionView, which: str) -> dict[str, Any]:
+    return _data(one)[which] or {}
+
+
+def _colour(one: TransitionView) -> str | None:
+    return COLOURS.get(_data(one)["severity"])
+
+
+TABLE: Table[TransitionView] = Table(
+    columns=(
+        Column("POSITION", lambda one: one.position, spare=9),
+        Column("AGE", lambda one: datetime.fromisoformat(one.event["time"]), stamp="TIME"),
+        Column("KIND", lambda one: _data(one)["kind"], least=12),
+        Column("JOB", lambda one: (_data(one).get("job") or _data(one)["source"])["key"], least=20),
+        Column("SEQUENCE", lambda one: _data(one)["sequence"], spare=8),
+        Column("PREVIOUS", lambda one: _state(one, "previous").get("state"), least=8, spare=4),
+        Column("CURRENT", lambda one: _state(one, "current").get("state"), least=8, colour=_colour),
+        Column("PHASE", lambda one: _state(one, "current").get("phase"), spare=6, colour=_colour),
+        Column("SEVERITY", lambda one: _data(one)["severity"], spare=7, colour=_colour),
+        Column("EVENT", lambda one: one.event["id"], wide=True),
+        Column("REASON", lambda one: _data(one).get("reason"), wide=True, least=14, spare=2),
+    ),
+    name=lambda one: str(one.event["id"]),
+    data=lambda one: one.model_dump(mode="json"),
+    empty="There are no such transitions.",
+)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.cli import arguments, options
+from monitor.cli import arguments, completions, listings, options, terminal
 from monitor.cli import output as tables
+from monitor.cli.groups import ListingGroup
+from monitor.cli.listings import Found, ListFormat, ListOptions
 from monitor.cli.options import Format
+from monitor.cli.tables import Column, Table
 from monitor.errors import ConfigurationError
 from monitor.model import Phase
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monitor.errors import Problem
+    from monitor.sources.declaration import Declaration
     from monitor.sources.job_type import JobType
 
 _Service = Annotated[
@@ -28,36 +32,57 @@ _NewFile = Annotated[
 ]
 
 commands = typer.Typer(
-    help="List and show job types, and draft and check your own.", no_args_is_help=True
+    help="List and show job types, and draft and check your own.", cls=ListingGroup
 )
 
 
 @commands.command("list")
-def list_(config: options.Config = None, output: options.Output = Format.TABLE) -> None:
+def list_(
+    config: options.Config = None,
+    color: listings.Colour = terminal.When.AUTO,
+    output: listings.ListOutput = ListFormat.TABLE,
+) -> None:
     """List the job types that come with the monitor, and those of job_types_dir."""
-    from monitor.config import format_duration
-    from monitor.sources import loader
+    from monitor.sources import declarations
 
     directory = options.load(config).job_types_dir
     # What the files declare is enough here: checking it would read the models of all services.
-    rows = [
-        {
-            "type": one.name,
-            "service": one.service,
-            "describe": one.describe.operation,
-            "list": ", ".join(dict.fromkeys(each.operation for each in one.listings)) or None,
-            "interval": format_duration(one.interval),
-            "description": one.description or None,
-        }
-        for one in loader.declarations(Path(directory) if directory else None)
-    ]
-    rows.sort(key=lambda row: str(row["type"]))
-    tables.show(rows, output, "There are no job types.")
+    found = declarations.declarations(Path(directory) if directory else None)
+    types = sorted(found, key=lambda one: one.name)
+    listings.show(TABLE, Found(types), ListOptions(output, color=color))
+
+
+def _declared(one: Declaration) -> dict[str, Any]:
+    from monitor.config import format_duration
+
+    return {
+        "type": one.name,
+        "service": one.service,
+        "describe": one.describe.operation,
+        "list": ", ".join(dict.fromkeys(each.operation for each in one.listings)) or None,
+        "interval": format_duration(one.interval),
+        "description": one.description or None,
+    }
+
+
+TABLE: Table[Declaration] = Table(
+    columns=(
+        Column("TYPE", lambda one: one.name),
+        Column("SERVICE", lambda one: one.service, least=8, spare=3),
+        Column("DESCRIBE", lambda one: one.describe.operation, least=10, spare=5),
+        Column("LIST", lambda one: _declared(one)["list"], least=10, spare=6),
+        Column("INTERVAL", lambda one: _declared(one)["interval"], spare=7),
+        Column("DESCRIPTION", lambda one: one.description, least=20, spare=2),
+    ),
+    name=lambda one: one.name,
+    data=_declared,
+    empty="There are no job types.",
+)
 
 
 @commands.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
+    name: completions.Type,
     config: options.Config = None,
     output: options.Output = Format.TABLE,
 ) -> None:
@@ -66,8 +91,8 @@ def show(
     if name not in known:
         raise arguments.unknown("TYPE", "job type", name, known)
     facts = _facts(known[name])
-    if output is Format.JSON:
-        tables.show_json(facts)
+    if output is not Format.TABLE:
+        tables.show_data(facts, output)
         return
     lines: list[tuple[str, str]] = []
     for key, value in facts.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 
 import typer
@@ -19,8 +18,10 @@ def version(output: Output = Format.TABLE) -> None:
         "implementation": platform.python_implementation(),
         "platform": f"{platform.system().lower()}/{platform.machine()}",
     }
-    if output is Format.JSON:
-        typer.echo(json.dumps(facts, indent=2))
+    if output is not Format.TABLE:
+        from monitor.cli.output import show_data
+
+        show_data(facts, output)
         return
     typer.echo(f"job-monitor {facts['version']}")
     typer.echo(f"{facts['implementation']} {facts['python']} on {facts['platform']}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from monitor.cli import arguments, options, progress
+from monitor.cli import arguments, completions, options, progress
 from monitor.cli import output as tables
 from monitor.cli.options import Format
 from monitor.clock import SystemClock
@@ -33,8 +33,8 @@ EXIT_CODES = {
 
 def wait(  # noqa: PLR0913 -- each is an argument or an option
     *,
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as panorama.package-import.")],
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")],
+    type_: completions.Type,
+    job_id: completions.JobId,
     config: options.Config = None,
     account: Annotated[
         str | None,
@@ -78,7 +78,8 @@ def wait(  # noqa: PLR0913 -- each is an argument or an option
 
     seconds = arguments.duration("--timeout", timeout)
     pause = arguments.duration("--interval", interval)
-    daemon = arguments.server(server, token_file, ca_file)
+    local = config or pause or profile or type_file
+    daemon = arguments.server(server, token_file, ca_file, local=local)
     began = time.monotonic()
     if daemon:
         for option, given in (("--interval", pause), ("--profile", profile)):
@@ -151,7 +152,7 @@ async def _wait(getter: JobGetter, name: str, longest: float | None) -> WaitResu
 def _report(result: WaitResult, output: Format, timeout: str | None, waited: float) -> None:
     """Print the job, and in one line on standard error why the exit code is not 0."""
     job = result.progress
-    if job.state is not None or output is Format.JSON:
+    if job.state is not None or output is not Format.TABLE:
         facts = {
             "job": job.name,
             "outcome": result.outcome.value,
