@@ -13,27 +13,31 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from prometheus_client import CollectorRegistry
 
 from monitor import __version__, config, logs, metrics, sinks
-from monitor.aws import queues, service_models
+from monitor.aws import queues, rds_token, service_models
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.delivery.manager import DeliveryManager
-from monitor.errors import ConfigurationError
+from monitor.polling.archiver import Archiver
 from monitor.polling.hints import HintManager
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.manager import PollManager
 from monitor.polling.watch_pace import WatchCollector
+from monitor.recording.quiet import Quiet
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config, upkeep
+from monitor.runtime.account_ids import AccountIds
 from monitor.runtime.clock_jumps import ClockJumps
+from monitor.runtime.quiet_keeper import QuietKeeper
 from monitor.runtime.reconfigure import Components, ConfigManager, ConfigState
 from monitor.runtime.reload import Reloader
-from monitor.runtime.runtime_watches import RuntimeWatches, with_watches
+from monitor.runtime.runtime_watches import RuntimeWatches
 from monitor.runtime.status import DaemonStatus
 from monitor.runtime.systemd import READY, STOPPING, Supervisor
 from monitor.sources.aws_source import AwsSource
@@ -49,8 +53,7 @@ from monitor.web.server import serving
 from monitor.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable
 
     from monitor import model
     from monitor.aws.process_groups import ProcessGroups
@@ -71,23 +74,6 @@ class Running:
 
     url: str
     jobs: int
-
-
-def open_ledger(settings: config.Settings) -> AbstractAsyncContextManager[SqlStore]:
-    """Open the store beside a daemon that may be running; creates and migrates nothing."""
-    return open_store(settings.store, SystemClock(), exclusive=False, migrate=False)
-
-
-def with_added(settings: config.Settings, added: Sequence[model.RuntimeWatch]) -> config.Settings:
-    """Return the settings with those run-time watches that they allow."""
-    fitting: list[model.RuntimeWatch] = []
-    for each in added:
-        try:
-            with_watches(settings, [each])
-        except ConfigurationError:
-            continue  # of an earlier version; a daemon leaves it out too
-        fitting.append(each)
-    return with_watches(settings, fitting)
 
 
 @asynccontextmanager
@@ -141,6 +127,7 @@ class Daemon:
         self._registry = CollectorRegistry()
         self._metrics = metrics.Metrics(self._registry, __version__)
         self._news = News()
+        self._lost_at = 0.0
         self.reloader = Reloader()
         """Reads the configuration again on request, and knows what was wrong with it."""
 
@@ -159,7 +146,16 @@ class Daemon:
         async with AsyncExitStack() as stack:
             components = await self._build(stack)
             store, recorder, polls = components.store, components.recorder, components.polls
-            status = DaemonStatus(polls, components.deliveries, self._clock, self._state)
+            status = DaemonStatus(
+                polls,
+                components.deliveries,
+                self._clock,
+                self._state,
+                recorder.quiet,
+                self._metrics,
+            )
+            keeper = self._keep_quiet(components)
+            await keeper.load()
             configs = ConfigManager(
                 self._state,
                 components,
@@ -179,10 +175,12 @@ class Daemon:
                 polls.named_jobs,
             )
             # Served before the first configuration takes effect: probes see that it starts.
-            url = await self._serve(stack, store, polls, status, watches)
-            async with self._upkeep(components, status, watches), components.deliveries.running():
+            url = await self._serve(stack, store, polls, status, watches, keeper)
+            upkeep_ = self._upkeep(components, status, watches, keeper)
+            async with upkeep_, components.deliveries.running():
                 async with polls.running(), components.hints.running():
                     await configs.start()
+                    await keeper.begin()
                     # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
                     gc.freeze()
@@ -210,7 +208,13 @@ class Daemon:
         """Open the store and the AWS clients, and build what records, delivers and polls."""
         state, shared = self._state, (self._metrics, self._clock, self._random)
         observe = self._metrics.store_commit_duration.observe
-        opened = open_store(self.settings.store, self._clock, observe)
+        database, make_token = self.settings.database, None
+        if database.iam_auth:
+            signing = rds_token.signing(database, self.settings.accounts, self._groups)
+            make_token = await stack.enter_async_context(signing)
+        opened = open_store(
+            database, self._clock, observe, make_token=make_token, on_outage=self._report_outage
+        )
         store = await stack.enter_async_context(opened)
         self._metrics.ledger_id = store.ledger_id
         clients = await stack.enter_async_context(
@@ -221,9 +225,13 @@ class Daemon:
                 groups=self._groups,
             )
         )
-        deliveries = DeliveryManager(store, *shared, partial(sinks.open_sink, clients=clients))
+        ids = AccountIds(self._state, clients, self._metrics, self._clock)
+        self._state.account_id = ids.of
+        open_sink = partial(sinks.open_sink, clients=clients)
+        deliveries = DeliveryManager(store, *shared, open_sink, self._state.completed)
         router = Router(self.settings.routes, tuple(self.settings.sinks))
-        recorder = Recorder(store, router, partial(self._announce, deliveries))
+        announce = partial(self._announce, deliveries)
+        recorder = Recorder(store, router, announce, Quiet(self._clock.now))
         recorder.adopt_sources(await store.sources())
         recorder.baselines.adopt(await store.baselines())
 
@@ -239,9 +247,12 @@ class Daemon:
             self.settings.metrics,
             self._clock,
             recorder.store.store_time,
+            owned := lambda: self._metrics.watch_labels,
+            recorder.archive,
+            polls.discovering,
         )
         self._registry.register(collector)
-        self._registry.register(WatchCollector(polls.paces, polls.pollers))
+        self._registry.register(WatchCollector(polls.paces, polls.pollers, owned))
 
         def queue_of(hint: config.Hint) -> tuple[str, str, queues.AwsQueue]:
             at = queues.address(hint.queue_url, hint.region)
@@ -251,7 +262,19 @@ class Daemon:
             return f"{at.region}/{at.name}", at.region, queue
 
         hints = HintManager(polls, *shared, queue_of)
-        return Components(store, clients, recorder, deliveries, polls, hints, collector)
+        archiver = Archiver(recorder, polls, self._clock)
+        parts = (store, clients, recorder, deliveries, polls, hints, collector, archiver, ids)
+        return Components(*parts)
+
+    def _report_outage(self, outage: model.StoreOutage | None) -> None:
+        """Log and measure that the server of the store was lost, or has come back."""
+        self._metrics.store_up.set(0 if outage else 1)
+        if outage:
+            self._lost_at = self._clock.monotonic()
+            self._log.error(logs.STORE_LOST, error=outage.reason)
+        else:
+            seconds = round(self._clock.monotonic() - self._lost_at, 3)
+            self._log.info(logs.STORE_RECOVERED, seconds=seconds)
 
     async def _serve(
         self,
@@ -260,6 +283,7 @@ class Daemon:
         polls: PollManager,
         status: DaemonStatus,
         watches: RuntimeWatches,
+        keeper: QuietKeeper,
     ) -> str:
         """Serve page, API and metrics until the stack closes; return the URL."""
         state, server = self._state, self.settings.server
@@ -271,6 +295,7 @@ class Daemon:
         connections = Connections(most, lambda reason: closed.labels(reason).inc())
         self._metrics.connections.set_function(connections.count)
         self._metrics.connections_limit.set(most)
+        external = urlsplit(server.external_url or "").hostname or ""
         app = create_app(
             registry=self._registry,
             health=polls,
@@ -280,15 +305,24 @@ class Daemon:
             api=Parts(
                 *(status, store, self._news, self.reloader.reload, watches),
                 connections=connections.most,
+                external_url=server.external_url,
+                dashboard_url=server.dashboard_url,
+                quiet=keeper,
             ),
-            guard=Guard(web_config, [Path(name) for name in server.token_files]),
-            hosts=[*server.hosts, host] if server.hosts else (),
+            guard=Guard(
+                web_config, [Path(name) for name in server.token_files], server.external_url
+            ),
+            hosts=[*server.hosts, host, external] if server.hosts else (),
         )
         return await stack.enter_async_context(serving(app, host, port, web_config, connections))
 
     @asynccontextmanager
     async def _upkeep(
-        self, components: Components, status: DaemonStatus, watches: RuntimeWatches
+        self,
+        components: Components,
+        status: DaemonStatus,
+        watches: RuntimeWatches,
+        keeper: QuietKeeper,
     ) -> AsyncIterator[None]:
         """Keep metrics fresh, history short and the watchdog fed beside the body."""
         store, polls = components.store, components.polls
@@ -299,21 +333,39 @@ class Daemon:
             start(metrics.watch_lag, self._metrics, self._clock, name="watch lag")
             start(jumps.watch, name="watch the clock")
             start(upkeep.keep_time, store, name="keep the store's time")
+            start(upkeep.keep_polls, components.recorder, self._clock, name="keep poll times")
             start(self._supervisor.feed, polls.last_pass_age, name="feed the watchdog")
             shown = (components, status, self._metrics, self._clock)
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
+            start(upkeep.archive, components.archiver, name="archive ended jobs")
             start(watches.expire, name="expire run-time watches")
+            start(components.account_ids.fetch, name="fetch account ids")
+            start(keeper.run, name="end silences")
             start(upkeep.learn, components, self._state, name="learn poll times")
             yield
             tasks.cancel_scope.cancel()
+
+    def _keep_quiet(self, components: Components) -> QuietKeeper:
+        """Build what keeps silences and acknowledgements."""
+        deliveries = components.deliveries
+        return QuietKeeper(
+            components.store,
+            components.recorder.quiet,
+            self._metrics,
+            self._clock,
+            components.polls.watch_of,
+            lambda: deliveries.wake(self.settings.sinks),
+            lambda: self.settings.retention,
+        )
 
     def _announce(
         self, deliveries: DeliveryManager, entry: model.Entry, before: model.Snapshot | None
     ) -> None:
         """Report what was committed: in metrics and log, to the sinks and to open pages."""
         self._metrics.record(entry, before)
-        for transition, names in zip(entry.transitions, entry.sinks, strict=True):
+        about = zip(entry.transitions, entry.sinks, entry.silenced, strict=True)
+        for transition, names, held in about:
             self._log.info(
                 logs.JOB_TRANSITIONED,
                 kind=transition.kind.value,
@@ -322,8 +374,13 @@ class Daemon:
                 current=transition.current.state,
                 phase=transition.current.phase,
                 sequence=transition.sequence,
+                **({"silenced_by": held} if held and names else {}),
             )
-            deliveries.wake(names)
+            if held is None:
+                deliveries.wake(names)
+            else:
+                for name in names:
+                    self._metrics.silenced.labels(name).inc()
             self._news.tell(transition.subject.key)
             if self._listener:
                 self._listener(transition)

@@ -9,7 +9,8 @@ MonitorError
 ├── SendError            one attempt to deliver to a sink failed
 │   └── PartialSendError some events of a batch failed
 └── StoreError           the store cannot be used; fatal; exit 74
-    └── StoreLockedError another process has it; exit 69
+    ├── StoreLockedError another process has it; exit 69
+    └── StoreLostError   its server cannot be reached; the daemon waits for it
 """
 
 from __future__ import annotations
@@ -232,3 +233,7 @@ class StoreError(MonitorError):
 
 class StoreLockedError(StoreError):
     """Another process already uses this store."""
+
+
+class StoreLostError(StoreError):
+    """The server of the store cannot be reached, or gave up a statement; it may come back."""

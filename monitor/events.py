@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,15 @@ def _source(account: str, region: str, service: str) -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """Write a UTC time as RFC 3339 with milliseconds and ``Z``."""
+    """Write a time as RFC 3339 in UTC, with milliseconds and ``Z``.
+
+    Raises:
+        ValueError: it has no offset, so that its moment is unknown.
+    """
+    if moment.tzinfo is not UTC:
+        if moment.utcoffset() is None:
+            raise ValueError(f"{moment} has no offset from UTC")
+        moment = moment.astimezone(UTC)
     # Up to the seconds, between quotes; a quarter of the time that ``isoformat`` takes.
     seconds = orjson.dumps(moment)[1:20].decode()
     return f"{seconds}.{moment.microsecond // 1000:03}Z"

@@ -20,7 +20,7 @@ _CHANGES = {
     Kind.STATE_CHANGED: (Change("Status", "PENDING", "FAILED"),),
     Kind.UPDATED: (Change("JobType", None, "NODE_PACKAGE_VERSION"),),
 }
-_WARNED = frozenset({Kind.MISSING, Kind.STUCK, Kind.SOURCE_UNAVAILABLE})
+_WARNED = frozenset({Kind.MISSING, Kind.STUCK, Kind.REMINDER, Kind.SOURCE_UNAVAILABLE})
 
 
 def event(kind: Kind) -> dict[str, Any]:
@@ -65,8 +65,10 @@ def trials() -> list[Mapping[str, Any]]:
     }
     text = "\"quoted\" 'and' \\back\\ <!channel> & {{ braces }} {% raw %}\n*second* `line` é ☃ \x07"
     changes = [{"field": text, "from": [text, None, 1.5], "to": {"a": text}}]
+    links = {"job": "https://h/jobs/job?key=a%20b&c", "console": "https://h/?region=r#/a:b"}
+    added = {"links": links, "account_id": "123456789012"}
     odd = {"reason": text, "fields": {text: text, "Nested": {"x": [True]}}, "changes": changes}
-    more = ({**made, "data": {**made["data"], **each}} for each in (calm, odd))
+    more = ({**made, "data": {**made["data"], **each}} for each in (calm, {**odd, **added}))
     return [*map(event, Kind), *more]
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -24,7 +24,8 @@ class JobStatus(NamedTuple):
     even if that was that there is no such job; ``None`` if never. ``next_in`` estimates the
     seconds until the next poll (0 if it is overdue); ``None`` if there is none, as the job is
     ``finished``. ``failing`` is why the last poll failed. A finished job is neither stuck nor
-    ``blind`` (stale).
+    ``blind`` (stale). ``silenced`` names the silences and maintenance windows that hold what it
+    reports.
     """
 
     job: model.Job
@@ -38,6 +39,8 @@ class JobStatus(NamedTuple):
     failing: PollReason | None
     finished: bool
     blind: bool
+    acknowledged: model.Acknowledgement | None = None
+    silenced: tuple[str, ...] = ()
 
     @property
     def next_look_at(self) -> datetime | None:
@@ -169,6 +172,11 @@ class JobType(Protocol):
 
 class PollResponse(Protocol):
     """The outcome of one request of a prepared poll: a response, or why there is none."""
+
+    @property
+    def asked_at(self) -> datetime:
+        """The wall time just before the request was sent."""
+        ...
 
     @property
     def digest(self) -> bytes | None:
@@ -332,8 +340,64 @@ class SinkContext:
     concurrency: int
 
 
+class ArchiveStore(Protocol):
+    """The jobs that only the store remembers; raises StoreError as ``Store`` does."""
+
+    async def live(self, after: str = "") -> Sequence[model.Snapshot]:
+        """Return the next jobs that are not archived, by key; none behind the last."""
+        ...
+
+    async def of_place(
+        self, place: tuple[str, str, str], after: str = ""
+    ) -> Sequence[tuple[model.Snapshot, model.Archived]]:
+        """Return the next jobs of a place that are not live, by key; none behind the last."""
+        ...
+
+    async def find(
+        self, keys: Collection[str], *, live: bool = True
+    ) -> Sequence[tuple[model.Snapshot, model.Archived]]:
+        """Return the jobs among ``keys`` that are stored, or those that are not ``live``."""
+        ...
+
+    async def rows(self, keys: Collection[str]) -> Mapping[str, model.ArchivedRow]:
+        """Return what rows of listings are compared with, of those ``keys`` that are not live."""
+        ...
+
+    async def counts(
+        self,
+    ) -> Mapping[tuple[tuple[str, str, str], model.Phase], tuple[int, int]]:
+        """Return, by place and phase, how many are archived, and how many of these were ended."""
+        ...
+
+    async def ended_since(
+        self, at: datetime, phases: Iterable[model.Phase]
+    ) -> Sequence[model.Snapshot]:
+        """Return archived jobs that were seen to end since a time of the wall clock."""
+        ...
+
+    async def mark(self, marks: Sequence[model.ArchiveMark]) -> None:
+        """Keep jobs elsewhere from now on; those that have changed meanwhile stay."""
+        ...
+
+    async def discovers(self) -> Mapping[tuple[str, str, str], str]:
+        """Return what was discovered at each place when its archived jobs were last judged."""
+        ...
+
+    async def keep_discovers(self, kept: Mapping[tuple[str, str, str], str]) -> None:
+        """Store what is discovered at each place; what is left out is forgotten."""
+        ...
+
+
 class Store(Protocol):
     """The durable memory; raises StoreError when it cannot be trusted any more."""
+
+    last_commit: datetime | None
+    """The wall time of the last commit before it was opened, if there was one."""
+
+    @property
+    def archive(self) -> ArchiveStore:
+        """The jobs that only the store remembers."""
+        ...
 
     def store_time(self) -> datetime:
         """The store time: moves while a daemon runs, whatever the wall clock does."""

@@ -16,12 +16,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import orjson
-import structlog
-import structlog.testing
-from structlog.stdlib import ProcessorFormatter
 
 from monitor import redaction
 from monitor.errors import MonitorError
+
+# The library would import another for tracebacks in colours, which no line of ours has: that takes
+# as long as all the rest of it. While a module is None, it counts as not installed.
+_HIDDEN = "rich" not in sys.modules
+if _HIDDEN:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+import structlog.testing  # noqa: E402
+from structlog.stdlib import ProcessorFormatter  # noqa: E402
+
+if _HIDDEN:
+    del sys.modules["rich"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +82,17 @@ REQUEST_ABORTED = "request.aborted"
 CONNECTIONS_FULL = "connections.full"
 CONNECTIONS_RECOVERED = "connections.recovered"
 ACCEPT_FAILING = "accept.failing"
+ACCOUNT_ID_UNKNOWN = "account_id.unknown"
 DAEMON_STARTED = "daemon.started"
 DAEMON_STOPPING = "daemon.stopping"
 DAEMON_STOPPED = "daemon.stopped"
 LINE_LOST = "line.lost"
+STORE_LOST = "store.lost"
+STORE_RECOVERED = "store.recovered"
+SILENCE_ADDED = "silence.added"
+SILENCE_EXPIRED = "silence.expired"
+SILENCE_ENDED = "silence.ended"
+JOB_ACKNOWLEDGED = "job.acknowledged"
 CLOCK_JUMPED = "clock.jumped"
 
 _OURS = "monitor"

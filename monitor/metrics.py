@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -17,10 +18,10 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 
 from monitor.errors import PollReason
 from monitor.events import event_id
-from monitor.model import Job, Kind, Phase, Snapshot, SourceKey
+from monitor.model import Job, Kind, Phase, Snapshot, SourceKey, WatchLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from prometheus_client import CollectorRegistry
@@ -33,7 +34,13 @@ OTHER = "other"
 
 POLL_MODES = ("describe", "batch", "sweep")
 POLL_PATHS = ("fast", "plain")
-POLL_OUTCOMES = ("changed", "unchanged", "stale", *(reason.value for reason in PollReason))
+POLL_OUTCOMES = (
+    "changed",
+    "unchanged",
+    "stale",
+    "unconfirmed",
+    *(reason.value for reason in PollReason),
+)
 REQUEST_OUTCOMES = ("ok", *(reason.value for reason in PollReason))
 CONNECTION_ENDS = ("idle", "head", "answer", "crowded", "refused")
 HINT_OUTCOMES = ("used", "useless", "unreadable", "failed")
@@ -98,14 +105,11 @@ class Metrics:
                 name, text, labels, namespace="job_monitor", registry=registry, buckets=buckets
             )
 
-        self.transitions = counter(
-            "transitions_total", "Transitions recorded.", (*JOBS, "kind", "phase")
-        )
-        self.ended = counter(
-            "ended_jobs_total",
-            "Jobs that were seen to end, or first seen at their end, since the store was made.",
-            (*JOBS, "phase"),
-        )
+        self._counter = counter
+        self._registry = registry
+        self.watch_labels = WatchLabels()
+        """The labels of watches that totals carry; set by ``use_watch_labels`` alone."""
+        self._register_owned()
         self.detection_window = histogram(
             "detection_window_seconds",
             "Time between the two polls within which a state changed.",
@@ -157,6 +161,9 @@ class Metrics:
         )
         self.last_pass = gauge(
             "last_pass_timestamp_seconds", "When the scheduler last went through what is due."
+        )
+        self.account_info = gauge(
+            "account_info", "The id that AWS gave an account.", ("account", "account_id")
         )
         self.aws_requests = counter(
             "aws_requests_total",
@@ -222,6 +229,21 @@ class Metrics:
         self.deliveries = counter(
             "deliveries_total", "Attempts to deliver a transition.", ("sink", "outcome")
         )
+        self.silenced = counter(
+            "deliveries_silenced_total",
+            "Deliveries that a silence or a maintenance window held back.",
+            ("sink",),
+        )
+        self.discarded = counter(
+            "deliveries_discarded_total", "Dead deliveries that somebody discarded.", ("sink",)
+        )
+        self.silences_active = gauge("silences_active", "Silences that hold transitions now.")
+        self.maintenance_active = gauge(
+            "maintenance_active", "Watches that are in a maintenance window now."
+        )
+        self.jobs_acknowledged = gauge(
+            "jobs_acknowledged", "Jobs in trouble that somebody has acknowledged."
+        )
         self.delivery_duration = histogram(
             "delivery_duration_seconds", "How long attempts to deliver took.", _CALL, ("sink",)
         )
@@ -234,6 +256,8 @@ class Metrics:
         self.store_commit_duration = histogram(
             "store_commit_duration_seconds", "How long commits to the store took.", _COMMIT
         )
+        self.store_up = gauge("store_up", "1 while the store can be reached, 0 during an outage.")
+        self.store_up.set(1)
         self.event_loop_lag = histogram(
             "event_loop_lag_seconds", "How much later than asked the event loop woke.", _LAG
         )
@@ -271,20 +295,63 @@ class Metrics:
         """The identity of the ledger; until it is known, no window has an exemplar."""
         self.places: set[tuple[str, str, str]] = set()
         """Type, account and region of every watch; jobs of other places have no series there."""
+        self._sources: set[tuple[str, str, str]] = set()
         self._states: dict[str, set[str]] = {}
         self._unreadable: set[tuple[str, str]] = set()
         self._sinks: set[str] = set()
+        self._account_ids: set[tuple[str, str]] = set()
         self._backlogs: set[str] = set()
+
+    def _register_owned(self) -> None:
+        """Register the counters that carry labels of watches."""
+        columns = self.watch_labels.columns
+        self.transitions = self._counter(
+            "transitions_total", "Transitions recorded.", (*JOBS, "kind", "phase", *columns)
+        )
+        self.ended = self._counter(
+            "ended_jobs_total",
+            "Jobs that were seen to end, or first seen at their end, since the store was made.",
+            (*JOBS, "phase", *columns),
+        )
+
+    def use_watch_labels(self, labels: WatchLabels) -> bool:
+        """Use other labels of watches; return whether the counters with them began at 0.
+
+        Series exist from the start for the values at each place, and end with them.
+        """
+        before, self.watch_labels = self.watch_labels, labels
+        renewed = before.columns != labels.columns
+        if renewed:
+            for counter in (self.transitions, self.ended):
+                self._registry.unregister(counter)
+            self._register_owned()
+            for source in self._sources:
+                self._expect_source_transitions(source)
+        for place in self.places:
+            for values in () if renewed else before.at(place) - labels.at(place):
+                gone = dict(zip((*JOBS, *labels.columns), (*place, *values), strict=True))
+                self.transitions.remove_by_labels(gone)
+                self.ended.remove_by_labels(gone)
+            self._expect_owned(place)
+        return renewed
+
+    def _expect_owned(self, place: tuple[str, str, str]) -> None:
+        for values in self.watch_labels.at(place):
+            for kind in JOB_KINDS:
+                for phase in Phase:
+                    self.transitions.labels(*place, kind, phase, *values)
+            for phase in ENDS:
+                self.ended.labels(*place, phase, *values)
+
+    def _expect_source_transitions(self, labels: tuple[str, str, str]) -> None:
+        for kind in SOURCE_KINDS:
+            self.transitions.labels(*labels, kind, "", *self.watch_labels.values({}))
 
     def expect_jobs(self, type_: str, account: str, region: str) -> None:
         """Let every series of a watch exist before its first job is seen."""
         jobs = (type_, account, region)
         self.places.add(jobs)
-        for kind in JOB_KINDS:
-            for phase in Phase:
-                self.transitions.labels(*jobs, kind, phase)
-        for phase in ENDS:
-            self.ended.labels(*jobs, phase)
+        self._expect_owned(jobs)
         for mode in POLL_MODES:
             for outcome in POLL_OUTCOMES:
                 self.polls.labels(*jobs, mode, outcome)
@@ -307,8 +374,8 @@ class Metrics:
             self.poll_path.labels(*labels, path)
         self.source_up.labels(*labels).set(math.nan)
         self.source_last_success.labels(*labels).set(math.nan)
-        for kind in SOURCE_KINDS:
-            self.transitions.labels(*labels, kind, "")
+        self._sources.add(labels)
+        self._expect_source_transitions(labels)
         self.expect_operations(source, operations)
 
     def expect_operations(self, source: SourceKey, operations: Iterable[str]) -> None:
@@ -320,16 +387,20 @@ class Metrics:
                     source.service, operation, source.account, source.region, outcome
                 )
 
+    def set_account_ids(self, known: Iterable[tuple[str, str]]) -> None:
+        """Show the ids of the accounts of which they are known."""
+        known = set(known)
+        for labels in self._account_ids - known:
+            self.account_info.remove(*labels)
+        for labels in known:
+            self.account_info.labels(*labels).set(1)
+        self._account_ids = known
+
     def expect_hints(self, queue: str) -> None:
         """Let every series of a queue of hints exist before its first message."""
         self.hint_queue_up.labels(queue).set(math.nan)
         for outcome in HINT_OUTCOMES:
             self.hints.labels(queue, outcome)
-
-    def forget_hints(self, queue: str) -> None:
-        """Let the series of a queue of hints end that is no longer read."""
-        self.hint_queue_up.remove(queue)
-        self.hints.remove_by_labels({"queue": queue})
 
     def expect_sink(self, sink: str) -> None:
         """Let every series of a sink exist before its first delivery."""
@@ -343,6 +414,8 @@ class Metrics:
         self.sink_failing_since.labels(sink).set(math.nan)
         self.delivery_duration.labels(sink)
         self.delivery_latency.labels(sink)
+        self.silenced.labels(sink)
+        self.discarded.labels(sink)
         for outcome in DELIVERY_OUTCOMES:
             self.deliveries.labels(sink, outcome)
 
@@ -375,14 +448,22 @@ class Metrics:
         self.listing_last_complete.labels(*place).set(oldest)
 
     def adopt_ends(
-        self, places: Collection[tuple[str, str, str]], known: Iterable[Snapshot]
+        self,
+        places: Collection[tuple[str, str, str]],
+        known: Iterable[Snapshot],
+        labels_of: Callable[[Snapshot], Mapping[str, str]],
     ) -> None:
-        """Go on counting ends at ``places`` from what the store knows of the jobs there."""
+        """Go on counting ends at ``places`` from what the store knows of the jobs there.
+
+        ``labels_of`` a job are those of its watch.
+        """
         for snapshot in known if places else ():
             job = snapshot.job
-            if (job.type, job.account, job.region) in places:
+            if (job.type, job.account, job.region) in places and snapshot.ends:
+                values = self.watch_labels.values(labels_of(snapshot))
                 for phase, many in snapshot.ends.items():
-                    self.ended.labels(job.type, job.account, job.region, phase).inc(many)
+                    place = (job.type, job.account, job.region)
+                    self.ended.labels(*place, phase, *values).inc(many)
 
     def forget_source(self, source: SourceKey) -> None:
         """Let the series of a source end that is no longer polled."""
@@ -391,6 +472,7 @@ class Metrics:
             metric.remove(*labels)
         for counted in (self.aws_requests, self.poll_path):
             counted.remove_by_labels(dict(zip(_SOURCE, labels, strict=True)))
+        self._sources.discard(labels)
         self.transitions.remove_by_labels(dict(zip(JOBS, labels, strict=True)))
 
     def forget_sink(self, sink: str) -> None:
@@ -399,6 +481,7 @@ class Metrics:
         for metric in (
             *(self.sink_parked, self.sink_up, self.sink_failing_since),
             *(self.delivery_duration, self.delivery_latency),
+            *(self.silenced, self.discarded),
         ):
             metric.remove(sink)
         self.deliveries.remove_by_labels({"sink": sink})
@@ -464,17 +547,24 @@ class Metrics:
         for transition in entry.transitions:
             self._count(transition, before)
         after = entry.snapshot
-        if isinstance(after, Snapshot) and after.ends_after(before):
+        if not (isinstance(after, Snapshot) and after.has_ended):
+            return
+        # Between ``before`` and now, or it is first seen at its end.
+        if before is None or before.phase != after.phase:
             job = after.job
             if self._is_watched(job):
-                self.ended.labels(job.type, job.account, job.region, after.phase).inc()
+                labels = entry.transitions[-1].labels if entry.transitions else {}
+                values = self.watch_labels.values(labels)
+                self.ended.labels(*(job.type, job.account, job.region), after.phase, *values).inc()
 
     def _count(self, transition: Transition, before: Snapshot | None) -> None:
         about, kind, phase = transition.subject, transition.kind, transition.current.phase
         # A source has no type: its service stands there, and its phase is empty.
         name = about.type if isinstance(about, Job) else about.service
         if not isinstance(about, Job) or self._is_watched(about):
-            self.transitions.labels(name, about.account, about.region, kind, phase).inc()
+            values = self.watch_labels.values(transition.labels)
+            place = (name, about.account, about.region)
+            self.transitions.labels(*place, kind, phase, *values).inc()
         if kind in {Kind.STATE_CHANGED, Kind.DISCOVERED} and phase == Phase.UNKNOWN:
             self.unclassified_states.labels(name).inc()
         if kind is Kind.STATE_CHANGED and transition.after is not None:
@@ -510,6 +600,17 @@ def exemplar(transition_id: str) -> dict[str, str] | None:
 def job_label(label: str) -> str:
     """Return the name under which a label of a watch stands in ``job_info``."""
     return f"label_{re.sub('[^a-zA-Z0-9_]', '_', label)}"
+
+
+def observe_all(histogram: Histogram, values: Iterable[float]) -> None:
+    """Observe many values, which costs a tenth of observing each alone."""
+    found, below = sorted(values), 0
+    buckets = zip(histogram._upper_bounds, histogram._buckets, strict=True)  # noqa: SLF001 -- the library takes one value at a time
+    for bound, bucket in buckets:
+        upto = bisect_right(found, bound)
+        bucket.inc(upto - below)
+        below = upto
+    histogram._sum.inc(sum(found))  # noqa: SLF001 -- see above
 
 
 async def watch_lag(metrics: Metrics, clock: Clock, interval: float = 0.5) -> NoReturn:

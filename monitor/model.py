@@ -5,13 +5,15 @@ Every ``datetime`` here is timezone-aware and in UTC.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -52,6 +54,7 @@ class Kind(StrEnum):
     REAPPEARED = "job.reappeared"
     STUCK = "job.stuck"
     UNSTUCK = "job.unstuck"
+    REMINDER = "job.reminder"
     SOURCE_UNAVAILABLE = "source.unavailable"
     SOURCE_RECOVERED = "source.recovered"
 
@@ -160,6 +163,7 @@ class Snapshot:
     ``earlier_ended`` tells when the last of each was seen (by the wall clock, and in own time).
     ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
     describe tells is still to follow. ``parent`` is the one for which a listing has shown the job.
+    ``own_reminded`` is when a stuck job was last reported as such, in the store's own time.
     """
 
     job: Job
@@ -185,6 +189,7 @@ class Snapshot:
     describe_owed: bool = False
     parent: str | None = None
     earlier_ended: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: _NEVER)
+    own_reminded: datetime | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -199,9 +204,54 @@ class Snapshot:
             found[self.phase.value] = found.get(self.phase.value, 0) + 1
         return found
 
-    def ends_after(self, before: Snapshot | None) -> bool:
-        """Return whether the job ended between ``before`` and this, or is first seen at its end."""
-        return self.has_ended and (before is None or before.phase != self.phase)
+
+class Archived(IntEnum):
+    """Where a job is kept, as the store notes it.
+
+    A ``LIVE`` one is in the memory of the daemon that follows it. The others are in the store
+    alone: ``ENDED`` was seen to end, ``BASELINE`` was found at its end by a baseline, and
+    ``UNWATCHED`` is followed by no watch.
+    """
+
+    UNWATCHED = -1
+    LIVE = 0
+    ENDED = 1
+    BASELINE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMark:
+    """Where to keep a job from now on, if ``sequence`` is still that of its snapshot."""
+
+    key: str
+    sequence: int
+    archived: Archived
+    looked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedRow:
+    """Of an archived job, what a row of a listing is compared with.
+
+    One that is not ``settled`` must be polled again as soon as it is listed.
+    """
+
+    parts: Mapping[str, str | None]
+    updated_at: datetime | None
+    looked_at: datetime
+    missing: bool
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedPage:
+    """Archived jobs, each with its rank in the order of the list.
+
+    ``last`` is the rank up to which was searched; ``None`` if there is nothing more.
+    """
+
+    found: list[tuple[tuple[Any, ...], Snapshot]]
+    last: tuple[Any, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +313,20 @@ class Entry:
     """One atomic addition to the ledger.
 
     The snapshot is stored only if its stored sequence is still ``expected``
-    (0: not stored yet). ``sinks[i]`` names the sinks that transition ``i`` goes to.
+    (0: not stored yet). ``sinks[i]`` names the sinks that transition ``i`` goes to, ``held[i]``
+    what silences it, if anything does; without any, ``held`` may be empty.
     """
 
     snapshot: Snapshot | SourceState
     expected: int
     transitions: tuple[Transition, ...]
     sinks: tuple[tuple[str, ...], ...]
+    held: tuple[str | None, ...] = ()
+
+    @property
+    def silenced(self) -> tuple[str | None, ...]:
+        """What silences each transition; ``None`` where nothing does."""
+        return self.held or (None,) * len(self.transitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +349,17 @@ class Delivery:
 
 
 class DeliveryStatus(StrEnum):
-    """The status of a delivery."""
+    """The status of a delivery.
+
+    ``silenced``: held by a silence or a maintenance window; not sent, unless it is still true at
+    the end of that. ``discarded``: was dead, until somebody said that it need not be sent.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    SILENCED = "silenced"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +368,8 @@ class StoredDelivery:
 
     ``due_at`` is ``None`` where it is settled, or waits behind an earlier one of its job.
     ``attempts`` counts those of which the end is known, the one that was taken included.
+    ``silenced_by`` is the id of the silence that holds or held it, or ``maintenance:`` and the
+    name of a watch. One that is silenced without ``settled_at`` may still be sent.
     """
 
     id: int
@@ -320,6 +385,7 @@ class StoredDelivery:
     settled_at: datetime | None
     last_error: str | None
     replayed: bool
+    silenced_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,12 +415,56 @@ class Parking:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Transitions that are recorded and not sent from ``starts_at`` until ``ends_at``.
+
+    A transition is silenced if any of ``match`` matches it; each is as it would be written. The
+    times are the wall clock's.
+    """
+
+    id: str
+    match: tuple[Mapping[str, Any], ...]
+    starts_at: datetime
+    ends_at: datetime
+    author: str
+    comment: str
+
+    def status(self, now: datetime) -> str:
+        """Return ``pending``, ``active`` or ``expired``."""
+        if now < self.starts_at:
+            return "pending"
+        return "active" if now < self.ends_at else "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The note that somebody takes care of a job, as it is after the transition ``sequence``."""
+
+    key: str
+    sequence: int
+    author: str
+    comment: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeWatch:
     """A run-time watch; ``settings`` is as it would be written."""
 
     name: str
     settings: Mapping[str, Any]
     added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutage:
+    """A time at which the server of the store cannot be reached.
+
+    ``since`` is its beginning by the wall clock, ``reason`` the last error, on one line.
+    """
+
+    since: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,3 +545,73 @@ class Page:
     next_token: str | None
     torn: bool = False
     skipped: tuple[SkippedRow, ...] = ()
+
+
+# The labels of watches on metrics
+
+Place = tuple[str, str, str]
+"""Type, account and region."""
+
+MOST_WATCH_LABELS = 5
+MOST_LABEL_VALUES = 50
+"""Values of one label that have series of their own: the first ones in the configuration."""
+OTHER_VALUE = "other"
+"""Stands for every further value."""
+
+TAKEN_LABELS = frozenset(
+    # Of the metrics that carry the labels of watches, and of every series that is scraped.
+    {"type", "account", "region", "phase", "kind", "watch", "job", "instance", "le", "quantile"}
+)
+"""Names that a label of a watch cannot have on metrics."""
+
+
+def label_column(label: str) -> str:
+    """Return the name under which a label of a watch stands on metrics."""
+    name = re.sub("[^a-zA-Z0-9_]", "_", label)
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLabels:
+    """The chosen labels with their values; immutable, so that a scrape sees one state of them."""
+
+    names: tuple[str, ...] = ()
+    known: tuple[frozenset[str], ...] = ()
+    """The values of each label that have series of their own."""
+    places: Mapping[Place, AbstractSet[tuple[str, ...]]] = field(default_factory=dict)
+    """Place → the values that the watches there have."""
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], watched: Iterable[tuple[Place, Mapping[str, str]]]
+    ) -> WatchLabels:
+        """Choose the labels ``names``; ``watched`` are the places and labels of the watches."""
+        if not names:
+            return cls()
+        given = list(watched)
+        known = []
+        for name in names:
+            values = dict.fromkeys(labels[name] for _, labels in given if labels.get(name))
+            known.append(frozenset([*values][:MOST_LABEL_VALUES]))
+        bare = cls(tuple(names), tuple(known))
+        places: dict[Place, set[tuple[str, ...]]] = {}
+        for place, labels in given:
+            places.setdefault(place, set()).add(bare.values(labels))
+        return cls(bare.names, bare.known, places)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the labels on metrics."""
+        return tuple(map(label_column, self.names))
+
+    def values(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values on metrics; empty where a watch does not have the label."""
+        given = [labels.get(name, "") for name in self.names]
+        return tuple(
+            value if value in known or not value else OTHER_VALUE
+            for value, known in zip(given, self.known, strict=True)
+        )
+
+    def at(self, place: Place) -> AbstractSet[tuple[str, ...]]:
+        """Return the values whose series exist from the start at a place."""
+        return self.places.get(place) or {("",) * len(self.names)}

@@ -10,12 +10,13 @@ from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from monitor.errors import StoreError
-from monitor.web import problems
+from monitor.web import prefix, problems, store_outage
 from monitor.web.api.routes import Api
 from monitor.web.auth import Guard
 from monitor.web.exposition import MetricsRenderer
 from monitor.web.host_check import Hosts
 from monitor.web.page.handlers import StatusPage
+from monitor.web.store_outage import StoreWithOutages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,7 +64,7 @@ class Health(Protocol):
         ...
 
 
-class Writable(Protocol):
+class Writable(StoreWithOutages, Protocol):
     """What a store must show to be ready."""
 
     async def ping(self) -> None:
@@ -124,6 +125,8 @@ class Pages:
         """Answer 200 while the configuration is loaded and the store can be written."""
         if not self._configured():
             return _unavailable("no configuration is loaded")
+        if outage := self._store.outage:
+            return _unavailable(f"the store cannot be reached since {outage.since:%H:%M:%S} UTC")
         try:
             with anyio.fail_after(PING_WITHIN):
                 await self._store.ping()
@@ -152,20 +155,24 @@ def create_app(
     """
     pages = Pages(registry, health, store, configured, version)
     guard = guard or Guard()
-    middlewares = [Hosts(hosts).middleware, guard.middleware, problems.middleware]
+    shown = StatusPage(api, guard) if api else None
+    lost = store_outage.refusing(store, shown.without_store if shown else None)
+    middlewares = [Hosts(hosts).middleware, guard.middleware, problems.middleware, lost]
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=middlewares)
-    app.add_routes(
-        [
-            web.get("/metrics", pages.metrics),
-            *(web.get(path, pages.healthy) for path in ("/-/healthy", "/healthz")),
-            *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
-        ]
-    )
-    if api is None:
-        app.router.add_get("/", pages.index)
+    routes = [
+        web.get("/metrics", pages.metrics),
+        *(web.get(path, pages.healthy) for path in ("/-/healthy", "/healthz")),
+        *(web.get(path, pages.ready) for path in ("/-/ready", "/readyz")),
+    ]
+    if api is None or shown is None:
+        routes.append(web.get("/", pages.index))
     else:
-        Api(api, guard, version).add_to(app)
-        app.add_routes(StatusPage(api.live, api.ledger, api.clock).routes())
+        served = Api(api, guard, version)
+        app.on_shutdown.append(served.close)
+        routes += served.routes()
+        routes += shown.routes()
+    base = app[prefix.KEY] = prefix.of_url(api.external_url if api else None)
+    app.add_routes(prefix.served(base, routes))
 
     async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         harden(response, guard.headers)

@@ -127,22 +127,38 @@ class Tokens:
         self._digests, self._read = tuple(digests), current
 
 
+USER = web.RequestKey("user", str)
+"""The name of the user who sent a request, where basic auth tells it."""
+
+
 class Guard:
     """Lets in who may come in."""
 
     def __init__(
-        self, web_config: WebConfigFile | None = None, token_files: Sequence[Path] = ()
+        self,
+        web_config: WebConfigFile | None = None,
+        token_files: Sequence[Path] = (),
+        external_url: str | None = None,
     ) -> None:
-        """Without either, everybody may read and nobody write."""
+        """Without the first two, everybody may read and nobody write.
+
+        ``external_url`` is where a proxy serves the page, by another name perhaps than it asks for.
+        """
         self._web_config = web_config
         self._passwords = Passwords()
         self._tokens = Tokens(token_files)
         self._has_tokens = bool(token_files)
+        self._external_host = urlsplit(external_url or "").netloc.lower()
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers that every answer is to carry."""
         return self._web_config.loaded.headers if self._web_config else {}
+
+    @property
+    def can_admit_writers(self) -> bool:
+        """True if there are credentials with which one may write."""
+        return bool(self._users or self._has_tokens)
 
     @property
     def _users(self) -> Mapping[str, str]:
@@ -164,7 +180,7 @@ class Guard:
 
     async def admit_writer(self, request: web.Request) -> None:
         """Raise RefusedError unless this request may change something."""
-        if not (self._users or self._has_tokens):
+        if not self.can_admit_writers:
             raise RefusedError(
                 403,
                 "writing is not configured: name a file with a token in server.token_files, or one "
@@ -177,7 +193,8 @@ class Guard:
         if site is not None:
             foreign = site not in {"same-origin", "none"}
         else:  # an old browser, or none at all
-            foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+            own = {request.host.lower(), self._external_host} - {""}
+            foreign = origin is not None and origin.partition("://")[2].lower() not in own
         if foreign:
             raise RefusedError(403, "the request comes from a page of another site")
         # A form of any site can send these types without the browser's asking first (CORS).
@@ -198,6 +215,8 @@ class Guard:
                     user = password = b""
                 name = user.decode(errors="surrogateescape")
                 admitted = await self._passwords.verify(self._users, name, password)
+                if admitted:
+                    request[USER] = name
             case _:
                 admitted = False
         if not admitted:

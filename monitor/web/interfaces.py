@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.config import Watch
     from monitor.interfaces import JobStatus
-    from monitor.web.api.schemas import SourceView
+    from monitor.web.api.schemas import PollOutcome, SourceView
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,28 @@ class Live(Protocol):
         """Return one job of a watch, by its key."""
         ...
 
+    def archived(self) -> Mapping[tuple[tuple[str, str, str], model.Phase], int]:
+        """Return how many followed jobs only the store has, by place and phase; any thread."""
+        ...
+
+    def archived_elsewhere(self) -> bool:
+        """Return whether the store has others at places that no watch discovers now."""
+        ...
+
+    def remembered(self, known: model.Snapshot) -> JobStatus | None:
+        """Return the status of a job that only the store has, if a watch follows it."""
+        ...
+
+    def discovering(self, place: tuple[str, str, str]) -> Mapping[str, Mapping[str, str]]:
+        """Return the watches that discover jobs at a place, with their labels; from any thread."""
+        ...
+
     def awaited(self, key: str, seconds: float, /) -> None:
         """Note that somebody waits for a job for so long."""
+        ...
+
+    async def poll(self, key: str, within: float, /) -> PollOutcome | None:
+        """Poll a job as soon as its quota permits; ``None`` if it is not polled any more."""
         ...
 
     def sources(self) -> Sequence[SourceView]:
@@ -72,8 +92,20 @@ class Live(Protocol):
         """Return the status of the daemon itself."""
         ...
 
+    def console(self, job: model.Job, fields: Mapping[str, Any], /) -> str | None:
+        """Return the link to a job in the AWS console, if there is one."""
+        ...
+
+    def acknowledgement(self, key: str) -> model.Acknowledgement | None:
+        """Return the acknowledgement of a job, followed or not."""
+        ...
+
     def wake(self, sink: str) -> None:
         """Let a sink check for pending deliveries."""
+        ...
+
+    def count_discarded(self, sink: str, many: int) -> None:
+        """Count deliveries that somebody discarded."""
         ...
 
 
@@ -101,8 +133,60 @@ class Watches(Protocol):
         ...
 
 
+class ArchivedJobs(Protocol):
+    """The jobs that only the store remembers; raises StoreError."""
+
+    async def page(
+        self,
+        order: str,
+        places: Collection[tuple[str, str, str]],
+        phases: Collection[model.Phase],
+        *,
+        down: bool = False,
+        every_place: bool = True,
+        after: tuple[Any, ...] | None = None,
+        limit: int = 1000,
+        text: str | None = None,
+    ) -> model.ArchivedPage:
+        """Return a page of the archived jobs of some places and phases."""
+        ...
+
+    async def with_id(self, name: str) -> Sequence[model.Snapshot]:
+        """Return the archived jobs with a key or id."""
+        ...
+
+
+class Quieting(Protocol):
+    """The silences and acknowledgements, and their changes."""
+
+    def silences(self) -> Sequence[model.Silence]:
+        """Return every silence, the one that ends last first."""
+        ...
+
+    async def add(self, silence: model.Silence) -> None:
+        """Store a silence, and let it hold from its beginning."""
+        ...
+
+    async def expire(self, silence_id: str) -> model.Silence | None:
+        """End a silence now; ``None`` if there is none of that id."""
+        ...
+
+    async def acknowledge(self, key: str, author: str, comment: str) -> bool | None:
+        """Acknowledge a job; ``None`` if there is nothing to acknowledge."""
+        ...
+
+    async def withdraw(self, key: str) -> bool:
+        """Withdraw an acknowledgement; ``False`` if there was none."""
+        ...
+
+
 class Ledger(Outbox, Protocol):
     """The store, as far as the API reads it and writes to it; raises StoreError."""
+
+    @property
+    def archive(self) -> ArchivedJobs:
+        """The jobs that only the store remembers."""
+        ...
 
     async def position(self) -> int:
         """Return the position of the newest transition; 0 if there is none."""
@@ -119,6 +203,16 @@ class Ledger(Outbox, Protocol):
         until: int | None = None,
     ) -> Sequence[tuple[int, dict[str, Any]]]:
         """Return (position, CloudEvent) of transitions later than a position, in order."""
+        ...
+
+    async def history(
+        self,
+        job: str | None = None,
+        since: datetime | None = None,
+        kinds: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Return (position, CloudEvent) of the newest transitions of a job or all, in order."""
         ...
 
     async def deliveries(

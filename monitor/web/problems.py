@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from monitor import logs
 from monitor.errors import ConfigurationError, StoppingError, StoreError
+from monitor.web import prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,8 @@ class RefusedError(Exception):
 
 def concerns(request: web.Request) -> bool:
     """Return True if errors of this request are written as problems."""
-    return request.path == "/api" or request.path.startswith(PLACES)
+    path = prefix.without(request)
+    return path == "/api" or path.startswith(PLACES)
 
 
 def answer(refused: RefusedError) -> web.Response:

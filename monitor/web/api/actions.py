@@ -11,7 +11,7 @@ from monitor.delivery import replay as replaying
 from monitor.model import DeliveryStatus
 from monitor.web.api import params, schemas
 from monitor.web.api.endpoint import Endpoint, as_json
-from monitor.web.api.params import Form, Since, Text
+from monitor.web.api.params import Form, Position, Since, Text
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Replay(Form):
     must match for every key."""
     delivered: bool = False
     """Also deliveries that succeeded; needs ``since``."""
+    silenced: bool = False
+    """Also those that a silence or a maintenance window holds or held."""
+    discarded: bool = False
+    """Also those that were discarded."""
     dry_run: bool = False
     """Only show what would be sent."""
 
@@ -68,13 +72,36 @@ class Replay(Form):
 
     def selection(self) -> replaying.Selection:
         """Return it as the outbox understands it."""
-        dead, taken = DeliveryStatus.DEAD, DeliveryStatus.DELIVERED
+        more = {
+            DeliveryStatus.DELIVERED: self.delivered,
+            DeliveryStatus.SILENCED: self.silenced,
+            DeliveryStatus.DISCARDED: self.discarded,
+        }
         return replaying.Selection(
             sink=self.sink,
-            statuses=(dead, taken) if self.delivered else (dead,),
+            statuses=(DeliveryStatus.DEAD, *(status for status, wanted in more.items() if wanted)),
             since=self.since,
             match=tuple((key, tuple(globs)) for key, globs in self.match.items()),
         )
+
+
+class Discard(Form):
+    """Which dead deliveries of a sink need not be sent any more."""
+
+    sink: Text
+    """A configured sink."""
+    ids: list[Position] = Field(default=[], max_length=1000)
+    """Ids of deliveries."""
+    job: Text | None = None
+    """The key or the id of a job."""
+    every: bool = Field(default=False, alias="all")
+    """All that are dead."""
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if sum((bool(self.ids), self.job is not None, self.every)) != 1:
+            raise ValueError("needs one of ids, job, and all: true")
+        return self
 
 
 class Changes:
@@ -98,6 +125,10 @@ class Changes:
         reload = Endpoint("POST", "/-/reload", self.reload, schemas.Reloaded, problems=refused)
         return (
             Endpoint("POST", "/api/v1/replay", self.replay, schemas.Replayed, body=Replay),
+            Endpoint(
+                *("POST", "/api/v1/deliveries/discard", self.discard, schemas.Discarded),
+                body=Discard,
+            ),
             Endpoint("POST", resume, self.resume, schemas.Resumed, problems=unknown),
             *((reload,) if self._reload else ()),
         )
@@ -117,6 +148,14 @@ class Changes:
             sink=asked.sink, count=count, dry_run=asked.dry_run, event_ids=first
         )
         return as_json(replayed)
+
+    async def discard(self, request: web.Request) -> web.Response:
+        """Mark dead deliveries of a sink as not to be sent any more; they can still be replayed."""
+        asked = await params.body(Discard, request)
+        self._require(asked.sink, 422)
+        count = await replaying.discard(self._ledger, asked.sink, set(asked.ids), asked.job)
+        self._live.count_discarded(asked.sink, count)
+        return as_json(schemas.Discarded(sink=asked.sink, count=count))
 
     async def resume(self, request: web.Request) -> web.Response:
         """Resume a parked sink, with what waits first; return the result of the first attempt."""

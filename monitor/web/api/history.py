@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import Field
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor.web.interfaces import Ledger
+
+
+Stored: TypeAlias = tuple[int, dict[str, Any]]
+"""The position of a transition, and its CloudEvent."""
 
 
 class Filter(Form):
@@ -43,6 +47,8 @@ class TransitionsQuery(Filter):
 
     after: Position = 0
     """Only transitions after this position of the ledger."""
+    newest: bool = False
+    """The newest ones instead of the first, in the order of the ledger; ``job`` may be an id."""
     limit: Limit = 100
     """The most transitions in one response."""
 
@@ -85,9 +91,20 @@ class History:
     async def transitions(self, request: web.Request) -> web.Response:
         """List transitions in the order of the ledger."""
         asked = params.query(TransitionsQuery, request)
-        found, onward = await read(self._ledger, asked, asked.after, asked.limit)
+        if asked.newest:
+            found, onward = await self._newest(asked)
+        else:
+            found, onward = await read(self._ledger, asked, asked.after, asked.limit)
         items = [schemas.TransitionView(position=at, event=event) for at, event in found]
         return as_json(schemas.Transitions(items=items, next_after=onward))
+
+    async def _newest(self, asked: TransitionsQuery) -> tuple[Sequence[Stored], int]:
+        until = await self._ledger.position()
+        if asked.kinds is not None and not asked.kinds:
+            return [], max(asked.after, until)
+        found = await self._ledger.history(asked.job, asked.since, asked.kinds, asked.limit)
+        last = found[-1][0] if found else until
+        return [one for one in found if one[0] > asked.after], max(asked.after, until, last)
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """List deliveries, the newest first."""
@@ -107,7 +124,7 @@ class History:
 
 async def read(
     ledger: Ledger, asked: Filter, after: int, limit: int
-) -> tuple[Sequence[tuple[int, dict[str, Any]]], int]:
+) -> tuple[Sequence[Stored], int]:
     """Return the matching transitions after a position, and the position to go on from.
 
     If few match, that is the end of the ledger as searched, so nothing is searched twice.

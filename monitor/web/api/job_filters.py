@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from monitor.model import Phase
 from monitor.recording.router import matcher
-from monitor.web.api.params import Form, Glob, Limit, Text
+from monitor.web.api.forms import Form, Glob, Limit, Since, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from monitor.interfaces import JobStatus
+
+
+_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def _label(text: str) -> str:
@@ -41,6 +45,10 @@ class JobsQuery(Form):
     """The name of an account."""
     region: Text | None = None
     """An AWS region."""
+    watch: Text | None = None
+    """The name of a watch."""
+    state: list[Glob] = Field(default=[], max_length=32)
+    """One of these states, or a glob on it, such as ``AtAWS/*``; may be repeated."""
     phase: list[Phase] = Field(default=[])
     """One of these phases; may be repeated."""
     label: list[Annotated[Text, AfterValidator(_label)]] = Field(default=[])
@@ -51,6 +59,12 @@ class JobsQuery(Form):
     """Jobs that no longer exist according to AWS, or all others."""
     blind: bool | None = None
     """Jobs whose status is stale, or all others."""
+    reason: Text | None = None
+    """Text in the reason; case is ignored."""
+    changed_before: Since | None = None
+    """In the present state since this time or longer: an age, or a time."""
+    changed_since: Since | None = None
+    """In the present state since this time or shorter."""
     sort: Literal[
         "key",
         "-key",
@@ -71,23 +85,58 @@ class JobsQuery(Form):
     cursor: Text | None = None
     """The ``next_cursor`` of the page before, which had the same ``sort``."""
 
+    @property
+    def counts_suffice(self) -> bool:
+        """True if only place and phase decide, by which jobs are counted."""
+        texts = (self.q, self.watch, self.reason, self.changed_before, self.changed_since)
+        flags = (self.stuck, self.missing, self.blind)
+        return not (self.label or self.state or any(one is not None for one in (*texts, *flags)))
+
     @cached_property
     def takes_type(self) -> Callable[[str], bool]:
         """Match a job type against ``type``; many jobs share one, which is matched once."""
         return cache(matcher([] if self.type is None else [self.type]))
+
+    @cached_property
+    def takes_state(self) -> Callable[[str], bool]:
+        """Match a state against ``state``."""
+        return cache(matcher(self.state))
+
+    @property
+    def flagged(self) -> bool:
+        """Whether only jobs with a problem match, which no ended job has."""
+        return bool(self.stuck or self.missing or self.blind)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are filters for which each job must be read."""
+        return bool(self.watch or self.state)
+
+    def takes_place(self, place: tuple[str, str, str]) -> bool:
+        """Match a type, account and region."""
+        type_, account, region = place
+        return (
+            self.takes_type(type_)
+            and self.account in {None, account}
+            and self.region in {None, region}
+        )
 
 
 def fits(one: JobStatus, asked: JobsQuery) -> bool:
     """Return whether a job matches every filter."""
     flags = ((asked.stuck, one.stuck), (asked.missing, one.missing), (asked.blind, one.blind))
     if not (
-        asked.takes_type(one.job.type)
-        and asked.account in {None, one.job.account}
-        and asked.region in {None, one.job.region}
+        asked.takes_place((one.job.type, one.job.account, one.job.region))
+        and asked.watch in {None, one.watch}
+        and (not asked.state or asked.takes_state(one.snapshot.state if one.snapshot else ""))
         and (not asked.phase or phase_of(one) in asked.phase)
         and all(wanted in {None, has} for wanted, has in flags)
         and all(has_label(one.labels, label) for label in asked.label)
+        and _is_of_age(one, asked)
     ):
+        return False
+    reason = (one.snapshot.reason if one.snapshot else None) or ""
+    if asked.reason is not None and asked.reason.casefold() not in reason.casefold():
         return False
     if asked.q is None:
         return True
@@ -95,7 +144,29 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
     texts += [f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:"]
     if one.snapshot:
         texts += [one.snapshot.state, one.snapshot.reason or ""]
-    return any(asked.q.casefold() in each.casefold() for each in texts)
+    return holds("\n".join(texts), asked.q)
+
+
+def holds(text: str, wanted: str) -> bool:
+    """Return whether ``wanted`` is in ``text``, whatever its case.
+
+    It is the rule of ``SqlStore.jobs``: ASCII letters match each other alone, and no Kelvin sign
+    is a "k". Text with others, which the store is not asked for, is compared by all of Unicode.
+    """
+    if wanted.isascii():
+        return wanted.translate(_ASCII_LOWER) in text.translate(_ASCII_LOWER)
+    return wanted.casefold() in text.casefold()
+
+
+def _is_of_age(one: JobStatus, asked: JobsQuery) -> bool:
+    if asked.changed_before is None and asked.changed_since is None:
+        return True
+    changed = one.snapshot.changed_at if one.snapshot else None
+    return (
+        changed is not None
+        and (asked.changed_before is None or changed <= asked.changed_before)
+        and (asked.changed_since is None or changed >= asked.changed_since)
+    )
 
 
 def has_label(labels: Mapping[str, str], text: str) -> bool:

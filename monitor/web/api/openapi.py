@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic.json_schema import models_json_schema
 
+from monitor.config.docstrings import DescribedSchema
 from monitor.web import problems
 from monitor.web.api.schemas import ProblemDetails, View
 
@@ -43,8 +44,8 @@ GET except the event stream returns an `ETag`, and 304 to its `If-None-Match`.
 """
 
 
-def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
-    """Describe ``endpoints``."""
+def document(endpoints: Sequence[Endpoint], version: str, prefix: str = "") -> dict[str, Any]:
+    """Describe ``endpoints``; ``prefix`` stands before each path."""
     schemas = _schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -52,7 +53,7 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "AWS job monitor", "version": version, "description": _DESCRIPTION},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -68,7 +69,9 @@ def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     taken = [(model, "validation") for one in endpoints for model in (one.query, one.body) if model]
     given = [(one.ok, "serialization") for one in endpoints]
     models: Any = dict.fromkeys([*taken, *given, (ProblemDetails, "serialization")])
-    _, found = models_json_schema(list(models), ref_template=_REF + "{model}")
+    _, found = models_json_schema(
+        list(models), ref_template=_REF + "{model}", schema_generator=DescribedSchema
+    )
     # Clients know the models by their titles, which stay as the names in the code change.
     titles = {name: schema.get("title", name) for name, schema in found["$defs"].items()}
     text = orjson.dumps(found["$defs"]).decode()

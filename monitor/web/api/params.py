@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
 from heapq import nlargest, nsmallest
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import anyio
 import orjson
 from aiohttp import hdrs, web
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
     ValidationError,
-    WithJsonSchema,
 )
 
 from monitor import logs
-from monitor.config import parse_duration
+from monitor.web.api.forms import (
+    LARGEST,
+    Form,
+    Glob,
+    Limit,
+    Position,
+    Seconds,
+    Since,
+    Text,
+)
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -31,58 +32,26 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Asked = TypeVar("Asked", bound="Form")
 
+__all__ = [
+    "LARGEST",
+    "Form",
+    "Glob",
+    "Limit",
+    "Position",
+    "Seconds",
+    "Since",
+    "Text",
+    "body",
+    "is_position",
+    "json",
+    "no_cursor",
+    "page",
+    "query",
+]
+
 BODY_WITHIN = 15.0
 """Seconds that a client may take to send a body."""
-LARGEST = 2**63 - 1
-"""The highest position that a ledger can have."""
 _DIGITS = len(str(LARGEST))
-_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-class Form(BaseModel):
-    """What can be asked for; unknown names are refused, as they would be ignored otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-def _printable(text: str) -> str:
-    if _ODD.search(text):
-        raise ValueError("holds a control character")
-    return text
-
-
-def _moment(value: Any) -> datetime:
-    """Read an age (``2h``) or a time of RFC 3339."""
-    text = str(value)
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    except ValueError:
-        pass
-    try:
-        # A plus sign that was not percent-encoded has become a space.
-        at = datetime.fromisoformat(text.replace(" ", "+"))
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("is neither an age, such as 2h, nor a time, such as 2026-03-01T12:00:00Z")
-
-
-Text = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
-Glob = Annotated[str, Field(max_length=256), AfterValidator(_printable)]
-"""Longer than any type or kind; what it costs to match one grows with its length."""
-Limit = Annotated[int, Field(ge=1, le=500)]
-Position = Annotated[int, Field(ge=0, le=LARGEST)]
-Since = Annotated[
-    datetime,
-    BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "examples": ["2h", "2026-03-01T12:00:00Z"]}),
-]
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "examples": ["60s", "2m"]}),
-]
 
 
 def is_position(text: str) -> bool:
@@ -138,7 +107,9 @@ def _read(form: type[Asked], value: dict[str, Any], status: int) -> Asked:
             name = ".".join(map(str, detail["loc"]))[:100].encode("utf-8", "replace").decode()
             message = str(detail["msg"]).removeprefix("Value error, ")
             if detail["type"] == "extra_forbidden":
-                message = f"is not known here; there are {', '.join(form.model_fields) or 'none'}"
+                message = "is not known here"
+                if len(detail["loc"]) == 1:
+                    message += f"; there are {', '.join(form.model_fields) or 'none'}"
             mistakes.append({"name": name, "message": message[:1].lower() + message[1:]})
         raise _mistaken(mistakes, status) from None
 
@@ -167,27 +138,48 @@ def page(
     """
     down = sort.startswith("-")
     ranked = [(rank(item), item) for item in items]
-    if cursor is not None:
-        try:
-            value = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        except ValueError:
-            raise no_cursor() from None
-        # The order is part of a cursor: in another one the same place means other items.
-        if not isinstance(value, list) or value[:1] != [sort]:
-            raise no_cursor()
-        last = tuple(value[1:])
-        try:
-            ranked = [one for one in ranked if (one[0] < last if down else one[0] > last)]
-        except TypeError:
-            raise no_cursor() from None
+    last = None if cursor is None else rank_of(cursor, sort)
+    try:
+        found = first_of(ranked, after=last, down=down, limit=limit + 1)
+    except TypeError:
+        raise no_cursor() from None
+    shown = [item for _, item in found[:limit]]
+    return shown, cursor_after(sort, found[limit - 1][0]) if len(found) > limit else None
+
+
+def rank_of(cursor: str, sort: str) -> tuple[Any, ...]:
+    """Return the rank after which a page begins.
+
+    Raises:
+        RefusedError: the cursor is none, or is of another order.
+    """
+    try:
+        value = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        raise no_cursor() from None
+    # The order is part of a cursor: in another one the same place means other items.
+    if not isinstance(value, list) or value[:1] != [sort]:
+        raise no_cursor()
+    return tuple(value[1:])
+
+
+def cursor_after(sort: str, rank: tuple[Any, ...]) -> str:
+    """Return the cursor of the page after a rank."""
+    return urlsafe_b64encode(orjson.dumps([sort, *rank])).decode().rstrip("=")
+
+
+def first_of(
+    ranked: Iterable[tuple[tuple[Any, ...], Item]],
+    *,
+    after: tuple[Any, ...] | None,
+    down: bool,
+    limit: int,
+) -> list[tuple[tuple[Any, ...], Item]]:
+    """Return the first items after a rank, in order, each with its rank."""
+    if after is not None:
+        ranked = [one for one in ranked if (one[0] < after if down else one[0] > after)]
     # Not sorted whole: a sort of a hundred thousand would hold up the event loop, too.
-    first = (nlargest if down else nsmallest)(limit + 1, ranked, key=lambda one: one[0])
-    found, more = first[:limit], len(first) > limit
-    shown = [item for _, item in found]
-    if not more:
-        return shown, None
-    onward = urlsafe_b64encode(orjson.dumps([sort, *found[-1][0]])).decode()
-    return shown, onward.rstrip("=")
+    return (nlargest if down else nsmallest)(limit, ranked, key=lambda one: one[0])
 
 
 def no_cursor() -> RefusedError:

@@ -25,8 +25,18 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from typing import Self
 
+    from monitor.config import Watch
     from monitor.interfaces import JobStatus
-    from monitor.model import Backlog, Job, Parking, Snapshot, StoredDelivery
+    from monitor.model import (
+        Acknowledgement,
+        Backlog,
+        Job,
+        Parking,
+        RuntimeWatch,
+        Silence,
+        Snapshot,
+        StoredDelivery,
+    )
     from monitor.web.interfaces import SinkAttempts
 
 Moment = Annotated[
@@ -51,7 +61,7 @@ Event = Annotated[
 class View(BaseModel):
     """Data that the API returns; unknown keys, as of a newer daemon, are ignored."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 Rate = Annotated[float, AfterValidator(lambda value: round(value, 3))]
@@ -76,6 +86,16 @@ class Window(View):
     def seconds(self) -> float | None:
         """How wide it is; ``None`` if it has no beginning."""
         return (self.before - self.after).total_seconds() if self.after else None
+
+
+class AcknowledgementView(View):
+    """Who takes care of a job that is in trouble."""
+
+    model_config = ConfigDict(title="Acknowledgement")
+
+    author: str
+    comment: str
+    at: Moment
 
 
 class JobView(View):
@@ -122,6 +142,10 @@ class JobView(View):
     missing: bool
     blind: bool
     """True if its status is stale: no poll has succeeded for too long."""
+    acknowledged: AcknowledgementView | None = None
+    """Who has acknowledged the trouble that it is in; null if nobody has."""
+    silenced: list[str] = []
+    """What keeps its transitions from being sent now: ids of silences, or ``maintenance:WATCH``."""
 
     @property
     def terminal(self) -> bool:
@@ -139,10 +163,12 @@ class JobView(View):
             labels=dict(status.labels),
             last_look_at=status.polled_at,
             failing=str(status.failing) if status.failing else None,
+            acknowledged=_acknowledged(status.acknowledged),
+            silenced=list(status.silenced),
         )
 
     @classmethod
-    def of_snapshot(cls, snapshot: Snapshot) -> Self:
+    def of_snapshot(cls, snapshot: Snapshot, made: Acknowledgement | None = None) -> Self:
         """View a job that no watch follows any longer, as the store remembers it."""
         found = cls._of_snapshot(snapshot.job, snapshot)
         found |= dict.fromkeys(("watch", "interval", "next_look_at", "failing"))
@@ -155,6 +181,7 @@ class JobView(View):
             stuck=False,
             missing=snapshot.missing,
             blind=False,
+            acknowledged=_acknowledged(made),
         )
 
     @staticmethod
@@ -167,6 +194,12 @@ class JobView(View):
             "severity": snapshot.severity if snapshot else Severity.INFO,
             "fields": dict(snapshot.fields) if snapshot else {},
         }
+
+
+def _acknowledged(made: Acknowledgement | None) -> AcknowledgementView | None:
+    if made is None:
+        return None
+    return AcknowledgementView(author=made.author, comment=made.comment, at=made.at)
 
 
 _OF_STATUS = ("interval", "next_look_at", "finished", "stuck", "missing", "blind")
@@ -193,6 +226,19 @@ class JobWait(View):
     job: JobView
 
 
+PollOutcome = Literal["answered", "failed", "pending"]
+"""What came of a poll that somebody asked for."""
+
+
+class JobPoll(View):
+    """The outcome of a poll that somebody asked for, and the job after it."""
+
+    outcome: PollOutcome
+    """``pending`` if AWS had not answered within some seconds. A job whose polls fail, or that was
+    polled a moment ago, keeps its time; ``failing`` and ``next_look_at`` of the job say more."""
+    job: JobView
+
+
 class Jobs(View):
     """A page of jobs."""
 
@@ -200,7 +246,10 @@ class Jobs(View):
     next_cursor: str | None
     """The ``cursor`` of the next page; null on the last one."""
     total: int
-    """How many jobs match the filters, on all pages."""
+    """How many jobs match the filters, on all pages.
+
+    Where text is searched for, jobs that only the store remembers count on their own page alone.
+    """
 
 
 class TransitionView(View):
@@ -251,6 +300,9 @@ class DeliveryView(View):
     settled_at: Moment | None
     last_error: str | None
     replayed: bool
+    silenced_by: str | None = None
+    """The id of the silence that holds or held it, or ``maintenance:WATCH``. One that is silenced
+    and has no ``settled_at`` may still be sent."""
 
     @classmethod
     def of(cls, stored: StoredDelivery) -> Self:
@@ -385,6 +437,8 @@ class SourceView(View):
     """Part of the quota that sweeps may take; null where nothing is swept."""
     watches: list[WatchInterval] = []
     """The watches whose jobs are polled through it."""
+    account_id: str | None = None
+    """The id that AWS gave the account, if it is known."""
 
     @property
     def name(self) -> str:
@@ -432,6 +486,18 @@ class FollowedWatch(View):
     """When it was added at run time; null if it comes from the configuration."""
     watch: dict[str, Any]
 
+    @classmethod
+    def of(cls, watch: Watch) -> Self:
+        """View a watch of the configuration."""
+        # Unset keys are left out: a watch is shown as somebody wrote it.
+        written = watch.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return cls(name=watch.name, added_at=None, watch=written)
+
+    @classmethod
+    def of_added(cls, watch: RuntimeWatch) -> Self:
+        """View a run-time watch."""
+        return cls(name=watch.name, added_at=watch.added_at, watch=dict(watch.settings))
+
 
 class FollowedWatches(View):
     """All watches; those of the configuration come first."""
@@ -464,6 +530,42 @@ class Replayed(View):
     dry_run: bool
     event_ids: list[str]
     """The first of them, at most 1,000."""
+
+
+class Discarded(View):
+    """The dead deliveries that need not be sent any more."""
+
+    sink: str
+    count: int
+
+
+class SilenceView(View):
+    """Transitions that are recorded and not sent for a time."""
+
+    model_config = ConfigDict(title="Silence")
+
+    id: str
+    match: list[dict[str, Any]]
+    """As the `match` of routes, and `job`; a transition is held if one of them matches."""
+    starts_at: Moment
+    ends_at: Moment
+    author: str
+    comment: str
+    status: Literal["pending", "active", "expired"]
+
+    @classmethod
+    def of(cls, silence: Silence, now: datetime) -> Self:
+        """View a silence at a time."""
+        match = [dict(each) for each in silence.match]
+        facts = {name: getattr(silence, name) for name in ("id", "starts_at", "ends_at")}
+        about = {"author": silence.author, "comment": silence.comment}
+        return cls.model_validate({**facts, **about, "match": match, "status": silence.status(now)})
+
+
+class Silences(View):
+    """All silences, the one that ends last first."""
+
+    items: list[SilenceView]
 
 
 class Reloaded(View):

@@ -14,7 +14,7 @@ from monitor.web.api.job_filters import phase_of
 from monitor.web.api.schemas import SinkView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiohttp import web
 
@@ -63,7 +63,7 @@ class StatusEndpoints:
         """Show the status of the daemon."""
         status = self._live.status()
         counts = await anyio.to_thread.run_sync(
-            lambda: totals([*self._live.jobs()]), limiter=self._counting
+            lambda: totals([*self._live.jobs()], self._live.archived()), limiter=self._counting
         )
         return as_json(
             schemas.Status(
@@ -79,11 +79,15 @@ class StatusEndpoints:
         )
 
 
-def totals(jobs: Sequence[JobStatus]) -> dict[str, Any]:
-    """Count jobs by phase and by flag."""
+def totals(
+    jobs: Sequence[JobStatus], archived: Mapping[tuple[tuple[str, str, str], Phase], int]
+) -> dict[str, Any]:
+    """Count jobs by phase and by flag; archived ones have no flags."""
     phases = Counter(phase_of(job) for job in jobs)
+    for (_, phase), many in archived.items():
+        phases[phase] += many
     return {
-        "jobs": len(jobs),
+        "jobs": phases.total(),
         "phases": {each: phases[each] for each in Phase},
         "stuck": sum(job.stuck for job in jobs),
         "missing": sum(job.missing for job in jobs),

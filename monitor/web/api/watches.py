@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from monitor import model
     from monitor.web import interfaces
 
 PATH = "/api/v1/watches"
@@ -52,16 +51,8 @@ class WatchEndpoints:
 
     async def list(self, _request: web.Request) -> web.Response:
         """List the watches."""
-        # Unset keys are left out: a watch is shown as somebody wrote it.
-        own = [
-            schemas.FollowedWatch(
-                name=watch.name,
-                added_at=None,
-                watch=watch.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            )
-            for watch in self._watches.own()
-        ]
-        added = [_added(watch) for watch in await self._watches.all()]
+        own = [schemas.FollowedWatch.of(watch) for watch in self._watches.own()]
+        added = [schemas.FollowedWatch.of_added(watch) for watch in await self._watches.all()]
         return as_json(schemas.FollowedWatches(items=own + added))
 
     async def add(self, request: web.Request) -> web.Response:
@@ -78,7 +69,7 @@ class WatchEndpoints:
             raise RefusedError(422, "this cannot be watched", errors=errors) from None
         if made is None:
             raise RefusedError(409, "there is a watch of that name already")
-        return as_json(_added(made), status=201)
+        return as_json(schemas.FollowedWatch.of_added(made), status=201)
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a run-time watch; what is known of its jobs stays in the store."""
@@ -88,8 +79,3 @@ class WatchEndpoints:
         if not await self._watches.remove(name):
             raise RefusedError(404, "no watch of that name was added")
         return as_json(schemas.Removed(removed=True))
-
-
-def _added(watch: model.RuntimeWatch) -> schemas.FollowedWatch:
-    written = dict(watch.settings)
-    return schemas.FollowedWatch(name=watch.name, added_at=watch.added_at, watch=written)

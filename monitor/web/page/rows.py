@@ -27,7 +27,10 @@ _KINDS = {
     Kind.REAPPEARED: "back again",
     Kind.STUCK: "stuck",
     Kind.UNSTUCK: "moving again",
+    Kind.REMINDER: "still stuck",
 }
+_NO_STATES = frozenset({Kind.UPDATED, Kind.REMINDER})
+"""Kinds that no bar stands for."""
 _CHANGES = frozenset({Kind.DISCOVERED, Kind.STATE_CHANGED})
 
 
@@ -62,7 +65,7 @@ class TransitionRow:
 
 def job_row(status: JobStatus, events: Sequence[Mapping[str, Any]], now: datetime) -> JobRow:
     """Make the row of a job from its last CloudEvents, in order."""
-    changes = [event for event in events if event["data"]["kind"] != Kind.UPDATED]
+    changes = [event for event in events if event["data"]["kind"] not in _NO_STATES]
     window = None
     if events:
         # The event that brought the present state; an older one may be deleted already.

@@ -46,6 +46,10 @@ class JobCounts:
     flags: Mapping[str, int]
     failed: int
     expired: int
+    open_flags: Mapping[str, int]
+    """Without the acknowledged ones, as are ``failed`` and ``expired``."""
+    acknowledged: int
+    """Jobs in trouble of which somebody takes care."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +72,48 @@ class Summary:
         return next(level for level in ("bad", "warn", "good") if level in levels)
 
 
-def count_jobs(jobs: Sequence[JobStatus], now: datetime) -> JobCounts:
-    """Count ``jobs``; a failure is recent for a day."""
+def count_jobs(
+    jobs: Sequence[JobStatus],
+    archived: Mapping[tuple[tuple[str, str, str], Phase], int],
+    now: datetime,
+) -> JobCounts:
+    """Count ``jobs`` and those that are ``archived``; a failure is recent for a day.
+
+    Jobs that failed are archived only after that.
+    """
     since = now - RECENT
     phases = Counter(phase_of(job) for job in jobs)
-    recent = Counter(phase_of(job) for job in jobs if filters.has_failed(job, since))
+    unattended = [job for job in jobs if job.acknowledged is None]
+    recent = Counter(phase_of(job) for job in unattended if filters.has_failed(job, since))
+    for (_, phase), many in archived.items():
+        phases[phase] += many
     return JobCounts(
-        total=len(jobs),
+        total=phases.total(),
         phases={phase.value: phases[phase] for phase in Phase},
-        flags={
-            flag: sum(getattr(job, name) for job in jobs) for flag, name in filters.FLAGS.items()
-        },
+        flags=_flags(jobs),
         failed=recent[Phase.FAILED],
         expired=recent[Phase.EXPIRED],
+        open_flags=_flags(unattended),
+        acknowledged=len(jobs) - len(unattended),
     )
+
+
+def _flags(jobs: Sequence[JobStatus]) -> dict[str, int]:
+    return {flag: sum(getattr(job, name) for job in jobs) for flag, name in filters.FLAGS.items()}
 
 
 def summarize(view: PageView, counts: JobCounts) -> Summary:
     """Summarize everything in three statements."""
-    problems = {"failed": counts.failed, "expired": counts.expired, **counts.flags}
+    problems = {"failed": counts.failed, "expired": counts.expired, **counts.open_flags}
     found = [f"{many:,} {name}" for name, many in problems.items() if many]
+    cared_for = f"{counts.acknowledged:,} acknowledged" if counts.acknowledged else ""
     if not counts.total:
         jobs = Part("No jobs are known yet", "good")
     elif found:
+        found += [cared_for] if cared_for else []
         jobs = Part(sentence(found), "bad" if counts.failed or counts.expired else "warn")
+    elif cared_for:
+        jobs = Part(f"Nothing new failed, nothing stuck; {cared_for}", "good")
     else:
         active = counts.phases["running"] + counts.phases["waiting"]
         jobs = Part(f"Nothing failed, nothing stuck; {count(active, 'job')} active", "good")

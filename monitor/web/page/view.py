@@ -9,7 +9,7 @@ from monitor.errors import PollReason
 from monitor.web.api.schemas import ListingView, SinkView, SourceView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from monitor import model
@@ -64,14 +64,21 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """Everything at one moment. ``refused`` holds the problems of a reload that was refused."""
+    """Everything at one moment.
+
+    ``refused`` holds the problems of a reload that was refused; ``writable`` is true if there are
+    credentials with which a reader may act. ``archived`` counts the jobs that only the store has,
+    by place and phase.
+    """
 
     now: datetime
     version: str
     jobs: Sequence[JobStatus]
+    archived: Mapping[tuple[tuple[str, str, str], model.Phase], int]
     sources: Sequence[SourceRow]
     sinks: Sequence[SinkView]
     refused: Sequence[str]
+    writable: bool = True
 
 
 def gather(
@@ -79,6 +86,8 @@ def gather(
     backlogs: Sequence[model.Backlog],
     parkings: Sequence[model.Parking],
     now: datetime,
+    *,
+    writable: bool = True,
 ) -> PageView:
     """Gather everything; may be called in another thread."""
     status = live.status()
@@ -89,12 +98,14 @@ def gather(
         version=status.version,
         # A copy: the loop goes on tracking jobs while this thread reads.
         jobs=list(live.jobs()),
+        archived=live.archived(),
         sources=[SourceRow.of(one) for one in sorted(live.sources(), key=lambda one: one.name)],
         sinks=[
             SinkView.of(sink, waiting.get(sink.name), parked.get(sink.name))
             for sink in live.sinks()
         ],
         refused=status.config_refused,
+        writable=writable,
     )
 
 

@@ -1,5 +1,6 @@
 // Filters while the reader types; the address follows, so that it can be shared.
 
+import { base } from "./base.js";
 import { refreshSoon } from "./refresh.js";
 
 const PAUSE = 200;
@@ -32,5 +33,5 @@ export function filter() {
 function address(form) {
   const query = new URLSearchParams(new FormData(form));
   for (const [name, value] of [...query]) if (!value.trim()) query.delete(name);
-  return query.size ? `/?${query}` : "/";
+  return query.size ? `${base}/?${query}` : `${base}/`;
 }

@@ -1,10 +1,11 @@
 // Listens to the daemon's events, and says so when it cannot.
 
+import { base } from "./base.js";
 import { refreshSoon } from "./refresh.js";
 import { serverTime, tick, utc } from "./ticking.js";
 
 const REOPEN = 5000;
-const EVENTS = "/api/v1/events";
+const EVENTS = `${base}/api/v1/events`;
 
 let goodUntil = null;
 

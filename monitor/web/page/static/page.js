@@ -10,6 +10,8 @@ const SECOND = 1000;
 // Deliveries, polls and quotas change without an event.
 const ROUND = 10 * SECOND;
 
+// Buttons that act need scripts: without them they are not shown.
+document.documentElement.classList.add("script");
 setClock(document.body.dataset.now);
 tick();
 setInterval(tick, SECOND);

@@ -37,8 +37,10 @@ async function refresh() {
 async function renew() {
   const address = location.href;
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
-  if (!answer.ok && answer.status !== 404) throw new Error(`status ${answer.status}`);
+  if (!answer.ok && ![404, 503].includes(answer.status)) throw new Error(`status ${answer.status}`);
   const fetched = new DOMParser().parseFromString(await answer.text(), "text/html");
+  // A proxy has pages of its own for when it does not reach the daemon.
+  if (!fetched.body.dataset.now) throw new Error("not a page of ours");
   if (address !== location.href) return refreshSoon();
   setClock(fetched.body.dataset.now);
   const rows = keys();
@@ -48,7 +50,9 @@ async function renew() {
     if (here) morph(here, part);
   }
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-  document.title = fetched.title;
+  // Whoever loaded the page while the store was lost has nothing to put the rest into.
+  if (answer.ok && document.getElementById("without-store")) return location.reload();
+  if (answer.status !== 503) document.title = fetched.title;
   tick();
   say(rows);
 }
