@@ -23,10 +23,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* The labels of an object: a dict of "root" and its own "labels". The chart's own come first. */}}
+{{- define "job-monitor.labelled" -}}
+{{- $ours := include "job-monitor.labels" .root | fromYaml -}}
+{{- merge $ours (.labels | default dict | deepCopy) (deepCopy .root.Values.commonLabels) | toYaml -}}
+{{- end -}}
+
+{{/* The metadata of an object: a dict of "root", and perhaps "suffix", "namespace" and its values, "own". */}}
 {{- define "job-monitor.meta" -}}
-name: {{ include "job-monitor.fullname" . }}
-namespace: {{ .Release.Namespace }}
-labels: {{- include "job-monitor.labels" . | nindent 2 }}
+{{- $own := .own | default dict -}}
+name: {{ include "job-monitor.fullname" .root }}{{ .suffix }}
+namespace: {{ $own.namespace | default .root.Release.Namespace }}
+labels: {{- include "job-monitor.labelled" (dict "root" .root "labels" $own.labels) | nindent 2 }}
+{{- with $own.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "job-monitor.account" -}}
@@ -47,22 +58,125 @@ labels: {{- include "job-monitor.labels" . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{- define "job-monitor.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{/* "yes" where OpenShift chooses the ids of the user and its groups. */}}
+{{- define "job-monitor.openshift" -}}
+{{- $there := .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if or (eq .Values.openshift "always") (and (eq .Values.openshift "auto") $there) -}}yes{{- end -}}
 {{- end -}}
 
-{{- define "job-monitor.containerSecurity" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
-privileged: false
-readOnlyRootFilesystem: true
+{{- define "job-monitor.podSecurity" -}}
+{{- $context := .Values.podSecurityContext -}}
+{{- if include "job-monitor.openshift" . -}}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
+{{/* The parts of externalUrl: "host" without the port, and "path", which begins with a slash. */}}
+{{- define "job-monitor.external" -}}
+{{- $url := urlParse .Values.externalUrl -}}
+host: {{ $url.hostname | quote }}
+path: {{ printf "/%s" (trimAll "/" $url.path) | quote }}
+{{- end -}}
+
+{{/* Where the runbook is, without the anchor of an alert; empty: where its file says. */}}
+{{- define "job-monitor.runbookUrl" -}}
+{{- if .Values.runbookUrl -}}
+{{- trimSuffix "#" .Values.runbookUrl -}}
+{{- else if .Values.docsUrl -}}
+{{- trimSuffix "/" .Values.docsUrl }}/runbook.md
+{{- end -}}
+{{- end -}}
+
+{{/* A dashboard, "text", whose links lead to the addresses among the values of "root". */}}
+{{- define "job-monitor.dashboard" -}}
+{{- $text := .text -}}
+{{- $docs := trimSuffix "/" .root.Values.docsUrl -}}
+{{- $page := trimSuffix "/" .root.Values.externalUrl -}}
+{{- $ours := dict "docs" $docs "runbook" (include "job-monitor.runbookUrl" .root) "page" $page -}}
+{{- range (fromJson $text).templating.list -}}
+{{- $address := get $ours .name -}}
+{{- if and (eq .type "constant") $address -}}
+{{- $text = replace (printf "\"query\": %s" (toJson .query)) (printf "\"query\": %s" (toJson $address)) $text -}}
+{{- end -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
+{{/* What the NetworkPolicy keeps from the pod, in words: a list in YAML. */}}
+{{- define "job-monitor.shutOut" -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled (not .ingressNamespaces) (not .extraIngress) -}}
+{{- if $.Values.serviceMonitor.enabled }}
+- Prometheus, which scrapes the ServiceMonitor
+{{- end }}
+{{- if $.Values.ingress.enabled }}
+- the controller of the Ingress
+{{- end }}
+{{- if $.Values.httpRoute.enabled }}
+- the Gateway of the HTTPRoute
+{{- end }}
+{{- if ne $.Values.service.type "ClusterIP" }}
+- clients of the {{ $.Values.service.type }} Service
+{{- end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the daemon reads from its environment besides its files. */}}
+{{- define "job-monitor.settings" -}}
+- name: JOB_MONITOR_SERVER__LISTEN
+  value: "{{ .Values.listenAddress }}:9847"
+{{- with .Values.externalUrl }}
+- name: JOB_MONITOR_SERVER__EXTERNAL_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.jobTypes }}
+- name: JOB_MONITOR_JOB_TYPES_DIR
+  value: {{ include "job-monitor.typesDirectory" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "job-monitor.typesDirectory" -}}/etc/job-monitor-types{{- end -}}
+{{- define "job-monitor.templatesDirectory" -}}/etc/job-monitor-templates{{- end -}}
+
+{{/* The ConfigMaps of files besides the configuration: a list of "name", "files" and "path". */}}
+{{- define "job-monitor.folders" -}}
+{{- if .Values.jobTypes }}
+- name: job-types
+  path: {{ include "job-monitor.typesDirectory" . }}
+  suffix: .yaml
+  files: {{- toYaml .Values.jobTypes | nindent 4 }}
+{{- end }}
+{{- if .Values.templates }}
+- name: templates
+  path: {{ include "job-monitor.templatesDirectory" . }}
+  suffix: ""
+  files: {{- toYaml .Values.templates | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{/* Refuse values that do not fit each other; each message says what to write. */}}
+{{- define "job-monitor.validated" -}}
+{{- if and .Values.jobTypes .Values.config.job_types_dir -}}
+{{- fail "jobTypes and config.job_types_dir are both set: leave out config.job_types_dir, which jobTypes sets" -}}
+{{- end -}}
+{{- $folder := printf "%s/" (include "job-monitor.templatesDirectory" .) -}}
+{{- range $name, $sink := .Values.config.sinks -}}
+{{- $file := dig "template" "" (default (dict) $sink) | toString -}}
+{{- if and (hasPrefix $folder $file) (not (hasKey $.Values.templates (trimPrefix $folder $file))) -}}
+{{- fail (printf "config.sinks.%s.template is %s: add %q to templates" $name $file (trimPrefix $folder $file)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $kind, $way := dict "ingress" .Values.ingress "httpRoute" .Values.httpRoute -}}
+{{- $named := or $way.hosts $way.hostnames -}}
+{{- if and $way.enabled (not $named) (not $.Values.externalUrl) -}}
+{{- fail (printf "%s.enabled needs a host: set externalUrl, or %s.%s" $kind $kind (ternary "hosts" "hostnames" (eq $kind "ingress"))) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs: name your Gateway, as [{name: GATEWAY, namespace: NAMESPACE}]" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "job-monitor.excuses" -}}
@@ -71,6 +185,9 @@ checkov.io/skip1: CKV_K8S_43=The digest is that of the registry you keep it in
 {{- end }}
 {{- if ne .Values.image.pullPolicy "Always" }}
 checkov.io/skip2: CKV_K8S_15=A tag is one version; a restart needs no registry
+{{- end }}
+{{- if include "job-monitor.openshift" . }}
+checkov.io/skip6: CKV_K8S_40=OpenShift gives the pod a high id of its namespace
 {{- end }}
 {{- end -}}
 
