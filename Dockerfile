@@ -8,13 +8,11 @@ ARG REQUIREMENTS
 WORKDIR /src
 COPY requirements/${REQUIREMENTS}.txt requirements/
 # Compiled here, as nothing can be written later: a start takes half as long with it.
-RUN python3 -m venv /opt/job-monitor \
- && /opt/job-monitor/bin/python -m pip install --no-cache-dir --require-hashes -r "requirements/${REQUIREMENTS}.txt"
+RUN python3 -m venv --without-pip /opt/job-monitor \
+ && python3 -m pip --python /opt/job-monitor install --no-cache-dir --require-hashes -r "requirements/${REQUIREMENTS}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY monitor monitor
-RUN /opt/job-monitor/bin/python -m pip install --no-cache-dir --no-deps . \
- && /opt/job-monitor/bin/python -m pip uninstall --yes pip \
- && install -d -o 65532 -g 65532 -m 0750 /state
+RUN python3 -m pip --python /opt/job-monitor install --no-cache-dir --no-deps .
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0
@@ -26,7 +24,8 @@ LABEL org.opencontainers.image.title="AWS job monitor" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/job-monitor /opt/job-monitor
-COPY --from=build --chown=65532:65532 /state /var/lib/job-monitor
+# For group 0 as well: OpenShift runs it as a user of its own choice in that group.
+RUN install -d -o 65532 -g 0 -m 0770 /var/lib/job-monitor
 # One arena for all threads: theirs would hold some megabytes that nothing uses.
 ENV PATH=/opt/job-monitor/bin:$PATH \
     MALLOC_ARENA_MAX=1 \

@@ -7,12 +7,12 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # How many processes share the tests: -n 0 for one, which shows output at once. By default more
 # than there are processors: many tests wait for the clock, or for other programs.
-WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxschedchunk 1
+WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 4) --maxschedchunk 1
 # Without compiled files, each of these processes and of the many that they start compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock notices release clean
+.PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock names notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,12 @@ lock: $(VENV)/.dev ## Pin all dependencies again, with hashes
 	    --universal --generate-hashes --no-emit-index-url --no-header --quiet \
 	    --upgrade --output-file requirements/$$set.txt || exit 1; \
 	done
+	@echo pip | $(BIN)/uv pip compile - --python-version 3.11 --universal --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --upgrade --output-file requirements/pip.txt
+
+names: $(VENV)/.dev ## Write the names of release/names.toml wherever they are repeated
+	@$(BIN)/python release/names.py
+	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests
 
 notices: $(VENV)/.dev ## Write the licences of the runtime requirements
 	@$(BIN)/python release/notices.py > THIRD-PARTY-NOTICES.new
@@ -92,8 +98,10 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+# The pip that comes with an older Python takes twice the time of a processor for the rest.
+$(VENV)/.dev: requirements/pip.txt requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/pip.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@ $(VENV)/.runtime

@@ -1,4 +1,4 @@
-"""A commit → all that is released of it: wheel, sdist, bill of materials, notices, checksums.
+"""A commit → what is released of it: wheel, sdist, chart, bill of materials, notices, checksums.
 
     python release/build.py DIRECTORY [COMMIT]
 
@@ -21,11 +21,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import chart
 from locked import ROOT
 from sbom import PROGRAM, sbom
 
 SUMS = "SHA256SUMS"
 NOTICES = "THIRD-PARTY-NOTICES"
+CHART = "deploy/helm/job-monitor"
 
 
 def build(directory: Path, commit: str = "HEAD") -> None:
@@ -37,6 +39,7 @@ def build(directory: Path, commit: str = "HEAD") -> None:
         with tarfile.open(fileobj=BytesIO(_git("archive", commit))) as archive:
             archive.extractall(tree, filter="data")
         _packages(tree, directory.absolute(), epoch)
+        chart.package(tree / CHART, directory, int(epoch))
         _documents(tree, directory, epoch)
     _sums(directory)
 
