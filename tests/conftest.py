@@ -1,8 +1,12 @@
 """What every test needs."""
 
 import asyncio
+import faulthandler
 import gc
+import os
+import sys
 import tempfile
+import threading
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +17,36 @@ from monitor import events, simulator
 from tests import made, moto_kit
 from tests.contracts.sink_kit import check_received
 
+GRACE = float(os.environ.get("TEST_GRACE", "60"))
+"""For how many seconds a test may go on after its timeout."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """End the process of a test that outlives its timeout: the run would never end.
+
+    The timeout raises in whatever runs then: a task of asyncio keeps the exception to itself,
+    and a fixture may wait without end after it.
+    """
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker else float(item.config.getini("timeout"))
+    last_resort = threading.Timer(seconds + GRACE, end_process, (item,))
+    last_resort.daemon = True
+    last_resort.start()
+    try:
+        return (yield)
+    finally:
+        last_resort.cancel()
+
+
+def end_process(item):
+    """End this process, and say where each of its threads was."""
+    item.config.pluginmanager.getplugin("capturemanager").suspend_global_capture()
+    sys.stderr.write(f"{item.nodeid} has outlived its timeout by {GRACE:g} s\n")
+    sys.stderr.flush()
+    faulthandler.dump_traceback(sys.stderr)
+    os._exit(1)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_stray_event_loop():
@@ -20,17 +54,26 @@ def no_stray_event_loop():
     asyncio.set_event_loop(None)
 
 
-@pytest.fixture(autouse=True)
-def made_events(monkeypatch):
-    """Check every event that the test made, here or in its processes, when it is over."""
+@pytest.fixture(scope="session")
+def where_events_are_kept():
+    """A directory for the events of processes, empty before each test."""
     with tempfile.TemporaryDirectory(prefix="made-events-") as directory:
-        kept = made.MadeEvents(Path(directory))
-        kept.directory.chmod(0o777)  # some processes run as somebody else
-        monkeypatch.setattr(events, "cloud_event", kept.keeping(events.cloud_event))
-        monkeypatch.setenv(made.KEPT, directory)
-        monkeypatch.setenv("PYTHONPATH", made.search_path())
-        yield kept
+        Path(directory).chmod(0o777)  # some processes run as somebody else
+        yield directory
+
+
+@pytest.fixture(autouse=True)
+def made_events(monkeypatch, where_events_are_kept):
+    """Check every event that the test made, here or in its processes, when it is over."""
+    kept = made.MadeEvents(Path(where_events_are_kept))
+    monkeypatch.setattr(events, "cloud_event", kept.keeping(events.cloud_event))
+    monkeypatch.setenv(made.KEPT, where_events_are_kept)
+    monkeypatch.setenv("PYTHONPATH", made.search_path())
+    yield kept
+    try:
         kept.check()
+    finally:
+        kept.forget()
 
 
 @pytest.fixture(autouse=True)

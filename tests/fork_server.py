@@ -18,11 +18,11 @@ from contextlib import suppress
 
 PROGRAM = "monitor"
 LAZY = (
-    "aiosqlite",
     "alembic.command",
     "anyio._backends._asyncio",
     "asyncpg",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
 )
 """What the program imports only when it needs it."""
 MOST = 1 << 20

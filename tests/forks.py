@@ -101,7 +101,10 @@ class _Server:
         # A process that a test left behind may hold a copy of the descriptor.
         self._orders.shutdown(socket.SHUT_RDWR)
         self._orders.close()
-        self._process.wait()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 _servers: list[_Server] = []

@@ -44,8 +44,8 @@ def receiver():
     try:
         yield ours
     finally:
-        process.terminate()
-        process.join()
+        process.kill()
+        process.join(30)
 
 
 def came_to(pipe):
@@ -100,19 +100,22 @@ def shortcomings(came, many):
 
 async def fill(store, many, jobs, created):
     """Put ``many`` transitions into the outbox of the sink ``ops``; faster than recording them."""
-    async with store._database.writer.begin():
-        driver = await store._database.writer.get_raw_connection()
-        await driver.driver_connection.executemany(
+
+    def insert(writer):
+        driver = writer.connection.driver_connection
+        driver.executemany(
             "INSERT INTO transitions (position, key, sequence, event_id, kind, observed_at, event)"
             " VALUES (?, ?, ?, ?, 'job.updated', 0, ?)",
             (_transition(store, number, jobs) for number in range(many)),
         )
-        await driver.driver_connection.executemany(
+        driver.executemany(
             "INSERT INTO deliveries (position, sink, key, status, attempts, created_at, due_at)"
             " VALUES (?, 'ops', ?, 'pending', 0, ?, ?)",
             (_delivery(number, jobs, int(created * _MICROSECONDS)) for number in range(many)),
         )
-        await store._database.writer.exec_driver_sql(f"UPDATE ledger SET position = {many}")
+        writer.exec_driver_sql(f"UPDATE ledger SET position = {many}")
+
+    await store._database.transact(insert)
 
 
 def _told(number, jobs):

@@ -57,6 +57,8 @@ class Followed:
     stuck: bool = False
     missing: bool = False
     blind: bool = False
+    acknowledged: model.Acknowledgement | None = None
+    silenced: tuple[str, ...] = ()
 
 
 def followed(number, phase=Phase.RUNNING, *, changed=60.0, reason=None, sequence=1, **more):
@@ -121,6 +123,8 @@ class Live:
         self.seen = [source()] if sources is None else sources
         self.told = [sink()] if sinks is None else sinks
         self.refused = refused
+        self.polled = []
+        self.counts = {}
 
     def jobs(self):
         return iter(self.followed)
@@ -128,7 +132,35 @@ class Live:
     def job(self, key):
         return next((each for each in self.followed if each.job.key == key), None)
 
+    def archived(self):
+        return self.counts
+
+    def archived_elsewhere(self):
+        return False
+
+    def remembered(self, known):
+        job = known.job
+        at = (job.type, job.account, job.region)
+        return Followed(job, known, finished=True) if (at, known.phase) in self.counts else None
+
+    def discovering(self, place):
+        return {"packages": {"team": "vision"}} if place else {}
+
     def awaited(self, key, seconds):
+        pass
+
+    async def poll(self, key, within):
+        """Poll at once: no quota is short."""
+        self.polled.append(key)
+        return None if self.job(key).finished else "answered"
+
+    def console(self, job, fields):
+        return f"https://us-east-1.console.aws.amazon.com/job?id={job.id}"
+
+    def acknowledgement(self, key):
+        return self.job(key).acknowledged
+
+    def count_discarded(self, sink, many):
         pass
 
     def sources(self):
@@ -177,10 +209,10 @@ def sink(name="ops", **changes):
 
 
 @asynccontextmanager
-async def showing(live, ledger, news=None, clock=None, guard=None):
+async def showing(live, ledger, news=None, clock=None, guard=None, **more):
     """Serve the page of ``live`` and ``ledger``, and the API beside it; yield its URL."""
     registry = CollectorRegistry()
-    parts = Parts(live, ledger, news or News(), clock=clock or FixedClock())
+    parts = Parts(live, ledger, news or News(), clock=clock or FixedClock(), **more)
     app = create_app(
         registry=registry,
         health=live,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ from monitor.config import Settings
 from monitor.interfaces import JobStatus
 from monitor.metrics import Metrics
 from monitor.model import SourceKey
+from monitor.recording.archive import mark_of
 from monitor.stores.store import open_store
 from monitor.web import interfaces
 from monitor.web.api.routes import Parts
 from monitor.web.app import create_app
 from monitor.web.notifier import News
 from monitor.web.server import serving
-from tests.contracts.store_examples import T0, SettableClock, entry, source_entry
+from tests.contracts.store_examples import T0, SettableClock, entry, source_entry, transition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor.stores.store import SqlStore
-    from monitor.web.api.schemas import SourceView
+    from monitor.web.api.schemas import PollOutcome, SourceView
     from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
@@ -67,6 +69,10 @@ class Live:
         self.woken: list[str] = []
         self.asked_for = 0
         self.waited_for: list[str] = []
+        self.remote: dict[model.Job, model.Phase] = {}
+        self.elsewhere = False
+        self.acknowledged: dict[str, model.Acknowledgement] = {}
+        self.discarded: dict[str, int] = {}
 
     def follow(self, snapshot: model.Snapshot, **more: Any) -> JobStatus:
         one = followed(snapshot, **more)
@@ -80,8 +86,37 @@ class Live:
         self.asked_for += 1
         return self.followed.get(key)
 
+    def archived(self) -> Mapping[tuple[tuple[str, str, str], model.Phase], int]:
+        found = (((one.type, one.account, one.region), phase) for one, phase in self.remote.items())
+        return Counter(found)
+
+    def archived_elsewhere(self) -> bool:
+        return self.elsewhere
+
+    def remembered(self, known: model.Snapshot) -> JobStatus | None:
+        return followed(known, finished=True) if known.job in self.remote else None
+
+    def discovering(self, place: tuple[str, str, str]) -> Mapping[str, Mapping[str, str]]:
+        assert len(place) == 3
+        return {"cameras": {"team": "vision"}}
+
+    async def archive(self, store: SqlStore, *snapshots: model.Snapshot) -> None:
+        """Put jobs into the store, as archived."""
+        for each in snapshots:
+            made = replace(transition(each.job), sequence=each.sequence)
+            assert await store.record(model.Entry(each, 0, (made,), ((),)))
+            self.remote[each.job] = each.phase
+        marks = [mark_of(each, model.Archived.ENDED) for each in snapshots]
+        await store.archive.mark(marks)
+
     def awaited(self, key: str, seconds: float) -> None:
         self.waited_for.append(key)
+
+    def console(self, job: model.Job, fields: Mapping[str, Any]) -> str | None:
+        return None
+
+    async def poll(self, key: str, within: float) -> PollOutcome | None:
+        return None if self.followed[key].finished else "answered"
 
     def sources(self) -> Sequence[SourceView]:
         return self.seen_sources
@@ -98,8 +133,14 @@ class Live:
     def status(self) -> interfaces.StatusReport:
         return interfaces.StatusReport("1.2.3", T0, T0, self.refused, 0.5)
 
+    def acknowledgement(self, key: str) -> model.Acknowledgement | None:
+        return self.acknowledged.get(key)
+
     def wake(self, sink: str) -> None:
         self.woken.append(sink)
+
+    def count_discarded(self, sink: str, many: int) -> None:
+        self.discarded[sink] = self.discarded.get(sink, 0) + many
 
     def last_pass_age(self) -> float:
         return 0.5
@@ -213,4 +254,5 @@ async def open_site(
 
 def _parts(parts: Mapping[str, Any], site: Site) -> dict[str, Any]:
     """Make those that are made over the site itself."""
-    return {name: part(site) if name == "watches" else part for name, part in parts.items()}
+    made = {"watches", "quiet"}
+    return {name: part(site) if name in made else part for name, part in parts.items()}

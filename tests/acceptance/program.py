@@ -19,7 +19,7 @@ from tests.made import search_path
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_YWNjZXB0YW5jZS10ZXN0cy1vZi1hLW1vbml0b3I="
 FAST = {"rate": 200, "burst": 200}
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds that anything may take on a slow machine before it counts as hung."""
 
 _NUMBERS = itertools.count(1)
@@ -110,7 +110,8 @@ class Program:
         lived = self.alive
         if lived:
             self.process.kill()
-        await self.process.wait()
+        with anyio.fail_after(PATIENCE, shield=True):
+            await self.process.wait()
         return lived and self.process.returncode == -9
 
 

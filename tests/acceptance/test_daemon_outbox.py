@@ -148,8 +148,8 @@ async def test_a_parked_sink_outlives_a_kill_and_resumes_by_command(tmp_path, st
             assert tried < 20
             assert await program.kill()
         (told,) = await _command("sinks", "list", **place)
-        assert (told["status"], told["pending"], told["dead"]) == ("parked", 3 * JOBS, 0)
-        assert str(status) in told["reason"]
+        assert (told["health"], told["pending"], told["dead"]) == ("parked", 3 * JOBS, 0)
+        assert str(status) in told["parked_reason"]
         async with running("run", "-c", config, directory=tmp_path) as program:
             url = await program.started()
             await _until(lambda: _parked(url))

@@ -8,8 +8,9 @@ import pytest
 
 from monitor import simulator
 from tests.acceptance import ledger
-from tests.acceptance.program import SECRET, configure, running
+from tests.acceptance.program import SECRET, configure, packages, running
 from tests.browser.chromium import tab
+from tests.browser.test_actions import press
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -102,3 +103,47 @@ async def test_what_aws_says_is_escaped_told_and_replayed(tmp_path):
         assert "pwned" not in (await shown.page.title()).split(":")[0]
         # One delivery that the sink refused was all that there was to replay.
         assert [one.answer for one in sim.truth.received] == [400, 204]
+
+
+async def test_a_reader_polls_acknowledges_silences_and_watches_on_the_page(tmp_path):
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    server = {"listen": "127.0.0.1:0", "token_files": [str(token)]}
+    jobs = [{"id": "pkg", "service": "panorama"}, {"id": "EX1", "service": "importexport"}]
+    async with simulator.running({"jobs": jobs}) as sim:
+        # So rarely that no poll but one that is asked for can see the change.
+        file = configure(tmp_path, sim, watches=[packages(interval="1h")], sinks={}, server=server)
+        async with running("run", "-c", file, directory=tmp_path) as program:
+            url = await program.started()
+            async with tab(f"{url}/?q=PENDING") as shown:
+                await shown.live()
+                await shown.until("document.querySelectorAll('.jobs tbody tr').length === 1")
+                sim.change("pkg", Status="FAILED", StatusMessage="no descriptor")
+                await shown.page.click("text=pkg")
+                await shown.page.wait_for_selector("h1.subject")
+                await shown.live()
+                assert await press(shown, "poll") == "AWS has answered: FAILED."
+                await shown.page.keyboard.press("Escape")
+                await shown.page.wait_for_selector("button[data-act=acknowledge]")
+                said = await press(shown, "acknowledge", author="ann", comment="known")
+                assert said == "pkg is acknowledged."
+                await shown.page.keyboard.press("Escape")
+                said = await press(shown, "silence", author="ann", duration="1h")
+                assert said.startswith("It lasts until")
+                await shown.page.goto(f"{url}/?is=silenced")
+                row = await shown.text(".jobs tr.calm")
+                assert "acknowledged by ann: known" in row
+                assert "silenced" in row
+                await shown.page.goto(f"{url}/watches")
+                await shown.live()
+                disks = {"name": "disks", "type": "importexport.job", "account": "sim"}
+                said = await press(shown, "add-watch", **disks, jobs="EX1", interval="1s")
+                assert said == "disks is watched."
+                await shown.page.goto(f"{url}/watch?name=disks&span=1h")
+                await shown.live()
+                await shown.until("document.querySelector('svg.strip .is-waiting title')")
+                await shown.page.goto(f"{url}/watches")
+                await shown.live()
+                assert await press(shown, "remove-watch") == "disks is removed."
+                await shown.page.keyboard.press("Escape")
+                assert await press(shown, "reload") == "The configuration is reloaded."

@@ -49,8 +49,8 @@ LIMITS = {
 
 
 @contextmanager
-def server(directory: Path, *, tls: bool) -> Iterator[str]:
-    """Run a server on the last core; yield its URL."""
+def server(directory: Path, *, tls: bool, pages: int = 1) -> Iterator[str]:
+    """Run a server on the last core, whose listing has so many pages; yield its URL."""
     file = directory / "server.pem"
     certificate(file, "localhost", 9)
     command = [
@@ -58,6 +58,7 @@ def server(directory: Path, *, tls: bool) -> Iterator[str]:
         "-m",
         "tests.benchmarks.steady_server",
         "0",
+        str(pages),
         *([str(file)] if tls else []),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,6 +1,7 @@
 """A cheap stand-in for Panorama and Import/Export: its answers never change, but for the id.
 
-Run with a port, and a file with a certificate and its key for TLS; prints a line once it listens.
+Run with a port, the number of pages that list jobs, and a file with a certificate and its key for
+TLS; prints a line once it listens.
 """
 
 from __future__ import annotations
@@ -36,7 +37,16 @@ JOB = {
 }  # fmt: skip
 ROW = {name: JOB[name] for name in ("CreatedTime", "JobType", "LastUpdatedTime", "Status")}
 DESCRIBED = json.dumps({"JobId": "@", **JOB})
-PAGE = json.dumps({"PackageImportJobs": [{"JobId": f"job-{n}", **ROW} for n in range(ROWS)]})
+
+
+def page(number, pages):
+    """Return the page of a listing; its token is the number of the next one."""
+    first = number * ROWS
+    rows = [{"JobId": f"job-{n}", **ROW} for n in range(first, first + ROWS)]
+    more = {"NextToken": f"page-{number + 1}"} if number + 1 < pages else {}
+    return json.dumps({"PackageImportJobs": rows, **more})
+
+
 STATUS = (
     '<GetStatusResponse xmlns="http://importexport.amazonaws.com/doc/2010-06-01/"><GetStatusResult>'
     "<JobId>{}</JobId><JobType>Import</JobType><LocationCode>AtAWS</LocationCode>"
@@ -56,6 +66,9 @@ STATUS = (
 
 class Answers(asyncio.Protocol):
     """One connection."""
+
+    def __init__(self, pages):
+        self.pages = pages
 
     def connection_made(self, transport):
         self.transport = transport
@@ -80,22 +93,24 @@ class Answers(asyncio.Protocol):
         elif (name := self.url.rpartition(b"/")[2]).startswith(b"job-"):
             kind, text = "application/json", DESCRIBED.replace("@", name.decode(), 1)
         else:
-            kind, text = "application/json", PAGE
+            found = re.search(rb"NextToken=page-(\d+)", self.url)
+            kind, text = "application/json", self.pages[int(found[1]) if found else 0]
         self.url = self.body = b""
         self.transport.write((HEAD.format(kind, len(text), number, number) + text).encode())
 
 
-async def main(port, certificate):
+async def main(port, pages, certificate):
+    listing = [page(number, int(pages)) for number in range(int(pages))]
     context = None
     if certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
     server = await asyncio.get_running_loop().create_server(
-        Answers, "127.0.0.1", int(port), ssl=context
+        lambda: Answers(listing), "127.0.0.1", int(port), ssl=context
     )
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None))

@@ -57,6 +57,12 @@ class Tab:
         """Wait until the page listens to events."""
         await self.page.wait_for_selector("#connection[data-state=on]")
 
+    async def at(self, address):
+        """Wait until the tab shows an address."""
+        with anyio.fail_after(PATIENCE / 1000):
+            while self.page.url != address:  # noqa: ASYNC110 -- in the browser
+                await anyio.sleep(0.05)
+
     async def text(self, selector):
         return await self.page.inner_text(selector)
 

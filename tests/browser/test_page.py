@@ -2,7 +2,7 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import bcrypt
@@ -11,11 +11,11 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 
 from monitor import model
-from monitor.model import Phase
+from monitor.model import Phase, StoreOutage
 from monitor.stores.store import open_store
 from monitor.web.auth import Guard
 from monitor.web.notifier import News
-from monitor.web.page.handlers import POLICY
+from monitor.web.page.rendering import POLICY
 from monitor.web.web_config import WebConfigFile
 from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
@@ -26,6 +26,10 @@ EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert
 
 NO_ROUNDS = "() => { for (let timer = setInterval(() => {}); timer; timer--) clearInterval(timer) }"
 """Ends what the page does from time to time, so that events alone move it."""
+
+
+ROUND = "() => { document.dispatchEvent(new Event('visibilitychange')) }"
+"""Lets the page fetch itself again, as it does from time to time."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
@@ -60,7 +64,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(directory, jobs, *, guard=None, **live):
+async def site(directory, jobs, *, guard=None, parts=None, **live):
     """Serve a page of ``jobs``, with their history in a ledger."""
     state, news = Live(jobs, **live), News()
     async with open_store(f"sqlite://{directory}/state.db", FixedClock()) as ledger:
@@ -68,7 +72,7 @@ async def site(directory, jobs, *, guard=None, **live):
             for job in jobs:
                 if job.snapshot:
                     tasks.start_soon(ledger.record, entry(job))
-        async with showing(state, ledger, news, guard=guard) as url:
+        async with showing(state, ledger, news, guard=guard, **(parts or {})) as url:
             yield Site(url, state, ledger, news)
 
 
@@ -148,6 +152,35 @@ async def test_the_page_says_when_it_is_live_no_more_and_is_again(tmp_path):
         await shown.live()
         assert await shown.page.is_hidden("#lost")
         shown.complaints.clear()  # a browser says that it was offline
+
+
+class _Lost:
+    """In the place of what connects again: an outage that a test begins and ends."""
+
+    def __init__(self, outage):
+        self.outage = outage
+
+
+async def test_the_page_says_when_the_store_is_lost_and_shows_itself_again(tmp_path):
+    outage = StoreOutage(datetime(2026, 3, 1, 11, 58, tzinfo=UTC), "store postgresql://db/x: gone")
+    async with site(tmp_path, [followed(1)]) as here, tab(here.url) as shown:
+        await shown.live()
+        assert await shown.page.is_hidden("[data-live=store]")
+        here.ledger._reconnection = _Lost(outage)
+        await shown.page.evaluate(ROUND)
+        await shown.page.wait_for_selector("[data-live=store]", state="visible")
+        text = await shown.text("[data-live=store]")
+        assert "The store cannot be reached since" in text
+        assert "store postgresql://db/x: gone" in text
+        assert await shown.jobs() == ["job-1"]
+        async with tab(here.url) as other:
+            assert await other.text("h1") == "The store cannot be reached"
+            here.ledger._reconnection = None
+            await other.page.wait_for_selector(".jobs tbody tr")
+            other.complaints.clear()  # a browser says that it got a 503
+        await shown.page.evaluate(ROUND)
+        await shown.page.wait_for_selector("[data-live=store]", state="hidden")
+        shown.complaints.clear()
 
 
 async def test_filters_work_while_typing_and_the_address_can_be_shared(tmp_path):
@@ -307,18 +340,18 @@ async def test_everybody_can_use_it(tmp_path, viewport, scheme):
             for path in ("/", "/job?key=panorama.package-import/prod/us-east-1/job-3"):
                 await shown.page.goto(here.url + path)
                 await shown.live()
-                await _sound(shown)
+                await sound(shown)
                 wide = "document.documentElement.scrollWidth - innerWidth"
                 assert await shown.page.evaluate(wide) <= 0
 
 
 async def test_the_dialog_can_be_used_by_everybody(tmp_path):
-    async with site(tmp_path, mixed(), **trouble()) as here:
+    async with site(tmp_path, mixed(), guard=token_guard(tmp_path), **trouble()) as here:
         await here.ledger.park(model.Parking("chat", NOW, "gone"))
         async with tab(here.url) as shown:
             await shown.page.click("text=Resume")
             assert await shown.page.evaluate("document.activeElement.id") == "ask-token"
-            await _sound(shown)
+            await sound(shown)
             await shown.page.keyboard.press("Escape")
             assert await shown.page.evaluate("document.activeElement.dataset.act") == "resume"
 
@@ -326,12 +359,17 @@ async def test_the_dialog_can_be_used_by_everybody(tmp_path):
 TOKEN = "a-token-of-more-than-16-characters"
 
 
+def token_guard(directory):
+    """Admit who has the token."""
+    file = directory / "token"
+    file.write_text(TOKEN)
+    return Guard(token_files=[file])
+
+
 @asynccontextmanager
 async def guarded(directory, **live):
     """A page whose ledger has one dead delivery, to be written to with a token."""
-    file = directory / "token"
-    file.write_text(TOKEN)
-    guard = Guard(token_files=[file])
+    guard = token_guard(directory)
     async with site(directory, [followed(1)], guard=guard, **live) as here:
         (due,) = await here.ledger.due("ops", NOW + timedelta(days=1), 10)
         dead = model.DeliveryStatus.DEAD
@@ -339,7 +377,7 @@ async def guarded(directory, **live):
         yield here
 
 
-async def _ask(shown, button, token):
+async def ask(shown, button, token):
     """Press a button of the page, and confirm with a token; return what came of it."""
     await shown.page.click(f"button:text-matches('^{button}')")
     await shown.page.fill("#ask-token", token)
@@ -352,11 +390,11 @@ async def test_the_dead_are_replayed_with_a_token_and_not_without(tmp_path):
     async with guarded(tmp_path) as here, tab(here.url) as shown:
         await shown.live()
         for wrong in ("", "a-wrong-token-of-some-length"):
-            assert (await _ask(shown, "Replay", wrong)).startswith("Refused: credentials are")
+            assert (await ask(shown, "Replay", wrong)).startswith("Refused: credentials are")
             assert len(await here.ledger.deliveries(status=model.DeliveryStatus.DEAD)) == 1
             await shown.page.keyboard.press("Escape")
         shown.complaints.clear()  # the browser reports the statuses
-        assert await _ask(shown, "Replay", TOKEN) == "1 delivery will be sent again."
+        assert await ask(shown, "Replay", TOKEN) == "1 delivery will be sent again."
         (again,) = await here.ledger.deliveries()
         assert (again.status, again.replayed) == (model.DeliveryStatus.PENDING, True)
         await shown.until("document.querySelector('[data-act=replay]').disabled")
@@ -370,7 +408,7 @@ async def test_a_parked_sink_is_resumed_with_a_token(tmp_path):
         async with tab(here.url) as shown:
             await shown.live()
             assert "ops is parked" in await shown.text("#summary")
-            assert await _ask(shown, "Resume", TOKEN) == "It is resumed; nothing waits for it."
+            assert await ask(shown, "Resume", TOKEN) == "It is resumed; nothing waits for it."
             assert await here.ledger.parkings() == []
             await shown.until("!document.getElementById('summary').innerText.includes('parked')")
 
@@ -385,21 +423,23 @@ async def test_who_has_signed_in_needs_no_token(tmp_path):
         async with tab(here.url, http_credentials=ann) as shown:
             await shown.live()
             assert await shown.jobs() == ["job-1"]
-            assert (await _ask(shown, "Resume", "")).startswith("It is resumed")
+            assert (await ask(shown, "Resume", "")).startswith("It is resumed")
         async with tab() as shown:
             assert (await shown.page.request.get(here.url)).status == 401
 
 
-async def test_where_nobody_may_write_the_page_says_what_to_configure(tmp_path):
-    async with site(tmp_path, []) as here:
+async def test_where_nobody_may_write_the_page_has_no_buttons_and_says_what_to_configure(tmp_path):
+    async with site(tmp_path, [followed(3, Phase.FAILED, sequence=2)]) as here:
         await here.ledger.park(model.Parking("ops", NOW, "gone"))
         async with tab(here.url) as shown:
-            assert "server.token_files" in await _ask(shown, "Resume", "x")
-            shown.complaints.clear()  # the browser reports the status
-        assert len(await here.ledger.parkings()) == 1
+            assert "server.token_files" in await shown.text("#readonly")
+            for path in ("/", "/watches", f"/job?key={here.live.followed[0].job.key}"):
+                await shown.page.goto(here.url + path)
+                await shown.live()
+                assert await shown.page.locator("button[data-act]").count() == 0, path
 
 
-async def _sound(shown):
+async def sound(shown):
     found = await Axe().run(shown.page)
     grave = [
         one for one in found.response["violations"] if one["impact"] in {"serious", "critical"}

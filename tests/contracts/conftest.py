@@ -1,54 +1,19 @@
 """A real PostgreSQL server for the store's tests, and a fresh database of each kind."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
+import asyncio
 from itertools import count
-from pathlib import Path
 
 import pytest
+
+from monitor.stores.connect import open_database
+from tests.contracts import postgresql_kit
 
 
 @pytest.fixture(scope="session")
 def postgresql_server():
-    """Start a server on a Unix socket; yield a function that runs one of its programs."""
-    programs = _programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed; CI must test against it")
-        pytest.skip("PostgreSQL is not installed")
-    home = Path(tempfile.mkdtemp(prefix="store-pg-"))
-    # The server refuses to run as root.
-    user = "postgres" if os.geteuid() == 0 else None
-    if user:
-        os.chown(home, pwd.getpwnam(user).pw_uid, -1)
-
-    def run(program, *arguments):
-        subprocess.run(
-            [programs / program, *map(str, arguments)],
-            check=True,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-        )
-
-    data, options = home / "data", f"-k {home} -c listen_addresses='' -c fsync=off"
-    run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", data)
-    run("pg_ctl", "-w", "-D", data, "-l", home / "log", "-o", options, "start")
-    yield home, run
-    run("pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(home)
-
-
-def _programs():
-    known = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
-    found = shutil.which("initdb")
-    known += [Path(found).resolve().parent] if found else []
-    return next((path for path in known if (path / "initdb").exists()), None)
+    """A server for all tests."""
+    with postgresql_kit.server("-c fsync=off") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +24,7 @@ def postgresql_names():
 @pytest.fixture
 def postgresql_url(postgresql_server, postgresql_names):
     """A fresh database."""
-    home, run = postgresql_server
-    name = next(postgresql_names)
-    run("createdb", "-h", home, "-U", "postgres", name)
-    return f"postgresql://postgres@/{name}?host={home}"
+    return postgresql_server.create(next(postgresql_names))
 
 
 @pytest.fixture
@@ -71,7 +33,42 @@ def sqlite_url(tmp_path):
     return f"sqlite://{tmp_path}/state.db"
 
 
+async def _make(url):
+    async with open_database(url):
+        pass
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory):
+    """The file of a store without jobs."""
+    file = tmp_path_factory.mktemp("empty") / "state.db"
+    asyncio.run(_make(f"sqlite://{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def empty_postgresql(postgresql_server):
+    """The name of a database that is a store without jobs."""
+    asyncio.run(_make(postgresql_server.create("empty")))
+    return "empty"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store_url(request):
+    """The URL of a store of each kind in turn, not made yet."""
+    return request.getfixturevalue(f"{request.param}_url")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request):
-    """The URL of an empty store, of each kind in turn."""
-    return request.getfixturevalue(f"{request.param}_url")
+    """The URL of a store without jobs, of each kind in turn.
+
+    It is a copy: to make the tables costs more than most tests.
+    """
+    empty = request.getfixturevalue(f"empty_{request.param}")
+    if request.param == "sqlite":
+        file = request.getfixturevalue("tmp_path") / "state.db"
+        file.write_bytes(empty.read_bytes())
+        return f"sqlite://{file}"
+    server, names = map(request.getfixturevalue, ("postgresql_server", "postgresql_names"))
+    return server.create(next(names), empty)

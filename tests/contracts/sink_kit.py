@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import jsonschema_rs
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
 from monitor import config, events
@@ -29,6 +30,8 @@ VALIDATOR = jsonschema.Draft202012Validator(
     SCHEMA,
     format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
 )
+FAST_VALIDATOR = jsonschema_rs.Draft202012Validator(SCHEMA, validate_formats=True)
+"""It takes a thirtieth of the time of the other, and the tests make many events."""
 
 
 def transition(kind=Kind.STATE_CHANGED, sequence=2, job_id="job-1", reason="It ended."):
@@ -90,7 +93,7 @@ def check(made):
 def _check_text(text):
     """Do so once: the same event is checked when it is made, sent and received."""
     made = json.loads(text)
-    VALIDATOR.validate(made["data"])
+    FAST_VALIDATOR.validate(made["data"])
     message = HTTPMessage({"content-type": "application/cloudevents+json"}, text.encode())
     parsed = from_structured_event(message)
     assert (parsed.get_id(), parsed.get_type()) == (made["id"], made["type"])

@@ -103,3 +103,13 @@ def failed(delivery, due_at, at=T0, error="timeout"):
 
 def dead(delivery, at=T0, error="rejected"):
     return model.Settlement(delivery, model.DeliveryStatus.DEAD, at, None, error)
+
+
+async def executed(database, *statements):
+    """Run statements in one transaction of a store's database."""
+
+    def run(writer):
+        for statement in statements:
+            writer.exec_driver_sql(statement)
+
+    await database.transact(run)

@@ -138,8 +138,9 @@ def some_ids(name):
     return sorted(set(found))
 
 
-@pytest.mark.parametrize("kind", TYPES.values(), ids=lambda kind: kind.name)
-async def test_every_shipped_type_is_polled_alike(kind, every_host_here):
+@pytest.mark.parametrize("name", TYPES)
+async def test_every_shipped_type_is_polled_alike(name, every_host_here):
+    kind = TYPES[name]
     service = service_models.service_model(MODELS, kind.service)
     operation = kind.describe.operation
     job_id, state = one_id(kind.name), next(iter(kind.phases))
@@ -163,7 +164,9 @@ async def test_every_shipped_type_is_polled_alike(kind, every_host_here):
                 filled_in(kind, listing.row, row, job_id, state)
             server.answer = answer(kind, listing.operation, response)
             of = ListingRequest(
-                number, kind.parts(job_id).get(listing.parent), datetime(2026, 3, 1, tzinfo=UTC)
+                number,
+                kind.parts(job_id).get(listing.parent or ""),
+                datetime(2026, 3, 1, tzinfo=UTC),
             )
             pages.extend(
                 [
@@ -267,6 +270,14 @@ ODD = {
     "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
     "a header that is no text": JSON + b"X-A: \xff\xfe\r\n" + LENGTH + BODY,
     "a header that is no ASCII": JSON + b"X-A: \xc3\xa9\r\n" + LENGTH + BODY,
+    "lines that end with LF alone": (JSON + b"X-A: b\r\n" + LENGTH).replace(b"\r", b"") + BODY,
+    "one line that ends with LF alone": JSON + b"X-A: b\n" + LENGTH + BODY,
+    "a folded header": JSON + b"X-A: b\r\n c\r\n" + LENGTH + BODY,
+    "a type that is folded": JSON[:-2] + b";\r\n charset=utf-8\r\n" + LENGTH + BODY,
+    "an error in LF alone": b"HTTP/1.1 400 No\nx-amzn-errortype: ThrottlingException\n"
+    b"Content-Length: 2\n\n{}",
+    "a space after the size of a chunk": JSON
+    + b"Transfer-Encoding: chunked\r\n\r\n%x \r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
     "a name with a space": JSON + b"X A: b\r\n" + LENGTH + BODY,
     "a NUL": JSON + b"X-A: b\0\r\n" + LENGTH + BODY,
     "two lengths": JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",

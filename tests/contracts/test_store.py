@@ -2,20 +2,20 @@ import asyncio
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import anyio
 import pytest
-import sqlalchemy as sa
 
 from monitor import model
 from monitor.errors import StoreError
 from monitor.stores import schema, writes
 from monitor.stores.store import open_store
 from tests.contracts import store_examples as examples
-from tests.contracts.store_examples import SECOND, T0, dead, delivered, entry, failed, job
+from tests.contracts.store_examples import SECOND, T0, dead, delivered, entry, executed, failed, job
 
-PENDING, DELIVERED, DEAD = model.DeliveryStatus
+PENDING, DELIVERED, DEAD, *_ = model.DeliveryStatus
 
 
 @pytest.fixture
@@ -26,11 +26,13 @@ def clock():
 @pytest.fixture
 def opened(store_url, clock):
     """Open the store under test; each test enters it itself, as often as it likes."""
+    return partial(open_store, store_url, clock)
 
-    def opened(on_commit=None, **options):
-        return open_store(store_url, clock, on_commit, **options)
 
-    return opened
+@pytest.fixture
+def opened_new(new_store_url, clock):
+    """Open a store that is made by the first who opens it."""
+    return partial(open_store, new_store_url, clock)
 
 
 async def _together(*calls):
@@ -62,10 +64,10 @@ async def _numbers(store, sink="ops", now=T0, limit=10):
 # --- snapshots and transitions
 
 
-async def test_what_was_recorded_is_there_after_a_restart(opened):
-    async with opened() as store:
+async def test_what_was_recorded_is_there_after_a_restart(opened_new):
+    async with opened_new() as store:
         assert await store.record(entry()) is True
-    async with opened() as store:
+    async with opened_new() as store:
         assert await store.snapshot(job().key) == examples.snapshot()
         assert await store.snapshots() == [examples.snapshot()]
         ((position, event),) = await store.transitions()
@@ -89,10 +91,10 @@ async def test_a_source_is_remembered_apart_from_the_jobs(opened):
         assert (await _only(store)).key == examples.source().source.key
 
 
-async def test_a_ledger_keeps_the_identity_it_was_made_with(opened):
-    async with opened() as store:
+async def test_a_ledger_keeps_the_identity_it_was_made_with(opened_new):
+    async with opened_new() as store:
         first = store.ledger_id
-    async with opened() as store:
+    async with opened_new() as store:
         assert store.ledger_id == first
         assert str(UUID(first)) == first
 
@@ -529,7 +531,8 @@ async def test_much_is_forgotten_in_several_commits(opened):
         await _together(*(store.record(entry(number, sinks=())) for number in range(5000)))
         commits.clear()
         assert await store.prune(T0 + SECOND) == 5000
-        assert len(commits) == 3
+        # As many as the machine does in a moment each, within bounds.
+        assert 3 <= len(commits) <= 50
         assert await store.transitions() == []
         assert len(await store.snapshots()) == 5000
 
@@ -563,8 +566,7 @@ async def test_a_closed_store_answers_with_an_error(opened):
 async def test_an_error_while_committing_is_told_to_everybody_and_for_ever(opened):
     async with opened() as store:
         await store.record(entry())
-        async with store._database.writer.begin():
-            await store._database.writer.execute(sa.text("DROP TABLE deliveries"))
+        await executed(store._database, "DROP TABLE deliveries")
 
         async def refused(number):
             with pytest.raises(StoreError):
@@ -584,16 +586,15 @@ async def test_the_schema_is_the_one_that_the_statements_expect(opened):
         return compare_metadata(MigrationContext.configure(connection), schema.metadata)
 
     async with opened() as store:
-        found = await store._database.writer.run_sync(difference)
-        await store._database.writer.rollback()
+        found = await store._database.transact(difference)
     assert found == []
 
 
-async def test_two_that_share_a_new_database_do_not_both_make_its_tables(opened):
+async def test_two_that_share_a_new_database_do_not_both_make_its_tables(opened_new):
     found: list[str] = []
 
     async def one():
-        async with opened(exclusive=False) as store:
+        async with opened_new(exclusive=False) as store:
             found.append(store.ledger_id)
 
     await _together(one(), one(), one())
@@ -609,9 +610,8 @@ async def test_forgetting_never_takes_what_became_pending_meanwhile(opened):
 
 
 async def test_a_store_of_a_newer_version_is_refused(opened):
-    async with opened() as store, store._database.writer.begin():
-        statement = sa.text("UPDATE alembic_version SET version_num = '9999'")
-        await store._database.writer.execute(statement)
+    async with opened() as store:
+        await executed(store._database, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreError, match="newer version"):
         async with opened():
             pass
@@ -659,3 +659,11 @@ async def test_a_read_whose_caller_gives_up_costs_no_connection(opened):
         assert len(asyncio.all_tasks()) == tasks
         assert threading.active_count() == threads
         others.cancel_scope.cancel()
+
+
+async def test_a_store_tells_whether_anybody_has_written(opened):
+    async with opened() as store, opened(exclusive=False, migrate=False) as beside:
+        for writer in (store, beside):
+            before = store.written()
+            await writer.park(model.Parking("ops", T0, "401"))
+            assert store.written() != before

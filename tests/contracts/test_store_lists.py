@@ -6,7 +6,16 @@ import pytest
 
 from monitor import model
 from monitor.stores import store as stores
-from tests.contracts.store_examples import SECOND, T0, SettableClock, delivered, entry, job
+from monitor.web.api.job_filters import holds
+from tests.contracts.store_examples import (
+    SECOND,
+    T0,
+    SettableClock,
+    delivered,
+    entry,
+    executed,
+    job,
+)
 
 PLACE = ("panorama.package-import", "prod", "us-east-1")
 RUNNING, FAILED = model.Phase.RUNNING, model.Phase.FAILED
@@ -129,3 +138,45 @@ async def test_a_ledger_without_transitions_has_none_after_the_last_possible_pos
         assert await store.transitions(since=T0, limit=1, until=0) == [], (
             "recorded after the search"
         )
+
+
+async def test_jobs_are_sorted_by_the_bytes_of_their_ids_in_every_database(opened):
+    """Most collations of PostgreSQL ignore case and dashes."""
+    ids = ["a", "B", "a-b", "aa", "ä", "Z", "_"]
+    async with opened() as store:
+        for number, job_id in enumerate(ids):
+            await store.record(_with_id(number, job_id))
+        pages, after = [], ""
+        while page := await store.jobs(PLACE, ALL, after=after, limit=2):
+            pages += [one.job.id for one in page]
+            after = pages[-1]
+        assert pages == sorted(ids, key=str.encode)
+
+
+async def test_any_number_of_jobs_may_share_the_last_part_of_an_id(opened):
+    """More of them than a statement takes parameters."""
+    many = 33_000
+    async with opened() as store:
+        await store.record(_with_id(0, "cluster/run", phase=RUNNING))
+        columns = "type, account, region, snapshot, state, phase, sequence"
+        others = f"{columns}, first_seen_at, changed_at, looked_at"
+        numbers = (
+            "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c"
+            f" WHERE n < {many}) SELECT jobs.key || n, 'c-' || n || '/run', {others} FROM jobs, c"
+        )
+        await executed(store._database, f"INSERT INTO jobs (key, id, {others}) {numbers}")
+        assert [event["subject"] for _, event in await store.history("run")] == ["cluster/run"]
+        assert [one.sink for one in await store.deliveries(job="run")] == ["ops"]
+        assert await store.history("no-run") == []
+
+
+async def test_text_of_a_command_is_found_by_the_rule_of_the_store(opened):
+    """SQLite knows the case of ASCII letters alone, and so does the filter over what it returns."""
+    async with opened() as store:
+        await store.record(_with_id(1, "kelvin"))
+        await store.record(_with_id(2, "\u212aelvin"))
+        found = [one.job.id for one in await store.jobs(PLACE, ALL, text="KELVIN")]
+        assert [one for one in found if holds(one, "KELVIN")] == ["kelvin"]
+    assert holds("STRASSE", "strasse")
+    assert not holds("Straße", "strasse")
+    assert holds("ÉTÉ", "été")

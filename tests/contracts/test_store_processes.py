@@ -34,7 +34,7 @@ def _child(processes, target, url):
         yield process, said
     finally:
         process.kill()
-        process.join()
+        process.join(30)
         process.close()
         said.close()
 
@@ -44,12 +44,16 @@ def _opened(url):
 
 
 def _acknowledged(processes, url, chance):
-    """Let a process write for a moment, kill it, and return what it had acknowledged."""
+    """Let a process write for a moment, kill it, and return what it had acknowledged.
+
+    The moment begins after some acknowledgements, which take long on a busy machine.
+    """
     with _child(processes, store_child.write, url) as (process, said):
         assert said.recv() == "open"
+        some = [said.recv() for _ in range(chance.randrange(8))]
         time.sleep(chance.uniform(0.0, 0.15))
         process.kill()
-        return [*_until_the_end(said)]
+        return [*some, *_until_the_end(said)]
 
 
 def _until_the_end(said):
@@ -115,6 +119,14 @@ def _check_lines(rows):
     for times in lines.values():
         assert times[0] is not None
         assert set(times[1:]) <= {None}
+
+
+def test_a_read_that_was_cancelled_keeps_no_process_from_ending(store_url, processes):
+    with _child(processes, store_child.cancel_a_read, store_url) as (_, said):
+        assert said.poll(60)
+        assert said.recv() == "cancelled"
+        assert said.poll(20)
+        assert said.recv() == "ended"
 
 
 async def test_a_second_process_is_refused_at_once_until_the_first_is_killed(store_url, processes):

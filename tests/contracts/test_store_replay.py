@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from monitor.delivery import replay
 from monitor.errors import StoreError
-from monitor.model import DeliveryStatus, Parking
+from monitor.model import DeliveryStatus, Entry, Parking
 from monitor.stores import connect, schema, upgrade
 from monitor.stores.store import open_store
 from tests.contracts.store_examples import (
@@ -23,18 +23,27 @@ from tests.contracts.store_examples import (
     dead,
     delivered,
     entry,
+    executed,
     failed,
     job,
+    snapshot,
     source_entry,
+    transition,
 )
 
-PENDING, DELIVERED, DEAD = DeliveryStatus
+PENDING, DELIVERED, DEAD, *_ = DeliveryStatus
 PARKING = Parking("ops", T0, "410")
 
 
 @pytest.fixture
 def opened(store_url):
     return lambda **options: open_store(store_url, SettableClock(), **options)
+
+
+@pytest.fixture
+def opened_new(new_store_url):
+    """Open a store that is made by the first who opens it."""
+    return lambda **options: open_store(new_store_url, SettableClock(), **options)
 
 
 async def _only(store, sink="ops"):
@@ -148,17 +157,16 @@ async def test_a_dry_run_changes_nothing(opened):
 
 async def test_more_than_a_page_is_sent_again_in_order(opened):
     async with opened() as store:
-        for sequence in range(1, 604):
-            await store.record(entry(1, sequence, sinks=("ops",)))
-        async with store._database.writer.begin():
-            await store._database.writer.execute(
-                sa.update(schema.deliveries).values(status="dead", due_at=None, settled_at=T0)
-            )
+        numbers = range(1, 604)
+        made = tuple(transition(job(), number) for number in numbers)
+        await store.record(Entry(snapshot(sequence=603), 0, made, (("ops",),) * 603))
+        all_dead = sa.update(schema.deliveries).values(status="dead", due_at=None, settled_at=T0)
+        await store._database.transact(lambda writer: writer.execute(all_dead).rowcount)
         assert await _replayed(store) == 603
         first = await _only(store)
         assert first.event["data"]["sequence"] == 1
         rows = await store.deliveries(limit=1000)
-        assert [row.position for row in reversed(rows)] == list(range(1, 604))
+        assert [row.position for row in reversed(rows)] == [*numbers]
 
 
 # --- parked sinks
@@ -280,13 +288,13 @@ async def test_a_command_works_beside_the_owner(opened):
         assert (await _only(owner)).event["data"]["replayed"] is True
 
 
-async def test_a_command_makes_no_store(opened, store_url, tmp_path):
+async def test_a_command_makes_no_store(opened_new, new_store_url, tmp_path):
     for _ in range(2):
         with pytest.raises(StoreError, match="there is n") as caught:
-            async with opened(exclusive=False, migrate=False):
+            async with opened_new(exclusive=False, migrate=False):
                 pass
         assert "\n" not in str(caught.value)
-    if store_url.startswith("sqlite"):
+    if new_store_url.startswith("sqlite"):
         assert list(tmp_path.iterdir()) == []
 
 
@@ -294,15 +302,15 @@ async def test_a_command_makes_no_store(opened, store_url, tmp_path):
 async def _stepped(store_url, monkeypatch, to):
     """Open a database with the tables of an older version."""
 
-    def step(connection, _name):
+    def step(connection, _name, **_more):
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(upgrade.MIGRATIONS))
         command.upgrade(config, to)
 
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "migrate", step)
-        async with connect.open_database(store_url) as found, found.writer.begin():
-            yield found.writer
+        async with connect.open_database(store_url) as found:
+            yield found
 
 
 _OLD = """
@@ -316,17 +324,19 @@ _OLD_DELIVERY = """
 """
 
 
-async def test_a_store_of_the_first_version_keeps_what_it_holds(store_url, monkeypatch, opened):
+async def test_a_store_of_the_first_version_keeps_what_it_holds(
+    new_store_url, monkeypatch, opened_new
+):
     rows = [("dead", "NULL", 1), ("pending", 0, "NULL"), ("pending", "NULL", "NULL")]
-    async with _stepped(store_url, monkeypatch, "0001") as writer:
+    async with _stepped(new_store_url, monkeypatch, "0001") as found:
         for n, (status, due, settled) in enumerate(rows, 1):
             old = {"n": n, "status": status, "due": due, "settled": settled}
-            await writer.exec_driver_sql(_OLD.format(**old))
-            await writer.exec_driver_sql(_OLD_DELIVERY.format(**old))
+            await executed(found, _OLD.format(**old))
+            await executed(found, _OLD_DELIVERY.format(**old))
     with pytest.raises(StoreError, match="older version"):
-        async with opened(exclusive=False, migrate=False):
+        async with opened_new(exclusive=False, migrate=False):
             pass
-    async with opened() as store:
+    async with opened_new() as store:
         assert await _replayed(store) == 1
         told = []
         while found := await store.due("ops", T0, 10):
@@ -344,7 +354,7 @@ _OF_0003 = """
 
 
 async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
-    store_url, monkeypatch, opened
+    new_store_url, monkeypatch, opened_new
 ):
     """Pending, waiting for a day that a wrong clock made of a minute, dead, parked and replayed."""
     at = int((T0 - timedelta(days=2)).timestamp() * 1e6)
@@ -356,14 +366,14 @@ async def test_a_store_of_the_last_release_goes_on_with_all_that_waits(
         ("l", "pending", 0, at, "NULL", "NULL", "true"),
         ("m", "delivered", 0, "NULL", at, "NULL", "false"),
     ]
-    async with _stepped(store_url, monkeypatch, "0003") as writer:
+    async with _stepped(new_store_url, monkeypatch, "0003") as found:
         for n, (key, status, tries, due, settled, error, again) in enumerate(rows, 1):
-            await writer.exec_driver_sql(_OLD.format(n=n))
+            await executed(found, _OLD.format(n=n))
             row = {"n": n, "key": key, "status": status, "tries": tries, "at": at, "due": due}
             row |= {"settled": settled, "error": error, "again": again}
-            await writer.exec_driver_sql(_OF_0003.format(**row))
-        await writer.exec_driver_sql(f"INSERT INTO sink_state VALUES ('ops', {at}, 'gone')")
-    async with opened() as store:
+            await executed(found, _OF_0003.format(**row))
+        await executed(found, f"INSERT INTO sink_state VALUES ('ops', {at}, 'gone')")
+    async with opened_new() as store:
         (backlog,) = await store.backlog()
         assert (backlog.pending, backlog.dead, backlog.last_error) == (3, 1, "down")
         assert backlog.oldest_at == backlog.failing_since == T0  # as far as anybody tried
@@ -416,26 +426,31 @@ def _text(value):
 
 
 async def _read(opened):
-    async with opened() as store, store._database.readers.connect() as connection:
-        tables = await connection.run_sync(_tables)
+    def all_of(connection):
+        tables = _tables(connection)
         if connection.dialect.name == "sqlite":
             text = "SELECT sql FROM sqlite_master WHERE name = 'deliveries'"
-            tables["numbered"] = "AUTOINCREMENT" in await connection.scalar(sa.text(text))
+            tables["numbered"] = "AUTOINCREMENT" in connection.scalar(sa.text(text))
         return tables
+
+    async with opened() as store:
+        return await store._database.read(all_of)
 
 
 async def _drop_all(opened):
-    async with opened() as store, store._database.writer.begin():
-        await store._database.writer.run_sync(schema.metadata.drop_all)
-        await store._database.writer.exec_driver_sql("DROP TABLE alembic_version")
+    async with opened() as store:
+        await store._database.transact(schema.metadata.drop_all)
+        await executed(store._database, "DROP TABLE alembic_version")
 
 
-async def test_a_new_store_has_the_tables_that_the_migrations_make(store_url, monkeypatch, opened):
-    new = await _read(opened)
-    await _drop_all(opened)
-    async with _stepped(store_url, monkeypatch, "0001"):
+async def test_a_new_store_has_the_tables_that_the_migrations_make(
+    new_store_url, monkeypatch, opened_new
+):
+    new = await _read(opened_new)
+    await _drop_all(opened_new)
+    async with _stepped(new_store_url, monkeypatch, "0001"):
         pass
-    stepped = await _read(opened)
+    stepped = await _read(opened_new)
     assert set(schema.metadata.tables) <= set(new)
     assert len(new["deliveries"]["indexes"]) >= 3
     assert new.get("numbered", True)
@@ -446,7 +461,7 @@ def test_the_revision_of_the_tables_is_that_of_the_last_migration():
     assert ScriptDirectory(str(upgrade.MIGRATIONS)).get_heads() == [schema.REVISION]
 
 
-async def test_the_steps_are_imported_only_where_there_are_some_to_take(store_url):
+async def test_the_steps_are_imported_only_where_there_are_some_to_take(new_store_url):
     """Alembic would take a tenth of the daemon's memory for as long as it runs."""
     code = (
         "import asyncio, sys\n"
@@ -460,7 +475,7 @@ async def test_the_steps_are_imported_only_where_there_are_some_to_take(store_ur
         "print(any(name.startswith(('alembic', 'mako')) for name in sys.modules))\n"
     )
     done = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, store_url, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", code, new_store_url, stdout=asyncio.subprocess.PIPE
     )
     *ledgers, imported = (await done.communicate())[0].decode().split()
     assert len(ledgers) == 3

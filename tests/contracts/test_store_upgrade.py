@@ -1,4 +1,4 @@
-"""A store that an older build wrote at the same schema revision opens and goes on."""
+"""A store that an older build wrote, at this or an earlier schema revision, opens and goes on."""
 
 import sqlite3
 from contextlib import closing
@@ -13,7 +13,7 @@ from tests.contracts import store_examples as examples
 from tests.contracts.store_examples import SECOND, T0, delivered, entry, job
 
 MINUTE = 60 * SECOND
-PENDING, DELIVERED, DEAD = model.DeliveryStatus
+PENDING, DELIVERED, DEAD, *_ = model.DeliveryStatus
 DISCOVER = '{"match":{"JobType":"NODE_PACKAGE_VERSION"}}'
 
 
@@ -24,12 +24,12 @@ def clock():
     return clock
 
 
-@pytest.fixture
-def old_store(tmp_path):
-    """Load the dump of a store of commit 76fd24d, before the modules were renamed."""
+@pytest.fixture(params=["store_0005.sql", "store_0006.sql"])
+def old_store(tmp_path, request):
+    """Load the dump of a store of commit 76fd24d, or of the last one of the next revision."""
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(Path(__file__).with_name("store_0005.sql").read_text())
+        connection.executescript(Path(__file__).with_name(request.param).read_text())
     return f"sqlite://{path}"
 
 

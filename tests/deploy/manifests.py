@@ -1,12 +1,12 @@
-"""Write the PrometheusRule of the Kustomize overlay anew, from the rules that Prometheus reads.
+"""Write what is generated in ``deploy/``; ``make manifests`` does so, and tests check it.
 
-Kustomize cannot put the content of a file into a custom resource. So this one is generated, by
-``make manifests``, and a test holds it against the rules.
+Kustomize cannot put the content of a file into a custom resource. So the PrometheusRule of its
+overlay is made of the rules that Prometheus reads.
 """
 
 import yaml
 
-from tests.deploy import shipped
+from tests.deploy import chart_values, shipped
 
 TARGET = shipped.ROOT / "deploy/kubernetes/overlays/prometheus-operator/prometheusrule.yaml"
 _HEAD = "# Generated from deploy/prometheus/rules by `make manifests`; change those.\n"
@@ -31,3 +31,5 @@ def prometheus_rule():
 
 if __name__ == "__main__":
     TARGET.write_text(prometheus_rule(), "utf-8")
+    chart_values.VALUES.write_text(chart_values.values(), "utf-8")
+    chart_values.README.write_text(chart_values.readme(), "utf-8")

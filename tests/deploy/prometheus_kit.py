@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tests.acceptance.program import PATIENCE, environment, fetch, until
 from tests.deploy import shipped
+from tests.ends import ended
 
 LISTENING = re.compile(r'"Listening on" address=(127\.0\.0\.1:\d+)')
 
@@ -51,7 +52,7 @@ async def _serving(program, directory, *arguments):
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        await ended(process)
 
 
 async def _until_ready(url):

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,29 @@ RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 VALUES = {
     "__rate_interval": "1m",
     "__range": "10m",
+    "instance": ".*",
     "type": ".+",
     "account": ".+",
     "region": ".+",
+    "team": ".*",
+    "watch": ".+",
     "sink": ".+",
 }
 
 
-def one_by_one():
-    """Return the settings that let a daemon show each job by itself."""
-    return {"metrics": {"per_job": True}}
+NOWHERE = "http://127.0.0.1:1"
+HINTS = {"queue_url": "https://sqs.us-east-1.amazonaws.com/111122223333/hints", "account": "sim"}
+
+
+def everything(aws):
+    """Return the settings that let a daemon on a stand-in for AWS show every metric there is.
+
+    It shows each job by itself, and a queue of hints that nothing answers for.
+    """
+    endpoints = {"panorama": aws, "importexport": aws, "sqs": NOWHERE}
+    accounts = {"sim": {"endpoint_urls": endpoints}}
+    metrics = {"per_job": True, "watch_labels": ["team"]}
+    return {"accounts": accounts, "hints": [HINTS], "metrics": metrics}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,7 @@ def board_questions(path):
             yield Question(f"{path.stem}: variable {variable['name']}", expr)
 
 
+@cache
 def rules():
     """Return every rule, of alerts and of recordings."""
     groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]

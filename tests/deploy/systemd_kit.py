@@ -114,7 +114,7 @@ def running(directory, shared):
         yield manager
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(PATIENCE)
         _remove(groups)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from tests.acceptance.program import run
 from tests.deploy import compose_kit, shipped, tools
 from tests.deploy.prometheus_kit import needed
+from tests.image import kube_kit
 
 SERVICES = compose_kit.services()
 LOOPBACK = "127.0.0.1"
@@ -257,7 +259,9 @@ def test_all_of_it_runs_confined_and_tells_of_a_job_that_fails():
     tools.tool("docker-compose")
     for program in ("prometheus", "prometheus-alertmanager", "promtool", "amtool", "catatonit"):
         needed(program)
+    kube_kit.needed()  # the same programs, and root
     with compose_kit.running() as project:
+        _all_are_confined(project)
         # What was counted before the first scrape is no increase.
         project.until(f"{PROMETHEUS}/api/v1/query?query=up", lambda told: _values(told) == ["1"])
         _fail_a_job(project)
@@ -266,8 +270,6 @@ def test_all_of_it_runs_confined_and_tells_of_a_job_that_fails():
         alerts = project.until(f"{SIMULATOR}/_simulator/received", _alerted)
         assert {each["status"] for each in alerts} == {"firing"}
         _all_rules_are_judged(project)
-        for name in ("network", *compose_kit.RUNNING):
-            _is_confined(project, name)
         _a_restarted_part_is_found_again(project)
 
 
@@ -319,28 +321,28 @@ def _all_rules_are_judged(project):
     assert {rule["health"] for rule in rules} == {"ok"}
 
 
-def _is_confined(project, name):
+def _all_are_confined(project):
     """What the kernel says of the first process, and the engine of the container."""
-    told = project.inspect(name)["HostConfig"]
-    assert told["ReadonlyRootfs"] is True
-    assert told["Memory"] == int(SERVICES[name]["mem_limit"].removesuffix("m")) * 1024 * 1024
-    status = dict(
-        line.split(":\t", 1)
-        for line in project.execute(name, "cat", "/proc/1/status").stdout.splitlines()
-        if ":\t" in line
-    )
-    user = SERVICES[name]["user"].partition(":")[0]
-    assert status["Uid"].split() == [user] * 4
-    assert {int(status[each], 16) for each in ("CapEff", "CapPrm", "CapBnd")} == {0}
-    assert status["NoNewPrivs"] == "1"
+    names = ("network", *compose_kit.RUNNING)
+    for name, told in zip(names, project.inspect(*names), strict=True):
+        settings = told["HostConfig"]
+        assert settings["ReadonlyRootfs"] is True
+        limit = int(SERVICES[name]["mem_limit"].removesuffix("m")) * 1024 * 1024
+        assert settings["Memory"] == limit
+        lines = Path(f"/proc/{told['State']['Pid']}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        user = SERVICES[name]["user"].partition(":")[0]
+        assert status["Uid"].split() == [user] * 4
+        assert {int(status[each], 16) for each in ("CapEff", "CapPrm", "CapBnd")} == {0}
+        assert status["NoNewPrivs"] == "1"
 
 
 def _a_restarted_part_is_found_again(project):
     """Neither the network nor the ledger goes with the part that is restarted."""
     parts = ("simulator", "job-monitor")
-    before = [project.inspect(name)["State"]["StartedAt"] for name in parts]
+    before = [each["State"]["StartedAt"] for each in project.inspect(*parts)]
     project("restart", *parts)
-    after = [project.inspect(name)["State"]["StartedAt"] for name in parts]
+    after = [each["State"]["StartedAt"] for each in project.inspect(*parts)]
     assert all(map(str.__ne__, before, after))
     # Of this job only the ledger knows: the simulator has forgotten it.
     project.until(f"{MONITOR}/api/v1/jobs?q=my-import", lambda told: told["items"])

@@ -33,6 +33,7 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorAbsent": "the monitor is there",
     "rule JobMonitorNotPolling": "the scheduler goes round",
     "rule JobMonitorConfigurationRefused": "the configuration was taken",
+    "rule JobMonitorStoreLost": "the store is always there",
     "rule JobMonitorStoreSlow": "commits are quick, unless the machine is busy",
     "rule JobMonitorEventLoopLag": "the loop wakes in time, unless the machine is busy",
 }
@@ -75,7 +76,7 @@ async def demo(directory):
 async def beside(directory, shown):
     """Run a daemon on the demo's AWS that shows each job by itself; yield host and port."""
     watches = [packages(interval="2s"), disks(interval="2s")]
-    file = configure(directory, shown, watches=watches, **shipped.one_by_one())
+    file = configure(directory, shown, watches=watches, **shipped.everything(shown.url))
     async with running("run", "-c", file, directory=directory) as program:
         yield (await program.started()).removeprefix("http://")
 

@@ -182,6 +182,27 @@ async def test_parliament_finds_nothing_in_what_is_made_of_the_examples(tmp_path
     assert odd == {name: [] for name in texts}
 
 
+async def test_a_login_to_rds_by_iam_is_permitted_for_its_user_alone(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        """
+watches: [{name: a, type: importexport.job, jobs: [EX1ID], account: other}]
+accounts: {other: {profile: other}, prod: {role_arn: "arn:aws-cn:iam::123456789012:role/db"}}
+sinks: {a: {type: log}}
+store:
+  url: postgresql://ops@jobs.c1.cn-north-1.rds.amazonaws.com.cn/d?sslmode=verify-full&sslrootcert=system
+  iam_auth: true
+  account: prod
+""",
+        "utf-8",
+    )
+    policies = await made(tmp_path, "--config", path)
+    role = "arn:aws-cn:iam::123456789012:role/db"
+    user = "arn:aws-cn:rds-db:cn-north-1:*:dbuser:*/ops"
+    assert permitted(policies[role]) == {("rds-db:connect", user)}
+    assert permitted(policies["ambient"]) == {("sts:AssumeRole", role)}
+
+
 HINTS = "arn:aws:sqs:us-east-1:123456789012:job-hints"
 
 

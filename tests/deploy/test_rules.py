@@ -129,6 +129,7 @@ def test_an_alert_says_how_grave_it_is_what_it_is_and_where_to_read_on(name, rul
     assert description.endswith(".")
     valueless = {"JobMonitorAbsent", "JobMonitorConfigurationRefused"}
     states = {
+        "JobMonitorStoreLost",
         "JobMonitorSourceUnavailable",
         "JobMonitorListingIncomplete",
         "JobMonitorSinkParked",

@@ -34,11 +34,13 @@ def install(node, directory):
 def _build():
     parser = argparse.ArgumentParser("docker build")
     parser.add_argument("-t", "--tag", required=True)
-    parser.add_argument("--build-arg", action="append", default=[])
+    parser.add_argument("--build-arg", default="REQUIREMENTS=runtime")
     parser.add_argument("context", type=Path)
     asked = parser.parse_args()
     image_kit.ROOT = asked.context.resolve()
-    name = image_kit.build(*(f"--build-arg={each}" for each in asked.build_arg))
+    argument, _, requirements = asked.build_arg.partition("=")
+    assert argument == "REQUIREMENTS"
+    name = image_kit.build(requirements)
     image_kit.call("buildah", "tag", name, f"localhost/{asked.tag}")
 
 

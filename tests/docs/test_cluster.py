@@ -11,12 +11,13 @@ import yaml
 from monitor import config, validation
 from monitor.sources.loader import load_job_types
 from tests.checkout import checkout
-from tests.deploy import tools
+from tests.deploy import charts, tools
 from tests.docs import cluster_kit, pages
 
 PAGE = pages.ROOT / "docs" / "kubernetes.md"
 KUSTOMIZE = pages.ROOT / "deploy" / "kubernetes" / "README.md"
 HELM, APPLY, SECRET = (block.text for block in pages.command_blocks(PAGE.read_text()))
+VALUES = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 INLINE = r"`((?:kubectl|helm)\s[^`]+)`"
 SECRETS = "/run/secrets/job-monitor"
 
@@ -75,8 +76,7 @@ def release(tmp_path_factory):
     """Install the values of the page by its commands; return the folder, and what was said."""
     tools.tool("python")
     folder = Folder(tmp_path_factory.mktemp("release"))
-    [values] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (folder.place / "values.yaml").write_text(values)
+    (folder.place / "values.yaml").write_text(VALUES[0])
     code, said = folder.give(HELM)
     assert code == 0, said
     return folder, said
@@ -96,6 +96,12 @@ def test_the_values_of_the_page_are_installed_by_helm(installed, tmp_path):
     role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert role == "arn:aws:iam::111122223333:role/job-monitor"
     assert container(folder)["image"].startswith("111122223333.dkr.ecr.us-east-1.amazonaws.com/")
+
+
+@pytest.mark.parametrize("values", VALUES[1:], ids=lambda text: text.partition(":")[0])
+def test_other_values_of_the_page_fit_the_chart(values, tmp_path):
+    text = charts.rendered(yaml.safe_load(values))
+    assert tools.invalid(text, tmp_path / "all.yaml") == ""
 
 
 def test_secret_values_and_mounts_of_the_page_fit_together(installed, tmp_path):

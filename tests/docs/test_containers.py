@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.acceptance.program import until
@@ -77,13 +78,15 @@ async def test_the_container_of_the_readme_runs_until_it_is_stopped(project):
             await until(lambda: node.ask(ASKED)[0] == 200 or ended.done(), 300)
             assert not ended.done(), (await ended)[1].decode()
             node.podman("stop", "--latest")
-            _, err = await ended
+            with anyio.fail_after(60):
+                _, err = await ended
             assert process.returncode == 0, err.decode()
             assert kept(node)
         finally:
             if not ended.done():
                 process.kill()
-                await ended
+                with anyio.move_on_after(30, shield=True):  # others may hold the pipes
+                    await ended
 
 
 async def test_the_image_with_the_optional_extras_has_what_the_page_on_sinks_says(project):

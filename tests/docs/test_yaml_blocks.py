@@ -21,6 +21,7 @@ SETTINGS = (
     "docs/configuration.md",
     "docs/hints.md",
     "docs/metrics.md",
+    "docs/operations.md",
     "docs/sinks.md",
     "deploy/iam/README.md",
 )

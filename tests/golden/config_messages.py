@@ -10,11 +10,11 @@ import pytest
 from monitor import config
 from monitor.cli import arguments, streams
 from monitor.cli.commands import jobs
+from monitor.cli.commands.jobs import read_query
 from monitor.config import unforeseen, yaml_files
 from monitor.errors import MonitorError
 from monitor.sources import loader
 from monitor.stores.store import open_store
-from monitor.tools.stored_jobs import query
 from monitor.validation import everything
 from tests.config_kit import problems_of
 from tests.contracts.store_examples import SettableClock, entry
@@ -101,7 +101,7 @@ async def garbage_in_the_log(directory):
 @message("15 a label filter without a value")
 def bad_label(_directory):
     with pytest.raises(MonitorError) as caught:
-        query({"label": ["team"]})
+        read_query({"label": ["team"]})
     return f"error: {caught.value}"
 
 

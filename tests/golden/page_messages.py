@@ -218,10 +218,10 @@ def page_ended(_directory):
     return [one for one in texts(page, r"<dt>.*?</dd>") if one.startswith("Next")]
 
 
-@message("6 page: the dialogs Replay and Resume, before and after")
+@message("6 page: the dialogs, before and after")
 def dialogs(_directory):
-    script = (ROOT / "monitor/web/page/static/actions.js").read_text()
-    acts = script.partition("const ACTS")[2].partition("export function")[0]
+    script = (ROOT / "monitor/web/page/static/acts.js").read_text()
+    acts = script.partition("const ACTS")[2]
     outcomes = script.partition("RESUMED = {")[2].partition("}")[0]
     pieces = [one[1:-1].strip() for one in re.findall(r"`[^`]*`|\"[^\"]*\"", acts + outcomes)]
     said = [re.sub(r"\$\{(\w+).*?\}", r"<\1>", one) for one in pieces]

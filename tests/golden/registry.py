@@ -22,7 +22,7 @@ _HEAD = """\
 Every message that a user of the monitor may meet when something is wrong, as the program says it.
 Made by: GOLDEN=write pytest tests/golden (see tests/golden/registry.py)
 """
-_SINCE_MARCH = re.compile(r"UTC \(\d+d [^)]*ago\)")
+_SINCE_MARCH = re.compile(r"(?<=UTC )\(\d+d [^)]*ago\)|(?<= )\d{3,}d(?= )")
 """How long ago the time of the examples was, by the clock of this machine."""
 _found: dict[str, object] = {}
 
@@ -59,7 +59,10 @@ def produced(title, directory):
     )
     lines = [said] if isinstance(said, str) else list(said)
     plain = (line.replace(str(directory), "DIR") for text in lines for line in text.splitlines())
-    return [_SINCE_MARCH.sub("UTC (AGE ago)", line) for line in plain]
+    return [
+        _SINCE_MARCH.sub(lambda found: "(AGE ago)" if found[0][0] == "(" else "AGE", line)
+        for line in plain
+    ]
 
 
 def entry(title, lines):

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests import wheels
 from tests.acceptance.program import PATIENCE, until
+from tests.ends import end, ended
 
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / ".image"
@@ -31,10 +34,29 @@ CONFINED = (
     "--memory-swap=256m",
 )
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
-_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+# Unpacked, and not set up: that takes twice as long, and the image needs none of it but what is
+# compiled.
+_PACKAGES = "base-files,coreutils,dash,libstdc++6,python3,python3-pip"
+_UNPACKED = (
+    "--variant=extract",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    '--extract-hook=chroot "$1" python3 -m compileall -q /usr/lib/python3.11',
+    f"--include={_PACKAGES}",
+)
 _BUILDING = ("--isolation=chroot", "--network=host", "--pull-never", "--format=docker")
+_PYTHON = (3, 11)
+"""That of the base."""
 # What lets pip reach its index from inside the build as it does from outside.
 _MOUNTED = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/xdg/pip")
+_FOUND = """\
+[global]
+no-index = true
+find-links = /wheels
+"""
+_UNCOMPILED = """\
+[install]
+compile = no
+"""
 SETTINGS = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -86,15 +108,15 @@ def storing():
     return [f"--storage-driver={driver()}", *more]
 
 
-def call(program, *arguments, check=True):
-    """Run buildah or podman to its end."""
+def call(program, *arguments, check=True, timeout=600):
+    """Run buildah or podman to its end, within so many seconds."""
     done = subprocess.run(
         _command(program, *arguments),
         capture_output=True,
         text=True,
         cwd=ROOT,
         env=_environment(),
-        timeout=600,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0 or not check, f"exit {done.returncode}: {done.stdout}{done.stderr}"
@@ -102,29 +124,56 @@ def call(program, *arguments, check=True):
 
 
 @contextmanager
-def _alone():
-    """Let no two processes build at a time."""
+def _lacking(image):
+    """Yield whether there is no such image; let no two processes build at a time."""
     PLACE.mkdir(exist_ok=True)
+    # One that is there is used while another is being built.
+    if _exists(image):
+        yield False
+        return
     with (PLACE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield not _exists(image)
 
 
-def build(*arguments):
-    """Build the image, unless there is one of the same sources and arguments; return its name."""
+def _exists(image):
+    return call("podman", "image", "exists", image, check=False).returncode == 0
+
+
+def build(requirements="runtime"):
+    """Build the image, unless there is one of the same sources; return its name.
+
+    Only the one that is run over and over is compiled; that is a third of the work.
+    """
     needed()
-    name = f"localhost/job-monitor:{_digest(arguments)}"
-    with _alone():
-        if call("podman", "image", "exists", name, check=False).returncode:
+    name = f"localhost/job-monitor:{_digest(requirements)}"
+    with _lacking(name) as lacking:
+        if lacking:
             _make_base()
-            mounts = [f"--volume={path}:{path}:ro" for path in _MOUNTED if Path(path).exists()]
-            options = (*_BUILDING, *mounts, f"--build-arg=PYTHON_IMAGE={BASE}", *arguments)
-            call("buildah", "bud", *options, "-t", name)
+            arguments = [f"--build-arg=PYTHON_IMAGE={BASE}"]
+            if requirements != "runtime":
+                arguments += [f"--build-arg=REQUIREMENTS={requirements}"]
+            arguments += [*_installing(requirements), "-t", name]
+            try:
+                call("buildah", "bud", *_BUILDING, *arguments, timeout=240)
+            except subprocess.TimeoutExpired:
+                # Beside containers that come and go, it has been seen to wait without end.
+                call("buildah", "bud", *_BUILDING, *arguments)
     return name
 
 
-def _digest(arguments):
-    digest = hashlib.sha256("\0".join(arguments).encode())
+def _installing(requirements):
+    """Return the options that let pip install from wheels that are kept, or else from its index."""
+    if sys.version_info[:2] != _PYTHON:
+        return [f"--volume={path}:{path}:ro" for path in _MOUNTED if Path(path).exists()]
+    settings = PLACE / f"pip-{requirements}.conf"
+    settings.write_text(_FOUND + (_UNCOMPILED if requirements != "runtime" else ""))
+    mounts = {settings: "/etc/pip.conf", wheels.kept(requirements): "/wheels"}
+    return [f"--volume={path}:{inside}:ro" for path, inside in mounts.items()]
+
+
+def _digest(requirements):
+    digest = hashlib.sha256(requirements.encode())
     for path in sorted(_sources()):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -139,12 +188,11 @@ def _sources():
 
 
 def _make_base():
-    if call("podman", "image", "exists", BASE, check=False).returncode == 0:
+    if _exists(BASE):
         return
     archive, part = PLACE / "base.tar", PLACE / "part.tar"
     if not archive.exists():
-        options = ("--variant=minbase", f"--include={_PACKAGES}")
-        command = ["mmdebstrap", *options, "bookworm", str(part)]
+        command = ["mmdebstrap", *_UNPACKED, "bookworm", str(part)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         part.rename(archive)
@@ -153,8 +201,8 @@ def _make_base():
 
 def build_beside(name, lines):
     """Build an image of the base and some lines of a Dockerfile, unless there is one."""
-    with _alone():
-        if call("podman", "image", "exists", name, check=False).returncode:
+    with _lacking(name) as lacking:
+        if lacking:
             _make_base()
             context = PLACE / "beside"
             context.mkdir(exist_ok=True)
@@ -178,8 +226,7 @@ def answering_as_docker(directory):
     try:
         yield address
     finally:
-        process.terminate()
-        process.wait()
+        end(process)
 
 
 def inspected(image):
@@ -248,5 +295,4 @@ async def running(image, *arguments, directory, options=(), name):
     finally:
         # Waited for in a thread, as a cancelled test must clean up as well.
         call("podman", "rm", "--force", "--time=0", "--ignore", name, check=False)
-        with anyio.CancelScope(shield=True):
-            await process.wait()
+        await ended(process)

@@ -17,11 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import anyio
 import pytest
 import yaml
 
 from tests.acceptance.program import FAST, environment, packages, until
+from tests.ends import ended
 from tests.image import image_kit
 
 ADDRESS = "192.0.2.1"
@@ -142,6 +142,14 @@ class Node:
             if each["accepted"]
         ]
 
+    def bodies(self, hook):
+        """Return what one receiver took, as text."""
+        return [
+            each["body"]
+            for each in self._told("received")
+            if each["accepted"] and each["name"] == hook
+        ]
+
     @property
     def asked(self):
         """Return how many requests the stand-in for AWS has answered."""
@@ -205,5 +213,4 @@ async def _running(scenario, directory):
     finally:
         place.clear()
         process.kill()
-        with anyio.CancelScope(shield=True):
-            await process.wait()
+        await ended(process)

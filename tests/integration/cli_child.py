@@ -5,12 +5,15 @@
 prints the exit codes as JSON.
 """
 
+import gc
 import json
 import os
 import sys
 
-import monitor.app  # noqa: F401 -- so that no fork must
+import typer.rich_utils  # noqa: F401 -- so that no fork must
+
 from monitor.cli import main
+from tests import fork_server
 
 
 def given(arguments, out, err):
@@ -29,4 +32,6 @@ def given(arguments, out, err):
 
 
 if __name__ == "__main__":
+    fork_server.prepare()
+    gc.freeze()
     sys.stdout.write(json.dumps([given(**each) for each in json.loads(sys.argv[1])]))

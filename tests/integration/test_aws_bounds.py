@@ -28,7 +28,7 @@ from tests.integration.sources_server import (
 
 MIB = 1024 * 1024
 BOTH = [PANORAMA, IMPORTEXPORT]
-LONGEST_STALL = 0.1
+LONGEST_STALL = 0.2
 
 
 pytestmark = pytest.mark.usefixtures("both_paths")

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(120)
 EXAMPLES = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config/web.yaml"})
 SECRETS = re.compile(r"/run/secrets/[a-z.-]+")
 CONTENTS = {"proxy-auth": "user:password", "matrix-url": "matrixs://user:password@example.com/room"}
+CONTENTS["slack-url"] = "https://hooks.slack.com/services/T00/B00/x"
 """What no signing key would do for."""
 
 

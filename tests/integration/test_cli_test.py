@@ -54,7 +54,7 @@ CONFIG: dict[str, Any] = {
     "sinks": {
         "ops": {
             "type": "webhook",
-            "url": "https://hooks.example.com/planted",
+            "url_file": "/run/secrets/url",
             "secret_files": ["/run/secrets/hook"],
             "header_files": {"Authorization": "/run/secrets/authorization"},
             "template": "pagerduty",

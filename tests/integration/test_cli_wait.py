@@ -119,11 +119,11 @@ async def test_what_is_canceled_or_expired_has_failed(tmp_path, how, progress):
 @BOTH
 async def test_a_timeout_is_exit_code_3_and_tells_the_last_state(tmp_path, how):
     async with simulator.running(jobs()) as sim, way(tmp_path, sim, how) as (_, url, config):
-        arguments = ("wait", PACKAGE, "pkg", *options(url, config), "--timeout", "2s")
+        arguments = ("wait", PACKAGE, "pkg", *options(url, config), "--timeout", "6s")
         code, out, err = await run(*arguments, directory=tmp_path)
     rows = dict((*line.split(maxsplit=1), "")[:2] for line in out.splitlines())
     assert (code, rows["outcome"], rows["state"]) == (3, "timeout", "PENDING")
-    assert err.splitlines()[-1] == f"error: {KEY}: still PENDING (running) after 2s"
+    assert err.splitlines()[-1] == f"error: {KEY}: still PENDING (running) after 6s"
 
 
 @BOTH

@@ -223,3 +223,48 @@ async def test_a_machine_without_a_thread_for_credentials_sends_by_the_plain_pat
 
         monkeypatch.setattr(made._open["default"].keys, "at_once", exhausted)
         assert prepared.send(5.0, lambda _: pytest.fail("sent")) is None
+
+
+async def test_prepared_requests_need_no_client_that_stays_open():
+    service, operation, params = DESCRIBE
+    body = b'{"JobId":"ok","Status":"PENDING"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    regions = ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1"]
+    async with raw_server() as server, clients(server.url, service) as made:
+        server.answer = answer
+        made._clients._most = 2
+        prepared = {}
+        for region in regions:
+            source = SourceKey(service, "default", region)
+            await made.ask(source, operation, params, ResponseMeta())
+            prepared[source] = await made.prepare(source, operation, params)
+        held = made._open["default"].clients
+        assert [source.region for source in held] == regions[-2:]
+        # A poll that changes nothing opens none again; an answer that must be read does.
+        for source, request in prepared.items():
+            one = Request(request)
+            came = await sent(one)
+            assert request.form.digester.digest(came)
+            found = await made.parse(source, request, came, ResponseMeta(), one.used, dict)
+            assert found["Status"] == "PENDING"
+        assert [source.region for source in held] == regions[-2:]
+        assert len(made._open["default"].stacks) == 2
+
+
+async def test_a_client_in_use_and_one_that_cannot_be_done_without_stay_open():
+    service, operation, params = DESCRIBE
+    async with raw_server() as server, clients(server.url, service) as made:
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        made._clients._most = 0
+        first, second = (SourceKey(service, "default", name) for name in ("us-east-1", "eu-west-1"))
+        connections = made._connections("default", REGION)
+        client = await made._client(first, connections)
+        async with made._clients.using(client):
+            await made.ask(second, operation, params, ResponseMeta())
+            assert list(connections.clients) == [first]
+        assert not connections.clients
+        client = await made._client(first, connections)
+        connections.fast._unfit.add((service, "us-east-1", operation))
+        assert await made.prepare(first, operation, params) is None
+        await made.ask(second, operation, params, ResponseMeta())
+        assert connections.clients == {first: client}

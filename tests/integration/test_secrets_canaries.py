@@ -180,9 +180,13 @@ def _configure(directory, sim, sts_url):
 
 
 def _hook(directory, sim, name):
+    file = directory / f"{len(name)}.url"
+    file.write_text(webhook(sim, name)["url"])
     return webhook(
         sim,
         name,
+        url=None,
+        url_file=str(file),
         secret_files=[f"{directory}/hook.secret"],
         headers={"X-Plain": HEADER},
         header_files={"Authorization": f"{directory}/header.secret"},

@@ -10,6 +10,7 @@ import pytest
 
 from monitor import config, sinks
 from monitor.errors import SendError, SendReason
+from monitor.sinks import rotation
 from tests.contracts.sink_kit import event, receiving, replying, stalling
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # the library's own
@@ -127,7 +128,10 @@ def test_without_the_library_it_is_said_how_to_install_it(tmp_path, monkeypatch)
     )
 
 
-async def test_a_url_that_changes_is_used_for_the_next_notification(notifying, tmp_path):
+async def test_a_url_that_changes_is_used_for_the_next_notification(
+    notifying, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(rotation, "PATIENCE", 60.0)
     async with (
         receiving() as old,
         receiving() as new,

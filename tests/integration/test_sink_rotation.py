@@ -86,6 +86,20 @@ async def test_a_changed_token_is_taken_before_the_next_attempt(token, replace):
     assert tokens(receiver) == ["Bearer two"]
 
 
+async def test_a_url_in_a_file_is_rotated(tmp_path):
+    file = tmp_path / "url"
+    async with receiving(replying(200)) as receiver:
+        settings = webhook(None, url_file=str(file))
+        file.write_text(f"{receiver.url}?planted=1\n")
+        async with sinks.open_sink("ops", settings) as sink:
+            assert await send(sink) is None
+            by_rename(file, f"{receiver.url}?planted=2\n")
+            assert await send(sink) is None
+            file.unlink()
+            assert await send(sink) is None
+    assert [one.line.split("=")[1][0] for one in receiver.requests] == ["1", "2", "2"]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_token_that_changes_during_an_attempt_is_sent_at_once(token, status):
     async def answer(writer, request):

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import aiohttp
 import anyio
@@ -24,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from monitor import logs
 from monitor.errors import ConfigurationError, StoreError
 from monitor.metrics import Metrics
-from monitor.model import SourceKey
+from monitor.model import SourceKey, StoreOutage
 from monitor.web import app as web_app
 from monitor.web import listening
 from monitor.web import server as web_server
@@ -51,6 +52,8 @@ class Daemon:
 
     def last_pass_age(self):
         return self.age
+
+    outage: StoreOutage | None = None
 
     async def ping(self):
         await anyio.sleep(self.ping_takes)
@@ -85,6 +88,23 @@ async def client(daemon, host="127.0.0.1"):
 async def answer(session, path, **headers):
     async with session.get(path, headers=headers) as response:
         return response.status, await response.text()
+
+
+async def test_while_the_store_is_lost_what_needs_it_is_refused_at_once(daemon):
+    daemon.outage = StoreOutage(datetime(2026, 3, 1, 12, 0, tzinfo=UTC), "gone")
+    daemon.ping_takes = 60.0
+    async with client(daemon) as session:
+        assert (await answer(session, "/healthz"))[0] == 200
+        assert (await answer(session, "/metrics"))[0] == 200
+        status, text = await answer(session, "/readyz")
+        assert (status, text) == (503, "the store cannot be reached since 12:00:00 UTC\n")
+        async with session.get("/api/v1/jobs") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
+            problem = await response.json(content_type="application/problem+json")
+        since = "2026-03-01T12:00:00Z"
+        assert problem["detail"] == f"the store cannot be reached since {since}; nothing is lost"
+        daemon.outage = None
+        assert (await answer(session, "/"))[0] == 200
 
 
 async def test_the_metrics_are_served_as_text_with_every_series(daemon):

@@ -108,6 +108,7 @@ async def test_a_page_of_another_site_writes_nothing(tmp_path):
             ({"Sec-Fetch-Site": "none"}, 200),
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "null"}, 403),
+            ({"Origin": "http://["}, 403),
             ({"Origin": own}, 200),
         ]:
             asked = {**BEARER, **headers}

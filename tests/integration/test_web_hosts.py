@@ -6,6 +6,7 @@ import pytest
 
 from monitor import app as daemon_app
 from monitor.config import Settings
+from monitor.validation.general import OWN_PATHS
 from monitor.web.server import serving
 from tests.web_kit import open_site, raw
 
@@ -93,6 +94,7 @@ async def test_the_daemon_answers_to_its_names_and_to_the_one_that_it_listens_on
 
     monkeypatch.setattr(daemon_app, "serving", on_loopback)
     server = {"listen": "own.test:0", "hosts": ["monitor.test"]}
+    server["external_url"] = "https://outside.test/jobs"
     settings = Settings.model_validate(
         {"store": f"sqlite:///{tmp_path}/state.db", "server": server}
     )
@@ -109,8 +111,20 @@ async def test_the_daemon_answers_to_its_names_and_to_the_one_that_it_listens_on
             tasks.start_soon(daemon_app.Daemon(settings).run, stop, ready)
             await started.wait()
             async with aiohttp.ClientSession(urls[0]) as session:
-                for host in ("monitor.test", "own.test", "evil.test"):
+                for host in ("monitor.test", "own.test", "outside.test", "evil.test"):
                     async with session.get("/healthz", headers={"Host": host}) as answer:
                         found[host] = answer.status
             stop.set()
-    assert found == {"monitor.test": 200, "own.test": 200, "evil.test": 421}
+    assert found == {
+        "monitor.test": 200,
+        "own.test": 200,
+        "outside.test": 200,
+        "evil.test": 421,
+    }
+
+
+async def test_no_path_of_an_external_url_may_be_one_that_is_served(tmp_path):
+    async with open_site(tmp_path) as site:
+        served = {str(one.canonical) for one in site.app.router.resources()}
+    first = {path.strip("/").partition("/")[0] for path in served} - {""}
+    assert first == OWN_PATHS

@@ -302,7 +302,7 @@ async def test_an_answer_before_the_request_is_none():
 
     server = socket.create_server(("127.0.0.1", 0))
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    thread = threading.Thread(target=hasty)
+    thread = threading.Thread(target=hasty, daemon=True)
     thread.start()
     settings = webhook(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=f"{DEADLINE}s")
     big = {**event(), "data": "x" * 16 * MEGABYTE}  # more than the system's buffers hold
@@ -310,7 +310,7 @@ async def test_an_answer_before_the_request_is_none():
         with anyio.fail_after(5), pytest.raises(SendError) as caught:
             await sink.send([big])
     assert caught.value.reason in {SendReason.CONNECTION, SendReason.TIMEOUT}
-    await asyncio.to_thread(thread.join)
+    await asyncio.to_thread(thread.join, 30)
     server.close()
 
 

@@ -28,7 +28,8 @@ def templated(tmp_path):
         (tmp_path / "token").write_text("planted-token\n")
         secrets = {"token": str(tmp_path / "token")}
         path = str(tmp_path / "t.j2")
-        return webhook(url, template=path, template_secrets=secrets, **more)
+        given = {"timeout": "15s"} | more  # a template starts a process
+        return webhook(url, template=path, template_secrets=secrets, **given)
 
     return settings
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import monitor
-from tests import wheels
+from tests import once, wheels
 from tests.acceptance.program import environment
 
 pytestmark = pytest.mark.timeout(600)
@@ -65,7 +65,7 @@ def locked():
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("release") / "dist")
+    return once.made(tmp_path_factory, "release", lambda place: build(place / "dist")) / "dist"
 
 
 def test_the_wheel_holds_the_whole_package_and_nothing_else(dist):
@@ -95,7 +95,8 @@ def test_two_builds_of_one_commit_are_the_same(dist, tmp_path):
     assert (other / "SHA256SUMS").read_text() == sums
     told = dict(reversed(line.split("  ")) for line in sums.splitlines())
     assert set(told) == {path.name for path in dist.iterdir()} - {"SHA256SUMS"}
-    assert len(told) == 4
+    assert len(told) == 5
+    assert f"job-monitor-{monitor.__version__}.tgz" in told
     for name, digest in told.items():
         assert hashlib.sha256((dist / name).read_bytes()).hexdigest() == digest
 
@@ -153,7 +154,7 @@ def install(programs, *arguments, **env):
 
 def test_the_bill_of_materials_fits_the_schema(dist, tmp_path):
     programs = empty(tmp_path / "schema")
-    install(programs, SCHEMA_LIBRARY)
+    install(programs, SCHEMA_LIBRARY, **wheels.UNCOMPILED)
     file = only(dist, "*.cdx.json")
     broken = tmp_path / "broken.json"
     broken.write_text(file.read_text().replace('"library"', '"book"', 1))
@@ -169,8 +170,15 @@ def test_the_bill_of_materials_fits_the_schema(dist, tmp_path):
 def test_the_wheel_runs_from_an_empty_environment(dist, tmp_path):
     programs = empty(tmp_path / "venv")
     locked_ones = ("--require-hashes", "-r", str(ROOT / "requirements" / "runtime.txt"))
-    install(programs, *locked_ones, **wheels.settings(wheels.kept()))
+    install(programs, *locked_ones, **wheels.settings(wheels.kept()), **wheels.UNCOMPILED)
     install(programs, "--no-deps", "--no-index", str(only(dist, "*.whl")))
+    # What has the names of ours, in the directory of a user, is not ours.
+    place = tmp_path / "place"
+    for name in ("monitor", "yaml"):
+        (place / name).mkdir(parents=True)
+        (place / name / "__init__.py").write_text("raise SystemExit('not this one')")
+    for name in ("jinja2", "signal", "typer"):
+        (place / f"{name}.py").write_text("raise SystemExit('not this one')")
 
     def run(*arguments):
         command = [programs / "job-monitor", *arguments]
@@ -179,7 +187,7 @@ def test_the_wheel_runs_from_an_empty_environment(dist, tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            cwd=tmp_path,
+            cwd=place,
             env=environment(PYTHONPATH=None, PYTHONPYCACHEPREFIX=None),
             timeout=200,
         )
@@ -189,6 +197,11 @@ def test_the_wheel_runs_from_an_empty_environment(dist, tmp_path):
     assert run("--version") == f"job-monitor {monitor.__version__}\n"
     assert json.loads(run("version", "-o", "json"))["version"] == monitor.__version__
     assert "The configuration is valid." in run("check", "-c", str(ROOT / "config/minimal.yaml"))
+    assert "_job_monitor" in run("completion", "bash")
+    # A template is rendered by a child, which must not take theirs either.
+    settings = {"type": "webhook", "url": "https://example.com/", "template": "slack"}
+    (place / "slack.yaml").write_text(json.dumps({"sinks": {"chat": settings}}))
+    assert "blocks" in run("render", "--sink", "chat", "-c", "slack.yaml")
     assert " -> " in run("demo", "--duration", "15s")
     where = [programs / "python", "-c", "import monitor; print(monitor.__file__)"]
     found = subprocess.run(

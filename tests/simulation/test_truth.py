@@ -3,6 +3,8 @@
 import asyncio
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from random import Random
@@ -16,6 +18,8 @@ from structlog.testing import capture_logs
 from monitor.config import Discover, Route
 from monitor.delivery.dispatcher import Dispatcher
 from monitor.metrics import Metrics
+from monitor.polling import archiver
+from monitor.polling.archiver import Archiver
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
 from monitor.polling.schedule import ListingSweep, ScheduledJob
@@ -30,6 +34,8 @@ CRASHES, STOPS = 9, 4
 """How many times the monitor is cut off, and how many times it stops in peace."""
 ROUNDING = 0.001
 """Seconds: events carry milliseconds."""
+REMIND = 150.0
+FOLLOWED = replace(following(stuck_after=200.0), remind_every=REMIND)
 SINKS = {"single": 1, "batch": 10}
 ROUTES = [
     Route.model_validate(
@@ -38,18 +44,34 @@ ROUTES = [
 ]
 
 
+class Released:
+    """The jobs of one poller that may be archived: those that are not named."""
+
+    def __init__(self, poller):
+        self.poller = poller
+
+    def finished(self):
+        named = {f"j-{number}" for number in range(NAMED)}
+        return [one for one in self.poller.schedule.finished() if one.job.id not in named]
+
+    def release(self, scheduled):
+        self.poller.drop(scheduled)
+        return True
+
+
 class Run:
     """One random world, watched through random restarts."""
 
-    def __init__(self, directory, seed):
+    def __init__(self, directory, seed, span=SPAN):
         self.directory = directory
+        self.span = span
         self.random = Random(seed)
         self.clock = VirtualClock()
-        self.world = World(self.random, JOBS, SPAN)
+        self.world = World(self.random, JOBS, span)
         self.source = WorldSource(self.world, self.clock, self.random)
         self.sinks = {name: WorldSink(self.world, self.random, n) for name, n in SINKS.items()}
         self.crashes = []
-        self.restarts = 0
+        self.restarts = self.archived = 0
         self.events = []
 
     async def live(self, peace):
@@ -58,7 +80,7 @@ class Run:
         In 8,000 s all is told: the longest pause of any retry is an hour.
         """
         for crash in self.random.sample([True, False], CRASHES + STOPS, counts=[CRASHES, STOPS]):
-            share = SPAN / (CRASHES + STOPS)
+            share = self.span / (CRASHES + STOPS)
             await self._session(self.random.uniform(5, 1.5 * share), crash=crash)
             await anyio.sleep(self.random.choice([0.0, self.random.uniform(0, share)]))
         self.world.calm = True
@@ -75,6 +97,7 @@ class Run:
             async with anyio.create_task_group() as tasks:
                 for loop in loops:
                     tasks.start_soon(loop.run)
+                tasks.start_soon(self._archive, recorder, loops[0])
                 await anyio.sleep(seconds)
                 if crash:
                     self.crashes.append(anyio.current_time())
@@ -82,8 +105,18 @@ class Run:
                     tasks.cancel_scope.cancel()
                 for loop in loops:
                     loop.stop()
+                if not crash:
+                    self.archiving.cancel()
             if not crash:
                 await recorder.rest()
+
+    async def _archive(self, recorder, poller):
+        """Archive ended jobs as soon as may be; a crash comes at any moment of it."""
+        archiver = Archiver(recorder, Released(poller), self.clock)
+        with anyio.CancelScope() as self.archiving:
+            while True:
+                await anyio.sleep(self.random.uniform(1, 60))
+                self.archived += await archiver.archive_once()
 
     async def _monitor(self, store):
         metrics = Metrics(CollectorRegistry(), "0")
@@ -112,7 +145,7 @@ class Run:
         recorder.baselines.adopt(await store.baselines())
         recorder.baselines.want({}, lambda one: one.id in named)
         poller = self._poller(recorder, metrics)
-        for snapshot in await store.snapshots():
+        for snapshot in await store.archive.live():
             recorder.adopt(snapshot)
             poller.follow(self._track(snapshot.job))
         for number in range(NAMED):
@@ -128,7 +161,7 @@ class Run:
         )
 
     def _track(self, wanted):
-        return ScheduledJob(wanted, self.source, following(stuck_after=600.0), 20.0, 3600.0)
+        return ScheduledJob(wanted, self.source, FOLLOWED, 20.0, 3600.0)
 
     def told(self):
         """Return the data of each job's events, in the order of the ledger."""
@@ -139,8 +172,8 @@ class Run:
 
 
 @asynccontextmanager
-async def lived(directory, seed, peace=8000):
-    run = Run(directory, seed)
+async def lived(directory, seed, span=SPAN, peace=8000):
+    run = Run(directory, seed, span)
     with capture_logs(), anyio.fail_after(10 * SPAN):
         await run.live(peace)
     yield run
@@ -158,6 +191,12 @@ def states_of(data):
     return [each["current"]["state"] for each in told]
 
 
+@pytest.fixture(autouse=True)
+def archived_at_once(monkeypatch):
+    monkeypatch.setattr(archiver, "AFTER", timedelta())
+    monkeypatch.setattr(archiver, "AFTER_FAILURE", timedelta())
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_everything_seen_is_told_and_nothing_else(tmp_path, seed):
     async with lived(tmp_path, seed) as run:
@@ -168,6 +207,8 @@ async def test_everything_seen_is_told_and_nothing_else(tmp_path, seed):
             _is_gapless(data)
             _is_true(run, job_id, data)
             _is_complete(run, job_id, data)
+            _is_reminded(data)
+        assert "job.reminder" in {event["data"]["kind"] for event in run.events}
         _is_gapless(told[SOURCE.service])
         _alternates([each["kind"] for each in told[SOURCE.service]])
         for sink in run.sinks.values():
@@ -177,7 +218,7 @@ async def test_everything_seen_is_told_and_nothing_else(tmp_path, seed):
 
 def test_a_seed_makes_one_world_however_fast_the_machine_is(tmp_path):
     once, again = _lived_alone(tmp_path / "once"), _lived_alone(tmp_path / "again")
-    assert len(once.source.shown) > 200
+    assert len(once.source.shown) > 150
     assert len(once.events) > JOBS
     assert once.source.shown == again.source.shown
     assert once.told() == again.told()
@@ -188,7 +229,7 @@ def _lived_alone(directory):
     directory.mkdir()
 
     async def live():
-        async with lived(directory, 0, peace=60) as run:
+        async with lived(directory, 0, span=SPAN / 2, peace=60) as run:
             return run
 
     with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, noop_cycles=1)) as runner:
@@ -200,6 +241,7 @@ def _something_happened(run):
     assert len(run.events) >= 2 * JOBS
     assert run.restarts == CRASHES + STOPS + 1
     assert len(run.crashes) == CRASHES
+    assert run.archived > 5
     assert sum(run.source.failures.values()) > 30
     assert run.source.unread > 20
     assert set(run.source.failures) == {"PollError", "ValueError"}
@@ -244,6 +286,20 @@ def _is_complete(run, job_id, data):
     kept = [state for number, state in enumerate(shown) if shown[number - 1 : number] != [state]]
     assert is_within(kept, states_of(data))
     assert states_of(data)[-1] == run.world.states(job_id)[-1]
+
+
+def _is_reminded(data):
+    """A job is reminded of while it is stuck, and not too often."""
+    last = None
+    for each in data:
+        at = wall(each["window"]["before"])
+        if each["kind"] == "job.reminder":
+            assert last is not None
+            assert at - last >= REMIND - 10
+        if each["kind"] in {"job.stuck", "job.reminder"}:
+            last = at
+        elif each["kind"] == "job.unstuck":
+            last = None
 
 
 def _was_delivered(events, sink):

@@ -101,15 +101,16 @@ class WorldSource:
         """Ask beside the monitor, as a prepared request does; now and then refuse to."""
         if self.random.random() < 0.1:
             return False
+        asked_at = self.clock.now()
 
         async def come() -> None:
             try:
                 found = await ask()
             except Exception as error:  # noqa: BLE001 -- whatever the world comes up with
-                done(WorldResponse(self, None, error))
+                done(WorldResponse(self, None, error, asked_at))
             else:
                 self.unread += 1
-                done(WorldResponse(self, found, None))
+                done(WorldResponse(self, found, None, asked_at))
 
         task = asyncio.ensure_future(come())
         self._under_way.add(task)
@@ -187,6 +188,7 @@ class WorldResponse(Generic[T]):
     source: WorldSource
     found: T | None
     error: Exception | None
+    asked_at: datetime
 
     @property
     def digest(self) -> bytes | None:

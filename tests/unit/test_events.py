@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -129,10 +129,17 @@ def test_an_id_differs_by_ledger_job_and_sequence():
     [
         (datetime(2026, 3, 1, 12, tzinfo=UTC), "2026-03-01T12:00:00.000Z"),
         (datetime(2026, 3, 1, 12, 0, 0, 999999, tzinfo=UTC), "2026-03-01T12:00:00.999Z"),
+        (datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2))), "2026-02-28T23:00:00.000Z"),
+        (datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta())), "2026-03-01T01:00:00.000Z"),
     ],
 )
 def test_times_have_milliseconds_and_a_z(moment, text):
     assert events.timestamp(moment) == text
+
+
+def test_a_time_without_an_offset_is_refused():
+    with pytest.raises(ValueError, match="no offset"):
+        events.timestamp(datetime(2026, 3, 1))  # noqa: DTZ001 -- that is the point
 
 
 def test_a_source_attribute_is_a_valid_uri_reference():

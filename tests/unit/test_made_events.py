@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from monitor import events
@@ -25,13 +25,13 @@ def test_events_of_this_process_are_counted_and_checked(made_events):
 
 def test_a_wrong_event_of_this_process_is_noticed(made_events):
     events.cloud_event(replace(transition(), sequence=0), LEDGER)
-    with pytest.raises(jsonschema.ValidationError, match="0 is less than"):
+    with pytest.raises(jsonschema_rs.ValidationError, match="0 is less than"):
         made_events.check()
     made_events.forget()
 
 
 def test_a_wrong_event_of_another_process_is_noticed(made_events):
     subprocess.run([sys.executable, "-c", CHILD], check=True)
-    with pytest.raises(jsonschema.ValidationError, match="1 is not"):
+    with pytest.raises(jsonschema_rs.ValidationError, match="1 is not"):
         made_events.check()
     made_events.forget()

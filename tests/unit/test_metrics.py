@@ -68,6 +68,7 @@ def metrics(registry):
     made.expect_source(SOURCE, ["DescribePackageImportJob"])
     made.expect_sink("ops")
     made.expect_hints("us-east-1/hints")
+    made.set_account_ids([("prod", "123456789012")])
     registry.register(the_jobs(made.places))
     return made
 

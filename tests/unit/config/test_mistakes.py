@@ -43,6 +43,13 @@ MISTAKES = [
      "F:4: watches[0].interval: is not a duration (write 30s, 5m, 2h or 3d)"),
     ("watches:\n- name: a\n  type: t\n  stuck_after:\n    PENDING: 30m\n    default: soon",
      "F:6: watches[0].stuck_after.default: is not a duration (write 30s, 5m, 2h or 3d)"),
+    ('watches: [{name: a, type: t, maintenance: [{from: "2am", to: "04:00"}]}]',
+     'F:1: watches[0].maintenance[0].from: is not a time of day (write it in quotes: "02:00")'),
+    ('watches: [{name: a, type: t, maintenance: [{from: "02:00"}]}]',
+     "F:1: watches[0].maintenance[0].to: is missing (add `to: …`)"),
+    ('watches: [{name: a, type: t, maintenance: [{from: "02:00", to: "04:00", timezone: Mars}]}]',
+     ("F:1: watches[0].maintenance[0].timezone: is not a time zone"
+      " (write Europe/Berlin, UTC or the like)")),
     ("watches: [{name: a, type: t, stuck_after: {PENDING: {x: 1}}}]",
      "F:1: watches[0].stuck_after.PENDING: is not a duration (write 30s, 5m, 2h or 3d)"),
     ("watches: [{name: a, type: t, stuck_after: [1h]}]",
@@ -85,7 +92,7 @@ MISTAKES = [
     ("sinks: {a: {type: 5}}", f"F:1: sinks.a.type: must be one of {', '.join(KINDS)}"),
     ("sinks: {a: {type: webhook}}", "F:1: sinks.a.url: is missing (add `url: …`)"),
     ("sinks: {a: {type: log, url: x}}",
-     "F:1: sinks.a.url: unknown key (it belongs to sinks.NAME.url)"),
+     "F:1: sinks.a.url: unknown key (it belongs to sinks.NAME.url or store.url)"),
     ("sinks: {a: {type: log, timeot: x}}",
      'F:1: sinks.a.timeot: unknown key (did you mean "timeout"?)'),
     ("sinks: {a: {type: log, concurrency: 65}}", "F:1: sinks.a.concurrency: must be at most 64"),
@@ -109,7 +116,10 @@ MISTAKES = [
     ("log: {level: warn}", 'F:1: log.level: unknown value "warn" (did you mean "warning"?)'),
     ("log: {level: [a]}", "F:1: log.level: must be one of debug, info, warning, error"),
     ("log: debug", "F:1: log: must be a map (write `key: value` pairs)"),
-    ("store: {a: b}", "F:1: store: must be text"),
+    ("store: [a]", "F:1: store: must be text"),
+    ("store: {password_file: b}", "F:1: store.url: is missing (add `url: …`)"),
+    ("store: {url: a, pasword_file: b}",
+     'F:1: store.pasword_file: unknown key (did you mean "password_file"?)'),
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The full example with anything in it replaced, removed, renamed or added."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,6 +18,18 @@ from monitor.validation import everything
 
 EXAMPLE = (Path(__file__).parents[3] / "config/full.yaml").read_text("utf-8")
 CANARY = "canary5ecret"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes times of day, which some readers of YAML take for numbers."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, '"' if re.fullmatch(r"[0-9]+:[0-9]+", text) else None
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +63,8 @@ def told(tmp_path_factory):
     models = service_models.loader()
 
     def tell(tree):
-        path.write_text(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False), "utf-8")
+        text = yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+        path.write_text(text, "utf-8")
         try:
             settings = config.load([path], {})
         except ConfigurationError as error:

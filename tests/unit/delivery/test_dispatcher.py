@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from monitor.config import Route
-from monitor.delivery.dispatcher import LONGEST_PAUSE, Dispatcher
+from monitor.delivery import dispatcher as dispatching
+from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import PartialSendError, SendError, SendReason, StoreError
 from monitor.metrics import Metrics
 from monitor.model import DeliveryStatus
@@ -164,7 +165,7 @@ async def test_the_outbox_is_read_now_and_then_without_news(tmp_path):
             await anyio.sleep(100)
             d.dispatchers.clear()
             await d.change("a")
-            await until(lambda: sink.taken, within=LONGEST_PAUSE + 1)
+            await until(lambda: sink.taken, within=dispatching.LONGEST_PAUSE + 1)
 
 
 async def test_the_transitions_of_a_job_are_sent_one_after_the_other(tmp_path):
@@ -304,7 +305,7 @@ async def test_a_receiver_that_is_gone_parks_its_sink_and_loses_nothing(tmp_path
             await anyio.sleep(HOUR)
             assert not sink.attempts
             await d.store.resume("ops")
-            await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
+            await until(lambda: len(sink.taken) == 3, within=dispatching.LONGEST_PAUSE + 1)
         assert (await d.statuses())["pending"] == 0
 
 
@@ -443,7 +444,7 @@ async def test_an_idle_dispatcher_sleeps(tmp_path):
     async with delivering(tmp_path) as d:
         async with running(d.dispatcher(ScriptedSink())):
             await anyio.sleep(HOUR)
-        assert d.store.asked["due"] <= HOUR / LONGEST_PAUSE + 2
+        assert d.store.asked["due"] <= HOUR / dispatching.LONGEST_PAUSE + 2
 
 
 async def test_a_failing_dispatcher_wakes_for_its_retries_alone(tmp_path):
@@ -453,7 +454,10 @@ async def test_a_failing_dispatcher_wakes_for_its_retries_alone(tmp_path):
         async with running(d.dispatcher(sink)):
             await anyio.sleep(3 * HOUR)
         assert len(sink.attempts) > 5
-        assert d.store.asked["due"] <= 3 * HOUR / LONGEST_PAUSE + 3 * len(sink.attempts) + 2
+        assert (
+            d.store.asked["due"]
+            <= 3 * HOUR / dispatching.LONGEST_PAUSE + 3 * len(sink.attempts) + 2
+        )
 
 
 async def test_a_sink_that_hangs_ends_at_its_deadline(tmp_path):
@@ -577,11 +581,11 @@ async def test_a_wall_clock_that_jumps_loses_nothing(tmp_path):
             sink.behave = failing(DOWN, "nobody")
             d.clock.jump = -HOUR
             await d.change("b")
-            await until(lambda: sink.taken, within=LONGEST_PAUSE + 1)
+            await until(lambda: sink.taken, within=dispatching.LONGEST_PAUSE + 1)
             await until(lambda: len(sink.taken) == 2, within=1.2 * HOUR)
             d.clock.jump = DAY
             await d.change("a", "FAILED")
-            await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
+            await until(lambda: len(sink.taken) == 3, within=dispatching.LONGEST_PAUSE + 1)
 
 
 async def test_a_retry_waits_its_time_whatever_the_wall_clock_says(tmp_path):
@@ -594,7 +598,7 @@ async def test_a_retry_waits_its_time_whatever_the_wall_clock_says(tmp_path):
             await anyio.sleep(HOUR - 61)
             assert len(sink.attempts) == 1
             d.clock.jump = -DAY
-            await anyio.sleep(LONGEST_PAUSE + 1)
+            await anyio.sleep(dispatching.LONGEST_PAUSE + 1)
             assert len(sink.attempts) == 2
 
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.delivery.dispatcher import AHEAD, LONGEST_PAUSE
+from monitor.delivery import dispatcher as dispatching
 from monitor.delivery.sink_health import WIDESPREAD
 from monitor.errors import PartialSendError, SendError, SendReason
 from monitor.model import Parking
@@ -79,7 +79,7 @@ async def test_a_resumed_sink_gets_all_that_it_refused_in_order(tmp_path):
             await anyio.sleep(HOUR)
             sink.behave = failing(NO, "nobody")
             await d.store.resume("ops")
-            await until(lambda: len(sink.taken) == 60, within=LONGEST_PAUSE + 5)
+            await until(lambda: len(sink.taken) == 60, within=dispatching.LONGEST_PAUSE + 5)
         assert not dispatcher.parked
         for number in range(20):
             mine = [about(e)[1] for e in sink.taken if e["subject"] == f"j-{number:03}"]
@@ -111,7 +111,7 @@ async def test_a_sink_parked_before_the_start_gets_nothing(tmp_path):
             await anyio.sleep(3 * HOUR)
             assert not sink.attempts
             await d.store.resume("ops")
-            await until(lambda: sink.taken, within=LONGEST_PAUSE + 1)
+            await until(lambda: sink.taken, within=dispatching.LONGEST_PAUSE + 1)
 
 
 async def test_what_is_too_old_dies_while_its_sink_is_parked_and_can_be_replayed(tmp_path):
@@ -131,7 +131,7 @@ async def test_what_is_too_old_dies_while_its_sink_is_parked_and_can_be_replayed
             assert [row.attempts for row in rows] == [0, 0, 1]
             await d.store.resume("ops")
             await d.store.replay([row.id for row in rows])
-            await until(lambda: len(sink.taken) == 3, within=LONGEST_PAUSE + 1)
+            await until(lambda: len(sink.taken) == 3, within=dispatching.LONGEST_PAUSE + 1)
         assert len(sink.attempts) == 4
         assert all(event["data"]["replayed"] for event in sink.taken)
 
@@ -228,7 +228,7 @@ async def _parked_and_resumed(d, rig, *, after):
         await anyio.sleep(after)
         rig.mended = True
         await d.store.resume("ops")
-        await until(lambda: not rig.dispatcher.parked, within=2 * LONGEST_PAUSE)
+        await until(lambda: not rig.dispatcher.parked, within=2 * dispatching.LONGEST_PAUSE)
         await anyio.sleep(HOUR)
 
 
@@ -282,7 +282,7 @@ async def test_a_batch_may_park_its_sink_and_be_taken_in_part(tmp_path):
             mended = True
             await anyio.sleep(1)
             assert await d.store.resume("ops")
-            await until(lambda: len(sink.taken) == WIDESPREAD, within=2 * LONGEST_PAUSE)
+            await until(lambda: len(sink.taken) == WIDESPREAD, within=2 * dispatching.LONGEST_PAUSE)
             await anyio.sleep(HOUR)
         assert len(sink.taken) == WIDESPREAD
         assert await d.statuses() == {"delivered": WIDESPREAD + 1, "dead": 1}
@@ -321,15 +321,17 @@ async def test_what_was_read_while_the_sink_was_being_parked_grows_too_old_as_we
             assert await d.statuses() == {"dead": 2}
 
 
-async def test_the_next_deliveries_are_read_while_all_workers_are_busy(tmp_path):
+async def test_the_next_deliveries_are_read_while_all_workers_are_busy(tmp_path, monkeypatch):
+    ahead = 100
+    monkeypatch.setattr(dispatching, "AHEAD", ahead)
     async with delivering(tmp_path) as d:
 
         async def slow(_events):
             await anyio.sleep(0.01)
 
         sink = ScriptedSink(slow, checks=False)
-        await _jobs(d, 3 * AHEAD)
-        d.store.slow["due"] = 1
+        await _jobs(d, 3 * ahead)
+        d.store.slow["due"] = 0.2
         async with running(d.dispatcher(sink, concurrency=1)):
             # The first reading, and then one attempt after the other.
-            await until(lambda: len(sink.taken) == 3 * AHEAD, within=1 + 0.011 * 3 * AHEAD)
+            await until(lambda: len(sink.taken) == 3 * ahead, within=0.2 + 0.011 * 3 * ahead)

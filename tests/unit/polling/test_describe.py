@@ -10,7 +10,7 @@ from monitor.errors import PollError, PollReason
 from tests.builders import TYPE, VIRTUAL, Answer, FakeType, at, following, running, until
 from tests.polling import polling, run_for
 
-pytestmark = VIRTUAL
+pytestmark = [VIRTUAL, pytest.mark.usefixtures("long_pauses")]
 MISSING = PollError(PollReason.MISSING, "ResourceNotFound")
 REFUSED = PollError(PollReason.CONFIG, "ValidationException")
 DENIED = PollError(PollReason.AUTH, "AccessDenied")

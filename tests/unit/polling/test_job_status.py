@@ -10,7 +10,7 @@ from monitor.model import Phase
 from tests.builders import VIRTUAL, at, following, job, running, until
 from tests.polling import polling, run_for
 
-pytestmark = VIRTUAL
+pytestmark = [VIRTUAL, pytest.mark.usefixtures("long_pauses")]
 GONE = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
 FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException")
 REFUSED = PollError(PollReason.CONFIG, "ValidationException")

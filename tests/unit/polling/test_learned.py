@@ -6,8 +6,10 @@ from random import Random
 import anyio
 import pytest
 
+from monitor.config import Watch
 from monitor.polling import history, learned
 from monitor.polling.learned import FIXED, Curve, Durations, LearnedSchedules
+from monitor.sources import loader
 from tests.builders import TYPE, VIRTUAL, at, following
 from tests.polling import polling, run_for
 
@@ -15,9 +17,9 @@ pytestmark = VIRTUAL
 MEDIAN = 600.0
 
 
-def lognormal(many, seed=1):
+def lognormal(many, seed=1, sigma=0.25):
     random = Random(seed)
-    return [MEDIAN * random.lognormvariate(0, 0.25) for _ in range(many)]
+    return [MEDIAN * random.lognormvariate(0, sigma) for _ in range(many)]
 
 
 def memoryless(many, seed=1):
@@ -148,7 +150,7 @@ async def test_a_poller_sees_changes_sooner_at_as_many_polls(tmp_path):
     async with polling(tmp_path / "learned") as b:
         curve = learned.judge(times, 60.0).curve
         assert curve is not None
-        b.poller._job_poller.learned.use({(TYPE.name, "prod", "RUNNING"): curve})
+        b.poller._job_poller.learned.use({(TYPE.name, "prod", "RUNNING", 60.0): curve})
         options = following(learned=True)
         sooner, as_many = await live(b, options, durations)
     assert len(fixed) == len(sooner) == 200
@@ -159,17 +161,45 @@ async def test_a_poller_sees_changes_sooner_at_as_many_polls(tmp_path):
 async def test_watches_that_do_not_want_it_keep_their_interval(tmp_path):
     async with polling(tmp_path) as b:
         b.poller._job_poller.learned.use(
-            {(TYPE.name, "prod", "RUNNING"): Curve.of((0.0,), (0.25,))}
+            {(TYPE.name, "prod", "RUNNING", 30.0): Curve.of((0.0,), (0.25,))}
         )
         b.source.answers |= {"a": "RUNNING", "b": "RUNNING", "c": "PENDING"}
         b.follow("a")
         b.follow("b", "c", follow=following(learned=True))
+        # What was judged at one interval says nothing of another.
+        b.source.answers["d"] = "RUNNING"
+        b.follow("d", interval=40.0, follow=following(learned=True))
         await run_for(b, 1200)
-        counts = [len(b.source.asked_for(name)) for name in ("a", "b", "c")]
-        assert counts == pytest.approx([41, 11, 41], abs=1)
+        counts = [len(b.source.asked_for(name)) for name in ("a", "b", "c", "d")]
+        assert counts == pytest.approx([41, 11, 41, 31], abs=1)
         # The job that is polled more rarely is not stale.
         assert not any(each.blind for each in b.poller.watched())
 
 
 def test_a_schedule_that_is_not_known_has_no_curve():
-    assert LearnedSchedules().get((TYPE.name, "prod", "RUNNING")) is None
+    assert LearnedSchedules().get((TYPE.name, "prod", "RUNNING", 60.0)) is None
+
+
+def test_two_watches_of_one_type_are_judged_each_at_its_own_interval():
+    """States that differ so much in length are learned for short intervals alone."""
+    kind = loader.load_job_types(None)[TYPE.name]
+    times = {(TYPE.name, "prod", "RUNNING"): lognormal(600, sigma=0.7)}
+    watches = [
+        Watch.model_validate(
+            {"name": name, "type": TYPE.name, "account": "prod", "jobs": ["j"], **intervals}
+        )
+        for name, intervals in (
+            ("often", {"interval": "10m", "interval_with_hints": "1d"}),
+            ("rarely", {"interval": "1d"}),
+        )
+    ]
+    found = list(history.compare(watches, {TYPE.name: kind}, times, hinted=True))
+    curves = {one.curve_key: one.verdict.curve is not None for one in found}
+    assert curves == {
+        (TYPE.name, "prod", "RUNNING", 600.0): True,
+        (TYPE.name, "prod", "RUNNING", 86400.0): False,
+    }
+    assert [one.interval for one in history.compare(watches, {TYPE.name: kind}, times)] == [
+        600.0,
+        86400.0,
+    ]

@@ -58,7 +58,9 @@ class Bench:
         self.polling = manager.PollManager(self.recorder, metrics, clock, Random(7), self._source)
         self.registry.register(
             JobCollector(
-                metrics.places, self.polling.watched, MetricsSettings(), clock, store.store_time
+                *(metrics.places, self.polling.watched, MetricsSettings(), clock),
+                store.store_time,
+                archive=self.recorder.archive,
             )
         )
         self._clock = clock
@@ -74,10 +76,10 @@ class Bench:
         self.sources.append(made)
         return made
 
-    async def apply(self, *watches, kind=None, quotas=None):
-        settings = Settings.model_validate(
-            {"watches": watches, "quotas": quotas or {}, "accounts": {"prod": {}}}
-        )
+    async def apply(self, *watches, kind=None, quotas=None, metrics=None):
+        given: dict[str, Any] = {"watches": watches, "quotas": quotas or {}}
+        given |= {"accounts": {"prod": {}}, "metrics": metrics or {}}
+        settings = Settings.model_validate(given)
         types: dict[str, Any] = {TYPE.name: kind or Kind()}
         self.polling.apply(settings, types, await self.store.snapshots())
 
@@ -567,6 +569,9 @@ async def test_a_reload_before_the_first_describe_knows_the_parent_of_a_job(tmp_
             "a/1": {"of": "a", "team": "new"},
             "b/1": {"of": "b", "team": "new"},
         }
+        # No describe that began before the reload may find the ends.
+        bench.source.latency = 0.0
+        await anyio.sleep(10)
         bench.source.answers |= {"a/1": "FAILED", "b/1": "FAILED"}
         await bench.apply(*reversed(watches(team="newer")), kind=kind)
         await anyio.sleep(60)
@@ -579,3 +584,23 @@ async def test_a_reload_before_the_first_describe_knows_the_parent_of_a_job(tmp_
             "a/1": {"of": "a", "team": "newer"},
             "b/1": {"of": "b", "team": "newer"},
         }
+
+
+async def test_a_reload_tells_ends_apart_by_owner_and_back(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers = dict.fromkeys(("a", "b", "c"), "FAILED")
+        watches = [
+            watch("vision", jobs=["a", "b"], labels={"team": "vision"}),
+            watch("data", jobs=["c"], labels={"team": "data"}),
+        ]
+        failed = {**PLACE, "phase": "failed"}
+        await bench.apply(*watches)
+        await until(lambda: bench.series("ended_jobs_total", **failed) == 3)
+        await bench.apply(*watches, metrics={"watch_labels": ["team"]})
+        assert bench.series("ended_jobs_total", **failed) is None
+        assert bench.series("ended_jobs_total", **failed, team="vision") == 2
+        assert bench.series("ended_jobs_total", **failed, team="data") == 1
+        await bench.apply(*watches, metrics={"watch_labels": ["team"]})
+        assert bench.series("ended_jobs_total", **failed, team="vision") == 2
+        await bench.apply(*watches)
+        assert bench.series("ended_jobs_total", **failed) == 3

@@ -639,7 +639,7 @@ class World:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 20))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 20))]
 )
 async def test_parents_come_and_go_and_each_end_is_told_once(tmp_path, seed):
     chance, world = Random(seed + 100), World(seed, 50)

@@ -1,5 +1,6 @@
 """The way in which a source is polled: what is chosen, and what comes of it."""
 
+import math
 from dataclasses import replace
 from random import Random
 
@@ -142,10 +143,23 @@ def test_limits_of_operations_count():
     (load,) = loads(jobs=100, pages=100, interval=5.0)
     assert planner.choose([load], 10.0) == Plan(Mode.SINGLE, 0.05)
     assert planner.choose([replace(load, describe_limit=1.0)], 10.0) == Plan(Mode.SWEEP, 0.95)
-    listed = replace(load, interval=30.0, page_limit=0.5)
+    listed = replace(load, interval=30.0, listed={"ListSlowly": (100, 0.5)})
     plan = planner.choose([listed], 10.0)
-    assert (plan.mode, plan.page_gap(10.0)) == (Mode.SINGLE, 2.0)
-    assert plan.sweep_period(30.0, 100, 10.0) == 200.0
+    assert (plan.mode, plan.page_gap(10.0, 0.5)) == (Mode.SINGLE, 2.0)
+    own = planner.own_period([listed])
+    assert plan.sweep_period(30.0, 100, 10.0, own) == 200.0
+
+
+def test_the_limit_of_one_listing_slows_down_no_other():
+    (load,) = loads(jobs=100, pages=102, interval=30.0)
+    # A few pages of an operation with a limit of its own, beside many without.
+    quick = replace(load, listed={"List": (100, math.inf), "ListSlowly": (2, 0.1)})
+    assert planner.own_period([quick]) == 20.0
+    assert planner.choose([quick], 10.0) == Plan(Mode.SWEEP)
+    # Two types may share an operation; one whose rows show no states holds up no sweep of others.
+    assert planner.own_period([quick, quick]) == 40.0
+    silent = replace(load, pages=2, shows_states=False, listed={"ListEvents": (2, 0.01)})
+    assert planner.choose([quick, silent], 10.0).mode is Mode.SWEEP
 
 
 def test_a_plan_is_changed_only_for_one_that_is_clearly_better():

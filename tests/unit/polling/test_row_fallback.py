@@ -27,7 +27,7 @@ from tests.builders import (
 )
 from tests.polling import polling, run_for
 
-pytestmark = VIRTUAL
+pytestmark = [VIRTUAL, pytest.mark.usefixtures("long_pauses")]
 FLAKY = PollError(PollReason.TRANSIENT, "InternalServerException", status=503)
 NO_STATEMENT = [reason for reason in PollReason if reason is not PollReason.MISSING]
 
@@ -148,6 +148,7 @@ async def test_a_row_that_came_while_the_describe_was_under_way_counts_when_that
             b.source.latency = 20
             b.source.answers["a"] = FLAKY
             b.poller.schedule.put(tracked(b), 55)
+            b.poller._wake.set()
             await until(lambda: b.source.under_way)
             listed(b, Answer("SUCCEEDED"))
             await anyio.sleep(21)

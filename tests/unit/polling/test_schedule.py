@@ -194,7 +194,7 @@ def test_where_the_quota_is_short_jobs_with_waiters_come_first_and_then_young_on
     hinted, sweep = tracked("d"), discovery()
     young.changed_at, awaited.awaited_until, hinted.hint = 90.0, 101.0, HintTicket()
     shown = tracked("e")
-    shown.row, shown.polled_at = observation(shown.job.id), at(0)
+    shown.row, shown.own_polled_at = observation(shown.job.id), at(0)
     for due, turn in enumerate((quiet, young, awaited, sweep, hinted, shown)):
         agenda.put(turn, float(due))
     assert ranked(agenda, 100.0) == [shown, sweep, awaited, hinted, young, quiet]

@@ -1,11 +1,13 @@
 """No stampede: many jobs that are due together, a restart, and a machine that slept."""
 
 from collections import Counter
+from datetime import datetime
 from itertools import pairwise
 
 import anyio
 import pytest
 
+from monitor.runtime import upkeep
 from tests.builders import SOURCE, VIRTUAL, running
 from tests.polling import polling, run_for
 
@@ -22,18 +24,27 @@ def gaps(b, ids):
     return [after - before for each in times for before, after in pairwise(each)]
 
 
-async def test_ten_thousand_jobs_that_are_due_together_are_spread_over_their_interval(tmp_path):
-    ids = [f"j-{number}" for number in range(10_000)]
-    async with polling(tmp_path, rate=2000, burst=50, concurrency=256) as b:
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        pytest.param(2_000, id="quick"),
+        pytest.param(10_000, id="long", marks=pytest.mark.soak),
+    ],
+)
+async def test_thousands_of_jobs_that_are_due_together_are_spread_over_their_interval(
+    tmp_path, jobs
+):
+    ids, rate = [f"j-{number}" for number in range(jobs)], jobs // 5
+    async with polling(tmp_path, rate=rate, burst=50, concurrency=256) as b:
         b.source.answers = dict.fromkeys(ids, "RUNNING")
         b.follow(*ids, interval=60.0)
         await run_for(b, 240)
         counts = per_second(b.source.looks)
-        assert max(counts.values()) <= 2000 + 50
+        assert max(counts.values()) <= rate + 50
         # From the second poll on, each has its own time.
         later = [counts[second] for second in range(120, 238)]
-        assert max(later) <= 1.4 * 10_000 / 60
-        assert min(later) >= 0.6 * 10_000 / 60
+        assert max(later) <= 1.4 * jobs / 60
+        assert min(later) >= 0.6 * jobs / 60
 
 
 @pytest.mark.parametrize("pause", [1.0, 20.0, 3600.0])
@@ -59,6 +70,39 @@ async def test_a_restart_goes_on_with_the_interval_of_each_job(tmp_path, pause):
         # No job waits for longer than its interval.
         first = [b.source.asked_for(each)[0] for each in ids]
         assert max(first) - began <= 30.1
+
+
+@pytest.mark.parametrize(("interval", "most"), [(30.0, 30), (60.0, 20), (600.0, 10)])
+async def test_a_kill_costs_no_burst_either(tmp_path, interval, most):
+    ids = [f"j-{number}" for number in range(300)]
+    settings = {"rate": 1000, "burst": 1000, "concurrency": 64}
+    async with polling(tmp_path, **settings) as b, anyio.create_task_group() as tasks:
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=interval)
+        tasks.start_soon(upkeep.keep_polls, b.recorder, b.clock)
+        tasks.start_soon(upkeep.keep_time, b.store)
+        await run_for(b, 2 * interval + 100)
+        tasks.cancel_scope.cancel()  # nothing more is stored
+    await anyio.sleep(5)
+    async with polling(tmp_path, **settings) as b:
+        began = b.clock.monotonic()
+        b.source.answers = dict.fromkeys(ids, "SUCCEEDED")
+        b.follow(*ids, interval=interval)
+        await run_for(b, interval + 1)
+        counts = per_second(b.source.looks, began)
+        assert counts[0] <= 0.6 * 300
+        assert sum(counts.values()) == 300
+        assert max(list(counts.values())[1:]) <= most
+        assert {name for _, name in b.source.looks} == set(ids)
+        # The windows of what has changed are no wider than by what a kill loses.
+        windows = [event["data"]["window"] for _, event in await b.store.transitions(limit=1000)]
+        ends = [each for each in windows if each["after"]]
+        assert len(ends) == 300
+        seconds = [
+            (datetime.fromisoformat(one["before"]) - datetime.fromisoformat(one["after"])).seconds
+            for one in ends
+        ]
+        assert max(seconds) <= interval + 5 + upkeep.KEEP_POLLS + upkeep.LONGEST_POLL
 
 
 async def test_a_source_that_was_lost_at_a_restart_is_tried_at_once(tmp_path):

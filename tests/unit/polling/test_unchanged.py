@@ -23,6 +23,7 @@ from tests.builders import (
     Answer,
     FakeType,
     ScriptedPoll,
+    ScriptedResponse,
     at,
     following,
     job,
@@ -40,7 +41,7 @@ REASONS = (
 COUNTED = ("polls_total", "aws_requests_total", "misdated_answers_total", "source_up", "ended_jobs")
 
 
-def script(random):
+def script(random, *more):
     """Return what happens, and after how many seconds each."""
     choose = random.choice
     steps = (
@@ -52,25 +53,30 @@ def script(random):
         lambda: ("jump", choose([-4000.0, 0.0, 4000.0])),
         lambda: ("hint", choose(IDS)),
         lambda: ("drop", choose(IDS)),
+        *more,
     )
     return [(choose([3.1, 19.3, 77.7, 301.9]), choose(steps)()) for _ in range(12)]
 
 
-async def live(script, *, at_once, discovers, prepares):
+async def live(script, *, at_once, discovers, prepares, named=True):
     """Return what a run tells: its events, its counts, and when each job was polled."""
     kind = FakeType(at_once=at_once, grace=100.0, grace_interval=15.0)
     with tempfile.TemporaryDirectory() as directory, capture_logs() as logged:
         async with polling(Path(directory), job_type=kind, rate=5.0, burst=4) as b:
             b.source.prepares, b.source.latency, stuck_after = prepares, 0.3, 60.0
             b.source.answers |= dict.fromkeys(IDS, "PENDING")
-            b.follow(*IDS, interval=10.0, follow=following(kind, stuck_after))
-            if discovers:
+            if named:
+                b.follow(*IDS, interval=10.0, follow=following(kind, stuck_after))
+            else:
+                b.source.page_size = 2
+                b.discover(12.0)
+            if named and discovers:
                 b.discover(40.0)
             async with running(b.poller):
                 for seconds, act in script:
                     await anyio.sleep(seconds)
                     perform(b, kind, *act)
-                b.source.trouble = None
+                b.source.trouble = b.source.page_trouble = None
                 await anyio.sleep(400)
             events = [event for _, event in await b.store.transitions(limit=10_000)]
             # Jobs that are due together may be polled in any order.
@@ -102,8 +108,8 @@ def perform(b, kind, name, *values):
             b.source.answers[job_id] = Answer(state, {"Owner": state[0]}, updated_at)
         case "deny", (job_id,):
             b.source.answers.pop(job_id, None)
-        case "trouble", (reason,):
-            b.source.trouble = PollError(reason, "Oops") if reason else None
+        case "trouble" | "page_trouble", (reason,):
+            setattr(b.source, name, PollError(reason, "Oops") if reason else None)
         case "reload", (stuck_after, interval):
             b.follow(*IDS, interval=interval, follow=following(kind, stuck_after))
         case "jump", (seconds,):
@@ -131,10 +137,10 @@ async def test_answers_are_read_until_they_repeat(tmp_path, at_once):
         async with running(b.poller):
             await anyio.sleep(1000)
             requests = 3 // at_once
-            assert b.source.reads == b.source.prepared == requests
+            assert (b.source.prepared, b.source.reads) == (requests, 2 * requests)
             b.source.answers["b"] = "RUNNING"
             await anyio.sleep(100)
-        assert b.source.reads == requests + 2
+        assert b.source.reads == 2 * requests + 2
         assert [kind for kind in await b.kinds() if kind != "job.discovered"] == [
             "job.state_changed"
         ]
@@ -148,8 +154,7 @@ async def test_answers_are_read_until_they_repeat(tmp_path, at_once):
         paths = {
             path: b.measured("poll_path_total", **PLACE, path=path) for path in ("fast", "plain")
         }
-        assert paths["plain"] == requests
-        assert sum(paths.values()) == len(b.source.looks) / at_once
+        assert paths == {"plain": 0, "fast": len(b.source.looks) / at_once}
         assert b.measured("source_up", **PLACE) == 1.0
 
 
@@ -161,7 +166,7 @@ async def test_a_job_gets_stuck_though_its_answers_are_not_read(tmp_path):
         b.follow("a", follow=following(stuck_after=500.0))
         await run_for(b, 1000)
         assert await b.kinds() == ["job.discovered", "job.stuck"]
-        assert b.source.reads <= 3
+        assert b.source.reads <= 4
 
 
 @VIRTUAL
@@ -210,6 +215,26 @@ async def test_a_source_that_refuses_prepared_requests_is_polled_all_the_same(
 
 
 @VIRTUAL
+async def test_a_fast_path_that_is_broken_does_not_blind_the_daemon(tmp_path, monkeypatch):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+
+        async def broken(_response):
+            raise PollError(PollReason.MALFORMED, "Broken")
+
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(100)
+            monkeypatch.setattr(ScriptedResponse, "digest", None)
+            monkeypatch.setattr(ScriptedResponse, "read", broken)
+            b.source.answers["a"] = "SUCCEEDED"
+            await anyio.sleep(300)
+        assert await b.kinds() == ["job.discovered", "job.state_changed"]
+        assert b.measured("poll_path_total", **PLACE, path="plain") >= 1
+
+
+@VIRTUAL
 async def test_a_poller_that_stops_waits_for_prepared_polls(tmp_path):
     async with polling(tmp_path) as b:
         b.source.prepares = True
@@ -248,6 +273,92 @@ def test_whatever_happens_both_paths_tell_the_same(seed):
     assert fast == plain
     for one, other in zip(times, fast_times, strict=True):
         assert one == pytest.approx(other, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happens_jobs_of_pages_that_are_not_read_are_told_the_same(seed):
+    random = Random(seed)
+    reasons = (None, PollReason.TRANSIENT, PollReason.UNAVAILABLE)
+    happens = script(random, lambda: ("page_trouble", random.choice(reasons)))
+    runs = [
+        alone(happens, at_once=1, discovers=True, prepares=prepares, named=False)[0]
+        for prepares in (False, True)
+    ]
+    # The times of retries, and so the counts of polls and of what throttles them, depend on when
+    # the last poll was.
+    (plain, _, plain_jobs, plain_spoken), (fast, _, fast_jobs, fast_spoken) = runs
+    assert (fast, fast_jobs) == (plain, plain_jobs)
+    assert set(fast_spoken) == set(plain_spoken)
+
+
+@VIRTUAL
+async def test_a_job_that_waits_with_its_page_is_described_if_that_does_not_come(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(200)
+            jobs = b.poller.schedule.polled()
+            assert {each.state for each in jobs} == {State.LISTED}
+            shown = jobs[0].answered_at
+            b.source.page_trouble = PollError(PollReason.TRANSIENT, "Oops")
+            looks = len(b.source.looks)
+            await anyio.sleep(60)
+        found = b.source.looks[looks:]
+        first = {job_id: at for at, job_id in reversed(found)}
+        # One and a half intervals after the last page that came.
+        assert first == pytest.approx(dict.fromkeys(IDS, shown + 45.0), abs=0.5)
+
+
+@VIRTUAL
+async def test_a_hint_takes_a_job_out_of_its_page_and_the_next_page_takes_it_back(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(200)
+            hinted = b.poller.schedule.get(job("a").key)
+            assert hinted is not None
+            looks = len(b.source.looks)
+            b.poller.hint(hinted)
+            await anyio.sleep(5)
+            assert [name for _, name in b.source.looks[looks:]] == ["a"]
+            states = [hinted.state]
+            await anyio.sleep(60)
+            states.append(hinted.state)
+            assert states == [State.WAITING, State.LISTED]
+            assert len(b.source.looks) == looks + 1
+
+
+@VIRTUAL
+async def test_the_window_of_a_change_begins_with_the_last_page_that_was_not_read(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.discover(30.0)
+        async with running(b.poller):
+            await anyio.sleep(500)
+            last = b.source.pages[-1][0]
+            b.source.answers["b"] = "SUCCEEDED"
+            await anyio.sleep(40)
+        (_, event) = (await b.store.transitions(limit=10))[-1]
+        after = datetime.fromisoformat(event["data"]["window"]["after"])
+        assert after.timestamp() == pytest.approx(at(last).timestamp(), abs=0.01)
+
+
+@VIRTUAL
+async def test_the_time_of_a_page_that_was_not_read_is_stored_at_the_end(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.discover(30.0)
+        await run_for(b, 500)
+        await b.recorder.rest()
+        stored = await b.store.snapshot(job("a").key)
+        assert stored is not None
+        assert stored.looked_at == at(b.source.pages[-1][0])
 
 
 @VIRTUAL
@@ -365,3 +476,29 @@ async def test_an_answer_is_read_again_once_a_clock_that_was_set_back_misdates_i
             b.clock.jump = -7200
             await anyio.sleep(100)
         assert b.measured("misdated_answers_total", type=TYPE.name) >= 3
+
+
+@VIRTUAL
+async def test_polls_that_wait_long_leave_their_places_alone(tmp_path, monkeypatch):
+    """The places are filled many at a time, but none that is free stays so for longer."""
+    async with polling(tmp_path, rate=1000.0, burst=1000, concurrency=4) as b:
+        b.source.prepares, b.source.latency = True, 0.1
+        slow, quick = [f"s-{n}" for n in range(13)], [f"q-{n}" for n in range(7)]
+        b.source.answers |= dict.fromkeys(slow + quick, "PENDING")
+        b.follow(*slow, *quick, interval=1.0)
+        send = ScriptedPoll.send
+
+        def sent(poll, done):
+            b.source.latency = 100.0 if poll.jobs[0].id in slow else 0.4
+            return send(poll, done)
+
+        async with running(b.poller):
+            await anyio.sleep(5)
+            monkeypatch.setattr(ScriptedPoll, "send", sent)
+            await anyio.sleep(2)
+            before = [len(b.source.asked_for(name)) for name in quick]
+            await anyio.sleep(20)
+            polls = [len(b.source.asked_for(name)) for name in quick]
+            assert b.source.under_way >= len(slow)
+            monkeypatch.undo()
+        assert min(now - then for now, then in zip(polls, before, strict=True)) >= 19

@@ -79,12 +79,12 @@ def test_a_pipe_that_another_made_non_blocking_takes_long_lines_whole():
             received.extend(chunk)
             time.sleep(0.0001)
 
-    reader = threading.Thread(target=drain)
+    reader = threading.Thread(target=drain, daemon=True)
     reader.start()
     lines = [b"x" * 200_000 + b"\n", b"y\n"]
     assert LogStream("pipe", write).write(lines) == (2, None)
     os.close(write)
-    reader.join()
+    reader.join(30)
     os.close(read)
     assert bytes(received) == b"".join(lines)
 

@@ -144,6 +144,11 @@ def test_groups_of_the_id_fill_parameters(tmp_path):
         ),
         ({"irrevocable": ["running"]}, 'irrevocable: "running" is not a final phase'),
         ({"phase_from": "stat"}, 'phase_from: "stat" is not declared (did you mean "status"?)'),
+        (
+            {"console_url": "https://{console}/{regio}"},
+            'console_url: "regio" is not declared (did you mean "region"?)',
+        ),
+        ({"console_url": "http://h.test/{id}"}, "console_url: is not an https URL with a fixed"),
         ({"descripe": "x"}, 'descripe: no such key (did you mean "describe"?)'),
         ({"interval": "often"}, "not a duration"),
         ({"name": None}, "name: this key is required"),

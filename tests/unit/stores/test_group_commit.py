@@ -3,7 +3,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from monitor.errors import StoreError
+from monitor.errors import StoreError, StoreLostError
 from monitor.stores import group_commit
 from tests.contracts.store_examples import SettableClock
 
@@ -141,6 +141,62 @@ async def test_a_disk_that_does_not_answer_counts_as_lost(disk, monkeypatch):
     async with _running(disk) as committer:
         with pytest.raises(StoreError, match="did not answer"):
             await committer.submit(1)
+
+
+async def test_while_the_database_is_lost_all_wait_and_then_are_written():
+    lost, found = anyio.Event(), anyio.Event()
+    groups: list[list[int]] = []
+
+    async def write(units):
+        groups.append([*units])
+        if not found.is_set():
+            raise StoreLostError("gone")
+        return [unit * 10 for unit in units]
+
+    async def recover(error):
+        assert str(error) == "gone"
+        lost.set()
+        await found.wait()
+
+    committer = group_commit.Committer(write, SettableClock(), lambda _seconds: None, recover)
+    results = []
+
+    async def submit(unit):
+        results.append(await committer.submit(unit))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(committer.run)
+            tasks.start_soon(submit, 1)
+            await lost.wait()
+            tasks.start_soon(submit, 2)
+            await anyio.wait_all_tasks_blocked()
+            committer.check()
+            assert results == []
+            found.set()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert sorted(results) == [10, 20]
+    assert groups == [[1], [1], [2]]
+
+
+async def test_a_group_that_was_committed_after_all_is_not_written_again():
+    groups: list[list[int]] = []
+
+    async def write(units):
+        groups.append([*units])
+        raise StoreLostError("gone")
+
+    async def recover(_error):
+        return [7]
+
+    committer = group_commit.Committer(write, SettableClock(), lambda _seconds: None, recover)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(committer.run)
+            assert await committer.submit(1) == 7
+            tasks.cancel_scope.cancel()
+    assert groups == [[1]]
 
 
 async def test_each_commit_is_timed(disk):

@@ -32,6 +32,7 @@ _SEVERITY = {
     Kind.REAPPEARED: ["info"],
     Kind.STUCK: ["warning"],
     Kind.UNSTUCK: ["info"],
+    Kind.REMINDER: ["warning"],
 }
 _USUAL = {Phase.FAILED: ["error"], Phase.EXPIRED: ["error"], Phase.RUNNING: ["info"]}
 
@@ -82,7 +83,7 @@ def test_what_is_certain_is_always_so_and_nothing_is_forgotten(given_routes):
 
 def test_every_kind_and_phase_has_its_row():
     rows = [(way.kind, way.phase) for way in ways(WATCH, [], SINKS)]
-    assert len(rows) == len(set(rows)) == 7 * len(Phase) + 2
+    assert len(rows) == len(set(rows)) == 8 * len(Phase) + 2
 
 
 def test_without_routes_all_but_the_first_sight_of_an_open_job_goes_everywhere():

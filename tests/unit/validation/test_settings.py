@@ -122,6 +122,42 @@ ERRORS = [
     ({"server": {"hosts": ["*.test"]}}, "server.hosts[0]: is not a host name"),
     ({"server": {"hosts": [""]}}, "server.hosts[0]: is not a host name"),
     ({"server": {"listen": "h:99999"}}, "server.listen: has a port above 65535"),
+    ({"accounts": {"a": {"account_id": "1234"}}},
+     "accounts.a.account_id: is not the id of an account (write its 12 digits in quotes:"),
+    ({"accounts": {"a": {"account_id": "210987654321",
+                         "role_arn": "arn:aws:iam::123456789012:role/x"}}},
+     "accounts.a.account_id: is not the account of role_arn (remove it, or fix one of them)"),
+    ({"metrics": {"watch_labels": ["type"]}},
+     'metrics.watch_labels[0]: "type" is a name that series have already (give the watches the'),
+    (watch(labels={"in stance": "a", "in-stance": "b"})
+     | {"metrics": {"watch_labels": ["in stance", "in-stance"]}},
+     'metrics.watch_labels[1]: "in-stance" and "in stance" both become in_stance (keep one)'),
+    ({"metrics": {"watch_labels": ["-_x"]}}, 'metrics.watch_labels[0]: "-_x" is a name that'),
+    ({"metrics": {"watch_labels": [""]}}, "metrics.watch_labels[0]: is empty"),
+    ({"metrics": {"watch_labels": [*"abcdef"]}}, "metrics.watch_labels: has more than 5 labels"),
+    ({"server": {"external_url": "monitor.example.com"}},
+     "server.external_url: is not an absolute http or https URL (write it as https://monitor."),
+    ({"server": {"external_url": "/jobs"}},
+     "server.external_url: is not an absolute http or https URL"),
+    ({"server": {"external_url": "ftp://h/jobs"}},
+     "server.external_url: is not an absolute http or https URL"),
+    ({"server": {"external_url": 'https://h"x/jobs'}},
+     "server.external_url: is not an absolute http or https URL"),
+    ({"server": {"external_url": "https://h:0/"}},
+     "server.external_url: is not an absolute http or https URL"),
+    ({"server": {"external_url": "https://[::1/jobs"}}, "server.external_url: is not a URL"),
+    ({"server": {"external_url": "https://me:pw@h/jobs"}},
+     "server.external_url: has a user name or password in it (leave them out: links are shown"),
+    ({"server": {"external_url": "https://h/watches/"}},
+     "server.external_url: begins its path with one that the monitor itself serves (choose"),
+    ({"server": {"external_url": "https://h/jobs?team=a"}},
+     "server.external_url: has a query or a fragment (end it with the path)"),
+    ({"server": {"external_url": "https://h/#jobs"}},
+     "server.external_url: has a query or a fragment"),
+    ({"server": {"external_url": "https://h/a//b"}},
+     "server.external_url: has a path with empty steps, dots alone or unusual characters"),
+    ({"server": {"external_url": "https://h/a/../b"}}, "server.external_url: has a path with"),
+    ({"server": {"external_url": "https://h/a%2Fb"}}, "server.external_url: has a path with"),
     ({"sinks": {"a b": {"type": "log"}}}, 'sinks["a b"]: is not a valid name'),
     ({"sinks": {"ops": {"type": "log"}}, "routes": [{"sinks": ["opps"]}, {"sinks": ["ops"]}]},
      'routes[0].sinks[0]: unknown sink "opps" (did you mean "ops"?)'),
@@ -275,6 +311,9 @@ LOG = {"a": {"type": "log"}}
         {"store": "postgresql:///d?host=/run"},
         {"server": {"listen": "[::]:0"}},
         {"server": {"hosts": ["monitor", "Monitor.example.com.", "a_b.svc"]}},
+        {"server": {"external_url": "https://Tools.example.com:8443/a.b/jobs-1/"}},
+        {"server": {"external_url": "http://[::1]:9847"}},
+        watch(labels={"team": "a"}) | {"metrics": {"watch_labels": ["team"]}},
         {"accounts": {"a": {"role_arn": "arn:aws-cn:iam::123456789012:role/path/x"}}},
         {"accounts": {"a": {"endpoint_urls": {"importexport": "https://vpce-1.example.com"}}}},
     ],
@@ -354,10 +393,70 @@ def test_a_store_that_is_none_is_refused_and_not_repeated(told, store):
     assert CANARY not in line
 
 
+RDS = "postgresql://ops@jobs.c1a2b3.eu-west-1.rds.amazonaws.com/jobs"
+TLS = "sslmode=verify-full&sslrootcert=system"
+
+
+@pytest.mark.parametrize(
+    ("store", "line"),
+    [
+        ({"url": f"mysql://u:{CANARY}@h/d"}, "store.url: is not a store URL (write sqlite:///"),
+        ({"url": f"postgresql://u:{CANARY}/@h/d"}, "store.url: not a PostgreSQL URL (write post"),
+        (f"postgresql://u:{CANARY}@h/d?sslmode=on", "store: has an unknown sslmode (use one of"),
+        (f"postgresql://u:{CANARY}@h/d?sslmod=on", 'store: has the unknown parameter "sslmod"'),
+        ({"url": "sqlite:a.db", "password_file": "/x"},
+         "store.password_file: has no effect on a store in SQLite (remove it)"),
+        ({"url": "sqlite:a.db", "iam_auth": True},
+         "store.iam_auth: has no effect on a store in SQLite (remove it)"),
+        ({"url": f"postgresql://u:{CANARY}@h/d", "password_file": "{secret}"},
+         "store.password_file: the URL has a password too (remove it from the URL"),
+        ({"url": "postgresql://u@h/d", "password_file": CANARY},
+         "store.password_file: the value ("),
+        ({"url": "postgresql://u@h/d", "password_file": "/dev/null"},
+         "store.password_file: /dev/null is not a regular file"),
+        ({"url": "postgresql://u@h/d", "region": "eu-west-1"},
+         "store.region: has no effect without iam_auth (add iam_auth: true, or remove it)"),
+        ({"url": RDS, "iam_auth": True}, "store.iam_auth: needs TLS: the token is sent as it is"),
+        ({"url": f"{RDS}?sslmode=prefer", "iam_auth": True}, "store.iam_auth: needs TLS: the"),
+        ({"url": f"{RDS}?{TLS}", "iam_auth": True, "password_file": "{secret}"},
+         "store.iam_auth: stands beside a password (keep one of them)"),
+        ({"url": f"postgresql://ops@db.example.com/d?{TLS}", "iam_auth": True},
+         "store.iam_auth: needs a region, which the host's name does not show (add region: to"),
+        ({"url": f"{RDS}?{TLS}".replace("ops@", ""), "iam_auth": True},
+         "store.iam_auth: needs a user in the URL"),
+        ({"url": f"postgresql://u@a,b/d?{TLS}", "iam_auth": True, "region": "eu-west-1"},
+         "store.iam_auth: needs a single host, which the token is for (name the cluster"),
+        ({"url": f"{RDS}?{TLS}", "iam_auth": True, "account": "prd"},
+         'store.account: unknown account "prd" (known: default)'),
+    ],
+)  # fmt: skip
+def test_a_wrong_login_is_told_in_one_line_and_repeats_no_secret(told, tmp_path, store, line):
+    (tmp_path / "secret").write_text("x", "utf-8")
+    if isinstance(store, dict) and store.get("password_file") == "{secret}":
+        store = {**store, "password_file": str(tmp_path / "secret")}
+    (found,) = told(store=store)
+    assert found.startswith(f"1: {line}") or f": {line}" in found
+    assert CANARY not in found
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        {"url": "sqlite:x.db"},
+        {"url": f"{RDS}?{TLS}", "iam_auth": True},
+        {"url": f"postgresql://u@db/d?{TLS}", "iam_auth": True, "region": "eu-west-1"},
+        f"postgresql://u@a:5433,b:5433/d?{TLS}&target_session_attrs=read-write",
+    ],
+)
+def test_a_right_login_is_taken(told, store):
+    assert told(store=store) == []
+
+
 def secret_places(name):
     hook = {"type": "webhook", "url": "https://h"}
     role = "arn:aws:iam::123456789012:role/x"
     return [
+        {"store": {"url": "postgresql://u@h/d", "password_file": name}},
         {"sinks": {"a": {**hook, "secret_files": [name]}}},
         {"sinks": {"a": {**hook, "header_files": {"X-Key": name}}}},
         {"accounts": {"a": {"role_arn": role, "external_id_file": name}}},

@@ -54,6 +54,11 @@ def test_the_id_of_a_request_does_not_count_and_all_else_does(service, operation
     ("service", "operation", "bodies"),
     [
         ("importexport", "GetStatus", [STATUS.format("a", n) * 2 for n in "12"]),
+        (
+            "importexport",
+            "GetStatus",
+            [STATUS.format("a", n) + STATUS.format("a", "x") for n in "12"],
+        ),
         ("importexport", "GetStatus", [f"<ResponseMetadata>{n}" for n in "12"]),
         (
             "imagebuilder",
@@ -62,7 +67,13 @@ def test_the_id_of_a_request_does_not_count_and_all_else_does(service, operation
         ),
         ("panorama", "DescribePackageImportJob", [f'{{"requestId":"{n}"}}' for n in "12"]),
     ],
-    ids=["twice", "without end", "twice in JSON", "in a model without it"],
+    ids=[
+        "twice",
+        "twice and the last is the same",
+        "without end",
+        "twice in JSON",
+        "in a model without it",
+    ],
 )
 def test_what_may_be_anything_counts(service, operation, bodies):
     made = digester(service, operation)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -29,7 +30,7 @@ BROKEN = ListingView(
 def said(jobs=(), backlogs=(), parkings=(), **live):
     """The summary of the page."""
     seen = page_view.gather(Live(jobs, **live), backlogs, parkings, NOW)
-    return summary.summarize(seen, summary.count_jobs(seen.jobs, seen.now))
+    return summary.summarize(seen, summary.count_jobs(seen.jobs, seen.archived, seen.now))
 
 
 def backlog(pending=0, dead=0, waited=0.0):
@@ -194,11 +195,17 @@ def test_rates_are_short(value, text):
 
 
 def test_the_address_of_a_selection_can_be_read_again():
-    chosen = JobFilter("a b&c", "failed", "stuck", "importexport.job", "team=ü", 3)
+    chosen = JobFilter(
+        *("a b&c", "failed", "stuck", "importexport.job", "prod", "us-east-1", "all", "team=ü"),
+        *("age", "desc", 3),
+    )
     address = chosen.address()
     assert address == (
-        "/?q=a+b%26c&phase=failed&is=stuck&type=importexport.job&label=team%3D%C3%BC&page=3"
+        "/?q=a+b%26c&phase=failed&is=stuck&type=importexport.job&account=prod&region=us-east-1"
+        "&watch=all&label=team%3D%C3%BC&sort=age&order=desc&page=3"
     )
+    query = dict(parse_qsl(address.removeprefix("/?")))
+    assert JobFilter.of(query) == chosen
     assert chosen.address(phase="running").count("page") == 0
     assert JobFilter().address() == "/"
 
@@ -206,6 +213,11 @@ def test_the_address_of_a_selection_can_be_read_again():
 @pytest.mark.parametrize("page", ["0", "-1", "x", "", "1e3", "²", "99999999999"])
 def test_an_odd_page_is_the_first(page):
     assert JobFilter.of({"page": page}).page == 1
+
+
+def test_a_sign_that_no_database_takes_is_left_out():
+    chosen = JobFilter.of({"q": "a\x00b", "label": "team\x00=x", "watch": "\x00"})
+    assert (chosen.text, chosen.label, chosen.watch) == ("ab", "team=x", "")
 
 
 def test_a_page_past_the_end_is_the_last():

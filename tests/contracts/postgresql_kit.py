@@ -1,0 +1,189 @@
+"""A PostgreSQL server of the tests, on a Unix socket, which can be killed and started again."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+
+class Server:
+    """A cluster in a directory of its own."""
+
+    def __init__(self, home, programs, options):
+        self.home = home
+        self.port = 5432
+        self._programs = programs
+        # The server refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            os.chown(home, pwd.getpwnam(self._user).pw_uid, -1)
+        self._options = f"-k {home} -c listen_addresses='' {options}"
+        self.run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", home / "data")
+
+    def run(self, program, *arguments):
+        """Run one of the server's programs."""
+        subprocess.run(
+            [self._programs / program, *map(str, arguments)],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+        )
+
+    def serve_tls(self, certificate, authority, access):
+        """Listen on a free port of loopback as well, from its next start on.
+
+        ``certificate`` holds the server's and its key, ``authority`` that of the clients, and
+        ``access`` is what pg_hba.conf says of them.
+        """
+        for name, source in (("server.pem", certificate), ("clients.pem", authority)):
+            target = self.home / "data" / name
+            target.write_bytes(source.read_bytes())
+            target.chmod(0o600)
+            if self._user:
+                os.chown(target, pwd.getpwnam(self._user).pw_uid, -1)
+        rules = "\n".join(["local all all trust", *access, ""])
+        (self.home / "data" / "pg_hba.conf").write_text(rules, "utf-8")
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self._options += (
+            f" -c listen_addresses=127.0.0.1 -c port={self.port} -c ssl=on"
+            " -c ssl_cert_file=server.pem -c ssl_key_file=server.pem -c ssl_ca_file=clients.pem"
+        )
+
+    def start(self):
+        """Start it, and wait until it answers."""
+        data, log = self.home / "data", self.home / "log"
+        self.run("pg_ctl", "-w", "-D", data, "-l", log, "-o", self._options, "start")
+
+    def kill(self):
+        """Kill the server and all its sessions, as a machine that loses its power would."""
+        note = self.home / "data" / "postmaster.pid"
+        pid = int(note.read_text().split()[0])
+        # The first one first: it would start others in the place of those that end.
+        family = (pid, *_children(pid))
+        for each in family:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        # None may be left that holds the memory which all of them share.
+        while any(map(_runs, family)):
+            time.sleep(0.02)
+        # Nobody may have reaped it yet, and its number would pass for a server that runs.
+        for each in (note, *self.home.glob(".s.PGSQL.*.lock")):
+            each.unlink()
+
+    def stop(self):
+        """Stop it at once."""
+        self.run("pg_ctl", "-w", "-D", self.home / "data", "-m", "immediate", "stop")
+
+    def url(self, name):
+        """Return the URL of a database."""
+        return f"postgresql://postgres@/{name}?host={self.home}&port={self.port}"
+
+    def create(self, name, template="template1"):
+        """Make a database, a copy of another; return its URL."""
+        place = ("-h", self.home, "-p", self.port)
+        self.run("createdb", *place, "-U", "postgres", "-T", template, name)
+        return self.url(name)
+
+
+@contextmanager
+def pooler(made, mode, size=20):
+    """Run PgBouncer before a server; yield its port. Skips as ``server`` does."""
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("PgBouncer is not installed; CI must test against it")
+        pytest.skip("PgBouncer is not installed")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    settings = made.home / f"pgbouncer-{mode}.ini"
+    settings.write_text(
+        f"""
+[databases]
+* = host={made.home} port={made.port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+auth_type = any
+pool_mode = {mode}
+default_pool_size = {size}
+unix_socket_dir =
+""",
+        "utf-8",
+    )
+    user = "postgres" if os.geteuid() == 0 else None
+    log = (made.home / f"pgbouncer-{mode}.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            [program, settings], cwd="/", stdout=log, stderr=log, user=user, group=user
+        ) as process,
+    ):
+        try:
+            for _ in range(500):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.02)
+            yield port
+        finally:
+            process.kill()
+
+
+def _stat(pid):
+    """Return the state of a process and the id of its parent."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[1])
+    return "X", 0
+
+
+def _runs(pid):
+    return _stat(pid)[0] not in "XZ"
+
+
+def _children(pid):
+    every = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+    return [each for each in every if _stat(each)[1] == pid]
+
+
+@contextmanager
+def server(options="", prepare=None):
+    """Run a server; skips the test where none is installed, but for CI.
+
+    ``prepare`` is called with it before it starts.
+    """
+    programs = _programs()
+    if programs is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed; CI must test against it")
+        pytest.skip("PostgreSQL is not installed")
+    home = Path(tempfile.mkdtemp(prefix="store-pg-"))
+    made = Server(home, programs, options)
+    if prepare:
+        prepare(made)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(home)
+
+
+def _programs():
+    known = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    found = shutil.which("initdb")
+    known += [Path(found).resolve().parent] if found else []
+    return next((path for path in known if (path / "initdb").exists()), None)

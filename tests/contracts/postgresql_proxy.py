@@ -1,0 +1,106 @@
+"""A proxy before a PostgreSQL server, which cuts connections where a test wants it."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+
+class Proxy:
+    """Passes bytes on; ``directory`` is what a URL names as its host.
+
+    ``cut_at`` is a part of what a client sends. The next connection that sends it is cut: before it
+    is passed on, or after the server has answered, and never passed back. With ``half_open``, the
+    server does not learn of it. While ``closed``, nobody can connect.
+    """
+
+    def __init__(self, directory, path):
+        self.directory = directory
+        self.path = path
+        self.cut_at = b""
+        self.before = False
+        self.half_open = False
+        self.closed = False
+        self.cuts = 0
+        self.connections = []
+
+    def cut_all(self):
+        """Cut every connection towards the clients."""
+        for client, server in self.connections:
+            client.transport.abort()
+            if not self.half_open:
+                server.transport.abort()
+        self.connections.clear()
+
+    async def take(self, reader, writer):
+        """Pass one connection on until it ends or is cut."""
+        try:
+            if self.closed:
+                return
+            from_server, to_server = await asyncio.open_unix_connection(self.path)
+        except OSError:
+            return
+        finally:
+            if self.closed:
+                writer.transport.abort()
+        self.connections.append((writer, to_server))
+        quiet = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                back = tasks.create_task(_back(from_server, writer, quiet))
+                await self._forward(reader, writer, to_server, quiet)
+                back.cancel()
+        except* OSError:
+            pass
+        finally:
+            writer.transport.abort()
+            to_server.transport.abort()
+
+    async def _forward(self, reader, writer, to_server, quiet):
+        while data := await reader.read(65536):
+            cut = bool(self.cut_at) and self.cut_at in data
+            if cut:
+                self.cut_at = b""
+                self.cuts += 1
+                quiet.set()
+            if not (cut and self.before):
+                to_server.write(data)
+                await to_server.drain()
+            if cut:
+                # Long enough for the server to have done what it was asked.
+                await asyncio.sleep(0.3)
+                writer.transport.abort()
+                break
+        if self.half_open:
+            await asyncio.sleep(60)  # until the server ends it, or the test does
+
+
+async def _back(from_server, writer, quiet):
+    while data := await from_server.read(65536):
+        if not quiet.is_set():
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def running(server, directory):
+    """Run a proxy before a server of the kit."""
+    proxy = Proxy(directory, f"{server.home}/.s.PGSQL.{server.port}")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pass_on(reader, writer):
+        with suppress(asyncio.CancelledError):
+            await proxy.take(reader, writer)
+        writer.transport.abort()
+
+    def take(reader, writer):
+        tasks.add(asyncio.ensure_future(pass_on(reader, writer)))
+
+    listener = await asyncio.start_unix_server(take, f"{directory}/.s.PGSQL.5432")
+    try:
+        yield proxy
+    finally:
+        listener.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next round
