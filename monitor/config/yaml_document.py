@@ -9,6 +9,7 @@ repeats a value of the input, which may be a secret.
 from __future__ import annotations
 
 import re
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,10 +50,18 @@ _ODD_NUMBER = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where the values of a list were written: there may be a hundred thousand."""
+
+    file: str
+    lines: array[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value and where it was written, such as ``FILE:LINE``."""
 
-    value: Scalar | dict[str, Node] | list[Node]
+    value: Scalar | dict[str, Node] | list[Node] | Places
     place: str = ""
 
     def get(self, token: str | int) -> Node | None:
@@ -61,6 +70,9 @@ class Node:
             return self.value.get(token)
         if isinstance(self.value, list) and isinstance(token, int):
             return self.value[token] if 0 <= token < len(self.value) else None
+        if isinstance(self.value, Places) and isinstance(token, int):
+            file, lines = self.value.file, self.value.lines
+            return Node(None, f"{file}:{lines[token]}") if 0 <= token < len(lines) else None
         return None
 
     def place_of(self, path: Path) -> str:
@@ -87,6 +99,13 @@ class Node:
             children = {key: child.outline() for key, child in self.value.items()}
             return Node(children, self.place)
         if isinstance(self.value, list):
+            places = [child.place.rpartition(":") for child in self.value]
+            files = {(file, line.isdecimal()) for file, _, line in places}
+            if not any(isinstance(child.value, dict | list) for child in self.value):
+                match [*files]:
+                    case [(file, True)]:
+                        lines = array("L", (int(line) for *_, line in places))
+                        return Node(Places(file, lines), self.place)
             return Node([child.outline() for child in self.value], self.place)
         return Node(None, self.place)
 

@@ -72,7 +72,7 @@ class JobPoller:
         self._log = logs.get()
 
     async def describe(
-        self, turns: Sequence[ScheduledJob], sent: SentPoll | None = None
+        self, turns: tuple[ScheduledJob, ...], sent: SentPoll | None = None
     ) -> Sequence[float | None]:
         """Describe jobs in one request and record the answers; return when each is next.
 
@@ -132,7 +132,7 @@ class JobPoller:
         request_one = first.source.describe(first.job)
         return {first.job: await self._client.ask(first.operation, request_one)}
 
-    async def _send(self, turns: Sequence[ScheduledJob]) -> SentPoll | None:
+    async def _send(self, turns: tuple[ScheduledJob, ...]) -> SentPoll | None:
         """Prepare the first request for these jobs, and send it; ``None`` if that is impossible.
 
         What has failed before goes the plain way, which says why.
@@ -150,7 +150,7 @@ class JobPoller:
             return None
         return SentPoll(await arrived.response(), sent_at)
 
-    async def _prepared(self, turns: Sequence[ScheduledJob]) -> RepeatedPoll | None:
+    async def _prepared(self, turns: tuple[ScheduledJob, ...]) -> RepeatedPoll | None:
         """Prepare the request for these jobs; it is theirs from now on."""
         source, jobs = turns[0].source, [turn.job for turn in turns]
         request = await self._client.prepared(source.prepare(jobs))
@@ -166,7 +166,7 @@ class JobPoller:
 
     async def _plan_repeat(
         self,
-        turns: Sequence[ScheduledJob],
+        turns: tuple[ScheduledJob, ...],
         times: Sequence[float | None],
         sent: SentPoll | None,
     ) -> None:

@@ -392,7 +392,7 @@ class Poller:
         limits = [self._quota.ready_at(now, operation) for operation in blocked]
         return min(ready_at, next_due, *limits) if blocked else ready_at
 
-    def _send(self, begun: Sequence[ScheduledJob] | ListingSweep, now: float) -> bool:
+    def _send(self, begun: tuple[ScheduledJob, ...] | ListingSweep, now: float) -> bool:
         """Send the prepared request for these jobs, or for a page, if there is one.
 
         Return whether it was sent.
@@ -412,7 +412,7 @@ class Poller:
 
     def _take(
         self,
-        begun: Sequence[ScheduledJob],
+        begun: tuple[ScheduledJob, ...],
         repeat: RepeatedPoll,
         sent_at: float,
         came: PollResponse,
@@ -499,7 +499,7 @@ class Poller:
 
     def _note_unchanged(
         self,
-        begun: Sequence[ScheduledJob],
+        begun: tuple[ScheduledJob, ...],
         repeat: RepeatedPoll,
         sent_at: float,
         asked_at: datetime,
@@ -547,7 +547,7 @@ class Poller:
 
     async def _work(
         self,
-        begun: Sequence[ScheduledJob] | ListingSweep,
+        begun: tuple[ScheduledJob, ...] | ListingSweep,
         sent: SentPoll | SentPage | None = None,
     ) -> None:
         """Poll and give the turns that it is for their next times, if they have any.

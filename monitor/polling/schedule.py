@@ -357,7 +357,6 @@ class Schedule:
     def __init__(self) -> None:
         """Start with nothing to do."""
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
-        self._polled: dict[str, ScheduledJob] = {}
         self._everyone: dict[str, ScheduledJob] = {}
         self._finished: dict[str, ScheduledJob] = {}
         self._sweeps: dict[ListingSweep, None] = {}
@@ -372,7 +371,7 @@ class Schedule:
 
     def __len__(self) -> int:
         """Return the number of jobs that are polled."""
-        return len(self._polled)
+        return len(self._everyone) - len(self._finished)
 
     def failing(self) -> Iterator[ScheduledJob | ListingSweep]:
         """Yield the turns, none of them under way, that wait because their source failed.
@@ -407,7 +406,7 @@ class Schedule:
 
     def polled(self) -> Sequence[ScheduledJob]:
         """Return every job that is polled; from any thread."""
-        return list(self._polled.values())
+        return [each for each in self.everyone() if each.state is not State.FINISHED]
 
     def known(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is polled, or was until it was final."""
@@ -415,18 +414,19 @@ class Schedule:
 
     def get(self, key: str) -> ScheduledJob | None:
         """Return the job with ``key``, if it is polled."""
-        return self._polled.get(key)
+        return None if key in self._finished else self._everyone.get(key)
 
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
-            if self._polled.get(turn.key) is not turn:
+            before = self.get(turn.key)
+            if before is not turn:
                 self.changes += 1
-                if turn.key not in self._polled:
+                if before is None:
                     turn.own_answered_at = due
                     self._finished.pop(turn.key, None)
-                self._polled[turn.key] = self._everyone[turn.key] = turn
+                self._everyone[turn.key] = turn
             turn.own_due = due
         else:
             self._sweeps[turn] = None
@@ -493,7 +493,6 @@ class Schedule:
         self.changes += 1
         # It stands in the list all the while, and once: a scrape may come between two steps.
         self._everyone[tracked.key] = self._finished[tracked.key] = tracked
-        self._polled.pop(tracked.key, None)
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
         tracked.forget_repeat()
@@ -503,7 +502,6 @@ class Schedule:
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
             self.changes += 1
-            self._polled.pop(turn.key, None)
             self._everyone.pop(turn.key, None)
             self._finished.pop(turn.key, None)
             turn.forget_repeat()
@@ -515,7 +513,7 @@ class Schedule:
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self._polled.get(turn.key) is turn
+            return self.get(turn.key) is turn
         return turn in self._sweeps
 
     def rank(self, now: float) -> float:
@@ -523,7 +521,7 @@ class Schedule:
         self._queue.rank(now)
         return self._queue.next_due()
 
-    def begin(self, now: float) -> list[ScheduledJob] | ListingSweep:
+    def begin(self, now: float) -> tuple[ScheduledJob, ...] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
 
         Those jobs may be due a little later, but not before a Retry-After has passed. ``busy``
@@ -534,7 +532,7 @@ class Schedule:
         turn.began_at = now
         if not isinstance(turn, ScheduledJob):
             return turn
-        begun = [turn] if turn.share == 1 else self._together(turn, now)
+        begun = (turn,) if turn.share == 1 else self._together(turn, now)
         for each in begun:
             each.began_at = now
             # One whose request is split has its answer still to come.
@@ -542,7 +540,7 @@ class Schedule:
                 each.answering, each.hint = each.hint, None
         return begun
 
-    def _together(self, turn: ScheduledJob, now: float) -> list[ScheduledJob]:
+    def _together(self, turn: ScheduledJob, now: float) -> tuple[ScheduledJob, ...]:
         """Take out the jobs that share the describe of ``turn``."""
 
         def shares(other: ScheduledJob | ListingSweep) -> bool:
@@ -552,7 +550,7 @@ class Schedule:
 
         until = now + EARLIEST * turn.interval
         more = self._queue.take_more(turn.operation, until, turn.share - 1, shares)
-        return [turn, *(each for each in more if isinstance(each, ScheduledJob))]
+        return (turn, *(each for each in more if isinstance(each, ScheduledJob)))
 
     @contextmanager
     def busy(self, turn: ScheduledJob | ListingSweep) -> Iterator[None]:

@@ -101,21 +101,21 @@ class RepeatedPoll:
     which that is still true.
     """
 
-    turns: Sequence[ScheduledJob]
+    turns: tuple[ScheduledJob, ...]
     request: PreparedPoll
     kind: tuple[str, str, str, int]
     digest: bytes | None = None
-    known: Sequence[Snapshot | None] = ()
+    known: tuple[Snapshot | None, ...] = ()
     dated: datetime | None = None
     expires_at: float = 0.0
     pause: float = 0.0
     phase: float = 0.0
     checked: int = -1
 
-    def is_for(self, turns: Sequence[ScheduledJob]) -> bool:
+    def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
         if len(turns) == 1:
-            return turns[0].repeat is self and self.turns == turns
+            return turns[0].repeat is self and len(self.turns) == 1
         # One that was polled alone meanwhile has another, and would not expire this one.
         return self.turns == turns and all(turn.repeat is self for turn in turns)
 
@@ -131,7 +131,7 @@ class RepeatedPoll:
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
-        found = [recorder.snapshot(turn.key) for turn in self.turns]
+        found = tuple([recorder.snapshot(turn.key) for turn in self.turns])
         known = [each for each in found if each is not None]
         steady = all(turn.steady for turn in self.turns) and len(known) == len(self.turns)
         if digest is None or not steady or len(set(pauses)) != 1:
@@ -161,7 +161,7 @@ class RepeatedPoll:
         if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
             return False
         if self.checked != recorder.changes:
-            if [recorder.snapshot(turn.key) for turn in self.turns] != self.known:
+            if tuple([recorder.snapshot(turn.key) for turn in self.turns]) != self.known:
                 return False
             self.checked = recorder.changes
         return True

@@ -280,8 +280,9 @@ class Claims(Generic[Claimant]):
 
     def add(self, order: int, watch: Watch, claimant: Claimant) -> None:
         """Add the claims of ``watch``; call this in rising ``order``."""
+        claim = (order, claimant)
         for job_id in watch.jobs:
-            self.named.setdefault(job_id, (order, claimant))
+            self.named.setdefault(job_id, claim)
         discover = discovery_of(watch)
         if discover is None:
             return

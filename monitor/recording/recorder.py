@@ -16,6 +16,7 @@ from monitor.recording.baselines import Baselines
 from monitor.recording.flap_guard import FlapGuard
 from monitor.recording.poll_times import SharedPollTime
 from monitor.recording.quiet import Quiet
+from monitor.sharing import shared_fields, shared_parts, shared_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -355,7 +356,13 @@ class Recorder:
     def _keep(self, snapshot: model.Snapshot) -> None:
         self.changes += 1
         if self._wanted(snapshot.job):
-            self._snapshots[snapshot.job.key] = snapshot
+            self._snapshots[snapshot.job.key] = replace(
+                snapshot,
+                state=shared_text(snapshot.state),
+                parts=shared_parts(snapshot.parts),
+                fields=shared_fields(snapshot.fields),
+                reason=snapshot.reason and shared_text(snapshot.reason),
+            )
 
 
 def _time_of(polled_at: datetime | SharedPollTime) -> datetime:

@@ -10,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from monitor import model
+from monitor.sharing import shared_parts, shared_time
 from monitor.stores import outbox, queries, rows
 from monitor.stores.schema import archived_places, jobs
 
@@ -255,8 +256,8 @@ class JobArchive:
 def _row(row: sa.Row[Any]) -> model.ArchivedRow:
     raw = orjson.loads(row.snapshot)
     return model.ArchivedRow(
-        parts=rows.shared_parts(raw["parts"]),
-        updated_at=rows.shared_time(raw["updated_at"]),
+        parts=shared_parts(raw["parts"]),
+        updated_at=shared_time(raw["updated_at"]),
         looked_at=row.looked_at,
         missing=raw.get("missing", False),
         settled=row.archived > 0 or raw["ending"] == model.Ending.FINAL,

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from monitor import errors, model
+from monitor.sharing import shared_fields, shared_parts, shared_text, shared_time
 from monitor.stores.schema import microseconds
 
 if TYPE_CHECKING:
@@ -51,29 +51,6 @@ def _mapping(value: Any) -> dict[str, Any]:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-@lru_cache(maxsize=1024)
-def shared_time(text: str | None) -> datetime | None:
-    """Read a time; of one job several are the same, and then are one object."""
-    return None if text is None else datetime.fromisoformat(text)
-
-
-@lru_cache(maxsize=4096)
-def _shared(text: str) -> str:
-    """Return one object for all texts that are the same, as most states and names are."""
-    return text
-
-
-@lru_cache(maxsize=1024)
-def _parts_of(*items: tuple[str, str | None]) -> Mapping[str, str | None]:
-    """Return one mapping for all jobs in the same state; nobody changes it."""
-    return dict(items)
-
-
-def shared_parts(raw: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    """Return the mapping that all jobs with these parts share."""
-    return _parts_of(*raw.items())
-
-
 def moment(seconds: float) -> datetime:
     """Return the time that a rank in a list of jobs stands for, exactly as it is stored."""
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=round(seconds * 1e6))
@@ -81,14 +58,11 @@ def moment(seconds: float) -> datetime:
 
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "job": lambda raw: model.Job(
-        **{name: value if name == "id" else _shared(value) for name, value in raw.items()}
+        **{name: value if name == "id" else shared_text(value) for name, value in raw.items()}
     ),
     "parts": shared_parts,
-    "state": _shared,
-    "fields": lambda raw: {
-        _shared(name): _shared(value) if isinstance(value, str) else value
-        for name, value in raw.items()
-    },
+    "state": shared_text,
+    "fields": shared_fields,
     "phase": model.Phase,
     "severity": model.Severity,
     "ending": model.Ending,

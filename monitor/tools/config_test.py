@@ -174,7 +174,7 @@ async def run(case: ConfigTestCase) -> ConfigTestResult:
             if poller.schedule.get(job.key) is None:
                 result.polls.append((at, "not polled, as the job is final"))
                 continue
-            await single.describe([turn])
+            await single.describe((turn,))
             result.polls.append((at, _outcome(turn, poller, recorder)))
     result.differences += _compare(case, result.seen)
     return result
