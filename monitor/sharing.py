@@ -1,7 +1,7 @@
-"""One object for values that many jobs have in common: of a hundred thousand jobs, each would else
-keep a copy of its own.
+"""One object for each value that many jobs have in common.
 
-Nobody changes what is shared. What was not met for long is forgotten, and costs nothing more.
+Of a hundred thousand jobs, each would else keep its own. Nobody changes what is shared. Values
+that were not met for long are forgotten here.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from monitor.polling.unchanged import RepeatedPage, RepeatedPoll, SentPage
     from monitor.recording.diff import TrackingOptions
 
+_WAITING = State.WAITING
+
 NEVER_SHOWN = float("-inf")
 """The time of the last row or response of a job that has had none."""
 
@@ -427,25 +429,26 @@ class Schedule:
                     turn.own_answered_at = due
                     self._finished.pop(turn.key, None)
                 self._everyone[turn.key] = turn
-            turn.own_due = due
         else:
             self._sweeps[turn] = None
-            turn.due = due
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
-        self._queue.push(turn, due)
+        due = self._queue.push(turn, due)
+        if isinstance(turn, ScheduledJob):
+            turn.own_due = due
+        else:
+            turn.due = due
 
     def put_back(self, turns: Sequence[ScheduledJob], due: float) -> None:
         """Give jobs that were begun, and have kept their places, their next time."""
         for turn in turns:
-            turn.own_due = due
-        self._queue.put_back(turns, due)
+            turn.state = _WAITING
+            turn.own_due = self._queue.push(turn, due)
 
     def go_on(self, sweep: ListingSweep, due: float) -> None:
         """Give a sweep that was begun, and has kept its place, its next page."""
-        sweep.due = due
-        self._queue.put_back([sweep], due)
+        sweep.state, sweep.due = _WAITING, self._queue.push(sweep, due)
 
     def wait_on(self, sweep: ListingSweep) -> None:
         """Keep a sweep out of the queue while its next page is under way."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import heapq
 import math
 from enum import Enum, auto
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 
 class State(Enum):
@@ -57,41 +57,62 @@ MOST_PASSED_OVER = 200
 """Turns of other kinds that may stand between jobs that share a describe."""
 
 
-class TurnQueue(Generic[AnyTurn]):
-    """Two stages of heaps: turns by due time, and ranked ones by operation and deadline.
+class _Slot(Generic[AnyTurn]):
+    """The turns of one moment, in the order in which they were put; ``taken`` of them are gone."""
 
-    A turn that is put to another time leaves its old entry behind; it is dropped when it comes
-    up. Turns are ranked only while more are due than the quota permits.
+    __slots__ = ("due", "taken", "turns")
+
+    def __init__(self, due: float, turn: AnyTurn) -> None:
+        self.due = due
+        self.turns = [turn]
+        self.taken = 0
+
+
+class TurnQueue(Generic[AnyTurn]):
+    """Two stages: turns in slots by due time, and ranked ones in heaps by operation and deadline.
+
+    Jobs have their turns at common moments: a slot keeps those of one as a bare list, so that a
+    turn costs no more than its place there. A turn that is put to another time leaves its old entry
+    behind; it is dropped when it comes up. Turns are ranked only while more are due than the quota
+    permits.
     """
 
     def __init__(self) -> None:
         """Start empty."""
-        # Time, order, turn, and its due time when it was put.
-        self._waiting: list[tuple[float, int, AnyTurn, float]] = []
+        self._slots: dict[float, _Slot[AnyTurn]] = {}
+        self._times: list[float] = []
+        """A heap of the keys of the slots."""
+        # Deadline, order, turn, and its due time.
         self._ranked: dict[str, list[tuple[float, int, AnyTurn, float]]] = {}
         self._order = count()
-        self._next = self._waiting  # the heap with the turn that ``first`` has returned
+        self._next: str | None = None
+        """The operation whose ranked turn ``first`` has returned; ``None`` for one of a slot."""
 
-    def push(self, turn: AnyTurn, due: float) -> None:
-        """Add a turn; ``due`` is its time."""
-        heapq.heappush(self._waiting, (due, next(self._order), turn, due))
+    def __len__(self) -> int:
+        """Return the number of entries, old ones included."""
+        waiting = sum(len(slot.turns) - slot.taken for slot in self._slots.values())
+        return waiting + sum(map(len, self._ranked.values()))
 
-    def put_back(self, turns: Iterable[AnyTurn], due: float) -> None:
-        """Add turns that were taken; ``due`` is their next time."""
-        waiting, order = self._waiting, self._order
-        for turn in turns:
-            turn.state = _WAITING
-            heapq.heappush(waiting, (due, next(order), turn, due))
+    def push(self, turn: AnyTurn, due: float) -> float:
+        """Add a turn at its time; return that, as the one object for all turns of the moment."""
+        slot = self._slots.get(due)
+        if slot is None:
+            self._slots[due] = _Slot(due, turn)
+            heapq.heappush(self._times, due)
+            return due
+        slot.turns.append(turn)
+        return slot.due
 
     def first(self, now: float = -math.inf, blocked: Collection[str] = ()) -> AnyTurn | None:
         """Return the turn that comes next; it may be due later than ``now``.
 
         Operations in ``blocked`` may not be called now: turns of others go before theirs.
         """
+        self._next = None
         if self._ranked or blocked:
             self.rank(now)
             tops = [
-                (operation in blocked, heap[0], heap)
+                (operation in blocked, heap[0], operation)
                 for operation, heap in self._ranked.items()
                 if _has_turn(heap)
             ]
@@ -99,29 +120,45 @@ class TurnQueue(Generic[AnyTurn]):
                 _, top, self._next = min(tops, key=lambda each: each[:2])
                 return top[2]
             self._ranked.clear()
-        self._next = heap = self._waiting
-        if heap:
-            # So it is nearly always; a call for each poll would cost as much as all of this.
-            _, _, turn, due = heap[0]
-            if due == turn.own_due and turn.state is _WAITING:
-                return turn
-        return heap[0][2] if _has_turn(heap) else None
+        return self._first_waiting()
+
+    def _first_waiting(self) -> AnyTurn | None:
+        """Drop the old entries at the top; return the turn that is left there."""
+        times = self._times
+        while times:
+            due = times[0]
+            slot = self._slots[due]
+            turns = slot.turns
+            while slot.taken < len(turns):
+                turn = turns[slot.taken]
+                if turn.state is _WAITING and turn.own_due == due:
+                    return turn
+                slot.taken += 1
+            del self._slots[heapq.heappop(times)]
+        return None
 
     def next_due(self) -> float:
         """Return when the next turn is due that is not ranked."""
-        return self._waiting[0][0] if _has_turn(self._waiting) else math.inf
+        return math.inf if self._first_waiting() is None else self._times[0]
 
     def rank(self, now: float) -> None:
         """Order the turns that are due by their deadlines."""
-        while self._waiting and self._waiting[0][0] <= now:
-            due, order, turn, _ = heapq.heappop(self._waiting)
-            if due == turn.own_due and turn.state is _WAITING:
-                heap = self._ranked.setdefault(turn.operation, [])
-                heapq.heappush(heap, (due + turn.slack(now), order, turn, due))
+        while self._times and self._times[0] <= now:
+            due = heapq.heappop(self._times)
+            slot = self._slots.pop(due)
+            for turn in slot.turns[slot.taken :]:
+                if turn.state is _WAITING and turn.own_due == due:
+                    heap = self._ranked.setdefault(turn.operation, [])
+                    heapq.heappush(heap, (due + turn.slack(now), next(self._order), turn, due))
 
     def take(self) -> AnyTurn:
         """Take out the turn that ``first`` has just returned; it is busy from now on."""
-        turn = heapq.heappop(self._next)[2]
+        if self._next is None:
+            slot = self._slots[self._times[0]]
+            turn = slot.turns[slot.taken]
+            slot.taken += 1
+        else:
+            turn = heapq.heappop(self._ranked[self._next])[2]
         turn.state = State.BUSY
         return turn
 
@@ -130,20 +167,51 @@ class TurnQueue(Generic[AnyTurn]):
     ) -> Sequence[AnyTurn]:
         """Take out at most ``most`` turns that fit, and are due at ``until`` at the latest."""
         found: list[AnyTurn] = []
-        for heap in (self._ranked.get(operation, []), self._waiting):
-            others: list[tuple[float, int, AnyTurn, float]] = []
-            while len(found) < most and len(others) < MOST_PASSED_OVER and _has_turn(heap):
-                if heap[0][3] > until:
-                    break
-                entry = heapq.heappop(heap)
-                if fits(entry[2]):
-                    entry[2].state = State.BUSY
-                    found.append(entry[2])
-                else:
-                    others.append(entry)
-            for entry in others:
-                heapq.heappush(heap, entry)
+        heap = self._ranked.get(operation, [])
+        others: list[tuple[float, int, AnyTurn, float]] = []
+        while len(found) < most and len(others) < MOST_PASSED_OVER and _has_turn(heap):
+            if heap[0][3] > until:
+                break
+            entry = heapq.heappop(heap)
+            if fits(entry[2]):
+                entry[2].state = State.BUSY
+                found.append(entry[2])
+            else:
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(heap, entry)
+        self._take_waiting(found, until, most, fits)
         return found
+
+    def _take_waiting(
+        self, found: list[AnyTurn], until: float, most: int, fits: Callable[[AnyTurn], bool]
+    ) -> None:
+        """Move turns of slots to ``found``, as ``take_more`` does."""
+        passed_over = 0
+        gone_through: list[float] = []
+        while len(found) < most and passed_over < MOST_PASSED_OVER:
+            if self._first_waiting() is None or self._times[0] > until:
+                break
+            due = heapq.heappop(self._times)
+            gone_through.append(due)
+            slot = self._slots[due]
+            left: list[AnyTurn] = []
+            for turn in islice(slot.turns, slot.taken, None):
+                if len(found) == most or passed_over + len(left) == MOST_PASSED_OVER:
+                    break
+                slot.taken += 1
+                if turn.state is not _WAITING or turn.own_due != due:
+                    continue
+                if fits(turn):
+                    turn.state = State.BUSY
+                    found.append(turn)
+                else:
+                    left.append(turn)
+            passed_over += len(left)
+            end, slot.taken = slot.taken, slot.taken - len(left)
+            slot.turns[slot.taken : end] = left
+        for due in gone_through:
+            heapq.heappush(self._times, due)
 
 
 def _has_turn(heap: list[tuple[float, int, AnyTurn, float]]) -> bool:

@@ -144,7 +144,7 @@ class RepeatedPoll:
         self.digest, self.known, self.pause = digest, found, pauses[0]
         self.checked = recorder.changes
         self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
-        self.expires_at = now + left - MARGIN
+        self.expires_at = now + left - MARGIN if left < math.inf else math.inf
         first = self.turns[0]
         # Jobs that share a describe have their turns together.
         key = first.key if first.share == 1 else first.request_key

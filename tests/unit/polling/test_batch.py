@@ -469,7 +469,7 @@ def test_a_group_of_very_many_jobs_is_begun_at_little_cost(jobs):
         assert len(_begun(schedule)) == 100
         taken += 1
     assert taken == jobs / 100
-    assert not schedule._queue._waiting
+    assert not len(schedule._queue)
 
 
 def test_a_begin_passes_over_no_more_than_a_bound_of_others():
