@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 from monitor import model
 from monitor.clock import SystemClock
 from monitor.errors import StoreError
-from monitor.model import Kind, Severity, StateAndPhase
+from monitor.model import (
+    Kind,
+    Severity,
+    StateAndPhase,
+    shared_fields,
+    shared_parts,
+    shared_text,
+)
 from monitor.recording import diff
 from monitor.recording.archive import Archive
 from monitor.recording.baselines import Baselines
 from monitor.recording.flap_guard import FlapGuard
 from monitor.recording.poll_times import SharedPollTime
 from monitor.recording.quiet import Quiet
-from monitor.sharing import shared_fields, shared_parts, shared_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from monitor import model
-from monitor.sharing import shared_parts, shared_time
+from monitor.model import shared_parts, shared_time
 from monitor.stores import outbox, queries, rows
 from monitor.stores.schema import archived_places, jobs
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from monitor import errors, model
-from monitor.sharing import shared_fields, shared_parts, shared_text, shared_time
+from monitor.model import shared_fields, shared_parts, shared_text, shared_time
 from monitor.stores.schema import microseconds
 
 if TYPE_CHECKING:
