@@ -22,6 +22,8 @@ from monitor.model import (
     Snapshot,
     StateAndPhase,
     Transition,
+    shared_parts,
+    shared_text,
 )
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ def _advance(
     """
     known = before.parts if before else {}
     # A part that the poll did not return stays as it is known.
-    parts = {name: value or known.get(name) for name, value in polled.parts.items()}
+    parts = shared_parts({name: value or known.get(name) for name, value in polled.parts.items()})
     verdict = job_type.judge(parts, before.phase if before else None)
     if verdict is None:
         return None
@@ -182,7 +184,7 @@ def _advance(
     first = Snapshot(
         job=polled.job,
         parts=parts,
-        state=verdict.state,
+        state=shared_text(verdict.state),
         phase=verdict.phase,
         severity=verdict.severity,
         ending=verdict.ending,
@@ -213,9 +215,13 @@ def _carry_over(
         ends = before.ends
         if before.ended_at and before.own_ended:
             ended = {**ended, before.phase.value: (before.ended_at, before.own_ended)}
+    reported = polled.fields
     return replace(
         after,
-        fields={**before.fields, **polled.fields},
+        # As they are, where none is missing: other jobs may share them.
+        fields=reported
+        if reported.keys() >= before.fields.keys()
+        else {**before.fields, **reported},
         reason=polled.reason or (None if moved else before.reason),
         updated_at=after.updated_at or _known_update(before, polled),
         sequence=before.sequence,

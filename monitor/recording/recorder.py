@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 from monitor import model
 from monitor.clock import SystemClock
 from monitor.errors import StoreError
-from monitor.model import (
-    Kind,
-    Severity,
-    StateAndPhase,
-    shared_fields,
-    shared_parts,
-    shared_text,
-)
+from monitor.model import Kind, Severity, StateAndPhase
 from monitor.recording import diff
 from monitor.recording.archive import Archive
 from monitor.recording.baselines import Baselines
@@ -362,13 +355,7 @@ class Recorder:
     def _keep(self, snapshot: model.Snapshot) -> None:
         self.changes += 1
         if self._wanted(snapshot.job):
-            self._snapshots[snapshot.job.key] = replace(
-                snapshot,
-                state=shared_text(snapshot.state),
-                parts=shared_parts(snapshot.parts),
-                fields=shared_fields(snapshot.fields),
-                reason=snapshot.reason and shared_text(snapshot.reason),
-            )
+            self._snapshots[snapshot.job.key] = snapshot
 
 
 def _time_of(polled_at: datetime | SharedPollTime) -> datetime:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from monitor.aws import lenient_parser
 from monitor.aws.unreadable import UNREADABLE
-from monitor.model import PHASE_PART, Job, Observation, Page, ParentPage, SkippedRow
+from monitor.model import (
+    PHASE_PART,
+    Job,
+    Observation,
+    Page,
+    ParentPage,
+    SkippedRow,
+    shared_fields,
+    shared_text,
+)
 from monitor.sources import sanitize
 
 if TYPE_CHECKING:
@@ -185,7 +194,7 @@ class ResponseParser:
                 fields[field.name] = self._field(field, item, secrets)
             except MalformedError:
                 unreadable.append(field.name)
-        return replace(found, fields=fields, unreadable=tuple(unreadable))
+        return replace(found, fields=shared_fields(fields), unreadable=tuple(unreadable))
 
     def page(
         self,
@@ -262,7 +271,7 @@ class ResponseParser:
             value = read(data) if read else None
             try:
                 if value is not None and name == "reason":
-                    found[name] = secrets.clean(_string(value), free=True) or None
+                    found[name] = shared_text(secrets.clean(_string(value), free=True)) or None
                 elif value is not None:
                     found[name] = utc(value)
             except MalformedError:
