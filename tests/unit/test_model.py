@@ -1,6 +1,6 @@
 """The keys and the closed sets that everything else relies on."""
 
-from monitor.model import Job, Phase, SourceKey
+from monitor.model import Job, Phase, SourceKey, shared_fields, shared_parts, shared_text
 
 
 def test_a_job_is_named_by_type_account_region_and_id():
@@ -18,3 +18,15 @@ def test_a_source_is_never_named_as_a_job():
 def test_work_is_over_in_four_phases():
     over = {phase.value for phase in Phase if phase.terminal}
     assert over == {"succeeded", "failed", "canceled", "expired"}
+
+
+def test_equal_fields_are_one_object_and_true_is_not_1():
+    fields = [shared_fields({"size": value, "names": ["a"]}) for value in (1, True, 1, 1.0)]
+    assert fields[0] is fields[2]
+    assert [type(each["size"]) for each in fields] == [int, bool, int, float]
+
+
+def test_equal_parts_and_texts_are_one_object():
+    one, other = ({"status": str(10_000), "step": None} for _ in range(2))
+    assert shared_parts(one) is shared_parts(other)
+    assert shared_text(str(10_000)) is shared_text(str(10_000))

@@ -105,11 +105,20 @@ def test_each_value_knows_its_line():
 
 
 def test_an_outline_keeps_lines_and_drops_values():
-    tree, _ = read("a: [secret]\nb: {c: secret}")
+    tree, _ = read("a: [secret]\nb: {c: secret}\nd:\n- secret\n- secret\n- [secret]")
     assert tree is not None
     outline = tree.outline()
     assert "secret" not in repr(outline)
     assert outline.place_of(("b", "c")) == "f:2"
+    assert [outline.place_of(("d", number)) for number in range(4)] == ["f:4", "f:5", "f:6", "f:3"]
+
+
+def test_an_outline_keeps_the_lines_of_a_long_list():
+    tree, _ = read("a:\n- secret\n- secret\n")
+    assert tree is not None
+    outline = tree.outline()
+    places = [outline.place_of(("a", token)) for token in (0, 1, 2, "b")]
+    assert places == ["f:2", "f:3", "f:1", "f:1"]
 
 
 def test_a_bomb_of_aliases_is_refused_at_once():

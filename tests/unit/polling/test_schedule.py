@@ -240,3 +240,18 @@ def test_a_turn_whose_operation_is_blocked_lets_those_of_others_pass():
     agenda.begin(2.0)
     assert agenda.first(2.0, blocked) is job_turn
     assert agenda.first(2.0) is job_turn
+
+
+def test_turns_of_one_moment_come_in_the_order_in_which_they_were_put():
+    agenda, turns = Schedule(), [tracked(name) for name in "abcd"]
+    for turn in turns:
+        agenda.put(turn, float("1.5"))
+    assert len({id(turn.own_due) for turn in turns}) == 1
+    agenda.put(turns[1], 2.5)
+    agenda.put(turns[1], 1.5)
+    order = []
+    while (turn := agenda.first()) is not None:
+        order.append(turn)
+        agenda.begin(turn.due)
+    # Where it was at first: its old entry there is true again.
+    assert order == turns
