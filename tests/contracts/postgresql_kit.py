@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests, on a Unix socket, which can be killed and started again."""
 
+import itertools
 import os
 import pwd
 import shutil
@@ -11,7 +12,13 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
+import asyncpg  # type: ignore[import-untyped]
 import pytest
+
+from tests import ports
+
+_POOLERS = itertools.count(6432)
 
 
 class Server:
@@ -54,9 +61,7 @@ class Server:
                 os.chown(target, pwd.getpwnam(self._user).pw_uid, -1)
         rules = "\n".join(["local all all trust", *access, ""])
         (self.home / "data" / "pg_hba.conf").write_text(rules, "utf-8")
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = ports.free_port()
         self._options += (
             f" -c listen_addresses=127.0.0.1 -c port={self.port} -c ssl=on"
             " -c ssl_cert_file=server.pem -c ssl_key_file=server.pem -c ssl_ca_file=clients.pem"
@@ -100,27 +105,28 @@ class Server:
 
 @contextmanager
 def pooler(made, mode, size=20):
-    """Run PgBouncer before a server; yield its port. Skips as ``server`` does."""
+    """Run PgBouncer before a server, on a socket beside its own; yield the port that names it.
+
+    Skips as ``server`` does.
+    """
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         if os.environ.get("CI"):
             pytest.fail("PgBouncer is not installed; CI must test against it")
         pytest.skip("PgBouncer is not installed")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = next(_POOLERS)
     settings = made.home / f"pgbouncer-{mode}.ini"
     settings.write_text(
         f"""
 [databases]
 * = host={made.home} port={made.port} user=postgres
 [pgbouncer]
-listen_addr = 127.0.0.1
+listen_addr =
 listen_port = {port}
 auth_type = any
 pool_mode = {mode}
 default_pool_size = {size}
-unix_socket_dir =
+unix_socket_dir = {made.home}
 """,
         "utf-8",
     )
@@ -133,13 +139,49 @@ unix_socket_dir =
         ) as process,
     ):
         try:
-            for _ in range(500):
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.02)
+            _until_it_listens(f"{made.home}/.s.PGSQL.{port}", process)
             yield port
         finally:
             process.kill()
+
+
+def _until_it_listens(path, process):
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as tried:
+            tried.connect(path)
+            return
+        time.sleep(0.02)
+    pytest.fail("PgBouncer does not listen")
+
+
+async def end_sessions(url, condition="true"):
+    """End the store's sessions in a database, and wait until the server has none of them left."""
+    chosen = (
+        "FROM pg_stat_activity WHERE application_name = 'job-monitor'"
+        f" AND datname = current_database() AND {condition}"
+    )
+    connection = await asyncpg.connect(url)
+    pids = [row[0] for row in await connection.fetch(f"SELECT pid {chosen}")]
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", pids)
+    left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
+    with anyio.fail_after(60):
+        while await connection.fetchval(left, pids):
+            await anyio.sleep(0.01)
+    await connection.close()
+
+
+async def until_unlocked(url):
+    """Wait until the server has noticed that whoever held the store's lock is gone."""
+    connection = await asyncpg.connect(url)
+    held = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    with anyio.fail_after(60):
+        while await connection.fetchval(held):
+            await anyio.sleep(0.01)
+    await connection.close()
 
 
 def _stat(pid):
