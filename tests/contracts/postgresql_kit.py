@@ -166,7 +166,7 @@ async def end_sessions(url, condition="true"):
     await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", pids)
     left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
     with anyio.fail_after(60):
-        while await connection.fetchval(left, pids):
+        while await connection.fetchval(left, pids):  # noqa: ASYNC110 -- the server
             await anyio.sleep(0.01)
     await connection.close()
 
@@ -179,7 +179,7 @@ async def until_unlocked(url):
         " WHERE locktype = 'advisory' AND datname = current_database()"
     )
     with anyio.fail_after(60):
-        while await connection.fetchval(held):
+        while await connection.fetchval(held):  # noqa: ASYNC110 -- the server
             await anyio.sleep(0.01)
     await connection.close()
 

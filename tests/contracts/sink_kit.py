@@ -267,7 +267,7 @@ async def longest_gap(attempt):
 
 def webhook(url, **settings):
     """Return settings of a webhook that may go to this machine."""
-    defaults = {"allow_http": True, "allow_networks": ["127.0.0.0/8"], "timeout": "2s"}
+    defaults = {"allow_http": True, "allow_networks": ["127.0.0.0/8"], "timeout": "20s"}
     return config.WebhookSink(type="webhook", url=url, **{**defaults, **settings})
 
 

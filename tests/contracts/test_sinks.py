@@ -176,7 +176,7 @@ async def test_a_stalled_receiver_is_a_timeout_within_the_deadline(rigged):
 
 async def test_a_stalled_receiver_does_not_stop_the_event_loop(rigged):
     async with rigged() as rig:
-        longest = []
+        longest: list[float] = []
         for _ in rounds.until_enough(1, lambda: min(longest) < rig.deadline / 2):
             rig.stall()
             attempt = asyncio.create_task(time_out(rig, event()))

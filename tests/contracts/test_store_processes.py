@@ -69,7 +69,8 @@ async def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(
     store_url, processes
 ):
     chance = random.Random(7)
-    recorded, settled = {}, set()
+    recorded: dict[str, int] = {}
+    settled: set[int] = set()
 
     def enough():
         return sum(recorded.values()) > 2 * ROUNDS and settled
@@ -137,7 +138,10 @@ def test_a_read_that_was_cancelled_keeps_no_process_from_ending(store_url, proce
 async def test_a_second_process_is_refused_at_once_until_the_first_is_killed(store_url, processes):
     with _child(processes, store_child.hold, store_url) as (holder, said):
         assert said.recv() == "open"
-        with anyio.fail_after(20), pytest.raises(StoreLockedError, match=r"another process.*\(stop"):
+        with (
+            anyio.fail_after(20),
+            pytest.raises(StoreLockedError, match=r"another process.*\(stop"),
+        ):
             async with _opened(store_url):
                 pass
         with _child(processes, store_child.hold, store_url) as (_, other_said):

@@ -15,6 +15,7 @@ from monitor.stores.store import open_store
 from tests.contracts import postgresql_kit, postgresql_proxy
 from tests.contracts.store_examples import delivered, entry, job
 
+
 @pytest.fixture
 def outages():
     """What was reported of outages: their reasons, and ``None`` at an end."""

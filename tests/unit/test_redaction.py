@@ -151,9 +151,12 @@ def test_a_long_text_shows_that_it_was_cut():
 )
 def test_a_huge_text_costs_no_more_than_a_short_one(piece):
     huge = piece * (20_000_000 // len(piece))
-    began = time.perf_counter()
-    clean_text(huge)
-    assert time.perf_counter() - began < 0.1
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        clean_text(huge)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
 
 
 def test_a_value_under_a_secret_name_is_hidden_whatever_it_is():

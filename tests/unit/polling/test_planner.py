@@ -86,7 +86,7 @@ async def mean_delay(tmp_path, finished, forced=None, *, discover=True):
     return sum(crowd.delays) / len(crowd.delays)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("finished", "mode"),
     [
