@@ -146,9 +146,9 @@ async def raw_server(host: str = "127.0.0.1") -> AsyncIterator[RawServer]:
 async def sources(
     url: str,
     *,
-    deadline: float = 10.0,
-    connect: float = 5.0,
-    read: float = 5.0,
+    deadline: float = 60.0,
+    connect: float = 20.0,
+    read: float = 20.0,
     options=frozenset(),
 ) -> AsyncIterator[dict[str, AwsSource]]:
     """A source of each built-in type whose endpoint is ``url``, by type."""
