@@ -8,7 +8,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import configure, packages, running, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def hanging_helper(directory):

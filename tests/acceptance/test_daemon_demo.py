@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.program import PATIENCE, ROOT, environment, fetch, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 LINE = re.compile(
     r"^[0-9:]{8} UTC  (panorama\.package-import|importexport\.job)/\S+ +\S.*", re.MULTILINE

@@ -12,7 +12,7 @@ from monitor import simulator
 from tests.acceptance import ledger, scrape
 from tests.acceptance.program import PATIENCE, SECRET, configure, fetch, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [

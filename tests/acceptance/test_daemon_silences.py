@@ -13,7 +13,7 @@ from monitor import simulator
 from tests.acceptance import scrape
 from tests.acceptance.program import SECRET, configure, packages, run, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 TOKEN = "a-token-that-nobody-guesses"
 NAMES = ("lasts", "heals", "calm")

@@ -21,7 +21,7 @@ from tests.acceptance.program import (
     webhook,
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PACKAGES, DISKS = "panorama.package-import", "importexport.job"
 TYPES = {"panorama": PACKAGES, "importexport": DISKS}

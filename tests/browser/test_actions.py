@@ -21,7 +21,7 @@ from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
 from tests.browser.test_page import TOKEN, mixed, sound, token_guard, trouble
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)

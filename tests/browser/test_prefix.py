@@ -14,7 +14,7 @@ from tests.browser.test_page import TOKEN, ask, site
 from tests.outbox_kit import closed_port
 from tests.page_kit import NOW, followed
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio]
 PREFIX = "/ops/jobs"
 
 

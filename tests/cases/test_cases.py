@@ -41,14 +41,14 @@ def _run(name, more):
         env={**env, "JM": " ".join(program), "ROOT": str(ROOT), **more},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         pass_fds=descriptors,
     )
     said = f"{name} {more}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
     return said if ended.returncode else ""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_monitor_does_right_in_every_reported_case():
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if lacking or os.geteuid() != 0:

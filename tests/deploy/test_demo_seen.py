@@ -13,7 +13,7 @@ from tests.acceptance.program import PATIENCE, configure, disks, packages, runni
 from tests.deploy import shipped
 from tests.deploy.prometheus_kit import alertmanager, needed, prometheus, receiving
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 RIGHTLY_EMPTY = {
     "annotation Stuck and missing": "one job of the demo is stuck, but only after a while",

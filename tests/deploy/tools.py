@@ -12,7 +12,7 @@ import yaml
 
 from tests.deploy import shipped
 
-TIMEOUT = 110
+TIMEOUT = 280
 _CHECKOV = Path(__file__).with_name("checkov_child.py")
 
 

@@ -42,7 +42,7 @@ def follow(directory, aws, **variables):
     return run(command, directory, env, directory / "output.txt", PATIENCE, descriptors)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_the_tutorial_ends_with_a_stopped_experiment_delivered(tmp_path, moto, aws):
     code, output = follow(
         tmp_path,
