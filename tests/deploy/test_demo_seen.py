@@ -99,7 +99,7 @@ async def _answered(asker, question, began):
 
 async def _until_answered(asker, questions):
     began, left = time.time(), list(questions)
-    with anyio.move_on_after(PATIENCE + 30):
+    with anyio.move_on_after(4 * PATIENCE):
         while left:
             left = [each for each in left if not await _answered(asker, each, began)]
             await anyio.sleep(1)

@@ -14,7 +14,7 @@ from tests.docs import pages
 from tests.docs.test_guide import run
 
 PAGE = pages.ROOT / "docs" / "tutorial-job-type.md"
-PATIENCE = 100.0
+PATIENCE = 500.0
 """Seconds for all commands."""
 
 

@@ -103,7 +103,7 @@ def test_pipx_installs_the_wheel_and_its_command_works_anywhere(version, pipx, w
     def run(*arguments):
         program = [tmp_path / "bin" / "job-monitor", *arguments]
         ended = subprocess.run(
-            program, cwd=place, env=own, capture_output=True, text=True, check=False, timeout=200
+            program, cwd=place, env=own, capture_output=True, text=True, check=False, timeout=800
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout

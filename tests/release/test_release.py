@@ -189,7 +189,7 @@ def test_the_wheel_runs_from_an_empty_environment(dist, tmp_path):
             check=False,
             cwd=place,
             env=environment(PYTHONPATH=None, PYTHONPYCACHEPREFIX=None),
-            timeout=200,
+            timeout=500,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
