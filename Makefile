@@ -12,7 +12,7 @@ WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 4) --maxschedchunk 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house lint check format bench screenshots manifests catalogue lock names notices release clean
+.PHONY: help demo test soak house lint check format bench screenshots plots manifests catalogue lock names notices release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ bench: $(VENV)/.dev ## Run the benchmarks; prints ratios against baselines
 
 screenshots: $(VENV)/.dev ## Take the pictures of the page again (needs chromium)
 	@PYTHONPATH=. $(BIN)/python tests/screenshots.py
+
+plots: $(VENV)/.dev ## Draw the tables of docs/performance.md again
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.plots
 
 manifests: $(VENV)/.dev ## Write the generated Kubernetes manifests
 	@PYTHONPATH=. $(BIN)/python -m tests.deploy.manifests

@@ -21,7 +21,6 @@ OF_SCRAPES = {"instance"}
 LEFT_OUT = {
     "job_monitor_recently_ended_jobs": "alerts count with it; panels cover any period",
     "job_monitor_account_info": "has no series until the ids of accounts are known",
-    "job_monitor_store_up": "an alert and the page say so in the moment in which it matters",
 }
 """Metrics without a panel, and why."""
 HISTOGRAM = ("", "_bucket", "_count", "_sum")

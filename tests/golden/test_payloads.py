@@ -46,6 +46,10 @@ HUGE = {
     "ampersands": event(reason="&" * 90_000, job={"labels": LABELS, "id": "&" * 3000}),
     "emoji": event(reason="🚀" * 90_000, job={"labels": {"x": "🚀" * 9000}, "id": "🚀" * 3000}),
     "markdown": event(reason="*" * 90_000, job={"labels": dict.fromkeys("abcdefghi", "_" * 900)}),
+    "characters of six bytes": event(
+        reason="中" * 90_000,
+        job={"labels": {"中" * 300 + str(n): "中" * 900 for n in range(9)}, "id": "中" * 3000},
+    ),
     "quotes": event(reason='"\\' * 45_000, job={"id": '"' * 3000}),
     "a long id": event(job={"id": LONG_ID, "key": f"t/a/r/{LONG_ID}"}),
 }
