@@ -104,7 +104,7 @@ async def test_the_end_of_a_silence_sends_what_is_still_true_and_nothing_else(tm
             here.sim.change("heals", Status="STEP_1")
             await until(lambda: here.sent() == [("heals", "STEP_1")])
             add = ("silences", "add", "--match", "type=panorama.*", "--author", "ann")
-            lasts = "1h" if end == "expire" else "12s"
+            lasts = "1h" if end == "expire" else "30s"
             silence = (await here.command(*add, "--duration", lasts)).strip()
             here.sim.change("lasts", Status="FAILED")
             here.sim.change("heals", Status="UNKNOWN_YET")

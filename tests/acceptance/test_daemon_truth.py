@@ -247,7 +247,7 @@ async def _last_requests(sim):
     """Wait until nothing is asked any more: a describe may still be owed that failed before."""
     before = None
     while before != (before := true_requests(sim)):  # noqa: ASYNC110 -- another process asks
-        await anyio.sleep(2)
+        await anyio.sleep(5)
     return before
 
 

@@ -17,6 +17,7 @@ import pytest
 from monitor import sinks
 from monitor.errors import SendError, SendReason
 from tests.contracts.sink_kit import event, receiving, replying, webhook
+from tests.ports import free_port
 
 DEADLINE = 0.6
 PATIENT = 20.0
@@ -212,8 +213,7 @@ async def test_a_receiver_that_does_not_read_is_a_timeout():
 
 
 async def test_a_closed_port_is_a_connection_failure():
-    async with receiving() as receiver:
-        url = receiver.url
+    url = f"http://127.0.0.1:{free_port()}/"
     async with sinks.open_sink("ops", webhook(url)) as sink:
         with pytest.raises(SendError) as caught:
             await sink.send([event()])
