@@ -24,28 +24,30 @@ _POOLERS = itertools.count(6432)
 class Server:
     """A cluster in a directory of its own."""
 
-    def __init__(self, home, programs, options):
+    def __init__(self, home, programs, options="", cluster=None):
         self.home = home
         self.port = 5432
         self._programs = programs
+        self._session: subprocess.Popen[str] | None = None
         # The server refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             os.chown(home, pwd.getpwnam(self._user).pw_uid, -1)
         self._options = f"-k {home} -c listen_addresses='' {options}"
-        self.run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", home / "data")
+        if cluster:
+            subprocess.run(["cp", "-a", cluster / "data", home / "data"], check=True)
+        else:
+            self.run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", home / "data")
 
     def run(self, program, *arguments):
         """Run one of the server's programs."""
-        subprocess.run(
-            [self._programs / program, *map(str, arguments)],
-            check=True,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            user=self._user,
-            group=self._user,
-            extra_groups=[] if self._user else None,
-        )
+        command = [self._programs / program, *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_its_user)
+
+    @property
+    def _as_its_user(self):
+        groups: list[str] | None = [] if self._user else None
+        return {"cwd": "/", "user": self._user, "group": self._user, "extra_groups": groups}
 
     def serve_tls(self, certificate, authority, access):
         """Listen on a free port of loopback as well, from its next start on.
@@ -74,6 +76,7 @@ class Server:
 
     def kill(self):
         """Kill the server and all its sessions, as a machine that loses its power would."""
+        self._leave()
         note = self.home / "data" / "postmaster.pid"
         pid = int(note.read_text().split()[0])
         # The first one first: it would start others in the place of those that end.
@@ -90,6 +93,7 @@ class Server:
 
     def stop(self):
         """Stop it at once."""
+        self._leave()
         self.run("pg_ctl", "-w", "-D", self.home / "data", "-m", "immediate", "stop")
 
     def url(self, name):
@@ -98,9 +102,36 @@ class Server:
 
     def create(self, name, template="template1"):
         """Make a database, a copy of another; return its URL."""
-        place = ("-h", self.home, "-p", self.port)
-        self.run("createdb", *place, "-U", "postgres", "-T", template, name)
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
+
+    def _sql(self, statement):
+        """Run a statement in a session that is kept: to start one is most of the work."""
+        if self._session is None:
+            place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", "postgres")
+            self._session = subprocess.Popen(
+                [self._programs / "psql", "-qAtX", *map(str, place)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                **self._as_its_user,
+            )
+        order, answer = self._session.stdin, self._session.stdout
+        assert order
+        assert answer
+        order.write(f"{statement};\n\\echo\n")
+        order.flush()
+        said = answer.readline()
+        if said != "\n":
+            self._leave()
+            raise AssertionError(said)
+
+    def _leave(self):
+        """End the session that is kept."""
+        if self._session:
+            with self._session:  # closes its input, and waits for it
+                self._session = None
 
 
 @contextmanager
@@ -201,19 +232,22 @@ def _children(pid):
     return [each for each in every if _stat(each)[1] == pid]
 
 
+def make_cluster(directory):
+    """Make a cluster that servers start as copies of: to make one takes a second."""
+    with tempfile.TemporaryDirectory(prefix="store-pg-") as home:
+        Server(Path(home), _needed())
+        shutil.move(Path(home) / "data", directory)
+
+
 @contextmanager
-def server(options="", prepare=None):
+def server(options="", prepare=None, cluster=None):
     """Run a server; skips the test where none is installed, but for CI.
 
-    ``prepare`` is called with it before it starts.
+    ``prepare`` is called with it before it starts. It starts as a copy of ``cluster``, if given.
     """
-    programs = _programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed; CI must test against it")
-        pytest.skip("PostgreSQL is not installed")
+    programs = _needed()
     home = Path(tempfile.mkdtemp(prefix="store-pg-"))
-    made = Server(home, programs, options)
+    made = Server(home, programs, options, cluster)
     if prepare:
         prepare(made)
     made.start()
@@ -222,6 +256,15 @@ def server(options="", prepare=None):
     finally:
         made.stop()
         shutil.rmtree(home)
+
+
+def _needed():
+    programs = _programs()
+    if programs is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed; CI must test against it")
+        pytest.skip("PostgreSQL is not installed")
+    return programs
 
 
 def _programs():

@@ -32,11 +32,13 @@ MANY = 20_000
 """Transitions of the old store: their migration takes long enough to be hit."""
 
 
-async def test_what_was_acknowledged_survives_the_death_of_the_server(processes):
+async def test_what_was_acknowledged_survives_the_death_of_the_server(
+    processes, postgresql_cluster
+):
     chance = random.Random(5)
     recorded: dict[str, int] = {}
     settled: set[int] = set()
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         url = server.create("ledger")
 
         def enough():

@@ -35,11 +35,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tls_server(made):
+def tls_server(made, postgresql_cluster):
     def prepare(server):
         server.serve_tls(made / "server.pem", made / "client.pem", ACCESS)
 
-    with postgresql_kit.server("-c fsync=off", prepare) as running:
+    with postgresql_kit.server("-c fsync=off", prepare, postgresql_cluster) as running:
         for name in ("monitor", "open", "certified"):
             running.run(
                 *("psql", "-h", running.home, "-p", running.port, "-U", "postgres", "-q", "-c"),

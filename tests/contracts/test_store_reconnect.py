@@ -66,9 +66,9 @@ async def test_a_lost_session_is_replaced_and_the_store_goes_on(postgresql_url, 
 
 
 async def test_a_server_that_is_killed_and_started_again_loses_and_repeats_nothing(
-    tmp_path, opened, outages
+    tmp_path, opened, outages, postgresql_cluster
 ):
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         url = server.create("jobs")
         taken: list[tuple[int, int]] = []
 
