@@ -14,7 +14,7 @@ from tests.builders import VIRTUAL, job, running
 from tests.polling import polling
 
 pytestmark = VIRTUAL
-ACTIVE, WARM, SPAN = 500, 2500.0, 3000.0
+ACTIVE, WARM, SPAN = 500, 1500.0, 2000.0
 DWELL = 4000.0
 """Seconds for which a job keeps its state, on average."""
 
