@@ -7,7 +7,7 @@ import subprocess
 
 import anyio
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for an end in peace, and again for one by force."""
 
 

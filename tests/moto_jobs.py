@@ -24,7 +24,7 @@ def configure(url: str, **settings: Any) -> None:
         headers={"Content-Type": "application/json"},
         method="POST",
     )
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 def fresh() -> str:

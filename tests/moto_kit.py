@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sys
 import time
 import urllib.request
@@ -17,6 +16,8 @@ import botocore.loaders
 import botocore.session
 import pytest
 
+from tests import ports
+
 REGION = "us-east-1"
 KEY = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "moto-planted-key"}
 
@@ -24,8 +25,7 @@ KEY = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "mo
 @contextmanager
 def serving(log):
     """Run a server on a free port; yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = ports.free_port()
     url = f"http://127.0.0.1:{port}"
     command = (Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port))
     pid = os.posix_spawn(
@@ -48,7 +48,7 @@ def serving(log):
 def _until_ready(url):
     for _ in range(600):
         try:
-            urllib.request.urlopen(f"{url}/moto-api/data.json", timeout=5).close()
+            urllib.request.urlopen(f"{url}/moto-api/data.json", timeout=60).close()
         except OSError:
             time.sleep(0.1)
         else:

@@ -68,7 +68,7 @@ async def in_front(directory, upstream, prefix, *, port, strips):
 
 
 async def _answering(url):
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         async with aiohttp.ClientSession() as session:
             while True:
                 try:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Listener
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -166,12 +165,6 @@ async def log_file(path):
     """Open a real log."""
     async with sinks.open_sink("ops", config.LogSink(type="log", path=str(path))) as sink:
         yield sink
-
-
-def closed_port():
-    """Return a port on which nobody listens."""
-    with Listener(("127.0.0.1", 0)) as listener:
-        return listener.address[1]
 
 
 def resident():

@@ -158,11 +158,18 @@ def compare(
         after = replace(after, own_reminded=own)
     if not reminds:
         kinds = tuple(kind for kind in kinds if kind is not Kind.REMINDER)
-    after = replace(after, sequence=start + len(kinds), stuck=stuck, describe_owed=owed)
+    after = _numbered(after, start + len(kinds), stuck=stuck, owed=owed)
     return after, tuple(
         _transition(before, after, kind, changed, number, polled.seen_at, options)
         for number, kind in enumerate(kinds, start + 1)
     )
+
+
+def _numbered(after: Snapshot, sequence: int, *, stuck: bool, owed: bool) -> Snapshot:
+    """Return ``after`` with these values: itself, as a rule, because a poll changes nothing."""
+    if (after.sequence, after.stuck, after.describe_owed) == (sequence, stuck, owed):
+        return after
+    return replace(after, sequence=sequence, stuck=stuck, describe_owed=owed)
 
 
 def _advance(

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _OWNER = 0x6A6F62_6D6F6E
 """The number of the owner's advisory lock, which must never change."""
+_PARTING = 1.0
+"""Seconds for which a server may take leave of the session that holds the lock."""
 _BACKEND = sa.text(
     "SELECT pid, backend_start AS began FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
@@ -55,7 +57,7 @@ async def open_postgresql(
         writers = await stack.enter_async_context(_engine(login, size=1))
         readers = await stack.enter_async_context(_engine(login, size=READERS))
         writer = _Writer(writers, name, exclusive=exclusive)
-        stack.push_async_callback(writer.close)
+        stack.push_async_callback(writer.close, _PARTING)
         with database.store_errors(name):
             await writer.open()
 
@@ -134,12 +136,19 @@ class _Writer:
         if self._session is None or self._session.is_closed():
             raise errors.StoreLostError(f"store {self._name}: the server closed the connection")
 
-    async def close(self) -> None:
-        """End the session."""
+    async def close(self, patience: float = 0.0) -> None:
+        """End the session; wait up to ``patience`` seconds until the server has given up its lock.
+
+        Whoever opens the database next, such as a daemon that is restarted, may come at once.
+        """
         connection, self._connection = self._connection, None
         session, self._session = self._session, None
         if session is not None:
-            # To part in order would wait for a server that no longer answers.
+            if patience:
+                # Whatever this raises, the session is over after the next call.
+                with CancelScope(shield=True), suppress(Exception):
+                    await session.close(timeout=patience)
+            # Without a bound, a server that no longer answers would be waited for.
             session.terminate()
         if connection is not None:
             with CancelScope(shield=True), suppress(SQLAlchemyError, OSError):

@@ -68,6 +68,7 @@ class Harness:
         async with self.life() as program:
             url = await program.started()
             await until(lambda: self._open.keys() <= self._recorded())
+            await self._let_some_be_seen()
             for job_id, service in self._open.items():
                 self.ends[job_id], end = self._choose(service)
                 self.sim.change(job_id, end, service=service)
@@ -119,12 +120,23 @@ class Harness:
                 await program.kill()
         self.kills += 1
 
-    def _be_born(self):
+    async def _let_some_be_seen(self):
+        """Let more jobs live, and for longer, until some were seen open: sweeps may be slow."""
+        await until(lambda: self.reported().keys() >= self.ends.keys())
+        for life in range(LONGEST, 10 * LONGEST):
+            if len(self.ends) - len(self._unseen()) > self.jobs / 20:
+                break
+            self.jobs += 1
+            self._be_born(life * self.interval)
+            await until(lambda: self.reported().keys() >= self.ends.keys())
+
+    def _be_born(self, life=None):
         if self.born == self.jobs:
             return
         self.born += 1
         job_id = f"job-{self.born}"
-        life = self.chance.choice([0.0, self.chance.uniform(0, LONGEST * self.interval)])
+        if life is None:
+            life = self.chance.choice([0.0, self.chance.uniform(0, LONGEST * self.interval)])
         self.ends[job_id] = self._add(self.chance.choice(list(ENDS)), job_id, life)
 
     def _add(self, service, job_id, life):
@@ -164,9 +176,13 @@ class Harness:
         assert self.counted == truth
         self._assert_enough_happened()
 
-    def _assert_enough_happened(self):
+    def _unseen(self):
+        """Return the jobs that were first seen at their end."""
         events = [evidence.event_of(record)["data"] for record in self.sim.truth.received]
-        unseen = {each["job"]["id"] for each in events if each["kind"] == "job.discovered"}
+        return {each["job"]["id"] for each in events if each["kind"] == "job.discovered"}
+
+    def _assert_enough_happened(self):
+        unseen = self._unseen()
         assert self.kills > self.restarts
         assert self.born == self.jobs
         assert len(self.old) == 54

@@ -10,7 +10,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import PATIENCE, SECRET, configure, running
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [

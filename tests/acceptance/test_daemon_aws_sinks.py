@@ -12,7 +12,7 @@ from tests.acceptance.program import configure, disks, packages, run, running, u
 from tests.contracts.sink_kit import check
 from tests.moto_kit import Aws
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 JOBS = 6
 SCENARIO = {

@@ -7,8 +7,9 @@ import pytest
 
 from monitor import simulator
 from tests.acceptance.program import configure, packages, running, until
+from tests.acceptance.test_daemon_stop import IN_TIME
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def hanging_helper(directory):
@@ -50,7 +51,7 @@ async def test_a_helper_that_hangs_holds_up_nobody_and_ends_with_the_daemon(tmp_
         log = daemon.logged("poll.failing")
     lines = pids.read_text().split("\n")[:-1]
     assert (code, len(lines)) == (0, 1)
-    assert took < 10
+    assert took < IN_TIME
     assert [(line["account"], line["reason"], line["code"]) for line in log] == [
         ("slow", "auth", "CredentialsPending")
     ]

@@ -14,7 +14,7 @@ from tests.acceptance.program import SECRET, configure, fetch, running, until
 CROWD = 1400
 LIMIT = 1024
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

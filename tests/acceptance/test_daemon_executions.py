@@ -10,7 +10,7 @@ import pytest
 from monitor import simulator
 from tests import moto_kit
 from tests.acceptance import on_moto
-from tests.acceptance.program import configure, running, until
+from tests.acceptance.program import PATIENCE, configure, running, until
 from tests.moto_jobs import Jobs
 
 INTERVAL = 2.0
@@ -20,7 +20,7 @@ INTERVAL = 2.0
 @pytest.mark.parametrize(
     ("executions", "kills"),
     [
-        pytest.param(60, 2, id="quick", marks=pytest.mark.timeout(150)),
+        pytest.param(60, 2, id="quick", marks=pytest.mark.timeout(900)),
         pytest.param(1000, 20, id="many", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
     ],
 )
@@ -50,7 +50,7 @@ async def test_each_short_execution_is_one_event(tmp_path, executions, kills):
                         started.append(await anyio.to_thread.run_sync(jobs.execution))
                         await anyio.sleep(chance.uniform(0, 2 * INTERVAL / executions * kills))
                     if killed == kills:
-                        await until(lambda: reported() >= set(started), 60)
+                        await until(lambda: reported() >= set(started), 2 * PATIENCE)
                         # Whatever were reported once too often would be so within some sweeps.
                         await anyio.sleep(2 * INTERVAL)
                     else:

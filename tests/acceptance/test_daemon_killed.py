@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from monitor import simulator
+from tests import rounds
 from tests.acceptance import evidence, ledger
 from tests.acceptance.program import PATIENCE, SECRET, configure, disks, packages, running, until
 from tests.acceptance.world import NAMED, SERVICES, World
@@ -61,7 +62,9 @@ class Harness:
                 await getattr(self, f"_{kind.replace(' ', '_')}")(key)
             assert program.alive, program.err
             assert await program.kill()
-            self.kills.append(self.sim.clock.now())
+        # What it had sent may be read only now: it was taken before the kill.
+        await anyio.sleep(2 * evidence.SLACK)
+        self.kills.append(self.sim.clock.now())
 
     async def _any(self, _key):
         """Perhaps while it starts."""
@@ -130,7 +133,7 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
         world.populate()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(world.turn)
-            while len(harness.kills) < kills:
+            for _ in rounds.until_enough(kills, lambda: not _lacking(harness, kills), 4 * kills):
                 await harness.live_and_die()
             tasks.cancel_scope.cancel()
         world.finish()
@@ -138,7 +141,7 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
             await until(harness.settled, 2 * PATIENCE)
             assert (await program.stop(SIGTERM))[0] == 0
         _assert_kept(harness)
-        _assert_enough_happened(harness, kills)
+        assert not _lacking(harness, kills)
         await _assert_nothing_comes_again(harness)
 
 
@@ -155,7 +158,8 @@ def _assert_kept(harness):
     evidence.assert_true(truth, told)
 
 
-def _assert_enough_happened(harness, kills):
+def _lacking(harness, kills):
+    """Return what has happened too seldom to prove anything: a busy machine needs more lives."""
     received = list(harness.sim.truth.received)
     lost_acknowledgements = [
         first for first, _ in evidence.repeats(received) if first.fault == "reset"
@@ -168,7 +172,6 @@ def _assert_enough_happened(harness, kills):
         "refused deliveries": sum(not record.accepted for record in received),
         "lost acknowledgements": len(lost_acknowledgements),
     }
-    print(done)  # noqa: T201 -- for whoever reads a failure
     least = {
         "kills": kills,
         "transitions": 50,
@@ -176,7 +179,7 @@ def _assert_enough_happened(harness, kills):
         "refused deliveries": 3,
         "lost acknowledgements": 1,
     }
-    assert all(done[name] >= number for name, number in least.items()), done
+    return {name: done[name] for name, number in least.items() if done[name] < number}
 
 
 async def _assert_nothing_comes_again(harness):

@@ -12,7 +12,7 @@ from tests.acceptance import ledger
 from tests.acceptance.program import PATIENCE, configure, fetch, packages, run, running, until
 from tests.acceptance.test_daemon_outbox import Receiver, receiving
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 KEY = "panorama.package-import/sim/us-east-1/pkg"
 CONSOLE = "https://us-east-1.console.aws.amazon.com/x#pkg"

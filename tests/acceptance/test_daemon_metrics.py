@@ -11,8 +11,9 @@ import pytest
 from monitor import simulator
 from tests.acceptance import ledger, scrape
 from tests.acceptance.program import PATIENCE, SECRET, configure, fetch, running, until
+from tests.ports import free_port
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [
@@ -104,7 +105,7 @@ async def test_health_readiness_and_the_index_answer(tmp_path):
 async def test_a_source_that_goes_away_and_comes_back_changes_no_job(tmp_path):
     store = tmp_path / "state.db"
     async with AsyncExitStack() as first:
-        sim = await first.enter_async_context(simulator.running(SCENARIO))
+        sim = await first.enter_async_context(simulator.running(SCENARIO, port=free_port()))
         config = configure(tmp_path, sim)
         async with running("run", "-c", config, directory=tmp_path) as program:
             url = await program.started()

@@ -18,11 +18,11 @@ from tests.acceptance import ledger
 from tests.acceptance.program import PATIENCE, configure, fetch, packages, run, running, until
 from tests.contracts.sink_kit import check
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 JOBS = 8
-NOTICED_WITHIN = 30.0
-"""Seconds in which a daemon notices what another process did to its store."""
+NOTICED_WITHIN = 60.0
+"""Seconds in which a daemon notices what another process did to its store, on a busy machine."""
 STATES = ["STEP_1", "STEP_2", "SUCCEEDED"]
 
 
@@ -138,10 +138,11 @@ async def test_a_parked_sink_outlives_a_kill_and_resumes_by_command(tmp_path, st
         place = {"directory": tmp_path, "config": config}
         async with running("run", "-c", config, directory=tmp_path) as program:
             url = await program.started()
+            began = time.time()
             await _live(sim, store)
             await _until(lambda: _parked(url))
             await _until(lambda: _fails(url))
-            assert time.time() - 60 < (await _health(url))[1] <= time.time()
+            assert began < (await _health(url))[1] <= time.time()
             (line,) = program.logged("sink.parked")
             assert line["level"] == "error"
             tried = len(receiver.requests)

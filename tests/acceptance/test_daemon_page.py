@@ -12,7 +12,7 @@ from tests.acceptance.program import SECRET, configure, packages, running
 from tests.browser.chromium import tab
 from tests.browser.test_actions import press
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SOON = 2.0
 """Seconds after it was seen within which a change must stand on the page."""

@@ -12,7 +12,7 @@ from monitor import simulator
 from tests.acceptance.program import ROOT, configure, disks, packages, run, running, until
 from tests.contracts.sink_kit import check
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [{"id": "pkg", "service": "panorama"}, {"id": "EX1", "service": "importexport"}]

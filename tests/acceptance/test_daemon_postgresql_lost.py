@@ -9,9 +9,10 @@ import pytest
 from monitor import simulator
 from tests.acceptance import scrape
 from tests.acceptance.program import SECRET, configure, fetch, running, until
+from tests.acceptance.test_daemon_stop import IN_TIME
 from tests.contracts import postgresql_kit
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [{"id": "pkg", "service": "panorama"}, {"id": "EX1", "service": "importexport"}],
@@ -81,7 +82,7 @@ async def test_it_stops_in_time_while_the_server_is_lost(tmp_path):
             await until(lambda: program.logged("store.lost"))
             code, seconds = await program.stop(SIGTERM)
             assert code == 0
-            assert seconds < 12
+            assert seconds < IN_TIME
         await anyio.to_thread.run_sync(server.start)
         async with running("run", "-c", config, directory=tmp_path) as program:
             await program.started()

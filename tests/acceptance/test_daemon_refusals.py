@@ -9,7 +9,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import configure, fetch, packages, run, running, until, webhook
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {"jobs": [{"id": "pkg", "service": "panorama"}]}
 CANARY = "whsec_canary5ecretcanary5ecretcanary5ecret"

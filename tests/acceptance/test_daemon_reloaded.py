@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from monitor import simulator
+from tests import rounds
 from tests.acceptance import evidence, ledger
 from tests.acceptance.program import (
     PATIENCE,
@@ -146,7 +147,8 @@ async def test_nothing_is_lost_doubled_or_out_of_order_over_many_reloads(tmp_pat
             await program.started()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(world.turn)
-                for _ in range(reloads):
+                lacking = lambda: _lacking(harness, program, reloads)  # noqa: E731
+                for _ in rounds.until_enough(reloads, lambda: not lacking(), 4 * reloads):
                     await harness.change(program)
                     assert program.alive, program.err
                 tasks.cancel_scope.cancel()
@@ -154,10 +156,9 @@ async def test_nothing_is_lost_doubled_or_out_of_order_over_many_reloads(tmp_pat
             harness.configure()
             program.process.send_signal(SIGHUP)
             await until(harness.settled, 5 * PATIENCE)
-            done = len(program.logged("config.reloaded"))
+            assert not lacking()
             assert (await program.stop(SIGTERM))[0] == 0, program.err
         _assert_kept(harness)
-        _assert_enough_happened(harness, done, reloads)
 
 
 def _assert_kept(harness):
@@ -187,20 +188,20 @@ def _assert_extra(harness):
     assert told == routed
 
 
-def _assert_enough_happened(harness, reloads, wanted):
+def _lacking(harness, program, wanted):
+    """Return what has happened too seldom to prove anything: a busy machine needs more reloads."""
     rows = harness.rows()
     extra = len(evidence.delivered(harness.received("extra")))
     done = {
-        "reloads": reloads,
+        "reloads": len(program.logged("config.reloaded")),
         "transitions": len(rows),
         "changes of state": sum(row.data["kind"] == "job.state_changed" for row in rows),
         "jobs told to a sink that came and went": extra,
     }
-    print(done, harness.refusals)  # noqa: T201 -- for whoever reads a failure
     least = {
         "reloads": wanted // 2,
         "transitions": 50,
         "changes of state": 25,
         "jobs told to a sink that came and went": 5,
     }
-    assert all(done[name] >= number for name, number in least.items()), done
+    return {name: done[name] for name, number in least.items() if done[name] < number}

@@ -9,7 +9,7 @@ from monitor import simulator
 from tests.acceptance import ledger
 from tests.acceptance.program import SECRET, configure, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [{"id": "pkg", "service": "panorama"}, {"id": "EX1", "service": "importexport"}],

@@ -20,7 +20,7 @@ UNIT = ROOT / "deploy" / "systemd" / "job-monitor.service"
 MOST_EXPOSED = 2.0
 JOBS = {"jobs": [{"id": "pkg", "service": "panorama"}]}
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Manager:

@@ -21,7 +21,7 @@ from tests.acceptance.program import (
     webhook,
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PACKAGES, DISKS = "panorama.package-import", "importexport.job"
 TYPES = {"panorama": PACKAGES, "importexport": DISKS}
@@ -64,7 +64,7 @@ NAMED = {
     service: [job for job in LIVES if job.startswith(prefix)]
     for service, prefix in (("panorama", "p-"), ("importexport", "EX-"))
 }
-OUTCOMES = {"busy": "throttle", "broken": "transient", "torn": "malformed"}
+OUTCOMES = {"busy": "throttle", "refused": "throttle", "broken": "transient", "torn": "malformed"}
 """What a fault of this name makes of a request."""
 SCENARIO = {
     "jobs": [
@@ -72,6 +72,14 @@ SCENARIO = {
         *({"id": job, "service": service} for service, jobs in NAMED.items() for job in jobs),
     ],
     "faults": [
+        # The quota is not used up where the daemon is slow.
+        {
+            "name": "refused",
+            "kind": "error",
+            "status": 429,
+            "code": "ThrottlingException",
+            "times": 2,
+        },
         {"name": "busy", "kind": "throttle", "rate": 10, "burst": 5},
         {
             "name": "broken",
@@ -247,7 +255,7 @@ async def _last_requests(sim):
     """Wait until nothing is asked any more: a describe may still be owed that failed before."""
     before = None
     while before != (before := true_requests(sim)):  # noqa: ASYNC110 -- another process asks
-        await anyio.sleep(2)
+        await anyio.sleep(5)
     return before
 
 

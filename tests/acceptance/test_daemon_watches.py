@@ -11,7 +11,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import PATIENCE, configure, packages, running, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [

@@ -27,7 +27,7 @@ from monitor import logs
 from monitor.aws.clients import Clients
 from monitor.clock import SystemClock
 from monitor.stores.store import open_store
-from tests import outbox_kit
+from tests import outbox_kit, ports
 from tests.benchmarks.parts import KEY, Polling, account, simulated
 from tests.contracts import sink_kit
 from tests.contracts.store_examples import entry
@@ -55,7 +55,7 @@ BATCH = 500
 async def sink_down(store, clock):
     """Have a dispatcher try a receiver that is not there."""
     async with (
-        outbox_kit.webhook(outbox_kit.closed_port()) as sink,
+        outbox_kit.webhook(ports.free_port()) as sink,
         outbox_kit.dispatching(outbox_kit.dispatcher(sink, store, clock)),
     ):
         yield

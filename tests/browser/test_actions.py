@@ -21,7 +21,7 @@ from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
 from tests.browser.test_page import TOKEN, mixed, sound, token_guard, trouble
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
@@ -331,19 +331,18 @@ async def test_everybody_can_use_the_other_pages_too(tmp_path, viewport, scheme)
         await here.keeper.add(model.Silence(*silence))
         async with tab(viewport=viewport, color_scheme=scheme) as shown:
             paths = ("/", "/?sort=id", "/watches", "/watch?name=packages&span=1h", "/silences")
+            acts = {"/watches": "add-watch", "/silences": "silence"}
             for path in (*paths, f"/job?key={KEY.format(3)}"):
                 await shown.page.goto(here.url + path)
                 await shown.live()
                 await sound(shown)
                 wide = "document.documentElement.scrollWidth - innerWidth"
                 assert await shown.page.evaluate(wide) <= 0, path
-            for path, act in (("/watches", "add-watch"), ("/silences", "silence")):
-                await shown.page.goto(here.url + path)
-                await shown.live()
-                await shown.page.focus(f"button[data-act={act}]")
-                await shown.page.keyboard.press("Enter")
-                await shown.page.wait_for_selector("#ask[open]")
-                await sound(shown)
-                await shown.page.keyboard.press("Escape")
-                focused = await shown.page.evaluate("document.activeElement.dataset.act")
-                assert focused == act
+                if act := acts.get(path):
+                    await shown.page.focus(f"button[data-act={act}]")
+                    await shown.page.keyboard.press("Enter")
+                    await shown.page.wait_for_selector("#ask[open]")
+                    await sound(shown)
+                    await shown.page.keyboard.press("Escape")
+                    focused = await shown.page.evaluate("document.activeElement.dataset.act")
+                    assert focused == act

@@ -20,7 +20,7 @@ from monitor.web.web_config import WebConfigFile
 from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
 

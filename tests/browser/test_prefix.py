@@ -11,10 +11,10 @@ from monitor.web.auth import Guard
 from tests import nginx_kit
 from tests.browser.chromium import tab
 from tests.browser.test_page import TOKEN, ask, site
-from tests.outbox_kit import closed_port
 from tests.page_kit import NOW, followed
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio]
 PREFIX = "/ops/jobs"
 
 
@@ -22,7 +22,7 @@ PREFIX = "/ops/jobs"
 async def behind_nginx(directory, *, strips):
     """Serve a page with a parked sink behind nginx; yield the page and the URL there."""
     (directory / "token").write_text(TOKEN)
-    port = closed_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}{PREFIX}"
     guard = Guard(token_files=[directory / "token"], external_url=url)
     jobs = [followed(1), followed(2, Phase.FAILED, sequence=2, labels={"team": "vision"})]

@@ -6,13 +6,22 @@ from itertools import count
 import pytest
 
 from monitor.stores.connect import open_database
+from tests import once
 from tests.contracts import postgresql_kit
 
 
 @pytest.fixture(scope="session")
-def postgresql_server():
+def postgresql_cluster(tmp_path_factory):
+    """The directory of a cluster without databases of ours, for servers to start as a copy of."""
+    return once.made(tmp_path_factory, "postgresql", postgresql_kit.make_cluster)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_cluster):
     """A server for all tests."""
-    with postgresql_kit.server("-c fsync=off") as made:
+    # It would look at each of the many databases every minute, after the test of it too.
+    options = "-c fsync=off -c autovacuum=off"
+    with postgresql_kit.server(options, cluster=postgresql_cluster) as made:
         yield made
 
 

@@ -142,7 +142,7 @@ async def directory_rig(tmp_path):
 def release_writers(pipe):
     """Read to the end what the threads that wait for a reader of ``pipe`` write."""
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(BlockingIOError):
             if not os.read(reader, 65536):

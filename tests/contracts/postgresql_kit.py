@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests, on a Unix socket, which can be killed and started again."""
 
+import itertools
 import os
 import pwd
 import shutil
@@ -11,34 +12,42 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
+import asyncpg  # type: ignore[import-untyped]
 import pytest
+
+from tests import ports
+
+_POOLERS = itertools.count(6432)
 
 
 class Server:
     """A cluster in a directory of its own."""
 
-    def __init__(self, home, programs, options):
+    def __init__(self, home, programs, options="", cluster=None):
         self.home = home
         self.port = 5432
         self._programs = programs
+        self._session: subprocess.Popen[str] | None = None
         # The server refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             os.chown(home, pwd.getpwnam(self._user).pw_uid, -1)
         self._options = f"-k {home} -c listen_addresses='' {options}"
-        self.run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", home / "data")
+        if cluster:
+            subprocess.run(["cp", "-a", cluster / "data", home / "data"], check=True)
+        else:
+            self.run("initdb", "-A", "trust", "--no-sync", "-U", "postgres", "-D", home / "data")
 
     def run(self, program, *arguments):
         """Run one of the server's programs."""
-        subprocess.run(
-            [self._programs / program, *map(str, arguments)],
-            check=True,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            user=self._user,
-            group=self._user,
-            extra_groups=[] if self._user else None,
-        )
+        command = [self._programs / program, *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_its_user)
+
+    @property
+    def _as_its_user(self):
+        groups: list[str] | None = [] if self._user else None
+        return {"cwd": "/", "user": self._user, "group": self._user, "extra_groups": groups}
 
     def serve_tls(self, certificate, authority, access):
         """Listen on a free port of loopback as well, from its next start on.
@@ -54,9 +63,7 @@ class Server:
                 os.chown(target, pwd.getpwnam(self._user).pw_uid, -1)
         rules = "\n".join(["local all all trust", *access, ""])
         (self.home / "data" / "pg_hba.conf").write_text(rules, "utf-8")
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = ports.free_port()
         self._options += (
             f" -c listen_addresses=127.0.0.1 -c port={self.port} -c ssl=on"
             " -c ssl_cert_file=server.pem -c ssl_key_file=server.pem -c ssl_ca_file=clients.pem"
@@ -69,6 +76,7 @@ class Server:
 
     def kill(self):
         """Kill the server and all its sessions, as a machine that loses its power would."""
+        self._leave()
         note = self.home / "data" / "postmaster.pid"
         pid = int(note.read_text().split()[0])
         # The first one first: it would start others in the place of those that end.
@@ -85,6 +93,7 @@ class Server:
 
     def stop(self):
         """Stop it at once."""
+        self._leave()
         self.run("pg_ctl", "-w", "-D", self.home / "data", "-m", "immediate", "stop")
 
     def url(self, name):
@@ -93,34 +102,62 @@ class Server:
 
     def create(self, name, template="template1"):
         """Make a database, a copy of another; return its URL."""
-        place = ("-h", self.home, "-p", self.port)
-        self.run("createdb", *place, "-U", "postgres", "-T", template, name)
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
+
+    def _sql(self, statement):
+        """Run a statement in a session that is kept: to start one is most of the work."""
+        if self._session is None:
+            place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", "postgres")
+            self._session = subprocess.Popen(
+                [self._programs / "psql", "-qAtX", *map(str, place)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                **self._as_its_user,
+            )
+        order, answer = self._session.stdin, self._session.stdout
+        assert order
+        assert answer
+        order.write(f"{statement};\n\\echo\n")
+        order.flush()
+        said = answer.readline()
+        if said != "\n":
+            self._leave()
+            raise AssertionError(said)
+
+    def _leave(self):
+        """End the session that is kept."""
+        if self._session:
+            with self._session:  # closes its input, and waits for it
+                self._session = None
 
 
 @contextmanager
 def pooler(made, mode, size=20):
-    """Run PgBouncer before a server; yield its port. Skips as ``server`` does."""
+    """Run PgBouncer before a server, on a socket beside its own; yield the port that names it.
+
+    Skips as ``server`` does.
+    """
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         if os.environ.get("CI"):
             pytest.fail("PgBouncer is not installed; CI must test against it")
         pytest.skip("PgBouncer is not installed")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = next(_POOLERS)
     settings = made.home / f"pgbouncer-{mode}.ini"
     settings.write_text(
         f"""
 [databases]
 * = host={made.home} port={made.port} user=postgres
 [pgbouncer]
-listen_addr = 127.0.0.1
+listen_addr =
 listen_port = {port}
 auth_type = any
 pool_mode = {mode}
 default_pool_size = {size}
-unix_socket_dir =
+unix_socket_dir = {made.home}
 """,
         "utf-8",
     )
@@ -133,13 +170,49 @@ unix_socket_dir =
         ) as process,
     ):
         try:
-            for _ in range(500):
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.02)
+            _until_it_listens(f"{made.home}/.s.PGSQL.{port}", process)
             yield port
         finally:
             process.kill()
+
+
+def _until_it_listens(path, process):
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as tried:
+            tried.connect(path)
+            return
+        time.sleep(0.02)
+    pytest.fail("PgBouncer does not listen")
+
+
+async def end_sessions(url, condition="true"):
+    """End the store's sessions in a database, and wait until the server has none of them left."""
+    chosen = (
+        "FROM pg_stat_activity WHERE application_name = 'job-monitor'"
+        f" AND datname = current_database() AND {condition}"
+    )
+    connection = await asyncpg.connect(url)
+    pids = [row[0] for row in await connection.fetch(f"SELECT pid {chosen}")]
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", pids)
+    left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::int[])"
+    with anyio.fail_after(60):
+        while await connection.fetchval(left, pids):  # noqa: ASYNC110 -- the server
+            await anyio.sleep(0.01)
+    await connection.close()
+
+
+async def until_unlocked(url):
+    """Wait until the server has noticed that whoever held the store's lock is gone."""
+    connection = await asyncpg.connect(url)
+    held = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    with anyio.fail_after(60):
+        while await connection.fetchval(held):  # noqa: ASYNC110 -- the server
+            await anyio.sleep(0.01)
+    await connection.close()
 
 
 def _stat(pid):
@@ -159,19 +232,22 @@ def _children(pid):
     return [each for each in every if _stat(each)[1] == pid]
 
 
+def make_cluster(directory):
+    """Make a cluster that servers start as copies of: to make one takes a second."""
+    with tempfile.TemporaryDirectory(prefix="store-pg-") as home:
+        Server(Path(home), _needed())
+        shutil.move(Path(home) / "data", directory)
+
+
 @contextmanager
-def server(options="", prepare=None):
+def server(options="", prepare=None, cluster=None):
     """Run a server; skips the test where none is installed, but for CI.
 
-    ``prepare`` is called with it before it starts.
+    ``prepare`` is called with it before it starts. It starts as a copy of ``cluster``, if given.
     """
-    programs = _programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed; CI must test against it")
-        pytest.skip("PostgreSQL is not installed")
+    programs = _needed()
     home = Path(tempfile.mkdtemp(prefix="store-pg-"))
-    made = Server(home, programs, options)
+    made = Server(home, programs, options, cluster)
     if prepare:
         prepare(made)
     made.start()
@@ -180,6 +256,15 @@ def server(options="", prepare=None):
     finally:
         made.stop()
         shutil.rmtree(home)
+
+
+def _needed():
+    programs = _programs()
+    if programs is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed; CI must test against it")
+        pytest.skip("PostgreSQL is not installed")
+    return programs
 
 
 def _programs():

@@ -9,7 +9,8 @@ class Proxy:
 
     ``cut_at`` is a part of what a client sends. The next connection that sends it is cut: before it
     is passed on, or after the server has answered, and never passed back. With ``half_open``, the
-    server does not learn of it. While ``closed``, nobody can connect.
+    server does not learn of it. While ``closed``, nobody can connect. What is sent
+    on the first connection, and its end, is passed on after ``delay`` seconds.
     """
 
     def __init__(self, directory, path):
@@ -19,6 +20,7 @@ class Proxy:
         self.before = False
         self.half_open = False
         self.closed = False
+        self.delay = 0.0
         self.cuts = 0
         self.connections = []
 
@@ -42,11 +44,11 @@ class Proxy:
             if self.closed:
                 writer.transport.abort()
         self.connections.append((writer, to_server))
-        quiet = asyncio.Event()
+        quiet, answered = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
-                back = tasks.create_task(_back(from_server, writer, quiet))
-                await self._forward(reader, writer, to_server, quiet)
+                back = tasks.create_task(_back(from_server, writer, quiet, answered))
+                await self._forward(reader, writer, to_server, quiet, answered)
                 back.cancel()
         except* OSError:
             pass
@@ -54,28 +56,45 @@ class Proxy:
             writer.transport.abort()
             to_server.transport.abort()
 
-    async def _forward(self, reader, writer, to_server, quiet):
-        while data := await reader.read(65536):
+    async def _forward(self, reader, writer, to_server, quiet, answered):
+        while data := await _read(reader):
             cut = bool(self.cut_at) and self.cut_at in data
             if cut:
                 self.cut_at = b""
                 self.cuts += 1
                 quiet.set()
             if not (cut and self.before):
+                await self._linger(writer)
                 to_server.write(data)
                 await to_server.drain()
             if cut:
-                # Long enough for the server to have done what it was asked.
-                await asyncio.sleep(0.3)
+                if not self.before:
+                    async with asyncio.timeout(60):
+                        await answered.wait()
                 writer.transport.abort()
                 break
+        await self._linger(writer)
         if self.half_open:
             await asyncio.sleep(60)  # until the server ends it, or the test does
 
+    async def _linger(self, writer):
+        if self.connections and self.connections[0][0] is writer:
+            await asyncio.sleep(self.delay)
 
-async def _back(from_server, writer, quiet):
+
+async def _read(reader):
+    """Read some; an abrupt end is an end."""
+    try:
+        return await reader.read(65536)
+    except OSError:
+        return b""
+
+
+async def _back(from_server, writer, quiet, answered):
     while data := await from_server.read(65536):
-        if not quiet.is_set():
+        if quiet.is_set():
+            answered.set()
+        else:
             writer.write(data)
             await writer.drain()
     writer.close()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -254,9 +255,19 @@ async def warm_up(sink, taken):
     arrived.clear()
 
 
+async def longest_gap(attempt):
+    """Return for how long the event loop stood still at most while a task ran, in seconds."""
+    gaps = [0.0]
+    while not attempt.done():
+        before = time.monotonic()
+        await asyncio.sleep(0.01)
+        gaps.append(time.monotonic() - before)
+    return max(gaps)
+
+
 def webhook(url, **settings):
     """Return settings of a webhook that may go to this machine."""
-    defaults = {"allow_http": True, "allow_networks": ["127.0.0.0/8"], "timeout": "2s"}
+    defaults = {"allow_http": True, "allow_networks": ["127.0.0.0/8"], "timeout": "20s"}
     return config.WebhookSink(type="webhook", url=url, **{**defaults, **settings})
 
 

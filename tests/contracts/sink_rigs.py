@@ -157,10 +157,15 @@ async def file_rig(tmp_path):
 def release_writer(path):
     """Let a thread that waits for a reader of ``path`` come to its end."""
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    deadline = time.monotonic() + 5
+    until_written()
+    os.close(reader)
+
+
+def until_written():
+    """Wait until no thread writes any more: none may use a descriptor that is closed."""
+    deadline = time.monotonic() + 60
     while any(t.name == "log-sink" for t in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.close(reader)
 
 
 @asynccontextmanager
@@ -204,6 +209,6 @@ async def pipe_rig(_tmp_path):
     finally:
         if read >= 0:
             drain()
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(until_written)
             os.close(read)
         os.close(write)

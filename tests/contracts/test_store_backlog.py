@@ -21,7 +21,7 @@ from tests.contracts.store_examples import (
 
 MANY = 100_000
 LIMIT = 0.05
-"""Seconds for one answer at its best; a scan of the table takes several times as long."""
+"""Seconds for one answer at its best, unless the machine is slow: see ``_limit``."""
 
 _NUMBERS = f"""
     WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})
@@ -70,22 +70,29 @@ async def _best(call, rounds=5):
     return min(times)
 
 
+async def _limit(store):
+    """Return how many seconds an answer may take here: a scan of the table takes several times."""
+    scan = sa.text("SELECT count(*) FROM deliveries WHERE attempts < 0 AND last_error = 'x'")
+    took = await _best(lambda: store._database.read(lambda reader: reader.scalar(scan)))
+    return max(LIMIT, took / 3)
+
+
 async def test_a_backlog_of_a_hundred_thousand_slows_nobody_down(store_url):
     async with open_store(store_url, SettableClock()) as store:
         await _fill(store, _SINKS)
-        times = {}
+        times, limit = {}, await _limit(store)
         for sink, found in (("wide", 20), ("deep", 1), ("waiting", 0)):
             assert len(await store.due(sink, T0, 20)) == found
             times["due", sink] = await _best(lambda sink=sink: store.due(sink, T0, 20))
             times["next_due", sink] = await _best(lambda sink=sink: store.next_due(sink, T0))
             times["advance", sink] = await _best(lambda sink=sink: _step(store, sink))
-        assert {name: took for name, took in times.items() if took > LIMIT} == {}
+        assert {name: took for name, took in times.items() if took > limit} == {}
         assert {(one.sink, one.pending) for one in await store.backlog()} == {
             ("wide", MANY - 5),
             ("deep", MANY - 5),
             ("waiting", MANY - 5),
         }
-        assert await _best(store.backlog) < 20 * LIMIT
+        assert await _best(store.backlog) < 20 * limit
 
 
 async def _step(store, sink):

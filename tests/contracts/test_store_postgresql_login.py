@@ -35,11 +35,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tls_server(made):
+def tls_server(made, postgresql_cluster):
     def prepare(server):
         server.serve_tls(made / "server.pem", made / "client.pem", ACCESS)
 
-    with postgresql_kit.server("-c fsync=off", prepare) as running:
+    with postgresql_kit.server("-c fsync=off", prepare, postgresql_cluster) as running:
         for name in ("monitor", "open", "certified"):
             running.run(
                 *("psql", "-h", running.home, "-p", running.port, "-U", "postgres", "-q", "-c"),
@@ -134,7 +134,7 @@ async def test_a_server_that_does_not_prove_itself_gets_no_password(
 ):
     files = {"ca": made / "server.pem", "client": made / "client.pem"}
     store = store_at(database(parameters.format(**files), host=host), password_file=password_file)
-    with anyio.fail_after(20), pytest.raises(StoreError, match=told) as caught:
+    with anyio.fail_after(60), pytest.raises(StoreError, match=told) as caught:
         async with open_store(store, SettableClock()):
             pass
     text = str(caught.value)
@@ -187,11 +187,8 @@ async def test_the_password_file_is_read_at_each_connection(
             await opened.record(entry())
             await admin.execute("ALTER ROLE monitor PASSWORD 'the-next-one'")
             password_file.write_text("the-next-one", "utf-8")
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'job-monitor' AND datname = current_database()"
-                " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
-            )
+            readers = "pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+            await postgresql_kit.end_sessions(socket_url(tls_server, url), readers)
             await anyio.sleep(0.1)
             assert len(await opened.snapshots()) == 1
         password_file.write_text("a-wrong-one", "utf-8")

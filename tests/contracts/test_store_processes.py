@@ -9,6 +9,7 @@ import pytest
 from monitor import model
 from monitor.errors import StoreLockedError
 from monitor.stores.store import open_store
+from tests import rounds
 from tests.contracts import store_child
 from tests.contracts.store_examples import SettableClock, entry
 
@@ -68,14 +69,19 @@ async def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(
     store_url, processes
 ):
     chance = random.Random(7)
-    recorded, settled = {}, set()
-    for _ in range(ROUNDS):
+    recorded: dict[str, int] = {}
+    settled: set[int] = set()
+
+    def enough():
+        return sum(recorded.values()) > 2 * ROUNDS and settled
+
+    for _ in rounds.until_enough(ROUNDS, enough):
         for word, number in _acknowledged(processes, store_url, chance):
             if word == "settled":
                 settled.add(number)
             else:
                 recorded[word] = number
-        with anyio.fail_after(30):
+        with anyio.fail_after(90):
             async with await _once_free(store_url) as store:
                 await _check(store, recorded, settled)
     assert sum(recorded.values()) > 2 * ROUNDS  # a slow disk commits little before each kill
@@ -123,22 +129,25 @@ def _check_lines(rows):
 
 def test_a_read_that_was_cancelled_keeps_no_process_from_ending(store_url, processes):
     with _child(processes, store_child.cancel_a_read, store_url) as (_, said):
-        assert said.poll(60)
+        assert said.poll(90)
         assert said.recv() == "cancelled"
-        assert said.poll(20)
+        assert said.poll(40)  # the read itself takes longer
         assert said.recv() == "ended"
 
 
 async def test_a_second_process_is_refused_at_once_until_the_first_is_killed(store_url, processes):
     with _child(processes, store_child.hold, store_url) as (holder, said):
         assert said.recv() == "open"
-        with anyio.fail_after(5), pytest.raises(StoreLockedError, match=r"another process.*\(stop"):
+        with (
+            anyio.fail_after(20),
+            pytest.raises(StoreLockedError, match=r"another process.*\(stop"),
+        ):
             async with _opened(store_url):
                 pass
         with _child(processes, store_child.hold, store_url) as (_, other_said):
             assert other_said.recv() == "locked"
         holder.kill()
-        with anyio.fail_after(10):
+        with anyio.fail_after(90):
             async with await _once_free(store_url) as store:
                 assert await store.record(entry())
 

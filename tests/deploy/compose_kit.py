@@ -82,7 +82,7 @@ def compose(*arguments, **env):
         text=True,
         cwd=shipped.ROOT,
         env={**kept, **env},
-        timeout=400,
+        timeout=800,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -133,7 +133,7 @@ class Project:
     def ask(self, url, body=None, *, check=True):
         """GET or POST, from inside: the network has no other end. ``None`` without an answer."""
         # Not as a command in a container, which takes a third of a second of a processor.
-        command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "10", url]
+        command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "60", url]
         if body is not None:
             command += ["--data", json.dumps(body)]
         done = tools.run(*self._entered, *command)
@@ -165,7 +165,7 @@ def running():
             project = Project(f"job-monitor-{os.getpid()}", address, overlay)
             try:
                 with _asking_for_health(project):
-                    here = ("--no-build", "--pull=never", "--wait", "--wait-timeout=300")
+                    here = ("--no-build", "--pull=never", "--wait", "--wait-timeout=600")
                     project("up", "--detach", *here, *RUNNING)
                     yield project
             finally:

@@ -23,7 +23,7 @@ from tests.deploy.systemd_first import PATH, PROGRAM, SHARED
 __all__ = ["SHARED", "Systemd", "running"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_INSTALLING = 400.0
+_INSTALLING = 800.0
 
 
 def needed():
@@ -164,7 +164,7 @@ def _remove(groups):
     """Remove the groups, in which nobody is any more but for a moment."""
     for group in groups:
         for place in [*sorted(group.rglob("*/"), reverse=True), group]:
-            for _ in range(50):
+            for _ in range(1500):
                 with suppress(OSError):
                     place.rmdir()
                     break

@@ -254,7 +254,7 @@ def sources(service):
     return {each["target"]: each["source"] for each in service["volumes"]}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_all_of_it_runs_confined_and_tells_of_a_job_that_fails():
     tools.tool("docker-compose")
     for program in ("prometheus", "prometheus-alertmanager", "promtool", "amtool", "catatonit"):

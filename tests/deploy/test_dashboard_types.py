@@ -51,7 +51,7 @@ def complaints(modules, tmp_path):
         (tmp_path / "board.ts").write_text(f"{head}{text.strip()} satisfies Board;\n")
         command = [modules / ".bin" / "tsc", "--project", tmp_path]
         found = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
         )
         return found.stdout + found.stderr if found.returncode else ""
 

@@ -13,7 +13,7 @@ from tests.acceptance.program import PATIENCE, configure, disks, packages, runni
 from tests.deploy import shipped
 from tests.deploy.prometheus_kit import alertmanager, needed, prometheus, receiving
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 RIGHTLY_EMPTY = {
     "annotation Stuck and missing": "one job of the demo is stuck, but only after a while",
@@ -99,7 +99,7 @@ async def _answered(asker, question, began):
 
 async def _until_answered(asker, questions):
     began, left = time.time(), list(questions)
-    with anyio.move_on_after(PATIENCE + 30):
+    with anyio.move_on_after(4 * PATIENCE):
         while left:
             left = [each for each in left if not await _answered(asker, each, began)]
             await anyio.sleep(1)

@@ -9,7 +9,7 @@ from tests.acceptance.program import configure, packages, running
 from tests.certificates import certificate
 from tests.deploy.prometheus_kit import needed, prometheus
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 PASSWORD = "correct horse"
 SCENARIO = {"jobs": [{"id": "job", "service": "panorama"}]}
 

@@ -12,7 +12,7 @@ from monitor import simulator
 from tests.acceptance.program import PATIENCE, configure, fetch, packages, running, webhook
 from tests.docs import pages
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PAGE = (pages.ROOT / "docs" / "http-api.md").read_text()
 SCENARIO = {

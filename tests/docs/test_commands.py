@@ -15,7 +15,7 @@ from tests import forks
 from tests.acceptance.program import SECRET, environment, running, until
 from tests.docs import pages
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = {
     "jobs": [

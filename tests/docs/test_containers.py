@@ -78,7 +78,7 @@ async def test_the_container_of_the_readme_runs_until_it_is_stopped(project):
             await until(lambda: node.ask(ASKED)[0] == 200 or ended.done(), 300)
             assert not ended.done(), (await ended)[1].decode()
             node.podman("stop", "--latest")
-            with anyio.fail_after(60):
+            with anyio.fail_after(120):
                 _, err = await ended
             assert process.returncode == 0, err.decode()
             assert kept(node)

@@ -14,7 +14,7 @@ from tests.docs import pages
 from tests.docs.test_guide import run
 
 PAGE = pages.ROOT / "docs" / "tutorial-job-type.md"
-PATIENCE = 100.0
+PATIENCE = 500.0
 """Seconds for all commands."""
 
 
@@ -42,7 +42,7 @@ def follow(directory, aws, **variables):
     return run(command, directory, env, directory / "output.txt", PATIENCE, descriptors)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_the_tutorial_ends_with_a_stopped_experiment_delivered(tmp_path, moto, aws):
     code, output = follow(
         tmp_path,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.golden import registry
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 LONGEST = 400
 

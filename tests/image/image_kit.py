@@ -155,7 +155,7 @@ def build(requirements="runtime"):
                 arguments += [f"--build-arg=REQUIREMENTS={requirements}"]
             arguments += [*_installing(requirements), "-t", name]
             try:
-                call("buildah", "bud", *_BUILDING, *arguments, timeout=240)
+                call("buildah", "bud", *_BUILDING, *arguments, timeout=600)
             except subprocess.TimeoutExpired:
                 # Beside containers that come and go, it has been seen to wait without end.
                 call("buildah", "bud", *_BUILDING, *arguments)

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ import pytest
 
 import monitor
 from monitor import simulator
+from tests import ports
 from tests.acceptance import ledger
 from tests.acceptance.program import ROOT, configure, packages, until, webhook
 from tests.image import image_kit
@@ -117,7 +117,7 @@ async def test_confined_with_256_mb_it_watches_is_healthy_and_stops_in_time(imag
             await until(lambda: sim.truth.received.count == 1)
             began = time.monotonic()
             assert await container.stop("TERM") == 0
-            assert time.monotonic() - began < STOP_WITHIN + 5  # podman takes its own time
+            assert time.monotonic() - began < STOP_WITHIN + 30  # podman takes its own time
 
 
 async def _inside(container, code):
@@ -147,8 +147,7 @@ def _configured(directory, sim):
     """Write a configuration that the image's user can read; return its directory."""
     place = directory / "config"
     place.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    listen = f"127.0.0.1:{ports.free_port()}"
     configure(
         place,
         sim,

@@ -142,22 +142,36 @@ async def raw_server(host: str = "127.0.0.1") -> AsyncIterator[RawServer]:
             await asyncio.gather(*server.serving)
 
 
+class Sources(dict[str, AwsSource]):
+    """Sources by type, each made when it is first asked for: to read all models takes seconds."""
+
+    def __init__(self, make: Callable[[str], AwsSource]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> AwsSource:
+        made = self._make(name)
+        self[name] = FastSource(made) if Path.taken == "fast" else made  # type: ignore[assignment]
+        return self[name]
+
+
 @asynccontextmanager
 async def sources(
     url: str,
     *,
-    deadline: float = 10.0,
-    connect: float = 5.0,
-    read: float = 5.0,
+    deadline: float = 60.0,
+    connect: float = 20.0,
+    read: float = 20.0,
     options=frozenset(),
-) -> AsyncIterator[dict[str, AwsSource]]:
+) -> AsyncIterator[Sources]:
     """A source of each built-in type whose endpoint is ``url``, by type."""
     account = Account(endpoint_urls={"panorama": url, "importexport": url})
     made = Clients({"default": account}, models=MODELS, connect_timeout=connect, read_timeout=read)
     async with made as clients:
-        found = {
-            name: AwsSource(
-                job_type,
+
+        def source(name: str) -> AwsSource:
+            return AwsSource(
+                JOB_TYPES[name],
                 "default",
                 "us-east-1",
                 clients,
@@ -165,9 +179,8 @@ async def sources(
                 options=options,
                 timeout=deadline,
             )
-            for name, job_type in JOB_TYPES.items()
-        }
-        yield {n: FastSource(s) for n, s in found.items()} if Path.taken == "fast" else found  # type: ignore[misc]
+
+        yield Sources(source)
 
 
 def job(name: str, job_id: str) -> Job:

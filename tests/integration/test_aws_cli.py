@@ -10,7 +10,7 @@ import pytest
 
 from monitor import simulator
 
-TIMEOUT = 60
+TIMEOUT = 200
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",

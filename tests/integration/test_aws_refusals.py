@@ -52,7 +52,7 @@ async def failure_of(kind, answer, *batch):
     async with raw_server() as server:
         server.answer = answer
         async with opened(kind, server.url) as sink:
-            with anyio.fail_after(10), pytest.raises((SendError, PartialSendError)) as caught:
+            with anyio.fail_after(60), pytest.raises((SendError, PartialSendError)) as caught:
                 await sink.send(list(batch or BATCH[:1]))
     assert len(server.requests) == 1, "it asks once"
     return caught.value

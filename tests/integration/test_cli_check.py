@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.program import ROOT, SECRET, run
 from tests.certificates import certificate
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 EXAMPLES = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config/web.yaml"})
 SECRETS = re.compile(r"/run/secrets/[a-z.-]+")

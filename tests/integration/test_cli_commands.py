@@ -25,7 +25,7 @@ from tests.acceptance.program import (
     webhook,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 COMMANDS = ("run", "demo", "check", "show", "wait", "jobs", "simulate", "version")
 
@@ -134,7 +134,7 @@ ASKING = SDK | DAEMON | LOG | STORE | SETTINGS | HELP
 LISTINGS = ("jobs", "transitions", "deliveries", "sinks")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_command_imports_no_more_than_it_needs(tmp_path):
     """What takes long to import, and is of no use to a command, is not imported by it."""
     async with simulator.running({"jobs": [{"id": "EX1", "service": "importexport"}]}) as sim:

@@ -8,7 +8,7 @@ from monitor import simulator
 from tests.acceptance.program import configure, disks, packages, run, running, until
 from tests.tmux import NEEDED, program, terminal
 
-pytestmark = [pytest.mark.timeout(240), NEEDED]
+pytestmark = [pytest.mark.timeout(600), NEEDED]
 
 SCENARIO = {
     "jobs": [{"id": "pkg-1", "service": "panorama"}, {"id": "EX1", "service": "importexport"}]

@@ -8,7 +8,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import configure, disks, packages, run
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 JOBS = [
     {"id": "pkg", "service": "panorama"},

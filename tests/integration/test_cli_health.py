@@ -1,6 +1,5 @@
 """``job-monitor health``: asked by a container's health check, of a real daemon."""
 
-import socket
 from contextlib import asynccontextmanager
 from signal import SIGTERM
 
@@ -8,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from monitor import simulator
+from tests import ports
 from tests.acceptance.program import configure, run, running
 from tests.certificates import certificate
 
@@ -15,14 +15,13 @@ TOKEN = "a-token-of-more-than-sixteen-characters"
 HASH = "$2y$04$pNlSqHyhVMTC43LHTT6rROe7NFcXVsFBtxNGFhjD9/3TWQ0lDOwGS"
 JOBS = {"jobs": [{"id": "pkg", "service": "panorama"}]}
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @asynccontextmanager
 async def daemon(directory, host="127.0.0.1", **server):
     """Run a daemon on a port that its configuration names; yield both."""
-    with socket.create_server((host, 0)) as free:
-        listen = f"{host}:{free.getsockname()[1]}"
+    listen = f"{host}:{ports.free_port(host)}"
     async with simulator.running(JOBS) as sim:
         config = configure(directory, sim, server={"listen": listen, **server})
         async with running("run", "-c", config, directory=directory) as program:

@@ -8,7 +8,7 @@ import yaml
 from tests.acceptance.program import run
 from tests.moto_kit import REGION, Aws
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 WATCH = {
     "name": "batch",
     "type": "batch.job",

@@ -9,7 +9,7 @@ from monitor import simulator
 from monitor.cli.commands.jobs import AS_STORED
 from tests.acceptance.program import configure, disks, packages, run, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PACKAGE, DISK = "panorama.package-import", "importexport.job"
 SCENARIO = {

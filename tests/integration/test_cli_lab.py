@@ -16,7 +16,7 @@ from monitor.sources import loader
 from monitor.stores.store import open_store
 from tests.acceptance.program import configure, disks, packages, run, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 TYPE = "importexport.job"
 KIND = loader.load_job_types(None)[TYPE]

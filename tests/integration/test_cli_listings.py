@@ -11,7 +11,7 @@ import yaml
 from monitor import simulator
 from tests.acceptance.program import configure, disks, packages, run, running, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 TOKEN = "a-long-token-for-these-tests-only-0123456789"
 SCENARIO = {

@@ -14,7 +14,7 @@ from tests.acceptance.program import run
 from tests.contracts.sink_kit import receiving, replying
 from tests.contracts.store_examples import SettableClock, dead, delivered, entry
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 COMMANDS = (
     ("deliveries", "list"),

@@ -7,7 +7,7 @@ import pytest
 from monitor import simulator
 from tests.acceptance.program import configure, run
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 PACKAGE, DISK = "panorama.package-import", "importexport.job"
 SCENARIO = {

@@ -10,7 +10,7 @@ from monitor.stores.store import open_store
 from tests.acceptance.program import run
 from tests.contracts.store_examples import SettableClock, entry
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from monitor.stores.store import open_store
 from tests.acceptance.program import ROOT, environment
 from tests.contracts.store_examples import SettableClock, entry
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 FULL = (
     "error: cannot write to standard output: no space left on device"

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.test_cli_listings import daemon
 from tests.tmux import NEEDED, program, terminal
 
-pytestmark = [pytest.mark.timeout(240), NEEDED]
+pytestmark = [pytest.mark.timeout(600), NEEDED]
 
 JOBS = [
     {"id": f"people-counter-build-2026030{number}-site-berlin", "service": "panorama"}

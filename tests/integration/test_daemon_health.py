@@ -35,7 +35,7 @@ async def daemon(directory, sim, clock, monkeypatch):
     settings = Settings.model_validate_json(file.read_text())
     stop, urls = anyio.Event(), []
     running = Daemon(settings, clock=clock)
-    with anyio.fail_after(90):
+    with anyio.fail_after(300):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(running.run, stop, lambda told: urls.append(told.url))
             await until(lambda: urls)
@@ -45,7 +45,7 @@ async def daemon(directory, sim, clock, monkeypatch):
 
 async def answers(url, status):
     """Wait until liveness answers ``status``; return what it says."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(90):
         while True:
             found, _, text = await fetch(f"{url}/-/healthy")
             if found == status:

@@ -8,6 +8,7 @@ import random
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,7 +26,9 @@ from botocore.exceptions import (
 from monitor.aws.fast import connections
 from monitor.aws.fast.connections import Pool, PoolTarget, RawResponse
 from monitor.aws.response_body import LARGEST, AnswerTooLargeError
+from tests import rounds
 from tests.certificates import certificate
+from tests.ports import free_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -113,21 +116,21 @@ async def serving(*answers, host="127.0.0.1", tls=None, client=None, name=None, 
         listening.close()
 
 
-def pool_of(host, port, tls=None, most=4, connect=2.0, read=2.0):
+def pool_of(host, port, tls=None, most=4, connect=20.0, read=20.0):
     return Pool(PoolTarget(f"http://{host}:{port}", host, port, tls, connect, read), most)
 
 
-async def got(pool, seconds=5.0):
+async def got(pool, seconds=30.0):
     """What comes of one request; fails if it is told twice."""
     loop = asyncio.get_running_loop()
     outcome = loop.create_future()
     assert pool.send(REQUEST, seconds, outcome.set_result)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         return await outcome
 
 
 async def holds(condition):
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110 -- of a server that knows no events
             await asyncio.sleep(0.01)
 
@@ -261,8 +264,7 @@ async def test_a_fresh_connection_that_is_closed_without_an_answer_is_a_failure(
 async def test_an_idle_connection_that_the_server_closes_is_forgotten():
     async with serving(answer_and_close, OK) as (server, pool):
         assert await bodies(pool, 1) == [b"ok"]
-        await asyncio.sleep(0.05)
-        assert not pool._idle
+        await holds(lambda: not pool._idle)
         assert await bodies(pool, 1) == [b"ok"]
         assert (server.connections, server.requests) == (2, 2)
 
@@ -286,7 +288,7 @@ async def test_what_comes_unasked_is_nobodys():
 
     async with serving(unasked, OK) as (server, pool):
         assert await bodies(pool, 1) == [b"ok"]
-        await asyncio.sleep(0.1)
+        await holds(lambda: not pool._idle)
         assert await bodies(pool, 1) == [b"ok"]
         assert server.connections == 2
 
@@ -337,7 +339,7 @@ async def test_requests_beyond_the_connections_wait_in_order():
     order = []
     async with serving(slow, most=2) as (server, pool):
         for number in range(8):
-            assert pool.send(REQUEST, 5, lambda _, number=number: order.append(number))
+            assert pool.send(REQUEST, 60, lambda _, number=number: order.append(number))
         await holds(lambda: len(order) == 8)
         assert server.connections <= 2
     assert order == sorted(order)
@@ -374,7 +376,7 @@ async def test_a_deadline_holds_after_a_while_without_requests():
         await asyncio.sleep(2.5 * connections.SWEEP)
         began = asyncio.get_running_loop().time()
         assert type(await got(pool, seconds=0.1)) is TimeoutError
-        assert asyncio.get_running_loop().time() - began < 1
+        assert asyncio.get_running_loop().time() - began < 15  # the server hangs for longer
 
 
 @on_each_loop
@@ -400,8 +402,8 @@ async def test_a_connection_that_does_not_come_about_is_a_connect_timeout(monkey
 
 
 @on_each_loop
-async def test_a_port_without_a_server_fails_every_request(unused_tcp_port):
-    pool = pool_of("127.0.0.1", unused_tcp_port, most=2)
+async def test_a_port_without_a_server_fails_every_request():
+    pool = pool_of("127.0.0.1", free_port(), most=2)
     found = await asyncio.gather(*(got(pool) for _ in range(6)))
     assert {type(one) for one in found} == {EndpointConnectionError}
     assert {one.kwargs["error"].errno for one in found} == {111}
@@ -410,7 +412,7 @@ async def test_a_port_without_a_server_fails_every_request(unused_tcp_port):
 
 @on_each_loop
 async def test_connections_without_a_request_are_closed_after_a_while(monkeypatch):
-    monkeypatch.setattr(connections, "IDLE", 0.3)
+    monkeypatch.setattr(connections, "IDLE", 1.0)
     async with serving() as (server, pool):
         await asyncio.gather(*(got(pool) for _ in range(3)))
         assert server.open == 3
@@ -421,16 +423,19 @@ async def test_connections_without_a_request_are_closed_after_a_while(monkeypatc
 
 @on_each_loop
 async def test_a_retired_pool_ends_what_it_has_begun():
+    retired = asyncio.Event()
+
     async def slow(writer):
-        await asyncio.sleep(0.1)
+        await retired.wait()
         writer.write(OK)
 
     async with serving(slow) as (server, pool):
         asking = asyncio.ensure_future(got(pool))
-        await asyncio.sleep(0.05)
+        await holds(lambda: server.requests)
         pool.retire()
         assert pool.under_way == 1
         assert not pool.send(REQUEST, 5, lambda _: None)
+        retired.set()
         assert (await asking).body == b"ok"
         await holds(lambda: not server.open)
 
@@ -438,10 +443,11 @@ async def test_a_retired_pool_ends_what_it_has_begun():
 @on_each_loop
 async def test_a_closed_pool_fails_what_is_under_way_once():
     told: list[Any] = []
-    async with serving(hang, most=1) as (_, pool):
+    async with serving(hang, most=1) as (server, pool):
         for _ in range(3):
-            assert pool.send(REQUEST, 5, told.append)
-        await asyncio.sleep(0.05)
+            assert pool.send(REQUEST, 60, told.append)
+        await holds(lambda: server.requests)
+    await holds(lambda: len(told) >= 3)
     await asyncio.sleep(0.05)
     assert [type(one) for one in told] == [ConnectionClosedError] * 3
     assert not pool._connecting
@@ -456,9 +462,9 @@ async def test_an_error_of_whoever_asked_does_not_hurt_the_pool():
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     async with serving(OK, hang, OK) as (_, pool):
         assert pool.send(REQUEST, 5, broken)
-        await asyncio.sleep(0.05)
+        await holds(lambda: len(reported) == 1)
         assert pool.send(REQUEST, 0.1, broken)
-        await asyncio.sleep(3 * connections.SWEEP)
+        await holds(lambda: len(reported) == 2)
         assert await bodies(pool, 1) == [b"ok"]
     assert {type(one["exception"]) for one in reported} == {ZeroDivisionError}
 
@@ -514,35 +520,45 @@ async def test_what_waits_gets_a_connection_when_the_present_one_closes():
 async def test_whatever_a_server_does_each_request_has_one_outcome(seed):
     chance = random.Random(seed)
 
-    async def any_of_it(writer):
-        await asyncio.sleep(chance.choice([0, 0, 0.002]))
-        how = chance.choice(
-            ["ok"] * 6 + ["close", "reset", "half", "garbage", "hang", "last", "more"]
-        )
-        match how:
-            case "ok" | "last" | "more":
-                writer.write(OK + (b"x" if how == "more" else b""))
-            case "half":
-                writer.write(OK[: chance.randrange(1, len(OK))])
-            case "garbage":
-                writer.write(chance.randbytes(20))
-        if how in {"close", "half", "garbage", "last"}:
-            writer.close()
-        elif how == "reset":
-            writer.transport.abort()
-        elif how == "hang":
-            await asyncio.sleep(20)
+    async with serving(partial(_any_of_it, chance), most=5) as (_, pool):
+        await _each_has_one_outcome(pool, chance)
 
-    outcomes: list[list[Any]] = [[] for _ in range(150)]
-    async with serving(any_of_it, most=5) as (_, pool):
-        for told in outcomes:
+
+async def _any_of_it(chance, writer):
+    await asyncio.sleep(chance.choice([0, 0, 0.002]))
+    how = chance.choice(["ok"] * 6 + ["close", "reset", "half", "garbage", "hang", "last", "more"])
+    match how:
+        case "ok" | "last" | "more":
+            writer.write(OK + (b"x" if how == "more" else b""))
+        case "half":
+            writer.write(OK[: chance.randrange(1, len(OK))])
+        case "garbage":
+            writer.write(chance.randbytes(20))
+    if how in {"close", "half", "garbage", "last"}:
+        writer.close()
+    elif how == "reset":
+        writer.transport.abort()
+    elif how == "hang":
+        await asyncio.sleep(20)
+
+
+async def _each_has_one_outcome(pool, chance):
+    """Send until enough of the answers were whole: a busy machine is late with some."""
+    outcomes: list[list[Any]] = []
+
+    def whole():
+        return [told[0] for told in outcomes if isinstance(told[0], RawResponse)]
+
+    for _ in rounds.until_enough(1, lambda: len(whole()) > 10):
+        more: list[list[Any]] = [[] for _ in range(150)]
+        for told in more:
             assert pool.send(REQUEST, chance.choice([0.2, 0.8]), told.append)
             await asyncio.sleep(chance.choice([0, 0, 0.003]))
-        await holds(lambda: all(outcomes))
+        outcomes += more
+        await holds(partial(all, more))
         assert pool.under_way == 0
-        # It still works, with as many connections as it may have.
-        assert len(pool._busy) + len(pool._idle) <= 5
+    # It still works, with as many connections as it may have.
+    assert len(pool._busy) + len(pool._idle) <= 5
     assert {len(told) for told in outcomes} == {1}
-    whole = [told[0] for told in outcomes if isinstance(told[0], RawResponse)]
-    assert len(whole) > 10
-    assert {one.body for one in whole} == {b"ok"}
+    assert len(whole()) > 10
+    assert {one.body for one in whole()} == {b"ok"}

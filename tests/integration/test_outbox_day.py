@@ -27,7 +27,7 @@ def held():
 FORMS = [pytest.param(6, id="quick"), pytest.param(24, id="long", marks=pytest.mark.soak)]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("hours", FORMS)
 def test_what_waited_for_hours_comes_whole_once_and_in_order(tmp_path, made_events, hours):
     with outbox_kit.receiver() as pipe:

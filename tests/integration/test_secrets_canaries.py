@@ -15,7 +15,7 @@ from monitor.simulator import servers
 from tests.acceptance import ledger
 from tests.acceptance.program import PATIENCE, configure, fetch, run, running, until, webhook
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 PACKAGE, DISK = "panorama.package-import", "importexport.job"
 MANIFEST = "CanaryManifest4711"

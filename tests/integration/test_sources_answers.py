@@ -37,14 +37,14 @@ def aws_environment(monkeypatch, tmp_path):
 async def describe(name, job_id, answer, **options):
     async with raw_server() as server, sources(server.url, **options) as source:
         server.answer = answer
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             return await source[name].describe(job(name, job_id))
 
 
 async def page(name, answer, token=None):
     async with raw_server() as server, sources(server.url) as source:
         server.answer = answer
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             return await source[name].page(token), server.requests[-1].decode()
 
 

@@ -145,7 +145,7 @@ async def source_of(tmp_path, text, answer):
         server.answer = answer if isinstance(answer, bytes) else aws(json.dumps(answer))
         account = Account(endpoint_urls={kind.service: server.url})
         async with Clients({"a": account}, models=MODELS) as clients:
-            with anyio.fail_after(20):
+            with anyio.fail_after(90):
                 yield AwsSource(kind, "a", "us-east-1", clients, FixedClock())
 
 

@@ -27,7 +27,7 @@ def path(tmp_path):
 
 async def _refusal(url):
     """What opening says, which must be one line."""
-    with anyio.fail_after(10), pytest.raises((StoreError, ConfigurationError)) as caught:
+    with anyio.fail_after(60), pytest.raises((StoreError, ConfigurationError)) as caught:
         async with open_store(url, SettableClock()):
             pass
     assert "\n" not in str(caught.value)
@@ -231,7 +231,7 @@ async def test_a_store_of_a_newer_version_is_refused_with_the_remedy(path):
 )  # fmt: skip
 async def test_what_is_no_store_is_refused_at_once_with_a_remedy(path, make, words, create):
     make(path)
-    with anyio.fail_after(10), pytest.raises(StoreError) as caught:
+    with anyio.fail_after(60), pytest.raises(StoreError) as caught:
         async with open_store(
             f"sqlite://{path}", SettableClock(), exclusive=create, migrate=create
         ):

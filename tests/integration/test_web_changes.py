@@ -440,7 +440,7 @@ async def test_a_watch_that_is_being_added_when_the_daemon_stops_is_added(tmp_pa
         ):
             statuses.append(response.status)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             await daemon.run(stop, lambda running: tasks.start_soon(ask, running.url))
     assert statuses == [201]
@@ -472,7 +472,7 @@ async def test_a_daemon_that_is_stopping_takes_neither_a_configuration_nor_watch
         stop.set()
 
     monkeypatch.setattr(Recorder, "rest", ask_all)
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         await daemon.run(stop, ready)
     assert found == [(503, "the monitor is stopping")] * 2 + [
         (404, "no watch of that name was added")

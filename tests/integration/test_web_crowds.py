@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from monitor import logs
+from monitor.model import Phase
 from monitor.web import descriptors
 from monitor.web import server as web_server
 from monitor.web.api import jobs as web_jobs
@@ -43,7 +44,7 @@ async def small(most=8, **paths):
     app.router.add_get("/", page)
     for name, handler in paths.items():
         app.router.add_get(f"/{name}", handler)
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with web_server.serving(app, "127.0.0.1", 0, None, connections) as url:
             yield address(url), connections, closed
 
@@ -57,7 +58,7 @@ async def asks(at, path="/"):
 
 
 async def until(condition):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110 -- a server brings it about
             await anyio.sleep(0.01)
 
@@ -97,16 +98,16 @@ async def test_a_connection_that_was_used_of_late_is_kept_before_one_that_was_no
 
 
 async def test_none_that_is_being_served_gives_way_and_the_next_is_refused():
-    release = anyio.Event()
+    release, served_now = anyio.Event(), []
 
     async def slow(_request):
+        served_now.append(1)
         await release.wait()
         return web.Response(text="slow")
 
     async with small(most=4, slow=slow) as (at, connections, closed):
         served = [asyncio.create_task(asks(at, "/slow")) for _ in range(4)]
-        await until(lambda: connections.count() == 4)
-        await anyio.sleep(0.1)
+        await until(lambda: connections.count() == len(served_now) == 4)
         reader, refused = await asyncio.open_connection(*at)
         assert await _end(reader) == b""
         refused.close()
@@ -131,7 +132,7 @@ async def test_a_head_that_does_not_come_in_time_is_not_waited_for(monkeypatch, 
 
 
 async def test_a_head_that_drips_is_not_waited_for_either(monkeypatch):
-    monkeypatch.setattr(web_server, "HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(web_server, "HEAD_WITHIN", 1.0)
     monkeypatch.setattr(web_server, "CHECK_EVERY", 0.05)
     async with small() as (at, _, closed):
         (reader, writer), status = await asks(at)
@@ -145,7 +146,7 @@ async def test_a_head_that_drips_is_not_waited_for_either(monkeypatch):
 
 
 async def test_an_idle_connection_is_closed(monkeypatch):
-    monkeypatch.setattr(web_server, "IDLE_WITHIN", 0.3)
+    monkeypatch.setattr(web_server, "IDLE_WITHIN", 1.0)
     monkeypatch.setattr(web_server, "CHECK_EVERY", 0.05)
     async with small() as (at, connections, _):
         (reader, writer), _ = await asks(at)
@@ -178,11 +179,13 @@ async def test_who_does_not_read_the_answer_gives_way_in_a_crowd(monkeypatch):
     async with small(most=1, large=large) as (at, _, closed):
         with socket.create_connection(at) as client:
             client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            await anyio.sleep(0.5)
-            (_, writer), status = await asks(at)
-            assert status == b"200"
-            assert closed == ["crowded"]
-            writer.close()
+            status = b""
+            while status != b"200":  # refused until the answer has waited for long enough
+                await anyio.sleep(0.5)
+                (_, writer), status = await asks(at)
+                writer.close()
+            assert closed[-1] == "crowded"
+            assert set(closed[:-1]) <= {"refused"}
 
 
 async def test_a_lack_of_descriptors_ends_nothing_and_does_not_spin(monkeypatch):
@@ -245,7 +248,7 @@ async def test_a_body_that_never_comes_is_answered_with_408_and_closed(
     monkeypatch.setattr(params, "BODY_WITHIN", 0.2)
     monkeypatch.setattr(web_server, "LINGER", 0.1)
     async with site_with_token(tmp_path) as (site, _):
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             reply = await raw(site.url, head(length))
     assert reply.startswith(b"HTTP/1.1 408 ")
     assert b"Connection: close" in reply
@@ -256,18 +259,28 @@ async def test_a_body_that_never_comes_is_answered_with_408_and_closed(
 @pytest.mark.parametrize("reset", [True, False])
 async def test_a_client_that_aborts_its_request_is_a_debug_line(tmp_path, length, reset):
     async with site_with_token(tmp_path) as (site, logged):
-        with socket.create_connection(address(site.url)) as client:
-            if reset:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.send(head(length))
-            await anyio.sleep(0.1)
-        await until(lambda: any(each["event"] == logs.REQUEST_ABORTED for each in logged()))
+
+        def aborted():
+            return any(each["event"] == logs.REQUEST_ABORTED for each in logged())
+
+        # A busy server may not have read the head before the end: then there was no request.
+        for patience in (0.1, 1.0, 10.0):
+            with socket.create_connection(address(site.url)) as client:
+                if reset:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.send(head(length))
+                await anyio.sleep(patience)
+            with anyio.move_on_after(5):
+                await until(aborted)
+            if aborted():
+                break
+        assert aborted()
     assert {each["level"] for each in logged()} == {"debug"}
 
 
 async def test_a_broken_chunk_is_its_clients_mistake(tmp_path):
     async with site_with_token(tmp_path) as (site, logged):
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             reply = await raw(site.url, head("Transfer-Encoding: chunked") + b"zz\r\nno chunk\r\n")
     assert reply[9:12] == b"400"
     assert {each["level"] for each in logged()} <= {"debug"}
@@ -283,15 +296,14 @@ async def test_streams_and_waiters_leave_connections_for_others(tmp_path):
         async with aiohttp.ClientSession(site.url) as session:
             streams = [await session.get("/api/v1/events") for _ in range(3)]
             assert [each.status for each in streams] == [200, 200, 503]
-            waiting = [
-                asyncio.create_task(site.ask(f"/api/v1/jobs/{key}/wait?timeout=2s"))
-                for _ in range(5)
-            ]
-            status, problem = await waiting[4]
+            path = f"/api/v1/jobs/{key}/wait?timeout=2m"
+            waiting = [asyncio.create_task(site.ask(path)) for _ in range(5)]
+            refused, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            status, problem = await refused.pop()
             assert (status, problem["detail"]) == (503, "too many wait already")
             assert (await site.ask("/api/v1/status"))[0] == 200
-            for each in waiting:
-                await each
+            await site.record(1, 2, phase=Phase.SUCCEEDED)
+            assert sorted([(await each)[0] for each in waiting]) == [200] * 4 + [503]
             for stream in streams:
                 stream.close()
 
@@ -303,10 +315,11 @@ async def test_nobody_waits_for_a_client_that_has_gone(tmp_path, monkeypatch):
         path = f"/api/v1/jobs/{KEY.format(1)}/wait?timeout=60s"
         with socket.create_connection(address(site.url)) as client:
             client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            await anyio.sleep(0.2)
+            await until(lambda: site.news._of)
             assert (await site.ask(path))[0] == 503
-        await anyio.sleep(0.5)
-        assert (await site.ask(path.replace("60s", "10ms")))[0] == 200
+        with anyio.fail_after(50):
+            while (await site.ask(path.replace("60s", "10ms")))[0] != 200:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
 
 
 @pytest.mark.parametrize(

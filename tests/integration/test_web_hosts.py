@@ -106,7 +106,7 @@ async def test_the_daemon_answers_to_its_names_and_to_the_one_that_it_listens_on
         urls.append(running.url)
         started.set()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(daemon_app.Daemon(settings).run, stop, ready)
             await started.wait()

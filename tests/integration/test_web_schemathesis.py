@@ -20,7 +20,7 @@ from tests.web_kit import KEY, open_site
 TOKEN = "a-token-of-some-length"
 PLAIN = {"name", "type", "account", "regions", "labels"}
 """Keys of a watch whose values have no form of their own."""
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def take(_settings, keep):

@@ -83,7 +83,7 @@ def verified(request, secret):
     return True
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("count", FORMS)
 async def test_random_events_arrive_signed_with_the_keys_of_the_time(tmp_path, count):
     dice = random.Random(20260301)

@@ -17,8 +17,11 @@ import pytest
 from monitor import sinks
 from monitor.errors import SendError, SendReason
 from tests.contracts.sink_kit import event, receiving, replying, webhook
+from tests.ports import free_port
 
 DEADLINE = 0.6
+PATIENT = 20.0
+"""The deadline where an answer comes: a busy machine must not miss it."""
 MEGABYTE = 1024 * 1024
 
 
@@ -118,22 +121,22 @@ NO_YES = {
 }
 
 
-async def attempt(answer, **more):
+async def attempt(answer, deadline=DEADLINE):
     """Return the error of one send, and check its time and memory."""
     async with receiving(answer) as receiver:
-        settings = webhook(receiver.url, timeout=f"{DEADLINE}s", **more)
+        settings = webhook(receiver.url, timeout=f"{deadline}s")
         async with sinks.open_sink("ops", settings) as sink:
             tracemalloc.start()
             started = time.monotonic()
             try:
-                with anyio.fail_after(DEADLINE * 5):
+                with anyio.fail_after(deadline + 60):
                     await sink.send([event()])
             except SendError as error:
                 return error
             finally:
                 took, (_, peak) = time.monotonic() - started, tracemalloc.get_traced_memory()
                 tracemalloc.stop()
-                assert took < DEADLINE + 3
+                assert took < deadline + 20
                 assert peak < 8 * MEGABYTE
     return None
 
@@ -157,7 +160,7 @@ async def test_the_sink_is_usable_after_each_broken_reply():
         async with sinks.open_sink("ops", settings) as sink:
             for answer in NO_YES.values():
                 receiver.answer = answer
-                with anyio.fail_after(5), pytest.raises(SendError):
+                with anyio.fail_after(60), pytest.raises(SendError):
                     await sink.send([event()])
                 receiver.answer = replying(200)
                 await _sent_at_last(sink)
@@ -183,18 +186,18 @@ async def _sent_at_last(sink):
     ],
 )
 async def test_of_an_endless_body_only_the_start_is_read(head):
-    assert await attempt(flooding(head, b"a" * 65536)) is None
+    assert await attempt(flooding(head, b"a" * 65536), PATIENT) is None
 
 
 async def test_a_gzip_bomb_is_not_unpacked():
     bomb = gzip.compress(b"0" * 50 * MEGABYTE, compresslevel=1)
     head = b"HTTP/1.1 400 No\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
-    error = await attempt(raw(head, bomb))
+    error = await attempt(raw(head, bomb), PATIENT)
     assert error.message == "http://127.0.0.1 answered 400"
 
 
 async def test_a_huge_body_of_a_refusal_is_a_refusal():
-    error = await attempt(flooding(b"HTTP/1.1 400 No\r\n\r\n", b"no " * 20_000))
+    error = await attempt(flooding(b"HTTP/1.1 400 No\r\n\r\n", b"no " * 20_000), PATIENT)
     assert error.reason is SendReason.REJECTED
     assert error.message.startswith("http://127.0.0.1 answered 400: no no")
 
@@ -204,14 +207,13 @@ async def test_a_receiver_that_does_not_read_is_a_timeout():
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         settings = webhook(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=f"{DEADLINE}s")
         async with sinks.open_sink("ops", settings) as sink:
-            with anyio.fail_after(5), pytest.raises(SendError) as caught:
+            with anyio.fail_after(60), pytest.raises(SendError) as caught:
                 await sink.send([{**event(), "data": "x" * 1_000_000}])
     assert caught.value.reason is SendReason.TIMEOUT
 
 
 async def test_a_closed_port_is_a_connection_failure():
-    async with receiving() as receiver:
-        url = receiver.url
+    url = f"http://127.0.0.1:{free_port()}/"
     async with sinks.open_sink("ops", webhook(url)) as sink:
         with pytest.raises(SendError) as caught:
             await sink.send([event()])
@@ -220,7 +222,7 @@ async def test_a_closed_port_is_a_connection_failure():
 
 
 async def test_an_unknown_name_is_a_connection_failure():
-    async with sinks.open_sink("ops", webhook("https://nowhere.invalid/", timeout="9s")) as sink:
+    async with sinks.open_sink("ops", webhook("https://nowhere.invalid/", timeout="30s")) as sink:
         with pytest.raises(SendError) as caught:
             await sink.send([event()])
     assert caught.value.reason is SendReason.CONNECTION
@@ -233,18 +235,20 @@ async def test_half_a_connection_is_enough_for_a_whole_yes():
         writer.write_eof()
         await asyncio.sleep(30)
 
-    assert await attempt(answer) is None
+    assert await attempt(answer, PATIENT) is None
 
 
 async def test_a_304_and_a_redirect_to_a_metadata_service_are_refusals():
     for head in (b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 302 Found\r\n"):
         place = b"Location: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n"
-        error = await attempt(raw(head if b"304" in head else head + place))
+        error = await attempt(raw(head if b"304" in head else head + place), PATIENT)
         assert error.reason is SendReason.REJECTED
 
 
 async def test_a_header_that_injects_lines_into_the_message_does_not():
-    error = await attempt(raw(b"HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\na\r\nb: c\x1b["))
+    error = await attempt(
+        raw(b"HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\na\r\nb: c\x1b["), PATIENT
+    )
     assert error.message == "http://127.0.0.1 answered 400: a b: c["
 
 
@@ -307,7 +311,7 @@ async def test_an_answer_before_the_request_is_none():
     settings = webhook(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=f"{DEADLINE}s")
     big = {**event(), "data": "x" * 16 * MEGABYTE}  # more than the system's buffers hold
     async with sinks.open_sink("ops", settings) as sink:
-        with anyio.fail_after(5), pytest.raises(SendError) as caught:
+        with anyio.fail_after(60), pytest.raises(SendError) as caught:
             await sink.send([big])
     assert caught.value.reason in {SendReason.CONNECTION, SendReason.TIMEOUT}
     await asyncio.to_thread(thread.join, 30)
@@ -323,8 +327,8 @@ async def test_a_tls_handshake_that_breaks_off_is_a_connection_failure(said):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with sinks.open_sink("ops", webhook(url, timeout=f"{DEADLINE}s")) as sink:
-        with anyio.fail_after(5), pytest.raises(SendError) as caught:
+    async with sinks.open_sink("ops", webhook(url, timeout=f"{PATIENT}s")) as sink:
+        with anyio.fail_after(60), pytest.raises(SendError) as caught:
             await sink.send([event()])
     assert caught.value.reason is SendReason.CONNECTION
     server.close()
@@ -334,7 +338,7 @@ async def test_a_tls_handshake_that_never_ends_is_a_timeout():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
         async with sinks.open_sink("ops", webhook(url, timeout=f"{DEADLINE}s")) as sink:
-            with anyio.fail_after(5), pytest.raises(SendError) as caught:
+            with anyio.fail_after(60), pytest.raises(SendError) as caught:
                 await sink.send([event()])
     assert caught.value.reason is SendReason.TIMEOUT
 

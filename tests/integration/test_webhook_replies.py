@@ -23,7 +23,7 @@ async def attempt(answer, **more):
     async with receiving(answer) as receiver:
         async with sinks.open_sink("ops", webhook(receiver.url, **more), lambda: SEEN) as sink:
             try:
-                with anyio.fail_after(5):
+                with anyio.fail_after(90):
                     await sink.send([event()])
             except SendError as error:
                 return receiver, error

@@ -113,7 +113,7 @@ async def refused(url, opened, names=None):
         return True
     async with open_webhook(target, lambda: SEEN, names) as sink:
         try:
-            with anyio.fail_after(20):
+            with anyio.fail_after(90):
                 await sink.send([event()])
         except SendError as error:
             return error.reason is SendReason.FORBIDDEN_ADDRESS

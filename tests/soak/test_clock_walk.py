@@ -10,7 +10,7 @@ from tests.builders import VIRTUAL, ScriptedSink, running
 from tests.unit.delivery.test_dispatcher import DOWN, HOUR, about, delivering, failing
 from tests.unit.runtime.test_clock_steps import STEPS, until
 
-pytestmark = [VIRTUAL, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [VIRTUAL, pytest.mark.soak, pytest.mark.timeout(600)]
 
 JOBS = [f"j-{number}" for number in range(4)]
 STATES = ["PENDING", "RUNNING", "FAILED"]

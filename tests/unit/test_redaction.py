@@ -53,6 +53,7 @@ CARRIERS = [
     "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
     "sec\x00ret=\x07{}",
 ]
+CANARY_CARRIERS = [carrier for carrier in CARRIERS if not carrier.startswith("ASIA")]
 tokens = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=8)
 lower = st.text("abcdefgh /:=?&\"'\n", max_size=40)
 upper = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", min_size=16, max_size=16)
@@ -62,12 +63,12 @@ def carry(carrier: str, secret: str) -> str:
     return carrier.format(secret, secret)
 
 
-@pytest.mark.parametrize("carrier", [c for c in CARRIERS if not c.startswith("ASIA")])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=150)
 @given(before=st.text(max_size=40), secret=tokens, after=st.text(max_size=40))
-def test_a_secret_in_a_text_is_never_shown(carrier, before, secret, after):
+def test_a_secret_in_a_text_is_never_shown(before, secret, after):
     secret = f"{CANARY}{secret}"
-    assert CANARY not in clean_text(f"{before}\n{carry(carrier, secret)}\n{after}")
+    for carrier in CANARY_CARRIERS:
+        assert CANARY not in clean_text(f"{before}\n{carry(carrier, secret)}\n{after}"), carrier
 
 
 @settings(deadline=None)
@@ -77,13 +78,13 @@ def test_an_access_key_is_never_shown(before, key, after):
         assert key not in clean_text(f"{before}{prefix}{key}{after}")
 
 
-@pytest.mark.parametrize("carrier", [c for c in CARRIERS if not c.startswith("ASIA")])
-@settings(deadline=None)
-@given(length=st.integers(LIMIT - 100, LIMIT + 400))
-def test_a_secret_at_the_cut_is_not_half_shown(carrier, length):
-    text = "https://example.com/" + "p" * 200 + " "
-    text += "x" * (length - len(text)) + " " + carry(carrier, CANARY * 40)
-    assert CANARY not in clean_text(text)
+@pytest.mark.parametrize(("number", "carrier"), [*enumerate(CANARY_CARRIERS)])
+def test_a_secret_at_the_cut_is_not_half_shown(number, carrier):
+    """Every place of the cut, the carriers taking turns, and each of them at a fifth."""
+    start = "https://example.com/" + "p" * 200 + " "
+    for length in range(LIMIT - 100 + number % 5, LIMIT + 401, 5):
+        text = start.ljust(length, "x") + " " + carry(carrier, CANARY * 40)
+        assert CANARY not in clean_text(text), length
 
 
 def test_an_access_key_at_the_cut_is_not_half_shown():
@@ -151,9 +152,12 @@ def test_a_long_text_shows_that_it_was_cut():
 )
 def test_a_huge_text_costs_no_more_than_a_short_one(piece):
     huge = piece * (20_000_000 // len(piece))
-    began = time.perf_counter()
-    clean_text(huge)
-    assert time.perf_counter() - began < 0.1
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        clean_text(huge)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
 
 
 def test_a_value_under_a_secret_name_is_hidden_whatever_it_is():

@@ -40,7 +40,7 @@ def test_a_test_deaf_to_its_timeout_is_ended_and_named(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert ran.returncode == 1
     assert "test_that_keeps_the_exception_to_itself has outlived its timeout" in ran.stderr

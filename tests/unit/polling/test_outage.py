@@ -185,7 +185,7 @@ async def test_a_return_that_stumbles_once_more_costs_little(tmp_path):
 
 
 async def test_a_job_that_alternates_hurries_none_that_keep_failing(tmp_path):
-    ids, bad = IDS[:30], IDS[:3]
+    ids, bad = IDS[:12], IDS[:3]
     async with polling(tmp_path) as b:
         b.source.answers |= dict.fromkeys(ids, "RUNNING") | dict.fromkeys(bad, FLAKY)
         b.follow(*ids, interval=30.0)

@@ -14,7 +14,7 @@ from tests.builders import VIRTUAL, job, running
 from tests.polling import polling
 
 pytestmark = VIRTUAL
-ACTIVE, WARM, SPAN = 500, 2500.0, 3000.0
+ACTIVE, WARM, SPAN = 500, 1500.0, 2000.0
 DWELL = 4000.0
 """Seconds for which a job keeps its state, on average."""
 
@@ -86,7 +86,7 @@ async def mean_delay(tmp_path, finished, forced=None, *, discover=True):
     return sum(crowd.delays) / len(crowd.delays)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("finished", "mode"),
     [

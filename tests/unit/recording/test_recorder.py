@@ -114,6 +114,36 @@ async def test_an_unchanged_job_writes_nothing(tmp_path):
         assert len(b.announced) == 1
 
 
+async def test_what_changes_without_a_transition_is_known_all_the_same(tmp_path):
+    """Such as a part that nobody watches, or that a describe is no longer owed."""
+    quiet = following(FakeType(quiet=frozenset({"Heat"})))
+    async with bench(tmp_path) as b:
+        await b.see(fields={"Heat": 1}, follow=quiet)
+        assert await b.see(fields={"Heat": 2}, follow=quiet, asked=30) is RecordResult.UNCHANGED
+        known = b.recorder.snapshot(job().key)
+        assert known is not None
+        assert known.fields == {"Heat": 2}
+        assert len(b.announced) == 1
+        await b.see(fields={"Heat": 2}, follow=quiet, asked=60)
+        assert b.recorder.snapshot(job().key) is known
+
+
+async def test_an_owed_describe_stays_owed_until_one_comes(tmp_path):
+    async with bench(tmp_path) as b:
+        owed = []
+        for asked, state, owing in [
+            (0, "PENDING", False),
+            (30, "RUNNING", True),
+            (60, "RUNNING", True),
+            (90, "RUNNING", False),
+        ]:
+            await b.recorder.observe(observation(state, asked=asked), following(), owing=owing)
+            snapshot = b.recorder.snapshot(job().key)
+            assert snapshot is not None
+            owed.append(snapshot.describe_owed)
+        assert owed == [False, True, True, False]
+
+
 async def test_a_stale_answer_changes_nothing(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("RUNNING", updated=20)

@@ -47,7 +47,7 @@ async def test_many_requests_share_reloads_and_each_gets_what_was_there_when_it_
             async with anyio.create_task_group() as tasks:
                 for number in range(1, 11):
                     tasks.start_soon(ask, number)
-                    await anyio.sleep(0.01)
+                    await anyio.wait_all_tasks_blocked()
                 taking.let.set()
     assert len(told) == 10
     assert all(taken >= number for number, taken in told)
@@ -83,16 +83,16 @@ async def test_a_request_before_the_start_waits_for_it_and_one_at_the_end_is_ref
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
-            await anyio.sleep(0.05)
+            await anyio.wait_all_tasks_blocked()
             assert taking.taken == []
             async with reloader.running(taking.take):
                 while not taking.taken:  # noqa: ASYNC110 -- another task brings it about
                     await anyio.sleep(0.01)
                 taking.let = anyio.Event()
                 tasks.start_soon(ask)
-                await anyio.sleep(0.05)
+                await anyio.wait_all_tasks_blocked()
                 tasks.start_soon(ask)
-                await anyio.sleep(0.05)
+                await anyio.wait_all_tasks_blocked()
         await ask()
     assert len(taking.taken) == 1
     assert len(refused) == 3

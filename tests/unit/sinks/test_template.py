@@ -124,7 +124,7 @@ def test_a_template_that_wants_too_much_is_ended_in_time(text):
     line, message = complaint(text)
     assert any(word in message for word in ("too long", "too much memory", "more than", "Error"))
     assert line in {0, 1}
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < 60
 
 
 def test_no_complaint_repeats_a_value():

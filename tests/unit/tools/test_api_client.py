@@ -23,7 +23,7 @@ async def problem(**files):
     with pytest.raises(ConfigurationError) as caught:
         async with api_client.open_client(URL, **files):
             pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     (found,) = caught.value.problems
     return str(found)
 

@@ -153,9 +153,9 @@ async def test_without_a_timeout_a_job_that_is_never_seen_is_given_up():
 
 async def test_without_a_timeout_a_job_that_was_seen_is_waited_for_without_end():
     waiter = Waiter("RUNNING", *[FLAKY] * 50, "RUNNING")
-    with anyio.move_on_after(86400 * 7) as week:
+    with anyio.move_on_after(86400) as day:
         await waiter.wait()
-    assert week.cancelled_caught
+    assert day.cancelled_caught
 
 
 async def test_a_look_that_hangs_does_not_outlast_the_timeout():
