@@ -142,9 +142,10 @@ class WatchedFiles:
                 if places:
                     await self._follow(places, changed, stop, force_polling=polling)
                     continue
-            except FileNotFoundError:  # a directory is gone again
+            # A watcher that breaks while it waits does so in a task group.
+            except* FileNotFoundError:  # a directory is gone again
                 pass
-            except (OSError, RuntimeError):  # no inotify, or its limit is reached
+            except* (OSError, RuntimeError):  # no inotify, or its limit is reached
                 polling = True
             with anyio.move_on_after(ROUND / 1000):
                 await stop.wait()

@@ -1,10 +1,14 @@
 """When the configuration is read again; on the real file system, with real notifications."""
 
+import errno
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 
 import anyio
 import pytest
+import watchfiles.main
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from monitor.errors import ConfigurationError, Problem, StoppingError
 from monitor.runtime.reload import Reloader, WatchedFiles
@@ -194,6 +198,40 @@ async def test_files_that_are_added_removed_or_changed_before_the_watch_began_ar
         (tmp_path / "a.yaml").unlink()
         await bench.until("3")
         stop.set()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WatchfilesRustInternalError("too many levels of symbolic links"),
+        OSError(errno.EIO, "the disk is gone"),
+    ],
+    ids=["internal", "disk"],
+)
+async def test_a_watcher_that_breaks_while_it_waits_ends_nothing(tmp_path, monkeypatch, error):
+    file = tmp_path / "a.yaml"
+    broken: list[tuple[object, ...]] = []
+    file.write_text("1")
+
+    @contextmanager
+    def breaking(*values):
+        with RustNotify(*values) as watcher:
+
+            def watch(*values):
+                if len(broken) < 2:
+                    broken.append(values)
+                    raise error
+                return watcher.watch(*values)
+
+            yield SimpleNamespace(watch=watch)
+
+    monkeypatch.setattr(watchfiles.main, "RustNotify", breaking)
+    async with watching(file) as bench:
+        with anyio.fail_after(PATIENCE):
+            while len(broken) < 2:  # noqa: ASYNC110 -- a thread brings it about
+                await anyio.sleep(0.02)
+        file.write_text("2")
+        await bench.until("2")
 
 
 async def test_what_changes_nothing_is_not_told_and_new_places_are_watched(tmp_path):
