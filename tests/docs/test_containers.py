@@ -61,7 +61,8 @@ async def test_the_container_of_the_page_on_deployment_runs_and_is_healthy(proje
         assert process.returncode == 0, err.decode()
         assert re.search(r"[A-Z]\w+ -> [A-Z]\w+", out.decode()), "the demo watched nothing"
         await until(lambda: node.ask(ASKED)[0] == 200)
-        assert node.podman("healthcheck", "run", "job-monitor", check=False).returncode == 0
+        check = "healthcheck", "run", "job-monitor"
+        await until(lambda: node.podman(*check, check=False).returncode == 0)
         settings = node.inspected("job-monitor")["HostConfig"]
         assert settings["ReadonlyRootfs"]
         assert settings["SecurityOpt"] == ["no-new-privileges"]
