@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.interfaces import JobStatus
 from monitor.model import Phase
-from monitor.polling.watch import Claims
+from monitor.polling.claims import Claims
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds
 
 if TYPE_CHECKING:

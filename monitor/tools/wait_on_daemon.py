@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from monitor import config, pacing
 from monitor.errors import ConfigurationError, DaemonError, PollReason, Problem, UnreachableJobError
-from monitor.polling.watch import discovers
+from monitor.polling.claims import discovers
 from monitor.tools.wait import PATIENCE
 
 if TYPE_CHECKING:
