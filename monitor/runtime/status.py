@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.quiet import Quiet
     from monitor.runtime.reconfigure import ConfigState
-    from monitor.web.api.schemas import PollOutcome
+    from monitor.web.api.job_schemas import PollOutcome
 
 
 class DaemonStatus:

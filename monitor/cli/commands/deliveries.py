@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor.config import Settings
     from monitor.stores.store import SqlStore
     from monitor.tools.api_client import DaemonClient
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.web.api.ledger_schemas import DeliveryView
 
     Shown = tuple[DeliveryView, Mapping[str, Any], bool]
     """A delivery, its event, and whether its sink is parked."""
@@ -65,7 +65,7 @@ async def _of_store(
     settings: Settings,
     store: SqlStore,
 ) -> Found[DeliveryView]:
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.web.api.ledger_schemas import DeliveryView
 
     if sink is not None:
         await arguments.require_known_sink(settings, store, sink)
@@ -184,7 +184,7 @@ def show(
 
 async def _from_store(config: list[Path] | None, number: int) -> Shown | None:
     from monitor.tools.ledger import open_ledger
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.web.api.ledger_schemas import DeliveryView
 
     async with open_ledger(options.load_own(config)) as store:
         found = await store.delivery(number)

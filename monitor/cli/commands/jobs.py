@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monitor.stores.store import SqlStore
     from monitor.tools.api_client import DaemonClient
     from monitor.web.api.job_filters import JobsQuery
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
 AS_STORED = (
     "As of the store: polls that find no change write nothing."
@@ -278,7 +278,7 @@ async def _of_store(
     choice: _Choice, limit: int, settings: Settings, store: SqlStore
 ) -> Found[JobView]:
     from monitor.tools import stored_jobs
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
     counts = await store.job_counts()
     sources = await store.sources()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.config import Settings
     from monitor.stores.store import SqlStore
     from monitor.tools.api_client import DaemonClient
-    from monitor.web.api.schemas import TransitionView
+    from monitor.web.api.ledger_schemas import TransitionView
 
 MOST_OF_DAEMON = 500
 """Transitions that a daemon returns at once."""
@@ -64,7 +64,7 @@ async def _of_store(
     _settings: Settings,
     store: SqlStore,
 ) -> Found[TransitionView]:
-    from monitor.web.api.schemas import TransitionView
+    from monitor.web.api.ledger_schemas import TransitionView
 
     found = await store.history(job, arguments.moment(since), kinds, limit)
     return Found([TransitionView(position=at, event=event) for at, event in found])
