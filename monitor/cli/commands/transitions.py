@@ -17,7 +17,7 @@ from monitor.model import Kind
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
     from monitor.web.api.ledger_schemas import TransitionView
 
@@ -62,7 +62,7 @@ async def _of_store(
     kinds: list[str] | None,
     limit: int,
     _settings: Settings,
-    store: SqlStore,
+    store: LedgerReader,
 ) -> Found[TransitionView]:
     from monitor.web.api.ledger_schemas import TransitionView
 
