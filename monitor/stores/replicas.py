@@ -165,9 +165,8 @@ def write(connection: Connection, unit: Unit) -> int:
         case Own():
             return _own(connection, unit)
         case GiveUp():
-            at = schema.microseconds(unit.at)
             for resource, state in unit.states.items():
-                about = {"of": resource, "by": unit.replica, "to": state, "at": at}
+                about = {"of": resource, "by": unit.replica, "to": state, "at": unit.at}
                 connection.execute(_GIVE_UP, about)
                 for _ in range(_MOST_UNLOCKS):
                     # The server warns of each that is not held; so it is asked first.
