@@ -225,7 +225,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class FormerOwner:
-    """The last owner of a source or sink: its id, empty if it gave it up, and what it told."""
+    """The last owner of a source or sink: its id, empty if it gave it up, and its last report."""
 
     replica: str
     alive_at: datetime | None
