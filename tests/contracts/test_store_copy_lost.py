@@ -18,7 +18,7 @@ from tests.contracts import postgresql_kit, postgresql_proxy
 from tests.contracts.store_examples import executed
 from tests.contracts.test_store_copy import contents, fill, nothing
 
-GO_ON = r"; [1-9]\d* rows are copied: repeat the command to go on$"
+GO_ON = r"; [1-9][\d,]* rows are copied: repeat the command to go on$"
 SOON = 20.0
 """Seconds, on a busy machine, in which all of it must end once the time limit has passed."""
 
