@@ -33,7 +33,10 @@ T = TypeVar("T")
 ROWS_AT_ONCE = 5000
 """Rows of one commit: some ten megabytes."""
 
-NOT_COPIED: Mapping[str, str] = {}
+NOT_COPIED: Mapping[str, str] = {
+    "replicas": "the processes that share a database are not those of another",
+    "owned_resources": "nobody owns anything in a database that no replica uses",
+}
 """Tables that are left out, each with the reason."""
 
 
@@ -203,14 +206,10 @@ def _page(connection: sa.Connection, table: sa.Table, after: Row | None) -> Sequ
         ]
         query = query.where(sa.tuple_(*key) > sa.tuple_(*place))
     found = connection.execute(query)
-    if connection.dialect.name == "sqlite":
-        return [_cleaned(row) for row in found]
-    return [tuple(row) for row in found]
-
-
-def _cleaned(row: sa.Row[Any]) -> Row:
-    """Return a row that any database takes: older versions stored NUL in SQLite."""
-    return tuple([rows.clean(it) if it.__class__ is str else it for it in row])
+    if connection.dialect.name != "sqlite":
+        return [tuple(row) for row in found]
+    # Older versions stored NUL in SQLite, which no other database takes.
+    return [tuple([rows.clean(it) if it.__class__ is str else it for it in row]) for row in found]
 
 
 def _last_key(connection: sa.Connection, table: sa.Table) -> Row | None:

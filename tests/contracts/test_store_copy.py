@@ -252,7 +252,7 @@ async def test_a_database_that_sorts_otherwise_goes_on_at_the_right_row(
     monkeypatch.setattr(copying, "ROWS_AT_ONCE", 7)
     stops = 0
     for _ in range(10):
-        come = []
+        come: list[int] = []
 
         def stop(what, done, _total, come=come):
             if what == "watches" and done:
