@@ -252,7 +252,7 @@ class ReplicaManager:
     async def _part_with(self, names: Collection[str]) -> None:
         states = await self._stop(names)
         await self._replica.give_up(states)
-        self._log.info(logs.REPLICA_RELEASED, **self._counted(names))
+        self._log.info(logs.REPLICA_GAVE_UP, **self._counted(names))
 
     async def _stop(self, names: Collection[str]) -> Mapping[str, str]:
         """Stop acting on what is owned; return what the next owners should know."""
