@@ -189,6 +189,16 @@ class SqlStore:
     async def _submit(self, unit: replicas.Unit) -> int:
         return await self._commits.submit(unit)
 
+    async def members(self) -> Sequence[tuple[model.Replica, float]] | None:
+        """Return the replicas that share the store, and for how many seconds each is silent.
+
+        ``None`` if it cannot be shared.
+        """
+        if self._database.dialect != "postgresql":
+            return None
+        with database.store_errors(self._database.name):
+            return await self._database.read(replicas.with_silence)
+
     async def snapshots(self) -> Sequence[model.Snapshot]:
         """Return every known job, in no order."""
         found: list[model.Snapshot] = []

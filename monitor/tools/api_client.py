@@ -23,6 +23,7 @@ from monitor.web.api.schemas import (
     Jobs,
     JobView,
     JobWait,
+    Replicas,
     Silences,
     SilenceView,
     Sinks,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from monitor.web.api.schemas import (
         DeliveryView,
         FollowedWatch,
+        ReplicaView,
         SinkView,
         SourceView,
         TransitionView,
@@ -153,6 +155,10 @@ class DaemonClient:
     async def sources(self) -> Sequence[SourceView]:
         """Return where it looks."""
         return (await self._get(Sources, "sources")).items
+
+    async def replicas(self) -> Sequence[ReplicaView]:
+        """Return the replicas that share its store; none if it cannot be shared."""
+        return (await self._get(Replicas, "replicas")).items
 
     async def has_begun(self) -> bool:
         """Whether it follows its jobs already: it answers before that, while it starts."""
