@@ -47,7 +47,7 @@ COMMANDS = {
     "acknowledge": "acknowledge:acknowledge",
     "sinks": "sinks:commands",
     "sources": "sources:commands",
-    "replicas": "replicas:commands",
+    "replicas": "replica_list:commands",
     "watches": "watch_list:commands",
     "types": "types:commands",
     "hints": "hints:commands",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import JobStatus
     from monitor.web import interfaces
+    from monitor.web.api.schemas import ReplicaView
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class PageView:
 
     ``refused`` holds the problems of a reload that was refused; ``writable`` is true if there are
     credentials with which a reader may act. ``archived`` counts the jobs that only the store has,
-    by place and phase.
+    by place and phase. ``replicas`` is empty if the store cannot be shared.
     """
 
     now: datetime
@@ -79,6 +81,12 @@ class PageView:
     sinks: Sequence[SinkView]
     refused: Sequence[str]
     writable: bool = True
+    replicas: Sequence[ReplicaView] = ()
+
+    @property
+    def generations(self) -> Sequence[tuple[str, int]]:
+        """Return the configurations of the live replicas, and how many have each."""
+        return Counter(each.generation for each in self.replicas if each.alive).most_common()
 
 
 def gather(
@@ -106,6 +114,7 @@ def gather(
         ],
         refused=status.config_refused,
         writable=writable,
+        replicas=live.replicas(),
     )
 
 
