@@ -84,7 +84,8 @@ Unit: TypeAlias = Beat | Own | GiveUp | Leave | Send
 UNITS = (Beat, Own, GiveUp, Leave, Send)
 
 _SESSION = """
-    SELECT pid::bigint AS pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS began
+    SELECT pid::bigint AS pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS began,
+        usename AS role
     FROM pg_stat_activity
 """
 _SERVER_TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -104,7 +105,7 @@ _LIVE = sa.text(
 _SILENT = sa.text(f"SELECT id, ({_SERVER_TIME} - seen_at) / 1000000.0 AS seconds FROM replicas")  # noqa: S608
 _END = sa.text(
     f"SELECT pg_terminate_backend(pid::int) FROM ({_SESSION}) own"  # noqa: S608 -- as above
-    " WHERE pid = :pid AND began = :began"
+    " WHERE pid = :pid AND began = :began AND role = current_user"
 )
 _FORGET = sa.text(f"DELETE FROM replicas WHERE seen_at < {_SERVER_TIME} - {FORGET_AFTER}")  # noqa: S608
 _HOLDERS = sa.text(

@@ -78,19 +78,18 @@ class Fleet:
             await self.shared()
             yield self
 
-    async def start(self):
+    async def start(self, **env):
         """Start a process, and wait until it runs."""
         self.lives += 1
         key = f"AKIALIFE{self.lives:04d}"
-        run = running(
-            *("run", "--config", self.config), directory=self.directory, AWS_ACCESS_KEY_ID=key
-        )
+        arguments = ("run", "--config", self.config)
+        run = running(*arguments, directory=self.directory, AWS_ACCESS_KEY_ID=key, **env)
         replica = Replica(await self._stack.enter_async_context(run), key)
         replica.url = await replica.program.started()
         return replica
 
-    async def add(self):
-        self.replicas.append(await self.start())
+    async def add(self, **env):
+        self.replicas.append(await self.start(**env))
 
     def note(self):
         self.disturbed.append(self.sim.clock.now())
@@ -125,7 +124,7 @@ class Fleet:
         began = time.monotonic()
         self.note()
         assert await replica.program.kill()
-        return await self._taken(replica, owned, began)
+        return await self.taken(replica, owned, began)
 
     async def freeze(self, replica):
         """Stop a replica until others have its sources; return how long that took."""
@@ -133,12 +132,13 @@ class Fleet:
         began = time.monotonic()
         replica.program.process.send_signal(SIGSTOP)
         self.note()
-        took = await self._taken(replica, owned, began)
+        took = await self.taken(replica, owned, began)
         replica.program.process.send_signal(SIGCONT)
         self.note()
         return took
 
-    async def _taken(self, replica, owned, began):
+    async def taken(self, replica, owned, began):
+        """Wait until another replica polls what one owned; return the seconds since it began."""
         requests, since = self.sim.truth.requests, self.sim.clock.now()
         for source in owned:
             service, _, region = source.split("/")

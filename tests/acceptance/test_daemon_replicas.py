@@ -2,6 +2,7 @@
 
 import os
 import random
+import tempfile
 import time
 from signal import SIGTERM
 
@@ -9,11 +10,12 @@ import anyio
 import pytest
 
 from monitor import simulator
+from monitor.runtime.replicas import LEASE
 from tests import rounds
 from tests.acceptance import evidence
 from tests.acceptance.fleet import REGIONS, SINKS, SOURCES, Fleet, RegionsWorld
 from tests.acceptance.program import PATIENCE, SECRET, disks, packages, until
-from tests.contracts import postgresql_kit
+from tests.contracts import postgresql_kit, postgresql_proxy
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -123,6 +125,49 @@ async def _assert_kept(fleet):
         evidence.assert_all_of_the_ledger_was_delivered(received, rows)
         told = evidence.with_baseline(evidence.delivered(received), rows)
         evidence.assert_true(fleet.sim.truth, told, fleet.disturbed)
+
+
+async def test_a_replica_that_is_cut_off_acts_no_longer_than_its_lease(tmp_path, seed):
+    with (
+        postgresql_kit.server() as server,
+        tempfile.TemporaryDirectory(prefix="pg-proxy-") as place,
+    ):
+        async with (
+            simulator.running(SCENARIO, directory=tmp_path / "truth") as sim,
+            postgresql_proxy.running(server, place) as proxy,
+        ):
+            fleet = Fleet(sim, server, tmp_path)
+            world = RegionsWorld(sim, random.Random(seed))
+            world.populate()
+            through = f"postgresql://postgres@/jobs?host={place}"
+            async with fleet.running(2):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(world.turn)
+                    await fleet.add(JOB_MONITOR_STORE=through)
+                    await fleet.shared()
+                    await _cut_off(fleet, fleet.replicas[-1], proxy)
+                    tasks.cancel_scope.cancel()
+                world.finish()
+                await fleet.settled()
+                await _assert_kept(fleet)
+
+
+async def _cut_off(fleet, replica, proxy):
+    """Drop all packets between a replica and the database, until others have taken its place."""
+    owned = (await replica.own())["owned_sources"]
+    assert owned
+    proxy.stalled, began = True, time.monotonic()
+    fleet.note()
+    over = fleet.sim.clock.now() + LEASE
+    assert await fleet.taken(replica, owned, began) < TAKEN_WITHIN + 5
+    await anyio.sleep(3)
+    requests = [each for each in fleet.sim.truth.requests if each.access_key == replica.key]
+    assert [each for each in requests if each.time <= over]
+    assert not [each for each in requests if each.time > over], "it polls after its lease"
+    proxy.stalled = False
+    fleet.note()
+    await until(lambda: replica.program.logged("replica.recovered"))
+    await fleet.shared()
 
 
 async def test_three_replicas_send_as_many_requests_as_one(tmp_path):
