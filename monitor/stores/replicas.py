@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHANNEL = "job_monitor"
 """Where replicas tell each other what they have written."""
+STALE = 10.0
+"""Seconds without a new sign of life after which a replica is put out of the way."""
 FORGET_AFTER = 3600 * 10**6
 """Microseconds after which the row of a replica that has stopped without a word is deleted."""
 _MOST_UNLOCKS = 10

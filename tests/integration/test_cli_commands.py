@@ -131,7 +131,7 @@ SETTINGS = {"yaml", "monitor.config.settings"}
 HELP = {"rich", "markdown_it", "pygments"}
 PLAIN = SDK | DAEMON | LOG | HTTP
 ASKING = SDK | DAEMON | LOG | STORE | SETTINGS | HELP
-LISTINGS = ("jobs", "transitions", "deliveries", "sinks")
+LISTINGS = ("jobs", "transitions", "deliveries", "sinks", "replicas")
 
 
 @pytest.mark.timeout(600)
@@ -153,6 +153,7 @@ async def test_a_command_imports_no_more_than_it_needs(tmp_path):
                 **{f"{one} --server {url}": ASKING for one in LISTINGS},
                 f"jobs -c {config}": PLAIN | HELP,
                 f"sources -c {config}": PLAIN | HELP,
+                f"replicas -c {config}": PLAIN | HELP,
             }
             commands = [command.split() for command in table]
             process = await asyncio.create_subprocess_exec(

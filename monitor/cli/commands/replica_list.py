@@ -42,7 +42,7 @@ async def _of_daemon(asked: Awaitable[Sequence[ReplicaView]]) -> Found[ReplicaVi
 
 
 async def _of_store(_settings: Settings, store: SqlStore) -> Found[ReplicaView]:
-    from monitor.runtime.replicas import STALE
+    from monitor.stores.replicas import STALE
     from monitor.web.api.schemas import ReplicaView
 
     members = await store.members()
