@@ -39,6 +39,7 @@ async def printed(config, *options, directory):
 async def member(url, name, owned=(), generation="a1b2c3d4e5f6"):
     """Take part in a store as a daemon does that owns something."""
     async with open_store(url, SystemClock(), name=name, version="1.2.3") as store:
+        assert store.replicas
         await store.replicas.own(owned)
         await store.replicas.beat({"generation": generation, "wants": list(owned)}, {}, ())
         yield store
@@ -125,6 +126,7 @@ async def test_a_store_that_cannot_be_shared_says_so_on_one_line(tmp_path):
 async def test_a_store_that_no_daemon_uses_has_no_replicas(tmp_path, server):
     url = server.create("empty")
     async with open_store(url, SystemClock()) as store:
+        assert store.replicas
         await store.replicas.leave()
     code, out, _ = await run("replicas", "-c", written(tmp_path, url), directory=tmp_path)
     assert (code, out.count("\n")) == (0, 1)

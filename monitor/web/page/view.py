@@ -70,7 +70,8 @@ class PageView:
 
     ``refused`` holds the problems of a reload that was refused; ``writable`` is true if there are
     credentials with which a reader may act. ``archived`` counts the jobs that only the store has,
-    by place and phase. ``replicas`` is empty if the store cannot be shared.
+    by place and phase. ``replicas`` is empty if the store cannot be shared;
+    ``generations`` are the configurations of the live ones, and how many have each.
     """
 
     now: datetime
@@ -82,11 +83,7 @@ class PageView:
     refused: Sequence[str]
     writable: bool = True
     replicas: Sequence[ReplicaView] = ()
-
-    @property
-    def generations(self) -> Sequence[tuple[str, int]]:
-        """Return the configurations of the live replicas, and how many have each."""
-        return Counter(each.generation for each in self.replicas if each.alive).most_common()
+    generations: Sequence[tuple[str, int]] = ()
 
 
 def gather(
@@ -101,6 +98,8 @@ def gather(
     status = live.status()
     waiting = {backlog.sink: backlog for backlog in backlogs}
     parked = {parking.sink: parking for parking in parkings}
+    replicas = live.replicas()
+    generations = Counter(each.generation for each in replicas if each.alive)
     return PageView(
         now=now,
         version=status.version,
@@ -114,7 +113,8 @@ def gather(
         ],
         refused=status.config_refused,
         writable=writable,
-        replicas=live.replicas(),
+        replicas=replicas,
+        generations=generations.most_common(),
     )
 
 

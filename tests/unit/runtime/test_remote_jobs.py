@@ -39,6 +39,10 @@ class Polls:
         return self.own.get(key)
 
 
+def remote(store, polls: Any, clock):
+    return RemoteJobs(store, polls, clock)
+
+
 async def record(store, number, sequence=1, state="PENDING"):
     known = snapshot(state, job=job(f"j-{number}"), sequence=sequence, looked_at=at(0))
     change = Transition(
@@ -69,7 +73,7 @@ async def test_jobs_of_others_are_read_once_and_then_what_the_ledger_says(tmp_pa
     async with ledger(tmp_path, clock) as store:
         for number in range(3):
             await record(store, number)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         assert states(mirror) == {"j-0": "PENDING", "j-1": "PENDING", "j-2": "PENDING"}
         assert await mirror.follow() == []
@@ -92,7 +96,7 @@ async def test_what_this_replica_polls_by_now_is_not_shown_as_anothers(tmp_path)
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
         await record(store, 2)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         polls.own[job("j-1").key] = object()
         await mirror.refresh()
@@ -111,7 +115,7 @@ async def test_an_archived_job_is_counted_and_kept_no_longer(tmp_path):
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
         await record(store, 2)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         await record(store, 1, 2, "SUCCEEDED")
         await mirror.follow()
@@ -127,7 +131,7 @@ async def test_a_job_that_a_watch_names_is_shown_before_its_first_poll(tmp_path)
     clock, polls = VirtualClock(), Polls(named=["j-1", "j-9"])
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         assert states(mirror) == {"j-1": "PENDING", "j-9": None}
         unseen = mirror.job(job("j-9").key)
@@ -140,7 +144,7 @@ async def test_the_time_of_a_poll_may_be_old_and_a_job_is_stale_only_beyond_that
     clock, polls = VirtualClock(), Polls(interval=30.0)
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         key = job("j-1").key
 
@@ -166,7 +170,7 @@ async def test_owners_of_many_jobs_may_store_their_polls_more_rarely(tmp_path, m
     async with ledger(tmp_path, clock) as store:
         for number in range(3):
             await record(store, number)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         await anyio.sleep(4 * 30 + remote_jobs.LATE + 250)
         assert not any(one.blind for one in mirror.jobs())
@@ -178,7 +182,7 @@ async def test_a_job_that_comes_while_all_are_read_stays(tmp_path, monkeypatch):
     clock, polls = VirtualClock(), Polls()
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         heads = store.archive.heads
 
@@ -198,7 +202,7 @@ async def test_a_job_that_comes_while_all_are_read_stays(tmp_path, monkeypatch):
 async def test_many_changes_are_read_in_turns(tmp_path, many):
     clock, polls = VirtualClock(), Polls()
     async with ledger(tmp_path, clock) as store:
-        mirror = RemoteJobs(store, polls, clock)
+        mirror = remote(store, polls, clock)
         await mirror.refresh()
         async with anyio.create_task_group() as tasks:
             for number in range(many):
