@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.web.api.schemas import ReplicaView
 
 ALONE = "The store cannot be shared, so there are no replicas: that needs PostgreSQL."
@@ -41,13 +41,13 @@ async def _of_daemon(asked: Awaitable[Sequence[ReplicaView]]) -> Found[ReplicaVi
     return _found(await asked)
 
 
-async def _of_store(_settings: Settings, store: SqlStore) -> Found[ReplicaView]:
-    from monitor.stores.replicas import STALE
-    from monitor.web.api.schemas import ReplicaView
-
+async def _of_store(_settings: Settings, store: LedgerReader) -> Found[ReplicaView]:
     members = await store.members()
     if members is None:
         return Found((), empty=ALONE)
+    from monitor.stores.replicas import STALE
+    from monitor.web.api.schemas import ReplicaView
+
     found = [
         ReplicaView.of(one, alive=one.connected and silent < STALE, own=False)
         for one, silent in members
