@@ -144,6 +144,8 @@ class RuntimeWatches:
         self._jobs_of = jobs_of
         self._began = clock.now()
         self._waits: dict[str, datetime] = {}
+        self.tell: Callable[[str], None] = lambda _name: None
+        """Called with the watch that somebody waits for, so that other replicas know too."""
         self._log = logs.get()
 
     async def all(self) -> Sequence[model.RuntimeWatch]:
@@ -182,11 +184,22 @@ class RuntimeWatches:
                 message = f"{MOST} watches have been added already"
                 raise ConfigurationError([Problem("", "", message, "remove one")])
             settings = with_watches(self._configured(), [*added, made])
+            stored = False
+
+            async def keep() -> None:
+                nonlocal stored
+                stored = await self._store.add_watch(made)
+                if not stored:
+                    raise ConfigurationError([])  # another replica was first
+
             try:
-                await self._take(settings, lambda: self._store.add_watch(made))
+                await self._take(settings, keep)
             except ConfigurationError as error:
+                if not (stored or error.problems):
+                    return None
                 # It may be stored already, as it is stored before it takes effect.
-                await self._store.remove_watch(made.name)
+                if stored:
+                    await self._store.remove_watch(made.name)
                 here = f"watches[{len(settings.watches) - 1}]"
                 # The sender knows its keys, but not the place of the watch among all others.
                 found = [
@@ -222,13 +235,22 @@ class RuntimeWatches:
 
     def waited(self, name: str) -> None:
         """Note that somebody waits for a job of the watch ``name`` now."""
+        self.note_wait(name)
+        self.tell(name)
+
+    def note_wait(self, name: str) -> None:
+        """Note that somebody waits, here or at another replica."""
         self._waits[name] = self._clock.now()
 
-    async def expire(self) -> NoReturn:
-        """Remove watches once they have expired."""
+    async def expire(self, wanted: Callable[[], bool] = lambda: True) -> NoReturn:
+        """Remove watches once they have expired, whenever that is ``wanted`` of this process."""
         while True:
             await anyio.sleep(SWEEP)
-            await self.expire_once()
+            if wanted():
+                await self.expire_once()
+            else:
+                # Those who wait for a job elsewhere have time to show it once it is wanted.
+                self._began = self._clock.now()
 
     async def expire_once(self) -> None:
         """Remove the watches that have expired; those that cannot go now are tried again."""

@@ -35,6 +35,7 @@ SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)
 POSITION = sa.select(ledger.c.position)
+STORE_TIME = sa.select(ledger.c.own_time)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
     sink_state.c.sink
 )
@@ -335,7 +336,7 @@ def jobs_of(
     limit: int,
     text: str | None = None,
 ) -> sa.Select[Any]:
-    """Select jobs of one place by id, later than the id ``after``; see ``SqlStore.jobs``."""
+    """Select jobs of one place by id, later than the id ``after``; see ``LedgerReader.jobs``."""
     type_, account, region = place
     conditions = [jobs.c.type == type_, jobs.c.account == account, jobs.c.region == region]
     conditions.append(jobs.c.id > after)
