@@ -18,6 +18,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PROGRAM = "monitor"
 LAZY = (
@@ -54,7 +55,8 @@ def serve(place):
     clients = {listener.accept()[0]}
     living: dict[int, tuple[int, socket.socket]] = {}
     while clients or _wanted(place, listener, clients):
-        ready, _, _ = select.select([listener, ended, *clients], [], [])
+        heard: list[Any] = [listener, ended, *clients]
+        ready, _, _ = select.select(heard, [], [])
         if ended in ready:
             os.read(ended, MOST)
             _report_ends(living)

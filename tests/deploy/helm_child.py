@@ -1,7 +1,7 @@
 """Do things with charts by Helm's own library; run by the Python that it is installed for.
 
-Reads lines with ``[what, chart, arguments, name, namespace]`` as JSON, and answers each with a line:
-the result, or ``{"error": text}``.
+Reads lines with ``[what, chart, arguments, name, namespace]`` as JSON, and answers each with a
+line: the result, or ``{"error": text}``.
 """
 
 import json
