@@ -5,8 +5,8 @@ is the interval of the first watch; lists and maps are written as YAML or JSON. 
 variable counts as not set. Only the plug-in knows the settings of a plug-in's sink: there, any
 key may be set, and a text that begins with a bracket is a list or a map.
 
-A library such as pydantic-settings could read variables too. But it knows no items of lists and
-no names with other signs, ignores unknown variables, and forgets which variable a value came from.
+The settings library could read variables too, but it knows no items of lists and no names with
+other signs, ignores unknown variables, and forgets which variable a value came from.
 """
 
 from __future__ import annotations

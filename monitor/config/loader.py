@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
 
 from monitor.config import environment, messages, yaml_files
 from monitor.config.settings import Origin, ServerSettings, Settings
@@ -32,8 +33,12 @@ def load(paths: Sequence[Path] | None, environ: Mapping[str, str]) -> Settings:
         ConfigurationError: with every problem of the shape of the settings.
     """
     tree, problems, complete = _read(paths, environ)
+    # Settings handed over as a source cannot collide with the parameters of the library.
+    options: dict[str, Any] = {
+        "_build_sources": ((InitSettingsSource(Settings, tree.plain()),), {})
+    }
     try:
-        settings = Settings.model_validate(tree.plain())
+        settings = Settings(**options)
     except ValidationError as error:
         # What is missing may stand in the part that could not be read.
         problems += messages.of_shape(error, tree, missing=complete)

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config.values import ClockTime, Duration, Limit, TimeZone
 from monitor.pacing import STALE_AFTER
@@ -567,8 +568,11 @@ ENVIRONMENT_PREFIX = "JOB_MONITOR_"
 """The beginning of every variable that sets something."""
 
 
-class Settings(Section):
+class Settings(BaseSettings, Section):
     """The whole configuration; by itself it reads neither files nor the environment."""
+
+    # ``loader.load`` hands in the values, so the library reads no variables of its own.
+    model_config = SettingsConfigDict(case_sensitive=True, validate_default=False)
 
     accounts: dict[str, Account] = {}
     """Name → credentials. The name is part of the key of every job."""
@@ -597,6 +601,18 @@ class Settings(Section):
     """The log of the daemon."""
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is handed in; ``monitor.config`` hands in its own sources."""
+        return (init_settings,)
 
     @property
     def database(self) -> StoreSettings:

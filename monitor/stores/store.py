@@ -300,7 +300,7 @@ class SqlStore(LedgerReader):
                     times["own"], connection.execute(queries.STORE_TIME).scalar_one()
                 )
                 if topics := sorted(set(writes.topics(units, written))):
-                    self.replicas.tell(connection, topics)
+                    self.replicas.notify(connection, topics)
                 self._reconnection.expect(connection, written)
             if self._store_clock.moves:
                 connection.execute(writes.KEEP_TIME, times)
