@@ -1,4 +1,4 @@
-"""What the daemon wrote down, read straight from its SQLite file."""
+"""What the daemon wrote down, read straight from its SQLite file or its PostgreSQL."""
 
 import json
 import sqlite3
@@ -21,7 +21,21 @@ class Row:
         return self.event["data"]
 
 
+class PostgresqlLedger:
+    """Stands for the file where the store is a database of a server of the tests."""
+
+    def __init__(self, server, name):
+        self._server = server
+        self._name = name
+
+    def select(self, statement):
+        text = self._server.ask(self._name, f"SELECT json_agg(found) FROM ({statement}) found")
+        return [tuple(row.values()) for row in json.loads(text or "null") or ()]
+
+
 def _select(file, statement):
+    if isinstance(file, PostgresqlLedger):
+        return file.select(statement)
     with closing(sqlite3.connect(file, timeout=30)) as connection:
         return connection.execute(statement).fetchall()
 
@@ -52,6 +66,9 @@ def statuses(file):
 
 
 def _made(file):
+    if isinstance(file, PostgresqlLedger):
+        tables = "SELECT 1 FROM information_schema.tables WHERE table_name = 'deliveries'"
+        return bool(file.select(tables))
     return file.exists() and bool(
         _select(file, "SELECT 1 FROM sqlite_master WHERE name = 'deliveries'")
     )

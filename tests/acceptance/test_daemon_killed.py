@@ -14,6 +14,7 @@ from tests import rounds
 from tests.acceptance import evidence, ledger
 from tests.acceptance.program import PATIENCE, SECRET, configure, disks, packages, running, until
 from tests.acceptance.world import NAMED, SERVICES, World
+from tests.contracts import postgresql_kit
 
 FAULTS = [
     {"kind": "status", "status": 500, "every": 20},
@@ -26,10 +27,13 @@ FAULTS = [
 class Harness:
     """The daemon in its many lives, all on one store."""
 
-    def __init__(self, sim, directory, chance):
+    def __init__(self, sim, directory, chance, server=None):
         self.sim = sim
         self.directory = directory
         self.store = directory / "state.db"
+        url = f"sqlite://{self.store}"
+        if server is not None:
+            self.store, url = ledger.PostgresqlLedger(server, "jobs"), server.create("jobs")
         self.kills = []
         self._chance = chance
         self._lives = 0
@@ -37,6 +41,7 @@ class Harness:
         self._config = configure(
             directory,
             sim,
+            store=url,
             watches=[packages(jobs=named[0]), disks(jobs=named[1])],
             routes=[
                 {"match": {"kind": "job.discovered"}, "sinks": ["hook"]},
@@ -118,6 +123,17 @@ def seed():
 async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
     tmp_path, seed, kills
 ):
+    await _kill_again_and_again(tmp_path, seed, kills)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
+async def test_nothing_is_lost_or_invented_on_postgresql_either(tmp_path, seed, kills):
+    with postgresql_kit.server() as server:
+        await _kill_again_and_again(tmp_path, seed, kills, server)
+
+
+async def _kill_again_and_again(tmp_path, seed, kills, server=None):
     chance = random.Random(seed)
     scenario = {
         "seed": seed,
@@ -128,7 +144,7 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
         ],
     }
     async with simulator.running(scenario, directory=tmp_path / "truth") as sim:
-        harness = Harness(sim, tmp_path, chance)
+        harness = Harness(sim, tmp_path, chance, server)
         world = World(sim, random.Random(seed + 1))
         world.populate()
         async with anyio.create_task_group() as tasks:

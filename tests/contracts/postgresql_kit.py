@@ -121,15 +121,26 @@ class Server:
 
     def load(self, name, dump):
         """Run the statements of a file in a database."""
-        place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", name)
+        # Read by us: the server's user may not enter the directory.
         with dump.open() as statements:
-            subprocess.run(
-                [self._programs / "psql", "-qX", "-v", "ON_ERROR_STOP=1", *map(str, place)],
-                stdin=statements,
-                stdout=subprocess.DEVNULL,
-                check=True,
-                **self._as_its_user,
-            )
+            self._psql(name, stdin=statements)
+
+    def ask(self, name, query):
+        """Return what a query of a database prints."""
+        return self._psql(name, "-c", query)
+
+    def _psql(self, name, *more, stdin=None):
+        place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", name)
+        command = [self._programs / "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", *place, *more]
+        done = subprocess.run(
+            list(map(str, command)),
+            check=True,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            **self._as_its_user,
+        )
+        return done.stdout
 
     def sql(self, statement):
         """Run a statement in a session that is kept: to start one is most of the work."""
