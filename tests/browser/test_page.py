@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import bcrypt
 import pytest
-import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 
 from monitor import model
@@ -17,10 +16,14 @@ from monitor.web.auth import Guard
 from monitor.web.notifier import News
 from monitor.web.page.rendering import POLICY
 from monitor.web.web_config import WebConfigFile
-from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
+from tests.browser.chromium import DESKTOP, PHONE, tab
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, replica, showing, sink, source
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("browser"),
+]
 
 EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -30,12 +33,6 @@ NO_ROUNDS = "() => { for (let timer = setInterval(() => {}); timer; timer--) cle
 
 ROUND = "() => { document.dispatchEvent(new Event('visibilitychange')) }"
 """Lets the page fetch itself again, as it does from time to time."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _browser():
-    async with sharing():
-        yield
 
 
 class Site:
