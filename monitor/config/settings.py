@@ -588,7 +588,7 @@ class Settings(BaseSettings, Section):
     """Service name → request limit. The default depends on the job type."""
     store: Store = "sqlite:///var/lib/job-monitor/state.db"
     """``sqlite:///absolute/path.db``, ``sqlite:relative.db`` or ``postgresql://user@host/db``; or a
-    map, for what a URL cannot say."""
+    map, for what a URL cannot say. Daemons with the same PostgreSQL share the work."""
     job_types_dir: str | None = None
     """A directory with your own job types."""
     retention: Duration = 30 * 86400.0
