@@ -124,6 +124,11 @@ def compose(*arguments, **env):
     return done.returncode, done.stdout, done.stderr
 
 
+def parts():
+    """Build the image in which Debian's own programs run, unless it is there; return its name."""
+    return image_kit.build_beside(PARTS, [_OWNED])
+
+
 class Project:
     """The project as it runs."""
 
@@ -203,7 +208,7 @@ def running(services=RUNNING, files=(FILE,), overlay=OVERLAY, **names):
     ``names`` are those in the overlay.
     """
     image = image_kit.build()
-    image_kit.build_beside(PARTS, [_OWNED])
+    parts()
     # Not below pytest's own folder: the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="job-monitor-compose-") as name:
         directory = Path(name)

@@ -1,0 +1,118 @@
+"""The pods of the chart on PostgreSQL, played by podman beside a real server of it."""
+
+import json
+import re
+from base64 import b64encode
+
+import pytest
+
+from tests.acceptance.program import disks, packages, until
+from tests.contracts import postgresql_kit
+from tests.deploy import charts, compose_kit, tools
+from tests.image import image_kit, kube_kit, pods
+
+# The first test builds the image, and perhaps its base.
+pytestmark = pytest.mark.timeout(900)
+
+JOBS = [{"id": "one", "service": "panorama"}, {"id": "EX1", "service": "importexport"}]
+SECRET, PASSWORD = "job-monitor-postgresql", "of-the-test"
+AS_MOUNTED = b64encode(PASSWORD.encode()).decode()
+"""Podman 4.3 hands over the value of a Secret without decoding it."""
+VALUES = {
+    "replicas": 2,
+    "config": kube_kit.settings() | {"watches": [packages(), disks()]},
+    "store": {
+        "postgresql": {
+            "url": f"postgresql://monitor@{kube_kit.ADDRESS}/monitor",
+            "existingSecret": SECRET,
+        }
+    },
+    "secrets": [],
+    "env": kube_kit.KEYS,
+}
+DATABASE = """
+printf %s {password} > /tmp/password
+initdb --no-locale --no-sync -U monitor --pwfile=/tmp/password -A scram-sha-256 -D /tmp/cluster
+echo "CREATE DATABASE monitor" | postgres --single -D /tmp/cluster postgres
+echo "host all all all scram-sha-256" >> /tmp/cluster/pg_hba.conf
+exec postgres -D /tmp/cluster -c listen_addresses={address} -c unix_socket_directories=
+"""
+
+
+@pytest.fixture
+def rendered():
+    """Return what the chart makes, by kind and name."""
+    kube_kit.needed()
+    return tools.manifests(charts.rendered(VALUES))
+
+
+async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
+    image = image_kit.build()
+    parts = compose_kit.parts()
+    made = pods.replicas(rendered["Deployment", "job-monitor"])
+    played = [pods.asked_by_podman(pods.local(each, image)) for each in made]
+    names = [each["metadata"]["name"] for each in made]
+    async with kube_kit.node({"jobs": JOBS}) as node:
+        serve_postgresql(node, parts)
+        node.keep_secret(SECRET, password=PASSWORD)
+        node.play([rendered["ConfigMap", "job-monitor"], *played])
+        for name in names:
+            for probe in pods.probes(made[0]):
+                address = at(node, name, probe.path, probe.port)
+                await until(lambda address=address: node.ask(address)[0] == 200, probe.within)
+        await until(lambda: alive(node, names[0]) == set(names))
+        await until(lambda: owned(node, names) == {"quotas": 2, "sinks": 1})
+
+        node.change("one", Status="SUCCEEDED")
+        await until(lambda: [each.told for each in node.received] == [("one", "SUCCEEDED")])
+        assert all(states(node, name)["one"] == "SUCCEEDED" for name in names)
+
+        # As the kubelet ends a pod; what it owned goes to the other one.
+        first, second = names
+        grace = made[0]["spec"]["terminationGracePeriodSeconds"]
+        node.podman("pod", "stop", "--time", grace, first)
+        assert node.inspected(f"{first}-job-monitor")["State"]["ExitCode"] == 0
+        await until(lambda: alive(node, second) == {second})
+        await until(lambda: owned(node, [second]) == {"quotas": 2, "sinks": 1})
+        before = states(node, second)["EX1"]
+        node.change("EX1", ProgressCode="Complete", LocationCode="Returned")
+        await until(lambda: states(node, second)["EX1"] != before)
+        await until(lambda: len(node.received) == 2)
+        assert node.received[-1].told[0] == "EX1"
+
+
+def serve_postgresql(node, parts):
+    """Run PostgreSQL at the node's own address, which the pods reach."""
+    programs = f"PATH={postgresql_kit.programs()}:/usr/bin:/bin"
+    place = ("--volume=/usr:/usr:ro", "--network=host", f"--env={programs}")
+    options = ("--detach", "--name=database", "--user=999:999", *place, "--entrypoint=sh")
+    script = DATABASE.format(address=kube_kit.ADDRESS, password=AS_MOUNTED)
+    node.podman("run", *options, parts, "-euc", script)
+
+
+def at(node, name, path, port=9847):
+    return f"http://{node.address(f'{name}-job-monitor')}:{port}{path}"
+
+
+def asked(node, name, path):
+    """Return what a pod answers; nothing while it does not."""
+    status, text = node.ask(at(node, name, f"/api/v1/{path}"))
+    return json.loads(text)["items"] if status == 200 else []
+
+
+def alive(node, name):
+    """Return the names of the pods that live, as one of them says."""
+    return {each["name"].partition(":")[0] for each in asked(node, name, "replicas")}
+
+
+def states(node, name):
+    return {each["id"]: each["state"] for each in asked(node, name, "jobs")}
+
+
+def owned(node, names):
+    """Return how much some pods own together."""
+    text = "\n".join(node.ask(at(node, name, "/metrics"))[1] for name in names)
+    return {
+        what: sum(map(float, re.findall(rf"^job_monitor_owned_{what} (\S+)$", text, re.MULTILINE)))
+        for what in ("quotas", "sinks")
+    }
