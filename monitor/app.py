@@ -7,7 +7,9 @@ under a deadline, so that what is under way finishes and everything observed is 
 from __future__ import annotations
 
 import gc
-from contextlib import AsyncExitStack, asynccontextmanager
+import os
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +23,9 @@ from prometheus_client import CollectorRegistry
 from monitor import __version__, config, logs, metrics, sinks
 from monitor.aws import queues, rds_token, service_models
 from monitor.aws.clients import Clients
-from monitor.clock import SystemClock
+from monitor.clock import Lease, SystemClock
 from monitor.delivery.manager import DeliveryManager
+from monitor.errors import ConfigurationError, StoppingError
 from monitor.polling.archiver import Archiver
 from monitor.polling.hints import HintManager
 from monitor.polling.job_collector import JobCollector
@@ -34,10 +37,13 @@ from monitor.recording.router import Router
 from monitor.runtime import loaded_config, upkeep
 from monitor.runtime.account_ids import AccountIds
 from monitor.runtime.clock_jumps import ClockJumps
+from monitor.runtime.other_replicas import OtherReplicas
 from monitor.runtime.quiet_keeper import QuietKeeper
-from monitor.runtime.reconfigure import Components, ConfigManager, ConfigState
+from monitor.runtime.reconfigure import Components, ConfigManager, ConfigState, Owned
 from monitor.runtime.reload import Reloader
+from monitor.runtime.replicas import ReplicaManager
 from monitor.runtime.runtime_watches import RuntimeWatches
+from monitor.runtime.signals import ReplicaSignals
 from monitor.runtime.status import DaemonStatus
 from monitor.runtime.systemd import READY, STOPPING, Supervisor
 from monitor.sources.aws_source import AwsSource
@@ -59,6 +65,7 @@ if TYPE_CHECKING:
     from monitor.aws.process_groups import ProcessGroups
     from monitor.interfaces import Clock, Sink
     from monitor.sources.job_type import JobType
+    from monitor.stores.replicas import ReplicaStore
     from monitor.stores.store import SqlStore
 
 REST_WITHIN = 2.0
@@ -128,6 +135,10 @@ class Daemon:
         self._metrics = metrics.Metrics(self._registry, __version__)
         self._news = News()
         self._lost_at = 0.0
+        self._lease = Lease()
+        self._outages: Callable[[model.StoreOutage | None], None] = lambda _outage: None
+        host, port = config.parse_listen(settings.server.listen)
+        self._name = f"{socket.gethostname()}:{port}" if port else f"{host}-{os.getpid()}"
         self.reloader = Reloader()
         """Reads the configuration again on request, and knows what was wrong with it."""
 
@@ -146,6 +157,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             components = await self._build(stack)
             store, recorder, polls = components.store, components.recorder, components.polls
+            others = self._other_replicas(components)
             status = DaemonStatus(
                 polls,
                 components.deliveries,
@@ -153,6 +165,7 @@ class Daemon:
                 self._state,
                 recorder.quiet,
                 self._metrics,
+                others,
             )
             keeper = self._keep_quiet(components)
             await keeper.load()
@@ -174,13 +187,20 @@ class Daemon:
                 lambda: configs.lock,
                 polls.named_jobs,
             )
+            shared = None
+            if store.replicas and others:
+                self._state.owned = Owned()
+                shared = self._shared(components, configs, status, others, store.replicas)
             # Served before the first configuration takes effect: probes see that it starts.
             url = await self._serve(stack, store, polls, status, watches, keeper)
             upkeep_ = self._upkeep(components, status, watches, keeper)
-            async with upkeep_, components.deliveries.running():
+            sharing = self._sharing(components, configs, keeper, shared, others)
+            async with upkeep_, sharing, components.deliveries.running():
                 async with polls.running(), components.hints.running():
                     await configs.start()
                     await keeper.begin()
+                    if shared:
+                        await shared.begin()
                     # Of what lasts, a full collection would hold up everything for half a second.
                     gc.collect()
                     gc.freeze()
@@ -213,7 +233,11 @@ class Daemon:
             signing = rds_token.signing(database, self.settings.accounts, self._groups)
             make_token = await stack.enter_async_context(signing)
         opened = open_store(
-            database, self._clock, observe, make_token=make_token, on_outage=self._report_outage
+            *(database, self._clock, observe),
+            make_token=make_token,
+            on_outage=self._report_outage,
+            name=self._name,
+            version=__version__,
         )
         store = await stack.enter_async_context(opened)
         self._metrics.ledger_id = store.ledger_id
@@ -228,19 +252,20 @@ class Daemon:
         ids = AccountIds(self._state, clients, self._metrics, self._clock)
         self._state.account_id = ids.of
         open_sink = partial(sinks.open_sink, clients=clients)
-        deliveries = DeliveryManager(store, *shared, open_sink, self._state.completed)
+        deliveries = DeliveryManager(store, *shared, open_sink, self._state.completed, self._lease)
         router = Router(self.settings.routes, tuple(self.settings.sinks))
         announce = partial(self._announce, deliveries)
         recorder = Recorder(store, router, announce, Quiet(self._clock.now))
-        recorder.adopt_sources(await store.sources())
-        recorder.baselines.adopt(await store.baselines())
+        if not store.replicas:
+            recorder.adopt_sources(await store.sources())
+            recorder.baselines.adopt(await store.baselines())
 
         def source(watch: config.Watch, job_type: JobType, region: str) -> AwsSource:
             chosen = frozenset({"include_tracking_number"} if watch.include_tracking_number else ())
             account, clock = watch.account, self._clock
             return AwsSource(job_type, account, region, clients, clock, options=chosen)
 
-        polls = PollManager(recorder, *shared, source)
+        polls = PollManager(recorder, *shared, source, self._lease)
         collector = JobCollector(
             self._metrics.places,
             polls.watched,
@@ -266,9 +291,92 @@ class Daemon:
         parts = (store, clients, recorder, deliveries, polls, hints, collector, archiver, ids)
         return Components(*parts)
 
+    async def _reload(self, store: SqlStore) -> None:
+        """Reload, and have the other replicas do so once this one has."""
+        await self.reloader.reload()
+        if store.replicas:
+            await store.replicas.send({"topics": ["reload"]})
+
+    def _other_replicas(self, components: Components) -> OtherReplicas | None:
+        """Build what knows of the other replicas, if the store may have any."""
+        store = components.store
+        if store.replicas is None:
+            return None
+        parts = (store, store.replicas, components.polls, self._state, self._clock, self._name)
+        return OtherReplicas(*parts)
+
+    def _shared(
+        self,
+        components: Components,
+        configs: ConfigManager,
+        status: DaemonStatus,
+        others: OtherReplicas,
+        replica: ReplicaStore,
+    ) -> ReplicaManager:
+        """Build what shares sources and sinks with the other replicas."""
+        parts = (replica, components, configs, self._state, status)
+        shared = ReplicaManager(*parts, self._lease, self._metrics, self._clock)
+        shared.shared = others.note_share
+        others.know(lambda: [each.replica for each in shared.members()])
+        status.members = shared.members
+        self._outages = shared.note_outage
+        return shared
+
+    @asynccontextmanager
+    async def _sharing(
+        self,
+        components: Components,
+        configs: ConfigManager,
+        keeper: QuietKeeper,
+        shared: ReplicaManager | None,
+        others: OtherReplicas | None,
+    ) -> AsyncIterator[None]:
+        """Live among the other replicas beside the body, if there may be any."""
+        if shared is None or others is None or components.store.replicas is None:
+            yield
+            return
+        deliveries = components.deliveries
+
+        async def follow_ledger() -> None:
+            deliveries.wake(list(self._state.owned_sinks()))
+            for key in await others.jobs.follow():
+                self._news.tell(key)
+
+        async def wake() -> None:
+            deliveries.wake(list(self._state.owned_sinks()))
+
+        async def reload() -> None:
+            with suppress(ConfigurationError, StoppingError):  # it is logged, and shown
+                await self.reloader.reload()
+
+        async def hurry() -> None:
+            shared.hurry()
+
+        topics = {
+            "ledger": follow_ledger,
+            "outbox": wake,
+            "watches": configs.follow_watches,
+            "quiet": keeper.load,
+            "replicas": hurry,
+            "reload": reload,
+        }
+        own = components.store.replicas.id
+        signals = ReplicaSignals(components.store, own, topics, others.receive)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shared.beat, name="show signs of life")
+            tasks.start_soon(shared.adjust, name="share with other replicas")
+            tasks.start_soon(shared.after_begin, others.run, name="know other replicas")
+            tasks.start_soon(shared.after_begin, signals.run, name="listen to other replicas")
+            yield
+            # All that acts has ended: the others need not wait to notice.
+            with anyio.move_on_after(REST_WITHIN):
+                await shared.leave()
+            tasks.cancel_scope.cancel()
+
     def _report_outage(self, outage: model.StoreOutage | None) -> None:
         """Log and measure that the server of the store was lost, or has come back."""
         self._metrics.store_up.set(0 if outage else 1)
+        self._outages(outage)
         if outage:
             self._lost_at = self._clock.monotonic()
             self._log.error(logs.STORE_LOST, error=outage.reason)
@@ -303,7 +411,7 @@ class Daemon:
             configured=lambda: state.loaded_at is not None,
             version=__version__,
             api=Parts(
-                *(status, store, self._news, self.reloader.reload, watches),
+                *(status, store, self._news, partial(self._reload, store), watches),
                 connections=connections.most,
                 external_url=server.external_url,
                 dashboard_url=server.dashboard_url,
@@ -335,11 +443,11 @@ class Daemon:
             start(upkeep.keep_time, store, name="keep the store's time")
             start(upkeep.keep_polls, components.recorder, self._clock, name="keep poll times")
             start(self._supervisor.feed, polls.last_pass_age, name="feed the watchdog")
-            shown = (components, status, self._metrics, self._clock)
+            shown = (components, status, self._state, self._metrics, self._clock)
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
             start(upkeep.archive, components.archiver, name="archive ended jobs")
-            start(watches.expire, name="expire run-time watches")
+            start(watches.expire, lambda: self._state.upkeep, name="expire run-time watches")
             start(components.account_ids.fetch, name="fetch account ids")
             start(keeper.run, name="end silences")
             start(upkeep.learn, components, self._state, name="learn poll times")
@@ -357,6 +465,7 @@ class Daemon:
             components.polls.watch_of,
             lambda: deliveries.wake(self.settings.sinks),
             lambda: self.settings.retention,
+            lambda: self._state.upkeep,
         )
 
     def _announce(

@@ -343,8 +343,10 @@ class SinkContext:
 class ArchiveStore(Protocol):
     """The jobs that only the store remembers; raises StoreError as ``Store`` does."""
 
-    async def live(self, after: str = "") -> Sequence[model.Snapshot]:
-        """Return the next jobs that are not archived, by key; none behind the last."""
+    async def live(
+        self, after: str = "", place: tuple[str, str, str] | None = None
+    ) -> Sequence[model.Snapshot]:
+        """Return the next jobs that are not archived, by key, anywhere or at a place."""
         ...
 
     async def of_place(
@@ -383,8 +385,12 @@ class ArchiveStore(Protocol):
         """Return what was discovered at each place when its archived jobs were last judged."""
         ...
 
-    async def keep_discovers(self, kept: Mapping[tuple[str, str, str], str]) -> None:
-        """Store what is discovered at each place; what is left out is forgotten."""
+    async def keep_discovers(
+        self,
+        kept: Mapping[tuple[str, str, str], str],
+        places: Collection[tuple[str, str, str]] | None = None,
+    ) -> None:
+        """Store what is discovered at each place; of all, or ``places``, the rest is forgotten."""
         ...
 
 

@@ -177,6 +177,14 @@ class Metrics:
             ("service", "operation"),
         )
         self.owned_quotas = gauge("owned_quotas", "Quotas whose jobs this process polls.")
+        self.owned_sinks = gauge("owned_sinks", "Sinks that this process delivers to.")
+        self.replicas = gauge(
+            "replicas", "Live replicas that share the store; 0 but in one of them."
+        )
+        self.config_generations = gauge(
+            "config_generations",
+            "Different configurations among the live replicas; 0 but in one of them.",
+        )
         self.quota_rate = gauge(
             "quota_rate", "Requests per second that a quota permits at present.", _SOURCE
         )
@@ -386,6 +394,11 @@ class Metrics:
                 self.aws_requests.labels(
                     source.service, operation, source.account, source.region, outcome
                 )
+
+    def set_replicas(self, live: int, generations: int) -> None:
+        """Show how many replicas live, and how many configurations they have."""
+        self.replicas.set(live)
+        self.config_generations.set(generations)
 
     def set_account_ids(self, known: Iterable[tuple[str, str]]) -> None:
         """Show the ids of the accounts of which they are known."""

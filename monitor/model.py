@@ -471,6 +471,37 @@ class StoreOutage:
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """A process that shares the store with others.
+
+    ``beat`` counts its signs of life; ``connected`` says that its session lasts. ``generation``
+    names its configuration, ``wants`` the sources and sinks of that, ``owned`` those it owns.
+    """
+
+    id: str
+    name: str
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    beat: int
+    pid: int
+    session_began: int
+    connected: bool
+    generation: str = ""
+    wants: tuple[str, ...] = ()
+    owned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FormerOwner:
+    """The last owner of a source or sink: its id, empty if it gave it up, and what it told."""
+
+    replica: str
+    alive_at: datetime | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Baseline:
     """How far the first sweep of one discovery at one place has come.
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from monitor.interfaces import Random
     from monitor.model import Snapshot
 
+LAPSED = 0.5
+"""Seconds between two looks at a lease that has lapsed."""
+
 TICK = 0.02
 """Seconds: no loop wakes more often, so that many timers share one wake-up."""
 

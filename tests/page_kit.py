@@ -125,6 +125,7 @@ class Live:
         self.refused = refused
         self.polled = []
         self.counts = {}
+        self.members = []
 
     def jobs(self):
         return iter(self.followed)
@@ -171,6 +172,9 @@ class Live:
 
     def status(self):
         return interfaces.StatusReport("1.2.3", NOW, NOW, self.refused, 0.5)
+
+    def replicas(self):
+        return self.members
 
     def config(self):
         return {}

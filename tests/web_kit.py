@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor.stores.store import SqlStore
-    from monitor.web.api.schemas import PollOutcome, SourceView
+    from monitor.web.api.schemas import PollOutcome, ReplicaView, SourceView
     from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"
@@ -73,6 +73,7 @@ class Live:
         self.elsewhere = False
         self.acknowledged: dict[str, model.Acknowledgement] = {}
         self.discarded: dict[str, int] = {}
+        self.members: list[ReplicaView] = []
 
     def follow(self, snapshot: model.Snapshot, **more: Any) -> JobStatus:
         one = followed(snapshot, **more)
@@ -126,6 +127,9 @@ class Live:
             interfaces.SinkAttempts(name, sink.type, None, None, None)
             for name, sink in self.settings.sinks.items()
         ]
+
+    def replicas(self) -> Sequence[ReplicaView]:
+        return self.members
 
     def config(self) -> Mapping[str, Any]:
         return self.settings.redacted()

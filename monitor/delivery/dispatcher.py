@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from monitor import logs, pacing
+from monitor.clock import Lease
 from monitor.delivery.parking import SinkParking
 from monitor.delivery.sink_health import WIDESPREAD, SinkHealth
 from monitor.errors import PartialSendError, SendError, SendReason
@@ -86,6 +87,8 @@ class Dispatcher:
         self._max_age = timedelta(seconds=max_age)
         self._concurrency = concurrency
         self._complete = complete
+        self.lease = Lease()
+        """Bounds when it sends; another that is assigned counts from then on."""
         self._log = logs.get(sink=name)
         self._health = SinkHealth(random)
         self._parking = SinkParking(name, store, clock)
@@ -145,6 +148,8 @@ class Dispatcher:
 
     async def dispatch_once(self, tasks: TaskGroup) -> float:
         """Start what is due as far as there is room; return the seconds until there is more."""
+        if self._clock.monotonic() >= self.lease.until:
+            return pacing.LAPSED
         if self.parked:
             return await self._check_parked_once()
         if rest := self._health.rest(self._clock.monotonic()):
@@ -175,7 +180,8 @@ class Dispatcher:
     def _open(self) -> bool:
         """Check that attempts may begin once a worker is free."""
         unsettled = len(self._claimed) - len(self._ready)
-        return not self.parked and not self._stopping and unsettled < MOST_UNSETTLED
+        lapsed = self._clock.monotonic() >= self.lease.until
+        return not (self.parked or self._stopping or lapsed) and unsettled < MOST_UNSETTLED
 
     def _room(self) -> int:
         """Return the number of attempts that may begin."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from monitor import logs
+from monitor.clock import Lease
 from monitor.delivery.dispatcher import Dispatcher
 from monitor.errors import ConfigurationError, Problem
 
@@ -60,10 +61,11 @@ class _RunningSink:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSinks:
-    """The sinks of a configuration, with those that had to be opened for it."""
+    """The sinks of a configuration, with those that had to be opened for it, or ``failed``."""
 
     names: Collection[str]
     opened: Sequence[_RunningSink]
+    failed: Collection[str] = ()
 
 
 class DeliveryManager:
@@ -77,6 +79,7 @@ class DeliveryManager:
         random: Random,
         open_sink: Callable[[str, config.Sink], AbstractAsyncContextManager[Sink]],
         complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda event: event,
+        lease: Lease | None = None,
     ) -> None:
         """``open_sink(name, settings)`` opens a sink, for as long as it is sent to.
 
@@ -88,7 +91,9 @@ class DeliveryManager:
         self._random = random
         self._open_sink = open_sink
         self._complete = complete
+        self._lease = lease or Lease()
         self._present: dict[str, _RunningSink] = {}
+        self._configured: Collection[str] = ()
         # The last one of each name, until it is closed: the next one has to wait for that.
         self._last: dict[str, _RunningSink] = {}
         self._log = logs.get()
@@ -104,43 +109,73 @@ class DeliveryManager:
             self._tasks.cancel_scope.deadline = anyio.current_time() + FINISH_WITHIN
 
     @asynccontextmanager
-    async def prepare(self, sinks: Mapping[str, SinkSpec]) -> AsyncIterator[PreparedSinks]:
+    async def prepare(
+        self, sinks: Mapping[str, SinkSpec], only: Collection[str] | None = None
+    ) -> AsyncIterator[PreparedSinks]:
         """Open the sinks that are new or differ; close them after the body if not applied.
 
+        If ``only`` some are, those that cannot be are left out.
+
         Raises:
-            ConfigurationError: one of them cannot be opened.
+            ConfigurationError: one of them all cannot be opened.
         """
         opened: list[_RunningSink] = []
+        failed: set[str] = set()
         try:
             for name, spec in sinks.items():
-                if name in self._present and self._present[name].spec == spec:
+                known = name in self._present and self._present[name].spec == spec
+                if known or (only is not None and name not in only):
                     continue
                 try:
-                    with anyio.fail_after(OPEN_WITHIN):
-                        title = f"dispatch {name}"
-                        opened.append(await self._tasks.start(self._run, name, spec, name=title))
-                except TimeoutError:
-                    message = f"could not be opened within {OPEN_WITHIN:.0f} s"
-                    raise ConfigurationError([Problem("", f"sinks.{name}", message)]) from None
-            yield PreparedSinks(frozenset(sinks), opened)
+                    opened.append(await self._open(name, spec))
+                except ConfigurationError as error:
+                    if only is None:
+                        raise
+                    failed.add(name)
+                    for problem in error.problems:
+                        self._log.error(logs.SINK_BROKEN, sink=name, error=str(problem))
+            yield PreparedSinks(frozenset(sinks), opened, failed)
         finally:
             for each in opened:
                 each.decided.set()
 
-    def apply(self, prepared: PreparedSinks) -> None:
+    async def _open(self, name: str, spec: SinkSpec) -> _RunningSink:
+        try:
+            with anyio.fail_after(OPEN_WITHIN):
+                found: _RunningSink
+                found = await self._tasks.start(self._run, name, spec, name=f"dispatch {name}")
+                return found
+        except TimeoutError:
+            message = f"could not be opened within {OPEN_WITHIN:.0f} s"
+            raise ConfigurationError([Problem("", f"sinks.{name}", message)]) from None
+
+    def apply(self, prepared: PreparedSinks, owned: Collection[str] | None = None) -> None:
         """Send to the prepared sinks from now on; those that are the same go on undisturbed.
 
-        A sink that is replaced or removed finishes the attempts under way and closes.
+        A sink that is replaced or removed finishes the attempts under way and closes. Only sinks
+        in ``owned`` are sent to; all of them if it is ``None``.
         """
-        for name in self._present.keys() - prepared.names:
+        ours = prepared.names if owned is None else {*owned}.intersection(prepared.names)
+        self._configured = prepared.names
+        for name in self._present.keys() - ours:
             self._present.pop(name).dispatcher.stop()
         for each in prepared.opened:
+            if each.name not in ours:
+                continue  # it is closed again, and was opened to see that it can be
             if each.name in self._present:
                 self._present[each.name].dispatcher.stop()
             each.before = self._last.get(each.name)
             self._present[each.name] = self._last[each.name] = each
             self._metrics.expect_sink(each.name)
             each.applied = True
+
+    async def release(self, names: Collection[str]) -> None:
+        """Stop sending to some sinks, and return once the attempts under way have ended."""
+        gone = [self._present[name] for name in names if name in self._present]
+        for each in gone:
+            each.dispatcher.stop()
+        for each in gone:
+            await each.closed.wait()
 
     def dispatchers(self) -> Iterator[Dispatcher]:
         """Go through the dispatchers of the present sinks; from any thread."""
@@ -174,6 +209,7 @@ class DeliveryManager:
                 concurrency=spec.settings.concurrency,
                 complete=self._complete,
             )
+            dispatcher.lease = self._lease
             own = _RunningSink(name, spec, dispatcher)
             task_status.started(own)
             try:
@@ -193,8 +229,10 @@ class DeliveryManager:
         if self._last.get(name) is own:
             del self._last[name]
             if name not in self._present:
-                # The store keeps what is left, for a later sink of this name.
                 self._metrics.forget_sink(name)
+                if name in self._configured:
+                    return  # another replica goes on with it
+                # The store keeps what is left, for a later sink of this name.
                 left = [each for each in await self._store.backlog() if each.sink == name]
                 pending, dead = sum(each.pending for each in left), sum(each.dead for each in left)
                 self._log.info(logs.SINK_REMOVED, sink=name, pending=pending, dead=dead)

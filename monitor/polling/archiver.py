@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from monitor import pacing
-from monitor.model import Archived, Job, Phase
+from monitor.model import Archived, Job, Phase, SourceKey
 from monitor.polling.manager import type_of
 from monitor.polling.turn_queue import State
 from monitor.polling.watch import Claims, discovery_of
 from monitor.recording.archive import RecentEnd, kind_of, mark_of, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, interfaces
     from monitor.interfaces import Clock
@@ -57,16 +57,32 @@ class FinishedJobs(Protocol):
 
 
 class Followed:
-    """The jobs that a configuration follows, as can be known before it takes effect."""
+    """The jobs that a configuration follows, as can be known before it takes effect.
 
-    def __init__(self, settings: config.Settings, types: Mapping[str, JobType]) -> None:
+    With ``owned``, the keys of sources, it knows only of the places of those: others belong to
+    other replicas.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        types: Mapping[str, JobType],
+        owned: Collection[str] | None = None,
+    ) -> None:
         """Take a configuration and its job types."""
+        self.places: set[Place] | None = None if owned is None else set()
+        """The only places that it speaks of; ``None`` for all."""
         self._claims: dict[Place, Claims[tuple[config.Watch, JobType]]] = {}
         self._discovers: dict[Place, list[str]] = {}
         for order, watch in enumerate(settings.watches):
             job_type = type_of(watch, types)
             for region in [job_type.region] if job_type.region else watch.regions:
                 place = (watch.type, watch.account, region)
+                source = SourceKey(job_type.service, watch.account, region).key
+                if self.places is not None and owned is not None:
+                    if source not in owned:
+                        continue
+                    self.places.add(place)
                 claims = self._claims.setdefault(place, Claims())
                 claims.add(order, watch, (watch, job_type))
                 if (discover := discovery_of(watch)) is not None:
@@ -134,11 +150,25 @@ class Archiver:
                 await self._store.mark([mark_of(known, Archived.LIVE) for known, _ in found])
             changed |= bool(found)
         kept: list[Snapshot] = []
+        for place in [None] if followed.places is None else sorted(followed.places):
+            changed |= await self._live(followed, place, kept)
+        if changed or not self._loaded or followed.places is not None:
+            async with self._archive.lock:
+                await self._load()
+        # Nobody adopts archived jobs, so nothing waits for their first polls.
+        awaited = self._recorder.baselines.awaited()
+        for known, _ in await self._store.find([job.key for job in awaited], live=False):
+            self._recorder.baselines.note_recorded(known.job)
+        return kept
+
+    async def _live(self, followed: Followed, place: Place | None, kept: list[Snapshot]) -> bool:
+        """Add the jobs of a place, or of all, to ``kept``; return whether others are archived."""
+        changed = False
         after: str | None = ""
         while after is not None:
             # A page at a time: polls of jobs that come back wait for the lock.
             async with self._archive.lock:
-                some = await self._store.live(after)
+                some = await self._store.live(after, place)
                 placed = [(known, self._place(known, followed)) for known in some]
                 away = [
                     mark_of(known, archived)
@@ -151,14 +181,7 @@ class Archiver:
             kept += [known for known in some if known.job.key not in gone]
             changed |= bool(away)
             after = some[-1].job.key if some else None
-        if changed or not self._loaded:
-            async with self._archive.lock:
-                await self._load()
-        # Nobody adopts archived jobs, so nothing waits for their first polls.
-        awaited = self._recorder.baselines.awaited()
-        for known, _ in await self._store.find([job.key for job in awaited], live=False):
-            self._recorder.baselines.note_recorded(known.job)
-        return kept
+        return changed
 
     async def _load(self) -> None:
         await self._archive.load()
@@ -170,6 +193,8 @@ class Archiver:
     async def _judge_again(self, discovers: Mapping[Place, str], followed: Followed) -> bool:
         """Judge the archived jobs of places where something else is discovered than before."""
         before = await self._store.discovers()
+        if followed.places is not None:
+            before = {place: text for place, text in before.items() if place in followed.places}
         changed = [place for place, rules in discovers.items() if before.get(place) != rules]
         for place in changed:
             after: str | None = ""
@@ -185,7 +210,7 @@ class Archiver:
                     )
                 after = some[-1][0].job.key if some else None
         if before != discovers:
-            await self._store.keep_discovers(discovers)
+            await self._store.keep_discovers(discovers, followed.places)
         return bool(changed)
 
     def _place(self, known: Snapshot, followed: Followed, *, again: bool = False) -> Archived:

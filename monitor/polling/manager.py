@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from monitor.clock import Lease
 from monitor.model import Job, SourceKey, WatchLabels
 from monitor.polling import watch_pace
 from monitor.polling.learned import LearnedSchedules
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
         Iterable,
         Iterator,
         Mapping,
+        Sequence,
     )
+    from datetime import datetime
 
     from monitor import config, model
     from monitor.interfaces import Clock, JobStatus, Random, Source
     from monitor.metrics import Metrics
     from monitor.model import Place
+    from monitor.polling.quota import QuotaLevel
     from monitor.polling.schedule import HintTicket, ScheduledJob
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
@@ -36,6 +41,14 @@ if TYPE_CHECKING:
 
 FINISH_WITHIN = 3.0
 """Seconds that polls under way get to end when the daemon stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What the last owner of a source has left: the level of its quota, and when it lived."""
+
+    level: QuotaLevel | None = None
+    alive_at: datetime | None = None
 
 
 _PARTS = 4
@@ -52,8 +65,10 @@ class PollManager:
         clock: Clock,
         random: Random,
         source_of: Callable[[config.Watch, JobType, str], Source],
+        lease: Lease | None = None,
     ) -> None:
         """Take a factory: ``source_of(watch, job_type, region)`` makes the source of a watch."""
+        self._lease = lease or Lease()
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -62,6 +77,12 @@ class PollManager:
         self._watched: list[WatchTarget] = []
         self._owners = JobOwnership(())
         self._pollers: dict[str, Poller] = {}
+        self._idle: dict[str, Poller] = {}
+        self._owned: Mapping[str, Handover] | None = None
+        self.elsewhere: Callable[[str], JobStatus | None] = lambda _key: None
+        """Returns the status of a job that another replica polls."""
+        self.hint_elsewhere: Callable[[Job, str | None], HintTicket | None] = lambda *_about: None
+        """Has another replica poll a job soon."""
         self._budgets: dict[str, Budget] = {}
         self._hinted: frozenset[tuple[str, str]] = frozenset()
         self.learned = LearnedSchedules()
@@ -82,6 +103,7 @@ class PollManager:
         settings: config.Settings,
         types: Mapping[str, JobType],
         known: Collection[model.Snapshot] = (),
+        owned: Mapping[str, Handover] | None = None,
     ) -> None:
         """Watch what ``settings`` want, and nothing else, from now on.
 
@@ -89,8 +111,13 @@ class PollManager:
         each poll under way its end. A job belongs to the first watch that wants it. ``known``
         are jobs of the store, to continue with. Nothing here awaits, so no poll and no commit
         can come between the old configuration and the new one.
+
+        Only sources in ``owned`` are polled, by key; all of them if it is ``None``.
         """
         before = {each.key: each for each in self._watched}
+        were_ours = {each.place for each in self._watched if self._is_ours(each)}
+        self._owned = owned
+        self._part_with()
         self._budgets = budgets(settings, types)
         self._watch_labels = settings.metrics.watch_labels
         self._watched = [
@@ -104,17 +131,50 @@ class PollManager:
             lambda job: one.parent if (one := self._recorder.snapshot(job.key)) else None,
         )
         baselines = self._recorder.baselines
-        discoveries = self._owners.discoveries()
+        ours = [each for each in self._watched if self._is_ours(each)]
+        discoveries = JobOwnership(ours).discoveries()
         baselines.want(discoveries, self._owners.name)
         self._recorder.archive.present = frozenset(discoveries)
         for each in set(before.values()).difference(self._watched):
             each.end()
         self._hand_over(known)
-        for each in self._watched:
+        for each in ours:
             if before.get(each.key) is not each:
                 each.begin()
-        self._settle({each.place for each in before.values()}, known)
+        self._settle(were_ours, known)
         self._tasks.start_soon(baselines.tidy, name="forget old baselines")
+
+    def _is_ours(self, target: WatchTarget) -> bool:
+        return self._owned is None or target.poller.key.key in self._owned
+
+    def _polled_by(self, job: Job, parent: str | None = None) -> WatchTarget | None:
+        """Return the target of a job, if there is one and it is polled here."""
+        owner = self._owners.of(job, parent)
+        return owner if owner is not None and self._is_ours(owner) else None
+
+    def _part_with(self) -> None:
+        """Stop polling sources that another replica owns from now on."""
+        for key, poller in list(self._pollers.items()):
+            if self._owned is not None and key not in self._owned:
+                del self._pollers[key]
+                poller.stop()
+                places = {each.place for each in self._watched if each.poller is poller}
+                self._recorder.baselines.release(places)
+
+    async def part_with(self, sources: Collection[str]) -> dict[str, QuotaLevel]:
+        """Stop polling some sources, and return their levels once the last polls have ended."""
+        gone = [poller for key, poller in self._pollers.items() if key in sources]
+        for poller in gone:
+            poller.stop()
+        with anyio.move_on_after(FINISH_WITHIN):
+            for poller in gone:
+                await poller.ended.wait()
+        return {poller.key.key: poller.hand_over() for poller in gone}
+
+    def level(self, source: str) -> QuotaLevel | None:
+        """Return the level of the quota of a source, if it is polled here."""
+        poller = self._pollers.get(source)
+        return poller.hand_over() if poller else None
 
     def retry(self, accounts: Collection[str]) -> None:
         """Poll all that failed in these accounts again: they have changed."""
@@ -174,7 +234,7 @@ class PollManager:
 
     async def recall(self, job: model.Job) -> None:
         """Find out whether a job that is not in memory is archived."""
-        if self._owners.want(job):
+        if self._polled_by(job):
             await self._recorder.recall([job.key])
 
     def status_of(self, key: str) -> JobStatus | None:
@@ -199,6 +259,8 @@ class PollManager:
         owner = self._owners.of(job, parent)
         if owner is None:
             return None
+        if not self._is_ours(owner):
+            return self.hint_elsewhere(job, parent)
         scheduled = owner.poller.schedule.known(job.key)
         if scheduled is None:
             if self._recorder.archive.row(job.key) is not None:
@@ -233,6 +295,7 @@ class PollManager:
             if place in turned and each.rely(hinted=place in places):
                 changed[id(each.following)] = each
         for poller in {each.poller for each in changed.values()}:
+            # One that is idle has no jobs.
             for scheduled in poller.schedule.everyone():
                 owner = changed.get(id(scheduled.following))
                 if owner is not None:
@@ -242,20 +305,35 @@ class PollManager:
         """Yield the status of each job that the watch of this name names; ``None`` if dropped."""
         for each in self._watched:
             if each.watch.name == watch:
+                status_of = self.status_of if self._is_ours(each) else self.elsewhere
                 keys = (Job(*each.place, job_id).key for job_id in each.watch.jobs)
-                yield from map(self.status_of, keys)
+                yield from map(status_of, keys)
 
     def paces(self, poller: Poller | None = None) -> Iterator[WatchPace]:
         """Yield how often each configured watch polls, or each watch of a poller; any thread."""
         if poller is None:
-            targets = list(watch_pace.configured(self._watched))
+            ours = [each for each in self._watched if self._is_ours(each)]
+            targets = list(watch_pace.configured(ours))
         else:
             targets = [each for each in self._watched if each.poller is poller]
         yield from watch_pace.paces(targets, self._clock.monotonic())
 
     def places(self) -> set[Place]:
-        """Return the types, accounts and regions that are watched."""
-        return {each.place for each in self._watched}
+        """Return the types, accounts and regions that are watched, and polled here."""
+        return {each.place for each in self._watched if self._is_ours(each)}
+
+    def targets_elsewhere(self) -> Iterator[WatchTarget]:
+        """Yield what is watched, and polled by other replicas; from any thread."""
+        return (each for each in list(self._watched) if not self._is_ours(each))
+
+    def target_elsewhere(self, job: Job, parent: str | None = None) -> WatchTarget | None:
+        """Return what a job is watched by, if another replica polls it; from any thread."""
+        owner = self._owners.of(job, parent)
+        return None if owner is None or self._is_ours(owner) else owner
+
+    def sources(self) -> Sequence[str]:
+        """Return the keys of all sources that are watched, whoever polls them."""
+        return sorted({each.poller.key.key for each in self._watched})
 
     # What is watched
 
@@ -263,21 +341,15 @@ class PollManager:
         self, before: WatchTarget | None, watch: config.Watch, region: str, job_type: JobType
     ) -> WatchTarget:
         """Return ``before`` if it is the same, or else a target to replace it."""
-        if before and before.watch == watch and before.source.job_type == job_type:
+        key = SourceKey(job_type.service, watch.account, region)
+        poller, ours = self._poller_of(key)
+        same = before and before.watch == watch and before.source.job_type == job_type
+        if before and same and before.poller is poller:
             return before
         source = self._source_of(watch, job_type, region)
-        key = SourceKey(job_type.service, watch.account, region)
-        poller = self._pollers.get(key.key)
-        if poller is None:
-            budget, now = self._budgets[key.service], self._clock.monotonic()
-            quota = Quota(budget.rate, budget.burst, now, budget.operations)
-            self._metrics.expect_source(key)
-            parts = (self._recorder, self._metrics, self._clock, self._random)
-            poller = Poller(key, quota, *parts, learned=self.learned)
-            self._pollers[key.key] = poller
-            self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
-        operations = (job_type.describe_operation, *job_type.list_operations)
-        self._metrics.expect_operations(poller.key, operations)
+        if ours:
+            operations = (job_type.describe_operation, *job_type.list_operations)
+            self._metrics.expect_operations(poller.key, operations)
         # Read each time: a reload replaces the owners, and this target may stay.
         owner_of: Callable[[model.Job, str | None], WatchTarget | None]
         owner_of = lambda job, parent: self._owners.of(job, parent)  # noqa: E731, PLW0108 -- see above
@@ -286,16 +358,36 @@ class PollManager:
             watch, region, job_type.interval, source, poller, owner_of, hinted=hinted
         )
 
+    def _poller_of(self, key: SourceKey) -> tuple[Poller, bool]:
+        """Return the poller of a source, and whether it polls: another replica's stays idle."""
+        ours = self._owned is None or key.key in self._owned
+        pollers = self._pollers if ours else self._idle
+        if (poller := pollers.get(key.key)) is None:
+            budget, now = self._budgets[key.service], self._clock.monotonic()
+            quota = Quota(budget.rate, budget.burst, now, budget.operations)
+            parts = (self._recorder, self._metrics, self._clock, self._random)
+            poller = Poller(key, quota, *parts, learned=self.learned, lease=self._lease)
+            pollers[key.key] = poller
+            if ours:
+                self._idle.pop(key.key, None)
+                self._metrics.expect_source(key)
+                if self._owned is not None:
+                    handed = self._owned[key.key]
+                    poller.take_over(handed.level, handed.alive_at)
+                self._tasks.start_soon(self._poll, poller, name=f"poll {key.key}")
+        return poller, ours
+
     def _hand_over(self, known: Iterable[model.Snapshot]) -> None:
         """Give each watched job to the watch that it belongs to now, if there is one.
 
         Each job is looked up once: a hundred thousand of them must not block the loop for long.
         """
-        self._recorder.keep_only(self._owners.want)
+        polled_by = self._polled_by
+        self._recorder.keep_only(lambda job: polled_by(job) is not None)
         kept: set[str] = set()
         for poller in self._pollers.values():
             for scheduled in poller.schedule.everyone():
-                owner = self._owners.of(scheduled.job, scheduled.parent)
+                owner = polled_by(scheduled.job, scheduled.parent)
                 if owner is None or owner.poller is not poller:
                     poller.drop(scheduled)
                     continue
@@ -304,12 +396,12 @@ class PollManager:
                     owner.follow(scheduled.job)
         # Recorded, but of no watch until now: a watch may want it again.
         for snapshot in self._recorder.snapshots():
-            owner = self._owners.of(snapshot.job) if snapshot.job.key not in kept else None
+            owner = polled_by(snapshot.job) if snapshot.job.key not in kept else None
             if owner is not None and owner.poller.schedule.known(snapshot.job.key) is None:
                 owner.follow(snapshot.job)
         # The store's, unless newer states of them are known here.
         for snapshot in known:
-            owner = self._owners.of(snapshot.job, snapshot.parent)
+            owner = polled_by(snapshot.job, snapshot.parent)
             if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
                 self._recorder.adopt(snapshot)
                 if owner.poller.schedule.known(snapshot.job.key) is None:
@@ -334,8 +426,10 @@ class PollManager:
             else:
                 del self._pollers[poller.key.key]
                 poller.stop()
+        for key in self._idle.keys() - {each.key.key for each in needed}:
+            del self._idle[key]
         now = self.places()
-        owned = ((each.place, each.watch.labels) for each in self._watched)
+        owned = ((each.place, each.watch.labels) for each in self._watched if self._is_ours(each))
         renewed = self._metrics.use_watch_labels(WatchLabels.of(self._watch_labels, owned))
         for place in now - was:
             self._metrics.expect_jobs(*place)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 
 from monitor import pacing
+from monitor.clock import Lease
 from monitor.errors import PollReason
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from monitor.polling.learned import LearnedSchedules
     from monitor.polling.outage import Return
     from monitor.polling.planner import Plan
-    from monitor.polling.quota import Budget, Quota
+    from monitor.polling.quota import Budget, Quota, QuotaLevel
     from monitor.polling.unchanged import RepeatedPoll
     from monitor.recording.recorder import Recorder
 
@@ -89,6 +90,7 @@ class Poller:
         concurrency: int = 16,
         timeout: float = 60.0,
         learned: LearnedSchedules | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Run at most ``concurrency`` polls in tasks at once; each has ``timeout`` seconds.
 
@@ -97,6 +99,7 @@ class Poller:
         """
         self.key = key
         self._labels = (key.service, key.account, key.region)
+        self._lease = lease or Lease()
         self._quota = quota
         self._recorder = recorder
         self._metrics = metrics
@@ -133,6 +136,10 @@ class Poller:
         self._held_since: float | None = None
         self.last_pass = clock.monotonic()
         """The time of the loop's last pass, on the monotonic clock."""
+        self.ended = anyio.Event()
+        """Set once it has stopped, and its last poll has ended."""
+        self.polled_until: datetime | None = recorder.store.last_commit
+        """When another process last polled this source, as far as is known."""
 
     def follow(self, job: ScheduledJob) -> None:
         """Poll a job with the options of ``job`` from now on, unless it is known to be final.
@@ -183,7 +190,7 @@ class Poller:
         if snapshot is None or snapshot.missing or scheduled.partial or self.client.health.lost:
             return 0.0
         now, interval = self._clock.now(), self._job_poller.interval(scheduled)
-        last = self._recorder.store.last_commit
+        last = self.polled_until
         for polled_at in (snapshot.looked_at, last and _assumed(snapshot, interval, last)):
             age = (now - polled_at).total_seconds() if polled_at else math.inf
             if 0 <= age < interval:
@@ -278,6 +285,19 @@ class Poller:
                 self.schedule.drop(child)
             self._sweeper.show(turn)
 
+    def hand_over(self) -> QuotaLevel:
+        """Return the level of the quota, for the next owner of the source."""
+        return self._quota.level(self._clock.monotonic())
+
+    def take_over(self, level: QuotaLevel | None, alive_at: datetime | None) -> None:
+        """Go on where the last owner was; it may have used up what it had saved.
+
+        ``alive_at`` is when it was last known to poll.
+        """
+        passed = (self._clock.now() - alive_at).total_seconds() if alive_at else 0.0
+        self._quota.go_on(level, max(0.0, passed), self._clock.monotonic())
+        self.polled_until = alive_at
+
     def limit(self, budget: Budget) -> None:
         """Change the quota."""
         now = self._clock.monotonic()
@@ -305,6 +325,7 @@ class Poller:
                 # An answer that comes later, because the daemon could wait no longer, is lost.
                 self._tasks = None
                 self._publish(self._clock.monotonic())
+                self.ended.set()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long, at most LONGEST_PAUSE, or until something may be due earlier."""
@@ -324,6 +345,8 @@ class Poller:
     def start_due(self, tasks: TaskGroup) -> float:
         """Start every poll that may start now; return the seconds until the next may."""
         now = self._clock.monotonic()
+        if now >= self._lease.until:
+            return pacing.LAPSED
         self._probe(now)
         release_at = self.schedule.release(now)
         seconds = self._start_ready(tasks)
@@ -337,7 +360,7 @@ class Poller:
         while True:
             now = monotonic()
             blocked = quota.blocked(now)
-            turn = schedule.first(now, blocked)
+            turn = schedule.first(now, blocked) if now < self._lease.until else None
             if turn is None:
                 self._full = False
                 return math.inf
@@ -489,7 +512,8 @@ class Poller:
             elif not self._stopping:
                 if self._full:
                     self._wake_by(now + self.start_due(tasks))
-                self._send_pages(sweep)
+                if now < self._lease.until:
+                    self._send_pages(sweep)
         except Exception as error:  # noqa: BLE001 -- the loop would only log it
             tasks.start_soon(self._fail, error)
 

@@ -54,6 +54,18 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaLevel:
+    """What is left of a quota: requests at once, and per second if that was lowered.
+
+    ``operations`` have levels of their own.
+    """
+
+    tokens: float
+    rate: float | None = None
+    operations: Mapping[str, QuotaLevel] = field(default_factory=dict)
+
+
 class Quota:
     """A token bucket that finds out what a service permits, where that is less than configured.
 
@@ -135,6 +147,23 @@ class Quota:
             own = kept.get(name) or Quota(each.rate, each.burst, now)
             own.change(each.rate, each.burst, now)
             self.operations[name] = own
+
+    def level(self, now: float) -> QuotaLevel:
+        """Return what is left."""
+        self._refill(now)
+        own = {name: each.level(now) for name, each in self.operations.items()}
+        return QuotaLevel(self._tokens, None if self._base is None else self.rate, own)
+
+    def go_on(self, level: QuotaLevel | None, passed: float, now: float) -> None:
+        """Go on ``passed`` seconds after a level, or with nothing saved up if it is not known."""
+        self._refill(now)
+        if level is not None and level.rate is not None:
+            self._base = max(self.full_rate * self._FLOOR, min(level.rate, self.full_rate))
+            self.rate, self._held_until = self._base, now
+        saved = level.tokens + passed * self.rate if level else 0.0
+        self._tokens = min(saved, float(self._burst))
+        for name, each in self.operations.items():
+            each.go_on(level.operations.get(name) if level else None, passed, now)
 
     def ready_at(self, now: float, operation: str | None = None) -> float:
         """Return when the next request may be made; ``now`` or earlier means at once."""

@@ -89,7 +89,6 @@ class SourceClient:
         self.late: list[float] = []
         """The lateness of prepared polls that were sent since the last ``publish``."""
         self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}
-        metrics.quota_rate.labels(*self._labels).set(quota.rate)
 
     async def ask(self, operation: str, request: Awaitable[T], sent_at: float | None = None) -> T:
         """Await one answer, and update the health of the source by it.

@@ -59,6 +59,8 @@ class Archive:
 
     async def load(self) -> None:
         """Count the archived jobs of the store; the caller holds ``lock``."""
+        # Another process may have owned some of them since the last time.
+        self._rows.clear()
         counts = await self.store.counts()
         self._many = Counter({where: many for where, (many, _) in counts.items()})
         self._ended = Counter({where: ended for where, (_, ended) in counts.items()})

@@ -26,7 +26,7 @@ from monitor import model
 from monitor.config import Discover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
     from monitor.interfaces import Store
@@ -125,6 +125,12 @@ class Baselines:
             discovery = Discovery(Discover.model_construct(**spec), listed, parent)
             known = self._known.setdefault(place, {})
             known[each.discover] = _KnownBaseline(each, discovery, interrupted=True)
+
+    def release(self, places: Collection[Place]) -> None:
+        """Forget what another process goes on with; the store keeps it."""
+        for waiting in (self._known, self._awaited, self._undated):
+            for place in places:
+                waiting.pop(place, None)
 
     def want(self, present: Mapping[Place, set[str]], named: Callable[[model.Job], bool]) -> None:
         """Set what is discovered at each place from now on, and which jobs are named."""

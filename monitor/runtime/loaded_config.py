@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from monitor import config, sinks
@@ -57,6 +58,15 @@ def prepare(settings: config.Settings, models: Loader | None = None) -> LoadedCo
     used = {watch.type: types[watch.type] for watch in settings.watches if watch.type in types}
     event_links = EventLinks(PageLinks.of(settings.server), used)
     return LoadedConfig(settings, types, warnings, specs, accounts, event_links)
+
+
+def generation(configured: config.Settings, loaded: LoadedConfig) -> str:
+    """Return a short name of a configuration, the same wherever sources and sinks are the same."""
+    # Each replica has an address and a log of its own.
+    text = configured.model_dump_json(exclude={"server", "log", "store"})
+    contents = (each.contents for each in loaded.sinks.values())
+    digest = sha256(b"\n".join((text.encode(), *contents, *loaded.accounts.values())))
+    return digest.hexdigest()[:12]
 
 
 def lasting(before: config.Settings, after: config.Settings) -> Iterator[Problem]:

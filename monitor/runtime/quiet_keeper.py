@@ -37,9 +37,11 @@ class QuietKeeper:
         watch_of: Callable[[str, str | None], str | None],
         wake: Callable[[], None],
         retention: Callable[[], float],
+        shows: Callable[[], bool] = lambda: True,
     ) -> None:
         """``watch_of`` names the watch of a job, from any thread; ``wake`` wakes all sinks.
 
+        ``shows`` says that this process counts for all replicas that share the store.
         Silences are forgotten ``retention`` seconds after their end; an acknowledgement so long
         after it was made, if its job is archived by then.
         """
@@ -50,6 +52,7 @@ class QuietKeeper:
         self._watch_of = watch_of
         self._wake_sinks = wake
         self._retention = retention
+        self._shows = shows
         self._changed = anyio.Event()
         self._started = False
         self._log = logs.get()
@@ -59,13 +62,22 @@ class QuietKeeper:
         self._changed.set()
 
     async def load(self) -> None:
-        """Load what the store knows, before anything is recorded."""
-        for silence in await self._store.silences.all():
+        """Load what the store knows: before anything is recorded, or as another replica has it."""
+        stored = await self._store.silences.all()
+        for silence in stored:
             self._quiet.keep(silence)
-        await self._store.silences.withdraw_ended()
-        for each in await self._store.silences.acknowledgements():
+        for gone in {each.id for each in self._quiet.silences()} - {each.id for each in stored}:
+            self._quiet.forget(gone)
+        if not self._started:
+            await self._store.silences.withdraw_ended()
+        current = await self._store.silences.acknowledgements()
+        for each in current:
             self._quiet.acknowledge(each)
+        known = {each.key for each in self._quiet.acknowledgements()}
+        for key in known - {each.key for each in current}:
+            self._quiet.withdraw(key)
         self._quiet.active()
+        self._change()
 
     async def begin(self) -> None:
         """Release what was held by silences that ended while no daemon ran.
@@ -106,9 +118,11 @@ class QuietKeeper:
             await self.withdraw(known.job.key)
         active = self._quiet.active()
         windows = sum(name.startswith(MAINTENANCE) for name in active)
-        self._metrics.silences_active.set(len(active) - windows)
-        self._metrics.maintenance_active.set(windows)
-        self._metrics.jobs_acknowledged.set(len(self._quiet.acknowledgements()))
+        shown = self._shows()
+        self._metrics.silences_active.set((len(active) - windows) if shown else 0)
+        self._metrics.maintenance_active.set(windows if shown else 0)
+        acknowledged = len(self._quiet.acknowledgements())
+        self._metrics.jobs_acknowledged.set(acknowledged if shown else 0)
 
     async def _release(self, over: set[str]) -> None:
         holds = self._quiet.let_go(over)

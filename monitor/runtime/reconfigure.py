@@ -7,7 +7,7 @@ else runs meanwhile, so no poll, commit or delivery comes between the parts of t
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,12 @@ from monitor.errors import ConfigurationError, StoppingError
 from monitor.polling.archiver import Followed
 from monitor.recording.router import Router
 from monitor.runtime import loaded_config
-from monitor.runtime.runtime_watches import with_watches
+from monitor.runtime.runtime_watches import with_added, with_watches
 from monitor.runtime.systemd import READY, RELOADING
 from monitor.validation import everything
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from botocore.loaders import Loader
@@ -40,13 +40,22 @@ if TYPE_CHECKING:
     from monitor.polling.archiver import Archiver
     from monitor.polling.hints import HintManager
     from monitor.polling.job_collector import JobCollector
-    from monitor.polling.manager import PollManager
+    from monitor.polling.manager import Handover, PollManager
     from monitor.recording.recorder import Recorder
     from monitor.runtime.account_ids import AccountIds
     from monitor.runtime.loaded_config import LoadedConfig
     from monitor.runtime.reload import Reloader
     from monitor.runtime.systemd import Supervisor
     from monitor.stores.store import SqlStore
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What this replica owns: sources by key, sinks by name, and whether what is done for all."""
+
+    sources: Mapping[str, Handover] = field(default_factory=dict)
+    sinks: frozenset[str] = frozenset()
+    upkeep: bool = False
 
 
 @dataclass(slots=True)
@@ -63,8 +72,23 @@ class ConfigState:
     refused: Sequence[Problem] = ()
     retention_changed: anyio.Event = field(default_factory=anyio.Event)
 
+    generation: str = ""
+    """A short name of the configuration, the same for replicas that have the same."""
+
+    owned: Owned | None = None
+    """What this replica owns; all there is, if the store is not shared."""
+
     account_id: Callable[[str], str | None] = lambda _name: None
     """Returns the id that AWS gave an account, if it is known."""
+
+    @property
+    def upkeep(self) -> bool:
+        """Whether this process does what one does for all, such as pruning."""
+        return self.owned is None or self.owned.upkeep
+
+    def owned_sinks(self) -> Collection[str]:
+        """Return the names of the sinks that this process delivers to."""
+        return self.loaded.settings.sinks if self.owned is None else self.owned.sinks
 
     def completed(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return an event with what the present configuration adds to it."""
@@ -229,13 +253,53 @@ class ConfigManager:
         if whole and not first:
             # What was observed since must be stored first, or older snapshots would be taken up.
             await self._parts.recorder.rest()
-        followed = Followed(loaded.settings, loaded.types)
+        owned = self._state.owned
+        followed = Followed(
+            loaded.settings, loaded.types, None if owned is None else owned.sources.keys()
+        )
         return await self._parts.archiver.known(followed, whole=whole)
+
+    async def share(self, owned: Owned) -> frozenset[str]:
+        """Poll and deliver what this replica owns from now on, and nothing else.
+
+        Return the sinks that cannot be opened.
+        """
+        async with self.lock:
+            loaded, before = self._state.loaded, self._state.owned or Owned()
+            gained = owned.sources.keys() - before.sources.keys()
+            recorder, store = self._parts.recorder, self._parts.store
+            if gained:
+                # The last owner may have written since they were read here, if they ever were.
+                recorder.adopt_sources(await store.sources())
+            router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
+            async with self._parts.deliveries.prepare(loaded.sinks, owned.sinks) as prepared:
+                followed = Followed(loaded.settings, loaded.types, gained)
+                places = followed.places or set()
+                stored = await store.baselines() if places else ()
+                recorder.baselines.adopt(
+                    each for each in stored if (each.type, each.account, each.region) in places
+                )
+                known = await self._parts.archiver.known(followed) if places else ()
+                failed = frozenset(prepared.failed)
+                self._state.owned = replace(owned, sinks=owned.sinks - failed)
+                self.apply(PreparedConfig(loaded, prepared, router, known))
+                return failed
+
+    async def follow_watches(self) -> None:
+        """Let run-time watches take effect, or no longer, that another replica has changed."""
+        async with self.lock:
+            if self._reloader.over:
+                return
+            settings = with_added(self._state.configured, await self._parts.store.watches())
+            if settings.watches != self._state.loaded.settings.watches:
+                with unforeseen.refused():
+                    await self._replace(await self._validate(settings))
 
     @asynccontextmanager
     async def prepare(self, loaded: LoadedConfig) -> AsyncIterator[PreparedConfig]:
         """Open and build all that ``loaded`` needs; what is not applied is closed again."""
         router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
+        # Those of other replicas too: what cannot be opened must be refused by all of them.
         async with self._parts.deliveries.prepare(loaded.sinks) as prepared:
             # Last, as it marks in the store what is archived: nothing may be refused after that.
             yield PreparedConfig(loaded, prepared, router, await self._known(loaded))
@@ -247,11 +311,13 @@ class ConfigManager:
         # First of all, so that a fault below is known to have left something half done.
         self._state.loaded = loaded
         # Sinks come before the routes to them, and accounts before the watches that use them.
-        parts.deliveries.apply(prepared.sinks)
+        owned = self._state.owned
+        parts.deliveries.apply(prepared.sinks, None if owned is None else owned.sinks)
         parts.recorder.router = prepared.router
         parts.recorder.quiet.use(after.watches)
         changed = parts.clients.replace(after.accounts, loaded.accounts)
-        parts.polls.apply(after, loaded.types, prepared.known)
+        sources = None if owned is None else owned.sources
+        parts.polls.apply(after, loaded.types, prepared.known, sources)
         parts.polls.retry(changed)
         parts.hints.apply(after, loaded.types)
         parts.collector.settings = after.metrics
@@ -267,6 +333,7 @@ class ConfigManager:
     def _report(self, event: str) -> None:
         """Say that a configuration has taken effect."""
         loaded = self._state.loaded
+        self._state.generation = loaded_config.generation(self._state.configured, loaded)
         counts = {"watches": len(loaded.settings.watches), "sinks": len(loaded.settings.sinks)}
         self._log.info(event, **counts)
         for warning in loaded.warnings:

@@ -182,11 +182,22 @@ class RuntimeWatches:
                 message = f"{MOST} watches have been added already"
                 raise ConfigurationError([Problem("", "", message, "remove one")])
             settings = with_watches(self._configured(), [*added, made])
+            stored = False
+
+            async def keep() -> None:
+                nonlocal stored
+                stored = await self._store.add_watch(made)
+                if not stored:
+                    raise ConfigurationError([])  # another replica was first
+
             try:
-                await self._take(settings, lambda: self._store.add_watch(made))
+                await self._take(settings, keep)
             except ConfigurationError as error:
+                if not (stored or error.problems):
+                    return None
                 # It may be stored already, as it is stored before it takes effect.
-                await self._store.remove_watch(made.name)
+                if stored:
+                    await self._store.remove_watch(made.name)
                 here = f"watches[{len(settings.watches) - 1}]"
                 # The sender knows its keys, but not the place of the watch among all others.
                 found = [
@@ -224,11 +235,15 @@ class RuntimeWatches:
         """Note that somebody waits for a job of the watch ``name`` now."""
         self._waits[name] = self._clock.now()
 
-    async def expire(self) -> NoReturn:
-        """Remove watches once they have expired."""
+    async def expire(self, wanted: Callable[[], bool] = lambda: True) -> NoReturn:
+        """Remove watches once they have expired, whenever that is ``wanted`` of this process."""
         while True:
             await anyio.sleep(SWEEP)
-            await self.expire_once()
+            if wanted():
+                await self.expire_once()
+            else:
+                # Those who wait for a job elsewhere have time to show it once it is wanted.
+                self._began = self._clock.now()
 
     async def expire_once(self) -> None:
         """Remove the watches that have expired; those that cannot go now are tried again."""

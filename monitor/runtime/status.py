@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,10 +12,10 @@ import anyio
 from monitor import __version__
 from monitor.polling.schedule import HintOutcome
 from monitor.web import interfaces
-from monitor.web.api.schemas import ListingView, SourceView, WatchInterval
+from monitor.web.api.schemas import ListingView, ReplicaView, SourceView, WatchInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from monitor import model
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Job
     from monitor.polling.manager import PollManager
+    from monitor.polling.poller import Poller
     from monitor.polling.schedule import ListingSweep
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.quiet import Quiet
+    from monitor.runtime.other_replicas import OtherReplicas
     from monitor.runtime.reconfigure import ConfigState
+    from monitor.runtime.replicas import ReplicaStatus
     from monitor.web.api.schemas import PollOutcome
 
 
@@ -41,22 +46,32 @@ class DaemonStatus:
         state: ConfigState,
         quiet: Quiet,
         metrics: Metrics,
+        elsewhere: OtherReplicas | None = None,
     ) -> None:
-        """Read from these; nothing is written here but metrics."""
+        """Read from these; nothing is written here but metrics.
+
+        ``elsewhere`` is what other replicas own, where there may be any.
+        """
         self._quiet = quiet
         self._metrics = metrics
         self._polls = polls
         self._deliveries = deliveries
         self._state = state
+        self._elsewhere = elsewhere
         self._started_at = clock.now()
+        self.members: Callable[[], Sequence[ReplicaStatus]] = lambda: ()
+        """Returns all replicas, where there may be several."""
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield every job of a watch; from any thread."""
-        return map(self._with_quiet, self._polls.watched())
+        elsewhere = self._elsewhere.jobs.jobs() if self._elsewhere else ()
+        return map(self._with_quiet, chain(self._polls.watched(), elsewhere))
 
     def job(self, key: str) -> JobStatus | None:
         """Return one job of a watch."""
         found = self._polls.status_of(key)
+        if found is None and self._elsewhere:
+            found = self._elsewhere.jobs.job(key)
         return found and self._with_quiet(found)
 
     def acknowledgement(self, key: str) -> model.Acknowledgement | None:
@@ -72,11 +87,12 @@ class DaemonStatus:
 
     def archived(self) -> Mapping[tuple[tuple[str, str, str], model.Phase], int]:
         """Return how many followed jobs only the store has, by place and phase; any thread."""
-        return self._polls.archived()
+        elsewhere = self._elsewhere.jobs.archived() if self._elsewhere else {}
+        return {**elsewhere, **self._polls.archived()}
 
     def archived_elsewhere(self) -> bool:
-        """Return whether the store has others at places that no watch discovers now."""
-        return self._polls.archived_elsewhere()
+        """Return whether the store may have others at places that no watch discovers now."""
+        return self._elsewhere is not None or self._polls.archived_elsewhere()
 
     def remembered(self, known: model.Snapshot) -> JobStatus | None:
         """Return the status of a job that only the store has, if a watch follows it."""
@@ -90,11 +106,15 @@ class DaemonStatus:
     def awaited(self, key: str, seconds: float) -> None:
         """Note that somebody waits for a job for so long."""
         self._polls.awaited(key, seconds)
+        if self._elsewhere and self._polls.status_of(key) is None:
+            self._elsewhere.awaited(key, seconds)
 
     async def poll(self, key: str, within: float) -> PollOutcome | None:
         """Poll a job as soon as its quota permits; ``None`` if it is not polled any more."""
         status = self._polls.status_of(key)
-        ticket = self._polls.hint(status.job) if status else None
+        if status is None and self._elsewhere:
+            status = self._elsewhere.jobs.job(key)
+        ticket = self._polls.hint(status.job) if status and not status.finished else None
         if ticket is None:
             return None
         with anyio.move_on_after(within):
@@ -103,36 +123,42 @@ class DaemonStatus:
         return "pending"
 
     def sources(self) -> Sequence[SourceView]:
-        """Return every source that is polled."""
-        found = []
-        for poller in self._polls.pollers():
-            source, plan = poller.client.status(), poller.plan()
-            sweeps = poller.schedule.listings()
-            trouble = source.trouble
-            found.append(
-                SourceView(
-                    service=source.key.service,
-                    account=source.key.account,
-                    region=source.key.region,
-                    account_id=self._state.account_id(source.key.account),
-                    available=not source.lost,
-                    up=source.up,
-                    last_success_at=source.good_at,
-                    last_failure_at=source.bad_at,
-                    last_failure=trouble.reason.value if trouble else None,
-                    last_failure_code=trouble.code if trouble else None,
-                    last_failure_hint=trouble.hint if trouble else None,
-                    rate=source.rate,
-                    configured_rate=source.full_rate,
-                    request_rate=source.request_rate,
-                    jobs=len(poller.schedule.everyone()),
-                    listings=_listings(sweeps),
-                    mode=plan.mode.value,
-                    sweep_share=plan.share if sweeps else None,
-                    watches=[_interval(each) for each in self._polls.paces(poller)],
-                )
-            )
-        return found
+        """Return every source that is polled, here or by other replicas."""
+        own = [self._view_of(poller) for poller in self._polls.pollers()]
+        return [*own, *self._elsewhere.sources()] if self._elsewhere else own
+
+    def source(self, key: str) -> Mapping[str, Any] | None:
+        """Return a source that is polled here, as other replicas show it."""
+        found = (poller for poller in self._polls.pollers() if poller.key.key == key)
+        poller = next(found, None)
+        return self._view_of(poller).model_dump(mode="json") if poller else None
+
+    def _view_of(self, poller: Poller) -> SourceView:
+        source, plan = poller.client.status(), poller.plan()
+        sweeps = poller.schedule.listings()
+        trouble = source.trouble
+        return SourceView(
+            service=source.key.service,
+            account=source.key.account,
+            region=source.key.region,
+            account_id=self._state.account_id(source.key.account),
+            available=not source.lost,
+            up=source.up,
+            last_success_at=source.good_at,
+            last_failure_at=source.bad_at,
+            last_failure=trouble.reason.value if trouble else None,
+            last_failure_code=trouble.code if trouble else None,
+            last_failure_hint=trouble.hint if trouble else None,
+            rate=source.rate,
+            configured_rate=source.full_rate,
+            request_rate=source.request_rate,
+            jobs=len(poller.schedule.everyone()),
+            listings=_listings(sweeps),
+            mode=plan.mode.value,
+            sweep_share=plan.share if sweeps else None,
+            watches=[_interval(each) for each in self._polls.paces(poller)],
+            replica=self._elsewhere.own_name if self._elsewhere else None,
+        )
 
     def console(self, job: Job, fields: Mapping[str, Any]) -> str | None:
         """Return the link to a job in the AWS console, if there is one."""
@@ -146,6 +172,9 @@ class DaemonStatus:
         for name, settings in self._state.loaded.settings.sinks.items():
             # A configured sink may have no dispatcher yet, or no longer.
             dispatcher = running.get(name)
+            if dispatcher is None and self._elsewhere:
+                found.append(self._elsewhere.sink(name, settings.type))
+                continue
             failed_at, error = (dispatcher.failure if dispatcher else None) or (None, None)
             found.append(
                 interfaces.SinkAttempts(
@@ -155,9 +184,15 @@ class DaemonStatus:
                     last_error_at=failed_at,
                     last_error=error,
                     failing_since=dispatcher.failing_since if dispatcher else None,
+                    replica=self._elsewhere.own_name if self._elsewhere and dispatcher else None,
                 )
             )
         return found
+
+    def attempts(self, sink: str) -> Mapping[str, Any] | None:
+        """Return the last attempts of a sink that is delivered to here, for other replicas."""
+        found = next((each for each in self.sinks() if each.name == sink), None)
+        return asdict(found) if found else None
 
     def config(self) -> Mapping[str, Any]:
         """Return the configuration in effect, without secrets."""
@@ -172,6 +207,12 @@ class DaemonStatus:
             config_refused=[str(problem) for problem in self._state.refused],
             last_pass_age=self._polls.last_pass_age(),
         )
+
+    def replicas(self) -> Sequence[ReplicaView]:
+        """Return the replicas that share the store; this process alone if it is not shared."""
+        return [
+            ReplicaView.of(each.replica, alive=each.alive, own=each.own) for each in self.members()
+        ]
 
     def wake(self, sink: str) -> None:
         """Let a sink check at once for something to send."""

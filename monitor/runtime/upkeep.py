@@ -14,6 +14,7 @@ from monitor.polling import history
 from monitor.web.api.schemas import SinkView
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from monitor.interfaces import Clock, Store
@@ -75,7 +76,11 @@ async def keep_time(store: Store) -> NoReturn:
 
 
 async def refresh(
-    components: Components, status: DaemonStatus, metrics: Metrics, clock: Clock
+    components: Components,
+    status: DaemonStatus,
+    state: ConfigState,
+    metrics: Metrics,
+    clock: Clock,
 ) -> NoReturn:
     """Show in the metrics what the store and the pollers say now."""
     store, polls = components.store, components.polls
@@ -93,13 +98,23 @@ async def refresh(
             # Another process may have replayed something, or resumed a sink.
             waiting = [sink for sink, backlog in backlogs.items() if backlog.pending]
             components.deliveries.wake(waiting)
-        metrics.set_backlogs(backlogs.values())
+        metrics.set_backlogs(_shown(backlogs, state))
         metrics.set_parked(parked)
         for sink in status.sinks():
             health = SinkView.of(sink, backlogs.get(sink.name), None)
             tried = sink.last_delivered_at is not None
             metrics.set_sink_health(sink.name, health.failing_since, tried=tried)
         await anyio.sleep(REFRESH)
+
+
+def _shown(backlogs: Mapping[str, Backlog], state: ConfigState) -> Sequence[Backlog]:
+    """Return the backlogs that this process shows: so that those of all replicas add up."""
+    owned, configured = state.owned_sinks(), state.loaded.settings.sinks
+    return [
+        each
+        for name, each in backlogs.items()
+        if name in owned or (state.upkeep and name not in configured)
+    ]
 
 
 async def learn(components: Components, state: ConfigState) -> NoReturn:
@@ -136,6 +151,7 @@ async def prune(store: Store, state: ConfigState) -> NoReturn:
         # Taken first: a retention that changes while the store prunes would go unnoticed.
         changed = state.retention_changed
         retention = timedelta(seconds=state.loaded.settings.retention)
-        await store.prune(store.store_time() - retention)
+        if state.upkeep:
+            await store.prune(store.store_time() - retention)
         with anyio.move_on_after(PRUNE):
             await changed.wait()

@@ -59,15 +59,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class KeepDiscovers:
-    """What is discovered at each place, in the place of all that was stored."""
+    """What is discovered at each place, in place of what was stored of all, or of ``places``."""
 
     kept: Mapping[Place, str]
+    places: Collection[Place] | None = None
 
 
 _MARK = (
     sa.update(jobs)
     .where(jobs.c.key == sa.bindparam("of"), jobs.c.sequence == sa.bindparam("expected"))
     .values(archived=sa.bindparam("to"), looked_at=sa.bindparam("at"))
+)
+_FORGET_PLACE = sa.delete(archived_places).where(
+    archived_places.c.type == sa.bindparam("of_type"),
+    archived_places.c.account == sa.bindparam("of_account"),
+    archived_places.c.region == sa.bindparam("of_region"),
 )
 
 
@@ -85,7 +91,14 @@ def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
         ]
         outbox.many(connection, _MARK, marked)
         return len(marked)
-    connection.execute(sa.delete(archived_places))
+    if unit.places is None:
+        connection.execute(sa.delete(archived_places))
+    else:
+        gone = [
+            {"of_type": type_, "of_account": account, "of_region": region}
+            for type_, account, region in unit.places
+        ]
+        outbox.many(connection, _FORGET_PLACE, gone)
     kept = [
         {"type": type_, "account": account, "region": region, "discovers": text}
         for (type_, account, region), text in unit.kept.items()
@@ -124,11 +137,22 @@ class JobArchive:
         self._read = read
         self._submit = submit
 
-    async def live(self, after: str = "") -> Sequence[model.Snapshot]:
-        """Return the next jobs that are not archived, by key; none behind the last."""
+    async def live(self, after: str = "", place: Place | None = None) -> Sequence[model.Snapshot]:
+        """Return the next jobs that are not archived, by key, anywhere or at a place."""
         query = queries.SNAPSHOTS.where(_IS_LIVE, jobs.c.key > after)
+        if place is not None:
+            low, high = _range(place)
+            query = query.where(jobs.c.key > low, jobs.c.key < high)
         found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
         return [rows.snapshot(row) for row in found]
+
+    async def heads(self, place: Place, after: str = "") -> Sequence[tuple[str, int, datetime]]:
+        """Return (key, sequence, last poll) of the next jobs of a place that are not archived."""
+        low, high = _range(place)
+        query = sa.select(jobs.c.key, jobs.c.sequence, jobs.c.looked_at)
+        query = query.where(_IS_LIVE, jobs.c.key > max(low, after), jobs.c.key < high)
+        found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
+        return [(row.key, row.sequence, row.looked_at) for row in found]
 
     async def of_place(
         self, place: Place, after: str = ""
@@ -186,9 +210,11 @@ class JobArchive:
             for row in await self._read(sa.select(archived_places))
         }
 
-    async def keep_discovers(self, kept: Mapping[Place, str]) -> None:
-        """Store what is discovered at each place; what is left out is forgotten."""
-        await self._submit(KeepDiscovers(dict(kept)))
+    async def keep_discovers(
+        self, kept: Mapping[Place, str], places: Collection[Place] | None = None
+    ) -> None:
+        """Store what is discovered at each place; of all, or ``places``, the rest is forgotten."""
+        await self._submit(KeepDiscovers(dict(kept), places))
 
     async def with_id(self, name: str) -> Sequence[model.Snapshot]:
         """Return the archived jobs with a key or id, as ``history`` finds them."""

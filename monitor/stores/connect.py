@@ -19,13 +19,15 @@ async def open_database(
     where: str | StoreSettings,
     *,
     exclusive: bool = True,
+    shared: bool = False,
     migrate: bool = True,
     copying: bool = False,
     make_token: database.MakeToken | None = None,
 ) -> AsyncGenerator[database.Database]:
     """Open the database at ``where``, its URL or its settings, and bring its schema up to date.
 
-    ``exclusive=False`` lets other processes use it as well. ``migrate=False`` makes and
+    ``exclusive=False`` lets other processes use it as well; ``shared`` lets other daemons do so,
+    where the database is one for several. ``migrate=False`` makes and
     changes no tables: they must be there, as this version writes them. ``copying`` takes a
     database into which a ledger has been copied in part. ``make_token`` makes the password of each
     connection where the settings have ``iam_auth``.
@@ -45,7 +47,9 @@ async def open_database(
             # SQLAlchemy's asyncio brings its ORM along, a fifth of the start of a short command.
             from monitor.stores import postgresql  # noqa: PLC0415
 
-            opening = postgresql.open_postgresql(store, make_token, exclusive=exclusive)
+            opening = postgresql.open_postgresql(
+                store, make_token, exclusive=exclusive, shared=shared
+            )
         case _:
             raise database.url_problem(
                 "not a store that is known",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -39,6 +39,8 @@ class Database:
     StoreError if the name no longer leads to the database that was opened. ``written`` returns
     another value once any process has written to it. ``reopen`` replaces the connection that writes
     after it was lost, or raises StoreError; it is ``None`` where a lost database stays lost.
+    ``listen`` calls a function with each message of other processes, and with ``None`` whenever
+    some may have been missed, until it is cancelled; it is ``None`` where no others may write.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Database:
     check: Callable[[], None]
     written: Callable[[], object]
     reopen: Callable[[], Awaitable[None]] | None = None
+    listen: Callable[[Callable[[str | None], None]], Awaitable[NoReturn]] | None = None
 
 
 RECOVERY = (

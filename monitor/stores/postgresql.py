@@ -1,15 +1,18 @@
-"""Opening PostgreSQL: one owner per database, held by the connection that writes.
+"""Opening PostgreSQL: for several daemons at once, or for one process alone.
 
-The owner's lock is an advisory lock of the writing session. A process that loses the session
-loses the lock and the means to write in the same moment, so there are never two owners.
-It needs a session of its own: a pooler in transaction mode must not stand between.
+Each holds an advisory lock in its writing session: daemons share it, as they share the database,
+and a process that needs the database for itself has it alone. A process that loses the session
+loses all its locks and the means to write in the same moment.
+They need sessions of their own: a pooler in transaction mode must not stand between.
 """
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import anyio
 import anyio.lowlevel
 import sqlalchemy as sa
 from anyio import CancelScope
@@ -17,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from monitor import errors
-from monitor.stores import database
+from monitor.stores import database, replicas
 from monitor.stores.postgresql_login import READERS, Login
 
 if TYPE_CHECKING:
@@ -33,6 +36,16 @@ _OWNER = 0x6A6F62_6D6F6E
 """The number of the owner's advisory lock, which must never change."""
 _PARTING = 1.0
 """Seconds for which a server may take leave of the session that holds the lock."""
+_LISTEN_AGAIN = 1.0
+"""Seconds after which a session that listens is replaced, if it was lost."""
+_LISTEN_CHECK = 10.0
+"""Seconds between two checks that a session that listens still has its server."""
+_IDLE_WITHIN = sa.text(
+    "SELECT set_config('idle_in_transaction_session_timeout', '5s', false) FROM pg_settings"
+    " WHERE name = 'idle_in_transaction_session_timeout' AND source = 'session'"
+    " AND setting = '60000'"
+)
+"""A process that is stopped amidst a commit must not hold up all other replicas for long."""
 _BACKEND = sa.text(
     "SELECT pid, backend_start AS began FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
@@ -48,15 +61,22 @@ _DURABLE = sa.text(
 
 @asynccontextmanager
 async def open_postgresql(
-    store: StoreSettings, make_token: database.MakeToken | None, *, exclusive: bool
+    store: StoreSettings,
+    make_token: database.MakeToken | None,
+    *,
+    exclusive: bool,
+    shared: bool = False,
 ) -> AsyncGenerator[database.Database]:
-    """Open the database that the URL of ``store``, in libpq's form, names."""
+    """Open the database that the URL of ``store``, in libpq's form, names.
+
+    ``shared`` is for daemons, which share it with each other, and with nobody who needs it alone.
+    """
     login = Login(store, make_token)
     name = login.url.name
     async with AsyncExitStack() as stack:
         writers = await stack.enter_async_context(_engine(login, size=1))
         readers = await stack.enter_async_context(_engine(login, size=READERS))
-        writer = _Writer(writers, name, exclusive=exclusive)
+        writer = _Writer(writers, name, exclusive=exclusive, shared=shared)
         stack.push_async_callback(writer.close, _PARTING)
         with database.store_errors(name):
             await writer.open()
@@ -75,7 +95,30 @@ async def open_postgresql(
             written=object,  # to ask the server costs as much as to read
             # Without the lock, others may have written meanwhile.
             reopen=writer.reopen if exclusive else None,
+            listen=partial(_listen, login) if shared else None,
         )
+
+
+async def _listen(login: Login, tell: Callable[[str | None], None]) -> NoReturn:
+    """Call ``tell`` with each message of a replica, and with ``None`` after each new session."""
+    while True:
+        with suppress(Exception):  # whatever it is, another session may do better
+            session = await login.connect()
+            try:
+                lost = anyio.Event()
+                session.add_termination_listener(lambda _session: lost.set())  # noqa: B023 -- this one
+                await session.add_listener(replicas.CHANNEL, lambda *about: tell(about[-1]))
+                # What was sent before this session listened is lost.
+                tell(None)
+                while not lost.is_set():
+                    with anyio.move_on_after(_LISTEN_CHECK):
+                        await lost.wait()
+                    # A server that is gone without a word would else be listened to for ever.
+                    if not lost.is_set():
+                        await session.execute("SELECT 1", timeout=_LISTEN_CHECK)
+            finally:
+                session.terminate()
+        await anyio.sleep(_LISTEN_AGAIN)
 
 
 class _Writer:
@@ -85,10 +128,11 @@ class _Writer:
     database before must be compared with it after ``reopen``.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str, *, exclusive: bool) -> None:
+    def __init__(self, engine: AsyncEngine, name: str, *, exclusive: bool, shared: bool) -> None:
         self._engine = engine
         self._name = name
         self._exclusive = exclusive
+        self._shared = shared
         self._connection: AsyncConnection | None = None
         self._session: Any = None
         self._backend: dict[str, Any] = {"pid": 0, "began": None}
@@ -104,18 +148,24 @@ class _Writer:
         self._session = (await connection.get_raw_connection()).driver_connection
         async with connection.begin():
             await connection.execute(_DURABLE)
-            lock = sa.select(sa.func.pg_try_advisory_lock(_OWNER))
+            await connection.execute(_IDLE_WITHIN)
+            function = "pg_try_advisory_lock_shared" if self._shared else "pg_try_advisory_lock"
+            lock = sa.select(getattr(sa.func, function)(_OWNER))
             free = not self._exclusive or await connection.scalar(lock)
-            # The server may not know yet that the last session is lost.
-            if not free and await connection.scalar(_END, self._backend):
+            # The server may not know yet that the last session is lost. While it lasts, it is in
+            # doubt what was committed, and it holds what this one is to take.
+            if (self._shared or not free) and await connection.scalar(_END, self._backend):
                 raise errors.StoreLostError(
                     f"store {self._name}: the server still runs the session that was lost"
                 )
             self._backend = {**(await connection.execute(_BACKEND)).mappings().one()}
         if not free:
+            whom = "another process uses this database"
+            if self._shared:
+                whom = "a process that needs it alone uses this database, such as store copy"
             raise errors.StoreLockedError(
-                f"store {self._name}: another process uses this database (stop that one, or give"
-                " this one a database of its own)"
+                f"store {self._name}: {whom} (stop that one, or give this one a database of its"
+                " own)"
             )
 
     async def reopen(self) -> None:

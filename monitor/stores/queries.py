@@ -35,6 +35,7 @@ SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)
 POSITION = sa.select(ledger.c.position)
+STORE_TIME = sa.select(ledger.c.own_time)
 PARKINGS = sa.select(sink_state.c.sink, sink_state.c.parked_at, sink_state.c.reason).order_by(
     sink_state.c.sink
 )

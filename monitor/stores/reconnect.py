@@ -1,9 +1,9 @@
 """Going on after the server of the store was lost, without losing or repeating a commit.
 
-A connection may be lost between the server's commit and its answer. Each commit stores the time of
-the ledger, which it moves on: so it shows afterwards whether the last one was made. It also shows
-whether anybody else has written meanwhile, for the server gave the lock of the lost session away.
-Then what this process knows of the ledger is no longer true, and it must start again.
+A connection may be lost between the server's commit and its answer. Each commit counts up the mark
+of its replica: so it shows afterwards whether the last one was made. Other replicas have marks of
+their own. A mark that is neither the one before nor the one after tells of a standby that took
+over without the last commits: what this process knows is not true there, and it must start again.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-import sqlalchemy as sa
 
 from monitor import errors, model
-from monitor.stores import database
-from monitor.stores.schema import ledger
+from monitor.stores import database, replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+
+    import sqlalchemy as sa
 
     from monitor.interfaces import Clock
 
 _SHORTEST, _LONGEST = 0.05, 3.0
 """Seconds from one attempt to connect to the next, at first and at last."""
-_MARK = sa.select(ledger.c.own_time)
 
 
 class Reconnection:
@@ -36,24 +34,34 @@ class Reconnection:
         opened: database.Database,
         clock: Clock,
         report: Callable[[model.StoreOutage | None], None],
+        replica: replicas.ReplicaStore,
     ) -> None:
         """``report`` is called when an outage begins, and with ``None`` when it ends."""
         self.outage: model.StoreOutage | None = None
         self._opened = opened
         self._clock = clock
         self._report = report
-        self._mark: datetime | None = None
-        self._expected: datetime | None = None
+        self._replica = replica
+        self._mark: int | None = None
+        self._expected: int | None = None
         self._written: Sequence[int] = ()
         self._pause = 0.0
 
-    async def begin(self) -> None:
-        """Read the mark of the last commit, before the first one of this process."""
-        with database.store_errors(self._opened.name):
-            self._mark = await self._opened.transact(_read_mark)
+    async def begin(self, name: str, version: str) -> None:
+        """Enter this process among the replicas, before its first commit."""
 
-    def expect(self, mark: datetime, written: Sequence[int]) -> None:
-        """Note what is about to be committed with a mark."""
+        def join(connection: sa.Connection) -> None:
+            self._replica.join(connection, name, version)
+
+        with database.store_errors(self._opened.name):
+            await self._opened.transact(join)
+        self._mark = 0
+
+    def expect(self, connection: sa.Connection, written: Sequence[int]) -> None:
+        """Mark the commit that is about to be made, and note what it writes."""
+        mark = (self._mark or 0) + 1
+        replicas.move_mark(connection, self._replica.id, mark)
+        # From here on, a lost connection leaves it in doubt whether this was committed.
         self._expected, self._written = mark, written
 
     def committed(self) -> None:
@@ -69,18 +77,18 @@ class Reconnection:
         Return what the last group wrote if it was committed, or ``None``.
 
         Raises:
-            StoreError: another process uses the store, or has used it.
+            StoreError: the store is in use by a process that needs it alone, or has gone back.
         """
         self._note(lost)
         found = await self._reopened()
-        if self._expected is not None and found == self._expected != self._mark:
+        if self._expected is not None and found == self._expected:
             self.committed()
             return self._written
-        # A commit took some time, so that its mark differs from the one before.
-        if found != self._mark or found == self._expected:
+        if found != self._mark:
             raise errors.StoreError(
-                f"store {self._opened.name}: it has changed while the connection was lost: another"
-                " daemon has used it, or a standby took over without the last commits (start again)"
+                f"store {self._opened.name}: it has changed while the connection was lost: a"
+                " standby took over without the last commits, or this replica was forgotten (start"
+                " again)"
             )
         self._expected = None
         # The outage lasts until the next commit: that may be what the server does not take.
@@ -93,7 +101,7 @@ class Reconnection:
         if begins:
             self._report(self.outage)
 
-    async def _reopened(self) -> datetime | None:
+    async def _reopened(self) -> int | None:
         """Connect again, however long it takes; return the mark of the last commit."""
         while True:
             await anyio.sleep(self._pause)
@@ -103,7 +111,7 @@ class Reconnection:
                     raise AssertionError("a lost database of this kind stays lost")
                 await self._opened.reopen()
                 with database.store_errors(self._opened.name):
-                    return await self._opened.transact(_read_mark)
+                    return await self._opened.transact(self._read_mark)
             except errors.StoreLockedError:
                 raise
             except errors.StoreError as error:
@@ -111,7 +119,5 @@ class Reconnection:
                 # say many things.
                 self._note(error)
 
-
-def _read_mark(connection: sa.Connection) -> datetime | None:
-    found: datetime | None = connection.scalar(_MARK)
-    return found
+    def _read_mark(self, connection: sa.Connection) -> int | None:
+        return replicas.read_mark(connection, self._replica.id)

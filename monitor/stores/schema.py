@@ -29,6 +29,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def from_microseconds(value: int) -> datetime:
+    """Return a time as it was before it was stored."""
+    return _EPOCH + value * _MICROSECOND
+
+
 class StoredTime(sa.TypeDecorator[datetime]):
     """An aware datetime, stored as microseconds since 1970 in UTC; exact both ways."""
 
@@ -41,7 +46,7 @@ class StoredTime(sa.TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the time in UTC."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else from_microseconds(value)
 
 
 # SQLite numbers rows by itself only where the type is literally INTEGER.
@@ -52,7 +57,7 @@ _BEFORE = sa.text("0")
 
 metadata = sa.MetaData()
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: the identity of the ledger, the position of its last transition, the store time at its
@@ -266,6 +271,35 @@ archived_places = sa.Table(
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("region", sa.Text, primary_key=True),
     sa.Column("discovers", sa.Text, nullable=False),
+)
+
+# The processes that share the store, where several may: see ``replicas.py``. ``mark`` counts the
+# commits of a replica, ``beat`` its signs of life; the session is the one that writes.
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("started_at", StoredTime, nullable=False),
+    sa.Column("seen_at", StoredTime, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("mark", sa.BigInteger, nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("session_began", sa.BigInteger, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+)
+
+# The last owner of each source and sink, when it was last known to be one, and what it said of it.
+# Who owns it now is the one that holds its lock.
+owned_resources = sa.Table(
+    "owned_resources",
+    metadata,
+    sa.Column("resource", sa.Text, primary_key=True),
+    sa.Column("replica", sa.Text, nullable=False),
+    sa.Column("since", StoredTime, nullable=False),
+    sa.Column("alive_at", StoredTime, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
 )
 
 

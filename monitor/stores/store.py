@@ -20,6 +20,7 @@ from monitor.stores import (
     outbox,
     queries,
     reconnect,
+    replicas,
     rows,
     schema,
     silenced,
@@ -70,11 +71,15 @@ async def open_store(
     migrate: bool = True,
     make_token: database.MakeToken | None = None,
     on_outage: Callable[[model.StoreOutage | None], None] | None = None,
+    name: str = "",
+    version: str = "",
 ) -> AsyncGenerator[SqlStore]:
     """Open the store at ``where``, its URL or its settings, and bring its schema up to date.
 
     ``on_commit`` receives the seconds that each commit took. ``exclusive=False`` lets
-    other processes use the same store at the same time. ``migrate=False`` makes and
+    other processes use the same store at the same time. Else this is a daemon, which shares a
+    database of PostgreSQL with other replicas under its ``name`` and ``version``, and none other.
+    ``migrate=False`` makes and
     changes no tables: the store must be there, as this version writes it. ``make_token`` makes
     the password of each connection where the settings have ``iam_auth``. If the server is lost
     while the store is open, all who read and write wait for it, and ``on_outage`` is called with
@@ -86,7 +91,7 @@ async def open_store(
         StoreError: it cannot be reached, read or written.
     """
     opening = connect.open_database(
-        where, exclusive=exclusive, migrate=migrate, make_token=make_token
+        where, exclusive=exclusive, shared=exclusive, migrate=migrate, make_token=make_token
     )
     async with opening as opened:
         with database.store_errors(opened.name):
@@ -97,10 +102,8 @@ async def open_store(
                 time = await opened.read(partial(store_clock.read_clock, clock=clock))
         measure = on_commit or (lambda _seconds: None)
         report = on_outage or (lambda _outage: None)
-        lost = reconnect.Reconnection(opened, clock, report) if opened.reopen else None
-        if lost:
-            await lost.begin()
-        store = SqlStore(opened, clock, measure, str(ledger_id), time, lost)
+        store = SqlStore(opened, clock, measure, str(ledger_id), time, report)
+        await store.join(name, version)
         raised: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.run, name="store.commits")
@@ -128,12 +131,9 @@ class SqlStore:
         on_commit: Callable[[float], None],
         ledger_id: str,
         time: store_clock.StoreClock,
-        reconnection: reconnect.Reconnection | None = None,
+        on_outage: Callable[[model.StoreOutage | None], None] = lambda _outage: None,
     ) -> None:
-        """``on_commit`` receives the seconds that each commit took.
-
-        Without ``reconnection``, a lost database is fatal.
-        """
+        """``on_commit`` receives the seconds that each commit took; see ``open_store``."""
         self.ledger_id = ledger_id
         self.set_back = time.set_back
         self.last_commit = time.last_commit
@@ -141,8 +141,13 @@ class SqlStore:
         self._database = opened
         self._clock = clock
         self._groups = 0
-        self._reconnection = reconnection
-        recover = reconnection.recover if reconnection else None
+        self.replicas: replicas.ReplicaStore | None = None
+        """This process among those that share the store, where several may."""
+        self._reconnection: reconnect.Reconnection | None = None
+        if opened.reopen and opened.listen:
+            self.replicas = replicas.ReplicaStore(self._submit, self._read, clock.now)
+            self._reconnection = reconnect.Reconnection(opened, clock, on_outage, self.replicas)
+        recover = self._reconnection.recover if self._reconnection else None
         self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit, recover)
         self.archive = archive.JobArchive(self._read, self._commits.submit)
         """The jobs that only the store remembers."""
@@ -167,9 +172,22 @@ class SqlStore:
         """Return the store time, which moves while a daemon runs, whatever the wall clock does."""
         return self._store_clock.now()
 
+    async def join(self, name: str, version: str) -> None:
+        """Enter this process among the replicas, if there may be any."""
+        if self._reconnection:
+            await self._reconnection.begin(name, version)
+
     async def run(self) -> None:
         """Commit what callers write, until cancelled."""
         await self._commits.run()
+
+    async def listen(self, tell: Callable[[str | None], None]) -> None:
+        """Call ``tell`` with each message of a replica, until cancelled; see ``Database``."""
+        if self._database.listen:
+            await self._database.listen(tell)
+
+    async def _submit(self, unit: replicas.Unit) -> int:
+        return await self._commits.submit(unit)
 
     async def snapshots(self) -> Sequence[model.Snapshot]:
         """Return every known job, in no order."""
@@ -507,16 +525,28 @@ class SqlStore:
         times = {"own": self.store_time(), "wall": self._clock.now()}
 
         def work(connection: sa.Connection) -> list[int]:
-            written = writes.apply(connection, units)
+            if self.replicas is None or self._reconnection is None:
+                written = writes.apply(connection, units)
+            else:
+                if writes.has_owners(units) and not self.replicas.still_owns(connection):
+                    written = writes.apply(connection, writes.without_owners(units))
+                else:
+                    written = writes.apply(connection, units)
+                # The clocks of all replicas agree: each follows the one that is ahead.
+                times["own"] = max(
+                    times["own"], connection.execute(queries.STORE_TIME).scalar_one()
+                )
+                if topics := sorted(set(writes.topics(units, written))):
+                    self.replicas.tell(connection, topics)
+                self._reconnection.expect(connection, written)
             if self._store_clock.moves:
                 connection.execute(writes.KEEP_TIME, times)
-            if self._reconnection:
-                # From here on, a lost connection leaves it in doubt whether this was committed.
-                self._reconnection.expect(times["own"], written)
             return written
 
         with database.store_errors(self._database.name):
             written = await self._database.transact(work)
+        if times["own"] > self.store_time():
+            self._store_clock = self._store_clock.moved(times["own"])
         self._groups += 1
         # After the commit: one into a file that was removed meanwhile must not be acknowledged.
         self._database.check()

@@ -19,7 +19,7 @@ has no meaning; ``as_wall`` translates it for people. The columns that hold it a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,10 @@ class StoreClock:
         if not self.moves:
             return self.at_start
         return self.at_start + timedelta(seconds=self.clock.monotonic() - self.started)
+
+    def moved(self, store_time: datetime) -> StoreClock:
+        """Return a clock that goes on from a time to which another process has brought it."""
+        return replace(self, at_start=store_time, started=self.clock.monotonic())
 
     def as_wall(self, store_time: datetime) -> datetime:
         """Return the wall time of a store time, as the wall clock goes now."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from monitor.stores import archive, bulk, entries, outbox, rows, schema, silenced
+from monitor.stores import archive, bulk, entries, outbox, replicas, rows, schema, silenced
 from monitor.stores.schema import (
     baselines,
     deliveries,
@@ -24,7 +24,7 @@ from monitor.stores.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -98,8 +98,26 @@ Unit = (
     | archive.KeepDiscovers
     | silenced.Unit
     | silenced.Release
+    | replicas.Unit
     | Ping
 )
+
+_TOPICS: Sequence[tuple[tuple[type, ...], str]] = (
+    ((outbox.Park, outbox.Resume, outbox.ReplayDeliveries, silenced.Release), "outbox"),
+    ((AddWatch, RemoveWatch), "watches"),
+    (
+        (
+            silenced.KeepSilence,
+            silenced.ForgetSilences,
+            silenced.Acknowledge,
+            silenced.Withdraw,
+        ),
+        "quiet",
+    ),
+    ((replicas.GiveUp, replicas.Leave), "replicas"),
+)
+_OF_AN_OWNER = (KeepBaselines, archive.Mark, archive.KeepDiscovers)
+"""Units that are right only as long as the replica still owns the source that they are about."""
 
 _LOCK = sa.select(ledger.c.position).with_for_update()
 _MOVE = sa.update(ledger).values(position=sa.bindparam("to"))
@@ -138,6 +156,26 @@ def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
     return written + _write(connection, together)
 
 
+def has_owners(units: Sequence[Unit]) -> bool:
+    """Return whether any of the units is for owners alone."""
+    return any(isinstance(unit, _OF_AN_OWNER) for unit in units)
+
+
+def without_owners(units: Sequence[Unit]) -> Sequence[Unit]:
+    """Return the units, with nothing in the places of those that only an owner may write."""
+    return [Ping() if isinstance(unit, _OF_AN_OWNER) else unit for unit in units]
+
+
+def topics(units: Sequence[Unit], written: Sequence[int]) -> Iterator[str]:
+    """Yield what other replicas should know of units that wrote something."""
+    for unit, many in zip(units, written, strict=True):
+        if isinstance(unit, entries.Record):
+            if many and unit.transitions:
+                yield "ledger"
+        elif many:
+            yield from (topic for kinds, topic in _TOPICS if isinstance(unit, kinds))
+
+
 def _write(connection: Connection, units: Sequence[Unit]) -> list[int]:
     """Write units in whatever order costs least."""
     if not units:
@@ -167,8 +205,6 @@ def _write(connection: Connection, units: Sequence[Unit]) -> list[int]:
 
 def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
     """Write a unit that is not written in bulk; return how much it wrote."""
-    if isinstance(unit, archive.Mark | archive.KeepDiscovers):
-        return archive.write(connection, unit)
     match unit:
         case Prune(after, last, before):
             bounds = {"after": after, "last": last, "before": before}
@@ -188,6 +224,14 @@ def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
             return connection.execute(removal).rowcount
         case KeepBaselines(kept, gone):
             return _keep_baselines(connection, kept, gone)
+    return _written_elsewhere(connection, unit)
+
+
+def _written_elsewhere(connection: Connection, unit: Unit) -> int:
+    if isinstance(unit, archive.Mark | archive.KeepDiscovers):
+        return archive.write(connection, unit)
+    if isinstance(unit, replicas.UNITS):
+        return replicas.write(connection, unit)
     return silenced.write(connection, unit) if isinstance(unit, silenced.Unit) else 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.config import Watch
     from monitor.interfaces import JobStatus
-    from monitor.web.api.schemas import PollOutcome, SourceView
+    from monitor.web.api.schemas import PollOutcome, ReplicaView, SourceView
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class SinkAttempts:
     last_error: str | None
     failing_since: datetime | None = None
     """When an attempt first failed since the last success."""
+    replica: str | None = None
+    """The replica that delivers to it, where there may be several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Live(Protocol):
 
     def sinks(self) -> Sequence[SinkAttempts]:
         """Return every sink that is configured."""
+        ...
+
+    def replicas(self) -> Sequence[ReplicaView]:
+        """Return the replicas that share the store; none if it cannot be shared."""
         ...
 
     def config(self) -> Mapping[str, Any]:

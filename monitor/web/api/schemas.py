@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Backlog,
         Job,
         Parking,
+        Replica,
         RuntimeWatch,
         Silence,
         Snapshot,
@@ -340,6 +341,8 @@ class SinkView(View):
     last_error_at: Moment | None
     last_delivered_at: Moment | None
     """Since the daemon started."""
+    replica: str | None = None
+    """The replica that delivers to it, where several share the store."""
 
     @classmethod
     def of(cls, sink: SinkAttempts, backlog: Backlog | None, parking: Parking | None) -> Self:
@@ -367,6 +370,7 @@ class SinkView(View):
             last_error=error or parking.reason if parking else error,
             last_error_at=sink.last_error_at,
             last_delivered_at=sink.last_delivered_at,
+            replica=sink.replica,
         )
 
 
@@ -439,6 +443,8 @@ class SourceView(View):
     """The watches whose jobs are polled through it."""
     account_id: str | None = None
     """The id that AWS gave the account, if it is known."""
+    replica: str | None = None
+    """The replica that polls it, where several share the store."""
 
     @property
     def name(self) -> str:
@@ -450,6 +456,59 @@ class Sources(View):
     """All sources."""
 
     items: list[SourceView]
+
+
+class ReplicaView(View):
+    """A process that shares the store with others."""
+
+    model_config = ConfigDict(title="Replica")
+
+    name: str
+    id: str
+    """Another one at each start."""
+    version: str
+    started_at: Moment
+    seen_at: Moment
+    """The last sign of life, by the clock of the database."""
+    alive: bool
+    """False if it shows no sign of life: it owns nothing, or will not for long."""
+    own: bool
+    """True for the replica that answers."""
+    generation: str
+    """The configuration that it has, the same for replicas that have the same."""
+    owned_sources: list[str]
+    """The sources that it polls, as ``service/account/region``."""
+    owned_sinks: list[str]
+    """The sinks that it delivers to."""
+    upkeep: bool
+    """True for the one that prunes history and counts for all."""
+
+    @classmethod
+    def of(cls, replica: Replica, *, alive: bool, own: bool) -> Self:
+        """View a replica."""
+        return cls(
+            name=replica.name,
+            id=replica.id,
+            version=replica.version,
+            started_at=replica.started_at,
+            seen_at=replica.seen_at,
+            alive=alive,
+            own=own,
+            generation=replica.generation,
+            owned_sources=[
+                name.removeprefix("source:") for name in replica.owned if name.startswith("source:")
+            ],
+            owned_sinks=[
+                name.removeprefix("sink:") for name in replica.owned if name.startswith("sink:")
+            ],
+            upkeep="upkeep" in replica.owned,
+        )
+
+
+class Replicas(View):
+    """All replicas; none if the store cannot be shared."""
+
+    items: list[ReplicaView]
 
 
 class Status(View):

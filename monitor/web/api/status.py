@@ -36,6 +36,7 @@ class StatusEndpoints:
         return (
             Endpoint("GET", "/api/v1/sources", self.sources, schemas.Sources),
             Endpoint("GET", "/api/v1/sinks", self.sinks, schemas.Sinks),
+            Endpoint("GET", "/api/v1/replicas", self.replicas, schemas.Replicas),
             Endpoint("GET", "/api/v1/config", self.config, schemas.Config),
             Endpoint("GET", "/api/v1/status", self.status, schemas.Status),
         )
@@ -54,6 +55,10 @@ class StatusEndpoints:
             for one in self._live.sinks()
         ]
         return as_json(schemas.Sinks(items=items))
+
+    async def replicas(self, _request: web.Request) -> web.Response:
+        """List the replicas that share the store, and what each of them owns."""
+        return as_json(schemas.Replicas(items=list(self._live.replicas())))
 
     async def config(self, _request: web.Request) -> web.Response:
         """Show the configuration in effect, without secrets."""

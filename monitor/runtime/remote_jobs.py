@@ -1,0 +1,165 @@
+"""The jobs that other replicas poll, as the store has them: for page, API and waiters.
+
+The ledger tells at once what has changed. When a job was polled last, and how many are archived,
+the store knows a minute late: so much of it may be old.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monitor import pacing
+from monitor.interfaces import JobStatus
+from monitor.model import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from datetime import datetime
+
+    from monitor import model
+    from monitor.interfaces import Clock
+    from monitor.model import Phase, Place, Snapshot
+    from monitor.polling.manager import PollManager
+    from monitor.polling.watch import WatchTarget
+    from monitor.stores.store import SqlStore
+
+LATE = 90.0
+"""Seconds by which the stored time of a poll may be older than the poll."""
+AT_ONCE = 500
+"""Transitions and jobs that are read at once."""
+
+
+class RemoteJobs:
+    """What the store tells of jobs that this replica does not poll."""
+
+    def __init__(self, store: SqlStore, polls: PollManager, clock: Clock) -> None:
+        """Start with none; ``refresh`` reads them."""
+        self._store = store
+        self._polls = polls
+        self._clock = clock
+        self._known: dict[str, tuple[WatchTarget, Snapshot]] = {}
+        self._polled: dict[str, datetime] = {}
+        self._archived: Mapping[tuple[Place, Phase], int] = {}
+        self._position: int | None = None
+
+    async def refresh(self) -> None:
+        """Read what has changed of all, after another share-out or now and then."""
+        if self._position is None:
+            self._position = await self._store.position()
+        places = {each.place for each in self._polls.targets_elsewhere()}
+        counts = await self._store.archive.counts() if places else {}
+        polled: dict[str, datetime] = {}
+        for place in sorted(places):
+            after: str | None = ""
+            while after is not None:
+                heads = await self._store.archive.heads(place, after)
+                polled.update((key, at) for key, _, at in heads)
+                await self._read(
+                    [
+                        key
+                        for key, sequence, _ in heads
+                        if key not in self._known or self._known[key][1].sequence != sequence
+                    ]
+                )
+                after = heads[-1][0] if heads else None
+        # Replaced as a whole, so that any thread may read them.
+        self._polled = polled
+        targets = self._polls.target_elsewhere
+        kept = {key: each for key, each in self._known.items() if key in polled}
+        self._known = {
+            key: (target, known)
+            for key, (_, known) in kept.items()
+            if (target := targets(known.job, known.parent)) is not None
+        }
+        self._archived = {where: many for where, (many, _) in counts.items() if where[0] in places}
+
+    async def follow(self) -> Collection[str]:
+        """Read what was recorded since the last call; return the keys of those jobs."""
+        if self._position is None:
+            await self.refresh()
+        changed: dict[str, None] = {}
+        while events := await self._store.transitions(after=self._position or 0, limit=AT_ONCE):
+            self._position = events[-1][0]
+            changed.update(
+                (event["data"].get("job", {}).get("key", ""), None) for _, event in events
+            )
+        keys = [key for key in changed if key]
+        await self._read([key for key in keys if self._polls.status_of(key) is None])
+        return keys
+
+    async def _read(self, keys: Collection[str]) -> None:
+        for known, archived in await self._store.archive.find(keys) if keys else ():
+            target = self._polls.target_elsewhere(known.job, known.parent)
+            if target is None or archived:
+                self._known.pop(known.job.key, None)
+                continue
+            self._known = self._known if known.job.key in self._known else dict(self._known)
+            self._known[known.job.key] = (target, known)
+            self._polled[known.job.key] = known.looked_at
+
+    # For any thread
+
+    def jobs(self) -> Iterator[JobStatus]:
+        """Yield the status of each job."""
+        known = self._known
+        for target, snapshot in list(known.values()):
+            yield self._status(target, snapshot)
+        for target in self._polls.targets_elsewhere():
+            for job_id in target.watch.jobs:
+                job = Job(*target.place, job_id)
+                owner = self._polls.target_elsewhere(job)
+                if job.key not in known and owner is target:
+                    yield self._unseen(target, job)
+
+    def job(self, key: str) -> JobStatus | None:
+        """Return the status of one job."""
+        found = self._known.get(key)
+        if found is not None:
+            return self._status(*found)
+        for target in self._polls.targets_elsewhere():
+            prefix = "/".join((*target.place, ""))
+            if key.startswith(prefix) and key.removeprefix(prefix) in target.watch.jobs:
+                return self._unseen(target, Job(*target.place, key.removeprefix(prefix)))
+        return None
+
+    def archived(self) -> Mapping[tuple[Place, Phase], int]:
+        """Return how many jobs are archived, by place and phase."""
+        return self._archived
+
+    def _status(self, target: WatchTarget, known: model.Snapshot) -> JobStatus:
+        polled_at = max(known.looked_at, self._polled.get(known.job.key, known.looked_at))
+        now, grace = self._clock.now(), target.following.job_type.grace
+        finished = known.phase.terminal and pacing.is_finished(
+            known, grace, now, self._store.store_time()
+        )
+        age = max(0.0, (now - polled_at).total_seconds())
+        silent = target.watch.blind_after_intervals * target.interval + LATE
+        return JobStatus(
+            job=known.job,
+            watch=target.following.watch,
+            labels=target.following.labels,
+            snapshot=known,
+            interval=target.interval,
+            polled_at=polled_at,
+            at=now,
+            # Its owner goes on with the interval, whatever the store knows by now.
+            next_in=None if finished else target.interval - age % target.interval,
+            failing=None,
+            finished=finished,
+            blind=not finished and age > silent,
+        )
+
+    def _unseen(self, target: WatchTarget, job: Job) -> JobStatus:
+        return JobStatus(
+            job=job,
+            watch=target.following.watch,
+            labels=target.following.labels,
+            snapshot=None,
+            interval=target.interval,
+            polled_at=None,
+            at=self._clock.now(),
+            next_in=target.interval,
+            failing=None,
+            finished=False,
+            blind=False,
+        )
