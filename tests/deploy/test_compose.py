@@ -391,7 +391,10 @@ def _ended(told):
 def _share(project, replicas):
     """Wait until exactly these replicas live, and own every source and sink between them."""
     for url in replicas.values():
-        project.until(f"{url}/api/v1/replicas", lambda told: len(told["items"]) == len(replicas))
+        project.until(
+            f"{url}/api/v1/replicas",
+            lambda told: [each["alive"] for each in told["items"]] == [True] * len(replicas),
+        )
     wanted = {"job_monitor_owned_quotas": 2, "job_monitor_owned_sinks": 2}
     end = time.monotonic() + PATIENCE
     while True:

@@ -1,5 +1,6 @@
 """The chart of ``deploy/helm``, by Helm's own library, against checkers and the manifests."""
 
+import itertools
 import json
 import re
 import tarfile
@@ -10,6 +11,7 @@ import yaml
 
 import monitor
 from monitor import config, validation
+from monitor.runtime import sharing
 from monitor.sources.loader import load_job_types
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
@@ -204,6 +206,33 @@ def test_without_a_claim_replicas_start_before_those_that_they_replace_end(made)
     budget = found(made, "postgresql", "PodDisruptionBudget")["spec"]
     assert budget["maxUnavailable"] == 1
     assert budget["selector"] == spec["selector"]
+
+
+@pytest.mark.parametrize("version", ["6b7f", "58d9", "7c44"])
+def test_sources_move_least_if_all_new_pods_start_before_the_first_old_one_ends(version):
+    old = [f"job-monitor-0a1b-{number}" for number in range(3)]
+    new = [f"job-monitor-{version}-{number}" for number in range(3)]
+    all_first = _moves([old, old + new, old[1:] + new, old[2:] + new, new])
+    one_first = _moves(
+        [old, [*old, new[0]], [*old[1:], new[0]], [*old[1:], *new[:2]], [old[2], *new[:2]], new]
+    )
+    one_after = _moves(
+        [old, old[1:], [*old[1:], new[0]], [old[2], new[0]], [old[2], *new[:2]], new]
+    )
+    assert all_first <= 1.5 < one_first < one_after
+
+
+def _moves(steps):
+    """Return how often a source moves, on average, while pods come and go."""
+    sources = [f"source:{number}" for number in range(60)]
+    shares = [sharing.share_out(dict.fromkeys(live, sources)) for live in steps]
+    moved = [
+        name
+        for before, after in itertools.pairwise(shares)
+        for name in sources
+        if before[name] != after[name]
+    ]
+    return len(moved) / len(sources)
 
 
 def test_the_password_is_a_file_and_the_url_has_none(made):

@@ -102,7 +102,9 @@ def asked(node, name, path):
 
 def alive(node, name):
     """Return the names of the pods that live, as one of them says."""
-    return {each["name"].partition(":")[0] for each in asked(node, name, "replicas")}
+    return {
+        each["name"].partition(":")[0] for each in asked(node, name, "replicas") if each["alive"]
+    }
 
 
 def states(node, name):
