@@ -83,6 +83,13 @@ def asked_by_podman(pod):
     return changed
 
 
+def beside(pod):
+    """Let a pod run beside others of its kind: podman publishes its port on the node itself."""
+    changed = copy.deepcopy(pod)
+    del only(changed)["ports"]
+    return changed
+
+
 def reached(pod, service, address):
     """Let a pod find a Service, as by the name service of a cluster."""
     changed = copy.deepcopy(pod)
