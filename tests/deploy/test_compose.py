@@ -288,8 +288,7 @@ def test_three_replicas_differ_only_in_their_port(replicated):
     assert all(each == environment[0] for each in environment)
     assert environment[0]["JOB_MONITOR_STORE__URL"].startswith("postgresql://")
     assert first["depends_on"]["postgresql"]["condition"] == "service_healthy"
-    # One that wrote beside the database would be alone with it.
-    assert sources(first).keys() == {"/etc/job-monitor"}
+    assert sources(first).keys() == {"/etc/job-monitor", "/var/lib/job-monitor"}
     [secret] = first["secrets"]
     assert environment[0]["JOB_MONITOR_STORE__PASSWORD_FILE"] == secret["target"]
     published = {each["published"]: each["host_ip"] for each in replicated["network"]["ports"]}
