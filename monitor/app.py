@@ -189,6 +189,7 @@ class Daemon:
             )
             shared = None
             if store.replicas and others:
+                watches.tell, others.note_wait = others.waited, watches.note_wait
                 self._state.owned = Owned()
                 shared = self._shared(components, configs, status, others, store.replicas)
             # Served before the first configuration takes effect: probes see that it starts.

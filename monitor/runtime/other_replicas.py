@@ -72,6 +72,8 @@ class OtherReplicas:
         self._numbers = count(1)
         self._tasks: TaskGroup | None = None
         self._changed = anyio.Event()
+        self.note_wait: Callable[[str], None] = lambda _watch: None
+        """Called with a watch that somebody waits for at another replica."""
         polls.elsewhere = self.jobs.job
         polls.hint_elsewhere = self.hint
 
@@ -146,6 +148,11 @@ class OtherReplicas:
         if self._tasks is not None:
             self._tasks.start_soon(self._send, {"await": key, "seconds": seconds})
 
+    def waited(self, watch: str) -> None:
+        """Tell all others that somebody waits for a job of a watch, which must not expire."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self._send, {"waited": watch})
+
     async def _ask(self, number: int, about: Mapping[str, Any]) -> None:
         await self._send({**about, "ask": number})
         await anyio.sleep(ANSWER_WITHIN)
@@ -164,6 +171,8 @@ class OtherReplicas:
             case {"answer": int(number), "to": self._replica.id, "outcome": str(outcome)}:
                 if ticket := self._asked.pop(number, None):
                     ticket.settle(HintOutcome(outcome))
+            case {"waited": str(watch)}:
+                self.note_wait(watch)
             case {"await": str(key), "seconds": float(seconds)}:
                 self._polls.awaited(key, seconds)
             case {"hint": [*parts], "parent": parent, "ask": int(number), "from": asker}:

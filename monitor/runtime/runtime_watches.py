@@ -144,6 +144,8 @@ class RuntimeWatches:
         self._jobs_of = jobs_of
         self._began = clock.now()
         self._waits: dict[str, datetime] = {}
+        self.tell: Callable[[str], None] = lambda _name: None
+        """Called with the watch that somebody waits for, so that other replicas know too."""
         self._log = logs.get()
 
     async def all(self) -> Sequence[model.RuntimeWatch]:
@@ -233,6 +235,11 @@ class RuntimeWatches:
 
     def waited(self, name: str) -> None:
         """Note that somebody waits for a job of the watch ``name`` now."""
+        self.note_wait(name)
+        self.tell(name)
+
+    def note_wait(self, name: str) -> None:
+        """Note that somebody waits, here or at another replica."""
         self._waits[name] = self._clock.now()
 
     async def expire(self, wanted: Callable[[], bool] = lambda: True) -> NoReturn:

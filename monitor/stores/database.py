@@ -63,6 +63,7 @@ RECOVERY = (
 
 _REMEDIES = {
     "disk is full": "make room on its disk",
+    "No space left on device": "make room on its disk",
     "disk I/O error": "check its disk and the file system; nothing that was sent is lost",
     "readonly database": "let the user of job-monitor write to the file and its directory",
     "unable to open database": "let the user of job-monitor write to the file and its directory,"

@@ -84,7 +84,8 @@ Unit: TypeAlias = Beat | Own | GiveUp | Leave | Send
 UNITS = (Beat, Own, GiveUp, Leave, Send)
 
 _SESSION = """
-    SELECT pid::bigint AS pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS began
+    SELECT pid::bigint AS pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS began,
+        usename AS role
     FROM pg_stat_activity
 """
 _SERVER_TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -103,7 +104,7 @@ _LIVE = sa.text(
 )
 _END = sa.text(
     f"SELECT pg_terminate_backend(pid::int) FROM ({_SESSION}) own"  # noqa: S608 -- as above
-    " WHERE pid = :pid AND began = :began"
+    " WHERE pid = :pid AND began = :began AND role = current_user"
 )
 _FORGET = sa.text(f"DELETE FROM replicas WHERE seen_at < {_SERVER_TIME} - {FORGET_AFTER}")  # noqa: S608
 _HOLDERS = sa.text(

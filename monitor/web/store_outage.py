@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RETRY_AFTER = {"Retry-After": "5"}
 _WITHOUT_STORE = frozenset(
     {"/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/api/v1/openapi.json"}
-    | {f"/api/v1/{name}" for name in ("config", "sources")}
+    | {f"/api/v1/{name}" for name in ("config", "replicas", "sources")}
 )
 """Paths that are answered without the store."""
 

@@ -1,6 +1,7 @@
 """What a run of the daemon must have left with a receiver, whatever happened on the way."""
 
 import json
+from bisect import bisect
 from collections import defaultdict
 from datetime import datetime
 from itertools import groupby, pairwise
@@ -138,22 +139,24 @@ def seconds(text):
     return datetime.fromisoformat(text).timestamp()
 
 
-def surely_observed(requests):
+def surely_observed(requests, ends=()):
     """(job, state number) pairs that a daemon had done with before it asked for the job again.
 
     Each life of the daemon has an access key of its own. What a look saw is durable before the
-    next look at the same job; only the last look of a life may have been lost with it.
+    next look at the same job; only the last look of a life may have been lost with it. A life of
+    a replica also comes to one of its ``ends``: times at which it may lose what it owns.
     """
     looks = defaultdict(list)
     for request in requests:
         if request.status == 200 and request.state is not None:
-            looks[request.access_key, request.job].append(request.state)
+            life = request.access_key, bisect(ends, request.time)
+            looks[life, request.job].append(request.state)
     return {(job, number) for (_, job), seen in looks.items() for number in seen[:-1]}
 
 
-def assert_true(truth, delivered):
+def assert_true(truth, delivered, ends=()):
     """What was told of each job is true, unbroken, and all that was surely observed."""
-    observed = surely_observed(truth.requests)
+    observed = surely_observed(truth.requests, ends)
     told = {events[0]["data"]["job"]["id"]: events for events in delivered.values()}
     for job, events in told.items():
         states = truth.of(job)

@@ -41,7 +41,10 @@ class World:
 
     def _begin(self, service, job_id, length):
         self._sim.add_job(id=job_id, service=service)
-        self._plans[service, job_id] = _steps(service, length, self._chance)
+        self._plans[service, job_id] = self.steps(service, length)
+
+    def steps(self, service, length):
+        return _steps(service, length, self._chance)
 
     def _step(self, key):
         service, job_id = key

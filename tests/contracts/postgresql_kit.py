@@ -91,6 +91,20 @@ class Server:
         for each in (note, *self.home.glob(".s.PGSQL.*.lock")):
             each.unlink()
 
+    @contextmanager
+    def frozen(self):
+        """Let no process of it run meanwhile: its connections stay open, and nobody answers."""
+        self._leave()
+        pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
+        family = (pid, *_children(pid))
+        try:
+            for each in family:
+                os.kill(each, signal.SIGSTOP)
+            yield
+        finally:
+            for each in family:
+                os.kill(each, signal.SIGCONT)
+
     def stop(self):
         """Stop it at once."""
         self._leave()
@@ -102,10 +116,10 @@ class Server:
 
     def create(self, name, template="template1"):
         """Make a database, a copy of another; return its URL."""
-        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
-    def _sql(self, statement):
+    def sql(self, statement):
         """Run a statement in a session that is kept: to start one is most of the work."""
         if self._session is None:
             place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", "postgres")

@@ -10,7 +10,8 @@ class Proxy:
     ``cut_at`` is a part of what a client sends. The next connection that sends it is cut: before it
     is passed on, or after the server has answered, and never passed back. With ``half_open``, the
     server does not learn of it. While ``closed``, nobody can connect. What is sent
-    on the first connection, and its end, is passed on after ``delay`` seconds.
+    on the first connection, and its end, is passed on after ``delay`` seconds. While ``stalled``,
+    nothing is passed on either way, as by a network that drops all packets.
     """
 
     def __init__(self, directory, path):
@@ -20,6 +21,7 @@ class Proxy:
         self.before = False
         self.half_open = False
         self.closed = False
+        self.stalled = False
         self.delay = 0.0
         self.cuts = 0
         self.connections = []
@@ -47,7 +49,7 @@ class Proxy:
         quiet, answered = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
-                back = tasks.create_task(_back(from_server, writer, quiet, answered))
+                back = tasks.create_task(self._back(from_server, writer, quiet, answered))
                 await self._forward(reader, writer, to_server, quiet, answered)
                 back.cancel()
         except* OSError:
@@ -58,6 +60,7 @@ class Proxy:
 
     async def _forward(self, reader, writer, to_server, quiet, answered):
         while data := await _read(reader):
+            await self._pass()
             cut = bool(self.cut_at) and self.cut_at in data
             if cut:
                 self.cut_at = b""
@@ -77,6 +80,20 @@ class Proxy:
         if self.half_open:
             await asyncio.sleep(60)  # until the server ends it, or the test does
 
+    async def _pass(self):
+        while self.stalled:  # noqa: ASYNC110 -- a test sets it
+            await asyncio.sleep(0.05)
+
+    async def _back(self, from_server, writer, quiet, answered):
+        while data := await from_server.read(65536):
+            await self._pass()
+            if quiet.is_set():
+                answered.set()
+            else:
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
     async def _linger(self, writer):
         if self.connections and self.connections[0][0] is writer:
             await asyncio.sleep(self.delay)
@@ -88,16 +105,6 @@ async def _read(reader):
         return await reader.read(65536)
     except OSError:
         return b""
-
-
-async def _back(from_server, writer, quiet, answered):
-    while data := await from_server.read(65536):
-        if quiet.is_set():
-            answered.set()
-        else:
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @asynccontextmanager

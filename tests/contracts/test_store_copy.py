@@ -3,6 +3,8 @@
 import asyncio
 import random
 import re
+import sqlite3
+from contextlib import closing
 
 import anyio
 import pytest
@@ -70,7 +72,9 @@ async def contents(url):
         return {
             table.name: [
                 tuple(row)
-                for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+                for row in connection.execute(
+                    sa.select(table).order_by(*copying._order(table, connection.dialect.name))
+                )
             ]
             for table in [LEDGER, *copying.TABLES]
         }
@@ -163,6 +167,113 @@ async def test_a_target_that_has_something_in_it_is_left_alone(urls):
     with pytest.raises(StoreError, match=r"it is not empty: it has rows in watches \(name a new"):
         await copying.copy(source, target, nothing)
     assert await contents(target) == before
+
+
+async def test_the_copy_of_a_store_that_has_ended_says_so(urls):
+    source, target = urls
+    await fill(source)
+    await copying.copy(source, target, nothing)
+    with pytest.raises(
+        StoreError, match=r"not empty: .*\(the copy of this ledger has ended: start"
+    ):
+        await copying.copy(source, target, nothing)
+
+
+async def test_a_store_that_is_used_while_it_is_copied_is_not_followed(sqlite_url, postgresql_url):
+    await fill(sqlite_url)
+
+    def use(what, done, _total):
+        if (what, done) == ("comparing jobs", 0):
+            file = sqlite.path_of(sqlite_url)
+            with closing(sqlite3.connect(file)) as connection, connection:
+                connection.execute("UPDATE ledger SET own_time = own_time + 1")
+
+    with pytest.raises(StoreError, match=r"state.db: it was used while it was copied \(recreate"):
+        await copying.copy(sqlite_url, postgresql_url, use)
+    with pytest.raises(StoreError, match="a copy into it has not ended"):
+        await checking.check(postgresql_url, nothing)
+
+
+CHANGED = {
+    "UPDATE transitions SET kind = 'other' WHERE position = 7": (
+        r"transitions differs from its source at \(7,\) \(recreate the database"
+    ),
+    "DELETE FROM transitions WHERE position = 8": (
+        r"\d+ rows of transitions were copied, of 91 \(recreate the database"
+    ),
+    "UPDATE jobs SET sequence = 9 WHERE id = 'job-4'": (
+        r"jobs differs from its source at \('panorama.*job-4',\) \(recreate"
+    ),
+}
+
+
+@pytest.mark.parametrize("statement", CHANGED)
+async def test_a_copy_that_was_changed_meanwhile_is_found(urls, monkeypatch, statement):
+    source, target = urls
+    await fill(source)
+    await interrupted(source, target, monkeypatch)
+    open_target = connect.open_database(target, copying=True)
+    async with open_target as opened:
+        await executed(opened, statement)
+    with pytest.raises(StoreError, match=CHANGED[statement]):
+        await copying.copy(source, target, nothing)
+    with pytest.raises(StoreError, match="a copy into it has not ended"):
+        await checking.check(target, nothing)
+
+
+async def test_text_that_postgresql_does_not_take_is_cleaned(sqlite_url, postgresql_url):
+    await fill(sqlite_url)
+    async with connect.open_database(sqlite_url) as opened:
+        await executed(opened, "UPDATE deliveries SET last_error = 'a' || char(0) WHERE id = 2")
+    await copying.copy(sqlite_url, postgresql_url, nothing)
+    before, after = await contents(sqlite_url), await contents(postgresql_url)
+    changed = [
+        (row, other)
+        for row, other in zip(before["deliveries"], after["deliveries"], strict=True)
+        if row != other
+    ]
+    [(row, other)] = changed
+    assert [it for it in other if it not in row] == ["a\N{REPLACEMENT CHARACTER}"]
+
+
+async def test_a_database_that_sorts_otherwise_goes_on_at_the_right_row(
+    sqlite_url, postgresql_server, postgresql_names, monkeypatch
+):
+    await fill(sqlite_url)
+    async with open_store(sqlite_url, SettableClock()) as store:
+        for name in (f"{letter}{number}" for letter in "aBcDäZ_-" for number in range(4)):
+            await store.add_watch(model.RuntimeWatch(name, {"type": "a"}, T0))
+    name = next(postgresql_names)
+    postgresql_server.sql(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"
+        " LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    target = postgresql_server.url(name)
+    monkeypatch.setattr(copying, "ROWS_AT_ONCE", 7)
+    stops = 0
+    for _ in range(10):
+        come: list[int] = []
+
+        def stop(what, done, _total, come=come):
+            if what == "watches" and done:
+                come.append(done)
+                if len(come) == 2:
+                    raise InterruptedError
+
+        try:
+            await copying.copy(sqlite_url, target, stop)
+            break
+        except InterruptedError:
+            stops += 1
+    assert stops >= 3
+    assert await contents(target) == await contents(sqlite_url)
+
+
+def test_each_table_is_copied_or_left_out_for_a_reason():
+    copied = {table.name for table in copying.TABLES}
+    assert copied.isdisjoint(copying.NOT_COPIED)
+    assert all(copying.NOT_COPIED.values())
+    assert copied | {*copying.NOT_COPIED, "ledger"} == {*schema.metadata.tables}
 
 
 async def test_a_store_that_was_used_meanwhile_is_not_copied_on(urls, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.errors import ConfigurationError, StoreError, StoreLockedError
+from monitor.stores import connect
 from monitor.stores.store import open_store
 from tests.contracts import postgresql_kit
 from tests.contracts.store_examples import T0, SettableClock, entry
@@ -112,7 +113,7 @@ async def test_a_pooler_in_session_mode_is_taken(postgresql_server, postgresql_u
             await store.record(entry())
             assert len(await store.snapshots()) == 1
             with pytest.raises(StoreLockedError):
-                async with _opened(postgresql_url):
+                async with connect.open_database(postgresql_url):
                     pass
 
 

@@ -1,6 +1,7 @@
 """Logging in to PostgreSQL: TLS, client certificates, passwords from files, and tokens of AWS."""
 
 import asyncio
+import json
 import os
 import socket
 
@@ -14,6 +15,7 @@ from monitor.errors import ConfigurationError, StoreError
 from monitor.stores.postgresql_login import Login
 from monitor.stores.store import open_store
 from tests import certificates
+from tests.acceptance.program import run
 from tests.contracts import postgresql_kit, rds_stand_in
 from tests.contracts.store_examples import SettableClock, entry
 
@@ -141,6 +143,33 @@ async def test_a_server_that_does_not_prove_itself_gets_no_password(
     assert "\n" not in text
     assert PASSWORD not in text
     assert text.endswith(")")
+
+
+async def test_a_store_is_copied_and_checked_with_the_login_of_a_configuration(
+    database, made, password_file, tmp_path, sqlite_url
+):
+    url = database(f"sslmode=verify-full&sslrootcert={made}/server.pem")
+    config = tmp_path / "monitor.yaml"
+    store = {"url": url, "password_file": str(password_file)}
+    config.write_text(json.dumps({"store": store}), "utf-8")
+    async with open_store(sqlite_url, SettableClock()) as opened:
+        await opened.record(entry())
+    code, out, err = await run("store", "copy", sqlite_url, "-c", config, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("Copied 3 rows. ")
+    back = f"sqlite://{tmp_path}/back.db"
+    for arguments in (
+        ("check", "-c", config),
+        ("copy", "--source-config", config, back),
+        ("check", back),
+    ):
+        assert (await run("store", *arguments, directory=tmp_path))[0] == 0
+    async with open_store(back, SettableClock()) as opened:
+        assert len(await opened.snapshots()) == 1
+    password_file.write_text("wrong", "utf-8")
+    code, out, err = await run("store", "check", "-c", config, directory=tmp_path)
+    assert (code, out) == (74, "")
+    assert "check the user of the URL, and what password_file holds" in err
 
 
 async def test_a_server_without_tls_is_refused_where_it_is_required(password_file):

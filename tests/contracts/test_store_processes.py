@@ -135,27 +135,27 @@ def test_a_read_that_was_cancelled_keeps_no_process_from_ending(store_url, proce
         assert said.recv() == "ended"
 
 
-async def test_a_second_process_is_refused_at_once_until_the_first_is_killed(store_url, processes):
-    with _child(processes, store_child.hold, store_url) as (holder, said):
+async def test_a_second_process_is_refused_at_once_until_the_first_is_killed(sqlite_url, processes):
+    with _child(processes, store_child.hold, sqlite_url) as (holder, said):
         assert said.recv() == "open"
         with (
             anyio.fail_after(20),
             pytest.raises(StoreLockedError, match=r"another process.*\(stop"),
         ):
-            async with _opened(store_url):
+            async with _opened(sqlite_url):
                 pass
-        with _child(processes, store_child.hold, store_url) as (_, other_said):
+        with _child(processes, store_child.hold, sqlite_url) as (_, other_said):
             assert other_said.recv() == "locked"
         holder.kill()
         with anyio.fail_after(90):
-            async with await _once_free(store_url) as store:
+            async with await _once_free(sqlite_url) as store:
                 assert await store.record(entry())
 
 
-async def test_a_second_store_in_the_same_process_is_refused_too(store_url):
-    async with _opened(store_url):
+async def test_a_second_store_in_the_same_process_is_refused_too(sqlite_url):
+    async with _opened(sqlite_url):
         with pytest.raises(StoreLockedError):
-            async with _opened(store_url):
+            async with _opened(sqlite_url):
                 pass
-    async with _opened(store_url):
+    async with _opened(sqlite_url):
         pass

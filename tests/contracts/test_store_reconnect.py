@@ -11,6 +11,7 @@ import pytest
 from monitor import model
 from monitor.clock import SystemClock
 from monitor.errors import StoreError, StoreLockedError
+from monitor.stores import connect
 from monitor.stores.store import open_store
 from tests.contracts import postgresql_kit, postgresql_proxy
 from tests.contracts.store_examples import delivered, entry, job
@@ -61,7 +62,7 @@ async def test_a_lost_session_is_replaced_and_the_store_goes_on(postgresql_url, 
         assert any(each in outages[0] for each in words), outages
         assert outages[1] is None
         with pytest.raises(StoreLockedError):
-            async with opened(postgresql_url):
+            async with connect.open_database(postgresql_url):
                 pass
 
 
@@ -157,31 +158,49 @@ async def test_reads_wait_for_the_server(postgresql_url, opened, proxy):
         assert set(found) == {1}
 
 
-async def test_another_daemon_that_takes_the_lock_ends_this_one(postgresql_url, opened, proxy):
+async def test_a_process_that_takes_the_database_for_itself_ends_this_one(
+    postgresql_url, opened, proxy
+):
     async with opened(through(postgresql_url, proxy)) as store:
         await store.record(entry())
         proxy.closed = True
         proxy.cut_all()
         await postgresql_kit.until_unlocked(postgresql_url)
-        async with opened(postgresql_url):
+        async with connect.open_database(postgresql_url):
             proxy.closed = False
-            with anyio.fail_after(60), pytest.raises(StoreError, match="another process uses"):
+            with anyio.fail_after(60), pytest.raises(StoreError, match="needs it alone"):
                 await store.record(entry(2))
 
 
-async def test_a_store_that_another_daemon_has_written_to_ends_this_one(
-    postgresql_url, opened, proxy
-):
-    """What this process remembers of the jobs is no longer true."""
+async def test_a_store_that_another_replica_has_written_to_goes_on(postgresql_url, opened, proxy):
     async with opened(through(postgresql_url, proxy)) as store:
         await store.record(entry())
         proxy.closed = True
         proxy.cut_all()
         await postgresql_kit.until_unlocked(postgresql_url)
         async with opened(postgresql_url) as other:
-            await other.record(entry(2))
+            assert await other.record(entry(2))
         proxy.closed = False
-        with anyio.fail_after(60), pytest.raises(StoreError, match="another daemon has used it"):
+        with anyio.fail_after(60):
+            assert await store.record(entry(3))
+            assert not await store.record(entry(2)), "the other one was first"
+            assert len(await store.snapshots()) == 3
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM replicas", "UPDATE replicas SET mark = mark - 1"])
+async def test_a_store_that_has_gone_back_ends_this_replica(postgresql_url, opened, proxy, change):
+    """What this process remembers of the jobs is no longer true, as after a failover."""
+    async with opened(through(postgresql_url, proxy)) as store:
+        await store.record(entry())
+        await store.record(entry(2))
+        proxy.closed = True
+        proxy.cut_all()
+        await postgresql_kit.until_unlocked(postgresql_url)
+        connection = await asyncpg.connect(postgresql_url)
+        await connection.execute(change)
+        await connection.close()
+        proxy.closed = False
+        with anyio.fail_after(60), pytest.raises(StoreError, match="standby took over"):
             await store.record(entry(3))
         with pytest.raises(StoreError):
             await store.snapshots()

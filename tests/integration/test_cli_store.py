@@ -37,6 +37,37 @@ async def test_a_store_is_copied_once(tmp_path, config):
     assert "new.db: it is not empty: it has rows in jobs, " in err
 
 
+async def test_the_stores_of_two_configurations_are_copied(tmp_path, config):
+    other = tmp_path / "other.yaml"
+    other.write_text(json.dumps({"store": f"sqlite://{tmp_path}/new.db"}))
+    copy = ("store", "copy", "--source-config", config, "-c", other)
+    code, out, err = await run(*copy, directory=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("Copied 9 rows. ")
+    code, out, err = await run(*copy, directory=tmp_path)
+    assert (code, out) == (74, "")
+    assert "new.db: it is not empty: it has rows in jobs, " in err
+    assert "(the copy of this ledger has ended: start the daemon with it)" in err
+
+
+MISTAKES = {
+    (): "error: SOURCE: is missing (write the URL of a store, or --source-config FILE)\n",
+    ("sqlite:a.db",): "error: there is no configuration (name a file with --config or ",
+    ("sqlite:a.db", "sqlite:b.db", "-c", "any.yaml"): "error: --config: stands beside TARGET (",
+    ("sqlite:a.db", "sqlite:b.db", "--source-config", "any.yaml"): (
+        "error: --source-config: stands beside SOURCE (write SOURCE or --source-config)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+async def test_a_copy_of_no_store_or_of_two_is_refused(tmp_path, arguments):
+    code, out, err = await run("store", "copy", *arguments, directory=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith(MISTAKES[arguments])
+    assert not [*tmp_path.glob("*.db*")]
+
+
 async def test_a_store_is_checked_and_what_is_wrong_is_named(tmp_path, config):
     code, out, err = await run("store", "check", "-c", config, directory=tmp_path)
     assert (code, err) == (0, "")

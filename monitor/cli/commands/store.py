@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path  # noqa: TC003 -- typer reads the annotation
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
-from monitor.cli import options, output
+from monitor.cli import arguments, options, output
 from monitor.cli.options import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from monitor.config import Settings
+    from monitor.config.settings import StoreSettings
     from monitor.stores.checking import StoreReport
+    from monitor.stores.database import MakeToken
 
 _URL = "sqlite:///absolute/path.db, or postgresql://user@host/db"
 
@@ -26,8 +31,25 @@ commands = typer.Typer(
 
 @commands.command("copy")
 def copy(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"The store: {_URL}.")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="An empty database, likewise.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help=f"The store: {_URL}.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="An empty database, likewise; by default the store of the configuration.",
+        ),
+    ] = None,
+    *,
+    source_config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Copy the store of this configuration, in the place of SOURCE; may be repeated.",
+        ),
+    ] = None,
+    config: options.Config = None,
 ) -> None:
     """Copy a store into another database, with all that is pending.
 
@@ -37,8 +59,28 @@ def copy(
     """
     from monitor.stores import copying
 
+    if source_config:
+        if target is not None:
+            remedy = "write SOURCE or --source-config"
+            raise arguments.mistake("--source-config", "stands beside SOURCE", remedy)
+        source, target = None, source
+    elif source is None:
+        remedy = "write the URL of a store, or --source-config FILE"
+        raise arguments.mistake("SOURCE", "is missing", remedy)
+    if target is not None and config:
+        raise arguments.mistake("--config", "stands beside TARGET", "write TARGET or --config")
     line = _Line()
-    total = anyio.run(partial(copying.copy, source, target, line.rows))
+
+    async def run() -> int:
+        async with (
+            _place(source, partial(options.load_own, source_config)) as (old, old_token),
+            _place(target, partial(options.load_own, config)) as (new, new_token),
+        ):
+            return await copying.copy(
+                old, new, line.rows, source_token=old_token, target_token=new_token
+            )
+
+    total = anyio.run(run)
     line.end()
     typer.echo(f"Copied {total:,} rows. The target is the store now: start the daemon with it.")
 
@@ -58,16 +100,12 @@ def check(
     Stop the daemon first. Nothing is changed.
     """
     from monitor.stores import checking
-    from monitor.tools import ledger
 
     line = _Line()
 
     async def read() -> StoreReport:
-        if url is not None:
-            return await checking.check(url, line.reads)
-        settings = options.load(config)
-        async with ledger.signing(settings) as make_token:
-            return await checking.check(settings.database, line.reads, make_token)
+        async with _place(url, partial(options.load, config)) as (where, make_token):
+            return await checking.check(where, line.reads, make_token)
 
     found = anyio.run(read)
     line.end()
@@ -77,6 +115,21 @@ def check(
         output.show_data(_data(found), output_)
     if found.problems:
         raise typer.Exit(1)
+
+
+@asynccontextmanager
+async def _place(
+    url: str | None, load: Callable[[], Settings]
+) -> AsyncIterator[tuple[str | StoreSettings, MakeToken | None]]:
+    """Yield a store, at a URL or else of a configuration, and what makes its passwords."""
+    from monitor.tools import ledger
+
+    if url is not None:
+        yield url, None
+        return
+    settings = load()
+    async with ledger.signing(settings) as make_token:
+        yield settings.database, make_token
 
 
 def _data(found: StoreReport) -> Mapping[str, object]:

@@ -1,0 +1,231 @@
+"""Three replicas over one PostgreSQL: whatever is done to them, nothing is lost or invented."""
+
+import os
+import random
+import tempfile
+import time
+from signal import SIGTERM
+
+import anyio
+import pytest
+
+from monitor import simulator
+from monitor.runtime.replicas import LEASE
+from tests import rounds
+from tests.acceptance import evidence
+from tests.acceptance.fleet import REGIONS, SINKS, SOURCES, Fleet, RegionsWorld
+from tests.acceptance.program import PATIENCE, SECRET, disks, packages, until
+from tests.contracts import postgresql_kit, postgresql_proxy
+
+pytestmark = pytest.mark.timeout(900)
+
+TAKEN_WITHIN = 15.0
+"""Seconds until the sources of a replica that was killed are polled by another."""
+
+SCENARIO = {
+    "receivers": {
+        name: {"secrets": [SECRET], "faults": [{"kind": "status", "status": 500, "every": 20}]}
+        for name in SINKS
+    },
+    "faults": [
+        {"kind": "error", "status": 500, "code": "InternalServerException", "every": 60},
+        {"kind": "slow", "delay": 0.1, "every": 15},
+    ],
+}
+
+
+@pytest.fixture
+def seed():
+    """Printed, so that a failure can be had again with TEST_SEED."""
+    chosen = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"TEST_SEED={chosen}")  # noqa: T201 -- for whoever reads a failure
+    return chosen
+
+
+class Disturber:
+    """Does to the replicas what may happen to them, one thing after the other."""
+
+    def __init__(self, fleet, chance):
+        self.fleet = fleet
+        self.done = {"kill": 0, "freeze": 0, "cut": 0, "restart": 0}
+        self.taken = []
+        self._chance = chance
+
+    async def disturb(self, kind):
+        await getattr(self, f"_{kind}")(self._chance.choice(self.fleet.replicas))
+        self.done[kind] += 1
+        await self.fleet.shared()
+
+    async def _kill(self, replica):
+        self.taken.append(await self.fleet.kill(replica))
+        self.fleet.replicas[self.fleet.replicas.index(replica)] = await self.fleet.start()
+
+    async def _freeze(self, replica):
+        took = await self.fleet.freeze(replica)
+        assert took < TAKEN_WITHIN + 5, "its sign of life is missed after ten seconds"
+        # It finds out before it acts that others have taken its place.
+        await until(lambda: replica.program.logged("replica.recovered"))
+
+    async def _cut(self, _replica):
+        self.fleet.note()
+        await postgresql_kit.end_sessions(self.fleet.store)
+
+    async def _restart(self, _replica):
+        self.fleet.note()
+        await anyio.to_thread.run_sync(self.fleet.server.kill)
+        await anyio.sleep(self._chance.uniform(0.0, 2.0))
+        await anyio.to_thread.run_sync(self.fleet.server.start)
+        self.fleet.note()
+
+
+KINDS = ("kill", "freeze", "cut", "kill", "restart")
+"""In turn, so that each of them is done in a short run too."""
+
+
+@pytest.mark.parametrize("many", [10, pytest.param(100, marks=pytest.mark.soak)])
+async def test_nothing_is_lost_or_invented_whatever_happens_to_the_replicas(tmp_path, seed, many):
+    chance = random.Random(seed)
+    with postgresql_kit.server() as server:
+        async with simulator.running(SCENARIO, directory=tmp_path / "truth") as sim:
+            fleet = Fleet(sim, server, tmp_path)
+            world = RegionsWorld(sim, random.Random(seed + 1))
+            world.populate()
+            async with fleet.running():
+                disturber = Disturber(fleet, chance)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(world.turn)
+                    enough = lambda: len(sim.truth.received) > 100  # noqa: E731
+                    for number in rounds.until_enough(many, enough, 3 * many):
+                        await disturber.disturb(KINDS[number % len(KINDS)])
+                    tasks.cancel_scope.cancel()
+                world.finish()
+                await fleet.settled()
+                for replica in fleet.replicas:
+                    assert (await replica.program.stop(SIGTERM))[0] == 0
+                    assert "Traceback" not in replica.program.err
+                await _assert_kept(fleet)
+                assert min(disturber.done.values()) >= many // len(KINDS)
+                assert max(disturber.taken) < TAKEN_WITHIN, disturber.taken
+
+
+async def _assert_kept(fleet):
+    rows = await fleet.rows()
+    assert len({(row.key, row.sequence) for row in rows}) == len(rows)
+    rows = [row for row in rows if "job" in row.data]
+    assert sum(row.data["kind"] == "job.state_changed" for row in rows) > 50
+    for sink in SINKS:
+        received = [
+            each for each in fleet.received(sink) if "job" in evidence.event_of(each)["data"]
+        ]
+        evidence.assert_signed(received)
+        evidence.assert_are_events(received)
+        evidence.assert_same_event_behind_each_id(received)
+        evidence.assert_in_order(received, rows)
+        evidence.assert_repeats_are_excused(received, fleet.disturbed)
+        evidence.assert_all_of_the_ledger_was_delivered(received, rows)
+        told = evidence.with_baseline(evidence.delivered(received), rows)
+        evidence.assert_true(fleet.sim.truth, told, fleet.disturbed)
+
+
+async def test_a_replica_that_is_cut_off_acts_no_longer_than_its_lease(tmp_path, seed):
+    with (
+        postgresql_kit.server() as server,
+        tempfile.TemporaryDirectory(prefix="pg-proxy-") as place,
+    ):
+        async with (
+            simulator.running(SCENARIO, directory=tmp_path / "truth") as sim,
+            postgresql_proxy.running(server, place) as proxy,
+        ):
+            fleet = Fleet(sim, server, tmp_path)
+            world = RegionsWorld(sim, random.Random(seed))
+            world.populate()
+            through = f"postgresql://postgres@/jobs?host={place}"
+            async with fleet.running(2):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(world.turn)
+                    await fleet.add(JOB_MONITOR_STORE=through)
+                    await fleet.shared()
+                    await _cut_off(fleet, fleet.replicas[-1], proxy)
+                    tasks.cancel_scope.cancel()
+                world.finish()
+                await fleet.settled()
+                await _assert_kept(fleet)
+
+
+async def _cut_off(fleet, replica, proxy):
+    """Drop all packets between a replica and the database, until others have taken its place."""
+    owned = (await replica.own())["owned_sources"]
+    assert owned
+    proxy.stalled, began = True, time.monotonic()
+    fleet.note()
+    over = fleet.sim.clock.now() + LEASE
+    assert await fleet.taken(replica, owned, began) < TAKEN_WITHIN + 5
+    await anyio.sleep(3)
+    requests = [each for each in fleet.sim.truth.requests if each.access_key == replica.key]
+    assert [each for each in requests if each.time <= over]
+    assert not [each for each in requests if each.time > over], "it polls after its lease"
+    proxy.stalled = False
+    fleet.note()
+    await until(lambda: replica.program.logged("replica.recovered"))
+    await fleet.shared()
+
+
+async def test_three_replicas_send_as_many_requests_as_one(tmp_path):
+    scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
+    with postgresql_kit.server() as server:
+        async with simulator.running(scenario) as sim:
+            slow = [packages(regions=REGIONS, interval="1s"), disks(interval="1s")]
+            fleet = Fleet(sim, server, tmp_path, watches=slow)
+            RegionsWorld(sim, random.Random(1)).populate()
+            async with fleet.running(1):
+                alone = await _rate(sim)
+                await fleet.add()
+                await fleet.add()
+                await fleet.shared()
+                together = await _rate(sim)
+    assert set(alone) == set(together) == SOURCES
+    assert 0.95 < sum(together.values()) / sum(alone.values()) < 1.05, (alone, together)
+
+
+async def _rate(sim, seconds=20.0):
+    """Return the requests per second of each source, once all is known."""
+    await anyio.sleep(4)
+    began = time.monotonic()
+    first = len(sim.truth.requests)
+    await anyio.sleep(seconds)
+    counts: dict[str, int] = {}
+    for request in list(sim.truth.requests)[first:]:
+        source = f"{request.service}/sim/{request.region}"
+        counts[source] = counts.get(source, 0) + 1
+    took = time.monotonic() - began
+    return {source: count / took for source, count in counts.items()}
+
+
+async def test_every_replica_shows_and_changes_everything(tmp_path):
+    scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
+    with postgresql_kit.server() as server:
+        async with simulator.running(scenario) as sim:
+            fleet = Fleet(sim, server, tmp_path)
+            sim.add_job(id="one", service="panorama", region="eu-west-1")
+            async with fleet.running():
+                for replica in fleet.replicas:
+                    await _until(lambda r=replica: _shows(r, "one", "PENDING"))
+                sim.change("one", Status="SUCCEEDED")
+                for replica in fleet.replicas:
+                    await _until(lambda r=replica: _shows(r, "one", "SUCCEEDED"))
+                    sources = (await replica.get("/api/v1/sources"))["items"]
+                    assert {each["replica"] for each in sources} <= {
+                        each["name"] for each in await replica.replicas()
+                    }
+                    assert len(sources) == len(SOURCES)
+
+
+async def _shows(replica, job_id, state):
+    found = (await replica.get("/api/v1/jobs"))["items"]
+    return [(each["id"], each["state"]) for each in found] == [(job_id, state)]
+
+
+async def _until(condition):
+    with anyio.fail_after(PATIENCE):
+        while not await condition():  # noqa: ASYNC110 -- over HTTP
+            await anyio.sleep(0.1)
