@@ -70,7 +70,7 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
         await until(lambda: [each.told for each in node.received] == [("one", "SUCCEEDED")])
         assert all(states(node, name)["one"] == "SUCCEEDED" for name in names)
 
-        # As the kubelet ends a pod: its network lasts longer than it, but not with "podman pod stop".
+        # As the kubelet does: first what runs in the pod, then the network that it needs to end.
         first, second = names
         grace = made[0]["spec"]["terminationGracePeriodSeconds"]
         node.podman("stop", "--time", grace, f"{first}-job-monitor")
