@@ -364,6 +364,7 @@ def test_three_replicas_share_the_work_and_deliver_each_event_once():
         programs=postgresql_kit.programs(),
     ) as project:
         _share(project, REPLICAS)
+        assert {each["RestartCount"] for each in project.inspect(*REPLICAS)} == {0}
         _fail_a_job(project)
         for url in REPLICAS.values():
             project.until(f"{url}/api/v1/jobs?q=my-import", _ended)

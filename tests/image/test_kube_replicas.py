@@ -65,6 +65,8 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
                 await until(lambda address=address: node.ask(address)[0] == 200, probe.within)
         await until(lambda: alive(node, names[0]) == set(names))
         await until(lambda: all(owned(node, [each]) == HALF for each in names))
+        counts = [node.inspected(f"{each}-job-monitor")["RestartCount"] for each in names]
+        assert counts == [0, 0]
 
         node.change("one", Status="SUCCEEDED")
         await until(lambda: [each.told for each in node.received] == [("one", "SUCCEEDED")])
