@@ -235,13 +235,14 @@ def running(services=RUNNING, files=(FILE,), overlay=OVERLAY, **names):
 def _asking_for_health(project, services):
     """Run the health checks: podman leaves that to systemd, which may not be there.
 
-    Docker Compose waits until each service has once been healthy, and then asks no more.
+    Docker Compose waits until each service has once been healthy, and then asks no more. A check
+    that comes too early costs as much of a processor as the start that it waits for.
     """
     over = threading.Event()
 
     def ask():
         waiting = list(services)
-        while waiting and not over.wait(1):
+        while waiting and not over.wait(2.5):
             waiting = [each for each in waiting if not project.is_healthy(each)]
 
     thread = threading.Thread(target=ask, daemon=True)

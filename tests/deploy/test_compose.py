@@ -378,8 +378,6 @@ def test_three_replicas_share_the_work_and_deliver_each_event_once():
         for url in left.values():
             project.until(f"{url}/api/v1/jobs?q=my-next", lambda told: told["items"])
 
-        project("start", "job-monitor-2")
-        _share(project, REPLICAS)
         received = project.ask(f"{SIMULATOR}/_simulator/received")
         assert _told_of_the_job(received) == [{"state": "FAILED", "phase": "failed"}]
 

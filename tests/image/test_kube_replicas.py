@@ -23,7 +23,7 @@ AS_MOUNTED = b64encode(PASSWORD.encode()).decode()
 """Podman 4.3 hands over the value of a Secret without decoding it."""
 VALUES = {
     "replicas": 2,
-    "config": kube_kit.settings() | {"watches": [packages(), disks()]},
+    "config": kube_kit.settings() | {"watches": [packages(interval="1s"), disks(interval="1s")]},
     "store": {
         "postgresql": {
             "url": f"postgresql://monitor@{kube_kit.ADDRESS}/monitor",
@@ -59,31 +59,32 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
         serve_postgresql(node, parts)
         node.keep_secret(SECRET, password=PASSWORD)
         node.play([rendered["ConfigMap", "job-monitor"], *played])
-        for name in names:
+        urls = {name: f"http://{node.address(f'{name}-job-monitor')}:9847" for name in names}
+        for url in urls.values():
             for probe in pods.probes(made[0]):
-                address = at(node, name, probe.path, probe.port)
-                await until(lambda address=address: node.ask(address)[0] == 200, probe.within)
-        await until(lambda: alive(node, names[0]) == set(names))
-        await until(lambda: all(owned(node, [each]) == HALF for each in names))
+                assert probe.port == 9847
+                await until(lambda url=url + probe.path: node.ask(url)[0] == 200, probe.within)
+        await until(lambda: alive(node, urls[names[0]]) == set(names))
+        await until(lambda: all(owned(node, [url]) == HALF for url in urls.values()))
         counts = [node.inspected(f"{each}-job-monitor")["RestartCount"] for each in names]
         assert counts == [0, 0]
 
         node.change("one", Status="SUCCEEDED")
         await until(lambda: [each.told for each in node.received] == [("one", "SUCCEEDED")])
-        assert all(states(node, name)["one"] == "SUCCEEDED" for name in names)
+        for url in urls.values():
+            await until(lambda url=url: states(node, url)["one"] == "SUCCEEDED")
 
         # As the kubelet does: first what runs in the pod, then the network that it needs to end.
         first, second = names
         grace = made[0]["spec"]["terminationGracePeriodSeconds"]
         node.podman("stop", "--time", grace, f"{first}-job-monitor")
         assert node.inspected(f"{first}-job-monitor")["State"]["ExitCode"] == 0
-        await until(lambda: alive(node, second) == {second})
-        await until(lambda: owned(node, [second]) == ALL)
-        before = states(node, second)["EX1"]
+        left = urls[second]
+        await until(lambda: alive(node, left) == {second})
+        await until(lambda: owned(node, [left]) == ALL)
         node.change("EX1", ProgressCode="Complete", LocationCode="Returned")
-        await until(lambda: states(node, second)["EX1"] != before)
         await until(lambda: len(node.received) == 2)
-        assert node.received[-1].told[0] == "EX1"
+        assert node.received[-1].told == ("EX1", states(node, left)["EX1"])
 
 
 def serve_postgresql(node, parts):
@@ -95,30 +96,25 @@ def serve_postgresql(node, parts):
     node.podman("run", *options, parts, "-euc", script)
 
 
-def at(node, name, path, port=9847):
-    return f"http://{node.address(f'{name}-job-monitor')}:{port}{path}"
-
-
-def asked(node, name, path):
+def asked(node, url, path):
     """Return what a pod answers; nothing while it does not."""
-    status, text = node.ask(at(node, name, f"/api/v1/{path}"))
+    status, text = node.ask(f"{url}/api/v1/{path}")
     return json.loads(text)["items"] if status == 200 else []
 
 
-def alive(node, name):
+def alive(node, url):
     """Return the names of the pods that live, as one of them says."""
-    return {
-        each["name"].partition(":")[0] for each in asked(node, name, "replicas") if each["alive"]
-    }
+    found = [each for each in asked(node, url, "replicas") if each["alive"]]
+    return {each["name"].partition(":")[0] for each in found}
 
 
-def states(node, name):
-    return {each["id"]: each["state"] for each in asked(node, name, "jobs")}
+def states(node, url):
+    return {each["id"]: each["state"] for each in asked(node, url, "jobs")}
 
 
-def owned(node, names):
+def owned(node, urls):
     """Return how much some pods own together."""
-    text = "\n".join(node.ask(at(node, name, "/metrics"))[1] for name in names)
+    text = "\n".join(node.ask(f"{url}/metrics")[1] for url in urls)
     return {
         what: sum(map(float, re.findall(rf"^job_monitor_owned_{what} (\S+)$", text, re.MULTILINE)))
         for what in ("quotas", "sinks")
