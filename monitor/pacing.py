@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from monitor.model import Snapshot
 
 LAPSED = 0.5
-"""Seconds between two looks at a lease that has lapsed."""
+"""Seconds after which a lease that has lapsed is checked again."""
 
 TICK = 0.02
 """Seconds: no loop wakes more often, so that many timers share one wake-up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ def seconds(value: str | None, now: datetime) -> float | None:
         return min(float(text), LONGEST)
     if not 0 < len(text) <= _LONGEST_DATE:
         return None
+    # Every command imports this module, and few servers name a date.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         moment = parsedate_to_datetime(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

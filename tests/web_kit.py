@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from monitor.stores.store import SqlStore
-    from monitor.web.api.schemas import PollOutcome, ReplicaView, SourceView
+    from monitor.web.api.job_schemas import PollOutcome
+    from monitor.web.api.schemas import ReplicaView, SourceView
     from monitor.web.web_config import WebConfigFile
 
 KEY = "panorama.package-import/prod/us-east-1/job-{}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
 
 SERVER_VARIABLE = "JOB_MONITOR_SERVER"
@@ -149,7 +149,7 @@ def matches(given: Iterable[str]) -> Matches:
     return tuple(found)
 
 
-async def require_places(found: Matches, settings: Settings, store: SqlStore) -> None:
+async def require_places(found: Matches, settings: Settings, store: LedgerReader) -> None:
     """Require that matched types, accounts and regions are configured or in the store.
 
     Raises:
@@ -200,7 +200,7 @@ def require_sink(settings: Settings, name: str, option: str = "") -> None:
     require_name(option, "sink", name, settings.sinks)
 
 
-async def require_known_sink(settings: Settings, store: SqlStore, name: str) -> None:
+async def require_known_sink(settings: Settings, store: LedgerReader, name: str) -> None:
     """Require a sink that is configured, or is still in the store.
 
     Raises:

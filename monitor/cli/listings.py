@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from monitor.cli.arguments import ServerOptions
     from monitor.cli.tables import Table
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
 
 T = TypeVar("T")
@@ -99,13 +99,13 @@ async def all_of(
 
 @asynccontextmanager
 async def of_store(
-    config: list[Path] | None, ask: Callable[[Settings, SqlStore], Awaitable[Found[T]]]
+    config: list[Path] | None, ask: Callable[[Settings, LedgerReader], Awaitable[Found[T]]]
 ) -> AsyncIterator[Callable[[], Awaitable[Found[T]]]]:
     """Open the store of a configuration, and yield what reads it."""
-    from monitor.tools.ledger import open_ledger
+    from monitor.tools.ledger import read_ledger
 
     settings = options.load_own(config)
-    async with open_ledger(settings) as store:
+    async with read_ledger(settings) as store:
         yield partial(ask, settings, store)
 
 
@@ -115,7 +115,7 @@ class Listed(Generic[T]):
 
     table: Table[T]
     of_daemon: Callable[[DaemonClient], Awaitable[Found[T]]]
-    of_store: Callable[[Settings, SqlStore], Awaitable[Found[T]]] | None = None
+    of_store: Callable[[Settings, LedgerReader], Awaitable[Found[T]]] | None = None
 
 
 def command(

@@ -24,9 +24,6 @@ USAGE, UNAVAILABLE, SOFTWARE, IO_ERROR = 2, 69, 70, 74
 MOST_PROBLEMS = 20
 """Problems that are printed at most: one screen."""
 
-SELDOM = 200_000
-"""Objects after which garbage is looked for: more than commands make that end by themselves."""
-
 _PACKAGE = "monitor.cli.commands"
 COMMANDS = {
     "run": "run:run",
@@ -88,8 +85,9 @@ def _options(
 
 def main() -> None:  # noqa: C901 -- one branch per family of errors
     """Run a command; turn every expected error into one screen of text and an exit code."""
-    # Most of what a command makes lasts until it ends: to look for garbage in it takes a tenth.
-    gc.set_threshold(SELDOM)
+    # Nothing here uses plug-ins of pydantic, and to find them it reads the entry points of every
+    # installed package. Whoever wants them names others in this variable, or none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     streams.prepare()
     code = 0
     try:

@@ -14,9 +14,9 @@ import anyio
 
 from monitor import pacing
 from monitor.model import Archived, Job, Phase, SourceKey
+from monitor.polling.claims import Claims, discovery_of
 from monitor.polling.manager import type_of
 from monitor.polling.turn_queue import State
-from monitor.polling.watch import Claims, discovery_of
 from monitor.recording.archive import RecentEnd, kind_of, mark_of, place_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What other replicas own: shown from what they have told the store, and asked of them.
+"""What other replicas own: shown from what they have reported to the store, and asked of them.
 
 They talk through the database, by LISTEN and NOTIFY. A message may be lost, so each question has a
 time limit, and nothing relies on an answer: what a hint asks for comes back to its queue.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from monitor.stores.store import SqlStore
 
 REFRESH = 5.0
-"""Seconds between two readings of what other replicas have told."""
+"""Seconds between two readings of what other replicas have reported."""
 REFRESH_JOBS = 60.0
 """Seconds between two readings of when their jobs were polled."""
 ANSWER_WITHIN = 55.0
@@ -57,7 +57,7 @@ class OtherReplicas:
         clock: Clock,
         own_name: str,
     ) -> None:
-        """Know nothing of them; ``run`` reads what they tell."""
+        """Know nothing of them; ``run`` reads what they report."""
         self.own_name = own_name
         """The name of this replica."""
         self.jobs = RemoteJobs(store, polls, clock)
@@ -78,7 +78,7 @@ class OtherReplicas:
         polls.hint_elsewhere = self.hint
 
     def note_share(self) -> None:
-        """Read anew what others own: it is something else than before."""
+        """Read again what others own: it is something else than before."""
         self._changed.set()
 
     def know(self, members: Callable[[], Iterable[Replica]]) -> None:
@@ -86,7 +86,7 @@ class OtherReplicas:
         self._members = members
 
     async def run(self) -> NoReturn:
-        """Read what others tell, again and again, until cancelled."""
+        """Read what others report, again and again, until cancelled."""
         jobs_at = float("-inf")
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
@@ -121,12 +121,12 @@ class OtherReplicas:
         """Return a sink that another replica delivers to, or should."""
         names = {one.id: one.name for one in self._members()}
         replica, text = self._states.get(sharing.SINK + name, ("", ""))
-        told = (orjson.loads(text).get("view") if text else None) or {}
-        times = {field: _time(told.get(field)) for field in _ATTEMPT_TIMES}
+        reported = (orjson.loads(text).get("view") if text else None) or {}
+        times = {field: _time(reported.get(field)) for field in _ATTEMPT_TIMES}
         return SinkAttempts(
             name=name,
             type=kind,
-            last_error=told.get("last_error"),
+            last_error=reported.get("last_error"),
             replica=names.get(replica),
             **times,
         )
@@ -194,11 +194,11 @@ class OtherReplicas:
 
 
 def _source_view(key: str, text: str) -> SourceView:
-    """Return what the owner of a source has told, or that nothing is known."""
-    told = orjson.loads(text).get("view") if text else None
-    if told:
+    """Return what the owner of a source has reported, or that nothing is known."""
+    reported = orjson.loads(text).get("view") if text else None
+    if reported:
         with suppress(ValidationError):  # of another version
-            return SourceView.model_validate(told)
+            return SourceView.model_validate(reported)
     service, account, region = key.removeprefix(sharing.SOURCE).split("/", 2)
     return SourceView(
         service=service,

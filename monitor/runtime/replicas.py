@@ -43,8 +43,8 @@ It is longer than the lease, so that such a replica has stopped acting by then.
 """
 FEWEST_BEATS = 4
 """Signs of life of this replica meanwhile: where the server is slow, all show none."""
-TELL_EVERY = 10.0
-"""Seconds between two times that other replicas are told the state of what is owned here."""
+REPORT_EVERY = 10.0
+"""Seconds between two times that other replicas get the state of what is owned here."""
 AGAIN = 300.0
 """Seconds for which others may try to open a sink that could not be opened here."""
 PART_WITHIN = 20.0
@@ -93,7 +93,7 @@ class ReplicaManager:
         self._beats = 0
         self._refused: dict[str, float] = {}
         """Sinks that could not be opened → when they are wanted again."""
-        self._told_at = float("-inf")
+        self._reported_at = float("-inf")
         self._begun, self._hurry, self._seen = anyio.Event(), anyio.Event(), anyio.Event()
         self.shared: Callable[[], None] = lambda: None
         """Called when this replica owns something else than before."""
@@ -165,14 +165,14 @@ class ReplicaManager:
         losses = self._losses
         wants = sorted(self._wants())
         facts = {"generation": self._state.generation, "wants": wants}
-        told: Mapping[str, str] = {}
-        if began - self._told_at >= TELL_EVERY:
-            told = {name: self._state_of(name, {}) for name in self._held}
-            self._told_at = began
+        reported: Mapping[str, str] = {}
+        if began - self._reported_at >= REPORT_EVERY:
+            reported = {name: self._state_of(name, {}) for name in self._held}
+            self._reported_at = began
         stale = [one for one in self._members if one.connected and self._is_stale(one, began)]
         for one in stale:
             self._log.warning(logs.REPLICA_STALE, replica=one.name, id=one.id)
-        self._members = await self._replica.beat(facts, told, stale)
+        self._members = await self._replica.beat(facts, reported, stale)
         self._beats += 1
         now = self._clock.monotonic()
         known = {one.id: one.beat for one in self._members}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from monitor.runtime.other_replicas import OtherReplicas
     from monitor.runtime.reconfigure import ConfigState
     from monitor.runtime.replicas import ReplicaStatus
-    from monitor.web.api.schemas import PollOutcome
+    from monitor.web.api.job_schemas import PollOutcome
 
 
 class DaemonStatus:

@@ -336,7 +336,7 @@ def jobs_of(
     limit: int,
     text: str | None = None,
 ) -> sa.Select[Any]:
-    """Select jobs of one place by id, later than the id ``after``; see ``SqlStore.jobs``."""
+    """Select jobs of one place by id, later than the id ``after``; see ``LedgerReader.jobs``."""
     type_, account, region = place
     conditions = [jobs.c.type == type_, jobs.c.account == account, jobs.c.region == region]
     conditions.append(jobs.c.id > after)

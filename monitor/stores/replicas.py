@@ -129,7 +129,7 @@ _is_ours = sa.and_(
     owned_resources.c.resource == sa.bindparam("of"),
     owned_resources.c.replica == sa.bindparam("by"),
 )
-_TELL = sa.update(owned_resources).where(_is_ours).values(state=sa.bindparam("to"))
+_REPORT = sa.update(owned_resources).where(_is_ours).values(state=sa.bindparam("to"))
 _GIVE_UP = (
     sa.update(owned_resources)
     .where(_is_ours)
@@ -190,7 +190,7 @@ def _beat(connection: Connection, unit: Beat) -> int:
     written = connection.execute(_SIGN, {"id": unit.replica, "facts": unit.facts}).rowcount
     connection.execute(_LIVES, {"by": unit.replica})
     for resource, state in unit.states.items():
-        connection.execute(_TELL, {"of": resource, "by": unit.replica, "to": state})
+        connection.execute(_REPORT, {"of": resource, "by": unit.replica, "to": state})
     connection.execute(_FORGET)
     names = {lock_number(name): name for (name,) in connection.execute(_NAMES)}
     owned: dict[int, list[str]] = {}
@@ -261,7 +261,7 @@ class ReplicaStore:
         connection.execute(_LOCK_LEDGER)
         return int(connection.scalar(_OURS, {"by": self.id}) or 0) >= len(self._held)
 
-    def tell(self, connection: Connection, topics: Sequence[str]) -> None:
+    def notify(self, connection: Connection, topics: Sequence[str]) -> None:
         """Tell all replicas of what changes, once the open transaction is committed."""
         message = {"from": self.id, "topics": topics}
         connection.execute(_NOTIFY, {"payload": orjson.dumps(message).decode()})
@@ -301,7 +301,7 @@ class ReplicaStore:
         await self._submit(Leave(self.id))
 
     async def states(self) -> Mapping[str, tuple[str, str]]:
-        """Return (replica, state) of each resource, as its last owner told."""
+        """Return (replica, state) of each resource, as its last owner reported."""
         found = await self._read(sa.select(owned_resources))
         return {row.resource: (row.replica, row.state) for row in found}
 

@@ -17,31 +17,17 @@ from yarl import URL
 from monitor import retry_after
 from monitor.config import named_files
 from monitor.errors import ConfigurationError, DaemonError, Problem, printable
-from monitor.web.api.schemas import (
-    Deliveries,
-    FollowedWatches,
-    Jobs,
-    JobView,
-    JobWait,
-    Silences,
-    SilenceView,
-    Sinks,
-    Sources,
-    Transitions,
-    View,
-)
+from monitor.web.api.job_schemas import Jobs, JobView, JobWait
+from monitor.web.api.ledger_schemas import Deliveries, Transitions
+from monitor.web.api.schema_base import View
+from monitor.web.api.schemas import FollowedWatches, Silences, SilenceView, Sinks, Sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from monitor.web.api.schemas import (
-        DeliveryView,
-        FollowedWatch,
-        SinkView,
-        SourceView,
-        TransitionView,
-    )
+    from monitor.web.api.ledger_schemas import DeliveryView, TransitionView
+    from monitor.web.api.schemas import FollowedWatch, SinkView, SourceView
 
 ANSWER_WITHIN = 30.0
 """Seconds, beside those for which a question itself asks to wait."""

@@ -71,6 +71,7 @@ class _VolatileLedger:
 
     def __init__(self, clock: VirtualClock) -> None:
         self.store_time = clock.now
+        self.last_commit = None
         # Asked only for jobs that are not in memory, and the one job is.
         self.archive = None
 

@@ -20,8 +20,8 @@ from monitor.config.values import format_duration
 from monitor.config.yaml_document import dotted, shown
 from monitor.errors import ConfigurationError, Problem
 from monitor.model import Job
+from monitor.polling.claims import Claims
 from monitor.polling.manager import type_of
-from monitor.polling.watch import Claims
 from monitor.sources.given_answers import AnswerModel
 from monitor.tools.config_test_form import ConfigTestFile
 from monitor.validation import everything

@@ -6,18 +6,33 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from monitor.clock import SystemClock
-from monitor.stores.store import open_store
+from monitor.stores import reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from monitor.config import Settings
     from monitor.stores.store import SqlStore
 
 
 @asynccontextmanager
+async def read_ledger(settings: Settings) -> AsyncIterator[reader.LedgerReader]:
+    """Open the store to read it."""
+    opening: AbstractAsyncContextManager[reader.LedgerReader]
+    if settings.database.url.startswith("sqlite:"):
+        opening = reader.open_sqlite_reader(settings.database, SystemClock())
+    else:
+        opening = open_ledger(settings)
+    async with opening as ledger:
+        yield ledger
+
+
+@asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[SqlStore]:
-    """Open the store; creates and migrates nothing."""
+    """Open the store to read and write; creates and migrates nothing."""
+    from monitor.stores.store import open_store  # noqa: PLC0415 -- commands that read do without
+
     async with signing(settings) as make_token:
         opening = open_store(
             settings.database,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.interfaces import JobStatus
 from monitor.model import Phase
-from monitor.polling.watch import Claims
+from monitor.polling.claims import Claims
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from monitor import config, model
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
 
     Counts = Mapping[tuple[tuple[str, str, str], Phase], int]
     """The number of jobs by place and phase."""
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class StoredJobs:
     """The jobs of a store, each with the watch that follows it."""
 
-    def __init__(self, store: SqlStore, watches: Sequence[config.Watch]) -> None:
+    def __init__(self, store: LedgerReader, watches: Sequence[config.Watch]) -> None:
         """Take the watches in the order of the configuration."""
         self._store = store
         self._claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from monitor import config, pacing
 from monitor.errors import ConfigurationError, DaemonError, PollReason, Problem, UnreachableJobError
-from monitor.polling.watch import discovers
+from monitor.polling.claims import discovers
 from monitor.tools.wait import PATIENCE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, Random
     from monitor.tools.api_client import DaemonClient
     from monitor.tools.wait import Progress
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
 LONG_POLL = 55.0
 """Seconds for which one request waits: many proxies end it after a minute."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.config import Watch
     from monitor.interfaces import JobStatus
-    from monitor.web.api.schemas import PollOutcome, ReplicaView, SourceView
+    from monitor.web.api.job_schemas import PollOutcome
+    from monitor.web.api.schemas import ReplicaView, SourceView
 
 
 @dataclass(frozen=True, slots=True)

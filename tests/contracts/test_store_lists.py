@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from monitor import model
+from monitor.stores import reader
 from monitor.stores import store as stores
 from monitor.web.api.job_filters import holds
 from tests.contracts.store_examples import (
@@ -82,7 +83,7 @@ async def test_a_job_is_found_by_its_key_its_id_and_the_last_part_of_its_id(open
 
 @pytest.mark.parametrize("near", [2, 1000])
 async def test_transitions_since_a_time_are_found_wherever_they_stand(opened, monkeypatch, near):
-    monkeypatch.setattr(stores, "_NEAR", near)
+    monkeypatch.setattr(reader, "_NEAR", near)
     async with opened() as store:
         for number in range(1, 11):
             made = entry(number)

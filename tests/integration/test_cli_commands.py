@@ -126,10 +126,13 @@ SDK = {"botocore", "aiobotocore", "urllib3"}
 DAEMON = {"monitor.app", "alembic", "jinja2", "prometheus_client", "uvloop", "watchfiles"}
 LOG = {"structlog", "monitor.logs"}
 HTTP = {"aiohttp", "yarl", "http.client"}
-STORE = {"sqlalchemy", "monitor.stores.store"}
+STORE = {"sqlalchemy", "monitor.stores.reader"}
+WRITING = {"monitor.stores.store", "monitor.stores.writes", "monitor.stores.outbox"}
+POLLING = {"monitor.polling.schedule", "monitor.recording.diff"}
 SETTINGS = {"yaml", "monitor.config.settings"}
 HELP = {"rich", "markdown_it", "pygments"}
 PLAIN = SDK | DAEMON | LOG | HTTP
+READING = PLAIN | HELP | WRITING | POLLING | {"pydantic_settings"}
 ASKING = SDK | DAEMON | LOG | STORE | SETTINGS | HELP
 LISTINGS = ("jobs", "transitions", "deliveries", "sinks")
 
@@ -151,8 +154,11 @@ async def test_a_command_imports_no_more_than_it_needs(tmp_path):
                 "types list": PLAIN | STORE | HELP,
                 f"silences --server {url}": ASKING,
                 **{f"{one} --server {url}": ASKING for one in LISTINGS},
-                f"jobs -c {config}": PLAIN | HELP,
-                f"sources -c {config}": PLAIN | HELP,
+                f"jobs -c {config}": READING | {"monitor.web.api.schemas"},
+                f"transitions -c {config}": READING | {"monitor.web.api.schemas"},
+                f"deliveries -c {config}": READING | {"monitor.web.api.schemas"},
+                f"sinks -c {config}": READING,
+                f"sources -c {config}": PLAIN | HELP | WRITING,
             }
             commands = [command.split() for command in table]
             process = await asyncio.create_subprocess_exec(

@@ -27,7 +27,7 @@ def acknowledge(
     at = arguments.required_server(server, token_file, ca_file)
     body = None if withdraw else {"author": arguments.author(author), "comment": comment}
 
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
     async def ask() -> None:
         async with at.opened() as daemon:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.web.api.ledger_schemas import DeliveryView
 
     Shown = tuple[DeliveryView, Mapping[str, Any], bool]
     """A delivery, its event, and whether its sink is parked."""
@@ -63,9 +63,9 @@ async def _of_store(
     limit: int,
     parked: set[str],
     settings: Settings,
-    store: SqlStore,
+    store: LedgerReader,
 ) -> Found[DeliveryView]:
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.web.api.ledger_schemas import DeliveryView
 
     if sink is not None:
         await arguments.require_known_sink(settings, store, sink)
@@ -183,10 +183,10 @@ def show(
 
 
 async def _from_store(config: list[Path] | None, number: int) -> Shown | None:
-    from monitor.tools.ledger import open_ledger
-    from monitor.web.api.schemas import DeliveryView
+    from monitor.tools.ledger import read_ledger
+    from monitor.web.api.ledger_schemas import DeliveryView
 
-    async with open_ledger(options.load_own(config)) as store:
+    async with read_ledger(options.load_own(config)) as store:
         found = await store.delivery(number)
         if found is None:
             return None

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from monitor.config import Settings, Watch
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
     from monitor.web.api.job_filters import JobsQuery
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
 AS_STORED = (
     "As of the store: polls that find no change write nothing."
@@ -275,10 +275,10 @@ def _listing(found: Sequence[JobView], total: int, *notes: str) -> Found[JobView
 
 
 async def _of_store(
-    choice: _Choice, limit: int, settings: Settings, store: SqlStore
+    choice: _Choice, limit: int, settings: Settings, store: LedgerReader
 ) -> Found[JobView]:
     from monitor.tools import stored_jobs
-    from monitor.web.api.schemas import JobView
+    from monitor.web.api.job_schemas import JobView
 
     counts = await store.job_counts()
     sources = await store.sources()

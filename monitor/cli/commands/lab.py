@@ -32,9 +32,9 @@ def lab(config: options.Config = None, output: options.Output = Format.TABLE) ->
 
 async def _durations(settings: Settings) -> Mapping[tuple[str, str, str], Sequence[float]]:
     from monitor.polling import history
-    from monitor.tools.ledger import open_ledger
+    from monitor.tools.ledger import read_ledger
 
-    async with open_ledger(settings) as store:
+    async with read_ledger(settings) as store:
         return await history.durations(store)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from monitor.cli.arguments import ServerOptions
     from monitor.config import Settings
     from monitor.model import Backlog
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.web.api.schemas import SinkView
 
 WATCH_FOR = 5.0
@@ -47,12 +47,12 @@ def list_(
     return Listed(TABLE, lambda client: listings.all_of(client.sinks()), _of_store)
 
 
-async def _of_store(settings: Settings, store: SqlStore) -> Found[SinkView]:
+async def _of_store(settings: Settings, store: LedgerReader) -> Found[SinkView]:
     found = await _stored(settings, store)
     return Found(found, (AS_STORED,) if any(one.pending for one in found) else ())
 
 
-async def _stored(settings: Settings, store: SqlStore) -> list[SinkView]:
+async def _stored(settings: Settings, store: LedgerReader) -> list[SinkView]:
     from monitor.web.api.schemas import SinkView
     from monitor.web.interfaces import SinkAttempts
 

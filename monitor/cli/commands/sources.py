@@ -14,7 +14,7 @@ from monitor.cli.tables import Column, Table
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.web.api.schemas import SourceView
 
 AS_STORED = "As of the store, which knows outages alone. A daemon knows the rest: --server URL"
@@ -38,7 +38,7 @@ def list_(
     return Listed(shown, lambda client: listings.all_of(client.sources()), _of_store)
 
 
-async def _of_store(settings: Settings, store: SqlStore) -> Found[SourceView]:
+async def _of_store(settings: Settings, store: LedgerReader) -> Found[SourceView]:
     services = _services(settings.job_types_dir)
     # Only what once had an outage is recorded as a source; the others have jobs.
     available = {

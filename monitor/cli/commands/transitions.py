@@ -17,9 +17,9 @@ from monitor.model import Kind
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
-    from monitor.web.api.schemas import TransitionView
+    from monitor.web.api.ledger_schemas import TransitionView
 
 MOST_OF_DAEMON = 500
 """Transitions that a daemon returns at once."""
@@ -62,9 +62,9 @@ async def _of_store(
     kinds: list[str] | None,
     limit: int,
     _settings: Settings,
-    store: SqlStore,
+    store: LedgerReader,
 ) -> Found[TransitionView]:
-    from monitor.web.api.schemas import TransitionView
+    from monitor.web.api.ledger_schemas import TransitionView
 
     found = await store.history(job, arguments.moment(since), kinds, limit)
     return Found([TransitionView(position=at, event=event) for at, event in found])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monitor.config import Settings
-    from monitor.stores.store import SqlStore
+    from monitor.stores.reader import LedgerReader
     from monitor.tools.api_client import DaemonClient
     from monitor.web.api.schemas import FollowedWatch
 
@@ -42,7 +42,7 @@ async def _of_daemon(labels: arguments.Labels, client: DaemonClient) -> Found[Fo
 
 
 async def _of_store(
-    labels: arguments.Labels, settings: Settings, store: SqlStore
+    labels: arguments.Labels, settings: Settings, store: LedgerReader
 ) -> Found[FollowedWatch]:
     from monitor.web.api.schemas import FollowedWatch
 

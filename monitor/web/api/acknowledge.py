@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from monitor.web.api import params
 from monitor.web.api.endpoint import Endpoint, as_json
+from monitor.web.api.job_schemas import JobView
 from monitor.web.api.params import Form, Text
-from monitor.web.api.schemas import JobView
 from monitor.web.api.silences import author_of
 from monitor.web.problems import RefusedError
 

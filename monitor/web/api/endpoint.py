@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import ETag, hdrs, web
 
-from monitor.web.api.schemas import View
+from monitor.web.api.schema_base import View
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from monitor.model import DeliveryStatus, Kind
 from monitor.recording.router import matcher
-from monitor.web.api import params, schemas
+from monitor.web.api import ledger_schemas, params
 from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.params import Form, Glob, Limit, Position, Since, Text
 
@@ -80,11 +80,12 @@ class History:
         transitions, deliveries = "/api/v1/transitions", "/api/v1/deliveries"
         return (
             Endpoint(
-                *("GET", transitions, self.transitions, schemas.Transitions),
+                *("GET", transitions, self.transitions, ledger_schemas.Transitions),
                 query=TransitionsQuery,
             ),
             Endpoint(
-                *("GET", deliveries, self.deliveries, schemas.Deliveries), query=DeliveriesQuery
+                *("GET", deliveries, self.deliveries, ledger_schemas.Deliveries),
+                query=DeliveriesQuery,
             ),
         )
 
@@ -95,8 +96,8 @@ class History:
             found, onward = await self._newest(asked)
         else:
             found, onward = await read(self._ledger, asked, asked.after, asked.limit)
-        items = [schemas.TransitionView(position=at, event=event) for at, event in found]
-        return as_json(schemas.Transitions(items=items, next_after=onward))
+        items = [ledger_schemas.TransitionView(position=at, event=event) for at, event in found]
+        return as_json(ledger_schemas.Transitions(items=items, next_after=onward))
 
     async def _newest(self, asked: TransitionsQuery) -> tuple[Sequence[Stored], int]:
         until = await self._ledger.position()
@@ -118,8 +119,8 @@ class History:
         )
         shown = found[: asked.limit]
         cursor = str(shown[-1].id) if len(found) > asked.limit else None
-        items = [schemas.DeliveryView.of(one) for one in shown]
-        return as_json(schemas.Deliveries(items=items, next_cursor=cursor))
+        items = [ledger_schemas.DeliveryView.of(one) for one in shown]
+        return as_json(ledger_schemas.Deliveries(items=items, next_cursor=cursor))
 
 
 async def read(

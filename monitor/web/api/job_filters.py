@@ -150,8 +150,9 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
 def holds(text: str, wanted: str) -> bool:
     """Return whether ``wanted`` is in ``text``, whatever its case.
 
-    It is the rule of ``SqlStore.jobs``: ASCII letters match each other alone, and no Kelvin sign
-    is a "k". Text with others, which the store is not asked for, is compared by all of Unicode.
+    It is the rule of ``LedgerReader.jobs``: ASCII letters match each other alone, and no Kelvin
+    sign is a "k". Text with others, which the store is not asked for, is compared by all of
+    Unicode.
     """
     if wanted.isascii():
         return wanted.translate(_ASCII_LOWER) in text.translate(_ASCII_LOWER)

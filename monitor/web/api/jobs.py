@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio
 from pydantic import AfterValidator, Field
 
-from monitor.web.api import archived_jobs, params, schemas
+from monitor.web.api import archived_jobs, job_schemas, params
 from monitor.web.api.endpoint import Endpoint, as_json
 from monitor.web.api.forms import ODD
 from monitor.web.api.job_filters import JobsQuery
+from monitor.web.api.job_schemas import JobView
 from monitor.web.api.params import Form, Position, Seconds
-from monitor.web.api.schemas import JobView
 from monitor.web.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -91,18 +91,18 @@ class JobEndpoints:
         missing = {404: "No such job is known."}
         path = "/api/v1/jobs/{key}"
         return (
-            Endpoint("GET", "/api/v1/jobs", self.list, schemas.Jobs, query=JobsQuery),
+            Endpoint("GET", "/api/v1/jobs", self.list, job_schemas.Jobs, query=JobsQuery),
             Endpoint(
-                *("GET", f"{path}/wait", self.wait, schemas.JobWait),
+                *("GET", f"{path}/wait", self.wait, job_schemas.JobWait),
                 query=WaitQuery,
                 problems=missing
                 | {503: "Too many requests wait already, or the store cannot be used."},
             ),
             Endpoint(
-                *("POST", f"{path}/poll", self.poll, schemas.JobPoll),
+                *("POST", f"{path}/poll", self.poll, job_schemas.JobPoll),
                 problems={404: "No watch follows such a job.", 409: "It is no longer polled."},
             ),
-            Endpoint("GET", path, self.show, schemas.JobDetail, problems=missing),
+            Endpoint("GET", path, self.show, job_schemas.JobDetail, problems=missing),
         )
 
     async def list(self, request: web.Request) -> web.Response:
@@ -120,7 +120,7 @@ class JobEndpoints:
         items, last, total = await archived_jobs.merged(
             self._live, self._ledger.archive, asked, after, followed, total
         )
-        page = schemas.Jobs(
+        page = job_schemas.Jobs(
             items=[JobView.of(one) for one in items],
             next_cursor=None if last is None else params.cursor_after(asked.sort, last),
             total=total,
@@ -133,7 +133,7 @@ class JobEndpoints:
         found = await self.view(key)
         change = await self._ledger.last_change(key)
         window = change["data"]["window"] if change else None
-        return as_json(schemas.JobDetail(**dict(found), window=window))
+        return as_json(job_schemas.JobDetail(**dict(found), window=window))
 
     async def wait(self, request: web.Request) -> web.Response:
         """Wait until a job has ended or changed; return at once if it has already.
@@ -169,7 +169,7 @@ class JobEndpoints:
         if found.watch is not None:
             self._waited(found.watch)
         done = _is_done(found, asked.wait_for, after)
-        return as_json(schemas.JobWait(done=done, job=found))
+        return as_json(job_schemas.JobWait(done=done, job=found))
 
     async def poll(self, request: web.Request) -> web.Response:
         """Poll a job now, as far as its quota permits, and return the outcome."""
@@ -179,7 +179,7 @@ class JobEndpoints:
         outcome = await self._live.poll(key, POLL_WITHIN)
         if outcome is None:
             raise RefusedError(409, "the job has ended and is no longer polled")
-        return as_json(schemas.JobPoll(outcome=outcome, job=await self.view(key)))
+        return as_json(job_schemas.JobPoll(outcome=outcome, job=await self.view(key)))
 
     async def view(self, key: str) -> JobView:
         """Return a job, followed or remembered; raise RefusedError if it is unknown."""

@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from monitor.config.docstrings import DescribedSchema
 from monitor.web import problems
-from monitor.web.api.schemas import ProblemDetails, View
+from monitor.web.api.schema_base import View
+from monitor.web.api.schemas import ProblemDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,7 +8,7 @@ import anyio
 import orjson
 from aiohttp import hdrs, web
 
-from monitor.web.api import history, params, schemas
+from monitor.web.api import history, ledger_schemas, params
 from monitor.web.api.endpoint import Endpoint
 from monitor.web.api.history import Filter
 from monitor.web.api.params import Position  # noqa: TC001 -- pydantic reads the annotation
@@ -61,7 +61,7 @@ class Events:
         path = "/api/v1/events"
         return (
             Endpoint(
-                *("GET", path, self.stream, schemas.StreamedEvent),
+                *("GET", path, self.stream, ledger_schemas.StreamedEvent),
                 streams=True,
                 query=EventsQuery,
                 problems=busy,

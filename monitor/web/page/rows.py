@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from monitor.model import DeliveryStatus, Kind, Phase
-from monitor.web.api.schemas import JobView, Window
+from monitor.web.api.job_schemas import JobView, Window
 from monitor.web.page import filters, timeline
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from monitor.errors import ConfigurationError, DaemonError, Problem
 from monitor.tools import wait as waiting
 from monitor.tools.wait import Outcome, Progress
 from monitor.tools.wait_on_daemon import LONG_POLL, DaemonGetter, JobSelector
-from monitor.web.api.schemas import JobView
+from monitor.web.api.job_schemas import JobView
 from tests.builders import VIRTUAL, VirtualClock
 
 pytestmark = VIRTUAL

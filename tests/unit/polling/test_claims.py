@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import Discover, Watch
-from monitor.polling import watch as watch_module
-from monitor.polling.watch import Claims, discovers
+from monitor.polling import claims as claims_module
+from monitor.polling.claims import Claims, discovers
 from monitor.recording.baselines import includes
 
 IDS = ["a-1", "a-2", "b-1", "ab", "b", "x.y"]
@@ -56,7 +56,7 @@ def test_a_claim_costs_no_more_where_many_watches_have_their_own_parents(monkeyp
         tried.append(job_id)
         return includes(discover, job_id)
 
-    monkeypatch.setattr(watch_module, "includes", counted)
+    monkeypatch.setattr(claims_module, "includes", counted)
     for number in range(1000):
         assert claims.first("any", f"p-{number}") == (number, number)
     assert claims.first("any", "of-no-watch") is None
