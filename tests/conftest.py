@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from monitor import events, simulator
-from tests import made, moto_kit
+from tests import forks, made, moto_kit, once
 from tests.contracts.sink_kit import check_received
 
 GRACE = float(os.environ.get("TEST_GRACE", "60"))
@@ -52,6 +52,12 @@ def end_process(item):
 def no_stray_event_loop():
     """Say that there is no loop yet: asked for one by a plug-in, asyncio would make and leak it."""
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_fork_server(tmp_path_factory):
+    """Let all processes that run tests share the one that forks the program."""
+    forks.share(once.place(tmp_path_factory) / "forks")
 
 
 @pytest.fixture(scope="session")

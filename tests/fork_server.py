@@ -1,9 +1,11 @@
 """Starts programs as forks of one process that has imported them: each import takes a second.
 
-``tests/forks.py`` starts it, with one end of a socket as standard input. Each start comes as the
-streams of the new process, the end of a pipe for its exit code, and the rest as JSON.
+``tests/forks.py`` starts it, with a socket that listens as standard input, for all processes that
+run tests. Each start comes as the streams of the new process, the end of a pipe for its exit code,
+and the rest as JSON. It ends with those who order, and ends what they have left.
 """
 
+import fcntl
 import gc
 import importlib
 import json
@@ -15,6 +17,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 PROGRAM = "monitor"
 LAZY = (
@@ -41,35 +45,56 @@ def prepare():
             importlib.import_module(module.name)
 
 
-def serve(orders):
+def serve(place):
     """Start what is ordered, until nobody is there to order; return the arguments, in a fork."""
+    listener = socket.socket(fileno=os.dup(0))
     ended, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    living: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([orders, ended], [], [])
+    clients = {listener.accept()[0]}
+    living: dict[int, tuple[int, socket.socket]] = {}
+    while clients or _wanted(place, listener, clients):
+        heard: list[Any] = [listener, ended, *clients]
+        ready, _, _ = select.select(heard, [], [])
         if ended in ready:
             os.read(ended, MOST)
             _report_ends(living)
-        if orders in ready:
-            order, descriptors, _, _ = socket.recv_fds(orders, MOST, 4)
+        if listener in ready:
+            clients.add(listener.accept()[0])
+        for client in clients & {*ready}:
+            order, descriptors, _, _ = socket.recv_fds(client, MOST, 4)
             if not order:
-                break
+                clients.remove(client)
+                client.close()
+                for child in [each for each, (_, its) in living.items() if its is client]:
+                    os.kill(child, signal.SIGKILL)
+                continue
             child = os.fork()
             if not child:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                orders.close()
+                for each in (listener, *clients):
+                    each.close()
                 return _become(json.loads(order), descriptors)
-            living[child] = report = descriptors.pop()
+            report = descriptors.pop()
+            living[child] = report, client
             os.write(report, f"{child}\n".encode())
             for descriptor in descriptors:
                 os.close(descriptor)
-    for child in living:
-        os.kill(child, signal.SIGKILL)
     os._exit(0)
+
+
+def _wanted(place, listener, clients):
+    """Whether somebody came just now; if not, there is no way to this server any more."""
+    # The directory may be gone with the only process that knew it.
+    with suppress(FileNotFoundError), Path(place, "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if select.select([listener], [], [], 0)[0]:
+            clients.add(listener.accept()[0])
+            return True
+        Path(place, "socket").unlink()
+    return False
 
 
 def _report_ends(living):
@@ -77,7 +102,7 @@ def _report_ends(living):
         child, status = os.waitpid(-1, os.WNOHANG)
         if not child:
             return
-        report = living.pop(child)
+        report, _ = living.pop(child)
         with suppress(BrokenPipeError):  # the test that started it has ended
             os.write(report, f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os.close(report)
@@ -97,9 +122,8 @@ def _become(order, descriptors):
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=os.dup(0)) as asked:
-        prepare()
-        gc.collect()
-        gc.freeze()  # no fork takes the time to forget, at its end, all that was imported
-        sys.argv[1:] = serve(asked)
+    prepare()
+    gc.collect()
+    gc.freeze()  # no fork takes the time to forget, at its end, all that was imported
+    sys.argv[1:] = serve(sys.argv[1])
     runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)

@@ -1,11 +1,14 @@
 """Processes of the program, forked from one that has imported it already."""
 
 import atexit
+import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from signal import SIGKILL
 
@@ -69,20 +72,40 @@ class Fork:
 
 
 class _Server:
-    """The process that forks, started when the first fork is wanted."""
+    """The process that forks, started by the first process of the run that wants a fork."""
 
     def __init__(self, environment):
-        self.environment = environment
-        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, SERVER],
-                stdin=theirs.fileno(),
+        self.place = _places[0] if _places else Path(tempfile.mkdtemp(prefix="forks-"))
+        self._orders = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with (self.place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                self._orders.connect(self.address)
+            except (ConnectionRefusedError, FileNotFoundError):
+                self._start(environment)
+            self.environment = json.loads((self.place / "environment").read_text())
+        atexit.register(self._end)
+
+    @property
+    def address(self):
+        return str(self.place / "socket")
+
+    def _start(self, environment):
+        (self.place / "environment").write_text(json.dumps(environment))
+        Path(self.address).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.address)
+            listener.listen(64)
+            self._orders.connect(self.address)
+            process = subprocess.Popen(
+                [sys.executable, SERVER, self.place],
+                stdin=listener.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=SERVER.parent,
                 env={name: own for name, own in environment.items() if name != "MADE_EVENTS"},
             )
-        atexit.register(self._end)
+        # Others may need it for longer than this process runs.
+        process.returncode = 0
 
     def order(self, arguments, cwd, env, streams):
         own, theirs = socket.socketpair()
@@ -101,13 +124,18 @@ class _Server:
         # A process that a test left behind may hold a copy of the descriptor.
         self._orders.shutdown(socket.SHUT_RDWR)
         self._orders.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        if not _places:
+            shutil.rmtree(self.place)
 
 
+_places: list[Path] = []
 _servers: list[_Server] = []
+
+
+def share(place):
+    """Let all processes of a run that know this directory have one server."""
+    place.mkdir(exist_ok=True)
+    _places[:] = [place]
 
 
 def can(environment):
@@ -138,3 +166,14 @@ def command(environment):
         return [sys.executable, "-m", "monitor"], []
     descriptor = _servers[0].descriptor
     return [sys.executable, "-I", "-S", str(CLIENT), str(descriptor)], [descriptor]
+
+
+def anywhere(environment):
+    """Return a command that forks the program from wherever a terminal starts it.
+
+    Its descriptors do not get there. Paths, prompts and languages may differ, which are not read
+    before an order comes.
+    """
+    if not _servers and not can(environment):
+        return [sys.executable, "-m", "monitor"]
+    return [sys.executable, "-I", "-S", str(CLIENT), _servers[0].address]

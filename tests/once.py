@@ -5,13 +5,18 @@ import os
 import shutil
 
 
+def place(tmp_path_factory):
+    """Return the directory that all processes of the run know."""
+    own = tmp_path_factory.getbasetemp()
+    # Each process has its own below that of the run.
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def made(tmp_path_factory, name, make):
     """Return the directory of a name, which ``make`` is called to fill unless it is there."""
-    place = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        place = place.parent  # each process has its own below that of the run
-    directory, whole = place / name, place / f"{name}.whole"
-    with (place / f"{name}.lock").open("w") as lock:
+    of_run = place(tmp_path_factory)
+    directory, whole = of_run / name, of_run / f"{name}.whole"
+    with (of_run / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.exists():
             shutil.rmtree(directory, ignore_errors=True)

@@ -14,7 +14,7 @@ from monitor import model
 from monitor.model import Ending, Kind, Phase, Severity, StateAndPhase
 from monitor.web import interfaces
 from monitor.web.api.routes import Parts
-from monitor.web.api.schemas import SourceView
+from monitor.web.api.schemas import ReplicaView, SourceView
 from monitor.web.app import create_app
 from monitor.web.notifier import News
 from monitor.web.server import serving
@@ -118,14 +118,14 @@ def entry(one, sinks=("ops",)):
 class Live:
     """What a daemon would know."""
 
-    def __init__(self, jobs=(), sources=None, sinks=None, refused=()):
+    def __init__(self, jobs=(), sources=None, sinks=None, refused=(), members=()):
         self.followed = list(jobs)
         self.seen = [source()] if sources is None else sources
         self.told = [sink()] if sinks is None else sinks
         self.refused = refused
         self.polled = []
         self.counts = {}
-        self.members = []
+        self.members = list(members)
 
     def jobs(self):
         return iter(self.followed)
@@ -210,6 +210,24 @@ def source(service="panorama", **changes):
 def sink(name="ops", **changes):
     values = {"last_delivered_at": NOW, "last_error_at": None, "last_error": None}
     return interfaces.SinkAttempts(name, "webhook", **values | changes)
+
+
+def replica(name, **changes):
+    values: dict[str, Any] = {
+        "name": name,
+        "id": f"id-of-{name}",
+        "version": "1.2.3",
+        "started_at": NOW - timedelta(hours=3),
+        "seen_at": NOW - timedelta(seconds=1),
+        "alive": True,
+        "connected": True,
+        "own": False,
+        "generation": "a1b2c3d4e5f6",
+        "owned_sources": [],
+        "owned_sinks": [],
+        "upkeep": False,
+    }
+    return ReplicaView(**values | changes)
 
 
 @asynccontextmanager

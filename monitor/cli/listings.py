@@ -75,10 +75,14 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """What was found, and remarks on it for people."""
+    """What was found, and remarks on it for people.
+
+    ``empty`` is printed where there are no rows, in place of what the table says then.
+    """
 
     items: Sequence[T]
     notes: Sequence[str] = ()
+    empty: str = ""
 
 
 @asynccontextmanager
@@ -180,7 +184,8 @@ def command(
 def show(table: Table[T], found: Found[T], form: ListOptions) -> None:
     """Print a listing once."""
     if form.is_table:
-        text = "\n".join(lines(table, found.items, form.look())) if found.items else table.empty
+        empty = found.empty or table.empty
+        text = "\n".join(lines(table, found.items, form.look())) if found.items else empty
         typer.echo(text, color=True)
         for note in found.notes:
             typer.echo(note, err=True)
@@ -243,7 +248,8 @@ class _Screen(Generic[T]):
         if self._found is None:
             return
         items, look = self._found.items, self._form.look()
-        shown = lines(self._table, items, look) if items else [self._table.empty]
+        empty = self._found.empty or self._table.empty
+        shown = lines(self._table, items, look) if items else [empty]
         status = self._trouble or f"{self._at}, every {self._form.every}; Ctrl-C ends it"
         terminal.draw(shown, [*self._found.notes, status])
 

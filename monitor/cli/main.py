@@ -44,6 +44,7 @@ COMMANDS = {
     "acknowledge": "acknowledge:acknowledge",
     "sinks": "sinks:commands",
     "sources": "sources:commands",
+    "replicas": "replica_list:commands",
     "watches": "watch_list:commands",
     "types": "types:commands",
     "hints": "hints:commands",

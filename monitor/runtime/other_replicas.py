@@ -42,6 +42,7 @@ REFRESH_JOBS = 60.0
 ANSWER_WITHIN = 55.0
 """Seconds that a replica has to answer; a hint waits a little longer."""
 
+_OUTCOMES = frozenset(HintOutcome)
 _ATTEMPT_TIMES = ("last_delivered_at", "last_error_at", "failing_since")
 
 
@@ -169,13 +170,18 @@ class OtherReplicas:
             return
         match message:
             case {"answer": int(number), "to": self._replica.id, "outcome": str(outcome)}:
-                if ticket := self._asked.pop(number, None):
+                if outcome in _OUTCOMES and (ticket := self._asked.pop(number, None)):
                     ticket.settle(HintOutcome(outcome))
             case {"waited": str(watch)}:
                 self.note_wait(watch)
             case {"await": str(key), "seconds": float(seconds)}:
                 self._polls.awaited(key, seconds)
-            case {"hint": [*parts], "parent": parent, "ask": int(number), "from": asker}:
+            case {
+                "hint": [str(), str(), str(), str()] as parts,
+                "parent": str() | None as parent,
+                "ask": int(number),
+                "from": str(asker),
+            }:
                 self._tasks.start_soon(self._answer, Job(*parts), parent, number, asker)
 
     async def _answer(self, job: Job, parent: str | None, number: int, asker: str) -> None:

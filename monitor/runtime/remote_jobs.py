@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from monitor import pacing
 from monitor.interfaces import JobStatus
 from monitor.model import Job
+from monitor.runtime.upkeep import POLLS_A_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from monitor.stores.store import SqlStore
 
 LATE = 90.0
-"""Seconds by which the stored time of a poll may be older than the poll."""
+"""Seconds by which the stored time of a poll may be older than the poll, if it polls few jobs."""
 AT_ONCE = 500
 """Transitions and jobs that are read at once."""
 
@@ -39,6 +40,8 @@ class RemoteJobs:
         self._clock = clock
         self._known: dict[str, tuple[WatchTarget, Snapshot]] = {}
         self._polled: dict[str, datetime] = {}
+        self._read_since: dict[str, datetime] = {}
+        """Jobs that were read since the last refresh began: it may have passed them before."""
         self._archived: Mapping[tuple[Place, Phase], int] = {}
         self._position: int | None = None
 
@@ -49,6 +52,7 @@ class RemoteJobs:
         places = {each.place for each in self._polls.targets_elsewhere()}
         counts = await self._store.archive.counts() if places else {}
         polled: dict[str, datetime] = {}
+        self._read_since = {}
         for place in sorted(places):
             after: str | None = ""
             while after is not None:
@@ -63,9 +67,13 @@ class RemoteJobs:
                 )
                 after = heads[-1][0] if heads else None
         # Replaced as a whole, so that any thread may read them.
-        self._polled = polled
+        self._polled = polled | {
+            key: at
+            for key, at in self._read_since.items()
+            if key in self._known and key not in polled
+        }
         targets = self._polls.target_elsewhere
-        kept = {key: each for key, each in self._known.items() if key in polled}
+        kept = {key: each for key, each in self._known.items() if key in self._polled}
         self._known = {
             key: (target, known)
             for key, (_, known) in kept.items()
@@ -96,6 +104,7 @@ class RemoteJobs:
             self._known = self._known if known.job.key in self._known else dict(self._known)
             self._known[known.job.key] = (target, known)
             self._polled[known.job.key] = known.looked_at
+            self._read_since[known.job.key] = known.looked_at
 
     # For any thread
 
@@ -133,7 +142,9 @@ class RemoteJobs:
             known, grace, now, self._store.store_time()
         )
         age = max(0.0, (now - polled_at).total_seconds())
-        silent = target.watch.blind_after_intervals * target.interval + LATE
+        # One that polls many jobs stores their times more rarely.
+        late = LATE + len(self._known) / POLLS_A_SECOND
+        silent = target.watch.blind_after_intervals * target.interval + late
         return JobStatus(
             job=known.job,
             watch=target.following.watch,

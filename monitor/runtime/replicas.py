@@ -20,6 +20,7 @@ from monitor.polling.manager import Handover
 from monitor.polling.quota import QuotaLevel
 from monitor.runtime import sharing
 from monitor.runtime.reconfigure import Owned
+from monitor.stores.replicas import STALE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -35,11 +36,9 @@ if TYPE_CHECKING:
 BEAT = 2.0
 """Seconds between two signs of life."""
 LEASE = 8.0
-"""Seconds from a sign of life for which a replica may act."""
-STALE = 10.0
-"""Seconds without a new sign of life after which a replica is put out of the way.
+"""Seconds from a sign of life for which a replica may act.
 
-It is longer than the lease, so that such a replica has stopped acting by then.
+It is shorter than ``STALE``, so that a replica has stopped acting before others take over.
 """
 FEWEST_BEATS = 4
 """Signs of life of this replica meanwhile: where the server is slow, all show none."""

@@ -206,10 +206,12 @@ class DaemonStatus:
             config_loaded_at=self._state.loaded_at,
             config_refused=[str(problem) for problem in self._state.refused],
             last_pass_age=self._polls.last_pass_age(),
+            replica=self._elsewhere.own_name if self._elsewhere else None,
+            generation=self._state.generation,
         )
 
     def replicas(self) -> Sequence[ReplicaView]:
-        """Return the replicas that share the store; this process alone if it is not shared."""
+        """Return the replicas that share the store; none if it cannot be shared."""
         return [
             ReplicaView.of(each.replica, alive=each.alive, own=each.own) for each in self.members()
         ]

@@ -81,6 +81,13 @@ class LedgerReader:
         """Return every known source, in no order."""
         return [rows.source(row) for row in await self._read(queries.SOURCES)]
 
+    async def members(self) -> Sequence[tuple[model.Replica, float]] | None:
+        """Return the replicas that share the store, and for how many seconds each is silent.
+
+        ``None`` if it cannot be shared.
+        """
+        return None
+
     async def due(
         self, sink: str, now: datetime, limit: int, without: Collection[int] = ()
     ) -> Sequence[model.Delivery]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHANNEL = "job_monitor"
 """Where replicas tell each other what they have written."""
+STALE = 10.0
+"""Seconds without a new sign of life after which a replica is put out of the way."""
 FORGET_AFTER = 3600 * 10**6
 """Microseconds after which the row of a replica that has stopped without a word is deleted."""
 _MOST_UNLOCKS = 10
@@ -102,6 +104,7 @@ _LIVE = sa.text(
     "SELECT replicas.*, own.pid IS NOT NULL AS connected FROM replicas"  # noqa: S608 -- as above
     f" LEFT JOIN ({_SESSION}) own ON own.pid = replicas.pid AND own.began = session_began"
 )
+_SILENT = sa.text(f"SELECT id, ({_SERVER_TIME} - seen_at) / 1000000.0 AS seconds FROM replicas")  # noqa: S608
 _END = sa.text(
     f"SELECT pg_terminate_backend(pid::int) FROM ({_SESSION}) own"  # noqa: S608 -- as above
     " WHERE pid = :pid AND began = :began AND role = current_user"
@@ -192,13 +195,26 @@ def _beat(connection: Connection, unit: Beat) -> int:
     for resource, state in unit.states.items():
         connection.execute(_REPORT, {"of": resource, "by": unit.replica, "to": state})
     connection.execute(_FORGET)
+    unit.seen = members(connection)
+    return written
+
+
+def members(connection: Connection) -> Sequence[model.Replica]:
+    """Return all replicas, in no order; the owner of a resource is the one that holds its lock."""
     names = {lock_number(name): name for (name,) in connection.execute(_NAMES)}
     owned: dict[int, list[str]] = {}
     for number, pid in connection.execute(_HOLDERS):
         if number in names:
             owned.setdefault(pid, []).append(names[number])
-    unit.seen = [_replica(row, owned.get(row.pid, ())) for row in connection.execute(_LIVE)]
-    return written
+    return [_replica(row, owned.get(row.pid, ())) for row in connection.execute(_LIVE)]
+
+
+def with_silence(connection: Connection) -> Sequence[tuple[model.Replica, float]]:
+    """Return all replicas, each with the seconds since its last sign of life."""
+    found = members(connection)
+    # By the clock of the server, which wrote the signs of life.
+    silent = {row.id: float(row.seconds) for row in connection.execute(_SILENT)}
+    return [(one, silent[one.id]) for one in found if one.id in silent]
 
 
 def _replica(row: sa.Row[Any], owned: Sequence[str]) -> model.Replica:

@@ -178,6 +178,13 @@ class SqlStore(LedgerReader):
     async def _submit(self, unit: replicas.Unit) -> int:
         return await self._commits.submit(unit)
 
+    async def members(self) -> Sequence[tuple[model.Replica, float]] | None:
+        """Return the replicas that share the store, and for how many seconds each is silent."""
+        if self._database.dialect != "postgresql":
+            return None
+        with database.store_errors(self._database.name):
+            return await self._database.read(replicas.with_silence)
+
     async def record(self, entry: model.Entry) -> bool:
         """Add ``entry`` durably and whole; return ``False`` if another writer was first.
 

@@ -20,14 +20,21 @@ from monitor.errors import ConfigurationError, DaemonError, Problem, printable
 from monitor.web.api.job_schemas import Jobs, JobView, JobWait
 from monitor.web.api.ledger_schemas import Deliveries, Transitions
 from monitor.web.api.schema_base import View
-from monitor.web.api.schemas import FollowedWatches, Silences, SilenceView, Sinks, Sources
+from monitor.web.api.schemas import (
+    FollowedWatches,
+    Replicas,
+    Silences,
+    SilenceView,
+    Sinks,
+    Sources,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from monitor.web.api.ledger_schemas import DeliveryView, TransitionView
-    from monitor.web.api.schemas import FollowedWatch, SinkView, SourceView
+    from monitor.web.api.schemas import FollowedWatch, ReplicaView, SinkView, SourceView
 
 ANSWER_WITHIN = 30.0
 """Seconds, beside those for which a question itself asks to wait."""
@@ -139,6 +146,10 @@ class DaemonClient:
     async def sources(self) -> Sequence[SourceView]:
         """Return where it looks."""
         return (await self._get(Sources, "sources")).items
+
+    async def replicas(self) -> Sequence[ReplicaView]:
+        """Return the replicas that share its store; none if it cannot be shared."""
+        return (await self._get(Replicas, "replicas")).items
 
     async def has_begun(self) -> bool:
         """Whether it follows its jobs already: it answers before that, while it starts."""

@@ -35,13 +35,19 @@ class SinkAttempts:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The status of the daemon itself; ``last_pass_age`` is in seconds."""
+    """The status of the daemon itself; ``last_pass_age`` is in seconds.
+
+    ``replica`` is its name where several may share the store, ``generation`` names its
+    configuration.
+    """
 
     version: str
     started_at: datetime
     config_loaded_at: datetime | None
     config_refused: Sequence[str]
     last_pass_age: float
+    replica: str | None = None
+    generation: str = ""
 
 
 class Live(Protocol):

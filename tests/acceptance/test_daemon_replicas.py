@@ -4,9 +4,11 @@ import os
 import random
 import tempfile
 import time
+from pathlib import Path
 from signal import SIGTERM
 
 import anyio
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from monitor import simulator
@@ -14,11 +16,12 @@ from monitor.runtime.replicas import LEASE
 from tests import rounds
 from tests.acceptance import evidence
 from tests.acceptance.fleet import REGIONS, SINKS, SOURCES, Fleet, RegionsWorld
-from tests.acceptance.program import PATIENCE, SECRET, disks, packages, until
+from tests.acceptance.program import PATIENCE, SECRET, disks, packages, run, until
 from tests.contracts import postgresql_kit, postgresql_proxy
 
 pytestmark = pytest.mark.timeout(900)
 
+OLD_LEDGER = Path(__file__).parents[1] / "contracts" / "store_0007_postgresql.sql"
 TAKEN_WITHIN = 15.0
 """Seconds until the sources of a replica that was killed are polled by another."""
 
@@ -229,3 +232,52 @@ async def _until(condition):
     with anyio.fail_after(PATIENCE):
         while not await condition():  # noqa: ASYNC110 -- over HTTP
             await anyio.sleep(0.1)
+
+
+async def test_a_ledger_of_the_last_release_goes_on_with_replicas_that_roll(tmp_path):
+    """One daemon of that release was killed with twelve deliveries to be made."""
+    scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
+    with postgresql_kit.server() as server:
+        async with simulator.running(scenario) as sim:
+            fleet = Fleet(sim, server, tmp_path)
+            server.load("jobs", OLD_LEDGER)
+            for number in range(8):
+                region = ("us-east-1", "us-west-2", "eu-west-1", "ap-southeast-2")[number % 4]
+                sim.add_job(id=f"old-{number}", service="panorama", region=region)
+                sim.change(f"old-{number}", Status="SUCCEEDED" if number < 4 else "STEP_1")
+            sim.add_job(id="EXOLD", service="importexport")
+            before = await fleet.rows()
+            async with fleet.running(0):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(3):  # one of them upgrades the tables
+                        tasks.start_soon(fleet.add)
+                await fleet.shared()
+                for number, old in enumerate(list(fleet.replicas), 4):
+                    sim.change(f"old-{number}", Status="STEP_2")
+                    code, seconds = await old.program.stop(SIGTERM)
+                    assert (code, seconds < 10) == (0, True)
+                    fleet.replicas[fleet.replicas.index(old)] = await fleet.start()
+                    sim.change(f"old-{number}", Status="SUCCEEDED")
+                await fleet.shared()
+                await fleet.settled()
+            rows = await fleet.rows()
+    assert rows[: len(before)] == before
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    for key in {row.key for row in rows}:
+        numbers = [row.sequence for row in rows if row.key == key]
+        assert numbers == list(range(1, len(numbers) + 1))
+    sent = [evidence.event_of(each)["id"] for each in fleet.received("second")]
+    assert len(sent) == len(set(sent)) == 12 + len(rows) - len(before)
+
+
+async def test_an_older_version_refuses_the_tables_of_a_newer_one(tmp_path):
+    with postgresql_kit.server() as server:
+        async with simulator.running({}) as sim:
+            fleet = Fleet(sim, server, tmp_path)
+            async with fleet.running(1):
+                connection = await asyncpg.connect(fleet.store)
+                await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+                await connection.close()
+                code, _, err = await run("run", "--config", fleet.config, directory=tmp_path)
+    assert code == 74
+    assert "written by a newer version of job-monitor, revision '9999'" in err

@@ -6,7 +6,6 @@ from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from monitor import config, model
@@ -17,17 +16,15 @@ from monitor.recording.quiet import Quiet
 from monitor.runtime.quiet_keeper import QuietKeeper
 from monitor.stores.store import open_store
 from monitor.web.notifier import News
-from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
+from tests.browser.chromium import DESKTOP, PHONE, tab
 from tests.browser.test_page import TOKEN, mixed, sound, token_guard, trouble
 from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _browser():
-    async with sharing():
-        yield
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("browser"),
+]
 
 
 class QuietLive(Live):

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import bcrypt
 import pytest
-import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 
 from monitor import model
@@ -17,10 +16,14 @@ from monitor.web.auth import Guard
 from monitor.web.notifier import News
 from monitor.web.page.rendering import POLICY
 from monitor.web.web_config import WebConfigFile
-from tests.browser.chromium import DESKTOP, PHONE, sharing, tab
-from tests.page_kit import NOW, FixedClock, Live, entry, followed, showing, sink, source
+from tests.browser.chromium import DESKTOP, PHONE, tab
+from tests.page_kit import NOW, FixedClock, Live, entry, followed, replica, showing, sink, source
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.usefixtures("browser"),
+]
 
 EVIL = '<script>document.title="pwned";alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -30,12 +33,6 @@ NO_ROUNDS = "() => { for (let timer = setInterval(() => {}); timer; timer--) cle
 
 ROUND = "() => { document.dispatchEvent(new Event('visibilitychange')) }"
 """Lets the page fetch itself again, as it does from time to time."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def _browser():
-    async with sharing():
-        yield
 
 
 class Site:
@@ -271,6 +268,38 @@ async def test_banners_tell_a_refused_reload_and_a_source_that_cannot_be_seen(tm
         here.live.refused, here.live.seen = (), [source()]
         here.news.tell("anything")
         await shown.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await shown.until("!document.querySelector('[data-live=head] .banner')")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+async def test_replicas_come_and_go_on_an_open_page(tmp_path, viewport):
+    jobs, owned = mixed(), [f"batch/prod/eu-central-{n}" for n in range(12)]
+    three = [
+        replica("job-monitor-6f9c7d5b8-x2x7q", own=True, upkeep=True, owned_sources=owned),
+        replica("job-monitor-6f9c7d5b8-k9z4w", owned_sinks=["ops"], generation="0f0f0f0f0f0f"),
+        replica("job-monitor-6f9c7d5b8-p3m8n", alive=False, connected=False),
+    ]
+    async with site(tmp_path, jobs) as here, tab(here.url, viewport=viewport) as shown:
+        await shown.live()
+        assert await shown.page.locator("#replicas-title").count() == 0
+        here.live.members = three
+        here.live.told = [sink(replica=three[1].name)]
+        await shown.page.evaluate(ROUND)
+        await shown.page.wait_for_selector("#replicas-title")
+        states = await shown.page.locator(
+            "[data-key^='replica:'] td:nth-child(2)"
+        ).all_inner_texts()
+        assert [one.strip() for one in states] == ["alive", "alive", "gone"]
+        (banner,) = await shown.page.locator("[data-live=head] .banner").all_inner_texts()
+        assert banner.strip().startswith("The replicas have different configurations: ")
+        assert "batch/prod/eu-central-4 and 7 more" in await shown.text("[data-live=replicas]")
+        assert f"on {three[1].name}" in await shown.text("[data-key='sink:ops']")
+        await sound(shown)
+        wide = "document.documentElement.scrollWidth - innerWidth"
+        assert await shown.page.evaluate(wide) <= 0
+        here.live.members = three[:1]
+        await shown.page.evaluate(ROUND)
+        await shown.until("document.querySelectorAll('[data-key^=\"replica:\"]').length === 1")
         await shown.until("!document.querySelector('[data-live=head] .banner')")
 
 

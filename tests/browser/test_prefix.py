@@ -14,7 +14,7 @@ from tests.browser.test_page import TOKEN, ask, site
 from tests.page_kit import NOW, followed
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 PREFIX = "/ops/jobs"
 
 
@@ -34,6 +34,7 @@ async def behind_nginx(directory, *, strips):
             yield here, url
 
 
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("strips", [True, False], ids=["stripped", "kept"])
 async def test_everything_works_under_a_path_of_a_proxy(tmp_path, strips):
     async with behind_nginx(tmp_path, strips=strips) as (here, url), tab(f"{url}/") as shown:
@@ -63,6 +64,7 @@ async def test_everything_works_under_a_path_of_a_proxy(tmp_path, strips):
         assert [one for one in asked if not one.startswith(f"{url}/")] == []
 
 
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("strips", [True, False], ids=["stripped", "kept"])
 async def test_the_form_works_there_without_javascript(tmp_path, strips):
     async with (

@@ -119,6 +119,18 @@ class Server:
         self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
+    def load(self, name, dump):
+        """Run the statements of a file in a database."""
+        place = ("-h", self.home, "-p", self.port, "-U", "postgres", "-d", name)
+        with dump.open() as statements:
+            subprocess.run(
+                [self._programs / "psql", "-qX", "-v", "ON_ERROR_STOP=1", *map(str, place)],
+                stdin=statements,
+                stdout=subprocess.DEVNULL,
+                check=True,
+                **self._as_its_user,
+            )
+
     def sql(self, statement):
         """Run a statement in a session that is kept: to start one is most of the work."""
         if self._session is None:

@@ -1,7 +1,7 @@
-"""Do one thing with a chart by Helm's own library; run by the Python that it is installed for.
+"""Do things with charts by Helm's own library; run by the Python that it is installed for.
 
-Reads ``[what, chart, arguments, name, namespace]`` as JSON, and writes the result or
-``{"error": text}``.
+Reads lines with ``[what, chart, arguments, name, namespace]`` as JSON, and answers each with a
+line: the result, or ``{"error": text}``.
 """
 
 import json
@@ -26,8 +26,10 @@ def _do(what, chart, arguments, name, namespace):
         return {"files": [each["name"] for each in loaded.files], "metadata": loaded.metadata}
 
 
-try:
-    answer = _do(*json.load(sys.stdin))
-except helm_python.HelmError as error:
-    answer = {"error": str(error)}
-json.dump(answer, sys.stdout)
+for line in sys.stdin:
+    try:
+        answer = _do(*json.loads(line))
+    except helm_python.HelmError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()

@@ -134,7 +134,7 @@ HELP = {"rich", "markdown_it", "pygments"}
 PLAIN = SDK | DAEMON | LOG | HTTP
 READING = PLAIN | HELP | WRITING | POLLING | {"pydantic_settings"}
 ASKING = SDK | DAEMON | LOG | STORE | SETTINGS | HELP
-LISTINGS = ("jobs", "transitions", "deliveries", "sinks")
+LISTINGS = ("jobs", "transitions", "deliveries", "sinks", "replicas")
 
 
 @pytest.mark.timeout(600)
@@ -159,6 +159,7 @@ async def test_a_command_imports_no_more_than_it_needs(tmp_path):
                 f"deliveries -c {config}": READING | {"monitor.web.api.schemas"},
                 f"sinks -c {config}": READING,
                 f"sources -c {config}": PLAIN | HELP | WRITING,
+                f"replicas -c {config}": READING,
             }
             commands = [command.split() for command in table]
             process = await asyncio.create_subprocess_exec(

@@ -61,7 +61,7 @@ async def test_a_real_shell_completes_commands_options_and_names(tmp_path, shell
             url = await daemon.started()
             await until(lambda: len(daemon.logged("job.transitioned")) >= len(SCENARIO["jobs"]))
             env = {"JOB_MONITOR_SERVER": url, "JOB_MONITOR_CONFIG": str(config)}
-            place = {"columns": 200, "path": program(tmp_path)}
+            place = {"columns": 200, "path": program(tmp_path, forked=True)}
             async with terminal(tmp_path, *command, **place, PS1="> ", **env) as window:
                 for number, line in enumerate((*setup, "echo it-is-ready")):
                     await window.type(line)

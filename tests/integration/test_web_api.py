@@ -16,6 +16,7 @@ from monitor.errors import PollReason
 from monitor.model import Phase
 from monitor.web.api.schemas import ListingView, SourceView
 from tests.contracts.store_examples import T0, dead, delivered, snapshot
+from tests.page_kit import replica
 from tests.web_kit import KEY, Live, open_site
 
 PANORAMA = model.SourceKey("panorama", "prod", "us-east-1")
@@ -336,7 +337,21 @@ async def test_the_status_counts(tmp_path):
         assert (status["stuck"], status["config_last_reload_successful"]) == (1, False)
 
 
-GETS = ["jobs", "transitions", "deliveries", "sinks", "sources", "config", "status", "openapi.json"]
+async def test_replicas_are_listed_with_what_they_own(tmp_path):
+    async with open_site(tmp_path) as site:
+        assert (await site.get("/api/v1/replicas"))["items"] == []
+        owned = {"owned_sources": ["panorama/prod/us-east-1"], "owned_sinks": ["ops"]}
+        site.live.members = [replica("pod-a", own=True, **owned), replica("pod-b", alive=False)]
+        first, second = (await site.get("/api/v1/replicas"))["items"]
+        assert (first["name"], first["own"], first["alive"]) == ("pod-a", True, True)
+        assert owned.items() <= first.items()
+        assert (second["alive"], second["connected"], second["owned_sinks"]) == (False, True, [])
+
+
+GETS = [
+    *("jobs", "transitions", "deliveries", "sinks", "sources", "replicas"),
+    *("config", "status", "openapi.json"),
+]
 
 
 @pytest.mark.parametrize("path", [*GETS, f"jobs/{KEY.format(1)}"])

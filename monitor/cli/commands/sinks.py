@@ -93,6 +93,7 @@ TABLE: Table[SinkView] = Table(
         Column("FAILING", lambda one: one.failing_since, stamp="FAILING SINCE", spare=5),
         Column("PARKED", lambda one: one.parked_at, stamp="PARKED AT", spare=6),
         Column("DELIVERED", lambda one: one.last_delivered_at, wide=True),
+        Column("REPLICA", lambda one: one.replica, wide=True, least=8, spare=7),
         Column(
             "REASON",
             lambda one: one.parked_reason if one.parked else one.last_error,

@@ -103,6 +103,7 @@ def table(*, stored: bool = False) -> Table[SourceView]:
             Column("QUOTA", lambda one: one.rate, spare=9),
             Column("SUCCESS", lambda one: one.last_success_at, stamp="LAST SUCCESS", spare=6),
             Column("FAILURE", lambda one: one.last_failure_at, stamp="LAST FAILURE", spare=3),
+            Column("REPLICA", lambda one: one.replica, wide=True, least=8, spare=10),
             Column("ERROR", _failure, least=14, spare=2),
         ),
         name=lambda one: one.name,

@@ -176,6 +176,8 @@ class ReplicaView(View):
     """The last sign of life, by the clock of the database."""
     alive: bool
     """False if it shows no sign of life: it owns nothing, or will not for long."""
+    connected: bool
+    """False if it has no session with the database any more."""
     own: bool
     """True for the replica that answers."""
     generation: str
@@ -187,6 +189,13 @@ class ReplicaView(View):
     upkeep: bool
     """True for the one that prunes history and counts for all."""
 
+    @property
+    def state(self) -> str:
+        """Return ``alive``, ``stale`` (silent) or ``gone`` (without a session) for people."""
+        if self.alive:
+            return "alive"
+        return "stale" if self.connected else "gone"
+
     @classmethod
     def of(cls, replica: Replica, *, alive: bool, own: bool) -> Self:
         """View a replica."""
@@ -197,6 +206,7 @@ class ReplicaView(View):
             started_at=replica.started_at,
             seen_at=replica.seen_at,
             alive=alive,
+            connected=replica.connected,
             own=own,
             generation=replica.generation,
             owned_sources=[
@@ -233,6 +243,10 @@ class Status(View):
     blind: int
     position: int
     """The position of the newest transition."""
+    replica: str | None = None
+    """The name of the replica that answers, where several may share the store."""
+    generation: str = ""
+    """The configuration in effect, the same for replicas that have the same; empty at the start."""
 
 
 class Config(View):

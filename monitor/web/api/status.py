@@ -79,6 +79,8 @@ class StatusEndpoints:
                 config_problems=list(status.config_refused),
                 last_pass_age=round(status.last_pass_age, 3),
                 position=await self._ledger.position(),
+                replica=status.replica,
+                generation=status.generation,
                 **counts,
             )
         )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _MOST_CHOICES = 100
+_MOST_OWNED = 5
+"""Sources or sinks of a replica that are named; their own tables name the replica of each."""
 
 
 class Templates:
@@ -75,6 +77,7 @@ class Templates:
             "dashboard_url": dashboard_url,
             "reloads": reloads,
             "silencing": silencing,
+            "most_owned": _MOST_OWNED,
             "kinds": [kind.value for kind in Kind],
             "strip_width": int(strips.WIDTH),
             "strip_height": strips.HEIGHT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import JobStatus
     from monitor.web import interfaces
+    from monitor.web.api.schemas import ReplicaView
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class PageView:
 
     ``refused`` holds the problems of a reload that was refused; ``writable`` is true if there are
     credentials with which a reader may act. ``archived`` counts the jobs that only the store has,
-    by place and phase.
+    by place and phase. ``replicas`` is empty if the store cannot be shared;
+    ``generations`` are the configurations of the live ones, and how many have each.
     """
 
     now: datetime
@@ -79,6 +82,8 @@ class PageView:
     sinks: Sequence[SinkView]
     refused: Sequence[str]
     writable: bool = True
+    replicas: Sequence[ReplicaView] = ()
+    generations: Sequence[tuple[str, int]] = ()
 
 
 def gather(
@@ -93,6 +98,8 @@ def gather(
     status = live.status()
     waiting = {backlog.sink: backlog for backlog in backlogs}
     parked = {parking.sink: parking for parking in parkings}
+    replicas = live.replicas()
+    generations = Counter(each.generation for each in replicas if each.alive)
     return PageView(
         now=now,
         version=status.version,
@@ -106,6 +113,8 @@ def gather(
         ],
         refused=status.config_refused,
         writable=writable,
+        replicas=replicas,
+        generations=generations.most_common(),
     )
 
 

@@ -301,8 +301,8 @@ async def test_no_job_is_archived_while_a_reload_finds_out_what_to_follow(tmp_pa
         await anyio.sleep(2 * DAY)
         live = bench.store.archive.live
 
-        async def then_archive(after=""):
-            found = await live(after)
+        async def then_archive(after="", place=None):
+            found = await live(after, place)
             tasks.start_soon(bench.archiver.archive_once)
             await anyio.sleep(1)
             return found

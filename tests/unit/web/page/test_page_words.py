@@ -15,7 +15,8 @@ from monitor.web.page import filters, rows, summary, timeline
 from monitor.web.page import view as page_view
 from monitor.web.page.filters import JobFilter
 from monitor.web.page.format import rate
-from tests.page_kit import NOW, Live, entry, followed, sink, source
+from monitor.web.page.render import Templates
+from tests.page_kit import NOW, Live, entry, followed, replica, sink, source
 
 BROKEN = ListingView(
     type="panorama.package-import",
@@ -290,3 +291,69 @@ def test_a_job_that_aws_has_not_shown_yet_has_a_line():
 )
 def test_values_are_written_for_people(value, text):
     assert rows.value_text(value) == text
+
+
+def rendered(**live):
+    seen = page_view.gather(Live([], **live), [], [], NOW)
+    return Templates().index(seen, JobFilter(), filters.choose([], JobFilter(), NOW), [])
+
+
+THREE = [
+    replica("pod-a", own=True, upkeep=True, owned_sources=["panorama/prod/us-east-1"]),
+    replica("pod-b", owned_sinks=["ops"], owned_sources=[f"batch/prod/r-{n}" for n in range(12)]),
+    replica("pod-c", alive=False, connected=False),
+]
+
+
+def test_replicas_are_shown_only_where_there_are_any():
+    alone, shared = rendered(), rendered(members=THREE)
+    assert 'id="replicas-title"' not in alone
+    assert "no replica has it yet" not in alone
+    assert 'data-live="replicas"' in alone  # or a page that is open would never show them
+    assert 'id="replicas-title"' in shared
+
+
+def test_each_source_and_sink_names_its_replica():
+    page = rendered(
+        members=THREE,
+        sources=[source(replica="pod-a"), source("batch", replica=None)],
+        sinks=[sink(replica="pod-b")],
+    )
+    row = page.partition('data-key="source:panorama/prod/us-east-1"')[2].partition("</tr>")[0]
+    assert "on pod-a" in row
+    assert "no replica has it yet" in page.partition('data-key="source:batch/')[2]
+    assert "on pod-b" in page.partition('data-key="sink:ops"')[2].partition("</tr>")[0]
+
+
+def test_a_replica_names_a_few_of_what_it_owns():
+    row = rendered(members=THREE).partition('data-key="replica:id-of-pod-b"')[2]
+    cells = row.partition("</tr>")[0]
+    assert "12<span" in cells
+    assert "batch/prod/r-4 and 7 more" in cells
+    assert "batch/prod/r-5" not in cells
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "alive"),
+        ({"alive": False}, "stale"),
+        ({"alive": False, "connected": False}, "gone"),
+    ],
+)
+def test_a_replica_is_alive_or_silent_or_without_the_database(changes, state):
+    assert replica("pod-a", **changes).state == state
+    assert f"{state}</span>" in rendered(members=[replica("pod-a", **changes)])
+
+
+def test_different_configurations_of_live_replicas_are_a_warning():
+    words = "The replicas have different configurations"
+    assert words not in rendered(members=THREE)
+    other = replica("pod-c", generation="0f0f0f0f0f0f")
+    page = rendered(members=[*THREE[:2], other])
+    assert words in page
+    assert "a1b2c3d4e5f6 (2), 0f0f0f0f0f0f (1)" in page
+    assert page.count("differs</span>") == 1
+    # What a replica had that is gone is no matter.
+    gone = replica("pod-c", generation="0f0f0f0f0f0f", alive=False)
+    assert words not in rendered(members=[*THREE[:2], gone])
