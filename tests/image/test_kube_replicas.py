@@ -68,6 +68,9 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
         await until(lambda: all(owned(node, [url]) == HALF for url in urls.values()))
         counts = [node.inspected(f"{each}-job-monitor")["RestartCount"] for each in names]
         assert counts == [0, 0]
+        # The command that the notes of the chart name.
+        said = node.podman("exec", f"{names[0]}-job-monitor", "job-monitor", "replicas").stdout
+        assert all(re.search(rf"^{each}\b.*\balive\b", said, re.MULTILINE) for each in names), said
 
         node.change("one", Status="SUCCEEDED")
         await until(lambda: [each.told for each in node.received] == [("one", "SUCCEEDED")])
