@@ -259,6 +259,11 @@ class ConfigManager:
         )
         return await self._parts.archiver.known(followed, whole=whole)
 
+    @property
+    def over(self) -> bool:
+        """Whether the daemon stops, so that nothing may take effect any more."""
+        return self._reloader.over
+
     async def share(self, owned: Owned) -> frozenset[str]:
         """Poll and deliver what this replica owns from now on, and nothing else.
 
@@ -281,6 +286,9 @@ class ConfigManager:
                 )
                 known = await self._parts.archiver.known(followed) if places else ()
                 failed = frozenset(prepared.failed)
+                # Asked after the last wait: nothing may begin any more once the daemon stops.
+                if self._reloader.over:
+                    return frozenset()
                 self._state.owned = replace(owned, sinks=owned.sinks - failed)
                 self.apply(PreparedConfig(loaded, prepared, router, known))
                 return failed

@@ -214,6 +214,8 @@ class ReplicaManager:
     # Shares
 
     async def _adjust_once(self) -> None:
+        if self._configs.over:
+            return  # what others leave behind now is not for this one
         if self._lost:
             await self._take_again()
             return
