@@ -272,7 +272,7 @@ def _children(pid):
 def make_cluster(directory):
     """Make a cluster that servers start as copies of: to make one takes a second."""
     with tempfile.TemporaryDirectory(prefix="store-pg-") as home:
-        Server(Path(home), _needed())
+        Server(Path(home), programs())
         shutil.move(Path(home) / "data", directory)
 
 
@@ -282,9 +282,9 @@ def server(options="", prepare=None, cluster=None):
 
     ``prepare`` is called with it before it starts. It starts as a copy of ``cluster``, if given.
     """
-    programs = _needed()
+    found = programs()
     home = Path(tempfile.mkdtemp(prefix="store-pg-"))
-    made = Server(home, programs, options, cluster)
+    made = Server(home, found, options, cluster)
     if prepare:
         prepare(made)
     made.start()
@@ -295,13 +295,14 @@ def server(options="", prepare=None, cluster=None):
         shutil.rmtree(home)
 
 
-def _needed():
-    programs = _programs()
-    if programs is None:
+def programs():
+    """Return the folder of the server's programs; skips as ``server`` does."""
+    found = _programs()
+    if found is None:
         if os.environ.get("CI"):
             pytest.fail("PostgreSQL is not installed; CI must test against it")
         pytest.skip("PostgreSQL is not installed")
-    return programs
+    return found
 
 
 def _programs():

@@ -14,7 +14,7 @@ from tests.deploy.charts import CHART
 README, VALUES = CHART / "README.md", CHART / "values.yaml"
 BEGIN = "<!-- Below this line: generated from values.schema.json by `make manifests` -->\n"
 _NOT_OURS = {"global"}
-_KEY = re.compile(r"^(  )?(\w+):")
+_KEY = re.compile(r"^((?:  )*)(\w+):")
 _MOST = 40
 """Characters of a default that fits the table."""
 
@@ -22,13 +22,14 @@ _MOST = 40
 def described():
     """Return the description of every value by its path; a group stands before its members."""
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
-    found = {}
-    for key, value in schema["properties"].items():
-        if key not in _NOT_OURS:
-            found[key] = value["description"]
-            members = value.get("properties", {}).items()
-            found |= {f"{key}.{name}": member["description"] for name, member in members}
-    return found
+    return dict(_below(schema, ""))
+
+
+def _below(schema, group):
+    for key, value in schema.get("properties", {}).items():
+        if group or key not in _NOT_OURS:
+            yield f"{group}{key}", value["description"]
+            yield from _below(value, f"{group}{key}.")
 
 
 def readme():
@@ -61,15 +62,15 @@ def values():
     """Return the text of values.yaml with the description of each value above it."""
     told = described()
     lines: list[str] = []
-    group = ""
+    parents: list[str] = []
     for line in VALUES.read_text("utf-8").splitlines():
         found = _KEY.match(line)
         path = ""
         if found:
-            group = group if found[1] else found[2]
-            path = f"{group}.{found[2]}" if found[1] else group
+            parents = [*parents[: len(found[1]) // 2], found[2]]
+            path = ".".join(parents)
         if path in told:
-            indent = found[1] or "" if found else ""
+            indent = found[1] if found else ""
             while lines and lines[-1].startswith(f"{indent}# "):
                 lines.pop()
             lines += textwrap.wrap(

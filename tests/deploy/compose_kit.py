@@ -5,8 +5,10 @@ place stand Debian's own programs, with the arguments, mounts, users and limits 
 """
 
 import functools
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,9 +26,14 @@ from tests.image import image_kit
 FOLDER = shipped.ROOT / "deploy" / "compose"
 FILE = FOLDER / "compose.yaml"
 AWS = FOLDER / "aws.yaml"
-PARTS = "localhost/job-monitor-parts:bookworm"
-_OWNED = "RUN install -d -o 65534 -g 65534 /alertmanager /prometheus"
-"""What the images of Prometheus and Alertmanager have for their volumes."""
+REPLICAS = FOLDER / "replicas.yaml"
+PARTS = "localhost/job-monitor-parts:bookworm-2"
+_OWNED = (
+    "RUN install -d -o 65534 -g 65534 /alertmanager /prometheus"
+    " && install -d -o 999 -g 999 /var/lib/postgresql/data"
+    " && echo postgres:x:999:999::/var/lib/postgresql:/bin/sh >> /etc/passwd"
+)
+"""What the images of Prometheus, Alertmanager and PostgreSQL have for their volumes and users."""
 RUNNING = ("simulator", "job-monitor", "alertmanager", "prometheus")
 """The services that can be had here; Grafana is in no Debian."""
 OVERLAY = """\
@@ -48,6 +55,35 @@ services:
     entrypoint: [prometheus]
     volumes: ["/usr:/usr:ro"]
 """
+
+
+_NUMBERS = itertools.count(1)
+_REPLICAS = ("job-monitor", "job-monitor-2", "job-monitor-3")
+RUNNING_REPLICAS = ("simulator", "postgresql", *_REPLICAS)
+OVERLAY_OF_REPLICAS = """\
+services:
+  network:
+    image: {parts}
+    entrypoint: [catatonit, -P]
+    volumes: ["/usr:/usr:ro"]
+    network_mode: none
+    ports: !reset []
+  simulator: {{image: "{image}", build: !reset null}}
+  postgresql:
+    image: {parts}
+    # As the image of PostgreSQL does at its first start.
+    entrypoint:
+      - sh
+      - -euc
+      - |
+        initdb --no-locale --no-sync -U $$POSTGRES_USER --pwfile=$$POSTGRES_PASSWORD_FILE \\
+          $$POSTGRES_INITDB_ARGS -D $$PGDATA
+        echo "CREATE DATABASE $$POSTGRES_DB" | postgres --single -D $$PGDATA postgres
+        exec "$$@"
+      - sh
+    environment: {{PATH: "{programs}:/usr/bin:/bin"}}
+    volumes: ["/usr:/usr:ro"]
+""" + "".join(f'  {name}: {{{{image: "{{image}}", build: !reset null}}}}\n' for name in _REPLICAS)
 
 
 def services():
@@ -88,23 +124,29 @@ def compose(*arguments, **env):
     return done.returncode, done.stdout, done.stderr
 
 
+def parts():
+    """Build the image in which Debian's own programs run, unless it is there; return its name."""
+    return image_kit.build_beside(PARTS, [_OWNED])
+
+
 class Project:
     """The project as it runs."""
 
-    def __init__(self, name, address, overlay):
+    def __init__(self, name, files, running, **env):
         self._name = name
-        self._files = ("--project-name", name, "--file", FILE, "--file", overlay)
-        self._address = address
+        self._files = ("--project-name", name, *(f"--file={each}" for each in files))
+        self._running = running
+        self._env = env
 
     def __call__(self, *arguments):
         """Run a command of Docker Compose on it."""
-        code, out, err = compose(*self._files, *arguments, DOCKER_HOST=self._address)
+        code, out, err = compose(*self._files, *arguments, **self._env)
         assert code == 0, f"{out}\n{err}\n{self._logs()}"
         return out
 
     def _logs(self):
         found = []
-        for service in RUNNING:
+        for service in self._running:
             done = image_kit.call(
                 "podman", "logs", "--tail=20", self.container(service), check=False
             )
@@ -132,13 +174,21 @@ class Project:
 
     def ask(self, url, body=None, *, check=True):
         """GET or POST, from inside: the network has no other end. ``None`` without an answer."""
+        done = self._curl(url, body)
+        assert done.returncode == 0 or not check, done.stderr
+        return None if done.returncode else json.loads(done.stdout)
+
+    def metric(self, url, name):
+        """Return the value of a metric without labels that a daemon shows; ``None`` without it."""
+        found = re.search(rf"^{name} (\S+)$", self._curl(f"{url}/metrics").stdout, re.MULTILINE)
+        return float(found[1]) if found else None
+
+    def _curl(self, url, body=None):
         # Not as a command in a container, which takes a third of a second of a processor.
         command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "60", url]
         if body is not None:
             command += ["--data", json.dumps(body)]
-        done = tools.run(*self._entered, *command)
-        assert done.returncode == 0 or not check, done.stderr
-        return None if done.returncode else json.loads(done.stdout)
+        return tools.run(*self._entered, *command)
 
     def until(self, url, found, seconds=4 * PATIENCE):
         """Ask until something is found in the answer; return it."""
@@ -152,37 +202,47 @@ class Project:
 
 
 @contextmanager
-def running():
-    """Start the project, and wait until it is healthy; it is removed at the end."""
+def running(services=RUNNING, files=(FILE,), overlay=OVERLAY, **names):
+    """Start services of the project, and wait until they are healthy; it is removed at the end.
+
+    ``names`` are those in the overlay.
+    """
     image = image_kit.build()
-    image_kit.build_beside(PARTS, [_OWNED])
+    parts()
     # Not below pytest's own folder: the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="job-monitor-compose-") as name:
         directory = Path(name)
-        overlay = directory / "overlay.yaml"
-        overlay.write_text(OVERLAY.format(image=image, parts=PARTS))
+        password = directory / "password"
+        password.write_text("of-the-test")
+        last = directory / "overlay.yaml"
+        last.write_text(overlay.format(image=image, parts=PARTS, **names))
         with image_kit.answering_as_docker(directory) as address:
-            project = Project(f"job-monitor-{os.getpid()}", address, overlay)
+            own = {"DOCKER_HOST": address, "POSTGRESQL_PASSWORD_FILE": str(password)}
+            number = next(_NUMBERS)
+            project = Project(
+                f"job-monitor-{os.getpid()}-{number}", (*files, last), services, **own
+            )
             try:
-                with _asking_for_health(project):
+                with _asking_for_health(project, services):
                     here = ("--no-build", "--pull=never", "--wait", "--wait-timeout=600")
-                    project("up", "--detach", *here, *RUNNING)
+                    project("up", "--detach", *here, *services)
                     yield project
             finally:
                 project("down", "--volumes", "--timeout=5")
 
 
 @contextmanager
-def _asking_for_health(project):
+def _asking_for_health(project, services):
     """Run the health checks: podman leaves that to systemd, which may not be there.
 
-    Docker Compose waits until each service has once been healthy, and then asks no more.
+    Docker Compose waits until each service has once been healthy, and then asks no more. A check
+    that comes too early costs as much of a processor as the start that it waits for.
     """
     over = threading.Event()
 
     def ask():
-        waiting = list(RUNNING)
-        while waiting and not over.wait(1):
+        waiting = list(services)
+        while waiting and not over.wait(2.5):
             waiting = [each for each in waiting if not project.is_healthy(each)]
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.acceptance.program import run
+from tests.acceptance.program import PATIENCE, run
+from tests.contracts import postgresql_kit
 from tests.deploy import compose_kit, shipped, tools
 from tests.deploy.prometheus_kit import needed
 from tests.image import kube_kit
@@ -18,6 +21,11 @@ LOOPBACK = "127.0.0.1"
 SIMULATOR = "http://127.0.0.1:4566"
 MONITOR = "http://127.0.0.1:9847"
 PROMETHEUS = "http://127.0.0.1:9090"
+REPLICAS = {
+    "job-monitor": MONITOR,
+    "job-monitor-2": "http://127.0.0.1:9848",
+    "job-monitor-3": "http://127.0.0.1:9849",
+}
 REASON = "The model archive has no descriptor."
 EXCUSED = {
     "CL-0019": "a digest would have to be looked up anew for each platform and patch",
@@ -252,6 +260,150 @@ def test_laid_over_for_aws_nothing_of_the_simulator_is_left(tmp_path):
 
 def sources(service):
     return {each["target"]: each["source"] for each in service["volumes"]}
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory):
+    """Return what Docker Compose makes of both files: every service by its name."""
+    password = tmp_path_factory.mktemp("secret") / "password"
+    password.write_text("example")
+    files = ("--file", compose_kit.FILE, "--file", compose_kit.REPLICAS)
+    code, out, err = compose_kit.compose(
+        *files, "config", "--format=json", POSTGRESQL_PASSWORD_FILE=str(password)
+    )
+    assert (code, err) == (0, "")
+    project = json.loads(out)
+    assert project["name"] != yaml.safe_load(compose_kit.FILE.read_text())["name"]
+    assert project["secrets"]["postgresql-password"]["file"] == str(password)
+    return project["services"]
+
+
+def test_three_replicas_differ_only_in_their_port(replicated):
+    assert replicated.keys() == SERVICES.keys() | {"postgresql", *REPLICAS}
+    first, *others = (dict(replicated[name]) for name in REPLICAS)
+    environment = [dict(each.pop("environment")) for each in (first, *others)]
+    listening = [each.pop("JOB_MONITOR_SERVER__LISTEN", ":9847") for each in environment]
+    assert listening == [":9847", ":9848", ":9849"]
+    assert all(each == first for each in others)
+    assert all(each == environment[0] for each in environment)
+    assert environment[0]["JOB_MONITOR_STORE__URL"].startswith("postgresql://")
+    assert first["depends_on"]["postgresql"]["condition"] == "service_healthy"
+    assert sources(first).keys() == {"/etc/job-monitor", "/var/lib/job-monitor"}
+    [secret] = first["secrets"]
+    assert environment[0]["JOB_MONITOR_STORE__PASSWORD_FILE"] == secret["target"]
+    published = {each["published"]: each["host_ip"] for each in replicated["network"]["ports"]}
+    assert {"9847", "9848", "9849"} <= published.keys()
+    assert set(published.values()) == {LOOPBACK}
+    assert "5432" not in published
+
+
+def test_the_database_is_confined_and_asks_for_its_password(replicated):
+    database = replicated["postgresql"]
+    confined = ("read_only", "cap_drop", "security_opt", "pids_limit", "cpus", "restart", "logging")
+    assert {key: database[key] for key in confined} == {
+        key: replicated["job-monitor"][key] for key in confined
+    }
+    assert re.fullmatch(r"postgres:\d+\.\d+", database["image"])
+    assert database["user"] == "999:999"
+    assert database["network_mode"] == "service:network"
+    assert database["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
+    assert database["command"][1:] == ["-c", "listen_addresses=127.0.0.1"]
+    settings = database["environment"]
+    assert settings["POSTGRES_INITDB_ARGS"] == "--auth-host=scram-sha-256"
+    assert settings["POSTGRES_PASSWORD_FILE"] == database["secrets"][0]["target"]
+    user, name = settings["POSTGRES_USER"], settings["POSTGRES_DB"]
+    url = replicated["job-monitor"]["environment"]["JOB_MONITOR_STORE__URL"]
+    assert url == f"postgresql://{user}@127.0.0.1/{name}"
+    volumes = [each["target"] for each in database["volumes"]]
+    assert [settings["PGDATA"].startswith(f"{each}/") for each in volumes] == [True]
+
+
+def test_prometheus_scrapes_each_replica(replicated, tmp_path):
+    own, usual = replicated["prometheus"], SERVICES["prometheus"]
+    assert own["command"][1:] == usual["command"][1:]
+    assert {*REPLICAS} <= own["depends_on"].keys()
+    for target, source in sources(own).items():
+        if target != "/prometheus":
+            shutil.copytree(source, tmp_path / target.lstrip("/"), dirs_exist_ok=True)
+    file = tmp_path / option(own, "config.file").lstrip("/")
+    file.write_text(file.read_text().replace("/etc/prometheus/", f"{tmp_path}/etc/prometheus/"))
+    told = tools.run(needed("promtool"), "check", "config", file)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.count(" rules found") == len(shipped.RULES)
+    settings = yaml.safe_load(file.read_text())
+    (scraped,) = settings["scrape_configs"]
+    assert targets(scraped) == [f"{LOOPBACK}:{each}" for each in (9847, 9848, 9849)]
+    plain = yaml.safe_load((shipped.PROMETHEUS / "prometheus.yml").read_text())
+    assert settings["alerting"] == plain["alerting"]
+    assert settings["global"] == plain["global"]
+
+
+def test_without_a_password_it_says_what_is_missing():
+    files = ("--file", compose_kit.FILE, "--file", compose_kit.REPLICAS)
+    code, _, err = compose_kit.compose(*files, "config")
+    assert code != 0
+    assert "a file with a password for PostgreSQL" in err
+
+
+def test_a_linter_finds_nothing_else_in_the_file_of_replicas():
+    result = tools.run(tools.tool("compose-lint"), "--format=json", compose_kit.REPLICAS)
+    found = json.loads(result.stdout)["findings"]
+    own = [each for each in found if each["service"] == "postgresql"]
+    assert {each["rule_id"] for each in own} == {"CL-0019"}, result.stdout
+
+
+@pytest.mark.timeout(1800)
+def test_three_replicas_share_the_work_and_deliver_each_event_once():
+    tools.tool("docker-compose")
+    needed("catatonit")
+    kube_kit.needed()
+    with compose_kit.running(
+        compose_kit.RUNNING_REPLICAS,
+        (compose_kit.FILE, compose_kit.REPLICAS),
+        compose_kit.OVERLAY_OF_REPLICAS,
+        programs=postgresql_kit.programs(),
+    ) as project:
+        _share(project, REPLICAS)
+        assert {each["RestartCount"] for each in project.inspect(*REPLICAS)} == {0}
+        _fail_a_job(project)
+        for url in REPLICAS.values():
+            project.until(f"{url}/api/v1/jobs?q=my-import", _ended)
+        project.until(f"{SIMULATOR}/_simulator/received", _told_of_the_job)
+
+        # Whatever the second owned, the others take over.
+        project("stop", "job-monitor-2")
+        left = {name: url for name, url in REPLICAS.items() if name != "job-monitor-2"}
+        _share(project, left)
+        project.ask(f"{SIMULATOR}/_simulator/jobs", {"id": "my-next", "service": "panorama"})
+        for url in left.values():
+            project.until(f"{url}/api/v1/jobs?q=my-next", lambda told: told["items"])
+
+        received = project.ask(f"{SIMULATOR}/_simulator/received")
+        assert _told_of_the_job(received) == [{"state": "FAILED", "phase": "failed"}]
+
+
+def _ended(told):
+    return [each for each in told["items"] if each["state"] == "FAILED"]
+
+
+def _share(project, replicas):
+    """Wait until exactly these replicas live, and own every source and sink between them."""
+    for url in replicas.values():
+        project.until(
+            f"{url}/api/v1/replicas",
+            lambda told: [each["alive"] for each in told["items"]] == [True] * len(replicas),
+        )
+    wanted = {"job_monitor_owned_quotas": 2, "job_monitor_owned_sinks": 2}
+    end = time.monotonic() + PATIENCE
+    while True:
+        owned = {
+            name: sum(project.metric(url, name) or 0 for url in replicas.values())
+            for name in wanted
+        }
+        if owned == wanted:
+            return
+        assert time.monotonic() < end, owned
+        time.sleep(0.5)
 
 
 @pytest.mark.timeout(1800)

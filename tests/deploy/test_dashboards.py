@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import simulator
 from tests.acceptance.program import PATIENCE, configure, fetch, running
+from tests.contracts import postgresql_kit
 from tests.deploy import shipped
 
 OF_PROMETHEUS = {"ALERTS"}
@@ -26,6 +27,7 @@ LEFT_OUT = {
 HISTOGRAM = ("", "_bucket", "_count", "_sum")
 
 SEEN = re.compile(r"^job_monitor_jobs{.+} 1.0$", re.MULTILINE)
+OWNED = re.compile(r"^job_monitor_replicas 1.0$", re.MULTILINE)
 
 each_board = pytest.mark.parametrize("path", shipped.BOARDS, ids=lambda path: path.stem)
 each_question = pytest.mark.parametrize(
@@ -45,16 +47,24 @@ def samples(tmp_path_factory):
 
 
 async def _scraped(directory):
-    """Return the metrics of a daemon that has just seen its first job."""
+    """Return the metrics of a daemon that has just seen its first job.
+
+    Its store is in PostgreSQL: then it is a replica, and shows what only replicas do.
+    """
     jobs = [{"id": "pkg", "service": "panorama"}]
+    with postgresql_kit.server() as server:
+        return await _scraped_beside(directory, jobs, server.create("jobs"))
+
+
+async def _scraped_beside(directory, jobs, store):
     async with simulator.running({"jobs": jobs}) as sim:
-        config = configure(directory, sim, **shipped.everything(sim.url))
+        config = configure(directory, sim, store=store, **shipped.everything(sim.url))
         async with running("run", "-c", config, directory=directory) as program:
             url = await program.started()
             with anyio.fail_after(PATIENCE):
                 while True:
                     status, _, text = await fetch(f"{url}/metrics")
-                    if status == 200 and SEEN.search(text):
+                    if status == 200 and SEEN.search(text) and OWNED.search(text):
                         return text
                     await anyio.sleep(0.1)
 

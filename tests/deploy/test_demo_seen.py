@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from tests.acceptance.program import PATIENCE, configure, disks, packages, running, until
+from tests.contracts import postgresql_kit
 from tests.deploy import shipped
 from tests.deploy.prometheus_kit import alertmanager, needed, prometheus, receiving
 
@@ -34,6 +35,8 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorNotPolling": "the scheduler goes round",
     "rule JobMonitorConfigurationRefused": "the configuration was taken",
     "rule JobMonitorStoreLost": "the store is always there",
+    "rule JobMonitorReplicasDiffer": "there is one replica, with one configuration",
+    "rule JobMonitorUpkeepMissing": "the one replica does the upkeep",
     "rule JobMonitorStoreSlow": "commits are quick, unless the machine is busy",
     "rule JobMonitorEventLoopLag": "the loop wakes in time, unless the machine is busy",
 }
@@ -74,11 +77,17 @@ async def demo(directory):
 
 @asynccontextmanager
 async def beside(directory, shown):
-    """Run a daemon on the demo's AWS that shows each job by itself; yield host and port."""
+    """Run a daemon on the demo's AWS that shows each job by itself; yield host and port.
+
+    Its store is in PostgreSQL: then it is a replica.
+    """
     watches = [packages(interval="2s"), disks(interval="2s")]
-    file = configure(directory, shown, watches=watches, **shipped.everything(shown.url))
-    async with running("run", "-c", file, directory=directory) as program:
-        yield (await program.started()).removeprefix("http://")
+    more = shipped.everything(shown.url)
+    with postgresql_kit.server() as server:
+        store = server.create("jobs")
+        file = configure(directory, shown, watches=watches, store=store, **more)
+        async with running("run", "-c", file, directory=directory) as program:
+            yield (await program.started()).removeprefix("http://")
 
 
 def _excused(question):

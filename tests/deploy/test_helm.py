@@ -1,5 +1,6 @@
 """The chart of ``deploy/helm``, by Helm's own library, against checkers and the manifests."""
 
+import itertools
 import json
 import re
 import tarfile
@@ -10,6 +11,7 @@ import yaml
 
 import monitor
 from monitor import config, validation
+from monitor.runtime import sharing
 from monitor.sources.loader import load_job_types
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
@@ -23,19 +25,17 @@ OBSERVED = {
     "dashboards": {"enabled": True},
     "networkPolicy": {"ingressNamespaces": ["monitoring"]},
 }
+DATABASE = {
+    "url": "postgresql://job-monitor@postgresql.databases.svc/job_monitor",
+    "existingSecret": "job-monitor-postgresql",
+}
+REPLICAS = yaml.safe_load((CHART / "ci" / "replicas-values.yaml").read_text("utf-8"))
 SETS: dict[str, Any] = {
     "defaults": {},
     "irsa": {"irsa": {"roleArn": ROLE}, "image": {"digest": "sha256:" + 64 * "0"}},
     "observed": OBSERVED,
-    "postgresql": {
-        "persistence": {"enabled": False},
-        "podIdentity": {"enabled": True},
-        "env": [{"name": "PGPASSFILE", "value": "/run/secrets/database/pgpass"}],
-        "secrets": [{"name": "database"}],
-        "networkPolicy": {"extraEgress": [{"ports": [{"port": 5432, "protocol": "TCP"}]}]},
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "podAnnotations": {"example.com/team": "vision"},
-    },
+    "postgresql": {"replicas": 3, "store": {"postgresql": DATABASE}},
+    "replicas": REPLICAS,
     "tls": {
         "probes": {
             "scheme": "HTTPS",
@@ -81,7 +81,16 @@ def test_checkov_finds_nothing_that_is_not_explained(made, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": 0}, "replicas"),
+        ({"replicas": 2}, "'more with store.postgresql: SQLite has one writer'"),
+        ({"replicas": 2, "existingConfigMap": "own"}, "'more with store.postgresql"),
+        ({"autoscaling": {"enabled": True}}, "'true with store.postgresql: SQLite has one writer'"),
+        (
+            {"store": {"postgresql": DATABASE}, "persistence": {"enabled": True}},
+            "'not true, as the store is in PostgreSQL'",
+        ),
+        ({"store": {"postgresql": {"url": "sqlite:///state.db"}}}, "/store/postgresql/url"),
+        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
         ({"image": {"tag": "latest"}}, "tag"),
         ({"image": {"digest": "sha256:0"}}, "digest"),
         ({"irsa": {"roleArn": "job-monitor"}}, "roleArn"),
@@ -153,11 +162,110 @@ def test_the_same_holds_beside_the_prometheus_operator(made):
     assert boards(ours) == boards(overlay)
 
 
+def test_the_same_holds_for_replicas_on_postgresql(made):
+    overlay = tools.manifests(tools.kustomized(KUSTOMIZE / "overlays" / "postgresql"))
+    ours = tools.manifests(made["postgresql"])
+    alike = overlay.keys() - {("Namespace", "job-monitor"), ("ConfigMap", "job-monitor")}
+    assert ours.keys() - {("Pod", "job-monitor-test"), ("ConfigMap", "job-monitor")} == alike
+    assert ("StatefulSet", "job-monitor") not in alike
+    for key in alike:
+        assert bare(ours[key]) == bare(overlay[key])
+    mine, its = (
+        yaml.safe_load(each["ConfigMap", "job-monitor"]["data"]["job-monitor.yaml"])
+        for each in (ours, overlay)
+    )
+    # Kustomize cannot take a line out of a file; the variable wins over it.
+    assert its.pop("store").startswith("sqlite")
+    assert mine == its
+
+
 def test_a_difference_between_the_two_would_be_seen(made):
     base = tools.manifests(tools.kustomized(KUSTOMIZE / "base"))
     other = rendered({"probes": {"scheme": "HTTPS"}})
     key = ("StatefulSet", "job-monitor")
     assert bare(tools.manifests(other)[key]) != bare(base[key])
+
+
+def test_without_a_claim_replicas_start_before_those_that_they_replace_end(made):
+    spec = found(made, "postgresql", "Deployment")["spec"]
+    assert spec["replicas"] == 3
+    assert spec["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0},
+    }
+    assert "volumeClaimTemplates" not in spec
+    inside = spec["template"]["spec"]
+    assert {"name": "state", "emptyDir": {}} in inside["volumes"]
+    assert inside["terminationGracePeriodSeconds"] > 10
+    [spread] = inside["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == (
+        "kubernetes.io/hostname",
+        "ScheduleAnyway",
+    )
+    assert spread["labelSelector"] == spec["selector"]
+    budget = found(made, "postgresql", "PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == spec["selector"]
+
+
+@pytest.mark.parametrize("version", ["6b7f", "58d9", "7c44"])
+def test_sources_move_least_if_all_new_pods_start_before_the_first_old_one_ends(version):
+    old = [f"job-monitor-0a1b-{number}" for number in range(3)]
+    new = [f"job-monitor-{version}-{number}" for number in range(3)]
+    all_first = _moves([old, old + new, old[1:] + new, old[2:] + new, new])
+    one_first = _moves(
+        [old, [*old, new[0]], [*old[1:], new[0]], [*old[1:], *new[:2]], [old[2], *new[:2]], new]
+    )
+    one_after = _moves(
+        [old, old[1:], [*old[1:], new[0]], [old[2], new[0]], [old[2], *new[:2]], new]
+    )
+    assert all_first <= 1.5 < one_first < one_after
+
+
+def _moves(steps):
+    """Return how often a source moves, on average, while pods come and go."""
+    sources = [f"source:{number}" for number in range(60)]
+    shares = [sharing.share_out(dict.fromkeys(live, sources)) for live in steps]
+    moved = [
+        name
+        for before, after in itertools.pairwise(shares)
+        for name in sources
+        if before[name] != after[name]
+    ]
+    return len(moved) / len(sources)
+
+
+def test_the_password_is_a_file_and_the_url_has_none(made):
+    deployment = found(made, "postgresql", "Deployment")
+    environment = {each["name"]: each.get("value") for each in container(deployment)["env"]}
+    file = environment["JOB_MONITOR_STORE__PASSWORD_FILE"]
+    assert environment["JOB_MONITOR_STORE__URL"] == DATABASE["url"]
+    mounts = {each["mountPath"]: each["name"] for each in container(deployment)["volumeMounts"]}
+    folder, _, key = file.rpartition("/")
+    volumes = {
+        each["name"]: each.get("secret")
+        for each in deployment["spec"]["template"]["spec"]["volumes"]
+    }
+    assert key == "password"
+    assert volumes[mounts[folder]]["secretName"] == DATABASE["existingSecret"]
+    assert not volumes[mounts[folder]]["optional"]
+
+
+def test_the_number_of_pods_follows_how_late_they_poll(made):
+    scaler = found(made, "replicas", "HorizontalPodAutoscaler")["spec"]
+    deployment = found(made, "replicas", "Deployment")
+    assert "replicas" not in deployment["spec"]
+    assert scaler["scaleTargetRef"] == {
+        "apiVersion": deployment["apiVersion"],
+        "kind": "Deployment",
+        "name": deployment["metadata"]["name"],
+    }
+    own = REPLICAS["autoscaling"]
+    for key in ("minReplicas", "maxReplicas", "metrics"):
+        assert scaler[key] == own[key]
+    # Maps of Helm are merged.
+    assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 3600
+    assert scaler["behavior"]["scaleUp"]["policies"]
 
 
 def test_irsa_and_a_digest_are_where_they_belong(made):
@@ -176,13 +284,16 @@ def test_pod_identity_opens_the_way_to_its_agent_and_to_nothing_else(made):
             if "ipBlock" in to
         ]
 
-    more = [each for each in reached("postgresql") if each not in reached("defaults")]
-    assert {cidr for cidr, _ in more} == {"169.254.170.23/32", "fd00:ec2::23/128"}
-    assert all(ports == [{"port": 80, "protocol": "TCP"}] for _, ports in more)
+    more = [each for each in reached("replicas") if each not in reached("defaults")]
+    agent = [each for each in more if each[1] == [{"port": 80, "protocol": "TCP"}]]
+    assert {cidr for cidr, _ in agent} == {"169.254.170.23/32", "fd00:ec2::23/128"}
+    others = [port["port"] for each in more if each not in agent for port in each[1]]
+    assert set(others) == {5432, 5433, 5434}
 
 
-def test_without_persistence_nothing_is_claimed(made):
-    spec = found(made, "postgresql", "StatefulSet")["spec"]
+def test_without_persistence_nothing_is_claimed():
+    made = tools.manifests(rendered({"persistence": {"enabled": False}}))
+    spec = made["StatefulSet", "job-monitor"]["spec"]
     assert "volumeClaimTemplates" not in spec
     assert {"name": "state", "emptyDir": {}} in spec["template"]["spec"]["volumes"]
 
@@ -244,8 +355,8 @@ def boards(objects):
     }
 
 
-def container(stateful_set):
-    [one] = stateful_set["spec"]["template"]["spec"]["containers"]
+def container(controller):
+    [one] = controller["spec"]["template"]["spec"]["containers"]
     return one
 
 

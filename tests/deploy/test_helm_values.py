@@ -11,11 +11,13 @@ from monitor.sources.loader import load_job_types
 from tests.deploy import chart_values, openshift, shipped, tools
 from tests.deploy.charts import CHART, helm, rendered
 
-FULL = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text("utf-8"))
+FULL, REPLICAS = (
+    yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text("utf-8"))
+    for name in ("full", "replicas")
+)
 ALIKE = {
     "image.pullPolicy",
     "networkPolicy.enabled",
-    "persistence.enabled",
     "serviceAccount.create",
 }
 """Values whose default is what the other values of the file need."""
@@ -23,6 +25,9 @@ APART = {"env", "existingConfigMap", "image.digest", "probes.scheme", "probes.ht
     f"serviceMonitor.{name}" for name in ("tlsConfig", "basicAuth")
 }
 """Values that exclude others of the file; the sets of ``test_helm`` have them."""
+OF_REPLICAS = {"replicas", "store", "podDisruptionBudget", "autoscaling"}
+"""Groups of values that need PostgreSQL, which excludes the volume of the other file."""
+DATABASE = "postgresql://monitor@db.example.com/monitor"
 URL = "https://jobs.example.com/monitor"
 GATEWAY = [{"name": "internal", "namespace": "gateways"}]
 
@@ -63,11 +68,14 @@ def paths():
     return [path for path in told if not any(other.startswith(f"{path}.") for other in told)]
 
 
-def test_one_file_sets_every_value():
+def test_one_file_sets_every_value_and_another_those_of_replicas():
     defaults = yaml.safe_load(chart_values.VALUES.read_text("utf-8"))
-    for path in paths():
-        if path not in APART:
-            assert path in ALIKE or at(FULL, path) != at(defaults, path), path
+    of_replicas = [each for each in paths() if each.partition(".")[0] in OF_REPLICAS]
+    assert len(of_replicas) == 13
+    for path in of_replicas:
+        assert at(REPLICAS, path) != at(defaults, path), path
+    for path in set(paths()) - APART - set(of_replicas):
+        assert path in ALIKE or at(FULL, path) != at(defaults, path), path
 
 
 def test_the_schema_says_what_each_value_is():
@@ -232,11 +240,105 @@ def test_without_a_path_everything_below_the_host_is_routed():
         ({"ingress": {"host": "jobs.example.com"}}, "ingress"),
         ({"serviceMonitor": {"relabelings": [{"target_label": "x"}]}}, "relabelings"),
         ({"service": {"nodePort": 1}, "openshift": True}, "openshift"),
+        (
+            {"store": {"postgresql": {"url": "postgresql://monitor:hunter2@db/monitor"}}},
+            "name a Secret with it in store.postgresql.existingSecret",
+        ),
+        (
+            {
+                "store": {"postgresql": {"url": DATABASE}},
+                "autoscaling": {"enabled": True, "minReplicas": 7},
+            },
+            "autoscaling.minReplicas is 7: write at most autoscaling.maxReplicas, 6",
+        ),
     ],
     ids=str,
 )
 def test_values_that_do_not_fit_are_refused_with_what_to_write(wrong, told):
-    assert told in helm("render", wrong)["error"]
+    error = helm("render", wrong)["error"]
+    assert told in error
+    assert "hunter2" not in error
+
+
+@pytest.mark.parametrize(
+    ("values", "variables", "ports"),
+    [
+        ({"config": {"store": DATABASE}}, {}, ["5432"]),
+        ({"config": {"store": {"url": DATABASE, "iam_auth": True}}}, {}, ["5432"]),
+        (
+            {
+                "config": {"store": f"{DATABASE}?port=5433,5434"},
+                "store": {"postgresql": {"existingSecret": "database"}},
+            },
+            {
+                "JOB_MONITOR_STORE__URL": f"{DATABASE}?port=5433,5434",
+                "JOB_MONITOR_STORE__PASSWORD_FILE": "/run/secrets/database/password",
+            },
+            ["5433", "5434"],
+        ),
+        (
+            {
+                "existingConfigMap": "own",
+                "store": {"postgresql": {"url": "postgresql://a:1,[fd00::2]:3,b/monitor"}},
+            },
+            {"JOB_MONITOR_STORE__URL": "postgresql://a:1,[fd00::2]:3,b/monitor"},
+            ["1", "3"],
+        ),
+        (
+            {"store": {"postgresql": {"existingSecret": "app", "urlKey": "dsn"}}},
+            {"JOB_MONITOR_STORE__URL": {"secretKeyRef": {"name": "app", "key": "dsn"}}},
+            ["5432"],
+        ),
+    ],
+    ids=["config", "login", "secret", "hosts", "uri"],
+)
+def test_postgresql_may_be_named_in_several_ways(values, variables, ports):
+    found = tools.manifests(rendered(values))
+    spec = found["Deployment", "job-monitor"]["spec"]
+    assert spec["replicas"] == 1
+    assert ("StatefulSet", "job-monitor") not in found
+    assert ("PodDisruptionBudget", "job-monitor") not in found
+    inside = spec["template"]["spec"]
+    assert "topologySpreadConstraints" not in inside
+    assert {
+        each["name"]: each.get("value") or each["valueFrom"]
+        for each in container(inside)["env"]
+        if each["name"].startswith("JOB_MONITOR_STORE")
+    } == variables
+    *_, rule = found["NetworkPolicy", "job-monitor"]["spec"]["egress"]
+    assert [str(each["port"]) for each in rule["ports"]] == ports
+    assert len(rule["to"]) == 3
+
+
+def test_several_pods_are_spread_as_the_values_say_and_reach_the_database_that_they_name():
+    zones = {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+    }
+    database = [{"to": [{"ipBlock": {"cidr": "10.0.5.0/24"}}], "ports": [{"port": 5432}]}]
+    values = {
+        "replicas": 2,
+        "store": {"postgresql": {"url": DATABASE}},
+        "topologySpreadConstraints": [zones],
+        "networkPolicy": {"egress": {"postgresql": database}},
+    }
+    found = tools.manifests(rendered(values))
+    spec = found["Deployment", "job-monitor"]["spec"]
+    [spread] = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert spread == zones | {"labelSelector": spec["selector"]}
+    *_, rule = found["NetworkPolicy", "job-monitor"]["spec"]["egress"]
+    assert [rule] == database
+
+
+def test_the_notes_name_what_was_made():
+    several = notes({"replicas": 2, "store": {"postgresql": {"url": DATABASE}}})
+    assert "rollout status deployment/job-monitor" in several
+    assert "job-monitor replicas" in several
+    one = notes({})
+    assert "rollout status statefulset/job-monitor" in one
+    assert "job-monitor replicas" not in one
+    assert "loses all state" in notes({"persistence": {"enabled": False}})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ KUBERNETES = shipped.ROOT / "deploy" / "kubernetes"
 FOLDERS = {
     "base": KUBERNETES / "base",
     "eks": KUBERNETES / "overlays" / "eks",
+    "postgresql": KUBERNETES / "overlays" / "postgresql",
     "prometheus-operator": KUBERNETES / "overlays" / "prometheus-operator",
 }
 
@@ -49,7 +50,7 @@ def test_checkov_finds_nothing_that_is_not_explained_and_a_container_that_may_do
     assert found == {name: (set(), 2) for name in rendered}
 
 
-@each_one
+@pytest.mark.parametrize("name", [each for each in FOLDERS if each != "postgresql"])
 def test_there_is_one_replica_that_keeps_its_state(rendered, name):
     spec = tools.manifests(rendered[name])["StatefulSet", "job-monitor"]["spec"]
     assert spec["replicas"] == 1
@@ -59,10 +60,38 @@ def test_there_is_one_replica_that_keeps_its_state(rendered, name):
     assert mount["mountPath"] == "/var/lib/job-monitor"
 
 
+def test_on_postgresql_there_are_replicas_without_a_volume(rendered):
+    found = tools.manifests(rendered["postgresql"])
+    assert ("StatefulSet", "job-monitor") not in found
+    spec = found["Deployment", "job-monitor"]["spec"]
+    assert spec["replicas"] == 3
+    assert not {"volumeClaimTemplates", "serviceName"} & spec.keys()
+    assert found["PodDisruptionBudget", "job-monitor"]["spec"] == {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": spec["selector"],
+    }
+
+
+def test_on_postgresql_the_daemon_finds_url_and_password(rendered, tmp_path):
+    found = tools.manifests(rendered["postgresql"])
+    inside = container(found["Deployment", "job-monitor"]["spec"])
+    environment = {each["name"]: each["value"] for each in inside["env"]}
+    password = environment["JOB_MONITOR_STORE__PASSWORD_FILE"]
+    assert any(password.startswith(f"{each['mountPath']}/") for each in inside["volumeMounts"])
+    for file, text in found["ConfigMap", "job-monitor"]["data"].items():
+        (tmp_path / file).write_text(text, "utf-8")
+    (tmp_path / "password").write_text("example", "utf-8")
+    here = {"JOB_MONITOR_STORE__PASSWORD_FILE": str(tmp_path / "password")}
+    settings = config.load([tmp_path / "job-monitor.yaml"], environment | here)
+    assert validation.problems(settings, load_job_types(None)) == []
+    assert settings.database.url == environment["JOB_MONITOR_STORE__URL"]
+
+
 @each_one
 def test_a_changed_configmap_reaches_the_daemon_without_a_new_pod(rendered, name):
     found = tools.manifests(rendered[name])
-    spec = found["StatefulSet", "job-monitor"]["spec"]
+    spec = controller(found)["spec"]
     volumes = {each["name"]: each for each in spec["template"]["spec"]["volumes"]}
     assert ("ConfigMap", volumes["config"]["configMap"]["name"]) in found
     assert not any("subPath" in each for each in container(spec)["volumeMounts"])
@@ -97,7 +126,7 @@ def test_the_pod_passes_where_only_restricted_ones_may_run(rendered):
 def test_the_image_is_of_this_version_and_its_user_that_of_the_dockerfile(rendered):
     dockerfile = (shipped.ROOT / "Dockerfile").read_text("utf-8")
     for text in rendered.values():
-        spec = tools.manifests(text)["StatefulSet", "job-monitor"]["spec"]
+        spec = controller(tools.manifests(text))["spec"]
         assert container(spec)["image"].endswith(f"job-monitor:{monitor.__version__}")
         security = spec["template"]["spec"]["securityContext"]
         assert f"USER {security['runAsUser']}:{security['runAsGroup']}" in dockerfile
@@ -155,6 +184,11 @@ def pod_labels(text):
     spec = tools.manifests(text)["StatefulSet", "job-monitor"]["spec"]
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
     return spec["template"]["metadata"]["labels"]
+
+
+def controller(found):
+    [one] = [each for (kind, _), each in found.items() if kind in {"StatefulSet", "Deployment"}]
+    return one
 
 
 def container(spec):

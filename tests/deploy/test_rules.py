@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy import shipped
+from tests.deploy.charts import CHART
 
 TESTS = sorted((Path(__file__).parent / "rules").glob("*.yml"))
 SEVERITIES = {"critical", "warning", "info"}
@@ -215,6 +216,25 @@ def test_links_of_the_pages_lead_somewhere(page):
 def _anchors(text):
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def test_the_rule_for_the_adapter_makes_the_metric_that_the_chart_scales_by():
+    [rule] = yaml.safe_load((shipped.PROMETHEUS / "adapter.yml").read_text())["rules"]["custom"]
+    [series] = shipped.Question("adapter", rule["seriesQuery"]).metrics
+    # As the adapter does, which calls what is matched ${1}.
+    pattern, name = rule["name"]["matches"], rule["name"]["as"].replace("${1}", r"\1")
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert re.sub(pattern, name, series) == chart["autoscaling"]["metric"]
+    assert rule["resources"]["overrides"].keys() == {"namespace", "pod"}
+    asked = {"<<.Series>>": series, "<<.LabelMatchers>>": 'pod="a"', "<<.GroupBy>>": "pod"}
+    expr = rule["metricsQuery"]
+    for word, value in asked.items():
+        assert word in expr
+        expr = expr.replace(word, value)
+    question = shipped.Question("adapter", expr)
+    assert question.metrics == {series}
+    page = (shipped.ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert f"| `{series.removesuffix('_bucket')}` | histogram |" in page
 
 
 def test_symptoms_that_the_runbook_names_are_told():

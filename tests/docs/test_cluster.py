@@ -16,7 +16,7 @@ from tests.docs import cluster_kit, pages
 
 PAGE = pages.ROOT / "docs" / "kubernetes.md"
 KUSTOMIZE = pages.ROOT / "deploy" / "kubernetes" / "README.md"
-HELM, APPLY, SECRET = (block.text for block in pages.command_blocks(PAGE.read_text()))
+HELM, APPLY, SECRET, DATABASE = (block.text for block in pages.command_blocks(PAGE.read_text()))
 VALUES = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 INLINE = r"`((?:kubectl|helm)\s[^`]+)`"
 SECRETS = "/run/secrets/job-monitor"
@@ -125,6 +125,25 @@ def test_secret_values_and_mounts_of_the_page_fit_together(installed, tmp_path):
     settings = config.load([tmp_path / file], {})
     assert validation.problems(settings, load_job_types(None)) == []
     assert set(settings.sinks) == {"ops", "audit"}
+
+
+def test_the_secret_of_the_database_is_the_one_that_the_values_name(installed):
+    folder, _ = installed
+    (folder.place / "password").write_text("example")
+    code, said = folder.give(DATABASE)
+    assert code == 0, said
+    [(name, secret)] = [
+        (name, each) for (kind, name), each in folder.objects.items() if kind == "Secret"
+    ]
+    [named] = [
+        each["store"]["postgresql"] for each in map(yaml.safe_load, VALUES) if each.get("replicas")
+    ]
+    assert named["existingSecret"] == name
+    assert secret["data"].keys() == {"password"}
+    found = tools.manifests(charts.rendered({"replicas": 3, "store": {"postgresql": named}}))
+    [inside] = found["Deployment", "job-monitor"]["spec"]["template"]["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in inside["env"]}
+    assert environment["JOB_MONITOR_STORE__PASSWORD_FILE"] == f"/run/secrets/{name}/password"
 
 
 def test_the_commands_for_an_overlay_are_understood_and_find_what_they_name(folder, tmp_path):

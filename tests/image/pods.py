@@ -47,6 +47,23 @@ def controlled(stateful_set):
     }
 
 
+def replicas(deployment):
+    """Return the pods that Kubernetes' controllers make of a Deployment, with names of our own."""
+    spec = deployment["spec"]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{deployment['metadata']['name']}-{number}",
+                "labels": spec["template"]["metadata"]["labels"],
+            },
+            "spec": copy.deepcopy(spec["template"]["spec"]),
+        }
+        for number in range(spec["replicas"])
+    ]
+
+
 def local(pod, image):
     """Let a pod take an image that is here already."""
     changed = copy.deepcopy(pod)
@@ -63,6 +80,13 @@ def asked_by_podman(pod):
     probe = only(changed)["livenessProbe"]
     del probe["httpGet"]
     probe["exec"] = {"command": ["job-monitor", "health"]}
+    return changed
+
+
+def beside(pod):
+    """Let a pod run beside others of its kind: podman publishes its port on the node itself."""
+    changed = copy.deepcopy(pod)
+    del only(changed)["ports"]
     return changed
 
 

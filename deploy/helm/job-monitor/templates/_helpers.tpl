@@ -135,6 +135,99 @@ path: {{ printf "/%s" (trimAll "/" $url.path) | quote }}
 - name: JOB_MONITOR_JOB_TYPES_DIR
   value: {{ include "job-monitor.typesDirectory" . }}
 {{- end }}
+{{- with .Values.store.postgresql }}
+{{- $url := include "job-monitor.storeUrl" $ }}
+{{- if and .existingSecret (not $url) }}
+- name: JOB_MONITOR_STORE__URL
+  valueFrom:
+    secretKeyRef: {name: {{ .existingSecret }}, key: {{ .urlKey }}}
+{{- else if or .url .existingSecret }}
+- name: JOB_MONITOR_STORE__URL
+  value: {{ $url | quote }}
+{{- with .existingSecret }}
+- name: JOB_MONITOR_STORE__PASSWORD_FILE
+  value: /run/secrets/{{ . }}/{{ $.Values.store.postgresql.passwordKey }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The URL of PostgreSQL as far as the values have it. */}}
+{{- define "job-monitor.storeUrl" -}}
+{{- $written := .Values.config.store | default "" -}}
+{{- if kindIs "map" $written }}{{ $written = dig "url" "" $written }}{{ end -}}
+{{- if .Values.store.postgresql.url -}}
+{{- .Values.store.postgresql.url -}}
+{{- else if and (hasPrefix "postgres" $written) (not .Values.existingConfigMap) -}}
+{{- $written -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "yes" with a store in PostgreSQL, which several pods share. */}}
+{{- define "job-monitor.postgresql" -}}
+{{- if or (include "job-monitor.storeUrl" .) .Values.store.postgresql.existingSecret -}}yes{{- end -}}
+{{- end -}}
+
+{{/* "yes" where more than one pod may run. */}}
+{{- define "job-monitor.several" -}}
+{{- if and (include "job-monitor.postgresql" .) (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The configuration as the ConfigMap has it: the store of the values wins over its own. */}}
+{{- define "job-monitor.config" -}}
+{{- $config := .Values.config -}}
+{{- if and (include "job-monitor.postgresql" .) (kindIs "string" $config.store) (not (hasPrefix "postgres" $config.store)) -}}
+{{- $config = omit $config "store" -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* The ports of PostgreSQL, as a list in YAML: those of the URL, else its usual one. */}}
+{{- define "job-monitor.databasePorts" -}}
+{{- $url := include "job-monitor.storeUrl" . -}}
+{{- $hosts := regexReplaceAll "^[a-z]+://([^@/]*@)?([^/?]*).*$" $url "${2}" -}}
+{{- $named := regexFindAll ":[0-9]+(,|$)" $hosts -1 -}}
+{{- $asked := regexReplaceAll "^.*[?&]port=([0-9,]+).*$|^.*$" $url "${1}" -}}
+{{- range concat $named (splitList "," $asked) (ternary list (list "5432") (or (gt (len $named) 0) (ne $asked ""))) | uniq -}}
+{{- with trimAll ":," . }}
+- {{ . }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secrets to mount, that of PostgreSQL among them: a list in YAML. */}}
+{{- define "job-monitor.secrets" -}}
+{{- $secrets := .Values.secrets -}}
+{{- with .Values.store.postgresql.existingSecret -}}
+{{- $known := false -}}
+{{- range $secrets }}{{ $known = or $known (eq .name $.Values.store.postgresql.existingSecret) }}{{ end -}}
+{{- if and (include "job-monitor.storeUrl" $) (not $known) -}}
+{{- $secrets = append $secrets (dict "name" .) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $secrets -}}
+{{- end -}}
+
+{{/* Whether the state is in a volume that is "claimed", or "none" is. */}}
+{{- define "job-monitor.volume" -}}
+{{- if include "job-monitor.postgresql" . -}}
+none
+{{- else -}}
+{{- ternary "none" "claimed" (eq (toString .Values.persistence.enabled) "false") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How pods are spread: by the values, else several of them over the nodes. A list in YAML. */}}
+{{- define "job-monitor.spread" -}}
+{{- if .Values.topologySpreadConstraints -}}
+{{- toYaml .Values.topologySpreadConstraints -}}
+{{- else if include "job-monitor.several" . -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  # Each version by itself, or the old pods would count while they are replaced.
+  matchLabelKeys: [pod-template-hash]
+{{- end -}}
 {{- end -}}
 
 {{- define "job-monitor.typesDirectory" -}}/etc/job-monitor-types{{- end -}}
@@ -156,8 +249,14 @@ path: {{ printf "/%s" (trimAll "/" $url.path) | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Refuse values that do not fit each other; each message says what to write. */}}
+{{/* Refuse values that do not fit each other, where a schema has no words for it; each message says what to write. */}}
 {{- define "job-monitor.validated" -}}
+{{- if regexMatch "^[a-z]+://[^@/]*:[^@/]*@" .Values.store.postgresql.url -}}
+{{- fail "store.postgresql.url has a password: leave it out, and name a Secret with it in store.postgresql.existingSecret" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail (printf "autoscaling.minReplicas is %d: write at most autoscaling.maxReplicas, %d" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- end -}}
 {{- if and .Values.jobTypes .Values.config.job_types_dir -}}
 {{- fail "jobTypes and config.job_types_dir are both set: leave out config.job_types_dir, which jobTypes sets" -}}
 {{- end -}}
@@ -185,6 +284,9 @@ checkov.io/skip1: CKV_K8S_43=The digest is that of the registry you keep it in
 {{- end }}
 {{- if ne .Values.image.pullPolicy "Always" }}
 checkov.io/skip2: CKV_K8S_15=A tag is one version; a restart needs no registry
+{{- end }}
+{{- if and .Values.store.postgresql.existingSecret (not (include "job-monitor.storeUrl" .)) }}
+checkov.io/skip7: CKV_K8S_35=The URL is in a Secret; with store.postgresql.url its password is a file
 {{- end }}
 {{- if include "job-monitor.openshift" . }}
 checkov.io/skip6: CKV_K8S_40=OpenShift gives the pod a high id of its namespace
