@@ -181,6 +181,9 @@ class Metrics:
         self.replicas = gauge(
             "replicas", "Live replicas that share the store; 0 but in one of them."
         )
+        self.unowned_quotas = gauge(
+            "unowned_quotas", "Quotas that no live replica owns; 0 but in one of them."
+        )
         self.config_generations = gauge(
             "config_generations",
             "Different configurations among the live replicas; 0 but in one of them.",
@@ -395,10 +398,11 @@ class Metrics:
                     source.service, operation, source.account, source.region, outcome
                 )
 
-    def set_replicas(self, live: int, generations: int) -> None:
-        """Show how many replicas live, and how many configurations they have."""
+    def set_replicas(self, live: int, generations: int, unowned: int) -> None:
+        """Show how many replicas live, their configurations, and the quotas that none owns."""
         self.replicas.set(live)
         self.config_generations.set(generations)
+        self.unowned_quotas.set(unowned)
 
     def set_account_ids(self, known: Iterable[tuple[str, str]]) -> None:
         """Show the ids of the accounts of which they are known."""

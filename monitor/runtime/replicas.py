@@ -186,12 +186,20 @@ class ReplicaManager:
             self._lease.until = began + LEASE
             if lapsed:
                 self._parts.deliveries.wake(list(self._state.owned_sinks()))
-        if self.owns(sharing.UPKEEP):
-            live = [one for one in self._members if self._is_alive(one, now)]
-            self._metrics.set_replicas(len(live), len({one.generation for one in live}))
-        else:
-            self._metrics.set_replicas(0, 0)
+        self._metrics.set_replicas(*self._counts(now))
         self._seen.set()
+
+    def _counts(self, now: float) -> tuple[int, int, int]:
+        """Return the live replicas, their configurations, and the sources that nobody owns.
+
+        One replica counts for all, so that the sum is right.
+        """
+        if not self.owns(sharing.UPKEEP):
+            return 0, 0, 0
+        live = [one for one in self._members if self._is_alive(one, now)]
+        wanted = {name for one in live for name in one.wants if _is_source(name)}
+        owned = {name for one in live for name in one.owned}
+        return len(live), len({one.generation for one in live}), len(wanted - owned)
 
     def _is_stale(self, one: Replica, now: float) -> bool:
         if one.id == self._replica.id or one.id not in self._signs:

@@ -122,7 +122,16 @@ _HELD_BY_US = sa.text(
     "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
     " AND pid = pg_backend_pid() AND ((classid::bigint << 32) | objid::bigint) = :number"
 )
-_FORMER = sa.select(owned_resources).where(owned_resources.c.resource == sa.bindparam("of"))
+# Its last sign of life tells until when an owner lived that has not given the resource up.
+_FORMER = (
+    sa.select(
+        owned_resources.c.replica,
+        owned_resources.c.state,
+        sa.func.coalesce(replicas.c.seen_at, owned_resources.c.alive_at).label("alive_at"),
+    )
+    .select_from(owned_resources.outerjoin(replicas, replicas.c.id == owned_resources.c.replica))
+    .where(owned_resources.c.resource == sa.bindparam("of"))
+)
 _TAKE = sa.text(
     "INSERT INTO owned_resources (resource, replica, since, alive_at, state)"
     " VALUES (:of, :by, :at, :at, '') ON CONFLICT (resource)"
@@ -137,11 +146,6 @@ _GIVE_UP = (
     sa.update(owned_resources)
     .where(_is_ours)
     .values(replica="", alive_at=sa.bindparam("at"), state=sa.bindparam("to"))
-)
-_LIVES = (
-    sa.update(owned_resources)
-    .where(owned_resources.c.replica == sa.bindparam("by"))
-    .values(alive_at=sa.text(_SERVER_TIME))
 )
 _LOCK_LEDGER = sa.select(schema.ledger.c.position).with_for_update()
 _OURS = (
@@ -191,7 +195,6 @@ def _beat(connection: Connection, unit: Beat) -> int:
     for each in unit.ended:
         connection.execute(_END, {"pid": each.pid, "began": each.session_began})
     written = connection.execute(_SIGN, {"id": unit.replica, "facts": unit.facts}).rowcount
-    connection.execute(_LIVES, {"by": unit.replica})
     for resource, state in unit.states.items():
         connection.execute(_REPORT, {"of": resource, "by": unit.replica, "to": state})
     connection.execute(_FORGET)

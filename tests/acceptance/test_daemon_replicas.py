@@ -72,6 +72,7 @@ class Disturber:
     async def _cut(self, _replica):
         self.fleet.note()
         await postgresql_kit.end_sessions(self.fleet.store)
+        self.fleet.note()
 
     async def _restart(self, _replica):
         self.fleet.note()
@@ -226,16 +227,19 @@ async def test_every_replica_shows_and_changes_everything(tmp_path):
                 sim.change("one", Status="SUCCEEDED")
                 for replica in fleet.replicas:
                     await _until(lambda r=replica: _shows(r, "one", "SUCCEEDED"))
-                    sources = (await replica.get("/api/v1/sources"))["items"]
-                    assert {each["replica"] for each in sources} <= {
-                        each["name"] for each in await replica.replicas()
-                    }
-                    assert len(sources) == len(SOURCES)
+                    await _until(lambda r=replica: _names_owners(r))
 
 
 async def _shows(replica, job_id, state):
     found = (await replica.get("/api/v1/jobs"))["items"]
     return [(each["id"], each["state"]) for each in found] == [(job_id, state)]
+
+
+async def _names_owners(replica):
+    sources = (await replica.get("/api/v1/sources"))["items"]
+    names = {each["name"] for each in await replica.replicas()}
+    assert len(sources) == len(SOURCES)
+    return {each["replica"] for each in sources} <= names
 
 
 async def _until(condition):

@@ -36,6 +36,7 @@ RIGHTLY_EMPTY = {
     "rule JobMonitorConfigurationRefused": "the configuration was taken",
     "rule JobMonitorStoreLost": "the store is always there",
     "rule JobMonitorReplicasDiffer": "there is one replica, with one configuration",
+    "rule JobMonitorQuotaUnowned": "the one replica owns every quota",
     "rule JobMonitorUpkeepMissing": "the one replica does the upkeep",
     "rule JobMonitorStoreSlow": "commits are quick, unless the machine is busy",
     "rule JobMonitorEventLoopLag": "the loop wakes in time, unless the machine is busy",

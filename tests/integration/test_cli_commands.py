@@ -132,7 +132,7 @@ POLLING = {"monitor.polling.schedule", "monitor.recording.diff"}
 SETTINGS = {"yaml", "monitor.config.settings"}
 HELP = {"rich", "markdown_it", "pygments"}
 PLAIN = SDK | DAEMON | LOG | HTTP
-READING = PLAIN | HELP | WRITING | POLLING | {"pydantic_settings"}
+READING = PLAIN | HELP | WRITING | POLLING
 ASKING = SDK | DAEMON | LOG | STORE | SETTINGS | HELP
 LISTINGS = ("jobs", "transitions", "deliveries", "sinks", "replicas")
 
