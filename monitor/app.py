@@ -321,6 +321,7 @@ class Daemon:
         others.know(lambda: [each.replica for each in shared.members()])
         status.members = shared.members
         self._outages = shared.note_outage
+        components.store.watch_loss(shared.note_end)
         return shared
 
     @asynccontextmanager

@@ -128,11 +128,13 @@ class DeliveryManager:
                     continue
                 try:
                     opened.append(await self._open(name, spec))
-                except ConfigurationError as error:
+                except Exception as error:
                     if only is None:
                         raise
+                    # Another replica may be able to.
                     failed.add(name)
-                    for problem in error.problems:
+                    problems = getattr(error, "problems", ()) or (type(error).__name__,)
+                    for problem in problems:
                         self._log.error(logs.SINK_BROKEN, sink=name, error=str(problem))
             yield PreparedSinks(frozenset(sinks), opened, failed)
         finally:

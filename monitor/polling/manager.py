@@ -133,6 +133,8 @@ class PollManager:
         baselines = self._recorder.baselines
         ours = [each for each in self._watched if self._is_ours(each)]
         discoveries = JobOwnership(ours).discoveries()
+        # What others own is kept by them; the store's must not be tidied here.
+        baselines.release({each.place for each in self._watched if not self._is_ours(each)})
         baselines.want(discoveries, self._owners.name)
         self._recorder.archive.present = frozenset(discoveries)
         for each in set(before.values()).difference(self._watched):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from monitor.model import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from monitor.model import Observation, Snapshot, Transition
@@ -44,6 +45,10 @@ class FlapGuard:
         """Drop what is not confirmed of a job: a poll has shown something else."""
         if self._unconfirmed:
             self._unconfirmed.pop(key, None)
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Drop what is not confirmed of all other jobs: somebody else may poll them now."""
+        self._unconfirmed = {key: each for key, each in self._unconfirmed.items() if key in keys}
 
     def confirmed(
         self,

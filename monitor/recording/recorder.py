@@ -94,6 +94,8 @@ class Recorder:
         self._snapshots = {
             key: known for key, known in self._snapshots.items() if wanted(known.job)
         }
+        # One that comes back later must not count a poll from before.
+        self._flaps.keep(self._snapshots)
 
     def snapshots(self) -> Sequence[model.Snapshot]:
         """Return the known jobs."""
@@ -104,6 +106,7 @@ class Recorder:
         self.changes += 1
         self._snapshots[snapshot.job.key] = snapshot
         self._poll_times.pop(snapshot.job.key, None)
+        self._flaps.forget(snapshot.job.key)
         self.baselines.note_recorded(snapshot.job)
 
     async def recall(self, keys: Iterable[str]) -> None:
@@ -119,6 +122,7 @@ class Recorder:
         for known in taken:
             # Another task may have been first, and know more by now.
             if known.job.key not in self._snapshots:
+                self._poll_times.pop(known.job.key, None)
                 self._keep(known)
 
     def release(self, known: model.Snapshot) -> None:
@@ -186,6 +190,12 @@ class Recorder:
         is ``owing`` brings a change, the snapshot notes that a describe is owed.
         """
         before = self.latest(observed.job.key)
+        if before is None and not self._wanted(observed.job):
+            # It came late: whoever polls the job now knows whether it is new, and to whom.
+            stored = await self.archive.store.find([observed.job.key])
+            if not stored or observed.asked_at < stored[0][0].looked_at:
+                return RecordResult.STALE
+            before = stored[0][0]
         while True:
             compared = diff.compare(
                 before,
@@ -234,9 +244,28 @@ class Recorder:
         reason: str | None,
     ) -> bool:
         """Record that a source became (un)available between two polls; ``False`` if known."""
-        before = self._sources.get(source.key)
-        if available == (before.available if before else True):
-            return False
+        while True:
+            before = self._sources.get(source.key)
+            if available == (before.available if before else True):
+                return False
+            made = self._availability(before, source, available, after, at, reason)
+            if await self._commit(*made, None):
+                return True
+            # Another writer was first.
+            stored = await self.store.sources()
+            self.adopt_sources(each for each in stored if each.source == source)
+            if self._sources.get(source.key) is before:
+                return False
+
+    def _availability(
+        self,
+        before: model.SourceState | None,
+        source: model.SourceKey,
+        available: bool,  # noqa: FBT001 -- one caller
+        after: datetime | None,
+        at: datetime,
+        reason: str | None,
+    ) -> tuple[model.SourceState, tuple[model.Transition, ...]]:
         sequence = before.sequence if before else 0
         state = model.SourceState(source, available, sequence + 1, at, at)
         names = ("unavailable", "available")
@@ -257,7 +286,7 @@ class Recorder:
             fields={},
             labels={},
         )
-        return await self._commit(state, (transition,), None)
+        return state, (transition,)
 
     def compare(self, row: model.Observation) -> RowComparison:
         """Compare a row of a listing with what is known of its job."""

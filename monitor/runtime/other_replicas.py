@@ -6,7 +6,7 @@ time limit, and nothing relies on an answer: what a hint asks for comes back to 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +24,7 @@ from monitor.web.api.schemas import SourceView
 from monitor.web.interfaces import SinkAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -89,8 +89,7 @@ class OtherReplicas:
     async def run(self) -> NoReturn:
         """Read what others report, again and again, until cancelled."""
         jobs_at = float("-inf")
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
+        async with anyio.create_task_group() as tasks, self._asking(tasks):
             while True:
                 changed = self._changed.is_set()
                 self._changed = anyio.Event() if changed else self._changed
@@ -102,6 +101,15 @@ class OtherReplicas:
                 with anyio.move_on_after(REFRESH):
                     await self._changed.wait()
         raise AssertionError("it runs until it is cancelled")
+
+    @asynccontextmanager
+    async def _asking(self, tasks: TaskGroup) -> AsyncIterator[None]:
+        """Let others be asked beside the body."""
+        self._tasks = tasks
+        try:
+            yield
+        finally:
+            self._tasks = None
 
     # What they own
 

@@ -54,6 +54,7 @@ class QuietKeeper:
         self._retention = retention
         self._shows = shows
         self._changed = anyio.Event()
+        self._edits = 0
         self._started = False
         self._log = logs.get()
         quiet.changed = self._change
@@ -63,14 +64,19 @@ class QuietKeeper:
 
     async def load(self) -> None:
         """Load what the store knows: before anything is recorded, or as another replica has it."""
-        stored = await self._store.silences.all()
+        while True:
+            edits = self._edits
+            stored = await self._store.silences.all()
+            if not self._started:
+                await self._store.silences.withdraw_ended()
+            current = await self._store.silences.acknowledgements()
+            # What was changed here meanwhile may not be in what was read.
+            if edits == self._edits:
+                break
         for silence in stored:
             self._quiet.keep(silence)
         for gone in {each.id for each in self._quiet.silences()} - {each.id for each in stored}:
             self._quiet.forget(gone)
-        if not self._started:
-            await self._store.silences.withdraw_ended()
-        current = await self._store.silences.acknowledgements()
         for each in current:
             self._quiet.acknowledge(each)
         known = {each.key for each in self._quiet.acknowledgements()}
@@ -154,6 +160,7 @@ class QuietKeeper:
     async def add(self, silence: model.Silence) -> None:
         """Store a silence, and let it hold from its beginning."""
         await self._store.silences.keep(silence)
+        self._edits += 1
         self._quiet.keep(silence)
         ends_at = silence.ends_at.isoformat(timespec="seconds")
         about = {"silence": silence.id, "author": silence.author, "ends_at": ends_at}
@@ -168,6 +175,7 @@ class QuietKeeper:
             return found
         ended = replace(found, starts_at=min(found.starts_at, now), ends_at=now)
         await self._store.silences.keep(ended)
+        self._edits += 1
         self._quiet.keep(ended)
         self._log.info(logs.SILENCE_EXPIRED, silence=silence_id)
         await self.pass_once()
@@ -185,6 +193,7 @@ class QuietKeeper:
         current = await self._store.silences.acknowledgements()
         if made not in current:
             return False
+        self._edits += 1
         self._quiet.acknowledge(made)
         self._log.info(logs.JOB_ACKNOWLEDGED, job=key, author=author)
         self._change()
@@ -193,6 +202,7 @@ class QuietKeeper:
     async def withdraw(self, key: str) -> bool:
         """Withdraw an acknowledgement; ``False`` if there was none."""
         found = await self._store.silences.withdraw([key])
+        self._edits += 1
         self._quiet.withdraw(key)
         self._change()
         return found

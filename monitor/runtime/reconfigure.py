@@ -151,7 +151,14 @@ class ConfigManager:
 
     async def start(self) -> None:
         """Put the first configuration in place, with the run-time watches that it still allows."""
-        loaded = self._state.loaded
+        async with self.lock:
+            loaded = await self._with_stored(self._state.loaded)
+            async with self.prepare(loaded) as prepared:
+                self.apply(prepared)
+            self._report(logs.CONFIG_LOADED)
+
+    async def _with_stored(self, loaded: LoadedConfig) -> LoadedConfig:
+        """Return the configuration with those run-time watches of the store that it allows."""
         fitting: list[model.RuntimeWatch] = []
         for watch in await self._parts.store.watches():
             try:
@@ -163,9 +170,7 @@ class ConfigManager:
                     self._log.error(
                         logs.WATCH_SKIPPED, watch=watch.name, problem=logs.of_problem(problem)
                     )
-        async with self.prepare(loaded) as prepared:
-            self.apply(prepared)
-        self._report(logs.CONFIG_LOADED)
+        return loaded
 
     async def reload(self) -> None:
         """Read the configuration again and let it take effect, or leave everything as it is.
@@ -220,10 +225,10 @@ class ConfigManager:
             loaded_config.prepare, settings, self._models, abandon_on_cancel=True
         )
 
-    async def _replace(self, loaded: LoadedConfig) -> None:
+    async def _replace(self, loaded: LoadedConfig, sinks: Collection[str] | None = None) -> None:
         before = self._state.loaded
         try:
-            async with self.prepare(loaded) as prepared:
+            async with self.prepare(loaded, sinks) as prepared:
                 self.apply(prepared)
         except Exception:
             # A fault of ours in the midst of ``apply``: nobody should run on half of each.
@@ -270,12 +275,15 @@ class ConfigManager:
         Return the sinks that cannot be opened.
         """
         async with self.lock:
+            if self.over:
+                return frozenset()
             loaded, before = self._state.loaded, self._state.owned or Owned()
             gained = owned.sources.keys() - before.sources.keys()
             recorder, store = self._parts.recorder, self._parts.store
             if gained:
                 # The last owner may have written since they were read here, if they ever were.
-                recorder.adopt_sources(await store.sources())
+                states = await store.sources()
+                recorder.adopt_sources(one for one in states if one.source.key in gained)
             router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
             async with self._parts.deliveries.prepare(loaded.sinks, owned.sinks) as prepared:
                 followed = Followed(loaded.settings, loaded.types, gained)
@@ -296,19 +304,29 @@ class ConfigManager:
     async def follow_watches(self) -> None:
         """Let run-time watches take effect, or no longer, that another replica has changed."""
         async with self.lock:
-            if self._reloader.over:
-                return
             settings = with_added(self._state.configured, await self._parts.store.watches())
-            if settings.watches != self._state.loaded.settings.watches:
-                with unforeseen.refused():
-                    await self._replace(await self._validate(settings))
+            if self._reloader.over or settings.watches == self._state.loaded.settings.watches:
+                return
+            with unforeseen.refused():
+                try:
+                    loaded = await self._validate(settings)
+                except ConfigurationError:
+                    # One at a time: those that the configuration allows must not wait for others.
+                    loaded = await self._with_stored(await self._validate(self._state.configured))
+                if loaded.settings.watches != self._state.loaded.settings.watches:
+                    await self._replace(loaded, self._state.owned_sinks())
 
     @asynccontextmanager
-    async def prepare(self, loaded: LoadedConfig) -> AsyncIterator[PreparedConfig]:
-        """Open and build all that ``loaded`` needs; what is not applied is closed again."""
+    async def prepare(
+        self, loaded: LoadedConfig, sinks: Collection[str] | None = None
+    ) -> AsyncIterator[PreparedConfig]:
+        """Open and build all that ``loaded`` needs; what is not applied is closed again.
+
+        Only ``sinks`` are opened; all of them if it is ``None``, those of other replicas too: what
+        cannot be opened must be refused by all replicas.
+        """
         router = Router(loaded.settings.routes, tuple(loaded.settings.sinks))
-        # Those of other replicas too: what cannot be opened must be refused by all of them.
-        async with self._parts.deliveries.prepare(loaded.sinks) as prepared:
+        async with self._parts.deliveries.prepare(loaded.sinks, sinks) as prepared:
             # Last, as it marks in the store what is archived: nothing may be refused after that.
             yield PreparedConfig(loaded, prepared, router, await self._known(loaded))
 

@@ -9,7 +9,7 @@ is put out of the way: its session is ended, and with it its locks.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -104,6 +104,11 @@ class ReplicaManager:
             self._losses += 1
             self._lost, self._lease.until = True, float("-inf")
             self._log.warning(logs.REPLICA_LOST, owned=len(self._held))
+
+    def note_end(self) -> None:
+        """Stop acting at once: the server has ended the session, or closed the connection."""
+        self._lease.until = float("-inf")
+        self.hurry()
 
     def hurry(self) -> None:
         """Give the next sign of life at once: something has changed."""
@@ -259,8 +264,11 @@ class ReplicaManager:
             await self._share()  # or else ``_take_again`` does
 
     async def _part_with(self, names: Collection[str]) -> None:
-        states = await self._stop(names)
-        await self._replica.give_up(states)
+        # Sources first: nobody polls them while attempts of sinks come to their end.
+        sources = [name for name in names if _is_source(name)]
+        for some in (sources, [name for name in names if not _is_source(name)]):
+            if some:
+                await self._replica.give_up(await self._stop(some))
         self._log.info(logs.REPLICA_GAVE_UP, **self._counted(names))
 
     async def _stop(self, names: Collection[str]) -> Mapping[str, str]:
@@ -279,14 +287,21 @@ class ReplicaManager:
         """Take what was owned when the session was lost, if nobody else has had it meanwhile."""
         losses, held = self._losses, list(self._held)
         taken = await self._replica.own(held)
-        kept = {name for name, former in taken.items() if former.replica == self._replica.id}
-        gone = [name for name in held if name not in kept]
-        if gone:
-            self._replica.drop(gone)
-            states = await self._stop(gone)
-            await self._replica.give_up({name: states[name] for name in taken.keys() - kept})
+        own = self._replica.id
+        kept = {name for name, former in taken.items() if former.replica == own}
+        if kept != {*held}:
+            # What only an owner may write was not written meanwhile: all is read again.
+            self._replica.drop(held)
+            states = await self._stop(held)
+            await self._replica.give_up(
+                {name: _spent_state(taken[name]) for name in taken.keys() - kept}
+            )
+            self._held = {
+                name: _handover(replace(taken[name], state=states[name]), own) for name in kept
+            }
+            self._replica.hold(kept)
         await self._share()
-        self._log.info(logs.REPLICA_RECOVERED, kept=len(kept), lost=len(gone))
+        self._log.info(logs.REPLICA_RECOVERED, kept=len(kept), lost=len(held) - len(kept))
         if losses == self._losses:
             self._lost = False
         self.hurry()
@@ -296,6 +311,10 @@ class ReplicaManager:
         sources = {name: each for name, each in self._held.items() if _is_source(name)}
         sinks = frozenset(_sink(name) for name in self._held if name.startswith(sharing.SINK))
         owned = Owned(sources, sinks, upkeep=sharing.UPKEEP in self._held)
+        before = self._state.owned
+        if before and sources.keys() != before.sources.keys() and not sinks <= before.sinks:
+            # Sources first: a sink may take its time to open.
+            await self._configs.share(replace(owned, sinks=sinks & before.sinks))
         failed = await self._configs.share(owned)
         if failed:
             names = {sharing.SINK + name for name in failed}
@@ -337,6 +356,14 @@ def _handover(former: FormerOwner, own: str) -> Handover:
     if level is not None and former.replica not in {"", own}:
         level = _spent(level)
     return Handover(level, former.alive_at)
+
+
+def _spent_state(former: FormerOwner) -> str:
+    """Return the state of a resource that others had, for the next one to own it."""
+    state = orjson.loads(former.state) if former.state else {}
+    if state.get("level"):
+        state["level"] = asdict(_spent(_level(state["level"])))
+    return orjson.dumps(state).decode()
 
 
 def _level(value: Mapping[str, Any]) -> QuotaLevel:

@@ -196,7 +196,7 @@ class RuntimeWatches:
                 await self._take(settings, keep)
             except ConfigurationError as error:
                 if not (stored or error.problems):
-                    return None
+                    return await self._made_elsewhere(watch)
                 # It may be stored already, as it is stored before it takes effect.
                 if stored:
                     await self._store.remove_watch(made.name)
@@ -211,6 +211,13 @@ class RuntimeWatches:
                 raise ConfigurationError(found) from None
         self._log.info(logs.WATCH_ADDED, watch=made.name)
         return made
+
+    async def _made_elsewhere(self, watch: config.WatchRequest) -> model.RuntimeWatch | None:
+        """Return the watch that another replica has just added, if it is the same and shared."""
+        stored = {one.name: one for one in await self._store.watches()}
+        other = stored.get(watch.name)
+        shared = other is not None and watch.expires and read(other.settings) == watch
+        return other if shared else None
 
     async def remove(self, name: str) -> bool:
         """Remove the run-time watch ``name``; ``False`` if there is none.

@@ -24,6 +24,10 @@ RELOAD = "reload"
 """The topic that asks for something, and so is not missed when it is lost."""
 
 
+AGAIN = 5.0
+"""Seconds after which is tried again what could not be done for a notice."""
+
+
 class ReplicaSignals:
     """Listens, and calls one function for each topic."""
 
@@ -77,8 +81,12 @@ class ReplicaSignals:
             self._events[topic] = anyio.Event()
             try:
                 await self._topics[topic]()
+                continue
             except StoreError:
-                # The session that listens is replaced after an outage, and all is read again.
-                await anyio.sleep(1)
+                pass  # it is lost, which others report
             except Exception:  # noqa: BLE001 -- what others write must not end this replica
                 self._log.exception(logs.REPLICA_BROKEN, topic=topic)
+            # What was not done is still to be done.
+            await anyio.sleep(AGAIN)
+            if topic != RELOAD:
+                self._events[topic].set()

@@ -41,6 +41,7 @@ class Database:
     after it was lost, or raises StoreError; it is ``None`` where a lost database stays lost.
     ``listen`` calls a function with each message of other processes, and with ``None`` whenever
     some may have been missed, until it is cancelled; it is ``None`` where no others may write.
+    ``watch_loss`` takes a function that is called as soon as the connection that writes is lost.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Database:
     written: Callable[[], object]
     reopen: Callable[[], Awaitable[None]] | None = None
     listen: Callable[[Callable[[str | None], None]], Awaitable[NoReturn]] | None = None
+    watch_loss: Callable[[Callable[[], None]], None] = lambda _lost: None
 
 
 RECOVERY = (

@@ -41,11 +41,14 @@ _LISTEN_AGAIN = 1.0
 _LISTEN_CHECK = 10.0
 """Seconds between two checks that a session that listens still has its server."""
 _IDLE_WITHIN = sa.text(
-    "SELECT set_config('idle_in_transaction_session_timeout', '5s', false) FROM pg_settings"
+    "SELECT set_config('idle_in_transaction_session_timeout', '9s', false) FROM pg_settings"
     " WHERE name = 'idle_in_transaction_session_timeout' AND source = 'session'"
     " AND setting = '60000'"
 )
-"""A process that is stopped amidst a commit must not hold up all other replicas for long."""
+"""A process that is stopped amidst a commit must not hold up all other replicas for long.
+
+Longer than the lease of a replica: its locks must not be free while it still acts.
+"""
 _BACKEND = sa.text(
     "SELECT pid, backend_start AS began FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
@@ -95,6 +98,7 @@ async def open_postgresql(
             written=object,  # to ask the server costs as much as to read
             # Without the lock, others may have written meanwhile.
             reopen=writer.reopen if exclusive else None,
+            watch_loss=partial(setattr, writer, "on_loss"),
             listen=partial(_listen, login) if shared else None,
         )
 
@@ -135,6 +139,8 @@ class _Writer:
         self._shared = shared
         self._connection: AsyncConnection | None = None
         self._session: Any = None
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called as soon as the session is known to have ended."""
         self._backend: dict[str, Any] = {"pid": 0, "began": None}
 
     async def open(self) -> None:
@@ -145,7 +151,9 @@ class _Writer:
             StoreLostError: our last session still has it, and is being ended.
         """
         connection = self._connection = await self._engine.connect()
-        self._session = (await connection.get_raw_connection()).driver_connection
+        session: Any = (await connection.get_raw_connection()).driver_connection
+        self._session = session
+        session.add_termination_listener(lambda _session: self.on_loss())
         async with connection.begin():
             await connection.execute(_DURABLE)
             await connection.execute(_IDLE_WITHIN)

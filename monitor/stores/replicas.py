@@ -15,7 +15,7 @@ from uuid import uuid4
 import orjson
 import sqlalchemy as sa
 
-from monitor import model
+from monitor import errors, model
 from monitor.stores import schema
 from monitor.stores.schema import owned_resources, replicas
 
@@ -29,7 +29,7 @@ CHANNEL = "job_monitor"
 """Where replicas tell each other what they have written."""
 STALE = 10.0
 """Seconds without a new sign of life after which a replica is put out of the way."""
-FORGET_AFTER = 3600 * 10**6
+FORGET_AFTER = 86400 * 10**6
 """Microseconds after which the row of a replica that has stopped without a word is deleted."""
 _MOST_UNLOCKS = 10
 """A lock that was taken twice must be given back twice."""
@@ -108,8 +108,14 @@ _SILENT = sa.text(f"SELECT id, ({_SERVER_TIME} - seen_at) / 1000000.0 AS seconds
 _END = sa.text(
     f"SELECT pg_terminate_backend(pid::int) FROM ({_SESSION}) own"  # noqa: S608 -- as above
     " WHERE pid = :pid AND began = :began AND role = current_user"
+    # It may have shown one since it was seen to show none.
+    " AND EXISTS (SELECT 1 FROM replicas WHERE id = :id AND beat = :beat)"
 )
-_FORGET = sa.text(f"DELETE FROM replicas WHERE seen_at < {_SERVER_TIME} - {FORGET_AFTER}")  # noqa: S608
+_FORGET = sa.text(
+    f"DELETE FROM replicas WHERE seen_at < {_SERVER_TIME} - {FORGET_AFTER}"  # noqa: S608 -- as above
+    f" AND NOT EXISTS (SELECT 1 FROM ({_SESSION}) own"
+    " WHERE own.pid = replicas.pid AND own.began = session_began)"
+)
 _HOLDERS = sa.text(
     "SELECT (classid::bigint << 32) | objid::bigint AS number, pid::bigint AS pid FROM pg_locks"
     " WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
@@ -193,8 +199,11 @@ def write(connection: Connection, unit: Unit) -> int:
 
 def _beat(connection: Connection, unit: Beat) -> int:
     for each in unit.ended:
-        connection.execute(_END, {"pid": each.pid, "began": each.session_began})
+        about = {"pid": each.pid, "began": each.session_began, "id": each.id, "beat": each.beat}
+        connection.execute(_END, about)
     written = connection.execute(_SIGN, {"id": unit.replica, "facts": unit.facts}).rowcount
+    if not written:
+        raise errors.StoreError("this replica was forgotten by the others (start again)")
     for resource, state in unit.states.items():
         connection.execute(_REPORT, {"of": resource, "by": unit.replica, "to": state})
     connection.execute(_FORGET)
@@ -305,6 +314,10 @@ class ReplicaStore:
         await self._submit(unit)
         self._held |= unit.taken.keys()
         return unit.taken
+
+    def hold(self, resources: Collection[str]) -> None:
+        """Note that resources are owned, as all that was written of them has been read again."""
+        self._held |= set(resources)
 
     def drop(self, resources: Collection[str]) -> None:
         """Note that others have taken resources, while the session was lost."""

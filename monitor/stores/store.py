@@ -170,6 +170,10 @@ class SqlStore(LedgerReader):
         """Commit what callers write, until cancelled."""
         await self._commits.run()
 
+    def watch_loss(self, lost: Callable[[], None]) -> None:
+        """Call ``lost`` as soon as the server has ended the session that writes."""
+        self._database.watch_loss(lost)
+
     async def listen(self, tell: Callable[[str | None], None]) -> None:
         """Call ``tell`` with each message of a replica, until cancelled; see ``Database``."""
         if self._database.listen:

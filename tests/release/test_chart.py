@@ -66,7 +66,7 @@ def test_it_says_nothing_of_when_and_by_whom_it_was_packed(packed, tmp_path):
 def test_chart_yaml_and_values_are_as_chart_testing_wants_them():
     """It lints them with yamllint, and wants a maintainer, a home and a version."""
     files = [CHART / "Chart.yaml", CHART / "values.yaml", *(CHART / "ci").glob("*-values.yaml")]
-    assert len(files) == 3
+    assert len(files) == 4
     done = tools.run(tools.tool("yamllint"), "--strict", "--config-data", CONF, *files)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
     told = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))

@@ -442,3 +442,38 @@ async def test_a_late_look_at_a_job_that_nobody_wants_any_more_is_recorded_and_n
         assert len(b.recorder.snapshots()) == 0
         rows = await b.store.transitions(limit=10)
         assert sorted(event["data"]["sequence"] for _, event in rows) == [1, 2]
+
+
+async def test_a_first_look_that_comes_late_is_no_news(tmp_path):
+    """Whoever polls the job now knows whether it is of a baseline."""
+    async with bench(tmp_path) as b:
+        b.recorder.keep_only(lambda _job: False)
+        assert await b.recorder.observe(observation("PENDING"), following()) is RecordResult.STALE
+        assert await b.store.snapshots() == []
+
+
+async def test_a_source_that_another_replica_has_recorded_is_read_again(tmp_path):
+    async with bench(tmp_path) as b:
+        other = b.another()
+        about = {"after": None, "at": at(0), "reason": None}
+        assert await other.record_availability(SOURCE, available=False, **about)
+        # This one believes that it is available still, and its number is an old one.
+        assert not await b.recorder.record_availability(SOURCE, available=False, **about)
+        assert b.recorder.is_lost(SOURCE)
+        assert await b.recorder.record_availability(SOURCE, available=True, **about)
+        assert not await other.record_availability(SOURCE, available=True, **about)
+        assert not other.is_lost(SOURCE)
+
+
+async def test_a_state_that_was_not_confirmed_before_a_job_changed_hands_counts_no_more(tmp_path):
+    async with bench(tmp_path) as b:
+        careful = replace(following(), confirm=2)
+        await b.recorder.observe(observation("PENDING", asked=0), careful)
+        flap = observation("RUNNING", asked=10)
+        assert await b.recorder.observe(flap, careful) is RecordResult.UNCONFIRMED
+        known = b.recorder.snapshot(flap.job.key)
+        b.recorder.keep_only(lambda _job: False)
+        b.recorder.keep_only(lambda _job: True)
+        b.recorder.adopt(known)
+        again = observation("RUNNING", asked=9000)
+        assert await b.recorder.observe(again, careful) is RecordResult.UNCONFIRMED
