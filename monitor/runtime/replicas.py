@@ -264,7 +264,7 @@ class ReplicaManager:
             await self._share()  # or else ``_take_again`` does
 
     async def _part_with(self, names: Collection[str]) -> None:
-        # Sources first: nobody polls them while attempts of sinks come to their end.
+        # Sources first: nobody polls them while attempts of sinks end.
         sources = [name for name in names if _is_source(name)]
         for some in (sources, [name for name in names if not _is_source(name)]):
             if some:
