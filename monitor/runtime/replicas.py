@@ -322,7 +322,6 @@ class ReplicaManager:
             for name in names:
                 self._held.pop(name, None)
             await self._replica.give_up(dict.fromkeys(names, ""))
-        self._metrics.owned_sinks.set(len(sinks - failed))
         self.shared()
 
     def _state_of(self, name: str, levels: Mapping[str, QuotaLevel]) -> str:

@@ -90,6 +90,7 @@ async def refresh(
     while True:
         metrics.last_pass.set(clock.now().timestamp() - polls.last_pass_age())
         metrics.owned_quotas.set(sum(1 for _ in polls.pollers()))
+        metrics.owned_sinks.set(sum(1 for _ in components.deliveries.dispatchers()))
         # Taken before what it stands for is read: what is written meanwhile is read next time.
         before, written = written, store.written()
         if written != before:
