@@ -429,7 +429,7 @@ async def test_a_watch_that_is_being_added_when_the_daemon_stops_is_added(tmp_pa
     async def added_slowly(store, made):
         stop.set()
         await anyio.sleep(0.5)
-        await add(store, made)
+        return await add(store, made)
 
     monkeypatch.setattr(SqlStore, "add_watch", added_slowly)
 
