@@ -65,7 +65,7 @@ def measure_polls(url: str, store: str, many: int) -> tuple[float, float]:
         until = time.monotonic() + PATIENCE
         enough = [JOBS] * many
         # All share by now, and what each owns is prepared.
-        while any(b"owned_quotas 0.0" in one.get("/metrics") for one in replicas):
+        while any(b"job_monitor_owned_quotas 0.0" in one.get("/metrics") for one in replicas):
             if time.monotonic() > until:
                 raise SystemExit("the replicas do not share")
             time.sleep(0.5)
