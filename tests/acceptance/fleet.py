@@ -5,6 +5,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from signal import SIGCONT, SIGSTOP
 
+import aiohttp
 import anyio
 import asyncpg  # type: ignore[import-untyped]
 
@@ -12,6 +13,7 @@ from tests.acceptance import ledger
 from tests.acceptance.program import PATIENCE, configure, disks, fetch, packages, running, webhook
 from tests.acceptance.world import World
 
+TOKEN = "token-of-the-fleet"
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "ap-southeast-2")
 SINKS = ("hook", "second", "third")
 SOURCES = {f"panorama/sim/{region}" for region in REGIONS} | {"importexport/sim/us-east-1"}
@@ -40,6 +42,16 @@ class Replica:
         assert status == 200, text
         return json.loads(text)
 
+    async def send(self, method, path, body=None):
+        """Send a request that may write; return the status and the JSON of the answer."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                method, f"{self.url}{path}", json=body, headers={"Authorization": f"Bearer {TOKEN}"}
+            ) as response,
+        ):
+            return response.status, await response.json(content_type=None)
+
     async def replicas(self):
         return (await self.get("/api/v1/replicas"))["items"]
 
@@ -63,7 +75,14 @@ class Fleet:
         self._stack = AsyncExitStack()
         # Discoveries are sent only where a route names them.
         routes = [{"match": {"kind": "job.discovered"}, "sinks": [*SINKS]}, {"sinks": [*SINKS]}]
-        fast = {"watches": [packages(regions=REGIONS), disks()], "routes": routes}
+        token = directory / "token"
+        token.write_text(TOKEN)
+        server_settings = {"listen": "127.0.0.1:0", "token_files": [str(token)]}
+        fast = {
+            "server": server_settings,
+            "watches": [packages(regions=REGIONS), disks()],
+            "routes": routes,
+        }
         sinks = {name: webhook(sim, name, **self._secret()) for name in SINKS}
         self.config = configure(directory, sim, store=self.store, sinks=sinks, **fast | changes)
 
@@ -71,11 +90,13 @@ class Fleet:
         return {"secret_files": [str(self.directory / "hook-secret")]}
 
     @asynccontextmanager
-    async def running(self, many=3):
+    async def running(self, many=3, *, alone=False):
+        """Run so many; ``alone`` does not wait until they share all that is usual."""
         async with self._stack:
             for _ in range(many):
                 await self.add()
-            await self.shared()
+            if not alone:
+                await self.shared()
             yield self
 
     async def start(self, **env):

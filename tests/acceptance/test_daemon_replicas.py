@@ -1,5 +1,6 @@
 """Three replicas over one PostgreSQL: whatever is done to them, nothing is lost or invented."""
 
+import json
 import os
 import random
 import tempfile
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 from signal import SIGTERM
 
+import aiohttp
 import anyio
 import asyncpg  # type: ignore[import-untyped]
 import pytest
@@ -219,26 +221,153 @@ async def test_every_replica_shows_and_changes_everything(tmp_path):
     scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
     with postgresql_kit.server() as server:
         async with simulator.running(scenario) as sim:
-            fleet = Fleet(sim, server, tmp_path)
+            # Discovered nowhere, so that each job waits for somebody to ask for it.
+            fleet = Fleet(
+                sim,
+                server,
+                tmp_path,
+                watches=[packages(regions=REGIONS, jobs=["one"], discover=False)],
+            )
             sim.add_job(id="one", service="panorama", region="eu-west-1")
-            async with fleet.running():
-                for replica in fleet.replicas:
-                    await _until(lambda r=replica: _shows(r, "one", "PENDING"))
-                sim.change("one", Status="SUCCEEDED")
-                for replica in fleet.replicas:
-                    await _until(lambda r=replica: _shows(r, "one", "SUCCEEDED"))
-                    await _until(lambda r=replica: _names_owners(r))
+            sim.add_job(id="added", service="panorama", region="us-west-2")
+            async with fleet.running(alone=True):
+                await _until(lambda: _is_polled(fleet))
+                await _shown_by_all(fleet, "one", "PENDING")
+                await _streamed(fleet, sim)
+                await _waited_for(fleet, sim)
+                await _added_and_removed(fleet)
+                await _silenced(fleet)
+                await _reloaded(fleet)
+
+
+async def _is_polled(fleet):
+    """Whether every source has an owner, whichever."""
+    found = await fleet.replicas[0].replicas()
+    owned = {name for each in found for name in each["owned_sources"]}
+    return len(owned) == len(REGIONS) and sum(each["alive"] for each in found) == 3
+
+
+async def _shown_by_all(fleet, job_id, state):
+    for replica in fleet.replicas:
+        await _until(lambda r=replica: _shows(r, job_id, state))
+        await _until(lambda r=replica: _names_owners(r))
+
+
+async def _streamed(fleet, sim):
+    """A stream continues at another replica where the first one ended."""
+    first, second, _ = fleet.replicas
+    seen: list[tuple[str, str]] = []
+
+    async def stream(replica, last, many):
+        headers = {"Last-Event-ID": last} if last else {}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{replica.url}/api/v1/events", headers=headers) as response,
+        ):
+            number = ""
+            async for line in response.content:
+                text = line.decode().strip()
+                number = text.removeprefix("id: ") if text.startswith("id: ") else number
+                if text.startswith("data: "):
+                    data = json.loads(text.removeprefix("data: "))["data"]
+                    seen.append((number, data["current"]["state"]))
+                    if len(seen) == many:
+                        return
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream, first, "", 1)
+            await anyio.sleep(1)
+            sim.change("one", region="eu-west-1", Status="STEP_1")
+        await _shown_by_all(fleet, "one", "STEP_1")
+        sim.change("one", region="eu-west-1", Status="STEP_2")
+        await _shown_by_all(fleet, "one", "STEP_2")
+        await stream(second, seen[-1][0], 2)
+    assert [state for _, state in seen] == ["STEP_1", "STEP_2"]
+
+
+async def _waited_for(fleet, sim):
+    """A wait ends at each replica, and a poll can be asked for at each."""
+    key = "panorama.package-import/sim/eu-west-1/one"
+    done = []
+
+    async def wait(replica):
+        done.append((await replica.get(f"/api/v1/jobs/{key}/wait?timeout=60s"))["done"])
+
+    for replica in fleet.replicas:
+        status, body = await replica.send("POST", f"/api/v1/jobs/{key}/poll")
+        assert (status, body["outcome"]) == (200, "answered")
+    async with anyio.create_task_group() as tasks:
+        for replica in fleet.replicas:
+            tasks.start_soon(wait, replica)
+        await anyio.sleep(0.5)
+        sim.change("one", region="eu-west-1", Status="SUCCEEDED")
+    assert done == [True] * 3
+
+
+async def _added_and_removed(fleet):
+    """A watch that is added at one replica is followed by the owner, and removed at a third."""
+    first, second, third = fleet.replicas
+    watch = packages(name="more", regions=["us-west-2"], jobs=["added"], discover=False)
+    assert (await first.send("POST", "/api/v1/watches", watch))[0] == 201
+    for replica in fleet.replicas:
+        await _until(lambda r=replica: _has(r, "added", "PENDING"))
+    assert (await second.send("POST", "/api/v1/watches", watch))[0] == 409
+    assert (await third.send("DELETE", "/api/v1/watches/more"))[0] in {200, 204}
+    for replica in fleet.replicas:
+        await _until(lambda r=replica: _has_not(r, "added"))
+
+
+async def _silenced(fleet):
+    first, *others = fleet.replicas
+    silence = {
+        "match": [{"account": ["sim"]}],
+        "duration": "1h",
+        "author": "me",
+        "comment": "a test",
+    }
+    status, made = await first.send("POST", "/api/v1/silences", silence)
+    assert status == 201, made
+    for replica in others:
+        await _until(lambda r=replica: _lists(r, "/api/v1/silences", made["id"]))
+
+
+async def _reloaded(fleet):
+    """All replicas have the configuration that one of them was asked to read."""
+    before = {each["generation"] for each in await fleet.replicas[0].replicas()}
+    assert len(before) == 1
+    text = fleet.config.read_text()
+    fleet.config.write_text(text.replace('"interval": "400ms"', '"interval": "500ms"'))
+    assert (await fleet.replicas[1].send("POST", "/-/reload"))[0] == 200
+
+    async def changed():
+        found = [each["generation"] for each in await fleet.replicas[2].replicas()]
+        return len(set(found)) == 1 and not before & set(found)
+
+    await _until(changed)
+
+
+async def _has(replica, job_id, state):
+    found = (await replica.get("/api/v1/jobs"))["items"]
+    return (job_id, state) in {(each["id"], each["state"]) for each in found}
+
+
+async def _has_not(replica, job_id):
+    return job_id not in {each["id"] for each in (await replica.get("/api/v1/jobs"))["items"]}
+
+
+async def _lists(replica, path, name):
+    return name in {each["id"] for each in (await replica.get(path))["items"]}
 
 
 async def _shows(replica, job_id, state):
-    found = (await replica.get("/api/v1/jobs"))["items"]
-    return [(each["id"], each["state"]) for each in found] == [(job_id, state)]
+    return await _has(replica, job_id, state)
 
 
 async def _names_owners(replica):
     sources = (await replica.get("/api/v1/sources"))["items"]
     names = {each["name"] for each in await replica.replicas()}
-    assert len(sources) == len(SOURCES)
+    assert len(sources) == len(REGIONS)
     return {each["replica"] for each in sources} <= names
 
 
