@@ -87,6 +87,7 @@ class PollManager:
         self._hinted: frozenset[tuple[str, str]] = frozenset()
         self.learned = LearnedSchedules()
         """The poll times of watches whose schedule is learned."""
+        recorder.is_elsewhere = lambda job: self.target_elsewhere(job) is not None
         self._tasks = anyio.create_task_group()
 
     @asynccontextmanager

@@ -79,6 +79,8 @@ class Recorder:
         self.changes = 0
         """Counts the changes of what is known; while it is the same, so are all snapshots."""
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
+        self.is_elsewhere: Callable[[model.Job], bool] = lambda _job: False
+        """Returns whether another replica polls a job by now."""
         self.archive = Archive(store.archive)
         """The followed jobs that are not in memory."""
         self.baselines = Baselines(store)
@@ -190,7 +192,7 @@ class Recorder:
         is ``owing`` brings a change, the snapshot notes that a describe is owed.
         """
         before = self.latest(observed.job.key)
-        if before is None and not self._wanted(observed.job):
+        if before is None and self.is_elsewhere(observed.job):
             # It came late: whoever polls the job now knows whether it is new, and to whom.
             stored = await self.archive.store.find([observed.job.key])
             if not stored or observed.asked_at < stored[0][0].looked_at:

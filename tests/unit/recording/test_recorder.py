@@ -448,6 +448,7 @@ async def test_a_first_look_that_comes_late_is_no_news(tmp_path):
     """Whoever polls the job now knows whether it is of a baseline."""
     async with bench(tmp_path) as b:
         b.recorder.keep_only(lambda _job: False)
+        b.recorder.is_elsewhere = lambda _job: True
         assert await b.recorder.observe(observation("PENDING"), following()) is RecordResult.STALE
         assert await b.store.snapshots() == []
 
