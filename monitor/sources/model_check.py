@@ -198,11 +198,17 @@ class _Check:
 
     def _error_codes(self, service: ServiceModel) -> None:
         """Refuse a code that the model lacks where it has one that is nearly the same."""
-        shapes = map(service.shape_for, service.shape_names)
-        errors = [shape for shape in shapes if shape.metadata.get("exception")]
-        listed = {shape.metadata.get("error", {}).get("code", shape.name) for shape in errors}
+        declared = [*(one.code for one in self._form.missing), *self._form.errors]
+        usual = {normal_code(code) for code in declared}
+        # First the shapes of such names, which most codes are: a service has a thousand of them.
+        listed = _errors(
+            service, [name for name in service.shape_names if normal_code(name) in usual]
+        )
+        if usual <= set(map(normal_code, listed)):
+            return
+        listed = _errors(service, service.shape_names)
         known = set(map(normal_code, listed))
-        for code in (*(one.code for one in self._form.missing), *self._form.errors):
+        for code in declared:
             near = get_close_matches(code, listed, n=1, cutoff=_ALIKE)
             if near and normal_code(code) not in known:
                 key = f"errors.{code}" if code in self._form.errors else "missing"
@@ -550,6 +556,12 @@ class _Check:
 
 _OTHERS = ("updated_at", "created_at", "reason")
 """What a row may show beside the id and the state."""
+
+
+def _errors(service: ServiceModel, names: Iterable[str]) -> set[str]:
+    """Return the codes of those shapes that are errors."""
+    errors = [one for one in map(service.shape_for, names) if one.metadata.get("exception")]
+    return {shape.metadata.get("error", {}).get("code", shape.name) for shape in errors}
 
 
 def _type(kind: Shape | Many) -> str:
