@@ -64,6 +64,8 @@ class WorkerThread:
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
+            # Nobody asks for its error any longer, and asyncio would log that with a traceback.
+            done.add_done_callback(asyncio.Future.exception)
             # Again and again: an interruption ends the statement that runs, and not the next one.
             with anyio.move_on_after(_LONGEST_INTERRUPTION, shield=True):
                 while not done.done():

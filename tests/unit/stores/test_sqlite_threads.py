@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import sqlite3
 import threading
 import time
@@ -62,6 +63,8 @@ async def test_a_transaction_is_whole(connection):
 @pytest.mark.parametrize("begun", [True, False])
 async def test_the_statement_of_a_cancelled_caller_ends_and_the_next_one_works(connection, begun):
     start, wait = threading.Event(), threading.Event()
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
 
     def work(reader):
         reader.connection.driver_connection.create_function("start", 0, start.set)
@@ -78,6 +81,10 @@ async def test_the_statement_of_a_cancelled_caller_ends_and_the_next_one_works(c
         await reading
     one = sa.text("SELECT 1")
     assert await connection.transact(lambda reader: reader.scalar(one)) == 1
+    # Nor does the log get its error, as one that nobody has asked for.
+    del reading
+    gc.collect()
+    assert told == []
 
 
 async def test_a_scope_that_cancels_again_and_again_waits_for_the_end_too(connection):
