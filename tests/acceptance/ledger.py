@@ -30,7 +30,7 @@ class PostgresqlLedger:
 
     def select(self, statement):
         text = self._server.ask(self._name, f"SELECT json_agg(found) FROM ({statement}) found")
-        return [tuple(row.values()) for row in json.loads(text or "null") or ()]
+        return [tuple(row.values()) for row in json.loads(text.strip() or "null") or ()]
 
 
 def _select(file, statement):

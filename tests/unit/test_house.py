@@ -1,9 +1,13 @@
 """The code stays a house in which one finds things: see ``make house``."""
 
+import gc
+
 from tests import house
 
 
 def test_the_goals_of_the_house_are_met():
+    # Python 3.11 cannot parse while the garbage of earlier tests is being finalized.
+    gc.collect()
     figures = house.count()
     assert figures.files > 200
     assert figures.missed() == []
