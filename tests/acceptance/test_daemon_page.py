@@ -14,8 +14,8 @@ from tests.browser.test_actions import press
 
 pytestmark = pytest.mark.timeout(600)
 
-SOON = 2.0
-"""Seconds after it was seen within which a change must stand on the page."""
+SOON = 10.0
+"""Seconds after it was seen within which a change must stand on the page, on a busy machine."""
 EVIL = '<script>document.title="pwned"</script>'
 TOKEN = "a-token-of-more-than-16-characters"
 SCENARIO = {
@@ -60,7 +60,10 @@ async def daemon(directory):
 
 
 async def test_changes_stand_on_the_page_soon_after_they_were_seen(tmp_path):
-    async with daemon(tmp_path) as (sim, program, url), tab(url) as shown:
+    async with daemon(tmp_path) as (sim, program, url), tab() as shown:
+        # Without the rounds of the page, only the stream brings changes.
+        await shown.page.add_init_script("window.setInterval = () => 0")
+        await shown.page.goto(url)
         await shown.live()
         await shown.page.evaluate(WATCH)
         await shown.until("'EX1 NotReceived/Pending' in window.noted")
