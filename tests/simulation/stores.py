@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOSS = 0.01
-"""The chance, at each question, that the server ends all sessions; and again after each commit."""
+LOSS, LOSS_AFTER_COMMIT = 0.01, 0.05
+"""The chances that the server ends all sessions: before each question, and after each commit."""
 LONGEST_LATENCY, LONGEST_OUTAGE = 0.1, 60.0
 """Seconds of virtual time."""
 
@@ -120,7 +120,7 @@ class Server:
         await self._reach()
         written = self._portal.call(opened.transact, work)
         await self._travel()
-        if self._happens():
+        if self._happens(LOSS_AFTER_COMMIT):
             self.unanswered += 1
             self._go_away()
             raise StoreLostError("the server was lost before it could confirm the commit")
@@ -134,7 +134,7 @@ class Server:
 
     async def _reach(self) -> None:
         await self._travel()
-        if self._happens():
+        if self._happens(LOSS):
             self.lost += 1
             self._go_away()
         self._require()
@@ -148,8 +148,8 @@ class Server:
             self.refused += 1
             raise StoreLostError("the server is down")
 
-    def _happens(self) -> bool:
-        return not self._calm and not self._is_down() and self._random.random() < LOSS
+    def _happens(self, chance: float) -> bool:
+        return not self._calm and not self._is_down() and self._random.random() < chance
 
     def _is_down(self) -> bool:
         return not self._calm and asyncio.get_running_loop().time() < self._down_until

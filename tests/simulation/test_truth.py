@@ -216,6 +216,7 @@ def archived_at_once(monkeypatch):
 async def test_everything_seen_is_told_and_nothing_else(tmp_path, seed):
     async with lived(File(tmp_path), seed) as run:
         _all_is_told(run)
+        assert set(run.source.failures) == {"PollError", "ValueError"}
 
 
 @pytest.mark.parametrize("seed", SEEDS_OF_SERVERS)
@@ -234,22 +235,22 @@ def test_a_seed_makes_one_world_over_postgresql_too(new_database):
     runs = []
     for _ in range(2):
         with on_server(new_database(), Random(0)) as server:
-            runs.append(_lived_alone(server))
+            runs.append(_lived_alone(server, SPAN / 3))
     _is_one_world(*runs)
 
 
 def _is_one_world(once, again):
-    assert len(once.source.shown) > 150
+    assert len(once.source.shown) > 100
     assert len(once.events) > JOBS
     assert once.source.shown == again.source.shown
     assert once.told() == again.told()
 
 
-def _lived_alone(place):
+def _lived_alone(place, span=SPAN / 2):
     """Live through a world on a loop of its own, as time goes on in one that is used twice."""
 
     async def live():
-        async with lived(place, 0, span=SPAN / 2, peace=60) as run:
+        async with lived(place, 0, span=span, peace=60) as run:
             return run
 
     with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, noop_cycles=1)) as runner:
@@ -281,14 +282,14 @@ def _something_happened(run):
     assert run.archived > 5
     assert sum(run.source.failures.values()) > 30
     assert run.source.unread > 20
-    assert set(run.source.failures) == {"PollError", "ValueError"}
     for sink in run.sinks.values():
         assert sum(sink.failures.values()) > 10
         assert len(sink.taken) > len({event["id"] for event in sink.taken})
 
 
 def _server_troubles_happened(server):
-    assert min(server.lost, server.unanswered, server.refused) > 3
+    assert min(server.lost, server.unanswered) > 3
+    assert server.refused > 20
 
 
 def _is_gapless(data):
