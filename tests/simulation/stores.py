@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOSS, LOSS_AFTER_COMMIT = 0.01, 0.05
-"""The chances that the server ends all sessions: before each question, and after each commit."""
+LOSS, LOSS_OF_COMMIT = 0.01, 0.05
+"""The chances that the server ends all sessions: before each reading, before each commit, and again
+after it."""
 LONGEST_LATENCY, LONGEST_OUTAGE = 0.1, 60.0
 """Seconds of virtual time."""
 
@@ -111,16 +112,16 @@ class Server:
             )
 
     async def _read(self, opened: Database, work: Callable[..., T]) -> T:
-        await self._reach()
+        await self._reach(LOSS)
         found = self._portal.call(opened.read, work)
         await self._travel()
         return found
 
     async def _transact(self, opened: Database, work: Callable[..., T]) -> T:
-        await self._reach()
+        await self._reach(LOSS_OF_COMMIT)
         written = self._portal.call(opened.transact, work)
         await self._travel()
-        if self._happens(LOSS_AFTER_COMMIT):
+        if self._happens(LOSS_OF_COMMIT):
             self.unanswered += 1
             self._go_away()
             raise StoreLostError("the server was lost before it could confirm the commit")
@@ -132,9 +133,9 @@ class Server:
         assert opened.reopen
         self._portal.call(opened.reopen)
 
-    async def _reach(self) -> None:
+    async def _reach(self, chance: float) -> None:
         await self._travel()
-        if self._happens(LOSS):
+        if self._happens(chance):
             self.lost += 1
             self._go_away()
         self._require()
