@@ -1,0 +1,258 @@
+"""Two whole daemons over one PostgreSQL, which crash, stop and are cut off, tell the truth.
+
+All that a daemon does is real but for AWS, the receivers, HTTP, and time.
+"""
+
+import json
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from random import Random
+from types import SimpleNamespace
+
+import anyio
+import anyio.to_thread
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+from structlog.testing import capture_logs
+
+from monitor import app, sinks
+from monitor.config import Settings
+from monitor.errors import StoreError
+from monitor.model import Job, Observation
+from monitor.runtime import other_replicas, upkeep
+from tests.builders import VIRTUAL, VirtualClock
+from tests.simulation.stores import Chances, LoopClock, on_server
+from tests.simulation.world import World, WorldSink, WorldSource
+
+pytestmark = VIRTUAL
+REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2")
+JOBS, SPAN, PEACE = 8, 1200.0, 8000.0
+ENDS = ("COMPLETED", "FAILED", "CANCELLED")
+SINKS = {"single": 1, "batch": 10}
+CHANCES = Chances(reading=0.0005, commit=0.002, cut=0.002)
+REPLICA = ContextVar("REPLICA", default="")
+
+
+class RegionSource(WorldSource):
+    """Shows the world of one region to one replica, and notes when it was asked."""
+
+    def __init__(self, run, job_type, region, clock):
+        super().__init__(run.worlds[region], clock, run.random)
+        self.job_type = job_type
+        self.region = region
+        self.shown = run.shown
+        self.run = run
+
+    async def _reach(self):
+        self.run.asked[self.region].append((self.clock.monotonic(), REPLICA.get()))
+        return await super()._reach()
+
+    def _observation(self, job_id, asked_at, state):
+        of = Job(self.job_type.name, "default", self.region, job_id)
+        return Observation(of, asked_at, self.clock.now(), {"status": state}, {})
+
+
+class Clients:
+    """Clients of AWS that nobody uses."""
+
+    def __init__(self, *_about, **_more):
+        pass
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_error):
+        pass
+
+    def replace(self, *_about):
+        return frozenset()
+
+
+class Run:
+    """Random worlds, watched by two replicas."""
+
+    def __init__(self, server, seed, span):
+        self.server = server
+        self.span = span
+        self.random = Random(seed)
+        self.clock = LoopClock(VirtualClock())
+        self.worlds = {
+            region: World(self.random, JOBS, span, region, ENDS) for region in REGIONS
+        }
+        world = SimpleNamespace(calm=False)
+        self.sinks = {name: WorldSink(world, self.random, n) for name, n in SINKS.items()}
+        self._receivers = world
+        self.shown, self.asked = [], defaultdict(list)
+        self.crashes, self.stops, self.refused = [], 0, 0
+        self.events = []
+        self.settings = Settings.model_validate(
+            {
+                "store": server.url,
+                "watches": [
+                    {"name": "w", "type": "omics.run", "regions": REGIONS, "discover": True}
+                    | {"interval": "20s"}
+                ],
+                "sinks": {name: {"type": "log"} for name in SINKS},
+                "routes": [
+                    {
+                        "sinks": [*SINKS],
+                        "match": {"kind": ["job.*", "job.discovered", "source.*"]},
+                    }
+                ],
+                "quotas": {"omics": {"rate": 5, "burst": 10}},
+            }
+        )
+
+    @asynccontextmanager
+    async def sink(self, name, *_about, **_more):
+        yield self.sinks[name]
+
+    async def live(self):
+        self.server.calm = False
+        async with anyio.create_task_group() as tasks:
+            for name in ("one", "two"):
+                tasks.start_soon(self._replica, name)
+        self.server.calm = True
+        async with self.server.store(VirtualClock()) as store:
+            self.events = [event for _, event in await store.transitions(limit=100_000)]
+            self.backlog = await store.backlog()
+
+    async def _replica(self, name):
+        """Fill one place among the replicas, by one daemon after another."""
+        REPLICA.set(name)
+        while (now := self.clock.monotonic()) < self.span:
+            crash = self.random.random() < 0.6
+            await self._life(name, now + self.random.uniform(5, self.span / 4), crash=crash)
+            await anyio.sleep(self.random.choice([0.0, self.random.uniform(0, self.span / 10)]))
+        self._calm()
+        await self._life(name, None, crash=False)
+
+    def _calm(self):
+        self.server.calm = self._receivers.calm = True
+        for world in self.worlds.values():
+            world.calm = True
+
+    async def _life(self, name, until, *, crash):
+        """Run a daemon until some time; as a supervisor does, start it again if it cannot start."""
+        while until is None or self.clock.monotonic() < until:
+            ready = []
+            try:
+                await self._daemon(name, until, ready.append, crash=crash)
+            except StoreError:
+                if ready:
+                    raise
+                self.refused += 1
+                await anyio.sleep(5)
+            else:
+                return
+
+    async def _daemon(self, name, until, ready, *, crash):
+        daemon = app.Daemon(self.settings, clock=self.clock, random=self.random)
+        daemon._name = name
+        stop = anyio.Event()
+
+        async def end():
+            if until is None:
+                await self._all_is_done()
+            else:
+                await anyio.sleep(until - self.clock.monotonic())
+            if crash:
+                self.crashes.append(self.clock.monotonic())
+                tasks.cancel_scope.cancel()
+            else:
+                self.stops += 1
+                stop.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(end)
+            await daemon.run(stop, ready)
+            tasks.cancel_scope.cancel()
+
+    async def _all_is_done(self):
+        """Wait until all jobs have ended and everything is sent, for as long as that may take."""
+        while True:
+            await anyio.sleep(60)
+            if self.server.ask(_pending, self.server.url):
+                continue
+            ends = {job_id: states[-1] for job_id, states in self.truth().items()}
+            events = self.server.ask(_events, self.server.url)
+            if {key: value for key, value in _last(events).items()} == ends:
+                return
+
+    def truth(self):
+        """Return the states of each job."""
+        return {
+            job_id: world.states(job_id) for world in self.worlds.values()
+            for job_id in world.histories
+        }
+
+
+async def _pending(url):
+    connection = await asyncpg.connect(url)
+    found = await connection.fetchval(
+        "SELECT count(*) FROM deliveries WHERE status NOT IN ('delivered', 'dead')"
+    )
+    await connection.close()
+    return found
+
+
+async def _events(url):
+    connection = await asyncpg.connect(url)
+    found = await connection.fetch("SELECT event FROM transitions ORDER BY position")
+    await connection.close()
+    return [json.loads(text) for (text,) in found]
+
+
+def _last(events):
+    return {
+        event["subject"]: event["data"]["current"]["state"]
+        for event in events
+        if "job" in event["data"]
+    }
+
+
+@asynccontextmanager
+async def lived(server, seed, monkeypatch, span=SPAN):
+    run = Run(server, seed, span)
+    monkeypatch.setattr(
+        app, "AwsSource", lambda kind, _, region, __, clock, **___: RegionSource(
+            run, kind, region, clock
+        )
+    )
+    monkeypatch.setattr(sinks, "open_sink", run.sink)
+    with capture_logs() as logs, anyio.fail_after(10 * PEACE):
+        await run.live()
+    run.logs = logs
+    yield run
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Leave out what is beside the loop of the test, and what would only take time."""
+
+    async def at_once(function, *values, **_how):
+        return function(*values)
+
+    async def serve(*_about):
+        return "http://nobody"
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", at_once)
+    monkeypatch.setattr(app.Daemon, "_serve", serve)
+    monkeypatch.setattr(app, "Clients", Clients)
+    nothing = lambda: None  # noqa: E731
+    monkeypatch.setattr(app, "gc", SimpleNamespace(collect=nothing, freeze=nothing, enable=nothing))
+    monkeypatch.setattr(upkeep, "REFRESH", 60.0)
+    monkeypatch.setattr(other_replicas, "REFRESH", 60.0)
+
+
+async def test_two_replicas_tell_all_that_was_seen_and_nothing_else(new_database, monkeypatch):
+    with on_server(new_database(), Random(0), CHANCES) as server:
+        async with lived(server, 0, monkeypatch) as run:
+            print(len(run.events), len(run.crashes), run.stops, run.refused, server.lost, server.unanswered, server.refused, server.cuts, len(server.troubles))
+            from collections import Counter
+            print(Counter(each["event"] for each in run.logs))
+            for region, asked in run.asked.items():
+                print(region, len(asked), sum(a[1] != b[1] for a, b in pairwise(asked)))
+            print(run.backlog)
