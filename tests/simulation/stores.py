@@ -29,7 +29,7 @@ from tests.builders import VirtualClock, at, ledger
 from tests.contracts import postgresql_kit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
@@ -106,6 +106,7 @@ class Server:
         self.calm = True
         self.down_until = 0.0
         self.links: list[Link] = []
+        self._session: Any = None
         self.troubles: list[Trouble] = []
 
     @asynccontextmanager
@@ -129,6 +130,18 @@ class Server:
             finally:
                 self.links.remove(link)
 
+    def rows(self, query: str, *values: object) -> Sequence[Any]:
+        """Return the rows of a query, by a session that nothing happens to."""
+        if self._session is None:
+            self._session = self.ask(asyncpg.connect, self.url)
+        found: Sequence[Any] = self.ask(self._session.fetch, query, *values)
+        return found
+
+    def close(self) -> None:
+        """End that session."""
+        if self._session is not None:
+            self.ask(self._session.close)
+
     def happens(self, chance: float) -> bool:
         return not self.calm and not self.is_down() and self.random.random() < chance
 
@@ -141,8 +154,7 @@ class Server:
         pause = self.random.choice([0.0, self.random.uniform(0, LONGEST_OUTAGE)])
         self.down_until = asyncio.get_running_loop().time() + pause
         for link in self.links:
-            link.note_trouble()
-            link.unheard()
+            link.lose()
 
 
 @dataclass
@@ -161,8 +173,7 @@ class Link:
         self._opened = opened
         self._cut_until = 0.0
         self._trouble: Trouble | None = None
-        self._lost: Callable[[], None] | None = None
-        self._losses: list[Callable[[], None]] = []
+        self._note_loss: Callable[[], None] = lambda: None
         self._listener: Any = None
         self._heard: list[str] = []
         self._deaf = anyio.Event()
@@ -181,7 +192,7 @@ class Link:
 
     async def _read(self, work: Callable[..., T]) -> T:
         await self._reach(self._server.chances.reading)
-        found = self._ask(self._opened.read, work)
+        found = self._server.ask(self._opened.read, work)
         await self._travel()
         return found
 
@@ -193,7 +204,7 @@ class Link:
             return work(connection)
 
         await self._reach(server.chances.commit)
-        written = self._ask(self._opened.transact, whole)
+        written = self._server.ask(self._opened.transact, whole)
         for link in server.links:
             link.hear()
         await self._travel()
@@ -209,15 +220,7 @@ class Link:
         await self._travel()
         self._require()
         assert self._opened.reopen
-        self._ask(self._opened.reopen)
-
-    def _ask(self, function: Callable[..., Awaitable[T]], *values: Any) -> T:
-        """Wait for an answer, and then call what waits for the end of the session."""
-        try:
-            return self._server.ask(function, *values)
-        finally:
-            while self._losses:
-                self._losses.pop()()
+        self._server.ask(self._opened.reopen)
 
     async def _reach(self, chance: float) -> None:
         server = self._server
@@ -227,7 +230,7 @@ class Link:
             server.cuts += 1
             self._cut_until = asyncio.get_running_loop().time() + server.random.uniform(1, 60)
             self.note_trouble()
-            self.unheard()
+            self._deaf.set()
             await self._travel()
         if server.happens(chance):
             server.lost += 1
@@ -245,7 +248,11 @@ class Link:
             self.note_trouble()
             raise StoreLostError("the server is down")
 
+    def _is_cut(self) -> bool:
+        return asyncio.get_running_loop().time() < self._cut_until
+
     def note_trouble(self) -> None:
+        """Note that what is seen from now on may not be stored."""
         if self._trouble is None:
             self._trouble = Trouble(asyncio.get_running_loop().time())
             self._server.troubles.append(self._trouble)
@@ -253,8 +260,14 @@ class Link:
     # Notices
 
     def _watch_loss(self, lost: Callable[[], None]) -> None:
-        # Called in the other thread, when whoever uses the session is not prepared for it.
-        self._opened.watch_loss(lambda: self._losses.append(lost))
+        self._note_loss = lost
+
+    def lose(self) -> None:
+        """Note that the server has ended all sessions, unless that does not come through."""
+        self.note_trouble()
+        if not self._is_cut():
+            self._deaf.set()
+            self._note_loss()
 
     async def _listen(self, tell: Callable[[str | None], None]) -> NoReturn:
         """Do as the real one does, and time goes by only as the loop's."""
@@ -278,15 +291,11 @@ class Link:
 
     def hear(self) -> None:
         """Take the notices of what has been committed: they come before the next answer."""
-        if self._listener and self._cut_until <= asyncio.get_running_loop().time():
+        if self._listener and not self._is_cut():
             self._server.ask(self._listener.execute, "SELECT 1")
             for text in self._heard:
                 asyncio.get_running_loop().call_soon(self._tell, text)
             self._heard.clear()
-
-    def unheard(self) -> None:
-        """Lose the session that listens."""
-        self._deaf.set()
 
 
 _CLOCK = """
@@ -309,7 +318,7 @@ async def _set_clock(url: str) -> None:
 
 
 @contextmanager
-def on_server(url: str, random: Random, chances: Chances = Chances()) -> Iterator[Server]:  # noqa: B008 -- immutable
+def on_server(url: str, random: Random, chances: Chances = Chances()) -> Iterator[Server]:
     """Yield the database of a URL; the loop stands still whenever it is asked."""
     with start_blocking_portal() as portal:
         portal.call(_set_clock, url)
@@ -317,3 +326,4 @@ def on_server(url: str, random: Random, chances: Chances = Chances()) -> Iterato
         opening = partial(server.open, postgresql.open_postgresql)
         with patch.object(postgresql, "open_postgresql", opening):
             yield server
+        server.close()

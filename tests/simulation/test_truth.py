@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from itertools import pairwise
 from random import Random
 
 import anyio
@@ -26,6 +25,13 @@ from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job
+from tests.simulation.checks import (
+    alternates,
+    is_complete,
+    is_gapless,
+    is_true,
+    was_delivered,
+)
 from tests.simulation.stores import File, on_server
 from tests.simulation.world import World, WorldSink, WorldSource, wall
 
@@ -33,8 +39,6 @@ pytestmark = VIRTUAL
 JOBS, NAMED, SPAN = 25, 5, 3600.0
 CRASHES, STOPS = 9, 4
 """How many times the monitor is cut off, and how many times it stops in peace."""
-ROUNDING = 0.001
-"""Seconds: events carry milliseconds."""
 REMIND = 150.0
 SEEDS_OF_SERVERS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 40))]
 FOLLOWED = replace(following(stuck_after=200.0), remind_every=REMIND)
@@ -175,6 +179,14 @@ class Run:
             of[event["subject"]].append(event["data"])
         return of
 
+    def surely_seen(self, job_id):
+        """Return the states that looks showed, but for those that a crash cut off."""
+        return [
+            state
+            for moment, shown_id, state in self.source.shown
+            if shown_id == job_id and not any(since < moment <= crash for since, crash in self.cuts)
+        ]
+
 
 def _cut(store):
     """Return since when a crash loses what was seen, and when it comes, which is now.
@@ -192,18 +204,6 @@ async def lived(place, seed, span=SPAN, peace=8000):
     with capture_logs(), anyio.fail_after(10 * SPAN):
         await run.live(peace)
     yield run
-
-
-def is_within(some, all_):
-    """Whether ``some`` stand in ``all_`` in the same order."""
-    rest = iter(all_)
-    return all(one in rest for one in some)
-
-
-def states_of(data):
-    """The states that a job's events tell, without repetition."""
-    told = [each for each in data if each["kind"] in {"job.discovered", "job.state_changed"}]
-    return [each["current"]["state"] for each in told]
 
 
 @pytest.fixture(autouse=True)
@@ -262,15 +262,15 @@ def _all_is_told(run):
     told = run.told()
     for job_id in run.world.histories:
         data = told[job_id]
-        _is_gapless(data)
-        _is_true(run, job_id, data)
-        _is_complete(run, job_id, data)
+        is_gapless(data)
+        is_true(run.world, job_id, data)
+        is_complete(run.world, job_id, data, run.surely_seen(job_id))
         _is_reminded(data)
     assert "job.reminder" in {event["data"]["kind"] for event in run.events}
-    _is_gapless(told[SOURCE.service])
-    _alternates([each["kind"] for each in told[SOURCE.service]])
+    is_gapless(told[SOURCE.service])
+    alternates([each["kind"] for each in told[SOURCE.service]])
     for sink in run.sinks.values():
-        _was_delivered(run.events, sink)
+        was_delivered(run.events, sink)
     assert [each.pending for each in run.backlog] in ([], [0, 0])
 
 
@@ -292,44 +292,6 @@ def _server_troubles_happened(server):
     assert server.refused > 20
 
 
-def _is_gapless(data):
-    assert [each["sequence"] for each in data] == list(range(1, len(data) + 1))
-
-
-def _alternates(kinds):
-    expected = ["source.unavailable", "source.recovered"] * len(kinds)
-    assert kinds == expected[: len(kinds)]
-    assert len(kinds) % 2 == 0
-
-
-def _is_true(run, job_id, data):
-    """Each state was really there, came after the last one told, and within its window."""
-    assert is_within(states_of(data), run.world.states(job_id))
-    changes = [each for each in data if each["kind"] == "job.state_changed"]
-    for earlier, later in pairwise(data):
-        same_look = later["window"] == earlier["window"]
-        assert later["previous"] == earlier["previous" if same_look else "current"]
-    for change in changes:
-        state, window = change["current"]["state"], change["window"]
-        after, before = wall(window["after"]), wall(window["before"])
-        assert any(
-            begun_state == state and after - ROUNDING <= begun <= before + ROUNDING
-            for begun, begun_state in run.world.histories[job_id]
-        )
-
-
-def _is_complete(run, job_id, data):
-    """All that a look showed is told, but for looks that a crash cut off; so is the end."""
-    shown = [
-        state
-        for moment, shown_id, state in run.source.shown
-        if shown_id == job_id and not any(since < moment <= crash for since, crash in run.cuts)
-    ]
-    kept = [state for number, state in enumerate(shown) if shown[number - 1 : number] != [state]]
-    assert is_within(kept, states_of(data))
-    assert states_of(data)[-1] == run.world.states(job_id)[-1]
-
-
 def _is_reminded(data):
     """A job is reminded of while it is stuck, and not too often."""
     last = None
@@ -342,17 +304,3 @@ def _is_reminded(data):
             last = at
         elif each["kind"] == "job.unstuck":
             last = None
-
-
-def _was_delivered(events, sink):
-    """Each event once or more, always the same, and first in the order of its job."""
-    events = [event for event in events if not event["data"]["baseline"]]
-    assert {event["id"] for event in sink.taken} == {event["id"] for event in events}
-    known = {event["id"]: event for event in events}
-    assert len(known) == len(events)
-    assert all(event == known[event["id"]] for event in sink.taken)
-    first: dict[str, dict[int, None]] = defaultdict(dict)
-    for event in sink.taken:
-        first[event["subject"]].setdefault(event["data"]["sequence"], None)
-    for sequences in first.values():
-        assert list(sequences) == sorted(sequences)
