@@ -129,6 +129,7 @@ class Server:
                 yield link.database()
             finally:
                 self.links.remove(link)
+                link.end_trouble()
 
     def rows(self, query: str, *values: object) -> Sequence[Any]:
         """Return the rows of a query, by a session that nothing happens to."""
@@ -212,8 +213,7 @@ class Link:
             server.unanswered += 1
             server.go_away()
             raise StoreLostError("the server was lost before it could confirm the commit")
-        if self._trouble:
-            self._trouble.until, self._trouble = asyncio.get_running_loop().time(), None
+        self.end_trouble()
         return written
 
     async def _reopen(self) -> None:
@@ -250,6 +250,11 @@ class Link:
 
     def _is_cut(self) -> bool:
         return asyncio.get_running_loop().time() < self._cut_until
+
+    def end_trouble(self) -> None:
+        """Note that a commit was confirmed, or that none comes any more."""
+        if self._trouble:
+            self._trouble.until, self._trouble = asyncio.get_running_loop().time(), None
 
     def note_trouble(self) -> None:
         """Note that what is seen from now on may not be stored."""
