@@ -109,7 +109,7 @@ class Poller:
         self.schedule = Schedule()
         """Its jobs and listings; for others to read."""
         self.client = SourceClient(
-            key, quota, recorder, metrics, clock, timeout, still_failing=self._still_failing
+            *(key, quota, recorder, metrics, clock, timeout, self._still_failing, self._lease)
         )
         self._outages = Outages(PROBE_INTERVAL)
         self._job_poller = JobPoller(self.client, self.schedule, recorder, metrics, clock, random)

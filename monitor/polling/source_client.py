@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from monitor import logs
+from monitor.clock import Lease
 from monitor.errors import PollError, PollReason
 from monitor.metrics import observe_all
 from monitor.polling.quota import Quota, Tally
@@ -63,6 +64,7 @@ class SourceClient:
         clock: Clock,
         timeout: float,
         still_failing: Callable[[], bool] = lambda: False,
+        lease: Lease | None = None,
     ) -> None:
         """Give each request ``timeout`` seconds.
 
@@ -71,6 +73,8 @@ class SourceClient:
         """
         self.key = key
         self.quota = quota
+        self.lease = lease or Lease()
+        """Until when requests may be sent."""
         self.health = SourceHealth(lost=recorder.is_lost(key))
         self._recorder = recorder
         self._metrics = metrics

@@ -26,14 +26,15 @@ from tests.builders import (
     at,
     following,
     job,
-    ledger,
     observation,
 )
+from tests.simulation.stores import File, on_server
 
 pytestmark = VIRTUAL
 JOBS = ("j-1", "j-2", "j-3")
 STATES = ("PENDING", "RUNNING", "RUNNING", "FAILED", "SUCCEEDED")
 LIVES, STEPS = 8, 25
+SEEDS_OF_SERVERS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 40))]
 ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
 FOLLOWED = replace(following(stuck_after=300.0), remind_every=400.0)
 MATCHES = (
@@ -57,8 +58,8 @@ CALM = {"job.unstuck", "job.reappeared"}
 class Run:
     """One random history; ``arrivals`` is when an event was taken, and the event."""
 
-    def __init__(self, directory, seed, matches):
-        self.directory = directory
+    def __init__(self, place, seed, matches):
+        self.place = place
         self.matches = matches
         self.random = Random(seed)
         self.clock = VirtualClock()
@@ -72,7 +73,7 @@ class Run:
 
     async def _life(self, *, last):
         """Run the parts that record and deliver; end them at once, as a kill does."""
-        async with ledger(self.directory, self.clock) as store:
+        async with self.place.store(self.clock, calm=last) as store:
             sink = ScriptedSink(self._take)
             metrics = Metrics(CollectorRegistry(), "0")
             dispatcher = Dispatcher(
@@ -137,10 +138,22 @@ class Run:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("matches", [MATCHES, PARTIAL], ids=["whole", "partial"])
 async def test_receivers_end_up_with_what_is_true(tmp_path, seed, matches):
-    run = Run(tmp_path, seed, matches)
+    await _receivers_end_up_with_what_is_true(File(tmp_path), seed, matches)
+
+
+@pytest.mark.parametrize("seed", SEEDS_OF_SERVERS)
+@pytest.mark.parametrize("matches", [MATCHES, PARTIAL], ids=["whole", "partial"])
+async def test_receivers_end_up_with_what_is_true_over_postgresql(new_database, seed, matches):
+    with on_server(new_database(), Random(seed)) as server:
+        await _receivers_end_up_with_what_is_true(server, seed, matches)
+        assert server.lost + server.unanswered > 3
+
+
+async def _receivers_end_up_with_what_is_true(place, seed, matches):
+    run = Run(place, seed, matches)
     with capture_logs(), anyio.fail_after(1e6):
         await run.live()
-        async with ledger(tmp_path, run.clock) as store:
+        async with place.store(run.clock) as store:
             events = [event for _, event in await store.transitions(limit=100_000)]
             deliveries = await store.deliveries(limit=100_000)
             held = [one for one in deliveries if one.status is DeliveryStatus.SILENCED]

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from itertools import pairwise
 from random import Random
 
 import anyio
@@ -25,16 +24,23 @@ from monitor.polling.quota import Quota
 from monitor.polling.schedule import ListingSweep, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
-from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job, ledger
+from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job
+from tests.simulation.checks import (
+    alternates,
+    is_complete,
+    is_gapless,
+    is_true,
+    was_delivered,
+)
+from tests.simulation.stores import File, on_server
 from tests.simulation.world import World, WorldSink, WorldSource, wall
 
 pytestmark = VIRTUAL
 JOBS, NAMED, SPAN = 25, 5, 3600.0
 CRASHES, STOPS = 9, 4
 """How many times the monitor is cut off, and how many times it stops in peace."""
-ROUNDING = 0.001
-"""Seconds: events carry milliseconds."""
 REMIND = 150.0
+SEEDS_OF_SERVERS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 40))]
 FOLLOWED = replace(following(stuck_after=200.0), remind_every=REMIND)
 SINKS = {"single": 1, "batch": 10}
 ROUTES = [
@@ -60,17 +66,20 @@ class Released:
 
 
 class Run:
-    """One random world, watched through random restarts."""
+    """One random world, watched through random restarts.
 
-    def __init__(self, directory, seed, span=SPAN):
-        self.directory = directory
+    ``cuts`` are the times of crashes, each with the time since which looks may not be stored.
+    """
+
+    def __init__(self, place, seed, span=SPAN):
+        self.place = place
         self.span = span
         self.random = Random(seed)
         self.clock = VirtualClock()
         self.world = World(self.random, JOBS, span)
         self.source = WorldSource(self.world, self.clock, self.random)
         self.sinks = {name: WorldSink(self.world, self.random, n) for name, n in SINKS.items()}
-        self.crashes = []
+        self.cuts = []
         self.restarts = self.archived = 0
         self.events = []
 
@@ -85,14 +94,14 @@ class Run:
             await anyio.sleep(self.random.choice([0.0, self.random.uniform(0, share)]))
         self.world.calm = True
         await self._session(peace, crash=False)
-        async with ledger(self.directory, self.clock) as store:
+        async with self.place.store(self.clock) as store:
             self.events = [event for _, event in await store.transitions(limit=100_000)]
             self.backlog = await store.backlog()
 
     async def _session(self, seconds, *, crash):
         """Run the monitor once; a crash forgets all that is not in the store."""
         self.restarts += 1
-        async with ledger(self.directory, self.clock) as store:
+        async with self.place.store(self.clock, calm=self.world.calm) as store:
             recorder, loops = await self._monitor(store)
             async with anyio.create_task_group() as tasks:
                 for loop in loops:
@@ -100,7 +109,7 @@ class Run:
                 tasks.start_soon(self._archive, recorder, loops[0])
                 await anyio.sleep(seconds)
                 if crash:
-                    self.crashes.append(anyio.current_time())
+                    self.cuts.append(_cut(store))
                     self.source.cut_off()
                     tasks.cancel_scope.cancel()
                 for loop in loops:
@@ -170,25 +179,31 @@ class Run:
             of[event["subject"]].append(event["data"])
         return of
 
+    def surely_seen(self, job_id):
+        """Return the states that looks showed, but for those that a crash cut off."""
+        return [
+            state
+            for moment, shown_id, state in self.source.shown
+            if shown_id == job_id and not any(since < moment <= crash for since, crash in self.cuts)
+        ]
+
+
+def _cut(store):
+    """Return since when a crash loses what was seen, and when it comes, which is now.
+
+    While the server is away, nothing can be stored.
+    """
+    now = anyio.current_time()
+    since = wall(store.outage.since.isoformat()) if store.outage else now
+    return since - 1, now
+
 
 @asynccontextmanager
-async def lived(directory, seed, span=SPAN, peace=8000):
-    run = Run(directory, seed, span)
+async def lived(place, seed, span=SPAN, peace=8000):
+    run = Run(place, seed, span)
     with capture_logs(), anyio.fail_after(10 * SPAN):
         await run.live(peace)
     yield run
-
-
-def is_within(some, all_):
-    """Whether ``some`` stand in ``all_`` in the same order."""
-    rest = iter(all_)
-    return all(one in rest for one in some)
-
-
-def states_of(data):
-    """The states that a job's events tell, without repetition."""
-    told = [each for each in data if each["kind"] in {"job.discovered", "job.state_changed"}]
-    return [each["current"]["state"] for each in told]
 
 
 @pytest.fixture(autouse=True)
@@ -199,93 +214,82 @@ def archived_at_once(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_everything_seen_is_told_and_nothing_else(tmp_path, seed):
-    async with lived(tmp_path, seed) as run:
-        _something_happened(run)
-        told = run.told()
-        for job_id in run.world.histories:
-            data = told[job_id]
-            _is_gapless(data)
-            _is_true(run, job_id, data)
-            _is_complete(run, job_id, data)
-            _is_reminded(data)
-        assert "job.reminder" in {event["data"]["kind"] for event in run.events}
-        _is_gapless(told[SOURCE.service])
-        _alternates([each["kind"] for each in told[SOURCE.service]])
-        for sink in run.sinks.values():
-            _was_delivered(run.events, sink)
-        assert [each.pending for each in run.backlog] in ([], [0, 0])
+    async with lived(File(tmp_path), seed) as run:
+        _all_is_told(run)
+        assert set(run.source.failures) == {"PollError", "ValueError"}
+
+
+@pytest.mark.parametrize("seed", SEEDS_OF_SERVERS)
+async def test_everything_seen_is_told_and_nothing_else_over_postgresql(new_database, seed):
+    with on_server(new_database(), Random(seed)) as server:
+        async with lived(server, seed) as run:
+            _all_is_told(run)
+        _server_troubles_happened(server)
 
 
 def test_a_seed_makes_one_world_however_fast_the_machine_is(tmp_path):
-    once, again = _lived_alone(tmp_path / "once"), _lived_alone(tmp_path / "again")
-    assert len(once.source.shown) > 150
+    _is_one_world(_lived_alone(File(tmp_path / "once")), _lived_alone(File(tmp_path / "again")))
+
+
+def test_a_seed_makes_one_world_over_postgresql_too(new_database):
+    runs = []
+    for _ in range(2):
+        with on_server(new_database(), Random(0)) as server:
+            runs.append(_lived_alone(server, SPAN / 3))
+    _is_one_world(*runs)
+
+
+def _is_one_world(once, again):
+    assert len(once.source.shown) > 100
     assert len(once.events) > JOBS
     assert once.source.shown == again.source.shown
     assert once.told() == again.told()
 
 
-def _lived_alone(directory):
+def _lived_alone(place, span=SPAN / 2):
     """Live through a world on a loop of its own, as time goes on in one that is used twice."""
-    directory.mkdir()
 
     async def live():
-        async with lived(directory, 0, span=SPAN / 2, peace=60) as run:
+        async with lived(place, 0, span=span, peace=60) as run:
             return run
 
     with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, noop_cycles=1)) as runner:
         return runner.run(live())
 
 
+def _all_is_told(run):
+    _something_happened(run)
+    told = run.told()
+    for job_id in run.world.histories:
+        data = told[job_id]
+        is_gapless(data)
+        is_true(run.world, job_id, data)
+        is_complete(run.world, job_id, data, run.surely_seen(job_id))
+        _is_reminded(data)
+    assert "job.reminder" in {event["data"]["kind"] for event in run.events}
+    is_gapless(told[SOURCE.service])
+    alternates([each["kind"] for each in told[SOURCE.service]])
+    for sink in run.sinks.values():
+        was_delivered(run.events, sink)
+    assert [each.pending for each in run.backlog] in ([], [0, 0])
+
+
 def _something_happened(run):
     """A simulation in which nothing happens proves nothing."""
     assert len(run.events) >= 2 * JOBS
     assert run.restarts == CRASHES + STOPS + 1
-    assert len(run.crashes) == CRASHES
+    assert len(run.cuts) == CRASHES
     assert run.archived > 5
     assert sum(run.source.failures.values()) > 30
     assert run.source.unread > 20
-    assert set(run.source.failures) == {"PollError", "ValueError"}
     for sink in run.sinks.values():
         assert sum(sink.failures.values()) > 10
         assert len(sink.taken) > len({event["id"] for event in sink.taken})
 
 
-def _is_gapless(data):
-    assert [each["sequence"] for each in data] == list(range(1, len(data) + 1))
-
-
-def _alternates(kinds):
-    expected = ["source.unavailable", "source.recovered"] * len(kinds)
-    assert kinds == expected[: len(kinds)]
-    assert len(kinds) % 2 == 0
-
-
-def _is_true(run, job_id, data):
-    """Each state was really there, came after the last one told, and within its window."""
-    assert is_within(states_of(data), run.world.states(job_id))
-    changes = [each for each in data if each["kind"] == "job.state_changed"]
-    for earlier, later in pairwise(data):
-        same_look = later["window"] == earlier["window"]
-        assert later["previous"] == earlier["previous" if same_look else "current"]
-    for change in changes:
-        state, window = change["current"]["state"], change["window"]
-        after, before = wall(window["after"]), wall(window["before"])
-        assert any(
-            begun_state == state and after - ROUNDING <= begun <= before + ROUNDING
-            for begun, begun_state in run.world.histories[job_id]
-        )
-
-
-def _is_complete(run, job_id, data):
-    """All that a look showed is told, but for looks that a crash cut off; so is the end."""
-    shown = [
-        state
-        for moment, shown_id, state in run.source.shown
-        if shown_id == job_id and not any(0 <= crash - moment < 1 for crash in run.crashes)
-    ]
-    kept = [state for number, state in enumerate(shown) if shown[number - 1 : number] != [state]]
-    assert is_within(kept, states_of(data))
-    assert states_of(data)[-1] == run.world.states(job_id)[-1]
+def _server_troubles_happened(server):
+    assert min(server.lost, server.unanswered) > 3
+    assert server.refused > 20
 
 
 def _is_reminded(data):
@@ -300,17 +304,3 @@ def _is_reminded(data):
             last = at
         elif each["kind"] == "job.unstuck":
             last = None
-
-
-def _was_delivered(events, sink):
-    """Each event once or more, always the same, and first in the order of its job."""
-    events = [event for event in events if not event["data"]["baseline"]]
-    assert {event["id"] for event in sink.taken} == {event["id"] for event in events}
-    known = {event["id"]: event for event in events}
-    assert len(known) == len(events)
-    assert all(event == known[event["id"]] for event in sink.taken)
-    first: dict[str, dict[int, None]] = defaultdict(dict)
-    for event in sink.taken:
-        first[event["subject"]].setdefault(event["data"]["sequence"], None)
-    for sequences in first.values():
-        assert list(sequences) == sorted(sequences)

@@ -36,8 +36,12 @@ LOOK_TROUBLES = (
 class World:
     """What really happens: each job's states and when it came into them."""
 
-    def __init__(self, random: Random, jobs: int, span: float) -> None:
-        self.histories = {f"j-{number}": _history(random, span) for number in range(jobs)}
+    def __init__(
+        self, random: Random, jobs: int, span: float, name: str = "j", ends: Sequence[str] = ENDS
+    ) -> None:
+        self.histories = {
+            f"{name}-{number}": _history(random, span, ends) for number in range(jobs)
+        }
         self.outages = [_interval(random, span, 900) for _ in range(2)]
         self.calm = False
 
@@ -62,10 +66,10 @@ def _interval(random: Random, span: float, longest: float) -> tuple[float, float
     return start, start + random.uniform(60, longest)
 
 
-def _history(random: Random, span: float) -> list[tuple[float, str]]:
+def _history(random: Random, span: float, ends: Sequence[str]) -> list[tuple[float, str]]:
     """Waiting and running in turn, some of it too short to be seen, and then an end."""
     moment = random.choice([-1.0, random.uniform(0, span / 2)])
-    states = ["PENDING", "RUNNING"] * random.choice([1, 1, 2, 3]) + [random.choice(ENDS)]
+    states = ["PENDING", "RUNNING"] * random.choice([1, 1, 2, 3]) + [random.choice(ends)]
     history = []
     for state in states:
         history.append((moment, state))

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.clock import Lease
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
@@ -49,6 +50,28 @@ def broken_once(source, error):
         return source.slice(token)
 
     return listing
+
+
+async def test_no_page_is_requested_once_the_lease_lapsed_while_the_store_was_away(
+    tmp_path, monkeypatch
+):
+    lease = Lease()
+    async with polling(tmp_path, lease=lease) as b:
+        begin = b.recorder.baselines.begin
+
+        async def lapsing(*about, **more):
+            lease.until = b.clock.monotonic()
+            return await begin(*about, **more)
+
+        monkeypatch.setattr(b.recorder.baselines, "begin", lapsing)
+        b.source.answers["j-1"] = "PENDING"
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(60)
+            assert b.source.pages == []
+            monkeypatch.undo()
+            lease.until = float("inf")
+            await until(lambda: b.source.pages, within=5)
 
 
 async def test_every_job_of_every_page_is_found(tmp_path):
