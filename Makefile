@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # How many processes share the tests: -n 0 for one, which shows output at once. By default more
 # than there are processors: many tests wait for the clock, or for other programs.
-WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 4) --maxschedchunk 1
+WORKERS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 8) --maxschedchunk 1
 # Without compiled files, each of these processes and of the many that they start compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
