@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.model import shared_parts, shared_time
-from monitor.stores import outbox, queries, rows
+from monitor.stores import outbox, queries, rows, text_index
 from monitor.stores.schema import archived_places, jobs
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TEXTS_SCANNED = 500
 KEY, PHASE, STATE = "key", "phase", "state"
 """Orders of a list; the others are the columns of times."""
 
-_IS_LIVE, _IS_ARCHIVED = sa.text("archived = 0"), sa.text("archived > 0")
+_IS_ARCHIVED = sa.text("archived > 0")
 """In the words of the partial indexes."""
 
 
@@ -55,6 +55,11 @@ class Mark:
     """Where jobs are to be kept from now on."""
 
     marks: Sequence[model.ArchiveMark]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTexts:
+    """The next archived jobs whose texts are not indexed are to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,10 @@ _FORGET_PLACE = sa.delete(archived_places).where(
 )
 
 
-def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
+def write(connection: Connection, unit: Mark | IndexTexts | KeepDiscovers) -> int:
     """Write a unit; return how much it wrote."""
+    if isinstance(unit, IndexTexts):
+        return text_index.index_next(connection)
     if isinstance(unit, Mark):
         marked = [
             {
@@ -90,6 +97,7 @@ def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
             for each in unit.marks
         ]
         outbox.many(connection, _MARK, marked)
+        text_index.index(connection, [each.key for each in unit.marks])
         return len(marked)
     if unit.places is None:
         connection.execute(sa.delete(archived_places))
@@ -132,14 +140,15 @@ class _Run:
 class JobArchive:
     """The archive of one store."""
 
-    def __init__(self, read: Read, submit: Submit) -> None:
+    def __init__(self, read: Read, submit: Submit, texts: text_index.TextIndex) -> None:
         """``read`` returns the rows of a query, ``submit`` commits a unit."""
         self._read = read
+        self._texts = texts
         self._submit = submit
 
     async def live(self, after: str = "", place: Place | None = None) -> Sequence[model.Snapshot]:
         """Return the next jobs that are not archived, by key, anywhere or at a place."""
-        query = queries.SNAPSHOTS.where(_IS_LIVE, jobs.c.key > after)
+        query = queries.SNAPSHOTS.where(queries.IS_LIVE, jobs.c.key > after)
         if place is not None:
             low, high = _range(place)
             query = query.where(jobs.c.key > low, jobs.c.key < high)
@@ -150,7 +159,7 @@ class JobArchive:
         """Return (key, sequence, last poll) of the next jobs of a place that are not archived."""
         low, high = _range(place)
         query = sa.select(jobs.c.key, jobs.c.sequence, jobs.c.looked_at)
-        query = query.where(_IS_LIVE, jobs.c.key > max(low, after), jobs.c.key < high)
+        query = query.where(queries.IS_LIVE, jobs.c.key > max(low, after), jobs.c.key < high)
         found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
         return [(row.key, row.sequence, row.looked_at) for row in found]
 
@@ -203,6 +212,10 @@ class JobArchive:
         for start in range(0, len(marks), KEYS_AT_ONCE):
             await self._submit(Mark(tuple(marks[start : start + KEYS_AT_ONCE])))
 
+    async def index_texts(self) -> int:
+        """Index the texts of the next jobs that were archived before; return 0 if all are."""
+        return await self._submit(IndexTexts())
+
     async def discovers(self) -> Mapping[Place, str]:
         """Return what was discovered at each place when its archived jobs were last judged."""
         return {
@@ -238,9 +251,17 @@ class JobArchive:
 
         ``order`` is ``key``, ``phase``, ``state`` or a time; ranks are as of ``RANKS`` of the web
         API, with times as numbers. ``every_place`` says that no other places have any.
-        With ``text`` (ASCII) they have it in the key or in the snapshot, whatever its case. There
-        a page may have fewer jobs than ``limit``, and more may still follow.
+        With ``text`` they may have it in the key or in the snapshot, whatever its case, and the
+        caller compares them. There a page may have fewer jobs than ``limit``, and more may still
+        follow. If the index of texts finds all that may have it, no others are read.
         """
+        indexed = await self._texts.find(text) if text else None
+        if indexed is not None:
+            ranked = await self._ranked(order, indexed, places, phases)
+            later = [one for one in ranked if not after or (one < after if down else one > after)]
+            shown = sorted(later, reverse=down)[:limit]
+            last = shown[-1] if len(later) > limit else None
+            return await self._whole([(rank, rank[-1]) for rank in shown], last)
         found: list[tuple[tuple[Any, ...], str | model.Snapshot]] = []
         filters = not every_place and order not in {KEY, PHASE}
         # Of many that are only compared, the few that match are read afterwards.
@@ -258,6 +279,23 @@ class JobArchive:
                 return await self._whole(found, _rank(order, met[-1]))
             left -= len(met) if text else 0
         return await self._whole(found, None)
+
+    async def _ranked(
+        self,
+        order: str,
+        keys: Sequence[str],
+        places: Collection[Place],
+        phases: Collection[model.Phase],
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return the ranks of those of some jobs that are archived, in some places and phases."""
+        column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
+        query = sa.select(column.label("ranked"), jobs.c.key.label("key"), jobs.c.phase)
+        values = {each.value for each in phases}
+        return [
+            _rank(order, row)
+            async for row in self._of_keys(query.where(_IS_ARCHIVED), keys)
+            if row.phase in values and tuple(row.key.split("/", 3)[:3]) in places
+        ]
 
     async def _whole(
         self,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # by their bytes, PostgreSQL would use no index of transitions.
 _AS_IN_HISTORY = sa.Text(collation="default").with_variant(sa.Text(), "sqlite")
 
+IS_LIVE = sa.text("archived = 0")
+"""In the words of the partial index."""
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)
@@ -358,7 +360,12 @@ def snapshots(after: str, limit: int) -> sa.Select[Any]:
 
 
 def has_text(text: str) -> sa.ColumnElement[bool]:
-    """Select jobs with a text (ASCII) in the key or in the snapshot, whatever its case."""
+    """Select jobs with a text in the key or in the snapshot, whatever its case.
+
+    Of other than ASCII, a database knows no case: any job may have it.
+    """
+    if not text.isascii():
+        return sa.true()
     # A snapshot is JSON, in which quotes and the like are escaped.
     inside = orjson.dumps(text)[1:-1].decode()
     return sa.or_(

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import orjson
 
 from monitor import model
-from monitor.stores import connect, database, queries, rows, schema, store_clock
+from monitor.stores import connect, database, queries, rows, schema, store_clock, text_index
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -47,15 +47,16 @@ async def open_sqlite_reader(where: StoreSettings, clock: Clock) -> AsyncGenerat
 
         with database.store_errors(opened.name):
             time = await opened.read(partial(store_clock.read_clock, clock=clock))
-        yield LedgerReader(read, time)
+        yield LedgerReader(read, time, opened.dialect)
 
 
 class LedgerReader:
     """What the store holds; ``SqlStore`` adds what writes."""
 
-    def __init__(self, read: Read, time: store_clock.StoreClock) -> None:
+    def __init__(self, read: Read, time: store_clock.StoreClock, dialect: str) -> None:
         """``read`` returns all rows of a query."""
         self._read = read
+        self._texts = text_index.TextIndex(read, dialect)
         self._store_clock = time
 
     def store_time(self) -> datetime:
@@ -284,11 +285,26 @@ class LedgerReader:
     ) -> Sequence[model.Snapshot]:
         """Return jobs of one place (type, account and region) and some phases, by id.
 
-        All have a later id than ``after``. With ``text`` (ASCII) they have it in the key or
-        anywhere in the snapshot, whatever its case.
+        All have a later id than ``after``. With ``text`` they may have it in the key or anywhere in
+        the snapshot, whatever its case.
         """
         query = queries.jobs_of(place, phases, after, limit, text)
         return [rows.snapshot(row) for row in await self._read(query)]
+
+    async def archived_with_text(self, text: str) -> Sequence[model.Snapshot] | None:
+        """Return the jobs that are not live and may have a text; see ``TextIndex.find``."""
+        keys = await self._texts.find(text)
+        if keys is None:
+            return None
+        query = queries.SNAPSHOTS.where(schema.jobs.c.key.in_(keys), schema.jobs.c.archived != 0)
+        return [rows.snapshot(row) for row in await self._read(query)]
+
+    async def live_with_text(self, text: str, after: str = "") -> Sequence[model.Snapshot]:
+        """Return the next live jobs by key that may have a text, as ``jobs`` does."""
+        key = schema.jobs.c.key
+        query = queries.SNAPSHOTS.where(queries.IS_LIVE, key > after, queries.has_text(text))
+        found = await self._read(query.order_by(key).limit(_ROWS_AT_ONCE))
+        return [rows.snapshot(row) for row in found]
 
     async def _delivered_sinks(self) -> Sequence[str]:
         statuses = model.DeliveryStatus

@@ -5,6 +5,7 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -98,6 +99,42 @@ async def test_text_is_found_on_some_page_and_a_whole_id_at_once(tmp_path, monke
         labelled, _ = await lists(site, "q=vision&limit=100")
         assert len(labelled) == 24
         assert await lists(site, "q=nothing&limit=4") == ([], [0] * 7)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_text_of_any_language_is_found_with_an_index_and_without(tmp_path, indexed):
+    async with open_site(tmp_path) as site:
+        while indexed and await site.store.archive.index_texts():
+            pass
+        reasons = ["Überlauf auf der Straße", '100% of "disk" used', None]
+        await site.live.archive(
+            site.store, *(ended(number, reason=each) for number, each in enumerate(reasons))
+        )
+        for text, wanted in {
+            "ÜBERLAUF": {"job-0"},
+            "strasse": set(),
+            "STRAßE": {"job-0"},
+            "100% OF": {"job-1"},
+            '"Disk"': {"job-1"},
+            "100_": set(),
+            "job-": {"job-0", "job-1", "job-2"},
+            "sUcCeEdEd": {"job-0", "job-1", "job-2"},
+            "e:vis": set(),
+            "team=vis": {"job-0", "job-1", "job-2"},
+        }.items():
+            found, _ = await lists(site, f"q={quote(text)}")
+            assert set(found) == wanted, text
+            shown = re.findall(
+                r'data-key="[^"]*/(job-\d+)"', await _text(site, f"/?q={quote(text)}")
+            )
+            assert set(shown) == wanted, text
+
+
+async def test_the_page_finds_archived_jobs_by_the_name_of_their_watch(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.live.archive(site.store, *(ended(number) for number in range(3)))
+        page = await _text(site, "/?q=camera")
+        assert len(set(re.findall(r'data-key="[^"]*/(job-\d+)"', page))) == 3
 
 
 async def test_filters_that_no_archived_job_matches_do_not_search_for_them(tmp_path):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from monitor.web.api import params
-from monitor.web.api.job_filters import RANKS, fits, has_label
+from monitor.web.api.job_filters import RANKS, fits, has_label, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -62,13 +62,16 @@ def select(
     text: str | None,
     *,
     compared: bool = False,
+    by_watch: bool = False,
 ) -> ArchivedSelection:
     """Select by place, phase (all if there are none), labels and text.
 
-    ``compared`` says that there are other filters.
+    ``compared`` says that there are other filters, ``by_watch`` that the text may be in the name of
+    a watch.
     """
     counts = live.archived()
-    shown = {place: live.discovering(place).values() for place, _ in counts}
+    discovering = {place: live.discovering(place) for place, _ in counts}
+    shown = {place: watches.values() for place, watches in discovering.items()}
     exact, places = text is None and not compared, set()
     for place, watches in shown.items():
         fit = [all(has_label(each, label) for label in labels) for each in watches]
@@ -86,20 +89,23 @@ def select(
         total=sum(fitting.values()),
         every_place=places == shown.keys() and not live.archived_elsewhere(),
         exact=exact,
-        text=_compared(text, [each for place in places for each in shown[place]]),
+        text=_compared(text, [discovering[place] for place in places], by_watch=by_watch),
     )
 
 
-def _compared(text: str | None, watches: Sequence[Mapping[str, str]]) -> str | None:
-    """Return a text that the store can compare: without it, each job must be read."""
-    if text is None or not text.isascii():
+def _compared(
+    text: str | None, watched: Sequence[Mapping[str, Mapping[str, str]]], *, by_watch: bool
+) -> str | None:
+    """Return a text that the store can search for: without it, each job must be read."""
+    if text is None:
         return None
-    labels = (
-        f"{name}{sign}{value}" for each in watches for name, value in each.items() for sign in "=:"
-    )
+    labels = [
+        label for watches in watched for each in watches.values() for label in label_texts(each)
+    ]
+    names = [name for watches in watched for name in watches] if by_watch else []
     found = text.casefold()
-    # Which jobs have a label is not in the store.
-    return None if any(found in label.casefold() for label in labels) else text
+    # Which jobs have a label, or which watch follows them, is not in the store.
+    return None if any(found in one.casefold() for one in (*labels, *names)) else text
 
 
 async def page(
@@ -116,6 +122,7 @@ async def page(
     if not selection.total:
         return ArchivedMatches([], None)
     order = sort.removeprefix("-")
+    searched = selection.text is not None and selection.text.isascii()
     met = await archive.page(
         "looked_at" if order == "last_look_at" else order,
         selection.places,
@@ -123,7 +130,7 @@ async def page(
         down=sort.startswith("-"),
         every_place=selection.every_place,
         after=after,
-        limit=limit if selection.exact or selection.text else COMPARED,
+        limit=limit if selection.exact or searched else COMPARED,
         text=selection.text,
     )
     ranked = [(rank, status) for rank, known in met.found if (status := _status(live, known, fits))]

@@ -109,6 +109,7 @@ class StatusPage:
             [Phase(here.phase)] if here.phase else [],
             [label] if label else [],
             here.text or None,
+            by_watch=True,
         )
         if not selection.total:
             return [], 0, ""
