@@ -244,13 +244,15 @@ class JobArchive:
         down: bool = False,
         every_place: bool = True,
         after: tuple[Any, ...] | None = None,
+        until: tuple[Any, ...] | None = None,
         limit: int = ROWS_AT_ONCE,
         text: str | None = None,
     ) -> model.ArchivedPage:
         """Return a page of the archived jobs of some places and phases.
 
         ``order`` is ``key``, ``phase``, ``state`` or a time; ranks are as of ``RANKS`` of the web
-        API, with times as numbers. ``every_place`` says that no other places have any.
+        API, with times as numbers. Those wanted come after the rank ``after``, and not after
+        ``until``. ``every_place`` says that no other places have any.
         With ``text`` they may have it in the key or in the snapshot, whatever its case, and the
         caller compares them. There a page may have fewer jobs than ``limit``, and more may still
         follow. If the index of texts finds all that may have it, no others are read.
@@ -258,9 +260,14 @@ class JobArchive:
         indexed = await self._texts.find(text) if text else None
         if indexed is not None:
             ranked = await self._ranked(order, indexed, places, phases)
-            later = [one for one in ranked if not after or (one < after if down else one > after)]
-            shown = sorted(later, reverse=down)[:limit]
-            last = shown[-1] if len(later) > limit else None
+            low, high = (until, after) if down else (after, until)
+            between = [
+                one
+                for one in ranked
+                if (low is None or one >= low) and (high is None or one <= high) and one != after
+            ]
+            shown = sorted(between, reverse=down)[:limit]
+            last = shown[-1] if len(between) > limit else None
             return await self._whole([(rank, rank[-1]) for rank in shown], last)
         found: list[tuple[tuple[Any, ...], str | model.Snapshot]] = []
         filters = not every_place and order not in {KEY, PHASE}
@@ -268,7 +275,7 @@ class JobArchive:
         whole = not (filters or text)
         left = TEXTS_SCANNED if text else PLACES_SCANNED if filters else limit
         for run in _runs(order, places, phases, down=down, every_place=every_place):
-            query = _page_of(run, order, after, left, text, down=down, whole=whole)
+            query = _page_of(run, order, (after, until), left, text, down=down, whole=whole)
             met = [] if query is None else await self._read(query)
             for row in met:
                 if row.hit and not (filters and tuple(row.key.split("/", 3)[:3]) not in places):
@@ -353,36 +360,55 @@ def _runs(
     return [_Run(group, low, high) for group in groups for low, high in ranges]
 
 
+def _between(
+    run: _Run,
+    order: str,
+    bounds: tuple[tuple[Any, ...] | None, tuple[Any, ...] | None],
+    *,
+    down: bool,
+) -> list[Any] | None:
+    """Return the conditions for what comes after one rank and not after another, if any can."""
+    found: list[Any] = []
+    for rank, is_first in zip(bounds, (True, False), strict=True):
+        if rank is None:
+            continue
+        *ranks, last = rank
+        above = is_first is not down
+        place: Any = jobs.c.key
+        bound: Any = last
+        if order == PHASE and run.phases[0].value != ranks[0]:
+            if (run.phases[0].value > ranks[0]) is not above:
+                return None
+            continue
+        if order not in {KEY, PHASE}:
+            column = jobs.c[order]
+            at = sa.literal(ranks[0] if order == STATE else rows.moment(ranks[0]), column.type)
+            place, bound = sa.tuple_(column, place), sa.tuple_(at, sa.literal(last))
+        if is_first:
+            found.append(place > bound if above else place < bound)
+        else:
+            found.append(place >= bound if above else place <= bound)
+    return found
+
+
 def _page_of(
     run: _Run,
     order: str,
-    after: tuple[Any, ...] | None,
+    bounds: tuple[tuple[Any, ...] | None, tuple[Any, ...] | None],
     limit: int,
     text: str | None,
     *,
     down: bool,
     whole: bool,
 ) -> sa.Select[Any] | None:
-    """Select the next jobs of a run, or their ranks alone; ``None`` if all lie before ``after``."""
+    """Select the next jobs of a run, or their ranks alone; ``None`` if all lie elsewhere."""
+    if (between := _between(run, order, bounds, down=down)) is None:
+        return None
     column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
     key = jobs.c.key
-    conditions: list[Any] = [_IS_ARCHIVED]
+    conditions: list[Any] = [_IS_ARCHIVED, *between]
     if run.high is not None:
         conditions += [key > run.low, key < run.high]
-    if after is not None:
-        *ranks, last = after
-        if order == PHASE:
-            (phase,), reached = run.phases, ranks[0]
-            if (phase.value > reached) if down else (phase.value < reached):
-                return None
-            if phase.value == reached:
-                conditions.append(key < last if down else key > last)
-        elif order == KEY:
-            conditions.append(key < last if down else key > last)
-        else:
-            at = sa.literal(ranks[0] if order == STATE else rows.moment(ranks[0]), column.type)
-            place, behind = sa.tuple_(column, key), sa.tuple_(at, sa.literal(last))
-            conditions.append(place < behind if down else place > behind)
     hit = queries.has_text(text).label("hit") if text else sa.literal_column("1").label("hit")
     one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), hit)
     if whole:

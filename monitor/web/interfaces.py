@@ -158,6 +158,7 @@ class ArchivedJobs(Protocol):
         down: bool = False,
         every_place: bool = True,
         after: tuple[Any, ...] | None = None,
+        until: tuple[Any, ...] | None = None,
         limit: int = 1000,
         text: str | None = None,
     ) -> model.ArchivedPage:

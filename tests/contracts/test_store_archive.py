@@ -135,6 +135,8 @@ async def test_every_order_is_a_chain_of_pages(opened, order, down):
     async with opened() as store:
         every = list(_everything())
         await put(store, *every)
+        while await store.archive.index_texts():
+            pass
         for places, phases in product(({PLACE}, {PLACE, OTHER}), ({FAILED}, ENDS)):
             wanted = sorted(
                 (
@@ -160,6 +162,22 @@ async def test_every_order_is_a_chain_of_pages(opened, order, down):
                 if (after := page.last) is None:
                     break
             assert found == wanted
+            for text, (until, _) in product((None, "us-"), wanted):
+                page = await store.archive.page(
+                    order,
+                    places,
+                    phases,
+                    down=down,
+                    every_place=len(places) == 2,
+                    until=until,
+                    text=text,
+                )
+                assert [one.job.key for _, one in page.found] == [
+                    key
+                    for rank, key in wanted
+                    if (rank >= until if down else rank <= until) and (text is None or text in key)
+                ]
+                assert page.last is None
 
 
 async def test_text_is_searched_for_in_so_many_jobs_at_a_time(opened, monkeypatch):

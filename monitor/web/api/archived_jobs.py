@@ -117,8 +117,12 @@ async def page(
     sort: str,
     after: tuple[Any, ...] | None,
     limit: int,
+    until: tuple[Any, ...] | None = None,
 ) -> ArchivedMatches:
-    """Return archived jobs after a rank, in the order ``sort``; a dash before it reverses it."""
+    """Return archived jobs after a rank, in the order ``sort``; a dash before it reverses it.
+
+    None come after the rank ``until``.
+    """
     if not selection.total:
         return ArchivedMatches([], None)
     order = sort.removeprefix("-")
@@ -130,6 +134,7 @@ async def page(
         down=sort.startswith("-"),
         every_place=selection.every_place,
         after=after,
+        until=until,
         limit=limit if selection.exact or searched else COMPARED,
         text=selection.text,
     )
@@ -174,8 +179,14 @@ async def merged(
     room = asked.limit - (len(known) if after is None else 0)
     found = ArchivedMatches([], None)
     if not nothing:
+        # Beyond so many of memory, none is shown.
+        until = met[room][0] if len(met) > room else None
         found = await page(
-            archive, live, selection, match, sort=asked.sort, after=after, limit=room + 1
+            *(archive, live, selection, match),
+            sort=asked.sort,
+            after=after,
+            limit=room + 1,
+            until=until,
         )
     others = [one for one in found.ranked if one[1].job.key not in listed]
     ranked = [*met, *others]
