@@ -207,9 +207,12 @@ class LedgerReader:
         """
         lines = None
         if sink is not None or status is not None:
-            sinks = [sink] if sink is not None else await self._delivered_sinks()
             statuses = [status] if status is not None else list(model.DeliveryStatus)
-            lines = [(name, each) for name in sinks for each in statuses]
+            lines = [
+                (name, each)
+                for each in statuses
+                for name in ([sink] if sink is not None else await self._sinks_with(each))
+            ]
         found = await self._read(queries.listing(lines, limit, job, before))
         return [rows.stored_delivery(row, self._store_clock) for row in found]
 
@@ -258,8 +261,10 @@ class LedgerReader:
 
     async def sinks(self) -> Collection[str]:
         """Return the sinks with stored rows, configured or not."""
-        parked = {row.sink for row in await self._read(queries.PARKED_SINKS)}
-        return parked.union(await self._delivered_sinks())
+        found = {row.sink for row in await self._read(queries.PARKED_SINKS)}
+        for status in model.DeliveryStatus:
+            found.update(await self._sinks_with(status))
+        return found
 
     async def places(self) -> Collection[rows.Place]:
         """Return the places of the stored jobs and sources; a source has no type."""
@@ -306,7 +311,5 @@ class LedgerReader:
         found = await self._read(query.order_by(key).limit(_ROWS_AT_ONCE))
         return [rows.snapshot(row) for row in found]
 
-    async def _delivered_sinks(self) -> Sequence[str]:
-        statuses = model.DeliveryStatus
-        found = [await self._read(queries.sinks_with(status)) for status in statuses]
-        return sorted({row.sink for some in found for row in some})
+    async def _sinks_with(self, status: model.DeliveryStatus) -> Sequence[str]:
+        return [row.sink for row in await self._read(queries.sinks_with(status))]

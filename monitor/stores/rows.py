@@ -169,10 +169,11 @@ def baseline_key(baseline: model.Baseline) -> dict[str, str]:
 
 
 def stored_delivery(row: Row[Any], store_clock: StoreClock) -> model.StoredDelivery:
-    """Return what a listing shows of a joined row of ``deliveries`` and ``transitions``."""
-    columns = {name: value for name, value in row._asdict().items() if name != "event"}
-    columns["status"] = model.DeliveryStatus(row.status)
-    columns["due_at"] = row.due_at and store_clock.as_wall(row.due_at)
+    """Return what a listing shows of a row of ``queries.DELIVERIES``."""
+    columns = dict(zip(model.StoredDelivery._fields, row, strict=False))
+    columns["status"] = model.DeliveryStatus(columns["status"])
+    if columns["due_at"] is not None:
+        columns["due_at"] = store_clock.as_wall(columns["due_at"])
     return model.StoredDelivery(**columns)
 
 
