@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from monitor.model.observations import (
+        ArchivedFilter,
         ArchivedPage,
         ArchivedRow,
         ArchiveMark,
@@ -80,6 +81,7 @@ __all__ = [
     "Acknowledgement",
     "ArchiveMark",
     "Archived",
+    "ArchivedFilter",
     "ArchivedPage",
     "ArchivedRow",
     "Backlog",

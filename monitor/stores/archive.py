@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,11 @@ _COUNTS = (
 _WHOLE = queries.SNAPSHOTS.add_columns(jobs.c.archived)
 
 
+_ANY = model.ArchivedFilter()
+_MOST_STATES = 100
+"""States of archived jobs that a filter is compared with; of more, the jobs are."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """A part of a list whose jobs lie side by side in an index; ``low`` and ``high`` are keys."""
@@ -246,18 +252,18 @@ class JobArchive:
         after: tuple[Any, ...] | None = None,
         until: tuple[Any, ...] | None = None,
         limit: int = ROWS_AT_ONCE,
-        text: str | None = None,
+        having: model.ArchivedFilter = _ANY,
     ) -> model.ArchivedPage:
         """Return a page of the archived jobs of some places and phases.
 
         ``order`` is ``key``, ``phase``, ``state`` or a time; ranks are as of ``RANKS`` of the web
         API, with times as numbers. Those wanted come after the rank ``after``, and not after
         ``until``. ``every_place`` says that no other places have any.
-        With ``text`` they may have it in the key or in the snapshot, whatever its case, and the
-        caller compares them. There a page may have fewer jobs than ``limit``, and more may still
-        follow. If the index of texts finds all that may have it, no others are read.
+        All that match ``having`` are among them, and maybe more: the caller compares them. There
+        a page may have fewer jobs than ``limit``, and more may still follow. If an index finds all
+        that may match, no others are read.
         """
-        indexed = await self._texts.find(text) if text else None
+        indexed, hit = await self._search(having, phases)
         if indexed is not None:
             ranked = await self._ranked(order, indexed, places, phases)
             low, high = (until, after) if down else (after, until)
@@ -271,11 +277,12 @@ class JobArchive:
             return await self._whole([(rank, rank[-1]) for rank in shown], last)
         found: list[tuple[tuple[Any, ...], str | model.Snapshot]] = []
         filters = not every_place and order not in {KEY, PHASE}
+        searches = hit is not None
         # Of many that are only compared, the few that match are read afterwards.
-        whole = not (filters or text)
-        left = TEXTS_SCANNED if text else PLACES_SCANNED if filters else limit
+        whole = not (filters or searches)
+        left = TEXTS_SCANNED if searches else PLACES_SCANNED if filters else limit
         for run in _runs(order, places, phases, down=down, every_place=every_place):
-            query = _page_of(run, order, (after, until), left, text, down=down, whole=whole)
+            query = _page_of(run, order, (after, until), left, hit, down=down, whole=whole)
             met = [] if query is None else await self._read(query)
             for row in met:
                 if row.hit and not (filters and tuple(row.key.split("/", 3)[:3]) not in places):
@@ -284,8 +291,36 @@ class JobArchive:
                     return await self._whole(found, found[-1][0])
             if len(met) == left:
                 return await self._whole(found, _rank(order, met[-1]))
-            left -= len(met) if text else 0
+            left -= len(met) if searches else 0
         return await self._whole(found, None)
+
+    async def _search(
+        self, having: model.ArchivedFilter, phases: Collection[model.Phase]
+    ) -> tuple[Sequence[str] | None, sa.ColumnElement[bool] | None]:
+        """Return the keys of all jobs that may match, if they are few, or else the condition."""
+        if having.text and (keys := await self._texts.find(having.text)) is not None:
+            return keys, None
+        wanted: list[sa.ColumnElement[bool]] = []
+        if having.takes_state is not None:
+            known = await self._read(_states(frozenset(phases)))
+            if len(known) <= _MOST_STATES:
+                wanted.append(jobs.c.state.in_([s for (s,) in known if having.takes_state(s)]))
+        if having.changed_since is not None:
+            wanted.append(jobs.c.changed_at >= having.changed_since)
+        if having.changed_before is not None:
+            wanted.append(jobs.c.changed_at <= having.changed_before)
+        for each in wanted:
+            few = [
+                sa.select(jobs.c.key)
+                .where(_IS_ARCHIVED, jobs.c.phase == phase.value, each)
+                .limit(text_index.MOST_FOUND + 1)
+                for phase in phases
+            ]
+            found = await self._read(queries.together(few).limit(text_index.MOST_FOUND + 1))
+            if len(found) <= text_index.MOST_FOUND:
+                return [key for (key,) in found], None
+        wanted += [queries.has_text(having.text)] if having.text else []
+        return None, sa.and_(*wanted) if wanted else None
 
     async def _ranked(
         self,
@@ -360,6 +395,21 @@ def _runs(
     return [_Run(group, low, high) for group in groups for low, high in ranges]
 
 
+@cache
+def _states(phases: frozenset[model.Phase]) -> sa.Select[Any]:
+    """Select the states of archived jobs: one step in the index leads to the next."""
+    steps = []
+    for phase in phases:
+        least = sa.select(sa.func.min(jobs.c.state).label("state"))
+        least = least.where(_IS_ARCHIVED, jobs.c.phase == phase.value)
+        found = least.cte(f"states_{phase.value}", recursive=True)
+        following = least.where(jobs.c.state > found.c.state).scalar_subquery()
+        found = found.union_all(sa.select(following).where(found.c.state.is_not(None)))
+        some = sa.select(found.c.state).where(found.c.state.is_not(None))
+        steps.append(some.limit(_MOST_STATES + 1))
+    return queries.together(steps).limit(_MOST_STATES + 1)
+
+
 def _between(
     run: _Run,
     order: str,
@@ -396,7 +446,7 @@ def _page_of(
     order: str,
     bounds: tuple[tuple[Any, ...] | None, tuple[Any, ...] | None],
     limit: int,
-    text: str | None,
+    hit: sa.ColumnElement[bool] | None,
     *,
     down: bool,
     whole: bool,
@@ -409,8 +459,8 @@ def _page_of(
     conditions: list[Any] = [_IS_ARCHIVED, *between]
     if run.high is not None:
         conditions += [key > run.low, key < run.high]
-    hit = queries.has_text(text).label("hit") if text else sa.literal_column("1").label("hit")
-    one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), hit)
+    is_hit = (sa.literal_column("1") if hit is None else hit).label("hit")
+    one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), is_hit)
     if whole:
         one = one.add_columns(jobs.c.snapshot, jobs.c.looked_at)
     ordered = [each.desc() if down else each for each in dict.fromkeys((column, key))]

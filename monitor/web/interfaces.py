@@ -160,7 +160,7 @@ class ArchivedJobs(Protocol):
         after: tuple[Any, ...] | None = None,
         until: tuple[Any, ...] | None = None,
         limit: int = 1000,
-        text: str | None = None,
+        having: model.ArchivedFilter = ...,
     ) -> model.ArchivedPage:
         """Return a page of the archived jobs of some places and phases."""
         ...

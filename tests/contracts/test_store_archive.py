@@ -170,7 +170,7 @@ async def test_every_order_is_a_chain_of_pages(opened, order, down):
                     down=down,
                     every_place=len(places) == 2,
                     until=until,
-                    text=text,
+                    having=model.ArchivedFilter(text),
                 )
                 assert [one.job.key for _, one in page.found] == [
                     key
@@ -187,7 +187,11 @@ async def test_text_is_searched_for_in_so_many_jobs_at_a_time(opened, monkeypatc
         sizes, found, after = [], [], None
         while True:
             page = await store.archive.page(
-                "changed_at", {PLACE, OTHER}, ENDS, after=after, text="BECAUSE OF a"
+                "changed_at",
+                {PLACE, OTHER},
+                ENDS,
+                after=after,
+                having=model.ArchivedFilter("BECAUSE OF a"),
             )
             sizes.append(len(page.found))
             found += [one.job.id for _, one in page.found]

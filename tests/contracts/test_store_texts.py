@@ -59,7 +59,7 @@ async def found(store, place, text):
             every_place=False,
             after=after,
             limit=2,
-            text=text,
+            having=model.ArchivedFilter(text),
         )
         ids += [one.job.id for _, one in page.found if holds(text_of(one), text)]
         if (after := page.last) is None:

@@ -12,6 +12,7 @@ import pytest
 from monitor import config
 from monitor.model import Ending, Phase
 from monitor.stores import archive as archives
+from monitor.stores import text_index
 from monitor.tools.api_client import open_client
 from monitor.web.api import archived_jobs
 from monitor.web.page import filters
@@ -43,7 +44,8 @@ def everything():
     phases = [Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED]
     for number in range(1, 25):
         region = "eu-west-1" if number % 4 == 0 else "us-east-1"
-        yield number % 5 == 0, ended(number, phases[number % 3], region)
+        reason = "out of disk" if number % 4 == 1 else None
+        yield number % 5 == 0, ended(number, phases[number % 3], region, reason=reason)
 
 
 async def lists(site, query):
@@ -99,6 +101,41 @@ async def test_text_is_found_on_some_page_and_a_whole_id_at_once(tmp_path, monke
         labelled, _ = await lists(site, "q=vision&limit=100")
         assert len(labelled) == 24
         assert await lists(site, "q=nothing&limit=4") == ([], [0] * 7)
+
+
+@pytest.mark.parametrize("most", [text_index.MOST_FOUND, -1])
+async def test_every_filter_finds_the_same_wherever_the_jobs_are(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(archives, "TEXTS_SCANNED", 5)
+    monkeypatch.setattr(text_index, "MOST_FOUND", most)
+    middle, last = (T0 + minutes * MINUTE for minutes in (4, 60))
+    filters = [
+        *("state=FAILED", "state=*ED", "state=FAILED&state=C*", "state=nothing", "state=*&q=ob-2"),
+        *(f"changed_since={at:%Y-%m-%dT%H:%M:%SZ}" for at in (T0, middle, last)),
+        *(f"changed_before={at:%Y-%m-%dT%H:%M:%SZ}" for at in (T0, middle, last)),
+        f"state=FAILED&changed_since={middle:%Y-%m-%dT%H:%M:%SZ}&phase=failed&region=us-east-1",
+        *("watch=cameras", "watch=nothing", "reason=DISK", "reason=nothing", "reason=disk&q=ob-1"),
+        *("stuck=false", "missing=false&state=CANCELED"),
+    ]
+    async with open_site(tmp_path) as site:
+        await filled(site)
+        while await site.store.archive.index_texts():
+            pass
+        known = {one.job.id: one for one in await site.store.snapshots()}
+        known |= {one.job.id: one for _, one in everything()}
+        every = [known[name] for name in sorted(known)]
+        remembered, live = site.live.remote, dict(site.live.followed)
+        for query in (
+            f"{each}&sort={sort}&limit=4" for each in filters for sort in ("key", "-state")
+        ):
+            site.live.remote, site.live.followed = {}, {}
+            for one in every:
+                site.live.follow(one, finished=True, polled_at=one.looked_at)
+            wanted = (await lists(site, query))[0]
+            site.live.remote, site.live.followed = remembered, live
+            found, totals = await lists(site, query)
+            assert found == wanted, query
+            if query.startswith("watch"):
+                assert set(totals) == {len(wanted)}, query
 
 
 @pytest.mark.parametrize("indexed", [False, True])

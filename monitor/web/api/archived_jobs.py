@@ -1,17 +1,18 @@
 """The jobs of a list, in memory or remembered by the store alone.
 
 Most filters are about places and phases, for which there are counts: what no archived job can
-match is not searched for, and how many match is known without a search. Text, and labels of which
-only some watches of a place have any, must be compared job by job: there a page goes through a
-bounded number of jobs, and the next one goes on.
+match is not searched for, and how many match is known without a search. Text, states and times are
+searched for by the store. Watches, and labels that only some watches of a place have, must be
+compared job by job: there a page goes through a bounded number of jobs, and the next one goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from monitor.model import ArchivedFilter
 from monitor.web.api import params
 from monitor.web.api.job_filters import RANKS, fits, has_label, label_texts
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     Ranked = tuple[tuple[Any, ...], JobStatus]
 
+_ANY = ArchivedFilter()
+
 COMPARED = 500
 """Jobs that one page goes through where each must be read whole to be compared."""
 
@@ -35,7 +38,7 @@ Place = tuple[str, str, str]
 class ArchivedSelection:
     """The archived jobs that may match: all of them do if it is ``exact``.
 
-    ``every_place`` says that the store has none elsewhere. ``text`` is compared by the store.
+    ``every_place`` says that the store has none elsewhere. ``having`` is searched for by the store.
     """
 
     places: Collection[Place]
@@ -43,7 +46,13 @@ class ArchivedSelection:
     total: int
     every_place: bool
     exact: bool
-    text: str | None = None
+    having: ArchivedFilter
+
+    @property
+    def searched(self) -> bool:
+        """Whether the store reads whole only what may match."""
+        text = self.having.text
+        return (text is not None and text.isascii()) or self.having != replace(_ANY, text=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +68,23 @@ def select(
     takes: Callable[[Place], bool],
     phases: Collection[Phase],
     labels: Sequence[str],
-    text: str | None,
+    watch: str | None,
+    having: ArchivedFilter,
     *,
-    compared: bool = False,
     by_watch: bool = False,
 ) -> ArchivedSelection:
-    """Select by place, phase (all if there are none), labels and text.
+    """Select by place, phase (all if there are none), labels, watch, and what jobs are to have.
 
-    ``compared`` says that there are other filters, ``by_watch`` that the text may be in the name of
-    a watch.
+    ``by_watch`` says that the text may be in the name of a watch.
     """
     counts = live.archived()
-    discovering = {place: live.discovering(place) for place, _ in counts}
-    shown = {place: watches.values() for place, watches in discovering.items()}
-    exact, places = text is None and not compared, set()
+    shown = {place: live.discovering(place) for place, _ in counts}
+    exact, places = having == _ANY, set()
     for place, watches in shown.items():
-        fit = [all(has_label(each, label) for label in labels) for each in watches]
+        fit = [
+            watch in {None, name} and all(has_label(each, label) for label in labels)
+            for name, each in watches.items()
+        ]
         if takes(place) and any(fit):
             places.add(place)
             exact = exact and all(fit)
@@ -83,29 +93,35 @@ def select(
         for (place, phase), many in counts.items()
         if many and place in places and (not phases or phase in phases)
     }
+    if having.text is not None and _is_of_watches(having.text, shown, places, by_watch=by_watch):
+        # Which jobs have a label, or which watch follows them, is not in the store.
+        having = replace(having, text=None)
     return ArchivedSelection(
         places={place for place, _ in fitting},
         phases={phase for _, phase in fitting},
         total=sum(fitting.values()),
         every_place=places == shown.keys() and not live.archived_elsewhere(),
         exact=exact,
-        text=_compared(text, [discovering[place] for place in places], by_watch=by_watch),
+        having=having,
     )
 
 
-def _compared(
-    text: str | None, watched: Sequence[Mapping[str, Mapping[str, str]]], *, by_watch: bool
-) -> str | None:
-    """Return a text that the store can search for: without it, each job must be read."""
-    if text is None:
-        return None
-    labels = [
-        label for watches in watched for each in watches.values() for label in label_texts(each)
+def _is_of_watches(
+    text: str,
+    shown: Mapping[Place, Mapping[str, Mapping[str, str]]],
+    places: Collection[Place],
+    *,
+    by_watch: bool,
+) -> bool:
+    """Return whether a text is in a label, or in the name, of a watch of some places."""
+    texts = [
+        each
+        for place in places
+        for name, labels in shown[place].items()
+        for each in (*label_texts(labels), *([name] if by_watch else []))
     ]
-    names = [name for watches in watched for name in watches] if by_watch else []
     found = text.casefold()
-    # Which jobs have a label, or which watch follows them, is not in the store.
-    return None if any(found in one.casefold() for one in (*labels, *names)) else text
+    return any(found in each.casefold() for each in texts)
 
 
 async def page(
@@ -126,7 +142,6 @@ async def page(
     if not selection.total:
         return ArchivedMatches([], None)
     order = sort.removeprefix("-")
-    searched = selection.text is not None and selection.text.isascii()
     met = await archive.page(
         "looked_at" if order == "last_look_at" else order,
         selection.places,
@@ -135,8 +150,8 @@ async def page(
         every_place=selection.every_place,
         after=after,
         until=until,
-        limit=limit if selection.exact or searched else COMPARED,
-        text=selection.text,
+        limit=limit if selection.exact or selection.searched else COMPARED,
+        having=selection.having,
     )
     ranked = [(rank, status) for rank, known in met.found if (status := _status(live, known, fits))]
     return ArchivedMatches(ranked, met.last)
@@ -167,7 +182,7 @@ async def merged(
     """
     down = asked.sort.startswith("-")
     selection = select(
-        *(live, asked.takes_place, asked.phase, asked.label, asked.q), compared=asked.compared
+        *(live, asked.takes_place, asked.phase, asked.label, asked.watch, asked.having)
     )
     nothing = asked.flagged or not selection.total
     match = partial(fits, asked=asked)

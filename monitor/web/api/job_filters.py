@@ -109,9 +109,14 @@ class JobsQuery(Form):
         return bool(self.stuck or self.missing or self.blind)
 
     @property
-    def compared(self) -> bool:
-        """Whether there are filters for which each job must be read."""
-        return bool(self.watch or self.state)
+    def having(self) -> model.ArchivedFilter:
+        """What archived jobs are searched for; ``fits`` compares the rest."""
+        return model.ArchivedFilter(
+            text=self.reason if self.q is None else self.q,
+            takes_state=self.takes_state if self.state else None,
+            changed_since=self.changed_since,
+            changed_before=self.changed_before,
+        )
 
     def takes_place(self, place: tuple[str, str, str]) -> bool:
         """Match a type, account and region."""
@@ -137,11 +142,9 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
     ):
         return False
     reason = (one.snapshot.reason if one.snapshot else None) or ""
-    if asked.reason is not None and asked.reason.casefold() not in reason.casefold():
+    if asked.reason is not None and not holds(reason, asked.reason):
         return False
-    if asked.q is None:
-        return True
-    return holds(searched_text(one), asked.q)
+    return asked.q is None or holds(searched_text(one), asked.q)
 
 
 def searched_text(one: JobStatus) -> str:
