@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.model import shared_parts, shared_time
-from monitor.stores import outbox, queries, rows, text_index
+from monitor.stores import archive_search, outbox, queries, rows, text_index
 from monitor.stores.schema import archived_places, jobs
 
 if TYPE_CHECKING:
@@ -46,9 +45,6 @@ TEXTS_SCANNED = 500
 
 KEY, PHASE, STATE = "key", "phase", "state"
 """Orders of a list; the others are the columns of times."""
-
-_IS_ARCHIVED = sa.text("archived > 0")
-"""In the words of the partial indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +119,13 @@ _COUNTS = (
         sa.func.count().label("many"),
         sa.func.sum(sa.case((_IS_ENDED, 1), else_=0)).label("ended"),
     )
-    .where(_IS_ARCHIVED)
+    .where(queries.IS_ARCHIVED)
     .group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
 )
 _WHOLE = queries.SNAPSHOTS.add_columns(jobs.c.archived)
 
 
 _ANY = model.ArchivedFilter()
-_MOST_STATES = 100
-"""States of archived jobs that a filter is compared with; of more, the jobs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +140,10 @@ class _Run:
 class JobArchive:
     """The archive of one store."""
 
-    def __init__(self, read: Read, submit: Submit, texts: text_index.TextIndex) -> None:
+    def __init__(self, read: Read, submit: Submit, search: archive_search.ArchiveSearch) -> None:
         """``read`` returns the rows of a query, ``submit`` commits a unit."""
         self._read = read
-        self._texts = texts
+        self._search = search
         self._submit = submit
 
     async def live(self, after: str = "", place: Place | None = None) -> Sequence[model.Snapshot]:
@@ -208,7 +202,7 @@ class JobArchive:
         found: list[model.Snapshot] = []
         for phase in phases:
             query = queries.SNAPSHOTS.where(
-                _IS_ARCHIVED, jobs.c.phase == phase.value, jobs.c.changed_at >= at, _IS_ENDED
+                queries.IS_ARCHIVED, jobs.c.phase == phase.value, jobs.c.changed_at >= at, _IS_ENDED
             )
             found += [rows.snapshot(row) for row in await self._read(query)]
         return found
@@ -263,7 +257,7 @@ class JobArchive:
         a page may have fewer jobs than ``limit``, and more may still follow. If an index finds all
         that may match, no others are read.
         """
-        indexed, hit = await self._search(having, phases)
+        indexed, hit = await self._search.find(having, phases)
         if indexed is not None:
             ranked = await self._ranked(order, indexed, places, phases)
             low, high = (until, after) if down else (after, until)
@@ -294,34 +288,6 @@ class JobArchive:
             left -= len(met) if searches else 0
         return await self._whole(found, None)
 
-    async def _search(
-        self, having: model.ArchivedFilter, phases: Collection[model.Phase]
-    ) -> tuple[Sequence[str] | None, sa.ColumnElement[bool] | None]:
-        """Return the keys of all jobs that may match, if they are few, or else the condition."""
-        if having.text and (keys := await self._texts.find(having.text)) is not None:
-            return keys, None
-        wanted: list[sa.ColumnElement[bool]] = []
-        if having.takes_state is not None:
-            known = await self._read(_states(frozenset(phases)))
-            if len(known) <= _MOST_STATES:
-                wanted.append(jobs.c.state.in_([s for (s,) in known if having.takes_state(s)]))
-        if having.changed_since is not None:
-            wanted.append(jobs.c.changed_at >= having.changed_since)
-        if having.changed_before is not None:
-            wanted.append(jobs.c.changed_at <= having.changed_before)
-        for each in wanted:
-            few = [
-                sa.select(jobs.c.key)
-                .where(_IS_ARCHIVED, jobs.c.phase == phase.value, each)
-                .limit(text_index.MOST_FOUND + 1)
-                for phase in phases
-            ]
-            found = await self._read(queries.together(few).limit(text_index.MOST_FOUND + 1))
-            if len(found) <= text_index.MOST_FOUND:
-                return [key for (key,) in found], None
-        wanted += [queries.has_text(having.text)] if having.text else []
-        return None, sa.and_(*wanted) if wanted else None
-
     async def _ranked(
         self,
         order: str,
@@ -335,7 +301,7 @@ class JobArchive:
         values = {each.value for each in phases}
         return [
             _rank(order, row)
-            async for row in self._of_keys(query.where(_IS_ARCHIVED), keys)
+            async for row in self._of_keys(query.where(queries.IS_ARCHIVED), keys)
             if row.phase in values and tuple(row.key.split("/", 3)[:3]) in places
         ]
 
@@ -395,21 +361,6 @@ def _runs(
     return [_Run(group, low, high) for group in groups for low, high in ranges]
 
 
-@cache
-def _states(phases: frozenset[model.Phase]) -> sa.Select[Any]:
-    """Select the states of archived jobs: one step in the index leads to the next."""
-    steps = []
-    for phase in phases:
-        least = sa.select(sa.func.min(jobs.c.state).label("state"))
-        least = least.where(_IS_ARCHIVED, jobs.c.phase == phase.value)
-        found = least.cte(f"states_{phase.value}", recursive=True)
-        following = least.where(jobs.c.state > found.c.state).scalar_subquery()
-        found = found.union_all(sa.select(following).where(found.c.state.is_not(None)))
-        some = sa.select(found.c.state).where(found.c.state.is_not(None))
-        steps.append(some.limit(_MOST_STATES + 1))
-    return queries.together(steps).limit(_MOST_STATES + 1)
-
-
 def _between(
     run: _Run,
     order: str,
@@ -456,7 +407,7 @@ def _page_of(
         return None
     column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
     key = jobs.c.key
-    conditions: list[Any] = [_IS_ARCHIVED, *between]
+    conditions: list[Any] = [queries.IS_ARCHIVED, *between]
     if run.high is not None:
         conditions += [key > run.low, key < run.high]
     is_hit = (sa.literal_column("1") if hit is None else hit).label("hit")

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 # by their bytes, PostgreSQL would use no index of transitions.
 _AS_IN_HISTORY = sa.Text(collation="default").with_variant(sa.Text(), "sqlite")
 
-IS_LIVE = sa.text("archived = 0")
-"""In the words of the partial index."""
+IS_LIVE, IS_ARCHIVED = sa.text("archived = 0"), sa.text("archived > 0")
+"""In the words of the partial indexes."""
+UNWATCHED = sa.select(jobs.c.archived).where(jobs.c.archived < 0).limit(1)
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)

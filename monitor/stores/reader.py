@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import anyio.lowlevel
 import orjson
 
 from monitor import model
-from monitor.stores import connect, database, queries, rows, schema, store_clock, text_index
+from monitor.stores import archive_search, connect, database, queries, rows, schema, store_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -56,7 +57,7 @@ class LedgerReader:
     def __init__(self, read: Read, time: store_clock.StoreClock, dialect: str) -> None:
         """``read`` returns all rows of a query."""
         self._read = read
-        self._texts = text_index.TextIndex(read, dialect)
+        self._search = archive_search.ArchiveSearch(read, dialect)
         self._store_clock = time
 
     def store_time(self) -> datetime:
@@ -296,18 +297,25 @@ class LedgerReader:
         query = queries.jobs_of(place, phases, after, limit, text)
         return [rows.snapshot(row) for row in await self._read(query)]
 
-    async def archived_with_text(self, text: str) -> Sequence[model.Snapshot] | None:
-        """Return the jobs that are not live and may have a text; see ``TextIndex.find``."""
-        keys = await self._texts.find(text)
+    async def archived_matching(
+        self, having: model.ArchivedFilter, phases: Collection[model.Phase]
+    ) -> Sequence[model.Snapshot] | None:
+        """Return the jobs that are not live and may match; ``None`` if no index finds them."""
+        keys = await self._search.texts.find(having.text) if having.text else None
+        # Of the other indexes, none has those that no watch follows any longer.
+        if keys is None and not await self._read(queries.UNWATCHED):
+            keys, _ = await self._search.find(replace(having, text=None), phases)
         if keys is None:
             return None
         query = queries.SNAPSHOTS.where(schema.jobs.c.key.in_(keys), schema.jobs.c.archived != 0)
         return [rows.snapshot(row) for row in await self._read(query)]
 
-    async def live_with_text(self, text: str, after: str = "") -> Sequence[model.Snapshot]:
-        """Return the next live jobs by key that may have a text, as ``jobs`` does."""
+    async def live_with_text(self, text: str | None, after: str = "") -> Sequence[model.Snapshot]:
+        """Return the next live jobs by key, those that may have a text as of ``jobs``."""
         key = schema.jobs.c.key
-        query = queries.SNAPSHOTS.where(queries.IS_LIVE, key > after, queries.has_text(text))
+        query = queries.SNAPSHOTS.where(queries.IS_LIVE, key > after)
+        if text is not None:
+            query = query.where(queries.has_text(text))
         found = await self._read(query.order_by(key).limit(_ROWS_AT_ONCE))
         return [rows.snapshot(row) for row in found]
 

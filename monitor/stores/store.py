@@ -142,7 +142,7 @@ class SqlStore(LedgerReader):
             self._reconnection = reconnect.Reconnection(opened, clock, on_outage, self.replicas)
         recover = self._reconnection.recover if self._reconnection else None
         self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit, recover)
-        self.archive = archive.JobArchive(self._read, self._commits.submit, self._texts)
+        self.archive = archive.JobArchive(self._read, self._commits.submit, self._search)
         """The jobs that only the store remembers."""
         self.silences = silenced.SilenceStore(
             self._commits.submit, self._read, clock.now, self.store_time

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any
 
 from monitor.interfaces import JobStatus
-from monitor.model import Phase
+from monitor.model import ArchivedFilter, Phase
 from monitor.polling.claims import Claims
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds, label_texts
 
@@ -77,13 +78,16 @@ class StoredJobs:
         self, places: Sequence[Place], phases: Collection[Phase], asked: JobsQuery
     ) -> AsyncIterator[Sequence[model.Snapshot]]:
         """Yield the jobs of some places that may match, by the page."""
-        text = asked.q
-        if text and not self._is_of_labels(text, self._watches):
-            indexed = await self._store.archived_with_text(text)
+        having = asked.having
+        # Which jobs a watch has is not in the store.
+        if asked.q is not None and self._is_of_labels(asked.q, self._watches):
+            having = replace(having, text=None)
+        if having != ArchivedFilter():
+            indexed = await self._store.archived_matching(having, phases)
             if indexed is not None:
                 yield indexed
                 after = ""
-                while page := await self._store.live_with_text(text, after):
+                while page := await self._store.live_with_text(having.text, after):
                     yield page
                     after = page[-1].job.key
                 return
@@ -93,19 +97,23 @@ class StoredJobs:
                 for watch in self._watches
                 if watch.type == place[0] and watch.account == place[1]
             ]
-            if asked.label and not any(
-                all(has_label(watch.labels, label) for label in asked.label) for watch in near
+            if (asked.label or asked.watch) and not any(
+                asked.watch in {None, watch.name}
+                and all(has_label(watch.labels, label) for label in asked.label)
+                for watch in near
             ):
                 continue
-            searched = None if text and self._is_of_labels(text, near) else text
+            text = asked.having.text
+            if asked.q is not None and self._is_of_labels(asked.q, near):
+                text = None
             after = ""
-            while page := await self._store.jobs(place, phases, after=after, text=searched):
+            while page := await self._store.jobs(place, phases, after=after, text=text):
                 yield page
                 after = page[-1].job.id
 
     @staticmethod
     def _is_of_labels(text: str, watches: Iterable[config.Watch]) -> bool:
-        """Return whether a label has a text: which jobs a watch has is not in the store."""
+        """Return whether a label of a watch has a text."""
         return any(holds(label, text) for each in watches for label in label_texts(each.labels))
 
     def _statuses(self, snapshots: Iterable[model.Snapshot]) -> Iterator[JobStatus]:

@@ -17,7 +17,7 @@ from monitor.stores import reader, text_index
 from monitor.stores import store as stores
 from monitor.tools.stored_jobs import StoredJobs
 from monitor.web.api.job_filters import JobsQuery, holds
-from tests.contracts.store_examples import T0, SettableClock, entry, job
+from tests.contracts.store_examples import SECOND, T0, SettableClock, entry, job
 
 ENDED = {"ending": model.Ending.FINAL, "phase": Phase.SUCCEEDED, "ended_at": T0}
 ODDITIES = (
@@ -117,7 +117,7 @@ def searched(sqlite_url):
     """Open a store in SQLite, and return what its index finds."""
 
     async def find(store, text):
-        keys = await store._texts.find(text)
+        keys = await store._search.texts.find(text)
         return None if keys is None else sorted(key.rpartition("/")[2] for key in keys)
 
     return find
@@ -172,25 +172,67 @@ async def test_a_text_that_changed_is_found_by_the_new_one_alone(sqlite_url, sea
         assert await found(store, place, "second") == [], "it is live again"
 
 
-async def test_a_command_reads_what_the_index_finds_and_the_live_jobs(sqlite_url, monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({"q": "DISK"}, ["job-4", "job-1"]),
+        ({"reason": "disk"}, ["job-4", "job-1"]),
+        ({"state": ["FAIL*"]}, ["job-5", "job-2"]),
+        ({"state": ["nothing"]}, []),
+        ({"changed_before": "2026-03-01T12:00:00Z"}, ["job-4", "job-2", "job-1"]),
+        ({"changed_before": "2025-03-01T12:00:00Z"}, []),
+        ({"watch": "nothing"}, []),
+        ({"label": ["no=thing"]}, []),
+    ],
+)
+async def test_a_command_reads_what_an_index_finds_and_the_live_jobs(
+    sqlite_url, monkeypatch, asked, wanted
+):
     clock = SettableClock()
-    asked = JobsQuery(q="DISK", sort="-key")
     async with stores.open_store(sqlite_url, clock) as store:
-        await store.archive.index_texts()
-        await put(store, ended(1, reason="out of disk"), ended(2))
-        await put(store, ended(3, reason="Disk"), archived=Archived.UNWATCHED)
-        for each in (ended(4, reason="disk"), ended(5)):
+        while await store.archive.index_texts():
+            pass
+        await put(store, ended(1, reason="out of disk"), ended(2, state="FAILED"))
+        await put(store, ended(3, changed_at=T0 + SECOND))
+        late = {"state": "FAILED", "changed_at": T0 + SECOND}
+        for each in (ended(4, reason="disk"), ended(5, **late)):
             await store.record(each)
+    query = JobsQuery.model_validate(asked | {"sort": "-key"})
     monkeypatch.setattr(reader, "_ROWS_AT_ONCE", 1)
     async with reader.open_sqlite_reader(StoreSettings(url=sqlite_url), clock) as opened:
-
-        async def refuse(*_arguments, **_options):
-            raise AssertionError("it goes through all jobs")
-
-        monkeypatch.setattr(opened, "jobs", refuse)
         listed = StoredJobs(opened, ())
-        shown, total = await listed.list(await opened.job_counts(), asked, 2)
-        assert ([one.job.id for one in shown], total) == (["job-4", "job-3"], 3)
+        counts = await opened.job_counts()
+        through_all = []
+        read = opened.jobs
+
+        def note(*arguments, **options):
+            through_all.append(arguments)
+            return read(*arguments, **options)
+
+        monkeypatch.setattr(opened, "jobs", note)
+        shown, total = await listed.list(counts, query, 2)
+        assert ([one.job.id for one in shown], total) == (wanted[:2], len(wanted))
+        assert not through_all
+        monkeypatch.setattr(text_index, "MOST_FOUND", -1)
+        shown, total = await listed.list(counts, query, 2)
+        assert ([one.job.id for one in shown], total) == (wanted[:2], len(wanted))
+
+
+async def test_jobs_that_no_watch_follows_any_longer_are_listed_too(sqlite_url):
+    clock = SettableClock()
+    async with stores.open_store(sqlite_url, clock) as store:
+        while await store.archive.index_texts():
+            pass
+        await put(store, ended(1, reason="disk"), archived=Archived.UNWATCHED)
+    async with reader.open_sqlite_reader(StoreSettings(url=sqlite_url), clock) as opened:
+        for asked in (
+            {"q": "disk"},
+            {"state": ["PENDING"]},
+            {"changed_since": "2026-01-01T00:00Z"},
+        ):
+            query = JobsQuery.model_validate(asked)
+            shown, _ = await StoredJobs(opened, ()).list(await opened.job_counts(), query, 5)
+            assert [one.job.id for one in shown] == ["job-1"], asked
 
 
 async def test_text_that_too_many_jobs_have_is_searched_for_in_the_list(
