@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_FOUND = 500
 """Jobs that a search reads; where more may match, it goes through the list instead."""
+MOST_CANDIDATES = 2000
+"""Jobs with all trigrams of a text that are compared with the text itself."""
 AT_ONCE = 500
 """Jobs that are indexed in one commit."""
 
@@ -93,9 +95,10 @@ class TextIndex:
             return None
         trigrams = {wanted[at : at + _LEAST] for at in range(len(wanted) - _LEAST + 1)}
         quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
-        given = {"wanted": wanted, "trigrams": quoted, "most": MOST_FOUND + 1}
+        given = {"wanted": wanted, "trigrams": quoted, "most": MOST_CANDIDATES + 1}
         found = await self._read(_FIND.bindparams(**given))
-        return None if len(found) > MOST_FOUND else [row.key for row in found if row.hit]
+        keys = [row.key for row in found if row.hit]
+        return keys if len(found) <= MOST_CANDIDATES and len(keys) <= MOST_FOUND else None
 
     async def _is_usable(self) -> bool:
         """Return whether all archived jobs are indexed, as they then are for good."""

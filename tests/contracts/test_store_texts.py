@@ -248,6 +248,17 @@ async def test_text_that_too_many_jobs_have_is_searched_for_in_the_list(
         assert await found(store, place, "job-") == ["job-1", "job-2", "job-3", "job-4"]
 
 
+async def test_only_so_many_texts_with_the_trigrams_of_a_text_are_compared_with_it(
+    sqlite_url, searched, monkeypatch
+):
+    async with stores.open_store(sqlite_url, SettableClock()) as store:
+        await store.archive.index_texts()
+        await put(store, *(ended(number, job_id=f"abcab-{number}") for number in range(1, 5)))
+        assert await searched(store, "cabc") == []
+        monkeypatch.setattr(text_index, "MOST_CANDIDATES", 3)
+        assert await searched(store, "cabc") is None
+
+
 async def test_without_trigrams_the_list_is_searched_and_the_index_is_made_again_later(
     sqlite_url, searched, monkeypatch
 ):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from monitor.interfaces import JobStatus
-    from monitor.model import Phase, Snapshot
+    from monitor.model import Phase
     from monitor.web.api.job_filters import JobsQuery
     from monitor.web.interfaces import ArchivedJobs, Live
 
@@ -153,7 +153,12 @@ async def page(
         limit=limit if selection.exact or selection.searched else COMPARED,
         having=selection.having,
     )
-    ranked = [(rank, status) for rank, known in met.found if (status := _status(live, known, fits))]
+    # What all have need not be compared: a page has many.
+    ranked = [
+        (rank, status)
+        for rank, known in met.found
+        if (status := live.remembered(known)) is not None and (selection.exact or fits(status))
+    ]
     return ArchivedMatches(ranked, met.last)
 
 
@@ -227,10 +232,5 @@ async def named(
     """Return the archived jobs whose key or id is ``text``: an index has them."""
     if not text:
         return []
-    known = await archive.with_id(text)
-    return [status for each in known if (status := _status(live, each, fits))]
-
-
-def _status(live: Live, known: Snapshot, fits: Callable[[JobStatus], bool]) -> JobStatus | None:
-    status = live.remembered(known)
-    return status if status is not None and fits(status) else None
+    known = [live.remembered(each) for each in await archive.with_id(text)]
+    return [status for status in known if status is not None and fits(status)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -116,6 +117,7 @@ class StatusPage:
             return [], 0, ""
         archive, matches = self._ledger.archive, here.matches
         exact = selection.exact and label == here.label
+        selection = replace(selection, exact=exact)
         order = filters.ARCHIVE_ORDERS.get((here.sort, here.order))
         sort, many = order or "-changed_at", here.page * filters.PAGE_SIZE
         if not here.after and (order is None or not exact or many > filters.MOST_ARCHIVED):
