@@ -122,6 +122,19 @@ _COUNTS = (
     .where(queries.IS_ARCHIVED)
     .group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
 )
+_end = sa.bindparam("end", type_=sa.Text)
+_LAST_PART = sa.func.substr(jobs.c.id, sa.func.length(jobs.c.id) - sa.func.length(_end) + 1)
+# Made once: each search for text asks for it.
+_WITH_ID = queries.SNAPSHOTS.where(
+    queries.IS_ARCHIVED,
+    jobs.c.key.in_(
+        sa.union(
+            sa.select(jobs.c.key).where(jobs.c.key == sa.bindparam("id")),
+            sa.select(jobs.c.key).where(jobs.c.id == sa.bindparam("id")),
+            sa.select(jobs.c.key).where(sa.text("id LIKE '%/%'"), _end == _LAST_PART),
+        )
+    ),
+)
 _WHOLE = queries.SNAPSHOTS.add_columns(jobs.c.archived)
 
 
@@ -231,9 +244,8 @@ class JobArchive:
 
     async def with_id(self, name: str) -> Sequence[model.Snapshot]:
         """Return the archived jobs with a key or id, as ``history`` finds them."""
-        keys = [row.key for row in await self._read(queries.keys_of(name))]
-        found = await self.find(keys)
-        return [one for one, archived in found if archived > 0]
+        found = await self._read(_WITH_ID.params(id=name, end=f"/{name}"))
+        return [rows.snapshot(row) for row in found]
 
     async def page(
         self,

@@ -96,7 +96,7 @@ class TextIndex:
         trigrams = {wanted[at : at + _LEAST] for at in range(len(wanted) - _LEAST + 1)}
         quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
         given = {"wanted": wanted, "trigrams": quoted, "most": MOST_CANDIDATES + 1}
-        found = await self._read(_FIND.bindparams(**given))
+        found = await self._read(_FIND.params(**given))
         keys = [row.key for row in found if row.hit]
         return keys if len(found) <= MOST_CANDIDATES and len(keys) <= MOST_FOUND else None
 

@@ -217,7 +217,9 @@ async def test_what_is_discovered_at_a_place_is_kept(opened):
 
 async def test_an_archived_job_is_found_by_its_id(opened):
     async with opened() as store:
-        await put(store, ended(1), ended(2))
+        await put(store, ended(1), ended(2), ended(4, job_id="group/part"))
         await store.record(entry(3))
+        assert [one.job.id for one in await store.archive.with_id("part")] == ["group/part"]
+        assert [one.job.id for one in await store.archive.with_id(job(1).key)] == ["job-1"]
         assert [one.job.id for one in await store.archive.with_id("job-2")] == ["job-2"]
         assert await store.archive.with_id("job-3") == []
