@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from monitor.stores.store_clock import StoreClock
 
 _LONGEST_ERROR = 200
+_STORED = len(model.StoredDelivery._fields)
+_STATUS, _DUE_AT = map(model.StoredDelivery._fields.index, ("status", "due_at"))
 _MOSTLY_EMPTY = ("earlier_ends", "earlier_ended")
 
 
@@ -170,11 +172,11 @@ def baseline_key(baseline: model.Baseline) -> dict[str, str]:
 
 def stored_delivery(row: Row[Any], store_clock: StoreClock) -> model.StoredDelivery:
     """Return what a listing shows of a row of ``queries.DELIVERIES``."""
-    columns = dict(zip(model.StoredDelivery._fields, row, strict=False))
-    columns["status"] = model.DeliveryStatus(columns["status"])
-    if columns["due_at"] is not None:
-        columns["due_at"] = store_clock.as_wall(columns["due_at"])
-    return model.StoredDelivery(**columns)
+    values = list(row[:_STORED])
+    values[_STATUS] = model.DeliveryStatus(values[_STATUS])
+    if values[_DUE_AT] is not None:
+        values[_DUE_AT] = store_clock.as_wall(values[_DUE_AT])
+    return model.StoredDelivery._make(values)
 
 
 def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:

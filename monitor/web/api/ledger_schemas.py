@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 
 from monitor.events import timestamp
-from monitor.model import DeliveryStatus, Kind
+from monitor.model import DeliveryStatus, Kind, StoredDelivery
 from monitor.web.api.schema_base import Event, Moment, View
 
 if TYPE_CHECKING:
     from typing import Self
-
-    from monitor.model import StoredDelivery
 
 
 class TransitionView(View):
@@ -41,6 +39,9 @@ class StreamedEvent(View):
     event: str
     """The kind."""
     data: str
+
+
+_NAMES = tuple("job" if name == "key" else name for name in StoredDelivery._fields)
 
 
 class DeliveryView(View):
@@ -76,10 +77,7 @@ class DeliveryView(View):
     @staticmethod
     def as_json(stored: StoredDelivery) -> dict[str, Any]:
         """Return the same as JSON, without a view: pages have many, and it takes a third."""
-        found: dict[str, Any] = {
-            "job" if name == "key" else name: value
-            for name, value in zip(stored._fields, stored, strict=True)
-        }
+        found: dict[str, Any] = dict(zip(_NAMES, stored, strict=True))
         for name in ("created_at", "due_at", "settled_at"):
             if found[name] is not None:
                 found[name] = timestamp(found[name])
