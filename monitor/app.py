@@ -448,6 +448,7 @@ class Daemon:
             shown = (components, status, self._state, self._metrics, self._clock)
             start(upkeep.refresh, *shown, name="refresh metrics")
             start(upkeep.prune, store, self._state, name="prune history")
+            start(upkeep.index_texts, store, self._clock, name="index texts of archived jobs")
             start(upkeep.archive, components.archiver, name="archive ended jobs")
             start(watches.expire, lambda: self._state.upkeep, name="expire run-time watches")
             start(components.account_ids.fetch, name="fetch account ids")

@@ -381,6 +381,10 @@ class ArchiveStore(Protocol):
         """Keep jobs elsewhere from now on; those that have changed meanwhile stay."""
         ...
 
+    async def index_texts(self) -> int:
+        """Index the texts of the next jobs that were archived before; return 0 if all are."""
+        ...
+
     async def discovers(self) -> Mapping[tuple[str, str, str], str]:
         """Return what was discovered at each place when its archived jobs were last judged."""
         ...

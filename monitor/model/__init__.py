@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from monitor.model.observations import (
+        ArchivedFilter,
         ArchivedPage,
         ArchivedRow,
         ArchiveMark,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         Snapshot,
         SourceKey,
         SourceState,
+        searched_text,
         shared_fields,
         shared_parts,
         shared_text,
@@ -79,6 +81,7 @@ __all__ = [
     "Acknowledgement",
     "ArchiveMark",
     "Archived",
+    "ArchivedFilter",
     "ArchivedPage",
     "ArchivedRow",
     "Backlog",
@@ -114,6 +117,7 @@ __all__ = [
     "Verdict",
     "WatchLabels",
     "label_column",
+    "searched_text",
     "shared_fields",
     "shared_parts",
     "shared_text",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from monitor.model.kinds import Archived, Ending, Phase, Severity
@@ -113,6 +113,21 @@ class ArchivedRow:
     looked_at: datetime
     missing: bool
     settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFilter:
+    """What archived jobs are searched for; ``None`` is not asked for.
+
+    ``text`` is in ``searched_text``, whatever its case. ``takes_state`` decides on a state. The
+    present state was first seen at ``changed_since`` or later, and at ``changed_before`` or
+    earlier.
+    """
+
+    text: str | None = None
+    takes_state: Callable[[str], bool] | None = None
+    changed_since: datetime | None = None
+    changed_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

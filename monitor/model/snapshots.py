@@ -122,6 +122,11 @@ class SourceState:
     looked_at: datetime
 
 
+def searched_text(key: str, state: str, reason: str | None) -> str:
+    """Return the text of a job that a search for text goes through, beside its labels."""
+    return f"{key}\n{state}\n{reason or ''}"
+
+
 # Values that many jobs share
 #
 # Of a hundred thousand jobs, each would else keep its own. Nobody changes what is shared. Values

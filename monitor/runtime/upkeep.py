@@ -38,6 +38,9 @@ PRUNE = 3600.0
 ARCHIVE = 30.0
 """Seconds between two rounds of archiving jobs that have ended."""
 
+INDEX_PAUSES = 4
+"""How much longer the indexing of old texts rests than it works."""
+
 KEEP_TIME = 10.0
 """Seconds after which the store's own time is stored; a crash loses so much of it at most.
 
@@ -144,6 +147,15 @@ async def archive(archiver: Archiver) -> NoReturn:
     while True:
         await anyio.sleep(ARCHIVE)
         await archiver.archive_once()
+
+
+async def index_texts(store: Store, clock: Clock) -> None:
+    """Index the texts of jobs that were archived before there was an index of them."""
+    started = clock.monotonic()
+    while await store.archive.index_texts():
+        # With pauses, so that polls and the commits of others do not wait.
+        await anyio.sleep(INDEX_PAUSES * (clock.monotonic() - started))
+        started = clock.monotonic()
 
 
 async def prune(store: Store, state: ConfigState) -> NoReturn:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from monitor import model
 from monitor.model import shared_parts, shared_time
-from monitor.stores import outbox, queries, rows
+from monitor.stores import archive_search, outbox, queries, rows, text_index
 from monitor.stores.schema import archived_places, jobs
 
 if TYPE_CHECKING:
@@ -46,15 +46,17 @@ TEXTS_SCANNED = 500
 KEY, PHASE, STATE = "key", "phase", "state"
 """Orders of a list; the others are the columns of times."""
 
-_IS_LIVE, _IS_ARCHIVED = sa.text("archived = 0"), sa.text("archived > 0")
-"""In the words of the partial indexes."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Where jobs are to be kept from now on."""
 
     marks: Sequence[model.ArchiveMark]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTexts:
+    """The next archived jobs whose texts are not indexed are to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ _FORGET_PLACE = sa.delete(archived_places).where(
 )
 
 
-def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
+def write(connection: Connection, unit: Mark | IndexTexts | KeepDiscovers) -> int:
     """Write a unit; return how much it wrote."""
+    if isinstance(unit, IndexTexts):
+        return text_index.index_next(connection)
     if isinstance(unit, Mark):
         marked = [
             {
@@ -90,6 +94,7 @@ def write(connection: Connection, unit: Mark | KeepDiscovers) -> int:
             for each in unit.marks
         ]
         outbox.many(connection, _MARK, marked)
+        text_index.index(connection, [each.key for each in unit.marks])
         return len(marked)
     if unit.places is None:
         connection.execute(sa.delete(archived_places))
@@ -114,10 +119,26 @@ _COUNTS = (
         sa.func.count().label("many"),
         sa.func.sum(sa.case((_IS_ENDED, 1), else_=0)).label("ended"),
     )
-    .where(_IS_ARCHIVED)
+    .where(queries.IS_ARCHIVED)
     .group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
 )
+_end = sa.bindparam("end", type_=sa.Text)
+_LAST_PART = sa.func.substr(jobs.c.id, sa.func.length(jobs.c.id) - sa.func.length(_end) + 1)
+# Made once: each search for text asks for it.
+_WITH_ID = queries.SNAPSHOTS.where(
+    queries.IS_ARCHIVED,
+    jobs.c.key.in_(
+        sa.union(
+            sa.select(jobs.c.key).where(jobs.c.key == sa.bindparam("id")),
+            sa.select(jobs.c.key).where(jobs.c.id == sa.bindparam("id")),
+            sa.select(jobs.c.key).where(sa.text("id LIKE '%/%'"), _end == _LAST_PART),
+        )
+    ),
+)
 _WHOLE = queries.SNAPSHOTS.add_columns(jobs.c.archived)
+
+
+_ANY = model.ArchivedFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +153,15 @@ class _Run:
 class JobArchive:
     """The archive of one store."""
 
-    def __init__(self, read: Read, submit: Submit) -> None:
+    def __init__(self, read: Read, submit: Submit, search: archive_search.ArchiveSearch) -> None:
         """``read`` returns the rows of a query, ``submit`` commits a unit."""
         self._read = read
+        self._search = search
         self._submit = submit
 
     async def live(self, after: str = "", place: Place | None = None) -> Sequence[model.Snapshot]:
         """Return the next jobs that are not archived, by key, anywhere or at a place."""
-        query = queries.SNAPSHOTS.where(_IS_LIVE, jobs.c.key > after)
+        query = queries.SNAPSHOTS.where(queries.IS_LIVE, jobs.c.key > after)
         if place is not None:
             low, high = _range(place)
             query = query.where(jobs.c.key > low, jobs.c.key < high)
@@ -150,7 +172,7 @@ class JobArchive:
         """Return (key, sequence, last poll) of the next jobs of a place that are not archived."""
         low, high = _range(place)
         query = sa.select(jobs.c.key, jobs.c.sequence, jobs.c.looked_at)
-        query = query.where(_IS_LIVE, jobs.c.key > max(low, after), jobs.c.key < high)
+        query = query.where(queries.IS_LIVE, jobs.c.key > max(low, after), jobs.c.key < high)
         found = await self._read(query.order_by(jobs.c.key).limit(ROWS_AT_ONCE))
         return [(row.key, row.sequence, row.looked_at) for row in found]
 
@@ -193,7 +215,7 @@ class JobArchive:
         found: list[model.Snapshot] = []
         for phase in phases:
             query = queries.SNAPSHOTS.where(
-                _IS_ARCHIVED, jobs.c.phase == phase.value, jobs.c.changed_at >= at, _IS_ENDED
+                queries.IS_ARCHIVED, jobs.c.phase == phase.value, jobs.c.changed_at >= at, _IS_ENDED
             )
             found += [rows.snapshot(row) for row in await self._read(query)]
         return found
@@ -202,6 +224,10 @@ class JobArchive:
         """Keep jobs elsewhere from now on; those that have changed meanwhile stay."""
         for start in range(0, len(marks), KEYS_AT_ONCE):
             await self._submit(Mark(tuple(marks[start : start + KEYS_AT_ONCE])))
+
+    async def index_texts(self) -> int:
+        """Index the texts of the next jobs that were archived before; return 0 if all are."""
+        return await self._submit(IndexTexts())
 
     async def discovers(self) -> Mapping[Place, str]:
         """Return what was discovered at each place when its archived jobs were last judged."""
@@ -218,9 +244,8 @@ class JobArchive:
 
     async def with_id(self, name: str) -> Sequence[model.Snapshot]:
         """Return the archived jobs with a key or id, as ``history`` finds them."""
-        keys = [row.key for row in await self._read(queries.keys_of(name))]
-        found = await self.find(keys)
-        return [one for one, archived in found if archived > 0]
+        found = await self._read(_WITH_ID.params(id=name, end=f"/{name}"))
+        return [rows.snapshot(row) for row in found]
 
     async def page(
         self,
@@ -231,23 +256,39 @@ class JobArchive:
         down: bool = False,
         every_place: bool = True,
         after: tuple[Any, ...] | None = None,
+        until: tuple[Any, ...] | None = None,
         limit: int = ROWS_AT_ONCE,
-        text: str | None = None,
+        having: model.ArchivedFilter = _ANY,
     ) -> model.ArchivedPage:
         """Return a page of the archived jobs of some places and phases.
 
         ``order`` is ``key``, ``phase``, ``state`` or a time; ranks are as of ``RANKS`` of the web
-        API, with times as numbers. ``every_place`` says that no other places have any.
-        With ``text`` (ASCII) they have it in the key or in the snapshot, whatever its case. There
-        a page may have fewer jobs than ``limit``, and more may still follow.
+        API, with times as numbers. Those wanted come after the rank ``after``, and not after
+        ``until``. ``every_place`` says that no other places have any.
+        All that match ``having`` are among them, and maybe more: the caller compares them. There
+        a page may have fewer jobs than ``limit``, and more may still follow. If an index finds all
+        that may match, no others are read.
         """
+        indexed, hit = await self._search.find(having, phases)
+        if indexed is not None:
+            ranked = await self._ranked(order, indexed, places, phases)
+            low, high = (until, after) if down else (after, until)
+            between = [
+                one
+                for one in ranked
+                if (low is None or one >= low) and (high is None or one <= high) and one != after
+            ]
+            shown = sorted(between, reverse=down)[:limit]
+            last = shown[-1] if len(between) > limit else None
+            return await self._whole([(rank, rank[-1]) for rank in shown], last)
         found: list[tuple[tuple[Any, ...], str | model.Snapshot]] = []
         filters = not every_place and order not in {KEY, PHASE}
+        searches = hit is not None
         # Of many that are only compared, the few that match are read afterwards.
-        whole = not (filters or text)
-        left = TEXTS_SCANNED if text else PLACES_SCANNED if filters else limit
+        whole = not (filters or searches)
+        left = TEXTS_SCANNED if searches else PLACES_SCANNED if filters else limit
         for run in _runs(order, places, phases, down=down, every_place=every_place):
-            query = _page_of(run, order, after, left, text, down=down, whole=whole)
+            query = _page_of(run, order, (after, until), left, hit, down=down, whole=whole)
             met = [] if query is None else await self._read(query)
             for row in met:
                 if row.hit and not (filters and tuple(row.key.split("/", 3)[:3]) not in places):
@@ -256,8 +297,25 @@ class JobArchive:
                     return await self._whole(found, found[-1][0])
             if len(met) == left:
                 return await self._whole(found, _rank(order, met[-1]))
-            left -= len(met) if text else 0
+            left -= len(met) if searches else 0
         return await self._whole(found, None)
+
+    async def _ranked(
+        self,
+        order: str,
+        keys: Sequence[str],
+        places: Collection[Place],
+        phases: Collection[model.Phase],
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return the ranks of those of some jobs that are archived, in some places and phases."""
+        column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
+        query = sa.select(column.label("ranked"), jobs.c.key.label("key"), jobs.c.phase)
+        values = {each.value for each in phases}
+        return [
+            _rank(order, row)
+            async for row in self._of_keys(query.where(queries.IS_ARCHIVED), keys)
+            if row.phase in values and tuple(row.key.split("/", 3)[:3]) in places
+        ]
 
     async def _whole(
         self,
@@ -315,38 +373,57 @@ def _runs(
     return [_Run(group, low, high) for group in groups for low, high in ranges]
 
 
+def _between(
+    run: _Run,
+    order: str,
+    bounds: tuple[tuple[Any, ...] | None, tuple[Any, ...] | None],
+    *,
+    down: bool,
+) -> list[Any] | None:
+    """Return the conditions for what comes after one rank and not after another, if any can."""
+    found: list[Any] = []
+    for rank, is_first in zip(bounds, (True, False), strict=True):
+        if rank is None:
+            continue
+        *ranks, last = rank
+        above = is_first is not down
+        place: Any = jobs.c.key
+        bound: Any = last
+        if order == PHASE and run.phases[0].value != ranks[0]:
+            if (run.phases[0].value > ranks[0]) is not above:
+                return None
+            continue
+        if order not in {KEY, PHASE}:
+            column = jobs.c[order]
+            at = sa.literal(ranks[0] if order == STATE else rows.moment(ranks[0]), column.type)
+            place, bound = sa.tuple_(column, place), sa.tuple_(at, sa.literal(last))
+        if is_first:
+            found.append(place > bound if above else place < bound)
+        else:
+            found.append(place >= bound if above else place <= bound)
+    return found
+
+
 def _page_of(
     run: _Run,
     order: str,
-    after: tuple[Any, ...] | None,
+    bounds: tuple[tuple[Any, ...] | None, tuple[Any, ...] | None],
     limit: int,
-    text: str | None,
+    hit: sa.ColumnElement[bool] | None,
     *,
     down: bool,
     whole: bool,
 ) -> sa.Select[Any] | None:
-    """Select the next jobs of a run, or their ranks alone; ``None`` if all lie before ``after``."""
+    """Select the next jobs of a run, or their ranks alone; ``None`` if all lie elsewhere."""
+    if (between := _between(run, order, bounds, down=down)) is None:
+        return None
     column = jobs.c.key if order in {KEY, PHASE} else jobs.c[order]
     key = jobs.c.key
-    conditions: list[Any] = [_IS_ARCHIVED]
+    conditions: list[Any] = [queries.IS_ARCHIVED, *between]
     if run.high is not None:
         conditions += [key > run.low, key < run.high]
-    if after is not None:
-        *ranks, last = after
-        if order == PHASE:
-            (phase,), reached = run.phases, ranks[0]
-            if (phase.value > reached) if down else (phase.value < reached):
-                return None
-            if phase.value == reached:
-                conditions.append(key < last if down else key > last)
-        elif order == KEY:
-            conditions.append(key < last if down else key > last)
-        else:
-            at = sa.literal(ranks[0] if order == STATE else rows.moment(ranks[0]), column.type)
-            place, behind = sa.tuple_(column, key), sa.tuple_(at, sa.literal(last))
-            conditions.append(place < behind if down else place > behind)
-    hit = queries.has_text(text).label("hit") if text else sa.literal_column("1").label("hit")
-    one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), hit)
+    is_hit = (sa.literal_column("1") if hit is None else hit).label("hit")
+    one = sa.select(column.label("ranked"), key.label("key"), jobs.c.phase.label("phase"), is_hit)
     if whole:
         one = one.add_columns(jobs.c.snapshot, jobs.c.looked_at)
     ordered = [each.desc() if down else each for each in dict.fromkeys((column, key))]

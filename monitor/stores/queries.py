@@ -5,6 +5,7 @@ What is compared with ``due_at`` or a column ``own_…`` is store time, see ``st
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # by their bytes, PostgreSQL would use no index of transitions.
 _AS_IN_HISTORY = sa.Text(collation="default").with_variant(sa.Text(), "sqlite")
 
+IS_LIVE, IS_ARCHIVED = sa.text("archived = 0"), sa.text("archived > 0")
+"""In the words of the partial indexes."""
+UNWATCHED = sa.select(jobs.c.archived).where(jobs.c.archived < 0).limit(1)
 SNAPSHOTS = sa.select(jobs.c.snapshot, jobs.c.looked_at)
 LEDGER_ID = sa.select(ledger.c.ledger_id)
 SOURCES = sa.select(sources)
@@ -74,16 +78,16 @@ COUNTS = sa.select(
     *(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase), sa.func.count().label("many")
 ).group_by(jobs.c.type, jobs.c.account, jobs.c.region, jobs.c.phase)
 EVENTS = sa.select(transitions.c.position, transitions.c.event)
+# The columns in the order of the values.
 DELIVERIES = sa.select(
-    *(deliveries.c[name] for name in ("id", "position", "sink", "key", "status", "attempts")),
-    *(deliveries.c[name] for name in ("created_at", "due_at", "settled_at", "last_error")),
-    deliveries.c.replayed,
-    deliveries.c.silenced_by,
-    transitions.c.event_id,
-    transitions.c.kind,
+    *(
+        (transitions if name in {"event_id", "kind"} else deliveries).c[name]
+        for name in model.StoredDelivery._fields
+    )
 ).join_from(deliveries, transitions)
 
 
+@cache
 def sinks_with(status: model.DeliveryStatus) -> sa.Select[Any]:
     """Select each sink with deliveries of a status: one step in the index leads to the next."""
     least = sa.select(sa.func.min(deliveries.c.sink).label("sink")).where(schema.has_status(status))
@@ -319,12 +323,14 @@ def listing(
     if not lines:
         chosen = earlier if lines is None else [sa.false()]
         return statement.where(*chosen).order_by(newest).limit(limit)
+    wanted = [
+        (deliveries.c.sink == sink, schema.has_status(status), *earlier) for sink, status in lines
+    ]
+    # Of those pending no index has the order: their ids alone are sorted.
+    if len(wanted) == 1 and lines[0][1] is not model.DeliveryStatus.PENDING:
+        return statement.where(*wanted[0]).order_by(newest).limit(limit)
     pages = [
-        sa.select(deliveries.c.id)
-        .where(deliveries.c.sink == sink, schema.has_status(status), *earlier)
-        .order_by(newest)
-        .limit(limit)
-        for sink, status in lines
+        sa.select(deliveries.c.id).where(*each).order_by(newest).limit(limit) for each in wanted
     ]
     return statement.where(deliveries.c.id.in_(together(pages))).order_by(newest).limit(limit)
 
@@ -358,7 +364,12 @@ def snapshots(after: str, limit: int) -> sa.Select[Any]:
 
 
 def has_text(text: str) -> sa.ColumnElement[bool]:
-    """Select jobs with a text (ASCII) in the key or in the snapshot, whatever its case."""
+    """Select jobs with a text in the key or in the snapshot, whatever its case.
+
+    Of other than ASCII, a database knows no case: any job may have it.
+    """
+    if not text.isascii():
+        return sa.true()
     # A snapshot is JSON, in which quotes and the like are escaped.
     inside = orjson.dumps(text)[1:-1].decode()
     return sa.or_(

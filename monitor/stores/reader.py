@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import anyio.lowlevel
 import orjson
 
 from monitor import model
-from monitor.stores import connect, database, queries, rows, schema, store_clock
+from monitor.stores import archive_search, connect, database, queries, rows, schema, store_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -47,15 +48,16 @@ async def open_sqlite_reader(where: StoreSettings, clock: Clock) -> AsyncGenerat
 
         with database.store_errors(opened.name):
             time = await opened.read(partial(store_clock.read_clock, clock=clock))
-        yield LedgerReader(read, time)
+        yield LedgerReader(read, time, opened.dialect)
 
 
 class LedgerReader:
     """What the store holds; ``SqlStore`` adds what writes."""
 
-    def __init__(self, read: Read, time: store_clock.StoreClock) -> None:
+    def __init__(self, read: Read, time: store_clock.StoreClock, dialect: str) -> None:
         """``read`` returns all rows of a query."""
         self._read = read
+        self._search = archive_search.ArchiveSearch(read, dialect)
         self._store_clock = time
 
     def store_time(self) -> datetime:
@@ -206,9 +208,12 @@ class LedgerReader:
         """
         lines = None
         if sink is not None or status is not None:
-            sinks = [sink] if sink is not None else await self._delivered_sinks()
             statuses = [status] if status is not None else list(model.DeliveryStatus)
-            lines = [(name, each) for name in sinks for each in statuses]
+            lines = [
+                (name, each)
+                for each in statuses
+                for name in ([sink] if sink is not None else await self._sinks_with(each))
+            ]
         found = await self._read(queries.listing(lines, limit, job, before))
         return [rows.stored_delivery(row, self._store_clock) for row in found]
 
@@ -257,8 +262,10 @@ class LedgerReader:
 
     async def sinks(self) -> Collection[str]:
         """Return the sinks with stored rows, configured or not."""
-        parked = {row.sink for row in await self._read(queries.PARKED_SINKS)}
-        return parked.union(await self._delivered_sinks())
+        found = {row.sink for row in await self._read(queries.PARKED_SINKS)}
+        for status in model.DeliveryStatus:
+            found.update(await self._sinks_with(status))
+        return found
 
     async def places(self) -> Collection[rows.Place]:
         """Return the places of the stored jobs and sources; a source has no type."""
@@ -284,13 +291,33 @@ class LedgerReader:
     ) -> Sequence[model.Snapshot]:
         """Return jobs of one place (type, account and region) and some phases, by id.
 
-        All have a later id than ``after``. With ``text`` (ASCII) they have it in the key or
-        anywhere in the snapshot, whatever its case.
+        All have a later id than ``after``. With ``text`` they may have it in the key or anywhere in
+        the snapshot, whatever its case.
         """
         query = queries.jobs_of(place, phases, after, limit, text)
         return [rows.snapshot(row) for row in await self._read(query)]
 
-    async def _delivered_sinks(self) -> Sequence[str]:
-        statuses = model.DeliveryStatus
-        found = [await self._read(queries.sinks_with(status)) for status in statuses]
-        return sorted({row.sink for some in found for row in some})
+    async def archived_matching(
+        self, having: model.ArchivedFilter, phases: Collection[model.Phase]
+    ) -> Sequence[model.Snapshot] | None:
+        """Return the jobs that are not live and may match; ``None`` if no index finds them."""
+        keys = await self._search.texts.find(having.text) if having.text else None
+        # Of the other indexes, none has those that no watch follows any longer.
+        if keys is None and not await self._read(queries.UNWATCHED):
+            keys, _ = await self._search.find(replace(having, text=None), phases)
+        if keys is None:
+            return None
+        query = queries.SNAPSHOTS.where(schema.jobs.c.key.in_(keys), schema.jobs.c.archived != 0)
+        return [rows.snapshot(row) for row in await self._read(query)]
+
+    async def live_with_text(self, text: str | None, after: str = "") -> Sequence[model.Snapshot]:
+        """Return the next live jobs by key, those that may have a text as of ``jobs``."""
+        key = schema.jobs.c.key
+        query = queries.SNAPSHOTS.where(queries.IS_LIVE, key > after)
+        if text is not None:
+            query = query.where(queries.has_text(text))
+        found = await self._read(query.order_by(key).limit(_ROWS_AT_ONCE))
+        return [rows.snapshot(row) for row in found]
+
+    async def _sinks_with(self, status: model.DeliveryStatus) -> Sequence[str]:
+        return [row.sink for row in await self._read(queries.sinks_with(status))]

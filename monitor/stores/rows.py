@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from monitor.stores.store_clock import StoreClock
 
 _LONGEST_ERROR = 200
+_STORED = len(model.StoredDelivery._fields)
+_STATUS, _DUE_AT = map(model.StoredDelivery._fields.index, ("status", "due_at"))
 _MOSTLY_EMPTY = ("earlier_ends", "earlier_ended")
 
 
@@ -169,11 +171,12 @@ def baseline_key(baseline: model.Baseline) -> dict[str, str]:
 
 
 def stored_delivery(row: Row[Any], store_clock: StoreClock) -> model.StoredDelivery:
-    """Return what a listing shows of a joined row of ``deliveries`` and ``transitions``."""
-    columns = {name: value for name, value in row._asdict().items() if name != "event"}
-    columns["status"] = model.DeliveryStatus(row.status)
-    columns["due_at"] = row.due_at and store_clock.as_wall(row.due_at)
-    return model.StoredDelivery(**columns)
+    """Return what a listing shows of a row of ``queries.DELIVERIES``."""
+    values = list(row[:_STORED])
+    values[_STATUS] = model.DeliveryStatus(values[_STATUS])
+    if values[_DUE_AT] is not None:
+        values[_DUE_AT] = store_clock.as_wall(values[_DUE_AT])
+    return model.StoredDelivery._make(values)
 
 
 def event(row: Row[Any]) -> tuple[int, dict[str, Any]]:

@@ -130,7 +130,7 @@ class SqlStore(LedgerReader):
         self.ledger_id = ledger_id
         self.set_back = time.set_back
         self.last_commit = time.last_commit
-        super().__init__(self._read_through_outages, time)
+        super().__init__(self._read_through_outages, time, opened.dialect)
         self._database = opened
         self._clock = clock
         self._groups = 0
@@ -142,7 +142,7 @@ class SqlStore(LedgerReader):
             self._reconnection = reconnect.Reconnection(opened, clock, on_outage, self.replicas)
         recover = self._reconnection.recover if self._reconnection else None
         self._commits = group_commit.Committer[writes.Unit](self._write, clock, on_commit, recover)
-        self.archive = archive.JobArchive(self._read, self._commits.submit)
+        self.archive = archive.JobArchive(self._read, self._commits.submit, self._search)
         """The jobs that only the store remembers."""
         self.silences = silenced.SilenceStore(
             self._commits.submit, self._read, clock.now, self.store_time

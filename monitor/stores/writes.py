@@ -95,6 +95,7 @@ Unit = (
     | RemoveWatch
     | KeepBaselines
     | archive.Mark
+    | archive.IndexTexts
     | archive.KeepDiscovers
     | silenced.Unit
     | silenced.Release
@@ -228,7 +229,7 @@ def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
 
 
 def _written_elsewhere(connection: Connection, unit: Unit) -> int:
-    if isinstance(unit, archive.Mark | archive.KeepDiscovers):
+    if isinstance(unit, archive.Mark | archive.IndexTexts | archive.KeepDiscovers):
         return archive.write(connection, unit)
     if isinstance(unit, replicas.UNITS):
         return replicas.write(connection, unit)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any
 
 from monitor.interfaces import JobStatus
-from monitor.model import Phase
+from monitor.model import ArchivedFilter, Phase
 from monitor.polling.claims import Claims
-from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds
+from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from monitor import config, model
     from monitor.stores.reader import LedgerReader
 
-    Counts = Mapping[tuple[tuple[str, str, str], Phase], int]
+    Place = tuple[str, str, str]
+    Counts = Mapping[tuple[Place, Phase], int]
     """The number of jobs by place and phase."""
 
 
@@ -26,7 +28,7 @@ class StoredJobs:
     def __init__(self, store: LedgerReader, watches: Sequence[config.Watch]) -> None:
         """Take the watches in the order of the configuration."""
         self._store = store
-        self._claims: dict[tuple[str, str, str], Claims[config.Watch]] = {}
+        self._claims: dict[Place, Claims[config.Watch]] = {}
         for order, watch in enumerate(watches):
             # One without regions is of a type that has but one.
             for region in watch.regions or ("",):
@@ -43,6 +45,7 @@ class StoredJobs:
         and then by the page; all else is counted.
         """
         found: list[JobStatus] = []
+        chosen: list[Place] = []
         total = 0
         order = RANKS[asked.sort.removeprefix("-")]
         first = nlargest if asked.sort.startswith("-") else nsmallest
@@ -64,36 +67,54 @@ class StoredJobs:
                     page = await self._store.jobs(place, phases, limit=limit - len(found))
                     found += self._statuses(page)
                 continue
-            async for page in self._pages(place, phases, asked):
-                fitting = [job for job in self._statuses(page) if fits(job, asked)]
-                total += len(fitting)
-                found = first(limit, [*found, *fitting], key=rank)
+            chosen.append(place)
+        async for page in self._pages(chosen, phases, asked):
+            fitting = [job for job in self._statuses(page) if fits(job, asked)]
+            total += len(fitting)
+            found = first(limit, [*found, *fitting], key=rank)
         return found, total
 
     async def _pages(
-        self, place: tuple[str, str, str], phases: Collection[Phase], asked: JobsQuery
+        self, places: Sequence[Place], phases: Collection[Phase], asked: JobsQuery
     ) -> AsyncIterator[Sequence[model.Snapshot]]:
-        """Yield the jobs of a place that may match, by the page."""
-        near = [
-            watch for watch in self._watches if watch.type == place[0] and watch.account == place[1]
-        ]
-        if asked.label and not any(
-            all(has_label(watch.labels, label) for label in asked.label) for watch in near
-        ):
-            return
-        text = asked.q if asked.q and asked.q.isascii() else None
-        shown = (
-            f"{name}{sign}{value}"
-            for watch in near
-            for name, value in watch.labels.items()
-            for sign in "=:"
-        )
-        if text and any(holds(each, text) for each in shown):
-            text = None  # which jobs a watch has is not in the store
-        after = ""
-        while page := await self._store.jobs(place, phases, after=after, text=text):
-            yield page
-            after = page[-1].job.id
+        """Yield the jobs of some places that may match, by the page."""
+        having = asked.having
+        # Which jobs a watch has is not in the store.
+        if asked.q is not None and self._is_of_labels(asked.q, self._watches):
+            having = replace(having, text=None)
+        if having != ArchivedFilter():
+            indexed = await self._store.archived_matching(having, phases)
+            if indexed is not None:
+                yield indexed
+                after = ""
+                while page := await self._store.live_with_text(having.text, after):
+                    yield page
+                    after = page[-1].job.key
+                return
+        for place in places:
+            near = [
+                watch
+                for watch in self._watches
+                if watch.type == place[0] and watch.account == place[1]
+            ]
+            if (asked.label or asked.watch) and not any(
+                asked.watch in {None, watch.name}
+                and all(has_label(watch.labels, label) for label in asked.label)
+                for watch in near
+            ):
+                continue
+            text = asked.having.text
+            if asked.q is not None and self._is_of_labels(asked.q, near):
+                text = None
+            after = ""
+            while page := await self._store.jobs(place, phases, after=after, text=text):
+                yield page
+                after = page[-1].job.id
+
+    @staticmethod
+    def _is_of_labels(text: str, watches: Iterable[config.Watch]) -> bool:
+        """Return whether a label of a watch has a text."""
+        return any(holds(label, text) for each in watches for label in label_texts(each.labels))
 
     def _statuses(self, snapshots: Iterable[model.Snapshot]) -> Iterator[JobStatus]:
         """Yield each job with the watch that follows it; its name is empty if none does any longer.

@@ -158,8 +158,9 @@ class ArchivedJobs(Protocol):
         down: bool = False,
         every_place: bool = True,
         after: tuple[Any, ...] | None = None,
+        until: tuple[Any, ...] | None = None,
         limit: int = 1000,
-        text: str | None = None,
+        having: model.ArchivedFilter = ...,
     ) -> model.ArchivedPage:
         """Return a page of the archived jobs of some places and phases."""
         ...

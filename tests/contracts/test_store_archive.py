@@ -135,6 +135,8 @@ async def test_every_order_is_a_chain_of_pages(opened, order, down):
     async with opened() as store:
         every = list(_everything())
         await put(store, *every)
+        while await store.archive.index_texts():
+            pass
         for places, phases in product(({PLACE}, {PLACE, OTHER}), ({FAILED}, ENDS)):
             wanted = sorted(
                 (
@@ -160,6 +162,22 @@ async def test_every_order_is_a_chain_of_pages(opened, order, down):
                 if (after := page.last) is None:
                     break
             assert found == wanted
+            for text, (until, _) in product((None, "us-"), wanted):
+                page = await store.archive.page(
+                    order,
+                    places,
+                    phases,
+                    down=down,
+                    every_place=len(places) == 2,
+                    until=until,
+                    having=model.ArchivedFilter(text),
+                )
+                assert [one.job.key for _, one in page.found] == [
+                    key
+                    for rank, key in wanted
+                    if (rank >= until if down else rank <= until) and (text is None or text in key)
+                ]
+                assert page.last is None
 
 
 async def test_text_is_searched_for_in_so_many_jobs_at_a_time(opened, monkeypatch):
@@ -169,7 +187,11 @@ async def test_text_is_searched_for_in_so_many_jobs_at_a_time(opened, monkeypatc
         sizes, found, after = [], [], None
         while True:
             page = await store.archive.page(
-                "changed_at", {PLACE, OTHER}, ENDS, after=after, text="BECAUSE OF a"
+                "changed_at",
+                {PLACE, OTHER},
+                ENDS,
+                after=after,
+                having=model.ArchivedFilter("BECAUSE OF a"),
             )
             sizes.append(len(page.found))
             found += [one.job.id for _, one in page.found]
@@ -195,7 +217,9 @@ async def test_what_is_discovered_at_a_place_is_kept(opened):
 
 async def test_an_archived_job_is_found_by_its_id(opened):
     async with opened() as store:
-        await put(store, ended(1), ended(2))
+        await put(store, ended(1), ended(2), ended(4, job_id="group/part"))
         await store.record(entry(3))
+        assert [one.job.id for one in await store.archive.with_id("part")] == ["group/part"]
+        assert [one.job.id for one in await store.archive.with_id(job(1).key)] == ["job-1"]
         assert [one.job.id for one in await store.archive.with_id("job-2")] == ["job-2"]
         assert await store.archive.with_id("job-3") == []

@@ -5,12 +5,14 @@ import re
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
 from monitor import config
 from monitor.model import Ending, Phase
 from monitor.stores import archive as archives
+from monitor.stores import text_index
 from monitor.tools.api_client import open_client
 from monitor.web.api import archived_jobs
 from monitor.web.page import filters
@@ -42,7 +44,8 @@ def everything():
     phases = [Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELED]
     for number in range(1, 25):
         region = "eu-west-1" if number % 4 == 0 else "us-east-1"
-        yield number % 5 == 0, ended(number, phases[number % 3], region)
+        reason = "out of disk" if number % 4 == 1 else None
+        yield number % 5 == 0, ended(number, phases[number % 3], region, reason=reason)
 
 
 async def lists(site, query):
@@ -98,6 +101,77 @@ async def test_text_is_found_on_some_page_and_a_whole_id_at_once(tmp_path, monke
         labelled, _ = await lists(site, "q=vision&limit=100")
         assert len(labelled) == 24
         assert await lists(site, "q=nothing&limit=4") == ([], [0] * 7)
+
+
+@pytest.mark.parametrize("most", [text_index.MOST_FOUND, -1])
+async def test_every_filter_finds_the_same_wherever_the_jobs_are(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(archives, "TEXTS_SCANNED", 5)
+    monkeypatch.setattr(text_index, "MOST_FOUND", most)
+    middle, last = (T0 + minutes * MINUTE for minutes in (4, 60))
+    filters = [
+        *("state=FAILED", "state=*ED", "state=FAILED&state=C*", "state=nothing", "state=*&q=ob-2"),
+        *(f"changed_since={at:%Y-%m-%dT%H:%M:%SZ}" for at in (T0, middle, last)),
+        *(f"changed_before={at:%Y-%m-%dT%H:%M:%SZ}" for at in (T0, middle, last)),
+        f"state=FAILED&changed_since={middle:%Y-%m-%dT%H:%M:%SZ}&phase=failed&region=us-east-1",
+        *("watch=cameras", "watch=nothing", "reason=DISK", "reason=nothing", "reason=disk&q=ob-1"),
+        *("stuck=false", "missing=false&state=CANCELED"),
+    ]
+    async with open_site(tmp_path) as site:
+        await filled(site)
+        while await site.store.archive.index_texts():
+            pass
+        known = {one.job.id: one for one in await site.store.snapshots()}
+        known |= {one.job.id: one for _, one in everything()}
+        every = [known[name] for name in sorted(known)]
+        remembered, live = site.live.remote, dict(site.live.followed)
+        for query in (
+            f"{each}&sort={sort}&limit=4" for each in filters for sort in ("key", "-state")
+        ):
+            site.live.remote, site.live.followed = {}, {}
+            for one in every:
+                site.live.follow(one, finished=True, polled_at=one.looked_at)
+            wanted = (await lists(site, query))[0]
+            site.live.remote, site.live.followed = remembered, live
+            found, totals = await lists(site, query)
+            assert found == wanted, query
+            if query.startswith("watch"):
+                assert set(totals) == {len(wanted)}, query
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_text_of_any_language_is_found_with_an_index_and_without(tmp_path, indexed):
+    async with open_site(tmp_path) as site:
+        while indexed and await site.store.archive.index_texts():
+            pass
+        reasons = ["Überlauf auf der Straße", '100% of "disk" used', None]
+        await site.live.archive(
+            site.store, *(ended(number, reason=each) for number, each in enumerate(reasons))
+        )
+        for text, wanted in {
+            "ÜBERLAUF": {"job-0"},
+            "strasse": set(),
+            "STRAßE": {"job-0"},
+            "100% OF": {"job-1"},
+            '"Disk"': {"job-1"},
+            "100_": set(),
+            "job-": {"job-0", "job-1", "job-2"},
+            "sUcCeEdEd": {"job-0", "job-1", "job-2"},
+            "e:vis": set(),
+            "team=vis": {"job-0", "job-1", "job-2"},
+        }.items():
+            found, _ = await lists(site, f"q={quote(text)}")
+            assert set(found) == wanted, text
+            shown = re.findall(
+                r'data-key="[^"]*/(job-\d+)"', await _text(site, f"/?q={quote(text)}")
+            )
+            assert set(shown) == wanted, text
+
+
+async def test_the_page_finds_archived_jobs_by_the_name_of_their_watch(tmp_path):
+    async with open_site(tmp_path) as site:
+        await site.live.archive(site.store, *(ended(number) for number in range(3)))
+        page = await _text(site, "/?q=camera")
+        assert len(set(re.findall(r'data-key="[^"]*/(job-\d+)"', page))) == 3
 
 
 async def test_filters_that_no_archived_job_matches_do_not_search_for_them(tmp_path):

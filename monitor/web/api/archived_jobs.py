@@ -1,29 +1,32 @@
 """The jobs of a list, in memory or remembered by the store alone.
 
 Most filters are about places and phases, for which there are counts: what no archived job can
-match is not searched for, and how many match is known without a search. Text, and labels of which
-only some watches of a place have any, must be compared job by job: there a page goes through a
-bounded number of jobs, and the next one goes on.
+match is not searched for, and how many match is known without a search. Text, states and times are
+searched for by the store. Watches, and labels that only some watches of a place have, must be
+compared job by job: there a page goes through a bounded number of jobs, and the next one goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from monitor.model import ArchivedFilter
 from monitor.web.api import params
-from monitor.web.api.job_filters import RANKS, fits, has_label
+from monitor.web.api.job_filters import RANKS, fits, has_label, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from monitor.interfaces import JobStatus
-    from monitor.model import Phase, Snapshot
+    from monitor.model import Phase
     from monitor.web.api.job_filters import JobsQuery
     from monitor.web.interfaces import ArchivedJobs, Live
 
     Ranked = tuple[tuple[Any, ...], JobStatus]
+
+_ANY = ArchivedFilter()
 
 COMPARED = 500
 """Jobs that one page goes through where each must be read whole to be compared."""
@@ -35,7 +38,7 @@ Place = tuple[str, str, str]
 class ArchivedSelection:
     """The archived jobs that may match: all of them do if it is ``exact``.
 
-    ``every_place`` says that the store has none elsewhere. ``text`` is compared by the store.
+    ``every_place`` says that the store has none elsewhere. ``having`` is searched for by the store.
     """
 
     places: Collection[Place]
@@ -43,7 +46,13 @@ class ArchivedSelection:
     total: int
     every_place: bool
     exact: bool
-    text: str | None = None
+    having: ArchivedFilter
+
+    @property
+    def searched(self) -> bool:
+        """Whether the store reads whole only what may match."""
+        text = self.having.text
+        return (text is not None and text.isascii()) or self.having != replace(_ANY, text=text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +68,23 @@ def select(
     takes: Callable[[Place], bool],
     phases: Collection[Phase],
     labels: Sequence[str],
-    text: str | None,
+    watch: str | None,
+    having: ArchivedFilter,
     *,
-    compared: bool = False,
+    by_watch: bool = False,
 ) -> ArchivedSelection:
-    """Select by place, phase (all if there are none), labels and text.
+    """Select by place, phase (all if there are none), labels, watch, and what jobs are to have.
 
-    ``compared`` says that there are other filters.
+    ``by_watch`` says that the text may be in the name of a watch.
     """
     counts = live.archived()
-    shown = {place: live.discovering(place).values() for place, _ in counts}
-    exact, places = text is None and not compared, set()
+    shown = {place: live.discovering(place) for place, _ in counts}
+    exact, places = having == _ANY, set()
     for place, watches in shown.items():
-        fit = [all(has_label(each, label) for label in labels) for each in watches]
+        fit = [
+            watch in {None, name} and all(has_label(each, label) for label in labels)
+            for name, each in watches.items()
+        ]
         if takes(place) and any(fit):
             places.add(place)
             exact = exact and all(fit)
@@ -80,26 +93,35 @@ def select(
         for (place, phase), many in counts.items()
         if many and place in places and (not phases or phase in phases)
     }
+    if having.text is not None and _is_of_watches(having.text, shown, places, by_watch=by_watch):
+        # Which jobs have a label, or which watch follows them, is not in the store.
+        having = replace(having, text=None)
     return ArchivedSelection(
         places={place for place, _ in fitting},
         phases={phase for _, phase in fitting},
         total=sum(fitting.values()),
         every_place=places == shown.keys() and not live.archived_elsewhere(),
         exact=exact,
-        text=_compared(text, [each for place in places for each in shown[place]]),
+        having=having,
     )
 
 
-def _compared(text: str | None, watches: Sequence[Mapping[str, str]]) -> str | None:
-    """Return a text that the store can compare: without it, each job must be read."""
-    if text is None or not text.isascii():
-        return None
-    labels = (
-        f"{name}{sign}{value}" for each in watches for name, value in each.items() for sign in "=:"
-    )
+def _is_of_watches(
+    text: str,
+    shown: Mapping[Place, Mapping[str, Mapping[str, str]]],
+    places: Collection[Place],
+    *,
+    by_watch: bool,
+) -> bool:
+    """Return whether a text is in a label, or in the name, of a watch of some places."""
+    texts = [
+        each
+        for place in places
+        for name, labels in shown[place].items()
+        for each in (*label_texts(labels), *([name] if by_watch else []))
+    ]
     found = text.casefold()
-    # Which jobs have a label is not in the store.
-    return None if any(found in label.casefold() for label in labels) else text
+    return any(found in each.casefold() for each in texts)
 
 
 async def page(
@@ -111,8 +133,12 @@ async def page(
     sort: str,
     after: tuple[Any, ...] | None,
     limit: int,
+    until: tuple[Any, ...] | None = None,
 ) -> ArchivedMatches:
-    """Return archived jobs after a rank, in the order ``sort``; a dash before it reverses it."""
+    """Return archived jobs after a rank, in the order ``sort``; a dash before it reverses it.
+
+    None come after the rank ``until``.
+    """
     if not selection.total:
         return ArchivedMatches([], None)
     order = sort.removeprefix("-")
@@ -123,10 +149,16 @@ async def page(
         down=sort.startswith("-"),
         every_place=selection.every_place,
         after=after,
-        limit=limit if selection.exact or selection.text else COMPARED,
-        text=selection.text,
+        until=until,
+        limit=limit if selection.exact or selection.searched else COMPARED,
+        having=selection.having,
     )
-    ranked = [(rank, status) for rank, known in met.found if (status := _status(live, known, fits))]
+    # What all have need not be compared: a page has many.
+    ranked = [
+        (rank, status)
+        for rank, known in met.found
+        if (status := live.remembered(known)) is not None and (selection.exact or fits(status))
+    ]
     return ArchivedMatches(ranked, met.last)
 
 
@@ -155,7 +187,7 @@ async def merged(
     """
     down = asked.sort.startswith("-")
     selection = select(
-        *(live, asked.takes_place, asked.phase, asked.label, asked.q), compared=asked.compared
+        *(live, asked.takes_place, asked.phase, asked.label, asked.watch, asked.having)
     )
     nothing = asked.flagged or not selection.total
     match = partial(fits, asked=asked)
@@ -167,8 +199,14 @@ async def merged(
     room = asked.limit - (len(known) if after is None else 0)
     found = ArchivedMatches([], None)
     if not nothing:
+        # Beyond so many of memory, none is shown.
+        until = met[room][0] if len(met) > room else None
         found = await page(
-            archive, live, selection, match, sort=asked.sort, after=after, limit=room + 1
+            *(archive, live, selection, match),
+            sort=asked.sort,
+            after=after,
+            limit=room + 1,
+            until=until,
         )
     others = [one for one in found.ranked if one[1].job.key not in listed]
     ranked = [*met, *others]
@@ -194,10 +232,5 @@ async def named(
     """Return the archived jobs whose key or id is ``text``: an index has them."""
     if not text:
         return []
-    known = await archive.with_id(text)
-    return [status for each in known if (status := _status(live, each, fits))]
-
-
-def _status(live: Live, known: Snapshot, fits: Callable[[JobStatus], bool]) -> JobStatus | None:
-    status = live.remembered(known)
-    return status if status is not None and fits(status) else None
+    known = [live.remembered(each) for each in await archive.with_id(text)]
+    return [status for status in known if status is not None and fits(status)]

@@ -119,8 +119,8 @@ class History:
         )
         shown = found[: asked.limit]
         cursor = str(shown[-1].id) if len(found) > asked.limit else None
-        items = [ledger_schemas.DeliveryView.of(one) for one in shown]
-        return as_json(ledger_schemas.Deliveries(items=items, next_cursor=cursor))
+        items = [ledger_schemas.DeliveryView.as_json(one) for one in shown]
+        return as_json({"items": items, "next_cursor": cursor})
 
 
 async def read(

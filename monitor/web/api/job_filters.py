@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from monitor import model
 from monitor.model import Phase
 from monitor.recording.router import matcher
 from monitor.web.api.forms import Form, Glob, Limit, Since, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from monitor.interfaces import JobStatus
@@ -108,9 +109,14 @@ class JobsQuery(Form):
         return bool(self.stuck or self.missing or self.blind)
 
     @property
-    def compared(self) -> bool:
-        """Whether there are filters for which each job must be read."""
-        return bool(self.watch or self.state)
+    def having(self) -> model.ArchivedFilter:
+        """What archived jobs are searched for; ``fits`` compares the rest."""
+        return model.ArchivedFilter(
+            text=self.reason if self.q is None else self.q,
+            takes_state=self.takes_state if self.state else None,
+            changed_since=self.changed_since,
+            changed_before=self.changed_before,
+        )
 
     def takes_place(self, place: tuple[str, str, str]) -> bool:
         """Match a type, account and region."""
@@ -136,15 +142,21 @@ def fits(one: JobStatus, asked: JobsQuery) -> bool:
     ):
         return False
     reason = (one.snapshot.reason if one.snapshot else None) or ""
-    if asked.reason is not None and asked.reason.casefold() not in reason.casefold():
+    if asked.reason is not None and not holds(reason, asked.reason):
         return False
-    if asked.q is None:
-        return True
-    texts = [one.job.key]
-    texts += [f"{name}{sign}{value}" for name, value in one.labels.items() for sign in "=:"]
-    if one.snapshot:
-        texts += [one.snapshot.state, one.snapshot.reason or ""]
-    return holds("\n".join(texts), asked.q)
+    return asked.q is None or holds(searched_text(one), asked.q)
+
+
+def searched_text(one: JobStatus) -> str:
+    """Return the text of a job that is searched: what the store has of it, and its labels."""
+    known = one.snapshot
+    stored = model.searched_text(one.job.key, known.state, known.reason) if known else one.job.key
+    return "\n".join((stored, *label_texts(one.labels)))
+
+
+def label_texts(labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield the texts of labels that are searched."""
+    return (f"{name}{sign}{value}" for name, value in labels.items() for sign in "=:")
 
 
 def holds(text: str, wanted: str) -> bool:

@@ -190,5 +190,6 @@ class Jobs(View):
     total: int
     """How many jobs match the filters, on all pages.
 
-    Where text is searched for, jobs that only the store remembers count on their own page alone.
+    Where jobs that only the store remembers are searched for text, state, reason or times, they
+    count on their own page alone.
     """

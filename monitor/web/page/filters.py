@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from monitor.model import Phase
-from monitor.web.api.job_filters import has_label, holds, phase_of
+from monitor.web.api.job_filters import has_label, holds, phase_of, searched_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,10 +143,7 @@ class JobFilter:
         )
         if not (fits and self.text):
             return fits
-        parts = [job.job.key, job.watch, *(f"{name}={value}" for name, value in job.labels.items())]
-        if job.snapshot:
-            parts += [job.snapshot.state, job.snapshot.reason or ""]
-        return holds("\n".join(parts), self.text)
+        return holds("\n".join((job.watch, searched_text(job))), self.text)
 
 
 _FIELDS = fields(JobFilter)

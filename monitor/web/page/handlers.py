@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from monitor.model import Phase
+from monitor.model import ArchivedFilter, Phase
 from monitor.web.api import archived_jobs, params
 from monitor.web.page import filters, rows, summary, timeline
 from monitor.web.page.rendering import Renderings, html, rank_after
@@ -108,12 +109,15 @@ class StatusPage:
             here.includes,
             [Phase(here.phase)] if here.phase else [],
             [label] if label else [],
-            here.text or None,
+            here.watch or None,
+            ArchivedFilter(text=here.text or None),
+            by_watch=True,
         )
         if not selection.total:
             return [], 0, ""
         archive, matches = self._ledger.archive, here.matches
-        exact = selection.exact and label == here.label and not here.watch
+        exact = selection.exact and label == here.label
+        selection = replace(selection, exact=exact)
         order = filters.ARCHIVE_ORDERS.get((here.sort, here.order))
         sort, many = order or "-changed_at", here.page * filters.PAGE_SIZE
         if not here.after and (order is None or not exact or many > filters.MOST_ARCHIVED):
