@@ -429,8 +429,12 @@ class Store(Protocol):
         """Add ``entry`` durably and whole; ``False`` if another writer was first."""
         ...
 
-    async def touch(self, polls: Mapping[str, datetime]) -> None:
-        """Store when each job (by key) was last polled, if that is later than stored."""
+    async def touch(self, polls: Mapping[str, datetime], known: Mapping[str, int] = ...) -> None:
+        """Store when each job (by key) was last polled, if that is later than stored.
+
+        ``known`` are the sequences that the polls have confirmed: nothing is stored where it is
+        another one by now.
+        """
         ...
 
     async def baselines(self) -> Sequence[model.Baseline]:

@@ -253,10 +253,10 @@ class Recorder:
             made = self._availability(before, source, available, after, at, reason)
             if await self._commit(*made, None):
                 return True
-            # Another writer was first.
+            # Another writer was first, or the source is another replica's by now.
             stored = await self.store.sources()
             self.adopt_sources(each for each in stored if each.source == source)
-            if self._sources.get(source.key) is before:
+            if self._sources.get(source.key) == before:
                 return False
 
     def _availability(

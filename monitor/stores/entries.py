@@ -109,6 +109,12 @@ class Record(NamedTuple):
     transitions: tuple[tuple[Any, ...], ...]
     sinks: tuple[tuple[str, ...], ...]
     held: tuple[str | None, ...]
+
+    @property
+    def is_of_source(self) -> bool:
+        """Whether it says that a source is available, or no longer."""
+        return self.table is _SOURCES
+
     created_at: int
     store_time: int
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -200,12 +201,17 @@ class SqlStore(LedgerReader):
         record = entries.record_of(entry, self.ledger_id, wall_time, store_time)
         return bool(await self._commits.submit(record))
 
-    async def touch(self, polls: Mapping[str, datetime]) -> None:
-        """Store when each job or source (by key) was last polled, if that is later."""
+    async def touch(
+        self, polls: Mapping[str, datetime], known: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Store when each job or source (by key) was last polled, if that is later.
+
+        ``known`` are sequences: if another one is stored, the poll has not shown what that says.
+        """
         keys = list(polls)
         for start in range(0, len(keys), _POLLS_AT_ONCE):
             some = keys[start : start + _POLLS_AT_ONCE]
-            await self._commits.submit(writes.Touch({key: polls[key] for key in some}))
+            await self._commits.submit(writes.Touch({key: polls[key] for key in some}, known))
 
     async def settle(self, *settlements: model.Settlement) -> None:
         """Store the results of attempts, together."""

@@ -38,9 +38,14 @@ MOST_POSITIONS = 500
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """The times at which jobs or sources, by key, were last polled."""
+    """The times at which jobs or sources, by key, were last polled.
+
+    ``known`` are the sequences of those of which the polls have shown what has that sequence: where
+    another replica has recorded more since, they say nothing of it.
+    """
 
     polls: Mapping[str, datetime]
+    known: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ _TOPICS: Sequence[tuple[tuple[type, ...], str]] = (
     ),
     ((replicas.GiveUp, replicas.Leave), "replicas"),
 )
+_ANY = -1
+"""Stands for any sequence."""
 _OF_AN_OWNER = (KeepBaselines, archive.Mark, archive.KeepDiscovers)
 """Units that are right only as long as the replica still owns the source that they are about."""
 
@@ -159,12 +166,20 @@ def apply(connection: Connection, units: Sequence[Unit]) -> list[int]:
 
 def has_owners(units: Sequence[Unit]) -> bool:
     """Return whether any of the units is for owners alone."""
-    return any(isinstance(unit, _OF_AN_OWNER) for unit in units)
+    return any(map(_is_of_an_owner, units))
 
 
 def without_owners(units: Sequence[Unit]) -> Sequence[Unit]:
     """Return the units, with nothing in the places of those that only an owner may write."""
-    return [Ping() if isinstance(unit, _OF_AN_OWNER) else unit for unit in units]
+    return [Ping() if _is_of_an_owner(unit) else unit for unit in units]
+
+
+def _is_of_an_owner(unit: Unit) -> bool:
+    # Whether a source is available, its owner finds out for itself. What a poll has shown of a job
+    # is true whoever owns it by now.
+    if isinstance(unit, entries.Record):
+        return unit.is_of_source
+    return isinstance(unit, _OF_AN_OWNER)
 
 
 def topics(units: Sequence[Unit], written: Sequence[int]) -> Iterator[str]:
@@ -187,14 +202,7 @@ def _write(connection: Connection, units: Sequence[Unit]) -> list[int]:
     outbox.settle(connection, [unit for unit in units if isinstance(unit, outbox.Settle)])
     records = [unit for unit in units if isinstance(unit, entries.Record)]
     accepted = entries.write(connection, records, position)
-    times: dict[sa.Table, list[tuple[int, str]]] = {table: [] for table in _TOUCH}
-    for key, at in (
-        poll for unit in units if isinstance(unit, Touch) for poll in unit.polls.items()
-    ):
-        table = sources if key.startswith("source:") else jobs
-        times[table].append((schema.microseconds(at), key))
-    for table, later in _TOUCH.items():
-        later.execute(connection, times[table])
+    _touch(connection, [unit for unit in units if isinstance(unit, Touch)])
     added = sum(len(record.transitions) for record in accepted)
     connection.execute(_MOVE, {"to": position + added})
     taken = {id(record) for record in accepted}
@@ -202,6 +210,16 @@ def _write(connection: Connection, units: Sequence[Unit]) -> list[int]:
         int(id(unit) in taken) if isinstance(unit, entries.Record) else _written(connection, unit)
         for unit in units
     ]
+
+
+def _touch(connection: Connection, units: Sequence[Touch]) -> None:
+    times: dict[sa.Table, list[tuple[int, str, int]]] = {table: [] for table in _TOUCH}
+    for unit in units:
+        for key, at in unit.polls.items():
+            table = sources if key.startswith("source:") else jobs
+            times[table].append((schema.microseconds(at), key, unit.known.get(key, _ANY)))
+    for table, later in _TOUCH.items():
+        later.execute(connection, times[table])
 
 
 def _written(connection: Connection, unit: Unit) -> int:  # noqa: PLR0911
@@ -249,8 +267,11 @@ def _add_watch(connection: Connection, watch: model.RuntimeWatch) -> int:
 def _later(table: sa.Table) -> bulk.Bulk:
     """Return the statement that moves the time of a poll; one that is late moves none back."""
     polled_at: sa.BindParameter[int] = sa.bindparam("at", type_=sa.BigInteger)
+    known: sa.BindParameter[int] = sa.bindparam("known", type_=sa.BigInteger)
     is_later = sa.and_(table.c.key == sa.bindparam("of"), table.c.looked_at < polled_at)
-    return bulk.Bulk(sa.update(table).where(is_later).values(looked_at=polled_at), "at", "of")
+    is_known = sa.or_(known == sa.literal_column(str(_ANY)), table.c.sequence == known)
+    moved = sa.update(table).where(is_later, is_known).values(looked_at=polled_at)
+    return bulk.Bulk(moved, "at", "of", "known")
 
 
 _TOUCH = {table: _later(table) for table in (jobs, sources)}

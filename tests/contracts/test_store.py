@@ -280,6 +280,23 @@ async def test_a_look_is_stored_only_if_it_is_later(opened):
         await store.touch({})
 
 
+async def test_a_look_is_stored_only_for_what_it_has_shown(opened):
+    """Another replica may have recorded a change that this one has not seen yet."""
+    source_key = examples.source().source.key
+    async with opened() as store:
+        await store.record(entry())
+        await store.record(entry(sequence=2))
+        await store.record(examples.source_entry())
+        looks = {job().key: T0 + SECOND, source_key: T0 + SECOND}
+        before = (await store.snapshot(job().key)).looked_at
+        await store.touch(looks, {job().key: 1, source_key: 2})
+        assert (await store.snapshot(job().key)).looked_at == before
+        assert (await store.sources())[0].looked_at < T0 + SECOND
+        await store.touch(looks, {job().key: 2, source_key: 1})
+        assert (await store.snapshot(job().key)).looked_at == T0 + SECOND
+        assert (await store.sources())[0].looked_at == T0 + SECOND
+
+
 async def test_many_looks_can_be_stored_at_once(opened):
     async with opened() as store:
         await _together(*(store.record(entry(number)) for number in range(10)))

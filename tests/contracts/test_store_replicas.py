@@ -11,7 +11,7 @@ from monitor.errors import StoreLockedError
 from monitor.stores import connect
 from monitor.stores.store import open_store
 from tests.contracts import postgresql_kit
-from tests.contracts.store_examples import entry
+from tests.contracts.store_examples import entry, source_entry
 from tests.contracts.test_store_reconnect import proxy, through, until
 
 __all__ = ["proxy"]
@@ -94,13 +94,17 @@ async def test_what_only_an_owner_may_write_is_not_written_once_another_owns(pos
         async with replica(postgresql_url, "two") as two:
             await two.replicas.own([SOURCE])
             async with anyio.create_task_group() as tasks:
-                # On its way when the session was lost; recorded is what compares sequences.
+                # On its way when the session was lost. What a poll has shown is true all the same.
                 tasks.start_soon(one.archive.keep_discovers, {("t", "a", "r"): "second"})
                 tasks.start_soon(one.record, entry())
+                tasks.start_soon(one.record, source_entry())
                 await until(lambda: one.outage is not None)
                 proxy.closed = False
             assert await two.archive.discovers() == {("t", "a", "r"): "first"}
             assert len(await two.snapshots()) == 1
+            # Whether its source is available, the owner knows.
+            assert await two.sources() == []
+            assert await two.record(source_entry())
 
 
 async def test_a_commit_tells_the_other_replicas_what_has_changed(postgresql_url):
