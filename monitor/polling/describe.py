@@ -14,7 +14,7 @@ from monitor.polling.learned import LearnedSchedules
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
-from monitor.polling.unchanged import Arrival, RepeatedPoll, SentPoll
+from monitor.polling.unchanged import Arrival, RepeatedBatch, RepeatedPoll, SentPoll
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
@@ -145,7 +145,7 @@ class JobPoller:
             return None
         sent_at = self._clock.monotonic()
         arrived: Arrival[PollResponse] = Arrival()
-        if not repeat.request.send(arrived.take):
+        if not repeat.request.send([turn.job for turn in turns], arrived.take):
             first.forget_repeat()
             return None
         return SentPoll(await arrived.response(), sent_at)
@@ -159,7 +159,12 @@ class JobPoller:
             return None
         first, mode = turns[0], "batch" if len(turns) > 1 else "describe"
         kind = (first.following.job_type.name, first.operation, mode, len(turns))
-        repeat = RepeatedPoll(turns, request, self._kinds.setdefault(kind, kind))
+        kind = self._kinds.setdefault(kind, kind)
+        repeat = (
+            RepeatedPoll(request, kind)
+            if len(turns) == 1
+            else RepeatedBatch(request, kind, turns=turns)
+        )
         for turn in turns:
             turn.repeat = repeat
         return repeat
@@ -179,7 +184,7 @@ class JobPoller:
         elif sent is not None:
             pauses = [self.interval(turn) for turn in turns]
             now = self._clock.monotonic()
-            repeat.note(sent.response.digest, pauses, now, self._recorder)
+            repeat.note(turns, sent.response.digest, pauses, now, self._recorder)
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str

@@ -426,7 +426,8 @@ class Poller:
         repeat = first.repeat
         if repeat is None or not repeat.is_for(begun) or takes_plain_path(first.attempts):
             return False
-        if repeat.request.send(partial(self._take, begun, repeat, now)):
+        jobs = [turn.job for turn in begun]
+        if repeat.request.send(jobs, partial(self._take, begun, repeat, now)):
             self._sent += 1
             return True
         # The plain path prepares it again: its account may be another one now.

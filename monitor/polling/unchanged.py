@@ -91,61 +91,58 @@ class SentPoll:
 
 @dataclass(slots=True, eq=False)
 class RepeatedPoll:
-    """A request that is sent for the same ``turns`` each time, and what its last answer showed.
+    """A request that is sent for the same job each time, and what its last answer showed.
 
     ``kind`` is how such polls are counted (``SourceClient.note_unchanged``).
-    ``digest`` names that answer, ``known`` is what was known of each job after it, ``dated`` the
-    latest update time in that; where the next answer must be read, there is no digest.
+    ``digest`` names that answer, ``known`` is what was known of the job after it; where the next
+    answer must be read, there is no digest.
     ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
-    the next turn as in ``pacing.next_turn``. ``checked`` counts the changes of what is known up to
-    which that is still true.
+    the next turn as in ``pacing.next_turn``.
     """
 
-    turns: tuple[ScheduledJob, ...]
     request: PreparedPoll
     kind: tuple[str, str, str, int]
     digest: bytes | None = None
-    known: tuple[Snapshot | None, ...] = ()
-    dated: datetime | None = None
+    known: Snapshot | None = None
     expires_at: float = 0.0
     pause: float = 0.0
     phase: float = 0.0
-    checked: int = -1
 
     def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
-        if len(turns) == 1:
-            return turns[0].repeat is self and len(self.turns) == 1
-        # One that was polled alone meanwhile has another, and would not expire this one.
-        return self.turns == turns and all(turn.repeat is self for turn in turns)
+        return len(turns) == 1 and turns[0].repeat is self
 
     def expire(self) -> None:
         """Never send it again."""
-        self.turns, self.digest, self.known = (), None, ()
+        self.digest = self.known = None
 
     def note(
-        self, digest: bytes | None, pauses: Sequence[float], now: float, recorder: Recorder
+        self,
+        turns: tuple[ScheduledJob, ...],
+        digest: bytes | None,
+        pauses: Sequence[float],
+        now: float,
+        recorder: Recorder,
     ) -> None:
         """Note what was just read for all turns, so that the same answer need not be read again.
 
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
-        found = tuple([recorder.snapshot(turn.key) for turn in self.turns])
+        found = [recorder.snapshot(turn.key) for turn in turns]
         known = [each for each in found if each is not None]
-        steady = all(turn.steady for turn in self.turns) and len(known) == len(self.turns)
+        steady = all(turn.steady for turn in turns) and len(known) == len(turns)
         if digest is None or not steady or len(set(pauses)) != 1:
             return
         store_time = recorder.store.store_time()
         left = min(
             seconds_left(snapshot, turn.following, store_time)
-            for turn, snapshot in zip(self.turns, known, strict=True)
+            for turn, snapshot in zip(turns, known, strict=True)
         )
-        self.digest, self.known, self.pause = digest, found, pauses[0]
-        self.checked = recorder.changes
-        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
+        self.digest, self.pause = digest, pauses[0]
+        self._know(known, recorder)
         self.expires_at = now + left - MARGIN if left < math.inf else math.inf
-        first = self.turns[0]
+        first = turns[0]
         # Jobs that share a describe have their turns together.
         key = first.key if first.share == 1 else first.request_key
         self.phase = pacing.phase_of(key, self.pause)
@@ -154,17 +151,59 @@ class RepeatedPoll:
         self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
     ) -> bool:
         """Return whether an answer that came before ``expires_at`` changes nothing."""
-        if digest is None or digest != self.digest:
+        known = self.known
+        if digest is None or digest != self.digest or known is None:
             return False
-        # A wall clock that was set back makes the same answer a misdated one.
-        dated = self.dated
-        if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
+        return not _is_ahead(known.updated_at, asked_at, seen_at) and (
+            recorder.snapshot(known.job.key) is known
+        )
+
+    def _know(self, known: Sequence[Snapshot], _recorder: Recorder) -> None:
+        self.known = known[0]
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedBatch(RepeatedPoll):
+    """A request that is sent for the same ``turns`` each time.
+
+    ``all_known`` is what was known of each job, ``dated`` the latest update time in that.
+    ``checked`` counts the changes of what is known up to which that is still true.
+    """
+
+    turns: tuple[ScheduledJob, ...] = ()
+    all_known: Sequence[Snapshot] = ()
+    dated: datetime | None = None
+    checked: int = -1
+
+    def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
+        """Return whether it is the request of these turns, and of each of them now."""
+        # One that was polled alone meanwhile has another, and would not expire this one.
+        return self.turns == turns and all(turn.repeat is self for turn in turns)
+
+    def expire(self) -> None:
+        """Never send it again."""
+        self.turns, self.digest, self.all_known = (), None, ()
+
+    def repeats(
+        self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
+    ) -> bool:
+        """Return whether an answer that came before ``expires_at`` changes nothing."""
+        if digest is None or digest != self.digest or _is_ahead(self.dated, asked_at, seen_at):
             return False
         if self.checked != recorder.changes:
-            if tuple([recorder.snapshot(turn.key) for turn in self.turns]) != self.known:
+            if any(recorder.snapshot(each.job.key) is not each for each in self.all_known):
                 return False
             self.checked = recorder.changes
         return True
+
+    def _know(self, known: Sequence[Snapshot], recorder: Recorder) -> None:
+        self.all_known, self.checked = known, recorder.changes
+        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
+
+
+def _is_ahead(dated: datetime | None, asked_at: datetime, seen_at: datetime) -> bool:
+    """Return whether a wall clock that was set back makes the same answer a misdated one."""
+    return dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY
 
 
 @dataclass(slots=True, eq=False)
@@ -224,8 +263,7 @@ class RepeatedPage:
         """Return whether an answer is the last one, and no clock makes more of it."""
         if digest is None or digest != self.digest or self.rows is None:
             return False
-        # A wall clock that was set back makes the same answer a misdated one.
-        return self.dated is None or self.dated - min(asked_at, seen_at) <= diff.LEEWAY
+        return not _is_ahead(self.dated, asked_at, seen_at)
 
     def is_true(self, recorder: Recorder, schedule: Schedule) -> bool:
         """Return whether its rows show what is known now, of jobs that are polled as they were."""

@@ -204,7 +204,7 @@ async def test_a_source_that_refuses_prepared_requests_is_polled_all_the_same(
 ):
     async with polling(tmp_path) as b:
         b.source.prepares = True
-        monkeypatch.setattr(ScriptedPoll, "send", lambda _self, _done: False)
+        monkeypatch.setattr(ScriptedPoll, "send", lambda _self, _jobs, _done: False)
         b.source.answers["a"] = "PENDING"
         b.follow("a")
         async with running(b.poller):
@@ -488,9 +488,9 @@ async def test_polls_that_wait_long_leave_their_places_alone(tmp_path, monkeypat
         b.follow(*slow, *quick, interval=1.0)
         send = ScriptedPoll.send
 
-        def sent(poll, done):
-            b.source.latency = 100.0 if poll.jobs[0].id in slow else 0.4
-            return send(poll, done)
+        def sent(poll, jobs, done):
+            b.source.latency = 100.0 if jobs[0].id in slow else 0.4
+            return send(poll, jobs, done)
 
         async with running(b.poller):
             await anyio.sleep(5)
