@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor import config, interfaces
     from monitor.interfaces import Clock
     from monitor.model import ArchiveMark, Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, PollResponse, Random
     from monitor.metrics import Metrics
     from monitor.model import Job, Observation
-    from monitor.polling.schedule import Schedule, ScheduledJob
+    from monitor.polling.schedule import Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 
@@ -65,8 +66,6 @@ class JobPoller:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
-        # One object for all polls of a kind: each job would else have its own.
-        self._kinds: dict[tuple[str, str, str, int], tuple[str, str, str, int]] = {}
         self.learned = LearnedSchedules()
         """The poll times that were learned; all pollers share one."""
         self._log = logs.get()
@@ -87,14 +86,14 @@ class JobPoller:
         try:
             answers = await self._ask(turns, sent)
             for turn in turns:
-                turn.share = turn.following.job_type.at_once
+                turn.lowered_share = 0
         except PollError as error:
             failure = error
             if len(turns) > 1 and error.reason in ANSWERS:
                 # One id may spoil the request for all: halves of it find out which. A reload
                 # may have changed how many may share one.
                 for turn in turns:
-                    turn.share = max(1, min(turn.share, len(turns)) // 2)
+                    turn.lowered_share = max(1, min(turn.share, len(turns)) // 2)
                 return [self._clock.monotonic()] * len(turns)
         mode = "batch" if len(turns) > 1 else "describe"
         times: list[float | None] = [None] * len(turns)
@@ -157,14 +156,7 @@ class JobPoller:
         # A reload may have come meanwhile, with other sources.
         if request is None or not all(turn.source is source for turn in turns):
             return None
-        first, mode = turns[0], "batch" if len(turns) > 1 else "describe"
-        kind = (first.following.job_type.name, first.operation, mode, len(turns))
-        kind = self._kinds.setdefault(kind, kind)
-        repeat = (
-            RepeatedPoll(request, kind)
-            if len(turns) == 1
-            else RepeatedBatch(request, kind, turns=turns)
-        )
+        repeat = RepeatedPoll(request) if len(turns) == 1 else RepeatedBatch(request, turns=turns)
         for turn in turns:
             turn.repeat = repeat
         return repeat
@@ -395,7 +387,9 @@ class JobPoller:
             scheduled.denials = max(scheduled.denials, pacing.CONFIRMATIONS)
         elif scheduled.denials >= pacing.CONFIRMATIONS:
             await self._recorder.deny(scheduled.job, self._clock.now(), scheduled.following)
-        return pacing.missing_delay(scheduled.denials, scheduled.missing_after, self._random)
+        return pacing.missing_delay(
+            scheduled.denials, scheduled.options.missing_after, self._random
+        )
 
 
 def _as_one(turns: Sequence[ScheduledJob], times: Sequence[float | None]) -> Sequence[float | None]:

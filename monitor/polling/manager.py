@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Place
     from monitor.polling.quota import QuotaLevel
-    from monitor.polling.schedule import HintTicket, ScheduledJob
+    from monitor.polling.scheduled_job import HintTicket, ScheduledJob
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from monitor.model import Page, Snapshot
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Planner
-    from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+    from monitor.polling.schedule import ListingSweep, Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 

@@ -17,15 +17,8 @@ from monitor.errors import PollReason
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import (
-    NO_OUTAGE,
-    HintOutcome,
-    HintTicket,
-    ListingSweep,
-    Schedule,
-    ScheduledJob,
-    may_share,
-)
+from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, may_share
+from monitor.polling.scheduled_job import HintOutcome, HintTicket, ScheduledJob
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
@@ -152,12 +145,7 @@ class Poller:
             self.schedule.put(scheduled, scheduled.due)
         self.schedule.changes += 1
         before = self._job_poller.interval(scheduled)
-        # The options, and not the history of the polls.
-        scheduled.source, scheduled.following = job.source, job.following
-        scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
-        scheduled.blind_after = job.blind_after
-        scheduled.share, scheduled.request_key = job.share, job.request_key
-        scheduled.operation = job.operation
+        scheduled.follow(job.options)
         if self.schedule.holds(scheduled):
             # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
             same = self._job_poller.interval(scheduled) == before
@@ -424,7 +412,9 @@ class Poller:
             return self._send_pages(begun)
         first = begun[0]
         repeat = first.repeat
-        if repeat is None or not repeat.is_for(begun) or takes_plain_path(first.attempts):
+        if repeat is None or not repeat.is_for(begun):
+            return False
+        if first.rare is not None and takes_plain_path(first.attempts):
             return False
         jobs = [turn.job for turn in begun]
         if repeat.request.send(jobs, partial(self._take, begun, repeat, now)):
@@ -533,11 +523,12 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        self.client.note_unchanged(repeat.kind, sent_at, now, seen_at)
+        kind = repeat.kind(first)
+        self.client.note_unchanged(kind, sent_at, now, seen_at)
         for turn in begun:
             self._recorder.note_poll(turn.key, asked_at)
-            turn.note_poll(now, seen_at)
-            if turn.answering is not None:
+            turn.note_poll(now, seen_at, began_at=sent_at)
+            if turn.rare is not None:
                 turn.settle_hint()
         if first.following.learned:
             due = self._job_poller.next_turn(first)
@@ -545,10 +536,10 @@ class Poller:
             due = pacing.next_turn(now, repeat.pause, repeat.phase)
         self.schedule.put_back(begun, due)
         for turn in begun:
-            if turn.hint is not None:
+            if turn.rare is not None and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
                 due = min(due, turn.due)
-        if back := self._outages.succeeded(repeat.kind[1], now):
+        if back := self._outages.succeeded(kind[1], now):
             self._recover(back)
         return due
 
@@ -592,6 +583,9 @@ class Poller:
                 times = [None if goes_on else self._clock.monotonic() + delay]
             else:
                 poll = sent if isinstance(sent, SentPoll) else None
+                began_at = poll.sent_at if poll else self._clock.monotonic()
+                for turn in begun:
+                    turn.began_at = began_at
                 times = await self._job_poller.describe(begun, poll)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Plan
-    from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+    from monitor.polling.schedule import ListingSweep, Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.polling.unchanged import RepeatedPage
     from monitor.recording.recorder import Recorder

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from monitor.interfaces import PageResponse, PollResponse, PreparedPage, PreparedPoll
     from monitor.model import Snapshot
     from monitor.polling.page_turn import PageTurn
-    from monitor.polling.schedule import Schedule, ScheduledJob
+    from monitor.polling.schedule import Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.recording.diff import TrackingOptions
     from monitor.recording.recorder import Recorder
 
@@ -93,7 +94,6 @@ class SentPoll:
 class RepeatedPoll:
     """A request that is sent for the same job each time, and what its last answer showed.
 
-    ``kind`` is how such polls are counted (``SourceClient.note_unchanged``).
     ``digest`` names that answer, ``known`` is what was known of the job after it; where the next
     answer must be read, there is no digest.
     ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
@@ -101,7 +101,6 @@ class RepeatedPoll:
     """
 
     request: PreparedPoll
-    kind: tuple[str, str, str, int]
     digest: bytes | None = None
     known: Snapshot | None = None
     expires_at: float = 0.0
@@ -111,6 +110,10 @@ class RepeatedPoll:
     def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
         return len(turns) == 1 and turns[0].repeat is self
+
+    def kind(self, first: ScheduledJob) -> tuple[str, str, str, int]:
+        """Return how such polls are counted (``SourceClient.note_unchanged``)."""
+        return first.options.kind
 
     def expire(self) -> None:
         """Never send it again."""
@@ -179,6 +182,10 @@ class RepeatedBatch(RepeatedPoll):
         """Return whether it is the request of these turns, and of each of them now."""
         # One that was polled alone meanwhile has another, and would not expire this one.
         return self.turns == turns and all(turn.repeat is self for turn in turns)
+
+    def kind(self, first: ScheduledJob) -> tuple[str, str, str, int]:
+        """Return how such polls are counted."""
+        return *first.options.kind[:2], "batch", len(self.turns)
 
     def expire(self) -> None:
         """Never send it again."""

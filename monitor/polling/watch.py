@@ -9,7 +9,8 @@ from monitor.config import Discover
 from monitor.interfaces import JobStatus
 from monitor.model import Job, ListingRequest
 from monitor.polling.claims import Claims, discovery_of
-from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.baselines import accepts
 from monitor.recording.diff import TrackingOptions
 
@@ -63,6 +64,7 @@ class WatchTarget:
             confirm=watch.confirm,
         )
         """The options of every job that is polled for this watch, and for no other."""
+        self._options = self._poll_options()
         self.sweeps = list(self._listings()) if self._discover else []
         """The sweeps of its discovery, without those of parents that were found."""
 
@@ -88,6 +90,15 @@ class WatchTarget:
         for sweep in self.sweeps:
             self.poller.discover(sweep)
 
+    def _poll_options(self) -> PollOptions:
+        return PollOptions(
+            self.source,
+            self.following,
+            self.interval,
+            self.watch.missing_after,
+            self.watch.blind_after_intervals,
+        )
+
     def _pace(self, *, hinted: bool) -> float:
         slower = self.watch.interval_with_hints if hinted else None
         return max(self._usual, slower or 0.0)
@@ -98,6 +109,7 @@ class WatchTarget:
         if pace == self.interval:
             return False
         self.interval = pace
+        self._options = self._poll_options()
         for sweep in self.sweeps:
             for each in (sweep, *sweep.children.values()):
                 each.interval = pace
@@ -189,14 +201,7 @@ class WatchTarget:
 
     def track(self, job: Job) -> ScheduledJob:
         """Schedule a job with the options of this watch."""
-        return ScheduledJob(
-            job,
-            self.source,
-            self.following,
-            self.interval,
-            self.watch.missing_after,
-            self.watch.blind_after_intervals,
-        )
+        return ScheduledJob(job, self._options)
 
 
 class JobOwnership:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Store
     from monitor.model import Entry, Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.tools.config_test_file import ConfigTestCase, Expected
     from monitor.tools.config_test_form import ExpectedPayload
 

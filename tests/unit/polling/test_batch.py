@@ -10,7 +10,8 @@ import pytest
 
 from monitor.config import Route
 from monitor.errors import PollError, PollReason
-from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+from monitor.polling.schedule import ListingSweep, Schedule
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
 from monitor.recording.router import Router
 from tests.builders import (
@@ -464,9 +465,9 @@ def _begun(schedule):
 def test_a_group_of_very_many_jobs_is_begun_at_little_cost(jobs):
     """Each request takes its hundred, and leaves no old entry behind."""
     source, schedule = ScriptedSource(VirtualClock(), HUNDRED), Schedule()
-    options = following(HUNDRED)
+    options = PollOptions(source, following(HUNDRED), 30.0, 3600.0)
     for number in range(jobs):
-        schedule.put(ScheduledJob(job(f"j-{number}"), source, options, 30.0, 3600.0), 1.0)
+        schedule.put(ScheduledJob(job(f"j-{number}"), options), 1.0)
     taken = 0
     while schedule.first():
         assert len(_begun(schedule)) == 100
@@ -479,9 +480,9 @@ def test_a_begin_passes_over_no_more_than_a_bound_of_others():
     source, schedule = ScriptedSource(VirtualClock(), HUNDRED), Schedule()
     options = following(HUNDRED)
     for number in range(1000):
-        tracked = ScheduledJob(job(f"c-{number}/x"), source, options, 30.0, 3600.0)
+        tracked = ScheduledJob(job(f"c-{number}/x"), PollOptions(source, options, 30.0, 3600.0))
         schedule.put(tracked, 1.0)
-    late = ScheduledJob(job("c-0/y"), source, options, 30.0, 3600.0)
+    late = ScheduledJob(job("c-0/y"), PollOptions(source, options, 30.0, 3600.0))
     schedule.put(late, 1.0)
     assert _begun(schedule) == ["c-0/x"]
     # Nobody has lost a turn.

@@ -94,7 +94,7 @@ async def test_the_poll_that_confirms_comes_soon(tmp_path):
         b.source.answers["j-1"] = "PENDING"
         b.follow("j-1", interval=300.0)
         (known,) = b.poller.schedule.everyone()
-        known.following = replace(known.following, confirm=2)
+        known.options = replace(known.options, following=replace(known.following, confirm=2))
         async with running(b.poller):
             await anyio.sleep(10)
             b.source.answers["j-1"] = "RUNNING"
@@ -124,7 +124,7 @@ async def listed(tmp_path, *, prepares, page_latency=0.5):
         async with running(b.poller):
             await anyio.sleep(200)
             (one,) = b.poller.schedule.everyone()
-            one.following = replace(one.following, confirm=2)
+            one.options = replace(one.options, following=replace(one.following, confirm=2))
             await anyio.sleep(110)
             assert one.state is (State.LISTED if prepares else State.WAITING)
             b.source.answers["j-1"], b.source.listing = "RUNNING", lags

@@ -14,7 +14,7 @@ from monitor.config import Settings
 from monitor.errors import PollError, PollReason
 from monitor.metrics import Metrics
 from monitor.polling import hints
-from monitor.polling.schedule import HintOutcome
+from monitor.polling.scheduled_job import HintOutcome
 from monitor.sources import loader
 from tests.builders import VIRTUAL, Answer, job, until
 from tests.unit.polling.test_manager import benched, watch

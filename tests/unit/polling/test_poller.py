@@ -1,5 +1,6 @@
 """Loop 1 in virtual time: what is asked when, and when not."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import anyio
@@ -400,7 +401,7 @@ async def test_two_sources_share_one_quota(tmp_path):
 
 def _on(b, source, job_id):
     tracked = b.track(job(job_id), interval=0.5)
-    tracked.source = source
+    tracked.options = replace(tracked.options, source=source)
     return tracked
 
 
