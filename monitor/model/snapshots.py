@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from struct import Struct, pack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,7 @@ class Job:
         return self._key
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
     """The last known state of a job.
 
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
@@ -70,7 +70,13 @@ class Snapshot:
     ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
     describe tells is still to follow. ``parent`` is the one for which a listing has shown the job.
     ``own_reminded`` is when a stuck job was last reported as such, in the store's own time.
+
+    There may be a hundred thousand, so one takes little: what many jobs have in common is kept once
+    for all of them, and the times are numbers side by side. It is no dataclass, as orjson would
+    read the memory of times that are gone by then.
     """
+
+    __slots__ = ("_common", "_times", "fields", "job", "reason")
 
     job: Job
     parts: Mapping[str, str | None]
@@ -85,17 +91,100 @@ class Snapshot:
     first_seen_at: datetime
     changed_at: datetime
     looked_at: datetime
-    ended_at: datetime | None = None
-    missing: bool = False
-    stuck: bool = False
-    own_changed: datetime | None = None
-    own_ended: datetime | None = None
-    baseline: bool = False
-    earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
-    describe_owed: bool = False
-    parent: str | None = None
-    earlier_ended: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: _NEVER)
-    own_reminded: datetime | None = None
+    ended_at: datetime | None
+    missing: bool
+    stuck: bool
+    own_changed: datetime | None
+    own_ended: datetime | None
+    baseline: bool
+    earlier_ends: Mapping[str, int]
+    describe_owed: bool
+    parent: str | None
+    earlier_ended: Mapping[str, tuple[datetime, datetime]]
+    own_reminded: datetime | None
+
+    _common: tuple[Any, ...]
+    _times: bytes
+
+    def __init__(  # noqa: PLR0913 -- its fields
+        self,
+        *,
+        job: Job,
+        parts: Mapping[str, str | None],
+        state: str,
+        phase: Phase,
+        severity: Severity,
+        ending: Ending,
+        fields: Mapping[str, Any],
+        reason: str | None,
+        updated_at: datetime | None,
+        sequence: int,
+        first_seen_at: datetime,
+        changed_at: datetime,
+        looked_at: datetime,
+        ended_at: datetime | None = None,
+        missing: bool = False,
+        stuck: bool = False,
+        own_changed: datetime | None = None,
+        own_ended: datetime | None = None,
+        baseline: bool = False,
+        earlier_ends: Mapping[str, int] = _NONE,
+        describe_owed: bool = False,
+        parent: str | None = None,
+        earlier_ended: Mapping[str, tuple[datetime, datetime]] = _NEVER,
+        own_reminded: datetime | None = None,
+    ) -> None:
+        """Share what other jobs have as well."""
+        same = _Same(parts), _Same(earlier_ends), _Same(earlier_ended)
+        common = _common_of(
+            *same, state, phase, severity, ending, sequence, missing, stuck, baseline,
+            describe_owed, parent,
+        )  # fmt: skip
+        times = _packed(
+            looked_at, first_seen_at, changed_at, own_changed, updated_at, ended_at, own_ended,
+            own_reminded,
+        )  # fmt: skip
+        for name, value in zip(self.__slots__, (common, times, fields, job, reason), strict=True):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        """Refuse to change."""
+        raise AttributeError(f"cannot assign to {name} of a snapshot")
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all that it says."""
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return self.is_like(other) and self._times == other._times
+
+    def __repr__(self) -> str:
+        """Return all values, as a dataclass does."""
+        values = (f"{name}={value!r}" for name, value in self.as_dict().items())
+        return f"Snapshot({', '.join(values)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its values by name."""
+        return {name: getattr(self, name) for name in SNAPSHOT_FIELDS}
+
+    def replace(self, **changes: Any) -> Snapshot:
+        """Return another one with some values changed."""
+        return Snapshot(**self.as_dict() | changes)
+
+    def note_poll(self, asked_at: datetime) -> None:
+        """Move ``looked_at`` on: the last poll, sent at this time, has shown this state again.
+
+        This alone changes of a snapshot.
+        """
+        moved = _ONE.pack((asked_at - _EPOCH) // _MICROSECOND) + self._times[_ONE.size :]
+        object.__setattr__(self, "_times", moved)
+
+    def is_like(self, other: Snapshot) -> bool:
+        """Return whether both say the same, ``looked_at`` aside."""
+        return (
+            self._common == other._common
+            and self._times[_ONE.size :] == other._times[_ONE.size :]
+            and (self.job, self.reason, self.fields) == (other.job, other.reason, other.fields)
+        )
 
     @property
     def has_ended(self) -> bool:
@@ -109,6 +198,84 @@ class Snapshot:
         if self.has_ended:
             found[self.phase.value] = found.get(self.phase.value, 0) + 1
         return found
+
+
+# How a snapshot keeps its values: what many jobs share in one tuple, the times as numbers.
+
+_COMMON = ("parts", "earlier_ends", "earlier_ended", "state", "phase", "severity", "ending",
+           "sequence", "missing", "stuck", "baseline", "describe_owed", "parent")  # fmt: skip
+_TIMES = ("looked_at", "first_seen_at", "changed_at", "own_changed", "updated_at", "ended_at",
+          "own_ended", "own_reminded")  # fmt: skip
+_ONE = Struct("q")
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_NO_TIME = -(2**63)
+
+
+class _Same:
+    """A mapping that is the same as another only if it is that very object."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _common_of(parts: _Same, ends: _Same, ended: _Same, *others: Any) -> tuple[Any, ...]:
+    """Return one tuple for all jobs with these values; typed, as 1 and true are equal."""
+    return parts.value, ends.value, ended.value, *others
+
+
+def _packed(*times: datetime | None) -> bytes:
+    """Return times as bytes; those that few jobs have are left out where there are none."""
+    while times[-1] is None:
+        times = times[:-1]
+    numbers = [_NO_TIME if time is None else (time - _EPOCH) // _MICROSECOND for time in times]
+    return pack(f"{len(numbers)}q", *numbers)
+
+
+class _SnapshotTime:
+    """A time of a snapshot, made anew whenever it is read."""
+
+    def __init__(self, number: int) -> None:
+        self._at = number * _ONE.size
+
+    def __get__(self, snapshot: Snapshot, owner: type) -> datetime | None:
+        times, at = snapshot._times, self._at  # noqa: SLF001 -- it is a part of the class
+        if at >= len(times):
+            return None
+        (number,) = _ONE.unpack_from(times, at)
+        return None if number == _NO_TIME else _EPOCH + number * _MICROSECOND
+
+
+class _SnapshotValue:
+    """A value of a snapshot that it shares with those of other jobs."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __get__(self, snapshot: Snapshot, owner: type) -> Any:
+        return snapshot._common[self._number]  # noqa: SLF001 -- it is a part of the class
+
+
+SNAPSHOT_FIELDS = (
+    "job", "parts", "state", "phase", "severity", "ending", "fields", "reason", "updated_at",
+    "sequence", "first_seen_at", "changed_at", "looked_at", "ended_at", "missing", "stuck",
+    "own_changed", "own_ended", "baseline", "earlier_ends", "describe_owed", "parent",
+    "earlier_ended", "own_reminded",
+)  # fmt: skip
+"""The values of a snapshot, in the order in which they are stored."""
+
+for _number, _name in enumerate(_COMMON):
+    setattr(Snapshot, _name, _SnapshotValue(_number))
+for _number, _name in enumerate(_TIMES):
+    setattr(Snapshot, _name, _SnapshotTime(_number))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class FlapGuard:
         self.forget(key)
         # The change came before the first poll that showed it, so that the window stays narrow.
         seen_at = min(known.seen_at, observed.seen_at)
-        after = replace(after, changed_at=seen_at, own_changed=known.store_time)
+        after = after.replace(changed_at=seen_at, own_changed=known.store_time)
         dated = (
             replace(each, before=seen_at, after=min(each.after, seen_at) if each.after else None)
             for each in made

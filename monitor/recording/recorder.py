@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from enum import StrEnum
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from monitor import model
@@ -27,10 +25,8 @@ if TYPE_CHECKING:
     from monitor.recording.router import Router
 
 
-_BUT_ITS_TIME = attrgetter(
-    *(each.name for each in fields(model.Snapshot) if each.name != "looked_at")
-)
-"""What a snapshot says beside when its job was looked at; far cheaper than another snapshot."""
+_AT_ONCE = 1000
+"""Times of polls that are stored in one step."""
 
 
 class RecordResult(StrEnum):
@@ -75,6 +71,7 @@ class Recorder:
         self._flaps = FlapGuard()
         self._snapshots: dict[str, model.Snapshot] = {}
         self._sources: dict[str, model.SourceState] = {}
+        # Of jobs that wait with a page, and of those that are no longer kept here.
         self._poll_times: dict[str, datetime | SharedPollTime] = {}
         self.changes = 0
         """Counts the changes of what is known; while it is the same, so are all snapshots."""
@@ -93,9 +90,12 @@ class Recorder:
         """
         self._wanted = wanted
         self.changes += 1
-        self._snapshots = {
-            key: known for key, known in self._snapshots.items() if wanted(known.job)
-        }
+        before, self._snapshots = self._snapshots, {}
+        for key, known in before.items():
+            if wanted(known.job):
+                self._snapshots[key] = known
+            else:
+                self._poll_times.setdefault(key, known.looked_at)
         # One that comes back later must not count a poll from before.
         self._flaps.keep(self._snapshots)
 
@@ -144,7 +144,8 @@ class Recorder:
     def snapshot(self, key: str) -> model.Snapshot | None:
         """Return the last known snapshot of a job: the same object until more than a time changes.
 
-        Its ``looked_at`` may be that of an earlier poll; ``latest`` has that of the last one.
+        Of a job that waits with a page, ``looked_at`` is that of an earlier poll; ``latest`` has
+        that of the last one.
         """
         return self._snapshots.get(key)
 
@@ -153,12 +154,18 @@ class Recorder:
         known, polled_at = self._snapshots.get(key), self._poll_times.get(key)
         if known is None or polled_at is None:
             return known
-        return replace(known, looked_at=_time_of(polled_at))
+        return known.replace(looked_at=_time_of(polled_at))
 
     def note_poll(self, key: str, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
         self._flaps.forget(key)
-        self._poll_times[key] = asked_at
+        known = self._snapshots.get(key)
+        if known is None:
+            self._poll_times[key] = asked_at
+            return
+        known.note_poll(asked_at)
+        if self._poll_times:
+            self._poll_times.pop(key, None)
 
     def share_poll(self, key: str, asked_at: SharedPollTime) -> None:
         """Note all polls of a job, until another is noted, that a time they share stands for."""
@@ -167,7 +174,7 @@ class Recorder:
     def own_poll(self, key: str, asked_at: SharedPollTime) -> None:
         """Keep the last poll of a job that a shared time stood for: it will not do so again."""
         if self._poll_times.get(key) is asked_at:
-            self._poll_times[key] = asked_at.at
+            self.note_poll(key, asked_at.at)
 
     def is_unconfirmed(self, key: str) -> bool:
         """Check that the last poll of a job has shown a state that more polls must confirm."""
@@ -332,17 +339,25 @@ class Recorder:
 
         With ``since``, only those of polls that were sent later. Return how many there were.
         """
-        # A copy: polls are recorded during the write.
-        held = dict(self._poll_times)
-        times = {key: _time_of(polled_at) for key, polled_at in held.items()}
-        if since is not None:
-            times = {key: at for key, at in times.items() if at > since}
-        await self.store.touch(times)
-        for key in times:
-            # Those of jobs that no watch wants any more would stay for ever.
-            if key not in self._snapshots and self._poll_times.get(key) == held[key]:
-                del self._poll_times[key]
-        return len(times)
+        # A copy: polls are recorded during the writes.
+        keys, many = [*self._snapshots, *self._poll_times.keys() - self._snapshots.keys()], 0
+        for start in range(0, len(keys), _AT_ONCE):
+            held = {key: self._polled_at(key) for key in keys[start : start + _AT_ONCE]}
+            times = {key: at for key, at in held.items() if at and (since is None or at > since)}
+            await self.store.touch(times)
+            many += len(times)
+            for key, at in times.items():
+                # Those of jobs that no watch wants any more would stay for ever.
+                if key not in self._snapshots and self._poll_times.get(key) == at:
+                    del self._poll_times[key]
+        return many
+
+    def _polled_at(self, key: str) -> datetime | None:
+        """Return when the last poll of a job was sent that showed what is known of it."""
+        polled_at, known = self._poll_times.get(key), self._snapshots.get(key)
+        if polled_at is not None:
+            return _time_of(polled_at)
+        return None if known is None else known.looked_at
 
     async def _commit(
         self,
@@ -386,7 +401,7 @@ class Recorder:
         """
         key = after.job.key
         known = self._snapshots.get(key)
-        if known is None or _BUT_ITS_TIME(after) != _BUT_ITS_TIME(known):
+        if known is None or not after.is_like(known):
             self._keep(after)
         self.note_poll(key, after.looked_at)
 

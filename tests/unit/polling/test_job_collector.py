@@ -84,7 +84,7 @@ def one(job_id="j-1", state="PENDING", **more):
 
 
 def test_jobs_that_ended_within_the_hour_are_counted_without_those_of_a_baseline():
-    old = replace(snapshot("FAILED", job=job("old"), ended_at=at(0)), baseline=True)
+    old = snapshot("FAILED", job=job("old"), ended_at=at(0), baseline=True)
     jobs = [
         followed_job(old),
         one("now", "FAILED", ended_at=at(3590)),
