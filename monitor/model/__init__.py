@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from monitor.model.snapshots import (
         Job,
+        JobMap,
         Snapshot,
         SourceKey,
         SourceState,
@@ -90,6 +91,7 @@ __all__ = [
     "Entry",
     "FormerOwner",
     "Job",
+    "JobMap",
     "Kind",
     "ListingRequest",
     "Observation",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct, pack
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from monitor.model.kinds import Ending, Phase, Severity
+
+T = TypeVar("T")
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 _NEVER: Mapping[str, tuple[datetime, datetime]] = MappingProxyType({})
@@ -43,16 +45,63 @@ class Job:
     account: str
     region: str
     id: str
-    _key: str = field(init=False, repr=False, compare=False, default="")
 
     @property
     def key(self) -> str:
         """``type/account/region/id``; the id comes last, as it may contain slashes."""
-        if not self._key:
-            # Kept: several maps of all jobs have the same text as their key.
-            key = f"{self.type}/{self.account}/{self.region}/{self.id}"
-            object.__setattr__(self, "_key", key)
-        return self._key
+        return f"{self.type}/{self.account}/{self.region}/{self.id}"
+
+    @classmethod
+    def of(cls, key: str) -> Job | None:
+        """Return the job with a key; ``None`` if that is the key of something else."""
+        parts = key.split("/", 3)
+        return cls(*parts) if len(parts) == _PARTS else None
+
+
+_PARTS = 4
+"""Parts of the key of a job; that of a source has fewer."""
+
+
+class JobMap(Generic[T]):
+    """Values by job: as a dictionary, without a text of the whole key for each job."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._places: dict[tuple[str, str, str], dict[str, T]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of jobs."""
+        return sum(map(len, self._places.values()))
+
+    def __contains__(self, job: Job) -> bool:
+        """Return whether a job has a value."""
+        return job.id in self._places.get((job.type, job.account, job.region), ())
+
+    def get(self, job: Job) -> T | None:
+        """Return the value of a job, if it has one."""
+        values = self._places.get((job.type, job.account, job.region))
+        return None if values is None else values.get(job.id)
+
+    def __setitem__(self, job: Job, value: T) -> None:
+        """Give a job a value, in place of any that it had."""
+        values = self._places.get((job.type, job.account, job.region))
+        if values is None:
+            values = self._places[job.type, job.account, job.region] = {}
+        values[job.id] = value
+
+    def pop(self, job: Job) -> None:
+        """Forget the value of a job, if it has one."""
+        values = self._places.get((job.type, job.account, job.region))
+        if values is not None:
+            values.pop(job.id, None)
+            if not values:
+                del self._places[job.type, job.account, job.region]
+
+    def values(self) -> Sequence[T]:
+        """Return a copy of the values, from any thread: of each place, it is made in one step."""
+        return [value for values in list(self._places.values()) for value in list(values.values())]
 
 
 class Snapshot:  # noqa: PLW1641 -- its mappings have no hash

@@ -226,7 +226,7 @@ class JobPoller:
         Others are forgotten, so that forged hints leave nothing behind; sweeps find what is real.
         """
         admit, scheduled.admit = scheduled.admit, None
-        known = self._recorder.snapshot(scheduled.key) is not None
+        known = self._recorder.snapshot(scheduled.job) is not None
         if admit is None or known or scheduled.row is not None:
             return True
         if isinstance(answer, PollError):
@@ -241,7 +241,7 @@ class JobPoller:
         The row must show the whole state, and be requested after the last answer about the job.
         The describe is still owed, even if the job has ended: only it shows the rest.
         """
-        known = self._recorder.snapshot(scheduled.key)
+        known = self._recorder.snapshot(scheduled.job)
         order, job_type = diff.age_order(known, row), scheduled.following.job_type
         if not is_whole(row) or sent_at < scheduled.shown_at or order < 0:
             return False
@@ -293,7 +293,7 @@ class JobPoller:
 
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
@@ -326,7 +326,7 @@ class JobPoller:
 
     def _learned(self, scheduled: ScheduledJob) -> float | None:
         """Return the seconds until the next poll by what was learned of the job's state, if any."""
-        snapshot, job = self._recorder.snapshot(scheduled.key), scheduled.job
+        snapshot, job = self._recorder.snapshot(scheduled.job), scheduled.job
         if snapshot is None or snapshot.phase.terminal or scheduled.following.job_type.at_once > 1:
             return None
         curve = self.learned.get((job.type, job.account, snapshot.state, scheduled.interval))
@@ -340,7 +340,7 @@ class JobPoller:
 
         A type that reopens does so without a warning, so its jobs keep the usual interval.
         """
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         job_type = scheduled.following.job_type
         if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
             return scheduled.interval
@@ -362,7 +362,7 @@ class JobPoller:
             self._log.warning(logs.JOB_FAILING, job=scheduled.key, **facts(error))
         scheduled.failing = error.reason
         attempt, scheduled.attempts = scheduled.attempts, scheduled.attempts + 1
-        if missing and self._recorder.snapshot(scheduled.key) is not None:
+        if missing and self._recorder.snapshot(scheduled.job) is not None:
             delay = await self._denied(scheduled)
         else:
             retry_after = error.retry_after
@@ -381,7 +381,7 @@ class JobPoller:
         Other failures between two such answers neither confirm nor refute them.
         """
         scheduled.denials += 1
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         if snapshot is not None and snapshot.missing:
             # Recorded before a restart, which has reset the count.
             scheduled.denials = max(scheduled.denials, pacing.CONFIRMATIONS)

@@ -64,7 +64,7 @@ class PageTurn:
         """Let a job wait with the page, whose last poll was noted for the job as well."""
         turn.page = self
         self._jobs[turn] = None
-        self.recorder.share_poll(turn.key, self.asked_at)
+        self.recorder.share_poll(turn.job, self.asked_at)
 
     def give_back(self, turn: ScheduledJob) -> None:
         """Give a job times of its own again: those that it has now."""
@@ -74,4 +74,4 @@ class PageTurn:
         turn.page = None
         del self._jobs[turn]
         self.loose.append(turn)
-        self.recorder.own_poll(turn.key, self.asked_at)
+        self.recorder.own_poll(turn.job, self.asked_at)

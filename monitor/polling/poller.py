@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, PollResponse, Random
     from monitor.metrics import Metrics
-    from monitor.model import Snapshot
+    from monitor.model import Job, Snapshot
     from monitor.polling.learned import LearnedSchedules
     from monitor.polling.outage import Return
     from monitor.polling.planner import Plan
@@ -139,7 +139,7 @@ class Poller:
 
         One that is polled already keeps its turn, unless another interval brings an earlier one.
         """
-        scheduled = self.schedule.known(job.key) or job
+        scheduled = self.schedule.known(job.job) or job
         scheduled.forget_repeat()
         if scheduled.page is not None:
             self.schedule.put(scheduled, scheduled.due)
@@ -155,7 +155,7 @@ class Poller:
         else:
             if scheduled is job:
                 # The debt of a describe outlives a restart, and a reload.
-                snapshot = self._recorder.snapshot(job.job.key)
+                snapshot = self._recorder.snapshot(job.job)
                 job.changed_at = self._clock.monotonic() if snapshot is None else job.changed_at
                 job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
                 job.parent = job.parent or (snapshot.parent if snapshot else None)
@@ -174,7 +174,7 @@ class Poller:
         set back must not put a poll off, and nothing that is owed waits. Where the source is
         lost, one poll at a time finds out whether it is back.
         """
-        snapshot = self._recorder.latest(scheduled.key)
+        snapshot = self._recorder.latest(scheduled.job)
         if snapshot is None or snapshot.missing or scheduled.partial or self.client.health.lost:
             return 0.0
         now, interval = self._clock.now(), self._job_poller.interval(scheduled)
@@ -212,7 +212,7 @@ class Poller:
         A hint neither shortens the backoff of what fails, nor hastens the verdict that a known
         job is missing: whoever can write to the queue could else do both.
         """
-        known = self._recorder.snapshot(scheduled.key) is not None
+        known = self._recorder.snapshot(scheduled.job) is not None
         absent = scheduled.failing is PollReason.MISSING and not known
         if scheduled.attempts and not absent:
             return None
@@ -242,13 +242,13 @@ class Poller:
         for job in self.schedule.everyone():
             yield self._status(job)
 
-    def status_of(self, key: str) -> JobStatus | None:
+    def status_of(self, job: Job) -> JobStatus | None:
         """Return the status of one job, if it is watched."""
-        job = self.schedule.known(key)
-        return self._status(job) if job else None
+        scheduled = self.schedule.known(job)
+        return self._status(scheduled) if scheduled else None
 
     def _status(self, job: ScheduledJob) -> JobStatus:
-        snapshot, interval = self._recorder.snapshot(job.job.key), self._job_poller.interval(job)
+        snapshot, interval = self._recorder.snapshot(job.job), self._job_poller.interval(job)
         return job_status(job, snapshot, interval, self._clock.now(), self._clock.monotonic())
 
     def discover(self, sweep: ListingSweep) -> None:
@@ -526,7 +526,7 @@ class Poller:
         kind = repeat.kind(first)
         self.client.note_unchanged(kind, sent_at, now, seen_at)
         for turn in begun:
-            self._recorder.note_poll(turn.key, asked_at)
+            self._recorder.note_poll(turn.job, asked_at)
             turn.note_poll(now, seen_at, began_at=sent_at)
             if turn.rare is not None:
                 turn.settle_hint()

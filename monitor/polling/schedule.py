@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from monitor.model import ListingRequest
+from monitor.model import JobMap, ListingRequest
 from monitor.pacing import EARLIEST
 from monitor.polling.scheduled_job import FIRST, ScheduledJob
 from monitor.polling.source_health import ANSWERS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monitor.config import Discover
     from monitor.errors import PollError, PollReason
     from monitor.interfaces import Listing, Source
-    from monitor.model import Observation
+    from monitor.model import Job, Observation
     from monitor.polling.page_turn import PageTurn
     from monitor.polling.unchanged import RepeatedPage, SentPage
 
@@ -145,8 +145,8 @@ class Schedule:
     def __init__(self) -> None:
         """Start with nothing to do."""
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
-        self._everyone: dict[str, ScheduledJob] = {}
-        self._finished: dict[str, ScheduledJob] = {}
+        self._everyone: JobMap[ScheduledJob] = JobMap()
+        self._finished: JobMap[ScheduledJob] = JobMap()
         self._sweeps: dict[ListingSweep, None] = {}
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
         # The pages with which jobs wait, by the time at which they must have come again.
@@ -184,37 +184,37 @@ class Schedule:
     def everyone(self) -> Sequence[ScheduledJob]:
         """Return every job, including those that are no longer polled.
 
-        May be called from another thread: the copy is made in one step.
+        May be called from another thread: it is a copy.
         """
-        return list(self._everyone.values())
+        return self._everyone.values()
 
     def finished(self) -> Sequence[ScheduledJob]:
         """Return every job that is no longer polled."""
-        return list(self._finished.values())
+        return self._finished.values()
 
     def polled(self) -> Sequence[ScheduledJob]:
         """Return every job that is polled; from any thread."""
         return [each for each in self.everyone() if each.state is not State.FINISHED]
 
-    def known(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is polled, or was until it was final."""
-        return self._everyone.get(key)
+    def known(self, job: Job) -> ScheduledJob | None:
+        """Return a job, if it is polled, or was until it was final."""
+        return self._everyone.get(job)
 
-    def get(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is polled."""
-        return None if key in self._finished else self._everyone.get(key)
+    def get(self, job: Job) -> ScheduledJob | None:
+        """Return a job, if it is polled."""
+        return None if job in self._finished else self._everyone.get(job)
 
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
-            before = self.get(turn.key)
+            before = self.get(turn.job)
             if before is not turn:
                 self.changes += 1
                 if before is None:
                     turn.own_answered_at = due
-                    self._finished.pop(turn.key, None)
-                self._everyone[turn.key] = turn
+                    self._finished.pop(turn.job)
+                self._everyone[turn.job] = turn
         else:
             self._sweeps[turn] = None
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
@@ -281,7 +281,7 @@ class Schedule:
         self.leave(tracked)
         self.changes += 1
         # It stands in the list all the while, and once: a scrape may come between two steps.
-        self._everyone[tracked.key] = self._finished[tracked.key] = tracked
+        self._everyone[tracked.job] = self._finished[tracked.job] = tracked
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
         tracked.forget_repeat()
@@ -291,8 +291,8 @@ class Schedule:
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
             self.changes += 1
-            self._everyone.pop(turn.key, None)
-            self._finished.pop(turn.key, None)
+            self._everyone.pop(turn.job)
+            self._finished.pop(turn.job)
             turn.forget_repeat()
         else:
             self._sweeps.pop(turn, None)
@@ -302,7 +302,7 @@ class Schedule:
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self.get(turn.key) is turn
+            return self.get(turn.job) is turn
         return turn in self._sweeps
 
     def rank(self, now: float) -> float:

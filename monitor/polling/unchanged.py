@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.interfaces import PageResponse, PollResponse, PreparedPage, PreparedPoll
-    from monitor.model import Snapshot
+    from monitor.model import Job, Snapshot
     from monitor.polling.page_turn import PageTurn
     from monitor.polling.schedule import Schedule
     from monitor.polling.scheduled_job import ScheduledJob
@@ -132,7 +132,7 @@ class RepeatedPoll:
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
-        found = [recorder.snapshot(turn.key) for turn in turns]
+        found = [recorder.snapshot(turn.job) for turn in turns]
         known = [each for each in found if each is not None]
         steady = all(turn.steady for turn in turns) and len(known) == len(turns)
         if digest is None or not steady or len(set(pauses)) != 1:
@@ -158,7 +158,7 @@ class RepeatedPoll:
         if digest is None or digest != self.digest or known is None:
             return False
         return not _is_ahead(known.updated_at, asked_at, seen_at) and (
-            recorder.snapshot(known.job.key) is known
+            recorder.snapshot(known.job) is known
         )
 
     def _know(self, known: Sequence[Snapshot], _recorder: Recorder) -> None:
@@ -198,7 +198,7 @@ class RepeatedBatch(RepeatedPoll):
         if digest is None or digest != self.digest or _is_ahead(self.dated, asked_at, seen_at):
             return False
         if self.checked != recorder.changes:
-            if any(recorder.snapshot(each.job.key) is not each for each in self.all_known):
+            if any(recorder.snapshot(each.job) is not each for each in self.all_known):
                 return False
             self.checked = recorder.changes
         return True
@@ -240,7 +240,7 @@ class RepeatedRow:
     it shows the whole state.
     """
 
-    key: str
+    job: Job
     known: object
     turn: ScheduledJob | None
     options: TrackingOptions | None
@@ -279,8 +279,8 @@ class RepeatedPage:
             for row in self.rows or ():
                 turn = row.turn
                 if (
-                    recorder.mark(row.key) is not row.known
-                    or schedule.get(row.key) is not turn
+                    recorder.mark(row.job) is not row.known
+                    or schedule.get(row.job) is not turn
                     or (turn is not None and turn.following is not row.options)
                 ):
                     return False

@@ -85,7 +85,7 @@ class WatchTarget:
         for job_id in self.watch.jobs:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
-            if self.poller.schedule.known(job.key) is None:
+            if self.poller.schedule.known(job) is None:
                 self.poller.follow((self._owner_of(job, None) or self).track(job))
         for sweep in self.sweeps:
             self.poller.discover(sweep)

@@ -24,12 +24,12 @@ async def test_a_state_counts_once_two_polls_agree(tmp_path):
         await b.see("PENDING", follow=TWICE)
         await b.see("PENDING", follow=TWICE, asked=30)
         assert await b.see("RUNNING", follow=TWICE, asked=60) is RecordResult.UNCONFIRMED
-        assert b.recorder.snapshot(job().key).state == "PENDING"
+        assert b.recorder.snapshot(job()).state == "PENDING"
         assert await b.see("RUNNING", follow=TWICE, asked=65) is RecordResult.CHANGED
         assert (await b.told())[1:] == [("job.state_changed", 2, "RUNNING")]
         # From the last poll that showed the old state to the first that showed the new one.
         assert (await b.windows())[1] == (text(30), text(60.1))
-        assert b.recorder.snapshot(job().key).changed_at == at(60.1)
+        assert b.recorder.snapshot(job()).changed_at == at(60.1)
 
 
 async def test_a_state_that_goes_back_leaves_no_trace(tmp_path):
@@ -65,7 +65,7 @@ async def test_a_row_that_shows_the_old_state_begins_anew(tmp_path):
         await b.see("RUNNING", follow=TWICE, asked=10)
         await b.recorder.confirm(observation("PENDING", asked=12), TWICE)
         assert await b.see("RUNNING", follow=TWICE, asked=20) is RecordResult.UNCONFIRMED
-        b.recorder.note_poll(job().key, at(25))
+        b.recorder.note_poll(job(), at(25))
         assert await b.see("RUNNING", follow=TWICE, asked=30) is RecordResult.UNCONFIRMED
         assert await b.see("RUNNING", follow=TWICE, asked=35) is RecordResult.CHANGED
         assert (await b.windows())[1] == (text(25), text(30.1))

@@ -58,7 +58,7 @@ async def test_a_future_time_of_the_store_keeps_no_job_deaf(tmp_path, ahead, lat
         b.source.answers["a"] = "RUNNING"
         b.follow("a")
         await run_for(b, 5)
-        known = b.recorder.snapshot(job("a").key)
+        known = b.recorder.snapshot(job("a"))
         assert known is not None
     async with polling(tmp_path) as b:
         b.recorder.adopt(known.replace(updated_at=at(ahead)))

@@ -302,7 +302,7 @@ class TestPolls:
                 each.page_latency = 30.0
             outcome = await bench.polling.hint(job("A")).settled()
             assert outcome is HintOutcome.USELESS
-            await until(lambda: bench.recorder.snapshot(job("A").key))
+            await until(lambda: bench.recorder.snapshot(job("A")))
             [data] = await bench.events()
             assert data["baseline"]
 

@@ -427,7 +427,7 @@ async def test_where_the_quota_is_short_a_job_with_a_waiter_keeps_its_interval(t
         async with running(b.poller):
             await anyio.sleep(200)
             began = b.clock.monotonic()
-            awaited = b.poller.schedule.known(job("j-7").key)
+            awaited = b.poller.schedule.known(job("j-7"))
             assert awaited is not None
             for _ in range(40):
                 b.poller.awaited(awaited, 10.0)

@@ -41,7 +41,7 @@ def _now(b, told):
 
 
 def tracked(b):
-    found = b.poller.schedule.get(job("a").key)
+    found = b.poller.schedule.get(job("a"))
     assert found is not None
     return found
 

@@ -78,7 +78,7 @@ def test_a_job_that_is_dropped_is_looked_at_no_more():
     agenda.put(a, 1.0)
     agenda.drop(a)
     assert agenda.first() is None
-    assert agenda.get(a.job.key) is None
+    assert agenda.get(a.job) is None
     assert len(agenda) == 0
 
 
@@ -88,7 +88,7 @@ def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
     agenda.put(b, 1.0)
     agenda.finish(a)
     assert set(map(id, agenda.everyone())) == {id(a), id(b)}
-    assert agenda.known(a.job.key) is a
+    assert agenda.known(a.job) is a
     again = tracked("a")
     agenda.put(again, 2.0)
     assert set(map(id, agenda.everyone())) == {id(again), id(b)}

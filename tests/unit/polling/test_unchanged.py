@@ -115,10 +115,10 @@ def perform(b, kind, name, *values):
         case "jump", (seconds,):
             b.clock.jump = seconds
         case "hint", (job_id,):
-            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+            if (scheduled := b.poller.schedule.get(job(job_id))) is not None:
                 b.poller.hint(scheduled)
         case "drop", (job_id,):
-            if (scheduled := b.poller.schedule.get(job(job_id).key)) is not None:
+            if (scheduled := b.poller.schedule.get(job(job_id))) is not None:
                 b.poller.drop(scheduled)
 
 
@@ -319,7 +319,7 @@ async def test_a_hint_takes_a_job_out_of_its_page_and_the_next_page_takes_it_bac
         b.discover(30.0)
         async with running(b.poller):
             await anyio.sleep(200)
-            hinted = b.poller.schedule.get(job("a").key)
+            hinted = b.poller.schedule.get(job("a"))
             assert hinted is not None
             looks = len(b.source.looks)
             b.poller.hint(hinted)
@@ -436,7 +436,7 @@ async def test_a_job_that_leaves_a_prepared_request_under_way_is_not_polled_agai
         b.follow(*"abc", interval=10.0)
         async with running(b.poller):
             await anyio.sleep(45)
-            dropped = b.poller.schedule.get(job("c").key)
+            dropped = b.poller.schedule.get(job("c"))
             assert dropped is not None
             b.poller.hint(dropped)  # alone, so that it has another request for a while
             await anyio.sleep(12)
