@@ -438,7 +438,7 @@ class Poller:
         try:
             now, seen_at, asked_at = self._clock.monotonic(), self._clock.now(), came.asked_at
             if (
-                now < repeat.expires_at
+                now < repeat.plan.expires_at
                 and not self.client.health.lost
                 and repeat.repeats(came.digest, asked_at, seen_at, self._recorder)
             ):
@@ -533,7 +533,7 @@ class Poller:
         if first.following.learned:
             due = self._job_poller.next_turn(first)
         else:
-            due = pacing.next_turn(now, repeat.pause, repeat.phase)
+            due = pacing.next_turn(now, repeat.plan.pause, repeat.plan.phase)
         self.schedule.put_back(begun, due)
         for turn in begun:
             if turn.rare is not None and turn.hint is not None:

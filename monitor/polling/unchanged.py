@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio
 
@@ -90,22 +91,40 @@ class SentPoll:
     sent_at: float
 
 
+class RepeatPlan(NamedTuple):
+    """When a poll that changes nothing is sent again, and for how long it changes nothing.
+
+    ``pause`` and ``phase`` give the next turn as in ``pacing.next_turn``, ``expires_at``
+    (monotonic) is when the first time limit comes up.
+    """
+
+    pause: float
+    phase: float
+    expires_at: float
+
+
+_NO_PLAN = RepeatPlan(0.0, 0.0, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def _unlimited(pause: float, phase: float) -> RepeatPlan:
+    """Return the plan that all jobs of a slot share, unless they have time limits."""
+    return RepeatPlan(pause, phase, math.inf)
+
+
 @dataclass(slots=True, eq=False)
 class RepeatedPoll:
     """A request that is sent for the same job each time, and what its last answer showed.
 
     ``digest`` names that answer, ``known`` is what was known of the job after it; where the next
     answer must be read, there is no digest.
-    ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
-    the next turn as in ``pacing.next_turn``.
+    ``plan`` says until when it may not be read, and when the next turn is.
     """
 
     request: PreparedPoll
     digest: bytes | None = None
     known: Snapshot | None = None
-    expires_at: float = 0.0
-    pause: float = 0.0
-    phase: float = 0.0
+    plan: RepeatPlan = _NO_PLAN
 
     def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
@@ -142,13 +161,16 @@ class RepeatedPoll:
             seconds_left(snapshot, turn.following, store_time)
             for turn, snapshot in zip(turns, known, strict=True)
         )
-        self.digest, self.pause = digest, pauses[0]
+        self.digest = digest
         self._know(known, recorder)
-        self.expires_at = now + left - MARGIN if left < math.inf else math.inf
         first = turns[0]
         # Jobs that share a describe have their turns together.
         key = first.key if first.share == 1 else first.request_key
-        self.phase = pacing.phase_of(key, self.pause)
+        pause, phase = pauses[0], pacing.phase_of(key, pauses[0])
+        if left < math.inf:
+            self.plan = RepeatPlan(pause, phase, now + left - MARGIN)
+        else:
+            self.plan = _unlimited(pause, phase)
 
     def repeats(
         self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder

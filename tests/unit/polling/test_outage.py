@@ -9,7 +9,7 @@ import pytest
 from monitor.errors import PollError, PollReason
 from monitor.polling.outage import Outages
 from monitor.polling.poller import LONGEST_HOLD, PROBE_INTERVAL
-from tests.builders import VIRTUAL, running, until
+from tests.builders import VIRTUAL, job, running, until
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
