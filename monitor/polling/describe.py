@@ -147,7 +147,9 @@ class JobPoller:
         if not repeat.request.send([turn.job for turn in turns], arrived.take):
             first.forget_repeat()
             return None
-        return SentPoll(await arrived.response(), sent_at)
+        response = await arrived.response()
+        self._client.asked_at = max(self._client.asked_at, response.asked_at)
+        return SentPoll(response, sent_at)
 
     async def _prepared(self, turns: tuple[ScheduledJob, ...]) -> RepeatedPoll | None:
         """Prepare the request for these jobs; it is theirs from now on."""

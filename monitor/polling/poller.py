@@ -416,7 +416,7 @@ class Poller:
             return False
         if first.rare is not None and takes_plain_path(first.attempts):
             return False
-        jobs = [turn.job for turn in begun]
+        jobs = (first.job,) if len(begun) == 1 else [turn.job for turn in begun]
         if repeat.request.send(jobs, partial(self._take, begun, repeat, now)):
             self._sent += 1
             return True
@@ -437,10 +437,15 @@ class Poller:
             return
         try:
             now, seen_at, asked_at = self._clock.monotonic(), self._clock.now(), came.asked_at
+            client, set_back_to = self.client, None
+            if client.asked_at <= asked_at <= seen_at:
+                client.asked_at = asked_at
+            else:
+                set_back_to = client.set_back_to(min(asked_at, seen_at))
             if (
                 now < repeat.plan.expires_at
-                and not self.client.health.lost
-                and repeat.repeats(came.digest, asked_at, seen_at, self._recorder)
+                and not client.health.lost
+                and repeat.repeats(came.digest, self._recorder, set_back_to)
             ):
                 due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
                 if self._full and not self._stopping:
@@ -523,10 +528,10 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        kind = repeat.kind(first)
+        kind = first.options.kind if len(begun) == 1 else repeat.kind(first)
         self.client.note_unchanged(kind, sent_at, now, seen_at)
+        repeat.note_unchanged(asked_at, self._recorder)
         for turn in begun:
-            self._recorder.note_poll(turn.job, asked_at)
             turn.note_poll(now, seen_at, began_at=sent_at)
             if turn.rare is not None:
                 turn.settle_hint()

@@ -321,7 +321,7 @@ class Schedule:
         if not isinstance(turn, ScheduledJob):
             turn.began_at = now
             return turn
-        begun = (turn,) if turn.share == 1 else self._together(turn, now)
+        begun = (turn,) if turn.options.share == 1 else self._together(turn, now)
         for each in begun:
             # One whose request is split has its answer still to come.
             if each.rare is not None and each.hint is not None and each.answering is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -12,10 +13,10 @@ from monitor.errors import PollError, PollReason
 from monitor.metrics import observe_all
 from monitor.polling.quota import Quota, Tally
 from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHealth
+from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
     from monitor import model
     from monitor.interfaces import Clock
@@ -86,6 +87,8 @@ class SourceClient:
         self._requests = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
         self._changing = anyio.Lock()
+        self.asked_at = datetime.min.replace(tzinfo=UTC)
+        """The latest time at which a prepared poll was sent, by the wall clock."""
         self.late: list[float] = []
         """The lateness of prepared polls that were sent since the last ``publish``."""
         self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}
@@ -125,6 +128,10 @@ class SourceClient:
         if durations is None:
             durations = self._uncounted[poll] = []
         durations.append(now - sent_at)
+
+    def set_back_to(self, moment: datetime) -> datetime | None:
+        """Return the time of a poll if the wall clock was set back far enough to matter."""
+        return moment if self.asked_at - moment > diff.LEEWAY else None
 
     def count_path(self, path: str) -> None:
         """Count a poll by its path to AWS."""

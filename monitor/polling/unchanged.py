@@ -156,6 +156,10 @@ class RepeatedPoll:
         steady = all(turn.steady for turn in turns) and len(known) == len(turns)
         if digest is None or not steady or len(set(pauses)) != 1:
             return
+        # One that is dated ahead of our clock is read again until it is not: then only a clock that
+        # is set back by more than the leeway makes a misdated one of it.
+        if any(each.updated_at and each.updated_at > each.looked_at for each in known):
+            return
         store_time = recorder.store.store_time()
         left = min(
             seconds_left(snapshot, turn.following, store_time)
@@ -173,15 +177,24 @@ class RepeatedPoll:
             self.plan = _unlimited(pause, phase)
 
     def repeats(
-        self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
+        self, digest: bytes | None, recorder: Recorder, set_back_to: datetime | None
     ) -> bool:
-        """Return whether an answer that came before ``expires_at`` changes nothing."""
+        """Return whether an answer that came before the plan expires changes nothing.
+
+        ``set_back_to`` is the time of the poll, if the wall clock was set back: that may make the
+        same answer a misdated one.
+        """
         known = self.known
         if digest is None or digest != self.digest or known is None:
             return False
-        return not _is_ahead(known.updated_at, asked_at, seen_at) and (
-            recorder.snapshot(known.job) is known
-        )
+        if set_back_to is not None and _is_ahead(known.updated_at, set_back_to):
+            return False
+        return recorder.snapshot(known.job) is known
+
+    def note_unchanged(self, asked_at: datetime, recorder: Recorder) -> None:
+        """Note a poll, sent at ``asked_at``, that has just been found to change nothing."""
+        if self.known is not None:
+            recorder.note_again(self.known, asked_at)
 
     def _know(self, known: Sequence[Snapshot], _recorder: Recorder) -> None:
         self.known = known[0]
@@ -214,10 +227,12 @@ class RepeatedBatch(RepeatedPoll):
         self.turns, self.digest, self.all_known = (), None, ()
 
     def repeats(
-        self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
+        self, digest: bytes | None, recorder: Recorder, set_back_to: datetime | None
     ) -> bool:
-        """Return whether an answer that came before ``expires_at`` changes nothing."""
-        if digest is None or digest != self.digest or _is_ahead(self.dated, asked_at, seen_at):
+        """Return whether an answer that came before the plan expires changes nothing."""
+        if digest is None or digest != self.digest:
+            return False
+        if set_back_to is not None and _is_ahead(self.dated, set_back_to):
             return False
         if self.checked != recorder.changes:
             if any(recorder.snapshot(each.job) is not each for each in self.all_known):
@@ -225,14 +240,19 @@ class RepeatedBatch(RepeatedPoll):
             self.checked = recorder.changes
         return True
 
+    def note_unchanged(self, asked_at: datetime, recorder: Recorder) -> None:
+        """Note a poll that has just been found to change nothing, for each of its jobs."""
+        for known in self.all_known:
+            recorder.note_again(known, asked_at)
+
     def _know(self, known: Sequence[Snapshot], recorder: Recorder) -> None:
         self.all_known, self.checked = known, recorder.changes
         self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
 
 
-def _is_ahead(dated: datetime | None, asked_at: datetime, seen_at: datetime) -> bool:
-    """Return whether a wall clock that was set back makes the same answer a misdated one."""
-    return dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY
+def _is_ahead(dated: datetime | None, moment: datetime) -> bool:
+    """Return whether an answer is a misdated one at a time of the wall clock."""
+    return dated is not None and dated - moment > diff.LEEWAY
 
 
 @dataclass(slots=True, eq=False)
@@ -292,7 +312,8 @@ class RepeatedPage:
         """Return whether an answer is the last one, and no clock makes more of it."""
         if digest is None or digest != self.digest or self.rows is None:
             return False
-        return not _is_ahead(self.dated, asked_at, seen_at)
+        # A wall clock that was set back makes the same answer a misdated one.
+        return not _is_ahead(self.dated, min(asked_at, seen_at))
 
     def is_true(self, recorder: Recorder, schedule: Schedule) -> bool:
         """Return whether its rows show what is known now, of jobs that are polled as they were."""

@@ -34,20 +34,21 @@ class FlapGuard:
 
     def __init__(self) -> None:
         """Start with none."""
-        self._unconfirmed: dict[Job, _Unconfirmed] = {}
+        self.unconfirmed: dict[Job, _Unconfirmed] = {}
+        """The states that are not confirmed yet."""
 
     def holds(self, job: Job) -> bool:
         """Return whether a job has a state that more polls must confirm."""
-        return job in self._unconfirmed
+        return job in self.unconfirmed
 
     def forget(self, job: Job) -> None:
         """Drop what is not confirmed of a job: a poll has shown something else."""
-        if self._unconfirmed:
-            self._unconfirmed.pop(job, None)
+        if self.unconfirmed:
+            self.unconfirmed.pop(job, None)
 
     def keep(self, jobs: JobMap[Snapshot]) -> None:
         """Drop what is not confirmed of all other jobs: somebody else may poll them now."""
-        self._unconfirmed = {job: each for job, each in self._unconfirmed.items() if job in jobs}
+        self.unconfirmed = {job: each for job, each in self.unconfirmed.items() if job in jobs}
 
     def confirmed(
         self,
@@ -65,11 +66,11 @@ class FlapGuard:
         if options.confirm <= 1 or not moves or after.phase.terminal:
             self.forget(after.job)
             return after, made
-        job, known = after.job, self._unconfirmed.get(after.job)
+        job, known = after.job, self.unconfirmed.get(after.job)
         if known is None or (known.state, known.phase) != (after.state, after.phase):
             known = _Unconfirmed(after.state, after.phase, 0, observed.seen_at, own)
         if known.polls + 1 < options.confirm:
-            self._unconfirmed[job] = replace(known, polls=known.polls + 1)
+            self.unconfirmed[job] = replace(known, polls=known.polls + 1)
             return None
         self.forget(job)
         # The change came before the first poll that showed it, so that the window stays narrow.

@@ -158,14 +158,21 @@ class Recorder:
 
     def note_poll(self, job: model.Job, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
-        self._flaps.forget(job)
         known = self._snapshots.get(job)
-        if known is None:
+        if known is not None:
+            self.note_again(known, asked_at)
+        else:
+            self._flaps.forget(job)
             self._poll_times[job] = asked_at
-            return
+
+    def note_again(self, known: model.Snapshot, asked_at: datetime) -> None:
+        """Note a poll as ``note_poll`` does; ``known`` is what is known of its job."""
         known.note_poll(asked_at)
+        # Each has few jobs, or none, and this is called for each poll.
+        if self._flaps.unconfirmed:
+            self._flaps.forget(known.job)
         if self._poll_times:
-            self._poll_times.pop(job, None)
+            self._poll_times.pop(known.job, None)
 
     def share_poll(self, job: model.Job, asked_at: SharedPollTime) -> None:
         """Note all polls of a job, until another is noted, that a time they share stands for."""

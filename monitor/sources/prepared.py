@@ -31,8 +31,8 @@ class SentRequest(Generic[T]):
         self,
         prepared: Prepared[T],
         asked_at: datetime,
-        jobs: Sequence[Job],
         done: Callable[[SentRequest[T]], None],
+        jobs: Sequence[Job] = (),
     ) -> None:
         """``done`` gets this object; ``jobs`` are those that it describes, if it does."""
         self._prepared = prepared
@@ -79,16 +79,6 @@ class Prepared(Generic[T]):
         self._source = source
         self.request = request
 
-    def _send(self, done: Callable[[Any], None], jobs: Sequence[Job] = ()) -> bool:
-        source = self._source
-        sent = SentRequest(self, source.clock.now(), jobs, done)
-        job_id = jobs[0].id if len(jobs) == 1 else ""
-        used = self.request.send(source.timeout, sent.arrive, job_id)
-        if used is None:
-            return False
-        sent.used = used
-        return True
-
     async def read(self, sent: SentRequest[T]) -> T:
         """Return what came of it."""
         raise NotImplementedError
@@ -101,7 +91,13 @@ class PreparedDescribe(Prepared["Mapping[Job, Observation | PollError]"]):
 
     def send(self, jobs: Sequence[Job], done: Callable[[Any], None]) -> bool:
         """Send it now; ``done`` gets the ``SentRequest``. ``False`` if nothing was sent."""
-        return self._send(done, jobs)
+        source = self._source
+        sent = SentRequest(self, source.clock.now(), done, jobs)
+        used = self.request.send(source.timeout, sent.arrive, jobs[0].id if len(jobs) == 1 else "")
+        if used is None:
+            return False
+        sent.used = used
+        return True
 
     async def read(
         self, sent: SentRequest[Mapping[Job, Observation | PollError]]
@@ -125,7 +121,13 @@ class PreparedListing(Prepared["Page"]):
 
     def send(self, done: Callable[[Any], None]) -> bool:
         """Send it now; ``done`` gets the ``SentRequest``. ``False`` if nothing was sent."""
-        return self._send(done)
+        source = self._source
+        sent = SentRequest(self, source.clock.now(), done)
+        used = self.request.send(source.timeout, sent.arrive)
+        if used is None:
+            return False
+        sent.used = used
+        return True
 
     async def read(self, sent: SentRequest[Page]) -> Page:
         """Return the page."""

@@ -234,7 +234,8 @@ class PreparedRequest:
     def of(cls, form: RequestForm, url: str, body: bytes, job_id: str) -> PreparedRequest:
         """Cut what the SDK made for a job; without an id it stays whole."""
         target, line = _target(url), signer.canonical_line(form.method, url)
-        follows = line == _line_of(form.method, target)
+        path, _, query = target.partition("?")
+        follows = line == f"{form.method}\n{path}\n{query}\n"
         return cls(
             form,
             _cut(target, job_id),
@@ -261,7 +262,11 @@ class PreparedRequest:
         target, body = job_id.join(self._target), self._body[0]
         if len(self._body) > 1:
             body = job_id.encode().join(self._body)
-        line = _line_of(form.method, target) if self._line is None else job_id.join(self._line)
+        if self._line is not None:
+            line = job_id.join(self._line)
+        else:
+            path, _, query = target.partition("?")
+            line = f"{form.method}\n{path}\n{query}\n"
         raw = form.made(target, line, body, second)
         return held if form.pool.send(raw, timeout, done) else None
 
@@ -358,12 +363,6 @@ def _host(url: str) -> str:
 
 def _cut(text: AnyStr, at: AnyStr) -> tuple[AnyStr, ...]:
     return tuple(text.split(at)) if at else (text,)
-
-
-def _line_of(method: str, target: str) -> str:
-    """Return the canonical line of a request in which nothing is escaped or out of order."""
-    path, _, query = target.partition("?")
-    return f"{method}\n{path}\n{query}\n"
 
 
 def _target(url: str) -> str:

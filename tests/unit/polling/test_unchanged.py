@@ -186,6 +186,40 @@ async def test_the_window_of_a_change_begins_with_the_last_poll_that_was_not_rea
 
 
 @VIRTUAL
+async def test_an_answer_is_read_after_the_clock_was_set_back_be_it_the_second_one(tmp_path):
+    """The first one after a restart may show nothing new, so the second need not be read."""
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = Answer("RUNNING", updated_at=at(0))
+        b.follow("a")
+        await run_for(b, 5)
+        known = b.recorder.snapshot(job("a"))
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.recorder.adopt(known)
+        b.source.answers["a"] = Answer("RUNNING", updated_at=at(0))
+        b.follow("a")
+        async with running(b.poller):
+            await until(lambda: b.source.reads, within=60)
+            b.clock.jump = -4000.0
+            await anyio.sleep(35)
+            assert b.source.reads == 2
+            assert b.measured("misdated_answers_total", type=TYPE.name) == 1
+
+
+@VIRTUAL
+async def test_an_answer_that_is_dated_ahead_is_read_until_it_is_not(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.prepares = True
+        b.source.answers["a"] = Answer("RUNNING", updated_at=at(100))
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(130)
+            reads = b.source.reads
+            await anyio.sleep(300)
+        assert (reads, b.source.reads) == (6, 6)
+
+
+@VIRTUAL
 async def test_the_time_of_a_poll_that_was_not_read_is_stored_at_the_end(tmp_path):
     async with polling(tmp_path) as b:
         b.source.prepares = True
