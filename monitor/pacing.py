@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -48,13 +47,7 @@ def phase_of(key: str, interval: float) -> float:
     slots = max(SLOTS, math.ceil(interval / SLOT))
     if interval / slots <= TICK:
         return place * interval  # they share the wake-ups of the tick
-    return _slot(math.floor(place * slots), interval, slots)
-
-
-@lru_cache(maxsize=4096)
-def _slot(number: int, interval: float, slots: int) -> float:
-    """Return the seconds into each interval of a slot: one object for all jobs of the slot."""
-    return number * interval / slots
+    return math.floor(place * slots) * interval / slots
 
 
 def next_turn(now: float, interval: float, phase: float) -> float:

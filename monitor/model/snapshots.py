@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct, pack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -184,21 +184,31 @@ class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
         own_reminded: datetime | None = None,
     ) -> None:
         """Share what other jobs have as well."""
-        same = _Same(parts), _Same(earlier_ends), _Same(earlier_ended)
-        common = _common_of(
-            *same, state, phase, severity, ending, sequence, missing, stuck, baseline,
-            describe_owed, parent,
+        self.job = job
+        self.fields = fields
+        self.reason = reason
+        values = (
+            parts, earlier_ends, earlier_ended, state, phase, severity, ending, sequence, missing,
+            stuck, baseline, describe_owed, parent,
         )  # fmt: skip
-        times = _packed(
+        # Mappings by identity: as long as one is kept here, no other has its id.
+        key = (*map(id, values[:3]), *values[3:])
+        common = _SHARED.get(key)
+        if common is None:
+            if len(_SHARED) >= _MOST_SHARED:
+                _SHARED.clear()
+            common = _SHARED[key] = values
+        self._common = common
+        times = [
             looked_at, first_seen_at, changed_at, own_changed, updated_at, ended_at, own_ended,
             own_reminded,
-        )  # fmt: skip
-        for name, value in zip(self.__slots__, (common, times, fields, job, reason), strict=True):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, _value: object) -> None:
-        """Refuse to change."""
-        raise AttributeError(f"cannot assign to {name} of a snapshot")
+        ]  # fmt: skip
+        while times[-1] is None:
+            times.pop()  # few jobs have these
+        self._times = pack(
+            f"{len(times)}q",
+            *(_NO_TIME if time is None else (time - _EPOCH) // _MICROSECOND for time in times),
+        )
 
     def __eq__(self, other: object) -> bool:
         """Compare all that it says."""
@@ -224,8 +234,7 @@ class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
 
         This alone changes of a snapshot.
         """
-        moved = _ONE.pack((asked_at - _EPOCH) // _MICROSECOND) + self._times[_ONE.size :]
-        object.__setattr__(self, "_times", moved)
+        self._times = _ONE.pack((asked_at - _EPOCH) // _MICROSECOND) + self._times[_ONE.size :]
 
     def is_like(self, other: Snapshot) -> bool:
         """Return whether both say the same, ``looked_at`` aside."""
@@ -260,57 +269,17 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 _NO_TIME = -(2**63)
 
 
-class _Same:
-    """A mapping that is the same as another only if it is that very object."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Mapping[str, Any]) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
+_SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_MOST_SHARED = 4096
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _common_of(parts: _Same, ends: _Same, ended: _Same, *others: Any) -> tuple[Any, ...]:
-    """Return one tuple for all jobs with these values; typed, as 1 and true are equal."""
-    return parts.value, ends.value, ended.value, *others
-
-
-def _packed(*times: datetime | None) -> bytes:
-    """Return times as bytes; those that few jobs have are left out where there are none."""
-    while times[-1] is None:
-        times = times[:-1]
-    numbers = [_NO_TIME if time is None else (time - _EPOCH) // _MICROSECOND for time in times]
-    return pack(f"{len(numbers)}q", *numbers)
-
-
-class _SnapshotTime:
-    """A time of a snapshot, made anew whenever it is read."""
-
-    def __init__(self, number: int) -> None:
-        self._at = number * _ONE.size
-
-    def __get__(self, snapshot: Snapshot, owner: type) -> datetime | None:
-        times, at = snapshot._times, self._at  # noqa: SLF001 -- it is a part of the class
-        if at >= len(times):
-            return None
-        (number,) = _ONE.unpack_from(times, at)
-        return None if number == _NO_TIME else _EPOCH + number * _MICROSECOND
-
-
-class _SnapshotValue:
-    """A value of a snapshot that it shares with those of other jobs."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __get__(self, snapshot: Snapshot, owner: type) -> Any:
-        return snapshot._common[self._number]  # noqa: SLF001 -- it is a part of the class
+def _time_at(at: int, snapshot: Snapshot) -> datetime | None:
+    """Return a time of a snapshot, made anew whenever it is read."""
+    times = snapshot._times  # noqa: SLF001 -- it is a part of the class
+    if at >= len(times):
+        return None
+    (number,) = _ONE.unpack_from(times, at)
+    return None if number == _NO_TIME else _EPOCH + number * _MICROSECOND
 
 
 SNAPSHOT_FIELDS = (
@@ -322,9 +291,9 @@ SNAPSHOT_FIELDS = (
 """The values of a snapshot, in the order in which they are stored."""
 
 for _number, _name in enumerate(_COMMON):
-    setattr(Snapshot, _name, _SnapshotValue(_number))
+    setattr(Snapshot, _name, property(lambda one, number=_number: one._common[number]))  # type: ignore[misc]  # noqa: SLF001
 for _number, _name in enumerate(_TIMES):
-    setattr(Snapshot, _name, _SnapshotTime(_number))
+    setattr(Snapshot, _name, property(partial(_time_at, _number * _ONE.size)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import SentPage, SentPoll, takes_plain_path
+from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -441,7 +442,8 @@ class Poller:
             if client.asked_at <= asked_at <= seen_at:
                 client.asked_at = asked_at
             else:
-                set_back_to = client.set_back_to(min(asked_at, seen_at))
+                moment = min(asked_at, seen_at)
+                set_back_to = moment if client.asked_at - moment > diff.LEEWAY else None
             if (
                 now < repeat.plan.expires_at
                 and not client.health.lost
@@ -528,9 +530,14 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        kind = first.options.kind if len(begun) == 1 else repeat.kind(first)
+        kind = first.options.kind
+        if repeat.known is not None:
+            self._recorder.note_again(repeat.known, asked_at)
+        else:
+            kind = (*kind[:2], "batch", len(begun))
+            for turn in begun:
+                self._recorder.note_poll(turn.job, asked_at)
         self.client.note_unchanged(kind, sent_at, now, seen_at)
-        repeat.note_unchanged(asked_at, self._recorder)
         for turn in begun:
             turn.note_poll(now, seen_at, began_at=sent_at)
             if turn.rare is not None:

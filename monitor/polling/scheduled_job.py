@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -106,33 +107,26 @@ class PollOptions:
         object.__setattr__(self, "kind", (job_type.name, operation, "describe", 1))
 
 
+@dataclass(eq=False)
 class Rare(Generic[T]):
     """A field of a job that hardly any job has set: it takes memory only while it is."""
 
-    def __init__(self, default: T) -> None:
-        """Take the value of all other jobs."""
-        self._default = default
+    default: T
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Take the name under which it is kept."""
         self._name = name
 
-    @overload
-    def __get__(self, job: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, job: ScheduledJob, owner: type) -> T: ...
-    def __get__(self, job: ScheduledJob | None, owner: type) -> T | Self:
+    def __get__(self, job: ScheduledJob, owner: type) -> T:
         """Return the value of a job."""
-        if job is None:
-            return self
         rare = job.rare
-        found: T = self._default if rare is None else rare.get(self._name, self._default)
+        found: T = self.default if rare is None else rare.get(self._name, self.default)
         return found
 
     def __set__(self, job: ScheduledJob, value: T) -> None:
         """Set the value of a job."""
         rare = job.rare
-        if value is not self._default and value != self._default:
+        if value is not self.default and value != self.default:
             if rare is None:
                 # A scrape, in its own thread, finds it whole or not at all.
                 job.rare = {self._name: value}
@@ -149,22 +143,21 @@ _NO_TIMES = _TIMES.pack(0.0, 0.0, NEVER, 0.0, NEVER, 0.0, NEVER)
 _ONE = Struct("d")
 
 
+@dataclass(frozen=True)
 class JobTime:
     """One of the numbers that a job keeps side by side; bytes are replaced as a whole."""
 
-    def __init__(self, number: int) -> None:
-        """Take its place among them."""
-        self._number = number
+    number: int
 
     def __get__(self, job: ScheduledJob, owner: type) -> float:
         """Return the time of a job."""
-        found: float = _ONE.unpack_from(job.times, self._number * _ONE.size)[0]
+        found: float = _ONE.unpack_from(job.times, self.number * _ONE.size)[0]
         return found
 
     def __set__(self, job: ScheduledJob, value: float) -> None:
         """Set the time of a job."""
         times = [*_TIMES.unpack(job.times)]
-        times[self._number] = value
+        times[self.number] = value
         job.times = _TIMES.pack(*times)
 
 
@@ -230,6 +223,12 @@ class ScheduledJob:
     awaited_until = Rare(NEVER)
     lowered_share = Rare(0)
 
+    key: str = property(attrgetter("job.key"))  # type: ignore[assignment]
+    source: Source = property(attrgetter("options.source"))  # type: ignore[assignment]
+    following: TrackingOptions = property(attrgetter("options.following"))  # type: ignore[assignment]
+    interval: float = property(attrgetter("options.interval"))  # type: ignore[assignment]
+    operation: str = property(attrgetter("options.operation"))  # type: ignore[assignment]
+
     def __init__(self, job: Job, options: PollOptions) -> None:
         """Have no turn yet."""
         self.job = job
@@ -251,40 +250,9 @@ class ScheduledJob:
         self.request_key = job_type.request_key(self.job.id) if options.share > 1 else ""
 
     @property
-    def key(self) -> str:
-        """The key of the job."""
-        return self.job.key
-
-    @property
-    def source(self) -> Source:
-        """The source that is polled."""
-        return self.options.source
-
-    @property
-    def following(self) -> TrackingOptions:
-        """The options by which its polls are recorded."""
-        return self.options.following
-
-    @property
-    def interval(self) -> float:
-        """The seconds between two polls as configured."""
-        return self.options.interval
-
-    @property
-    def operation(self) -> str:
-        """The operation that a poll calls."""
-        return self.options.operation
-
-    @property
     def share(self) -> int:
         """The most jobs that share a poll with it now, itself included."""
         return self.lowered_share or self.options.share
-
-    @property
-    def own_polled_at(self) -> datetime | None:
-        """When its own last poll had a response, by the wall clock."""
-        at = self._own_polled
-        return None if at == NEVER else datetime.fromtimestamp(at, UTC)
 
     @property
     def due(self) -> float:
@@ -301,8 +269,10 @@ class ScheduledJob:
     @property
     def polled_at(self) -> datetime | None:
         """When the last poll had a response, by the wall clock."""
-        page = self._later_page()
-        return self.own_polled_at if page is None else page.polled_at
+        page, own = self._later_page(), self._own_polled
+        if page is not None:
+            return page.polled_at
+        return None if own == NEVER else datetime.fromtimestamp(own, UTC)
 
     @property
     def gap(self) -> float:

@@ -13,7 +13,6 @@ from monitor.errors import PollError, PollReason
 from monitor.metrics import observe_all
 from monitor.polling.quota import Quota, Tally
 from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHealth
-from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -128,10 +127,6 @@ class SourceClient:
         if durations is None:
             durations = self._uncounted[poll] = []
         durations.append(now - sent_at)
-
-    def set_back_to(self, moment: datetime) -> datetime | None:
-        """Return the time of a poll if the wall clock was set back far enough to matter."""
-        return moment if self.asked_at - moment > diff.LEEWAY else None
 
     def count_path(self, path: str) -> None:
         """Count a poll by its path to AWS."""

@@ -130,10 +130,6 @@ class RepeatedPoll:
         """Return whether it is the request of these turns, and of each of them now."""
         return len(turns) == 1 and turns[0].repeat is self
 
-    def kind(self, first: ScheduledJob) -> tuple[str, str, str, int]:
-        """Return how such polls are counted (``SourceClient.note_unchanged``)."""
-        return first.options.kind
-
     def expire(self) -> None:
         """Never send it again."""
         self.digest = self.known = None
@@ -191,11 +187,6 @@ class RepeatedPoll:
             return False
         return recorder.snapshot(known.job) is known
 
-    def note_unchanged(self, asked_at: datetime, recorder: Recorder) -> None:
-        """Note a poll, sent at ``asked_at``, that has just been found to change nothing."""
-        if self.known is not None:
-            recorder.note_again(self.known, asked_at)
-
     def _know(self, known: Sequence[Snapshot], _recorder: Recorder) -> None:
         self.known = known[0]
 
@@ -218,10 +209,6 @@ class RepeatedBatch(RepeatedPoll):
         # One that was polled alone meanwhile has another, and would not expire this one.
         return self.turns == turns and all(turn.repeat is self for turn in turns)
 
-    def kind(self, first: ScheduledJob) -> tuple[str, str, str, int]:
-        """Return how such polls are counted."""
-        return *first.options.kind[:2], "batch", len(self.turns)
-
     def expire(self) -> None:
         """Never send it again."""
         self.turns, self.digest, self.all_known = (), None, ()
@@ -239,11 +226,6 @@ class RepeatedBatch(RepeatedPoll):
                 return False
             self.checked = recorder.changes
         return True
-
-    def note_unchanged(self, asked_at: datetime, recorder: Recorder) -> None:
-        """Note a poll that has just been found to change nothing, for each of its jobs."""
-        for known in self.all_known:
-            recorder.note_again(known, asked_at)
 
     def _know(self, known: Sequence[Snapshot], recorder: Recorder) -> None:
         self.all_known, self.checked = known, recorder.changes

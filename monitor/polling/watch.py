@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from monitor import pacing
@@ -64,7 +65,13 @@ class WatchTarget:
             confirm=watch.confirm,
         )
         """The options of every job that is polled for this watch, and for no other."""
-        self._options = self._poll_options()
+        self._options = PollOptions(
+            source,
+            self.following,
+            self.interval,
+            watch.missing_after,
+            watch.blind_after_intervals,
+        )
         self.sweeps = list(self._listings()) if self._discover else []
         """The sweeps of its discovery, without those of parents that were found."""
 
@@ -90,15 +97,6 @@ class WatchTarget:
         for sweep in self.sweeps:
             self.poller.discover(sweep)
 
-    def _poll_options(self) -> PollOptions:
-        return PollOptions(
-            self.source,
-            self.following,
-            self.interval,
-            self.watch.missing_after,
-            self.watch.blind_after_intervals,
-        )
-
     def _pace(self, *, hinted: bool) -> float:
         slower = self.watch.interval_with_hints if hinted else None
         return max(self._usual, slower or 0.0)
@@ -108,8 +106,7 @@ class WatchTarget:
         pace = self._pace(hinted=hinted)
         if pace == self.interval:
             return False
-        self.interval = pace
-        self._options = self._poll_options()
+        self.interval, self._options = pace, replace(self._options, interval=pace)
         for sweep in self.sweeps:
             for each in (sweep, *sweep.children.values()):
                 each.interval = pace

@@ -151,10 +151,10 @@ class Recorder:
 
     def latest(self, job: model.Job) -> model.Snapshot | None:
         """Return the last known snapshot of a job, with the time of the last poll."""
-        known, polled_at = self._snapshots.get(job), self._poll_times.get(job)
-        if known is None or polled_at is None:
+        known, polled_at = self._snapshots.get(job), self._polled_at(job)
+        if known is None or polled_at is None or job not in self._poll_times:
             return known
-        return known.replace(looked_at=_time_of(polled_at))
+        return known.replace(looked_at=polled_at)
 
     def note_poll(self, job: model.Job, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
@@ -362,9 +362,9 @@ class Recorder:
     def _polled_at(self, job: model.Job) -> datetime | None:
         """Return when the last poll of a job was sent that showed what is known of it."""
         polled_at, known = self._poll_times.get(job), self._snapshots.get(job)
-        if polled_at is not None:
-            return _time_of(polled_at)
-        return None if known is None else known.looked_at
+        if polled_at is None:
+            return None if known is None else known.looked_at
+        return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at
 
     async def _commit(
         self,
@@ -415,7 +415,3 @@ class Recorder:
         self.changes += 1
         if self._wanted(snapshot.job):
             self._snapshots[snapshot.job] = snapshot
-
-
-def _time_of(polled_at: datetime | SharedPollTime) -> datetime:
-    return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at

@@ -106,7 +106,7 @@ class FastPath:
                 self._unfit.add(of)
             return None
         template.learn(client, params, request, form)
-        return template.shared(PreparedRequest.of(form, request.url, request.body, job_id))
+        return template.cut(form, request.url, request.body, job_id)
 
     async def _form(
         self, client: AioBaseClient, operation: str, request: SdkRequest

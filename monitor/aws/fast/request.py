@@ -225,28 +225,10 @@ class PreparedRequest:
     """
 
     form: RequestForm
-    _target: tuple[str, ...]
-    _line: tuple[str, ...] | None
+    target: tuple[str, ...]
+    line: tuple[str, ...] | None
     """The canonical line; ``None`` where it follows from the target, as it does for nearly all."""
-    _body: tuple[bytes, ...]
-
-    @classmethod
-    def of(cls, form: RequestForm, url: str, body: bytes, job_id: str) -> PreparedRequest:
-        """Cut what the SDK made for a job; without an id it stays whole."""
-        target, line = _target(url), signer.canonical_line(form.method, url)
-        path, _, query = target.partition("?")
-        follows = line == f"{form.method}\n{path}\n{query}\n"
-        return cls(
-            form,
-            _cut(target, job_id),
-            None if follows else _cut(line, job_id),
-            _cut(body, job_id.encode()),
-        )
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether another job may have the same."""
-        return len(self._target) > 1 or len(self._body) > 1
+    body: tuple[bytes, ...]
 
     def send(self, timeout: float, done: Done, job_id: str = "") -> FetchedCredentials | None:
         """Sign and send; return the credentials, or ``None`` if it cannot be sent so now.
@@ -259,11 +241,11 @@ class PreparedRequest:
         held = form.credentials(second)
         if held is None:
             return None
-        target, body = job_id.join(self._target), self._body[0]
-        if len(self._body) > 1:
-            body = job_id.encode().join(self._body)
-        if self._line is not None:
-            line = job_id.join(self._line)
+        target, body = job_id.join(self.target), self.body[0]
+        if len(self.body) > 1:
+            body = job_id.encode().join(self.body)
+        if self.line is not None:
+            line = job_id.join(self.line)
         else:
             path, _, query = target.partition("?")
             line = f"{form.method}\n{path}\n{query}\n"
@@ -295,9 +277,21 @@ class RequestTemplate:
         self._headers: dict[str, str] = {}
         self._made: dict[PreparedRequest, PreparedRequest] = {}
 
-    def shared(self, made: PreparedRequest) -> PreparedRequest:
-        """Return the one object for all jobs that have such a request."""
-        if not made.is_shared:
+    def cut(self, form: RequestForm, url: str, body: bytes, job_id: str) -> PreparedRequest:
+        """Cut what the SDK made for a job; return the one object for all that have the same.
+
+        Without an id it stays whole.
+        """
+        target, line = _target(url), signer.canonical_line(form.method, url)
+        path, _, query = target.partition("?")
+        follows = line == f"{form.method}\n{path}\n{query}\n"
+        made = PreparedRequest(
+            form,
+            _cut(target, job_id),
+            None if follows else _cut(line, job_id),
+            _cut(body, job_id.encode()),
+        )
+        if len(made.target) == len(made.body) == 1:
             return made
         if len(self._made) == _MOST_KINDS:
             # Ids that stand in a request by chance as well cut it in ways of their own.
@@ -335,7 +329,7 @@ class RequestTemplate:
         of, like = urlsplit(url), urlsplit(form.url)
         if headers != self._headers or (of.scheme, of.netloc) != (like.scheme, like.netloc):
             return None
-        return self.shared(PreparedRequest.of(form, url, body, job_id))
+        return self.cut(form, url, body, job_id)
 
     def _serialized(
         self, client: AioBaseClient, params: Mapping[str, Any]

@@ -193,6 +193,7 @@ async def test_an_answer_is_read_after_the_clock_was_set_back_be_it_the_second_o
         b.follow("a")
         await run_for(b, 5)
         known = b.recorder.snapshot(job("a"))
+        assert known is not None
     async with polling(tmp_path) as b:
         b.source.prepares = True
         b.recorder.adopt(known)
