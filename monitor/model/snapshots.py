@@ -81,8 +81,10 @@ class JobMap(Generic[T]):
 
     def get(self, job: Job) -> T | None:
         """Return the value of a job, if it has one."""
-        values = self._places.get((job.type, job.account, job.region))
-        return None if values is None else values.get(job.id)
+        try:  # most have one
+            return self._places[job.type, job.account, job.region][job.id]
+        except KeyError:
+            return None
 
     def __setitem__(self, job: Job, value: T) -> None:
         """Give a job a value, in place of any that it had."""

@@ -545,7 +545,8 @@ class Poller:
         if first.following.learned:
             due = self._job_poller.next_turn(first)
         else:
-            due = pacing.next_turn(now, repeat.plan.pause, repeat.plan.phase)
+            pause, phase, _ = repeat.plan
+            due = pacing.next_turn(now, pause, phase)
         self.schedule.put_back(begun, due)
         for turn in begun:
             if turn.rare is not None and turn.hint is not None:

@@ -70,6 +70,12 @@ class Recorder:
         """What is recorded and not sent."""
         self._flaps = FlapGuard()
         self._snapshots: model.JobMap[model.Snapshot] = model.JobMap()
+        self.snapshot = self._snapshots.get
+        """Return the last known snapshot of a job: the same object until more than a time changes.
+
+        Of a job that waits with a page, ``looked_at`` is that of an earlier poll; ``latest`` has
+        that of the last one.
+        """
         self._sources: dict[str, model.SourceState] = {}
         # Of jobs that wait with a page, and of those that are no longer kept here.
         self._poll_times: dict[model.Job, datetime | SharedPollTime] = {}
@@ -90,11 +96,9 @@ class Recorder:
         """
         self._wanted = wanted
         self.changes += 1
-        before, self._snapshots = self._snapshots, model.JobMap()
-        for known in before.values():
-            if wanted(known.job):
-                self._snapshots[known.job] = known
-            else:
+        for known in self._snapshots.values():
+            if not wanted(known.job):
+                self._snapshots.pop(known.job)
                 self._poll_times.setdefault(known.job, known.looked_at)
         # One that comes back later must not count a poll from before.
         self._flaps.keep(self._snapshots)
@@ -140,14 +144,6 @@ class Recorder:
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
         """Load what the store knows of the sources."""
         self._sources.update((state.source.key, state) for state in states)
-
-    def snapshot(self, job: model.Job) -> model.Snapshot | None:
-        """Return the last known snapshot of a job: the same object until more than a time changes.
-
-        Of a job that waits with a page, ``looked_at`` is that of an earlier poll; ``latest`` has
-        that of the last one.
-        """
-        return self._snapshots.get(job)
 
     def latest(self, job: model.Job) -> model.Snapshot | None:
         """Return the last known snapshot of a job, with the time of the last poll."""
