@@ -123,7 +123,7 @@ class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
     ``own_reminded`` is when a stuck job was last reported as such, in the store's own time.
 
     There may be a hundred thousand, so one takes little: what many jobs have in common is kept once
-    for all of them, and the times are numbers side by side. It is no dataclass, as orjson would
+    for all of them, and the times are numbers side by side. It is not a dataclass, as orjson would
     read the memory of times that are gone by then.
     """
 
@@ -276,7 +276,7 @@ _MOST_SHARED = 4096
 
 
 def _time_at(at: int, snapshot: Snapshot) -> datetime | None:
-    """Return a time of a snapshot, made anew whenever it is read."""
+    """Return a time of a snapshot; each read makes another object."""
     times = snapshot._times  # noqa: SLF001 -- it is a part of the class
     if at >= len(times):
         return None
