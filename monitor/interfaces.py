@@ -192,11 +192,15 @@ class PollResponse(Protocol):
 
 
 class PreparedPoll(Protocol):
-    """The describe of one job, or of a fixed batch, serialised once."""
+    """The describe of one job, or of a fixed batch, serialised once.
 
-    def send(self, done: Callable[[PollResponse], None]) -> bool:
-        """Send it now; ``done`` is called later on the event loop, exactly once, come what may.
+    That of one job may be the same object for many jobs.
+    """
 
+    def send(self, jobs: Sequence[model.Job], done: Callable[[PollResponse], None]) -> bool:
+        """Send it now for the jobs, or one of the jobs, for which it was prepared.
+
+        ``done`` is called later on the event loop, exactly once, come what may.
         ``False`` if nothing was sent, for which ``done`` is never called: there are no credentials
         at hand, too many requests wait, or the account has been replaced. Then use
         ``Source.describe_many``, and prepare the poll again after it.
@@ -221,7 +225,7 @@ class PreparedPage(Protocol):
     """One page of a listing, serialised once."""
 
     def send(self, done: Callable[[PageResponse], None]) -> bool:
-        """Send it now, as a ``PreparedPoll`` does."""
+        """Send it now, as a ``PreparedPoll`` does, and return whether it was sent."""
         ...
 
 

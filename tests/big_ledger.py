@@ -155,8 +155,8 @@ def _snapshot(state, now):
     )
     if state == "SUCCEEDED":
         done = {"phase": model.Phase.SUCCEEDED, "ending": model.Ending.FINAL, "ended_at": now}
-        known = replace(known, **done)
-    return rows.job_row(replace(known, first_seen_at=now))
+        known = known.replace(**done)
+    return rows.job_row(known.replace(first_seen_at=now))
 
 
 def _job_row(template, one, archived):

@@ -377,7 +377,8 @@ class ScriptedPoll:
         self.source, self.jobs = source, jobs
         source.prepared += 1
 
-    def send(self, done: Callable[[ScriptedResponse], None]) -> bool:
+    def send(self, jobs: Sequence[Job], done: Callable[[ScriptedResponse], None]) -> bool:
+        assert list(jobs) == list(self.jobs)
         source, asked_at = self.source, self.source.clock.now()
         single = source.job_type.at_once == 1
         if single:

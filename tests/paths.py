@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 PATHS = ("plain", "fast")
 
 
-async def sent(prepared: Any) -> Any:
-    """Send a prepared poll or page, and return its response."""
+async def sent(prepared: Any, *jobs: Sequence[Job]) -> Any:
+    """Send a prepared poll of jobs, or a page, and return its response."""
     outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    assert prepared.send(outcome.set_result)
+    assert prepared.send(*jobs, outcome.set_result)
     return await outcome
 
 
@@ -46,7 +46,7 @@ class FastSource:
         if prepared is None:
             self.plain += 1
             return await self.source.describe_many(jobs)
-        response: PollResponse = await sent(prepared)
+        response: PollResponse = await sent(prepared, jobs)
         return await response.read()
 
     async def page(self, token: str | None, *of: ListingRequest) -> Page:

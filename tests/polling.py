@@ -13,7 +13,8 @@ from monitor.config import Discover, Route
 from monitor.metrics import Metrics
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
-from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from tests.builders import (
@@ -68,7 +69,7 @@ class Polling:
     def track(self, wanted: Job, **more: Any) -> ScheduledJob:
         values: dict[str, Any] = {"interval": 30.0, "missing_after": 3600.0}
         follow = more.pop("follow", following(self.source.job_type))
-        return ScheduledJob(wanted, self.source, follow, **values | more)
+        return ScheduledJob(wanted, PollOptions(self.source, follow, **values | more))
 
     def follow(self, *ids: str, **more: Any) -> None:
         for job_id in ids:

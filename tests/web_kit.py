@@ -44,7 +44,7 @@ KEY = "panorama.package-import/prod/us-east-1/job-{}"
 def followed(snapshot: model.Snapshot, *, stuck: bool = False, **more: Any) -> JobStatus:
     """A followed job, polled just now."""
     if stuck:
-        snapshot = replace(snapshot, stuck=True)
+        snapshot = snapshot.replace(stuck=True)
     values: dict[str, Any] = {
         "watch": "cameras",
         "labels": {"team": "vision"},

@@ -195,19 +195,20 @@ class Clients:
         return answer
 
     async def prepare(
-        self, source: SourceKey, operation: str, params: Mapping[str, Any]
+        self, source: SourceKey, operation: str, params: Mapping[str, Any], job_id: str = ""
     ) -> PreparedRequest | None:
         """Serialise a request once, to be sent many times; ``None`` if only ``ask`` can send it.
 
-        Raises whatever the SDK raises. The request ends with the account: once the account is
-        replaced, it is not sent any more, and another must be prepared.
+        One for the job ``job_id`` alone may be the same object for many jobs. Raises whatever the
+        SDK raises. The request ends with the account: once the account is replaced, it is not
+        sent any more, and another must be prepared.
         """
         connections = self._connections(source.account, source.region)
         connections.users += 1
         try:
             client = await self._client(source, connections)
             async with self._clients.using(client):
-                found = await connections.fast.prepare(client, operation, params)
+                found = await connections.fast.prepare(client, operation, params, job_id)
                 if found is None:
                     self._clients.keep(client)  # each poll needs it
                 return found

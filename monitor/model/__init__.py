@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from monitor.model.snapshots import (
         Job,
+        JobMap,
         Snapshot,
         SourceKey,
         SourceState,
@@ -93,6 +94,7 @@ __all__ = [
     "Entry",
     "FormerOwner",
     "Job",
+    "JobMap",
     "Kind",
     "ListingRequest",
     "Observation",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from struct import Struct, pack
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from monitor.model.kinds import Ending, Phase, Severity
+
+T = TypeVar("T")
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 _NEVER: Mapping[str, tuple[datetime, datetime]] = MappingProxyType({})
@@ -42,20 +45,68 @@ class Job:
     account: str
     region: str
     id: str
-    _key: str = field(init=False, repr=False, compare=False, default="")
 
     @property
     def key(self) -> str:
         """``type/account/region/id``; the id comes last, as it may contain slashes."""
-        if not self._key:
-            # Kept: several maps of all jobs have the same text as their key.
-            key = f"{self.type}/{self.account}/{self.region}/{self.id}"
-            object.__setattr__(self, "_key", key)
-        return self._key
+        return f"{self.type}/{self.account}/{self.region}/{self.id}"
+
+    @classmethod
+    def of(cls, key: str) -> Job | None:
+        """Return the job with a key; ``None`` if that is the key of something else."""
+        parts = key.split("/", 3)
+        return cls(*parts) if len(parts) == _PARTS else None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+_PARTS = 4
+"""Parts of the key of a job; that of a source has fewer."""
+
+
+class JobMap(Generic[T]):
+    """Values by job: as a dictionary, without a text of the whole key for each job."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._places: dict[tuple[str, str, str], dict[str, T]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of jobs."""
+        return sum(map(len, self._places.values()))
+
+    def __contains__(self, job: Job) -> bool:
+        """Return whether a job has a value."""
+        return job.id in self._places.get((job.type, job.account, job.region), ())
+
+    def get(self, job: Job) -> T | None:
+        """Return the value of a job, if it has one."""
+        try:  # most have one
+            return self._places[job.type, job.account, job.region][job.id]
+        except KeyError:
+            return None
+
+    def __setitem__(self, job: Job, value: T) -> None:
+        """Give a job a value, in place of any that it had."""
+        values = self._places.get((job.type, job.account, job.region))
+        if values is None:
+            values = self._places[job.type, job.account, job.region] = {}
+        values[job.id] = value
+
+    def pop(self, job: Job) -> None:
+        """Forget the value of a job, if it has one."""
+        values = self._places.get((job.type, job.account, job.region))
+        if values is not None:
+            values.pop(job.id, None)
+            if not values:
+                del self._places[job.type, job.account, job.region]
+
+    def values(self) -> Sequence[T]:
+        """Return a copy of the values, from any thread: of each place, it is made in one step."""
+        return [value for values in list(self._places.values()) for value in list(values.values())]
+
+
+class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
     """The last known state of a job.
 
     ``sequence`` counts its transitions from 1 without gaps. ``looked_at`` is when
@@ -70,7 +121,13 @@ class Snapshot:
     ``describe_owed`` says that the last change was seen in a listing alone, so that what only a
     describe tells is still to follow. ``parent`` is the one for which a listing has shown the job.
     ``own_reminded`` is when a stuck job was last reported as such, in the store's own time.
+
+    There may be a hundred thousand, so one takes little: what many jobs have in common is kept once
+    for all of them, and the times are numbers side by side. It is not a dataclass, as orjson would
+    read the memory of times that are gone by then.
     """
+
+    __slots__ = ("_common", "_times", "fields", "job", "reason")
 
     job: Job
     parts: Mapping[str, str | None]
@@ -85,17 +142,109 @@ class Snapshot:
     first_seen_at: datetime
     changed_at: datetime
     looked_at: datetime
-    ended_at: datetime | None = None
-    missing: bool = False
-    stuck: bool = False
-    own_changed: datetime | None = None
-    own_ended: datetime | None = None
-    baseline: bool = False
-    earlier_ends: Mapping[str, int] = field(default_factory=lambda: _NONE)
-    describe_owed: bool = False
-    parent: str | None = None
-    earlier_ended: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: _NEVER)
-    own_reminded: datetime | None = None
+    ended_at: datetime | None
+    missing: bool
+    stuck: bool
+    own_changed: datetime | None
+    own_ended: datetime | None
+    baseline: bool
+    earlier_ends: Mapping[str, int]
+    describe_owed: bool
+    parent: str | None
+    earlier_ended: Mapping[str, tuple[datetime, datetime]]
+    own_reminded: datetime | None
+
+    _common: tuple[Any, ...]
+    _times: bytes
+
+    def __init__(  # noqa: PLR0913 -- its fields
+        self,
+        *,
+        job: Job,
+        parts: Mapping[str, str | None],
+        state: str,
+        phase: Phase,
+        severity: Severity,
+        ending: Ending,
+        fields: Mapping[str, Any],
+        reason: str | None,
+        updated_at: datetime | None,
+        sequence: int,
+        first_seen_at: datetime,
+        changed_at: datetime,
+        looked_at: datetime,
+        ended_at: datetime | None = None,
+        missing: bool = False,
+        stuck: bool = False,
+        own_changed: datetime | None = None,
+        own_ended: datetime | None = None,
+        baseline: bool = False,
+        earlier_ends: Mapping[str, int] = _NONE,
+        describe_owed: bool = False,
+        parent: str | None = None,
+        earlier_ended: Mapping[str, tuple[datetime, datetime]] = _NEVER,
+        own_reminded: datetime | None = None,
+    ) -> None:
+        """Share what other jobs have as well."""
+        self.job = job
+        self.fields = fields
+        self.reason = reason
+        values = (
+            parts, earlier_ends, earlier_ended, state, phase, severity, ending, sequence, missing,
+            stuck, baseline, describe_owed, parent,
+        )  # fmt: skip
+        # Mappings by identity: as long as one is kept here, no other has its id.
+        key = (*map(id, values[:3]), *values[3:])
+        common = _SHARED.get(key)
+        if common is None:
+            if len(_SHARED) >= _MOST_SHARED:
+                _SHARED.clear()
+            common = _SHARED[key] = values
+        self._common = common
+        times = [
+            looked_at, first_seen_at, changed_at, own_changed, updated_at, ended_at, own_ended,
+            own_reminded,
+        ]  # fmt: skip
+        while times[-1] is None:
+            times.pop()  # few jobs have these
+        self._times = pack(
+            f"{len(times)}q",
+            *(_NO_TIME if time is None else (time - _EPOCH) // _MICROSECOND for time in times),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all that it says."""
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return self.is_like(other) and self._times == other._times
+
+    def __repr__(self) -> str:
+        """Return all values, as a dataclass does."""
+        values = (f"{name}={value!r}" for name, value in self.as_dict().items())
+        return f"Snapshot({', '.join(values)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its values by name."""
+        return {name: getattr(self, name) for name in SNAPSHOT_FIELDS}
+
+    def replace(self, **changes: Any) -> Snapshot:
+        """Return another one with some values changed."""
+        return Snapshot(**self.as_dict() | changes)
+
+    def note_poll(self, asked_at: datetime) -> None:
+        """Move ``looked_at`` on: the last poll, sent at this time, has shown this state again.
+
+        This alone changes of a snapshot.
+        """
+        self._times = _ONE.pack((asked_at - _EPOCH) // _MICROSECOND) + self._times[_ONE.size :]
+
+    def is_like(self, other: Snapshot) -> bool:
+        """Return whether both say the same, ``looked_at`` aside."""
+        return (
+            self._common == other._common
+            and self._times[_ONE.size :] == other._times[_ONE.size :]
+            and (self.job, self.reason, self.fields) == (other.job, other.reason, other.fields)
+        )
 
     @property
     def has_ended(self) -> bool:
@@ -109,6 +258,44 @@ class Snapshot:
         if self.has_ended:
             found[self.phase.value] = found.get(self.phase.value, 0) + 1
         return found
+
+
+# How a snapshot keeps its values: what many jobs share in one tuple, the times as numbers.
+
+_COMMON = ("parts", "earlier_ends", "earlier_ended", "state", "phase", "severity", "ending",
+           "sequence", "missing", "stuck", "baseline", "describe_owed", "parent")  # fmt: skip
+_TIMES = ("looked_at", "first_seen_at", "changed_at", "own_changed", "updated_at", "ended_at",
+          "own_ended", "own_reminded")  # fmt: skip
+_ONE = Struct("q")
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_NO_TIME = -(2**63)
+
+
+_SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_MOST_SHARED = 4096
+
+
+def _time_at(at: int, snapshot: Snapshot) -> datetime | None:
+    """Return a time of a snapshot; each read makes another object."""
+    times = snapshot._times  # noqa: SLF001 -- it is a part of the class
+    if at >= len(times):
+        return None
+    (number,) = _ONE.unpack_from(times, at)
+    return None if number == _NO_TIME else _EPOCH + number * _MICROSECOND
+
+
+SNAPSHOT_FIELDS = (
+    "job", "parts", "state", "phase", "severity", "ending", "fields", "reason", "updated_at",
+    "sequence", "first_seen_at", "changed_at", "looked_at", "ended_at", "missing", "stuck",
+    "own_changed", "own_ended", "baseline", "earlier_ends", "describe_owed", "parent",
+    "earlier_ended", "own_reminded",
+)  # fmt: skip
+"""The values of a snapshot, in the order in which they are stored."""
+
+for _number, _name in enumerate(_COMMON):
+    setattr(Snapshot, _name, property(lambda one, number=_number: one._common[number]))  # type: ignore[misc]  # noqa: SLF001
+for _number, _name in enumerate(_TIMES):
+    setattr(Snapshot, _name, property(partial(_time_at, _number * _ONE.size)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor import config, interfaces
     from monitor.interfaces import Clock
     from monitor.model import ArchiveMark, Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
 
@@ -101,10 +101,10 @@ class Followed:
         claims = self._claims.get(place_of(known))
         return claims is not None and known.job.id in claims.named
 
-    def named(self) -> Iterator[str]:
-        """Yield the keys of all jobs that watches name."""
+    def named(self) -> Iterator[Job]:
+        """Yield all jobs that watches name."""
         for place, claims in self._claims.items():
-            yield from (Job(*place, job_id).key for job_id in claims.named)
+            yield from (Job(*place, job_id) for job_id in claims.named)
 
     def discovers(self) -> dict[Place, str]:
         """Return one text for each place at which jobs are discovered: the rules of that."""
@@ -143,7 +143,7 @@ class Archiver:
         if not whole and not changed:
             return ()
         # Jobs that are named now are live.
-        named = [key for key in followed.named() if self._recorder.snapshot(key) is None]
+        named = [job.key for job in followed.named() if self._recorder.snapshot(job) is None]
         for start in range(0, len(named), AT_ONCE):
             async with self._archive.lock:
                 found = await self._store.find(named[start : start + AT_ONCE], live=False)
@@ -173,8 +173,7 @@ class Archiver:
                 away = [
                     mark_of(known, archived)
                     for known, archived in placed
-                    if archived is not Archived.LIVE
-                    and self._recorder.snapshot(known.job.key) is None
+                    if archived is not Archived.LIVE and self._recorder.snapshot(known.job) is None
                 ]
                 await self._store.mark(away)
             gone = {each.key for each in away}
@@ -235,7 +234,7 @@ class Archiver:
         finished = [
             (known, turn)
             for turn in self._polls.finished()
-            if (known := self._recorder.latest(turn.key)) is not None
+            if (known := self._recorder.latest(turn.job)) is not None
             and self._is_settled(known, turn.following.job_type)
         ]
         ages = {known.job.key: self._age(known) for known, _ in finished}
@@ -254,13 +253,13 @@ class Archiver:
     async def _archive_some(self, some: Sequence[tuple[Snapshot, ScheduledJob]]) -> None:
         async with self._following, self._archive.lock:
             # A reload that was waited for may have dropped some.
-            some = [one for one in some if self._recorder.snapshot(one[0].job.key) is not None]
-            before = [self._recorder.snapshot(known.job.key) for known, _ in some]
+            some = [one for one in some if self._recorder.snapshot(one[0].job) is not None]
+            before = [self._recorder.snapshot(known.job) for known, _ in some]
             await self._store.mark([mark_of(known, kind_of(known)) for known, _ in some])
             back: list[ArchiveMark] = []
             for (known, turn), was in zip(some, before, strict=True):
                 # A row may have shown something else while this was committed.
-                same = self._recorder.snapshot(known.job.key) is was
+                same = self._recorder.snapshot(known.job) is was
                 if same and turn.state is State.FINISHED and self._polls.release(turn):
                     self._recorder.release(known)
                     self._archive.add(known, kind_of(known))

@@ -14,7 +14,7 @@ from monitor.polling.learned import LearnedSchedules
 from monitor.polling.skipped import SkippedParts
 from monitor.polling.source_client import facts
 from monitor.polling.source_health import ANSWERS
-from monitor.polling.unchanged import Arrival, RepeatedPoll, SentPoll
+from monitor.polling.unchanged import Arrival, RepeatedBatch, RepeatedPoll, SentPoll
 from monitor.recording import diff
 from monitor.recording.recorder import RecordResult
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from monitor.interfaces import Clock, PollResponse, Random
     from monitor.metrics import Metrics
     from monitor.model import Job, Observation
-    from monitor.polling.schedule import Schedule, ScheduledJob
+    from monitor.polling.schedule import Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 
@@ -65,8 +66,6 @@ class JobPoller:
         self._clock = clock
         self._random = random
         self._skipped = SkippedParts(client.key, metrics)
-        # One object for all polls of a kind: each job would else have its own.
-        self._kinds: dict[tuple[str, str, str, int], tuple[str, str, str, int]] = {}
         self.learned = LearnedSchedules()
         """The poll times that were learned; all pollers share one."""
         self._log = logs.get()
@@ -87,14 +86,14 @@ class JobPoller:
         try:
             answers = await self._ask(turns, sent)
             for turn in turns:
-                turn.share = turn.following.job_type.at_once
+                turn.lowered_share = 0
         except PollError as error:
             failure = error
             if len(turns) > 1 and error.reason in ANSWERS:
                 # One id may spoil the request for all: halves of it find out which. A reload
                 # may have changed how many may share one.
                 for turn in turns:
-                    turn.share = max(1, min(turn.share, len(turns)) // 2)
+                    turn.lowered_share = max(1, min(turn.share, len(turns)) // 2)
                 return [self._clock.monotonic()] * len(turns)
         mode = "batch" if len(turns) > 1 else "describe"
         times: list[float | None] = [None] * len(turns)
@@ -145,10 +144,12 @@ class JobPoller:
             return None
         sent_at = self._clock.monotonic()
         arrived: Arrival[PollResponse] = Arrival()
-        if not repeat.request.send(arrived.take):
+        if not repeat.request.send([turn.job for turn in turns], arrived.take):
             first.forget_repeat()
             return None
-        return SentPoll(await arrived.response(), sent_at)
+        response = await arrived.response()
+        self._client.asked_at = max(self._client.asked_at, response.asked_at)
+        return SentPoll(response, sent_at)
 
     async def _prepared(self, turns: tuple[ScheduledJob, ...]) -> RepeatedPoll | None:
         """Prepare the request for these jobs; it is theirs from now on."""
@@ -157,9 +158,7 @@ class JobPoller:
         # A reload may have come meanwhile, with other sources.
         if request is None or not all(turn.source is source for turn in turns):
             return None
-        first, mode = turns[0], "batch" if len(turns) > 1 else "describe"
-        kind = (first.following.job_type.name, first.operation, mode, len(turns))
-        repeat = RepeatedPoll(turns, request, self._kinds.setdefault(kind, kind))
+        repeat = RepeatedPoll(request) if len(turns) == 1 else RepeatedBatch(request, turns=turns)
         for turn in turns:
             turn.repeat = repeat
         return repeat
@@ -179,7 +178,7 @@ class JobPoller:
         elif sent is not None:
             pauses = [self.interval(turn) for turn in turns]
             now = self._clock.monotonic()
-            repeat.note(sent.response.digest, pauses, now, self._recorder)
+            repeat.note(turns, sent.response.digest, pauses, now, self._recorder)
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str
@@ -229,7 +228,7 @@ class JobPoller:
         Others are forgotten, so that forged hints leave nothing behind; sweeps find what is real.
         """
         admit, scheduled.admit = scheduled.admit, None
-        known = self._recorder.snapshot(scheduled.key) is not None
+        known = self._recorder.snapshot(scheduled.job) is not None
         if admit is None or known or scheduled.row is not None:
             return True
         if isinstance(answer, PollError):
@@ -244,7 +243,7 @@ class JobPoller:
         The row must show the whole state, and be requested after the last answer about the job.
         The describe is still owed, even if the job has ended: only it shows the rest.
         """
-        known = self._recorder.snapshot(scheduled.key)
+        known = self._recorder.snapshot(scheduled.job)
         order, job_type = diff.age_order(known, row), scheduled.following.job_type
         if not is_whole(row) or sent_at < scheduled.shown_at or order < 0:
             return False
@@ -296,7 +295,7 @@ class JobPoller:
 
     def is_finished(self, scheduled: ScheduledJob) -> bool:
         """Check that a job need not be polled any more."""
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         now, store_time = self._clock.now(), self._recorder.store.store_time()
         if scheduled.partial:
             # The describe of an ended job is still owed, unless it has failed for too long.
@@ -329,7 +328,7 @@ class JobPoller:
 
     def _learned(self, scheduled: ScheduledJob) -> float | None:
         """Return the seconds until the next poll by what was learned of the job's state, if any."""
-        snapshot, job = self._recorder.snapshot(scheduled.key), scheduled.job
+        snapshot, job = self._recorder.snapshot(scheduled.job), scheduled.job
         if snapshot is None or snapshot.phase.terminal or scheduled.following.job_type.at_once > 1:
             return None
         curve = self.learned.get((job.type, job.account, snapshot.state, scheduled.interval))
@@ -343,7 +342,7 @@ class JobPoller:
 
         A type that reopens does so without a warning, so its jobs keep the usual interval.
         """
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         job_type = scheduled.following.job_type
         if snapshot is None or not snapshot.phase.terminal or job_type.reopens:
             return scheduled.interval
@@ -365,7 +364,7 @@ class JobPoller:
             self._log.warning(logs.JOB_FAILING, job=scheduled.key, **facts(error))
         scheduled.failing = error.reason
         attempt, scheduled.attempts = scheduled.attempts, scheduled.attempts + 1
-        if missing and self._recorder.snapshot(scheduled.key) is not None:
+        if missing and self._recorder.snapshot(scheduled.job) is not None:
             delay = await self._denied(scheduled)
         else:
             retry_after = error.retry_after
@@ -384,13 +383,15 @@ class JobPoller:
         Other failures between two such answers neither confirm nor refute them.
         """
         scheduled.denials += 1
-        snapshot = self._recorder.snapshot(scheduled.key)
+        snapshot = self._recorder.snapshot(scheduled.job)
         if snapshot is not None and snapshot.missing:
             # Recorded before a restart, which has reset the count.
             scheduled.denials = max(scheduled.denials, pacing.CONFIRMATIONS)
         elif scheduled.denials >= pacing.CONFIRMATIONS:
             await self._recorder.deny(scheduled.job, self._clock.now(), scheduled.following)
-        return pacing.missing_delay(scheduled.denials, scheduled.missing_after, self._random)
+        return pacing.missing_delay(
+            scheduled.denials, scheduled.options.missing_after, self._random
+        )
 
 
 def _as_one(turns: Sequence[ScheduledJob], times: Sequence[float | None]) -> Sequence[float | None]:

@@ -17,7 +17,7 @@ import orjson
 from monitor import logs, pacing
 from monitor.errors import PollError, PollReason
 from monitor.model import Job
-from monitor.polling.schedule import HintOutcome
+from monitor.polling.scheduled_job import HintOutcome
 from monitor.polling.source_client import facts
 
 if TYPE_CHECKING:

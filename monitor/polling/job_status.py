@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.model import Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
 
 
 def job_status(
@@ -26,7 +26,7 @@ def job_status(
     pace = max(interval, scheduled.pace)
     # Read once: a scrape, in its own thread, reads while the loop may finish the job.
     finished = scheduled.state is State.FINISHED
-    blind = pacing.is_stale(scheduled.answered_at, pace, scheduled.blind_after, monotonic)
+    blind = pacing.is_stale(scheduled.answered_at, pace, scheduled.options.blind_after, monotonic)
     following = scheduled.following
     return JobStatus(
         job=scheduled.job,

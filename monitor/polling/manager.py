@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from monitor.metrics import Metrics
     from monitor.model import Place
     from monitor.polling.quota import QuotaLevel
-    from monitor.polling.schedule import HintTicket, ScheduledJob
+    from monitor.polling.scheduled_job import HintTicket, ScheduledJob
     from monitor.polling.watch_pace import WatchPace
     from monitor.recording.recorder import Recorder
     from monitor.sources.job_type import JobType
@@ -49,10 +49,6 @@ class Handover:
 
     level: QuotaLevel | None = None
     alive_at: datetime | None = None
-
-
-_PARTS = 4
-"""Parts of the key of a job; that of a source has fewer."""
 
 
 class PollManager:
@@ -129,7 +125,7 @@ class PollManager:
         ]
         self._owners = JobOwnership(
             self._watched,
-            lambda job: one.parent if (one := self._recorder.snapshot(job.key)) else None,
+            lambda job: one.parent if (one := self._recorder.snapshot(job)) else None,
         )
         baselines = self._recorder.baselines
         ours = [each for each in self._watched if self._is_ours(each)]
@@ -209,7 +205,7 @@ class PollManager:
     def release(self, scheduled: ScheduledJob) -> bool:
         """Forget a job that is archived; ``False`` if another has taken its place."""
         for poller in self._pollers.values():
-            if poller.schedule.known(scheduled.key) is scheduled:
+            if poller.schedule.known(scheduled.job) is scheduled:
                 poller.drop(scheduled)
                 return True
         return False
@@ -238,11 +234,14 @@ class PollManager:
     async def recall(self, job: model.Job) -> None:
         """Find out whether a job that is not in memory is archived."""
         if self._polled_by(job):
-            await self._recorder.recall([job.key])
+            await self._recorder.recall([job])
 
     def status_of(self, key: str) -> JobStatus | None:
         """Return the status of one job, if it is watched."""
-        found = (poller.status_of(key) for poller in self._pollers.values())
+        job = Job.of(key)
+        if job is None:
+            return None
+        found = (poller.status_of(job) for poller in self._pollers.values())
         return next(filter(None, found), None)
 
     def watch_of(self, key: str, parent: str | None = None) -> str | None:
@@ -250,8 +249,8 @@ class PollManager:
 
         ``parent`` is the one for which it was listed, as the store has it.
         """
-        parts = key.split("/", 3)
-        owner = self._owners.of(Job(*parts), parent) if len(parts) == _PARTS else None
+        job = Job.of(key)
+        owner = self._owners.of(job, parent) if job else None
         return owner.watch.name if owner else None
 
     def hint(self, job: model.Job, parent: str | None = None) -> HintTicket | None:
@@ -264,7 +263,7 @@ class PollManager:
             return None
         if not self._is_ours(owner):
             return self.hint_elsewhere(job, parent)
-        scheduled = owner.poller.schedule.known(job.key)
+        scheduled = owner.poller.schedule.known(job)
         if scheduled is None:
             if self._recorder.archive.row(job.key) is not None:
                 return None  # archived: one that is final needs no further poll
@@ -276,15 +275,16 @@ class PollManager:
 
     def awaited(self, key: str, seconds: float) -> None:
         """Note that somebody waits for a job for so long: where the quota is short, it is first."""
+        job = Job.of(key)
         for poller in self._pollers.values():
-            scheduled = poller.schedule.get(key)
+            scheduled = poller.schedule.get(job) if job else None
             if scheduled is not None:
                 poller.awaited(scheduled, seconds)
 
     def withdraw(self, job: model.Job) -> None:
         """Forget a job that a hint alone has named, if its poll has not begun yet."""
         owner = self._owners.of(job)
-        scheduled = owner.poller.schedule.get(job.key) if owner else None
+        scheduled = owner.poller.schedule.get(job) if owner else None
         waits = scheduled is not None and scheduled.state is State.WAITING
         if owner and scheduled and waits and scheduled.admit is not None:
             owner.poller.drop(scheduled)
@@ -387,27 +387,27 @@ class PollManager:
         """
         polled_by = self._polled_by
         self._recorder.keep_only(lambda job: polled_by(job) is not None)
-        kept: set[str] = set()
+        kept: set[Job] = set()
         for poller in self._pollers.values():
             for scheduled in poller.schedule.everyone():
                 owner = polled_by(scheduled.job, scheduled.parent)
                 if owner is None or owner.poller is not poller:
                     poller.drop(scheduled)
                     continue
-                kept.add(scheduled.key)
+                kept.add(scheduled.job)
                 if scheduled.following is not owner.following:
                     owner.follow(scheduled.job)
         # Recorded, but of no watch until now: a watch may want it again.
         for snapshot in self._recorder.snapshots():
-            owner = polled_by(snapshot.job) if snapshot.job.key not in kept else None
-            if owner is not None and owner.poller.schedule.known(snapshot.job.key) is None:
+            owner = polled_by(snapshot.job) if snapshot.job not in kept else None
+            if owner is not None and owner.poller.schedule.known(snapshot.job) is None:
                 owner.follow(snapshot.job)
         # The store's, unless newer states of them are known here.
         for snapshot in known:
             owner = polled_by(snapshot.job, snapshot.parent)
-            if owner is not None and self._recorder.snapshot(snapshot.job.key) is None:
+            if owner is not None and self._recorder.snapshot(snapshot.job) is None:
                 self._recorder.adopt(snapshot)
-                if owner.poller.schedule.known(snapshot.job.key) is None:
+                if owner.poller.schedule.known(snapshot.job) is None:
                     owner.follow(snapshot.job)
 
     # The pollers

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from monitor.model import Page, Snapshot
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Planner
-    from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+    from monitor.polling.schedule import ListingSweep, Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.recording.recorder import Recorder
 
@@ -97,8 +98,8 @@ class PageRepeats:
         repeat.next_token, rows, left = page.next_token, [], math.inf
         store_time, now = self.recorder.store.store_time(), self.clock.monotonic()
         for row in page.rows:
-            key, news = row.job.key, self.recorder.compare(row)
-            turn, known = self.schedule.get(key), self.recorder.snapshot(key)
+            job, news = row.job, self.recorder.compare(row)
+            turn, known = self.schedule.get(job), self.recorder.snapshot(job)
             excluded = news is RowComparison.FIRST and not includes(sweep.discover, row.job.id)
             if row.unreadable or diff.is_misdated(row):
                 return
@@ -110,8 +111,8 @@ class PageRepeats:
                 left = min(left, seconds_left(known, turn.following, store_time))
             counts = turn is not None and is_whole(row)
             options = turn.following if turn else None
-            rows.append(RepeatedRow(key, self.recorder.mark(key), turn, options, counts))
-        if page.torn or page.skipped or len({row.key for row in rows}) < len(page.rows):
+            rows.append(RepeatedRow(job, self.recorder.mark(job), turn, options, counts))
+        if page.torn or page.skipped or len({row.job for row in rows}) < len(page.rows):
             return
         repeat.rows, repeat.expires_at = rows, now + left - MARGIN
         repeat.dated = max((row.updated_at for row in page.rows if row.updated_at), default=None)
@@ -150,13 +151,13 @@ class PageRepeats:
         if turn.state is State.BUSY:
             page.loose.append(turn)
             return False
-        unconfirmed = self.recorder.is_unconfirmed(turn.key)
+        unconfirmed = self.recorder.is_unconfirmed(turn.job)
         if unconfirmed and not speaks_against(sent.sent_at, turn):
             page.loose.append(turn)
             return False
         due = turn.due
         self.schedule.leave(turn)
-        self.recorder.note_poll(turn.key, sent.asked_at)
+        self.recorder.note_poll(turn.job, sent.asked_at)
         pace = self.pace(sweep, turn.interval, page.at_once)
         turn.note_poll(now, seen_at, pace)
         # A describe that failed, is still owed, is asked for by a hint, or was to confirm another

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.recording.poll_times import SharedPollTime
     from monitor.recording.recorder import Recorder
 
@@ -64,16 +64,14 @@ class PageTurn:
         """Let a job wait with the page, whose last poll was noted for the job as well."""
         turn.page = self
         self._jobs[turn] = None
-        self.recorder.share_poll(turn.key, self.asked_at)
+        self.recorder.share_poll(turn.job, self.asked_at)
 
     def give_back(self, turn: ScheduledJob) -> None:
         """Give a job times of its own again: those that it has now."""
         if self.answered_at > turn.own_answered_at:
-            turn.own_gap, turn.own_pace = self.gap, self.pace
-            turn.own_answered_at = turn.own_shown_at = self.answered_at
-            turn.own_polled_at = self.polled_at
+            turn.take_times(self)
         turn.own_due = max(turn.own_due, self.due)
         turn.page = None
         del self._jobs[turn]
         self.loose.append(turn)
-        self.recorder.own_poll(turn.key, self.asked_at)
+        self.recorder.own_poll(turn.job, self.asked_at)

@@ -17,19 +17,13 @@ from monitor.errors import PollReason
 from monitor.polling.describe import JobPoller
 from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
-from monitor.polling.schedule import (
-    NO_OUTAGE,
-    HintOutcome,
-    HintTicket,
-    ListingSweep,
-    Schedule,
-    ScheduledJob,
-    may_share,
-)
+from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, may_share
+from monitor.polling.scheduled_job import HintOutcome, HintTicket, ScheduledJob
 from monitor.polling.source_client import SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import SentPage, SentPoll, takes_plain_path
+from monitor.recording import diff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
     from monitor import model
     from monitor.interfaces import Clock, JobStatus, PollResponse, Random
     from monitor.metrics import Metrics
-    from monitor.model import Snapshot
+    from monitor.model import Job, Snapshot
     from monitor.polling.learned import LearnedSchedules
     from monitor.polling.outage import Return
     from monitor.polling.planner import Plan
@@ -146,18 +140,13 @@ class Poller:
 
         One that is polled already keeps its turn, unless another interval brings an earlier one.
         """
-        scheduled = self.schedule.known(job.key) or job
+        scheduled = self.schedule.known(job.job) or job
         scheduled.forget_repeat()
         if scheduled.page is not None:
             self.schedule.put(scheduled, scheduled.due)
         self.schedule.changes += 1
         before = self._job_poller.interval(scheduled)
-        # The options, and not the history of the polls.
-        scheduled.source, scheduled.following = job.source, job.following
-        scheduled.interval, scheduled.missing_after = job.interval, job.missing_after
-        scheduled.blind_after = job.blind_after
-        scheduled.share, scheduled.request_key = job.share, job.request_key
-        scheduled.operation = job.operation
+        scheduled.follow(job.options)
         if self.schedule.holds(scheduled):
             # A busy job gets its next time when its poll ends; a failing one keeps its backoff.
             same = self._job_poller.interval(scheduled) == before
@@ -167,7 +156,7 @@ class Poller:
         else:
             if scheduled is job:
                 # The debt of a describe outlives a restart, and a reload.
-                snapshot = self._recorder.snapshot(job.job.key)
+                snapshot = self._recorder.snapshot(job.job)
                 job.changed_at = self._clock.monotonic() if snapshot is None else job.changed_at
                 job.partial = job.partial or (snapshot is not None and snapshot.describe_owed)
                 job.parent = job.parent or (snapshot.parent if snapshot else None)
@@ -186,7 +175,7 @@ class Poller:
         set back must not put a poll off, and nothing that is owed waits. Where the source is
         lost, one poll at a time finds out whether it is back.
         """
-        snapshot = self._recorder.latest(scheduled.key)
+        snapshot = self._recorder.latest(scheduled.job)
         if snapshot is None or snapshot.missing or scheduled.partial or self.client.health.lost:
             return 0.0
         now, interval = self._clock.now(), self._job_poller.interval(scheduled)
@@ -224,7 +213,7 @@ class Poller:
         A hint neither shortens the backoff of what fails, nor hastens the verdict that a known
         job is missing: whoever can write to the queue could else do both.
         """
-        known = self._recorder.snapshot(scheduled.key) is not None
+        known = self._recorder.snapshot(scheduled.job) is not None
         absent = scheduled.failing is PollReason.MISSING and not known
         if scheduled.attempts and not absent:
             return None
@@ -254,13 +243,13 @@ class Poller:
         for job in self.schedule.everyone():
             yield self._status(job)
 
-    def status_of(self, key: str) -> JobStatus | None:
+    def status_of(self, job: Job) -> JobStatus | None:
         """Return the status of one job, if it is watched."""
-        job = self.schedule.known(key)
-        return self._status(job) if job else None
+        scheduled = self.schedule.known(job)
+        return self._status(scheduled) if scheduled else None
 
     def _status(self, job: ScheduledJob) -> JobStatus:
-        snapshot, interval = self._recorder.snapshot(job.job.key), self._job_poller.interval(job)
+        snapshot, interval = self._recorder.snapshot(job.job), self._job_poller.interval(job)
         return job_status(job, snapshot, interval, self._clock.now(), self._clock.monotonic())
 
     def discover(self, sweep: ListingSweep) -> None:
@@ -424,9 +413,12 @@ class Poller:
             return self._send_pages(begun)
         first = begun[0]
         repeat = first.repeat
-        if repeat is None or not repeat.is_for(begun) or takes_plain_path(first.attempts):
+        if repeat is None or not repeat.is_for(begun):
             return False
-        if repeat.request.send(partial(self._take, begun, repeat, now)):
+        if first.rare is not None and takes_plain_path(first.attempts):
+            return False
+        jobs = (first.job,) if len(begun) == 1 else [turn.job for turn in begun]
+        if repeat.request.send(jobs, partial(self._take, begun, repeat, now)):
             self._sent += 1
             return True
         # The plain path prepares it again: its account may be another one now.
@@ -446,10 +438,16 @@ class Poller:
             return
         try:
             now, seen_at, asked_at = self._clock.monotonic(), self._clock.now(), came.asked_at
+            client, set_back_to = self.client, None
+            if client.asked_at <= asked_at <= seen_at:
+                client.asked_at = asked_at
+            else:
+                moment = min(asked_at, seen_at)
+                set_back_to = moment if client.asked_at - moment > diff.LEEWAY else None
             if (
-                now < repeat.expires_at
-                and not self.client.health.lost
-                and repeat.repeats(came.digest, asked_at, seen_at, self._recorder)
+                now < repeat.plan.expires_at
+                and not client.health.lost
+                and repeat.repeats(came.digest, self._recorder, set_back_to)
             ):
                 due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
                 if self._full and not self._stopping:
@@ -532,22 +530,29 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        self.client.note_unchanged(repeat.kind, sent_at, now, seen_at)
+        kind = first.options.kind
+        if repeat.known is not None:
+            self._recorder.note_again(repeat.known, asked_at)
+        else:
+            kind = (*kind[:2], "batch", len(begun))
+            for turn in begun:
+                self._recorder.note_poll(turn.job, asked_at)
+        self.client.note_unchanged(kind, sent_at, now, seen_at)
         for turn in begun:
-            self._recorder.note_poll(turn.key, asked_at)
-            turn.note_poll(now, seen_at)
-            if turn.answering is not None:
+            turn.note_poll(now, seen_at, began_at=sent_at)
+            if turn.rare is not None:
                 turn.settle_hint()
         if first.following.learned:
             due = self._job_poller.next_turn(first)
         else:
-            due = pacing.next_turn(now, repeat.pause, repeat.phase)
+            pause, phase, _ = repeat.plan
+            due = pacing.next_turn(now, pause, phase)
         self.schedule.put_back(begun, due)
         for turn in begun:
-            if turn.hint is not None:
+            if turn.rare is not None and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
                 due = min(due, turn.due)
-        if back := self._outages.succeeded(repeat.kind[1], now):
+        if back := self._outages.succeeded(kind[1], now):
             self._recover(back)
         return due
 
@@ -591,6 +596,9 @@ class Poller:
                 times = [None if goes_on else self._clock.monotonic() + delay]
             else:
                 poll = sent if isinstance(sent, SentPoll) else None
+                began_at = poll.sent_at if poll else self._clock.monotonic()
+                for turn in begun:
+                    turn.began_at = began_at
                 times = await self._job_poller.describe(begun, poll)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.

@@ -7,15 +7,12 @@ import math
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING
 
-import anyio
-
-from monitor.errors import PollReason
-from monitor.model import ListingRequest
-from monitor.pacing import EARLIEST, STALE_AFTER
+from monitor.model import JobMap, ListingRequest
+from monitor.pacing import EARLIEST
+from monitor.polling.scheduled_job import FIRST, ScheduledJob
 from monitor.polling.source_health import ANSWERS
 from monitor.polling.turn_queue import State, TurnQueue
 from monitor.recording.baselines import Discovery
@@ -25,230 +22,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.config import Discover
-    from monitor.errors import PollError
-    from monitor.interfaces import Clock, Listing, Source
+    from monitor.errors import PollError, PollReason
+    from monitor.interfaces import Listing, Source
     from monitor.model import Job, Observation
     from monitor.polling.page_turn import PageTurn
-    from monitor.polling.unchanged import RepeatedPage, RepeatedPoll, SentPage
-    from monitor.recording.diff import TrackingOptions
+    from monitor.polling.unchanged import RepeatedPage, SentPage
 
 _WAITING = State.WAITING
-
-NEVER_SHOWN = float("-inf")
-"""The time of the last row or response of a job that has had none."""
 
 PARENTS = "parents"
 """Stands for the listing of parents in the name of its baseline."""
 
-YOUNG = 10
-"""Intervals for which a job whose state has changed counts as young: more often follows soon."""
-
-SLACK_YOUNG, SLACK = 1, 4
-"""Intervals that a job may be overdue, where the quota is short, before it comes first.
-
-Nothing is more overdue than by so much more than a job that somebody waits for: a job that is
-polled in five intervals is not stale yet.
-"""
-
-FIRST = -1e9
-"""The slack of pages, and of describes of changed rows: before all that is overdue otherwise."""
-
 NO_OUTAGE: frozenset[PollReason | None] = frozenset({None, *ANSWERS})
 """The values of ``failing`` that do not count as a failure of the source."""
-
-
-class HintOutcome(StrEnum):
-    """What came of a hint; the values are those of a metric.
-
-    ``failed`` means that the poll brought no answer, so that the hint is still needed.
-    """
-
-    USED = "used"
-    USELESS = "useless"
-    UNREADABLE = "unreadable"
-    FAILED = "failed"
-
-
-class HintTicket:
-    """Stands for the poll that a hint asks for; all hints that come before it share it."""
-
-    def __init__(self) -> None:
-        """Start unsettled."""
-        self._settled = anyio.Event()
-        self._outcome = HintOutcome.FAILED
-
-    def settle(self, outcome: HintOutcome) -> None:
-        """Note what came of the poll, once its answer is durable."""
-        self._outcome = outcome
-        self._settled.set()
-
-    async def settled(self) -> HintOutcome:
-        """Wait for the poll; return what came of it."""
-        await self._settled.wait()
-        return self._outcome
-
-
-@dataclass(slots=True, eq=False)
-class ScheduledJob:
-    """A job that is polled until it is final.
-
-    ``interval`` and ``missing_after`` are in seconds, ``due`` is on the monotonic
-    clock. ``attempts`` counts failed polls in a row, ``denials`` how often in a row AWS
-    said that there is no such job. ``answered_at`` (monotonic) and ``polled_at`` are the time of
-    the last poll with a response, good or bad; before the first, ``answered_at`` is when the first
-    was due; ``gap`` is the seconds between the last two responses, 0 before there are two.
-    ``pace`` is the seconds between two polls where they are planned to be more than the interval.
-    After ``blind_after`` intervals without a response the job is stale.
-
-    ``failing_since`` (monotonic) is when its polls began to fail for a reason of the source,
-    ``began_at`` when the last poll was sent. ``hold_until`` is what a Retry-After asks for;
-    ``forgiven`` are the attempts that an outage has cost, and that no backoff counts any more.
-    ``row`` is what a listing shows of it, until the next poll has said more; ``row_sent_at``
-    (monotonic) is when that was requested, ``shown_at`` when the last answer about the job came.
-    ``partial`` says that its last state came from a row alone, so that a describe is still owed;
-    ``stale_since`` (monotonic) is since when its describes date it before what is known;
-    ``misdated`` says that the log has named its impossible update time.
-    ``parent`` is the one for which a listing has shown it. A poll calls ``operation``, and at most
-    ``share`` jobs of one ``request_key`` share it.
-
-    ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
-    ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
-
-    ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
-    request that its next poll sends again, if it is the same. While it waits with the ``page`` that
-    shows it, that has its times: those of ``own_due`` and so on that are later.
-    Somebody waits for the job until ``awaited_until``, and its state was new at ``changed_at``
-    (both monotonic).
-    """
-
-    job: Job
-    source: Source
-    following: TrackingOptions
-    interval: float
-    missing_after: float
-    blind_after: int = STALE_AFTER
-    own_due: float = 0.0
-    state: State = State.WAITING
-    attempts: int = 0
-    denials: int = 0
-    failing: PollReason | None = None
-    own_answered_at: float = 0.0
-    own_polled_at: datetime | None = None
-    own_gap: float = 0.0
-    own_pace: float = 0.0
-    failing_since: float | None = None
-    began_at: float = 0.0
-    hold_until: float = 0.0
-    forgiven: int = 0
-    row: Observation | None = None
-    row_sent_at: float = 0.0
-    own_shown_at: float = NEVER_SHOWN
-    partial: bool = False
-    stale_since: float | None = None
-    misdated: bool = False
-    parent: str | None = None
-    hint: HintTicket | None = None
-    answering: HintTicket | None = None
-    admit: Callable[[Observation], bool] | None = None
-    steady: bool = False
-    repeat: RepeatedPoll | None = None
-    page: PageTurn | None = None
-    key: str = field(init=False)
-    awaited_until: float = NEVER_SHOWN
-    changed_at: float = NEVER_SHOWN
-    operation: str = field(init=False)
-    share: int = field(init=False)
-    request_key: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find out with which jobs it may share a describe."""
-        self.key = self.job.key
-        self.operation = self.following.job_type.describe_operation
-        self.share = self.following.job_type.at_once
-        self.request_key = (
-            self.following.job_type.request_key(self.job.id) if self.share > 1 else ""
-        )
-
-    @property
-    def due(self) -> float:
-        """When its next poll is due; of a job that waits with a page, unless that shows it."""
-        page = self.page
-        return self.own_due if page is None else max(self.own_due, page.due)
-
-    @property
-    def answered_at(self) -> float:
-        """When the last poll had a response."""
-        page = self.page
-        return self.own_answered_at if page is None else max(self.own_answered_at, page.answered_at)
-
-    @property
-    def polled_at(self) -> datetime | None:
-        """When the last poll had a response, by the wall clock."""
-        page = self._later_page()
-        return self.own_polled_at if page is None else page.polled_at
-
-    @property
-    def gap(self) -> float:
-        """The seconds between the last two responses."""
-        page = self._later_page()
-        return self.own_gap if page is None else page.gap
-
-    @property
-    def pace(self) -> float:
-        """The seconds between two polls as planned."""
-        page = self._later_page()
-        return self.own_pace if page is None else page.pace
-
-    @property
-    def shown_at(self) -> float:
-        """When the last answer about the job came."""
-        page = self.page
-        return self.own_shown_at if page is None else max(self.own_shown_at, page.answered_at)
-
-    def _later_page(self) -> PageTurn | None:
-        """Return the page with which it waits, if that was polled since its own last poll."""
-        # Read once, as a scrape in its own thread does this too.
-        page = self.page
-        return page if page is not None and page.answered_at > self.own_answered_at else None
-
-    def forget_repeat(self) -> None:
-        """Let the next request be prepared again: the options are no longer the same."""
-        if self.repeat is not None:
-            self.repeat.expire()
-            self.repeat = None
-
-    def doubt(self) -> None:
-        """Let the next answer be read, unless this one shows that it need not be."""
-        self.steady = False
-        if self.repeat is not None:
-            self.repeat.digest = None
-
-    def slack(self, now: float) -> float:
-        """Return the seconds that it may be overdue, where the quota is short, before others."""
-        if self.row is not None:
-            # It has shown a change. New jobs must not hold up the sweep that finds them all.
-            return FIRST if self.polled_at is None else 2 * FIRST
-        if self.hint is not None or self.awaited_until > now:
-            return 0.0
-        young = now - self.changed_at < YOUNG * self.interval
-        return (SLACK_YOUNG if young else SLACK) * self.interval
-
-    def settle_hint(self) -> None:
-        """Tell those who asked for the poll that has just ended what came of it."""
-        if self.answering is not None:
-            outcomes = {None: HintOutcome.USED, PollReason.MISSING: HintOutcome.USELESS}
-            self.answering.settle(outcomes.get(self.failing, HintOutcome.FAILED))
-            self.answering = None
-
-    def answered(self, clock: Clock, pace: float = 0.0) -> None:
-        """Note that a poll had a response just now."""
-        self.note_poll(clock.monotonic(), clock.now(), pace)
-
-    def note_poll(self, now: float, seen_at: datetime, pace: float = 0.0) -> None:
-        """Note that a poll of it alone had a response at ``now``, by both clocks."""
-        self.own_gap = now - self.own_answered_at if self.own_polled_at else 0.0
-        self.own_answered_at = self.own_shown_at = now
-        self.own_polled_at, self.own_pace, self.row = seen_at, pace, None
 
 
 @dataclass(slots=True, eq=False)
@@ -359,8 +145,8 @@ class Schedule:
     def __init__(self) -> None:
         """Start with nothing to do."""
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
-        self._everyone: dict[str, ScheduledJob] = {}
-        self._finished: dict[str, ScheduledJob] = {}
+        self._everyone: JobMap[ScheduledJob] = JobMap()
+        self._finished: JobMap[ScheduledJob] = JobMap()
         self._sweeps: dict[ListingSweep, None] = {}
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
         # The pages with which jobs wait, by the time at which they must have come again.
@@ -398,37 +184,37 @@ class Schedule:
     def everyone(self) -> Sequence[ScheduledJob]:
         """Return every job, including those that are no longer polled.
 
-        May be called from another thread: the copy is made in one step.
+        May be called from another thread: it is a copy.
         """
-        return list(self._everyone.values())
+        return self._everyone.values()
 
     def finished(self) -> Sequence[ScheduledJob]:
         """Return every job that is no longer polled."""
-        return list(self._finished.values())
+        return self._finished.values()
 
     def polled(self) -> Sequence[ScheduledJob]:
         """Return every job that is polled; from any thread."""
         return [each for each in self.everyone() if each.state is not State.FINISHED]
 
-    def known(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is polled, or was until it was final."""
-        return self._everyone.get(key)
+    def known(self, job: Job) -> ScheduledJob | None:
+        """Return a job, if it is polled, or was until it was final."""
+        return self._everyone.get(job)
 
-    def get(self, key: str) -> ScheduledJob | None:
-        """Return the job with ``key``, if it is polled."""
-        return None if key in self._finished else self._everyone.get(key)
+    def get(self, job: Job) -> ScheduledJob | None:
+        """Return a job, if it is polled."""
+        return None if job in self._finished else self._everyone.get(job)
 
     def put(self, turn: ScheduledJob | ListingSweep, due: float) -> None:
         """Give ``turn`` its next time, in place of any that it had."""
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
-            before = self.get(turn.key)
+            before = self.get(turn.job)
             if before is not turn:
                 self.changes += 1
                 if before is None:
                     turn.own_answered_at = due
-                    self._finished.pop(turn.key, None)
-                self._everyone[turn.key] = turn
+                    self._finished.pop(turn.job)
+                self._everyone[turn.job] = turn
         else:
             self._sweeps[turn] = None
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
@@ -495,7 +281,7 @@ class Schedule:
         self.leave(tracked)
         self.changes += 1
         # It stands in the list all the while, and once: a scrape may come between two steps.
-        self._everyone[tracked.key] = self._finished[tracked.key] = tracked
+        self._everyone[tracked.job] = self._finished[tracked.job] = tracked
         self._failing.pop(tracked, None)
         tracked.state = State.FINISHED
         tracked.forget_repeat()
@@ -505,8 +291,8 @@ class Schedule:
         if isinstance(turn, ScheduledJob):
             self.leave(turn)
             self.changes += 1
-            self._everyone.pop(turn.key, None)
-            self._finished.pop(turn.key, None)
+            self._everyone.pop(turn.job)
+            self._finished.pop(turn.job)
             turn.forget_repeat()
         else:
             self._sweeps.pop(turn, None)
@@ -516,7 +302,7 @@ class Schedule:
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
         if isinstance(turn, ScheduledJob):
-            return self.get(turn.key) is turn
+            return self.get(turn.job) is turn
         return turn in self._sweeps
 
     def rank(self, now: float) -> float:
@@ -532,14 +318,13 @@ class Schedule:
         could take them as well.
         """
         turn = self._queue.take()
-        turn.began_at = now
         if not isinstance(turn, ScheduledJob):
+            turn.began_at = now
             return turn
-        begun = (turn,) if turn.share == 1 else self._together(turn, now)
+        begun = (turn,) if turn.options.share == 1 else self._together(turn, now)
         for each in begun:
-            each.began_at = now
             # One whose request is split has its answer still to come.
-            if each.hint is not None and each.answering is None:
+            if each.rare is not None and each.hint is not None and each.answering is None:
                 each.answering, each.hint = each.hint, None
         return begun
 

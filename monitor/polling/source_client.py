@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -16,7 +17,6 @@ from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHea
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
 
     from monitor import model
     from monitor.interfaces import Clock
@@ -90,6 +90,8 @@ class SourceClient:
         self._requests = Tally(clock.monotonic())
         self._failure: tuple[datetime, PollError] | None = None
         self._changing = anyio.Lock()
+        self.asked_at = datetime.min.replace(tzinfo=UTC)
+        """The latest time at which a prepared poll was sent, by the wall clock."""
         self.late: list[float] = []
         """The lateness of prepared polls that were sent since the last ``publish``."""
         self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from monitor.model import Observation, ParentPage
     from monitor.polling.describe import JobPoller
     from monitor.polling.planner import Plan
-    from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+    from monitor.polling.schedule import ListingSweep, Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
     from monitor.polling.unchanged import RepeatedPage
     from monitor.recording.recorder import Recorder
@@ -395,14 +396,9 @@ class Sweeper:
     async def _recall(self, sweep: ListingSweep, rows: Sequence[Observation]) -> None:
         """Find out which of the jobs that are not in memory are archived."""
         known, get = self._recorder.snapshot, self._schedule.get
-        keys = [row.job.key for row in rows if known(row.job.key) is None]
-        unknown = {key for key in keys if get(key) is None}
+        unknown = [row.job for row in rows if known(row.job) is None and get(row.job) is None]
         if unknown:
-            await self._recorder.recall(
-                row.job.key
-                for row in rows
-                if row.job.key in unknown and includes(sweep.discover, row.job.id)
-            )
+            await self._recorder.recall(job for job in unknown if includes(sweep.discover, job.id))
 
     def _shows_nothing_new(self, sweep: ListingSweep, row: Observation) -> bool:
         """Do for a row at once what ``_take_row`` does, if nothing has to be stored for it.
@@ -411,8 +407,7 @@ class Sweeper:
         """
         if not self._schedule.holds(sweep) or self._recorder.compare(row) is not RowComparison.SAME:
             return False
-        key = row.job.key
-        scheduled, known = self._schedule.get(key), self._recorder.snapshot(key)
+        scheduled, known = self._schedule.get(row.job), self._recorder.snapshot(row.job)
         if scheduled is None or known is None:
             return True  # it has ended, or another watch excludes it
         options, recorder = scheduled.following, self._recorder
@@ -421,11 +416,11 @@ class Sweeper:
             left = seconds_left(known, options, recorder.store.store_time())
             if left <= 0 or not is_whole(row) or means_more(scheduled, known):
                 return False
-            if recorder.is_unconfirmed(key):
+            if recorder.is_unconfirmed(row.job):
                 return False
         self._job_poller.note_date(scheduled, row)
         if not busy:
-            recorder.note_poll(key, row.asked_at)
+            recorder.note_poll(row.job, row.asked_at)
             self._confirmed(sweep, scheduled)
         return True
 
@@ -433,7 +428,7 @@ class Sweeper:
         # A reload may drop the sweep while the rows before this one are recorded.
         if not self._schedule.holds(sweep):
             return
-        scheduled = self._schedule.get(row.job.key)
+        scheduled = self._schedule.get(row.job)
         news = self._recorder.compare(row)
         if news is RowComparison.FIRST and accepts(sweep.discover, row):
             # Before anything records it: the job may be older than its watch.
@@ -468,7 +463,7 @@ class Sweeper:
     async def _promote(self, sweep: ListingSweep, rows: Sequence[Observation]) -> None:
         """Bring archived jobs back into memory, together, if their rows show something new."""
         known, compare = self._recorder.snapshot, self._recorder.compare
-        away = [row for row in rows if known(row.job.key) is None]
+        away = [row for row in rows if known(row.job) is None]
         news = [row for row in away if compare(row) is RowComparison.DIFFERENT]
         keys = [row.job.key for row in news if accepts(sweep.discover, row)]
         if keys and self._schedule.holds(sweep):
@@ -496,7 +491,7 @@ class Sweeper:
             await self._record(scheduled, row)
             return
         self._keep(sweep, scheduled, row, RowComparison.DIFFERENT)
-        known = self._recorder.snapshot(scheduled.key)
+        known = self._recorder.snapshot(scheduled.job)
         if not scheduled.attempts or (known is not None and known.missing):
             self._poll_soon(scheduled)
         elif scheduled.failing is not PollReason.MISSING:
@@ -521,13 +516,13 @@ class Sweeper:
         self, sweep: ListingSweep, scheduled: ScheduledJob, row: Observation
     ) -> None:
         """Count a row that shows nothing new as a poll of its job, if it shows the whole state."""
-        known = self._recorder.snapshot(scheduled.key)
+        known = self._recorder.snapshot(scheduled.job)
         if known is not None and means_more(scheduled, known):
             self._poll_soon(scheduled)
             return
         if not is_whole(row):
             return
-        unconfirmed = self._recorder.is_unconfirmed(scheduled.key)
+        unconfirmed = self._recorder.is_unconfirmed(scheduled.job)
         if unconfirmed and not speaks_against(sweep.sent_at, scheduled):
             return
         with self._schedule.busy(scheduled):
@@ -564,7 +559,7 @@ class Sweeper:
     def _poll_soon(self, scheduled: ScheduledJob) -> None:
         """Poll a job next; one that is overdue already keeps its place."""
         now = self._clock.monotonic()
-        waits = self._schedule.get(scheduled.key) is scheduled
+        waits = self._schedule.get(scheduled.job) is scheduled
         self._schedule.put(scheduled, min(now, scheduled.due) if waits else now)
 
     def _turn_page(self, sweep: ListingSweep, page: Page | ParentPage | RepeatedPage) -> float:

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
 
 import anyio
 
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitor.interfaces import PageResponse, PollResponse, PreparedPage, PreparedPoll
-    from monitor.model import Snapshot
+    from monitor.model import Job, Snapshot
     from monitor.polling.page_turn import PageTurn
-    from monitor.polling.schedule import Schedule, ScheduledJob
+    from monitor.polling.schedule import Schedule
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.recording.diff import TrackingOptions
     from monitor.recording.recorder import Recorder
 
@@ -89,82 +91,150 @@ class SentPoll:
     sent_at: float
 
 
-@dataclass(slots=True, eq=False)
-class RepeatedPoll:
-    """A request that is sent for the same ``turns`` each time, and what its last answer showed.
+class RepeatPlan(NamedTuple):
+    """When a poll that changes nothing is sent again, and for how long it changes nothing.
 
-    ``kind`` is how such polls are counted (``SourceClient.note_unchanged``).
-    ``digest`` names that answer, ``known`` is what was known of each job after it, ``dated`` the
-    latest update time in that; where the next answer must be read, there is no digest.
-    ``expires_at`` (monotonic) is when the first time limit comes up, ``pause`` and ``phase`` give
-    the next turn as in ``pacing.next_turn``. ``checked`` counts the changes of what is known up to
-    which that is still true.
+    ``pause`` and ``phase`` give the next turn as in ``pacing.next_turn``, ``expires_at``
+    (monotonic) is when the first time limit comes up.
     """
 
-    turns: tuple[ScheduledJob, ...]
+    pause: float
+    phase: float
+    expires_at: float
+
+
+_NO_PLAN = RepeatPlan(0.0, 0.0, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def _unlimited(pause: float, phase: float) -> RepeatPlan:
+    """Return the plan that all jobs of a slot share, unless they have time limits."""
+    return RepeatPlan(pause, phase, math.inf)
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedPoll:
+    """A request that is sent for the same job each time, and what its last answer showed.
+
+    ``digest`` names that answer, ``known`` is what was known of the job after it; where the next
+    answer must be read, there is no digest.
+    ``plan`` says until when it may not be read, and when the next turn is.
+    """
+
     request: PreparedPoll
-    kind: tuple[str, str, str, int]
     digest: bytes | None = None
-    known: tuple[Snapshot | None, ...] = ()
-    dated: datetime | None = None
-    expires_at: float = 0.0
-    pause: float = 0.0
-    phase: float = 0.0
-    checked: int = -1
+    known: Snapshot | None = None
+    plan: RepeatPlan = _NO_PLAN
 
     def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
         """Return whether it is the request of these turns, and of each of them now."""
-        if len(turns) == 1:
-            return turns[0].repeat is self and len(self.turns) == 1
-        # One that was polled alone meanwhile has another, and would not expire this one.
-        return self.turns == turns and all(turn.repeat is self for turn in turns)
+        return len(turns) == 1 and turns[0].repeat is self
 
     def expire(self) -> None:
         """Never send it again."""
-        self.turns, self.digest, self.known = (), None, ()
+        self.digest = self.known = None
 
     def note(
-        self, digest: bytes | None, pauses: Sequence[float], now: float, recorder: Recorder
+        self,
+        turns: tuple[ScheduledJob, ...],
+        digest: bytes | None,
+        pauses: Sequence[float],
+        now: float,
+        recorder: Recorder,
     ) -> None:
         """Note what was just read for all turns, so that the same answer need not be read again.
 
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
-        found = tuple([recorder.snapshot(turn.key) for turn in self.turns])
+        found = [recorder.snapshot(turn.job) for turn in turns]
         known = [each for each in found if each is not None]
-        steady = all(turn.steady for turn in self.turns) and len(known) == len(self.turns)
+        steady = all(turn.steady for turn in turns) and len(known) == len(turns)
         if digest is None or not steady or len(set(pauses)) != 1:
+            return
+        # One that is dated ahead of our clock is read again until it is not: then only a clock that
+        # is set back by more than the leeway makes a misdated one of it.
+        if any(each.updated_at and each.updated_at > each.looked_at for each in known):
             return
         store_time = recorder.store.store_time()
         left = min(
             seconds_left(snapshot, turn.following, store_time)
-            for turn, snapshot in zip(self.turns, known, strict=True)
+            for turn, snapshot in zip(turns, known, strict=True)
         )
-        self.digest, self.known, self.pause = digest, found, pauses[0]
-        self.checked = recorder.changes
-        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
-        self.expires_at = now + left - MARGIN if left < math.inf else math.inf
-        first = self.turns[0]
+        self.digest = digest
+        self._know(known, recorder)
+        first = turns[0]
         # Jobs that share a describe have their turns together.
         key = first.key if first.share == 1 else first.request_key
-        self.phase = pacing.phase_of(key, self.pause)
+        pause, phase = pauses[0], pacing.phase_of(key, pauses[0])
+        if left < math.inf:
+            self.plan = RepeatPlan(pause, phase, now + left - MARGIN)
+        else:
+            self.plan = _unlimited(pause, phase)
 
     def repeats(
-        self, digest: bytes | None, asked_at: datetime, seen_at: datetime, recorder: Recorder
+        self, digest: bytes | None, recorder: Recorder, set_back_to: datetime | None
     ) -> bool:
-        """Return whether an answer that came before ``expires_at`` changes nothing."""
+        """Return whether an answer that came before the plan expires changes nothing.
+
+        ``set_back_to`` is the time of the poll, if the wall clock was set back: that may make the
+        same answer a misdated one.
+        """
+        known = self.known
+        if digest is None or digest != self.digest or known is None:
+            return False
+        if set_back_to is not None and _is_ahead(known.updated_at, set_back_to):
+            return False
+        return recorder.snapshot(known.job) is known
+
+    def _know(self, known: Sequence[Snapshot], _recorder: Recorder) -> None:
+        self.known = known[0]
+
+
+@dataclass(slots=True, eq=False)
+class RepeatedBatch(RepeatedPoll):
+    """A request that is sent for the same ``turns`` each time.
+
+    ``all_known`` is what was known of each job, ``dated`` the latest update time in that.
+    ``checked`` counts the changes of what is known up to which that is still true.
+    """
+
+    turns: tuple[ScheduledJob, ...] = ()
+    all_known: Sequence[Snapshot] = ()
+    dated: datetime | None = None
+    checked: int = -1
+
+    def is_for(self, turns: tuple[ScheduledJob, ...]) -> bool:
+        """Return whether it is the request of these turns, and of each of them now."""
+        # One that was polled alone meanwhile has another, and would not expire this one.
+        return self.turns == turns and all(turn.repeat is self for turn in turns)
+
+    def expire(self) -> None:
+        """Never send it again."""
+        self.turns, self.digest, self.all_known = (), None, ()
+
+    def repeats(
+        self, digest: bytes | None, recorder: Recorder, set_back_to: datetime | None
+    ) -> bool:
+        """Return whether an answer that came before the plan expires changes nothing."""
         if digest is None or digest != self.digest:
             return False
-        # A wall clock that was set back makes the same answer a misdated one.
-        dated = self.dated
-        if dated is not None and dated - min(asked_at, seen_at) > diff.LEEWAY:
+        if set_back_to is not None and _is_ahead(self.dated, set_back_to):
             return False
         if self.checked != recorder.changes:
-            if tuple([recorder.snapshot(turn.key) for turn in self.turns]) != self.known:
+            if any(recorder.snapshot(each.job) is not each for each in self.all_known):
                 return False
             self.checked = recorder.changes
         return True
+
+    def _know(self, known: Sequence[Snapshot], recorder: Recorder) -> None:
+        self.all_known, self.checked = known, recorder.changes
+        self.dated = max((each.updated_at for each in known if each.updated_at), default=None)
+
+
+def _is_ahead(dated: datetime | None, moment: datetime) -> bool:
+    """Return whether an answer is a misdated one at a time of the wall clock."""
+    return dated is not None and dated - moment > diff.LEEWAY
 
 
 @dataclass(slots=True, eq=False)
@@ -194,7 +264,7 @@ class RepeatedRow:
     it shows the whole state.
     """
 
-    key: str
+    job: Job
     known: object
     turn: ScheduledJob | None
     options: TrackingOptions | None
@@ -225,7 +295,7 @@ class RepeatedPage:
         if digest is None or digest != self.digest or self.rows is None:
             return False
         # A wall clock that was set back makes the same answer a misdated one.
-        return self.dated is None or self.dated - min(asked_at, seen_at) <= diff.LEEWAY
+        return not _is_ahead(self.dated, min(asked_at, seen_at))
 
     def is_true(self, recorder: Recorder, schedule: Schedule) -> bool:
         """Return whether its rows show what is known now, of jobs that are polled as they were."""
@@ -234,8 +304,8 @@ class RepeatedPage:
             for row in self.rows or ():
                 turn = row.turn
                 if (
-                    recorder.mark(row.key) is not row.known
-                    or schedule.get(row.key) is not turn
+                    recorder.mark(row.job) is not row.known
+                    or schedule.get(row.job) is not turn
                     or (turn is not None and turn.following is not row.options)
                 ):
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from monitor import pacing
@@ -9,7 +10,8 @@ from monitor.config import Discover
 from monitor.interfaces import JobStatus
 from monitor.model import Job, ListingRequest
 from monitor.polling.claims import Claims, discovery_of
-from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.baselines import accepts
 from monitor.recording.diff import TrackingOptions
 
@@ -63,6 +65,13 @@ class WatchTarget:
             confirm=watch.confirm,
         )
         """The options of every job that is polled for this watch, and for no other."""
+        self._options = PollOptions(
+            source,
+            self.following,
+            self.interval,
+            watch.missing_after,
+            watch.blind_after_intervals,
+        )
         self.sweeps = list(self._listings()) if self._discover else []
         """The sweeps of its discovery, without those of parents that were found."""
 
@@ -83,7 +92,7 @@ class WatchTarget:
         for job_id in self.watch.jobs:
             job = Job(*self.place, job_id)
             # Most are known already where a large watch is read again.
-            if self.poller.schedule.known(job.key) is None:
+            if self.poller.schedule.known(job) is None:
                 self.poller.follow((self._owner_of(job, None) or self).track(job))
         for sweep in self.sweeps:
             self.poller.discover(sweep)
@@ -97,7 +106,7 @@ class WatchTarget:
         pace = self._pace(hinted=hinted)
         if pace == self.interval:
             return False
-        self.interval = pace
+        self.interval, self._options = pace, replace(self._options, interval=pace)
         for sweep in self.sweeps:
             for each in (sweep, *sweep.children.values()):
                 each.interval = pace
@@ -189,14 +198,7 @@ class WatchTarget:
 
     def track(self, job: Job) -> ScheduledJob:
         """Schedule a job with the options of this watch."""
-        return ScheduledJob(
-            job,
-            self.source,
-            self.following,
-            self.interval,
-            self.watch.missing_after,
-            self.watch.blind_after_intervals,
-        )
+        return ScheduledJob(job, self._options)
 
 
 class JobOwnership:

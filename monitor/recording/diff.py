@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -137,13 +137,13 @@ def compare(
             return None
         if before is None:
             # Here, and not with each caller: whoever records a job first, the baseline decides.
-            after = replace(after, baseline=is_baseline(after, polled.created_at))
+            after = after.replace(baseline=is_baseline(after, polled.created_at))
     elif before is None:
         return None
     elif isinstance(polled, Denial):
-        after = replace(before, missing=True, describe_owed=False)
+        after = before.replace(missing=True, describe_owed=False)
     else:
-        after = replace(before, looked_at=polled.asked_at)
+        after = before.replace(looked_at=polled.asked_at)
     if isinstance(polled, Denial):
         kinds: tuple[Kind, ...] = (Kind.MISSING,)
     else:
@@ -155,7 +155,7 @@ def compare(
     start = before.sequence if before else 0
     stuck = after.stuck or Kind.STUCK in kinds
     if Kind.STUCK in kinds or Kind.REMINDER in kinds:
-        after = replace(after, own_reminded=own)
+        after = after.replace(own_reminded=own)
     if not reminds:
         kinds = tuple(kind for kind in kinds if kind is not Kind.REMINDER)
     after = _numbered(after, start + len(kinds), stuck=stuck, owed=owed)
@@ -169,7 +169,7 @@ def _numbered(after: Snapshot, sequence: int, *, stuck: bool, owed: bool) -> Sna
     """Return ``after`` with these values: itself, as a rule, because a poll changes nothing."""
     if (after.sequence, after.stuck, after.describe_owed) == (sequence, stuck, owed):
         return after
-    return replace(after, sequence=sequence, stuck=stuck, describe_owed=owed)
+    return after.replace(sequence=sequence, stuck=stuck, describe_owed=owed)
 
 
 def _advance(
@@ -223,8 +223,7 @@ def _carry_over(
         if before.ended_at and before.own_ended:
             ended = {**ended, before.phase.value: (before.ended_at, before.own_ended)}
     reported = polled.fields
-    return replace(
-        after,
+    return after.replace(
         # As they are, where none is missing: other jobs may share them.
         fields=reported
         if reported.keys() >= before.fields.keys()

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from monitor.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from datetime import datetime
 
-    from monitor.model import Observation, Snapshot, Transition
+    from monitor.model import Job, JobMap, Observation, Snapshot, Transition
     from monitor.recording.diff import TrackingOptions
 
 
@@ -35,20 +34,21 @@ class FlapGuard:
 
     def __init__(self) -> None:
         """Start with none."""
-        self._unconfirmed: dict[str, _Unconfirmed] = {}
+        self.unconfirmed: dict[Job, _Unconfirmed] = {}
+        """The states that are not confirmed yet."""
 
-    def holds(self, key: str) -> bool:
+    def holds(self, job: Job) -> bool:
         """Return whether a job has a state that more polls must confirm."""
-        return key in self._unconfirmed
+        return job in self.unconfirmed
 
-    def forget(self, key: str) -> None:
+    def forget(self, job: Job) -> None:
         """Drop what is not confirmed of a job: a poll has shown something else."""
-        if self._unconfirmed:
-            self._unconfirmed.pop(key, None)
+        if self.unconfirmed:
+            self.unconfirmed.pop(job, None)
 
-    def keep(self, keys: Collection[str]) -> None:
+    def keep(self, jobs: JobMap[Snapshot]) -> None:
         """Drop what is not confirmed of all other jobs: somebody else may poll them now."""
-        self._unconfirmed = {key: each for key, each in self._unconfirmed.items() if key in keys}
+        self.unconfirmed = {job: each for job, each in self.unconfirmed.items() if job in jobs}
 
     def confirmed(
         self,
@@ -64,18 +64,18 @@ class FlapGuard:
         """
         moves = any(each.kind is Kind.STATE_CHANGED for each in made)
         if options.confirm <= 1 or not moves or after.phase.terminal:
-            self.forget(after.job.key)
+            self.forget(after.job)
             return after, made
-        key, known = after.job.key, self._unconfirmed.get(after.job.key)
+        job, known = after.job, self.unconfirmed.get(after.job)
         if known is None or (known.state, known.phase) != (after.state, after.phase):
             known = _Unconfirmed(after.state, after.phase, 0, observed.seen_at, own)
         if known.polls + 1 < options.confirm:
-            self._unconfirmed[key] = replace(known, polls=known.polls + 1)
+            self.unconfirmed[job] = replace(known, polls=known.polls + 1)
             return None
-        self.forget(key)
+        self.forget(job)
         # The change came before the first poll that showed it, so that the window stays narrow.
         seen_at = min(known.seen_at, observed.seen_at)
-        after = replace(after, changed_at=seen_at, own_changed=known.store_time)
+        after = after.replace(changed_at=seen_at, own_changed=known.store_time)
         dated = (
             replace(each, before=seen_at, after=min(each.after, seen_at) if each.after else None)
             for each in made

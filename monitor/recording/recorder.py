@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from enum import StrEnum
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from monitor import model
@@ -27,10 +25,8 @@ if TYPE_CHECKING:
     from monitor.recording.router import Router
 
 
-_BUT_ITS_TIME = attrgetter(
-    *(each.name for each in fields(model.Snapshot) if each.name != "looked_at")
-)
-"""What a snapshot says beside when its job was looked at; far cheaper than another snapshot."""
+_AT_ONCE = 1000
+"""Times of polls that are stored in one step."""
 
 
 class RecordResult(StrEnum):
@@ -73,9 +69,16 @@ class Recorder:
         self.quiet = quiet or Quiet(SystemClock().now)
         """What is recorded and not sent."""
         self._flaps = FlapGuard()
-        self._snapshots: dict[str, model.Snapshot] = {}
+        self._snapshots: model.JobMap[model.Snapshot] = model.JobMap()
+        self.snapshot = self._snapshots.get
+        """Return the last known snapshot of a job: the same object until more than a time changes.
+
+        Of a job that waits with a page, ``looked_at`` is that of an earlier poll; ``latest`` has
+        that of the last one.
+        """
         self._sources: dict[str, model.SourceState] = {}
-        self._poll_times: dict[str, datetime | SharedPollTime] = {}
+        # Of jobs that wait with a page, and of those that are no longer kept here.
+        self._poll_times: dict[model.Job, datetime | SharedPollTime] = {}
         self.changes = 0
         """Counts the changes of what is known; while it is the same, so are all snapshots."""
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
@@ -93,27 +96,28 @@ class Recorder:
         """
         self._wanted = wanted
         self.changes += 1
-        self._snapshots = {
-            key: known for key, known in self._snapshots.items() if wanted(known.job)
-        }
+        for known in self._snapshots.values():
+            if not wanted(known.job):
+                self._snapshots.pop(known.job)
+                self._poll_times.setdefault(known.job, known.looked_at)
         # One that comes back later must not count a poll from before.
         self._flaps.keep(self._snapshots)
 
     def snapshots(self) -> Sequence[model.Snapshot]:
         """Return the known jobs."""
-        return list(self._snapshots.values())
+        return self._snapshots.values()
 
     def adopt(self, snapshot: model.Snapshot) -> None:
         """Load what the store knows of a watched job."""
         self.changes += 1
-        self._snapshots[snapshot.job.key] = snapshot
-        self._poll_times.pop(snapshot.job.key, None)
-        self._flaps.forget(snapshot.job.key)
+        self._snapshots[snapshot.job] = snapshot
+        self._poll_times.pop(snapshot.job, None)
+        self._flaps.forget(snapshot.job)
         self.baselines.note_recorded(snapshot.job)
 
-    async def recall(self, keys: Iterable[str]) -> None:
+    async def recall(self, jobs: Iterable[model.Job]) -> None:
         """Find out which of these jobs only the store remembers, so that they can be compared."""
-        unknown = [key for key in keys if key not in self._snapshots]
+        unknown = [job.key for job in jobs if job not in self._snapshots]
         if unsettled := await self.archive.recall(unknown):
             await self.promote(unsettled)
 
@@ -123,55 +127,61 @@ class Recorder:
         self.changes += 1
         for known in taken:
             # Another task may have been first, and know more by now.
-            if known.job.key not in self._snapshots:
-                self._poll_times.pop(known.job.key, None)
+            if known.job not in self._snapshots:
+                self._poll_times.pop(known.job, None)
                 self._keep(known)
 
     def release(self, known: model.Snapshot) -> None:
         """Keep a job no longer in memory, as the store has it as archived."""
         self.changes += 1
-        self._snapshots.pop(known.job.key, None)
-        self._poll_times.pop(known.job.key, None)
+        self._snapshots.pop(known.job)
+        self._poll_times.pop(known.job, None)
 
-    def mark(self, key: str) -> object:
+    def mark(self, job: model.Job) -> object:
         """Return what stands for all that is known of a job: another object once it changes."""
-        return self._snapshots.get(key, self.archive.epoch)
+        return self._snapshots.get(job) or self.archive.epoch
 
     def adopt_sources(self, states: Iterable[model.SourceState]) -> None:
         """Load what the store knows of the sources."""
         self._sources.update((state.source.key, state) for state in states)
 
-    def snapshot(self, key: str) -> model.Snapshot | None:
-        """Return the last known snapshot of a job: the same object until more than a time changes.
-
-        Its ``looked_at`` may be that of an earlier poll; ``latest`` has that of the last one.
-        """
-        return self._snapshots.get(key)
-
-    def latest(self, key: str) -> model.Snapshot | None:
+    def latest(self, job: model.Job) -> model.Snapshot | None:
         """Return the last known snapshot of a job, with the time of the last poll."""
-        known, polled_at = self._snapshots.get(key), self._poll_times.get(key)
-        if known is None or polled_at is None:
+        known, polled_at = self._snapshots.get(job), self._polled_at(job)
+        if known is None or polled_at is None or job not in self._poll_times:
             return known
-        return replace(known, looked_at=_time_of(polled_at))
+        return known.replace(looked_at=polled_at)
 
-    def note_poll(self, key: str, asked_at: datetime) -> None:
+    def note_poll(self, job: model.Job, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
-        self._flaps.forget(key)
-        self._poll_times[key] = asked_at
+        known = self._snapshots.get(job)
+        if known is not None:
+            self.note_again(known, asked_at)
+        else:
+            self._flaps.forget(job)
+            self._poll_times[job] = asked_at
 
-    def share_poll(self, key: str, asked_at: SharedPollTime) -> None:
+    def note_again(self, known: model.Snapshot, asked_at: datetime) -> None:
+        """Note a poll as ``note_poll`` does; ``known`` is what is known of its job."""
+        known.note_poll(asked_at)
+        # Each has few jobs, or none, and this is called for each poll.
+        if self._flaps.unconfirmed:
+            self._flaps.forget(known.job)
+        if self._poll_times:
+            self._poll_times.pop(known.job, None)
+
+    def share_poll(self, job: model.Job, asked_at: SharedPollTime) -> None:
         """Note all polls of a job, until another is noted, that a time they share stands for."""
-        self._poll_times[key] = asked_at
+        self._poll_times[job] = asked_at
 
-    def own_poll(self, key: str, asked_at: SharedPollTime) -> None:
+    def own_poll(self, job: model.Job, asked_at: SharedPollTime) -> None:
         """Keep the last poll of a job that a shared time stood for: it will not do so again."""
-        if self._poll_times.get(key) is asked_at:
-            self._poll_times[key] = asked_at.at
+        if self._poll_times.get(job) is asked_at:
+            self.note_poll(job, asked_at.at)
 
-    def is_unconfirmed(self, key: str) -> bool:
+    def is_unconfirmed(self, job: model.Job) -> bool:
         """Check that the last poll of a job has shown a state that more polls must confirm."""
-        return self._flaps.holds(key)
+        return self._flaps.holds(job)
 
     def is_lost(self, source: model.SourceKey) -> bool:
         """Check that a source was last recorded as unavailable."""
@@ -191,7 +201,7 @@ class Recorder:
         One that ``insists`` counts though the service dates it before what is known. If one that
         is ``owing`` brings a change, the snapshot notes that a describe is owed.
         """
-        before = self.latest(observed.job.key)
+        before = self.latest(observed.job)
         if before is None and self.is_elsewhere(observed.job):
             # It came late: whoever polls the job now knows whether it is new, and to whom.
             stored = await self.archive.store.find([observed.job.key])
@@ -221,19 +231,19 @@ class Recorder:
             if await self._commit(after, made, before, options.watch):
                 return RecordResult.CHANGED
             # Another writer was first; what it polled later than this must not be undone.
-            before = await self._reload(observed.job.key)
+            before = await self._reload(observed.job)
             if observed.asked_at < before.looked_at:
                 return RecordResult.STALE
 
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
-        before = self.latest(job.key)
-        self._flaps.forget(job.key)
+        before = self.latest(job)
+        self._flaps.forget(job)
         while before is not None and not before.missing:
             compared = diff.compare(before, diff.Denial(at), options, self.store.store_time())
             if compared and await self._commit(*compared, before, options.watch):
                 return True
-            before = await self._reload(job.key)
+            before = await self._reload(job)
         return False
 
     async def record_availability(
@@ -292,14 +302,13 @@ class Recorder:
 
     def compare(self, row: model.Observation) -> RowComparison:
         """Compare a row of a listing with what is known of its job."""
-        key = row.job.key
-        known: model.Snapshot | model.ArchivedRow | None = self._snapshots.get(key)
+        known: model.Snapshot | model.ArchivedRow | None = self._snapshots.get(row.job)
         if known is None:
-            known = self.archive.row(key)
+            known = self.archive.row(row.job.key)
         if known is None:
             return RowComparison.FIRST
         dated = known.updated_at is not None and row.updated_at is not None
-        if dated and diff.age_order(self.latest(key) or known, row) < 0:
+        if dated and diff.age_order(self.latest(row.job) or known, row) < 0:
             return RowComparison.OLDER
         agrees = all(value in {None, known.parts.get(name)} for name, value in row.parts.items())
         # An update time ahead of our clock is ignored here as in ``diff.compare``.
@@ -309,9 +318,9 @@ class Recorder:
 
     async def confirm(self, row: model.Observation, options: TrackingOptions) -> None:
         """Record a row that agrees, and shows the whole state, as a poll."""
-        known = self.latest(row.job.key)
+        known = self.latest(row.job)
         confirmation = diff.Confirmation(row.seen_at, row.asked_at)
-        self._flaps.forget(row.job.key)
+        self._flaps.forget(row.job)
         compared = diff.compare(
             known,
             confirmation,
@@ -325,24 +334,33 @@ class Recorder:
         if not made:
             self._note(after)
         elif not await self._commit(after, made, known, options.watch):
-            await self._reload(row.job.key)
+            await self._reload(row.job)
 
     async def rest(self, since: datetime | None = None) -> int:
         """Store the times of the last polls, so that windows stay narrow over a restart.
 
         With ``since``, only those of polls that were sent later. Return how many there were.
         """
-        # A copy: polls are recorded during the write.
-        held = dict(self._poll_times)
-        times = {key: _time_of(polled_at) for key, polled_at in held.items()}
-        if since is not None:
-            times = {key: at for key, at in times.items() if at > since}
-        await self.store.touch(times)
-        for key in times:
-            # Those of jobs that no watch wants any more would stay for ever.
-            if key not in self._snapshots and self._poll_times.get(key) == held[key]:
-                del self._poll_times[key]
-        return len(times)
+        # A copy: polls are recorded during the writes.
+        others = [job for job in self._poll_times if job not in self._snapshots]
+        jobs, many = [*(known.job for known in self._snapshots.values()), *others], 0
+        for start in range(0, len(jobs), _AT_ONCE):
+            held = {job: self._polled_at(job) for job in jobs[start : start + _AT_ONCE]}
+            times = {job: at for job, at in held.items() if at and (since is None or at > since)}
+            await self.store.touch({job.key: at for job, at in times.items()})
+            many += len(times)
+            for job, at in times.items():
+                # Those of jobs that no watch wants any more would stay for ever.
+                if job not in self._snapshots and self._poll_times.get(job) == at:
+                    del self._poll_times[job]
+        return many
+
+    def _polled_at(self, job: model.Job) -> datetime | None:
+        """Return when the last poll of a job was sent that showed what is known of it."""
+        polled_at, known = self._poll_times.get(job), self._snapshots.get(job)
+        if polled_at is None:
+            return None if known is None else known.looked_at
+        return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at
 
     async def _commit(
         self,
@@ -360,7 +378,7 @@ class Recorder:
             return False
         # Only now that it is durable: what a reader sees must survive a crash.
         if isinstance(after, model.Snapshot):
-            self._poll_times.pop(after.job.key, None)
+            self._poll_times.pop(after.job, None)
             self._keep(after)
             self.baselines.note_recorded(after.job)
         else:
@@ -369,13 +387,13 @@ class Recorder:
         self._announce(entry, before)
         return True
 
-    async def _reload(self, key: str) -> model.Snapshot:
+    async def _reload(self, job: model.Job) -> model.Snapshot:
         """Load what another writer, who was first, has stored."""
-        found = await self.archive.take([key])
+        found = await self.archive.take([job.key])
         if not found:
-            raise StoreError(f"the store has lost the job {key}; restore it or start a new one")
+            raise StoreError(f"the store has lost the job {job.key}; restore it or start a new one")
         (snapshot,) = found
-        self._poll_times.pop(key, None)
+        self._poll_times.pop(job, None)
         self._keep(snapshot)
         return snapshot
 
@@ -384,17 +402,12 @@ class Recorder:
 
         It is not worth a write: ``rest`` stores the time later.
         """
-        key = after.job.key
-        known = self._snapshots.get(key)
-        if known is None or _BUT_ITS_TIME(after) != _BUT_ITS_TIME(known):
+        known = self._snapshots.get(after.job)
+        if known is None or not after.is_like(known):
             self._keep(after)
-        self.note_poll(key, after.looked_at)
+        self.note_poll(after.job, after.looked_at)
 
     def _keep(self, snapshot: model.Snapshot) -> None:
         self.changes += 1
         if self._wanted(snapshot.job):
-            self._snapshots[snapshot.job.key] = snapshot
-
-
-def _time_of(polled_at: datetime | SharedPollTime) -> datetime:
-    return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at
+            self._snapshots[snapshot.job] = snapshot

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from monitor.errors import StoreError
 from monitor.model import Job
-from monitor.polling.schedule import HintOutcome, HintTicket
+from monitor.polling.scheduled_job import HintOutcome, HintTicket
 from monitor.runtime import sharing
 from monitor.runtime.remote_jobs import RemoteJobs
 from monitor.web.api.schemas import SourceView

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from monitor import __version__
-from monitor.polling.schedule import HintOutcome
+from monitor.polling.scheduled_job import HintOutcome
 from monitor.web import interfaces
 from monitor.web.api.schemas import ListingView, ReplicaView, SourceView, WatchInterval
 

@@ -56,9 +56,12 @@ class AwsCalls(Protocol):
         ...
 
     async def prepare(
-        self, source: SourceKey, operation: str, params: Mapping[str, Any]
+        self, source: SourceKey, operation: str, params: Mapping[str, Any], job_id: str = ""
     ) -> PreparedRequest | None:
-        """Serialise a request once; ``None`` if it can only be asked. Raises what the SDK does."""
+        """Serialise a request once; ``None`` if it can only be asked. Raises what the SDK does.
+
+        One for the job ``job_id`` alone may be the same object for many jobs.
+        """
         ...
 
     async def parse(
@@ -103,6 +106,7 @@ class AwsSource:
         """The source of the times in its observations."""
         self.timeout = timeout
         """Seconds that one request may take."""
+        self._describe: PreparedDescribe | None = None
 
     @property
     def job_type(self) -> JobType:
@@ -161,8 +165,14 @@ class AwsSource:
         if not all(self._type.accepts_id(job.id) for job in jobs):
             return None
         params = self._type.params(*(job.id for job in jobs))
-        request = await self._prepared(self._type.describe.operation, params)
-        return PreparedDescribe(self, tuple(jobs), request) if request else None
+        job_id = jobs[0].id if len(jobs) == 1 else ""
+        request = await self._prepared(self._type.describe.operation, params, job_id)
+        if request is None:
+            return None
+        # As a rule, all jobs have the same request.
+        if self._describe is None or self._describe.request is not request:
+            self._describe = PreparedDescribe(self, request)
+        return self._describe
 
     async def page(self, token: str | None, of: ListingRequest = FIRST_LISTING) -> Page:
         """Poll one page of a listing, the first if ``token`` is ``None``.
@@ -225,11 +235,13 @@ class AwsSource:
 
         return await self._request(form.operation, params, parse, ResponseMeta())
 
-    async def _prepared(self, operation: str, params: Mapping[str, Any]) -> PreparedRequest | None:
+    async def _prepared(
+        self, operation: str, params: Mapping[str, Any], job_id: str = ""
+    ) -> PreparedRequest | None:
         """Prepare a request; ``None`` where that fails, as the plain path then says why."""
         try:
             await self._clients.ready(self._key)
-            return await self._clients.prepare(self._key, operation, params)
+            return await self._clients.prepare(self._key, operation, params, job_id)
         except Exception:  # noqa: BLE001  # whatever the SDK raises, as in ``_request``
             return None
 

@@ -78,6 +78,7 @@ class GivenAnswers:
         source: SourceKey,
         operation: str,
         params: Mapping[str, Any],
+        job_id: str = "",
     ) -> None:
         """Prepare nothing."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from monitor.aws.credential_fetch import FetchedCredentials
@@ -21,19 +21,24 @@ T = TypeVar("T")
 class SentRequest(Generic[T]):
     """A prepared request that was sent at ``asked_at``; has its outcome once ``done`` is called."""
 
-    __slots__ = ("_done", "_outcome", "_prepared", "asked_at", "used")
+    __slots__ = ("_done", "_outcome", "_prepared", "asked_at", "jobs", "used")
 
     used: FetchedCredentials
     """The credentials that signed it."""
     _outcome: RawResponse | Exception
 
     def __init__(
-        self, prepared: Prepared[T], asked_at: datetime, done: Callable[[SentRequest[T]], None]
+        self,
+        prepared: Prepared[T],
+        asked_at: datetime,
+        done: Callable[[SentRequest[T]], None],
+        jobs: Sequence[Job] = (),
     ) -> None:
-        """``done`` gets this object."""
+        """``done`` gets this object; ``jobs`` are those that it describes, if it does."""
         self._prepared = prepared
         self._done = done
         self.asked_at = asked_at
+        self.jobs = jobs
 
     @property
     def digest(self) -> bytes | None:
@@ -74,16 +79,6 @@ class Prepared(Generic[T]):
         self._source = source
         self.request = request
 
-    def send(self, done: Callable[[Any], None]) -> bool:
-        """Send it now; ``done`` gets the ``SentRequest``. ``False`` if nothing was sent."""
-        source = self._source
-        sent = SentRequest(self, source.clock.now(), done)
-        used = self.request.send(source.timeout, sent.arrive)
-        if used is None:
-            return False
-        sent.used = used
-        return True
-
     async def read(self, sent: SentRequest[T]) -> T:
         """Return what came of it."""
         raise NotImplementedError
@@ -92,18 +87,23 @@ class Prepared(Generic[T]):
 class PreparedDescribe(Prepared["Mapping[Job, Observation | PollError]"]):
     """The describe of one job, or of a batch; fits ``interfaces.PreparedPoll``."""
 
-    __slots__ = ("_jobs",)
+    __slots__ = ()
 
-    def __init__(self, source: AwsSource, jobs: tuple[Job, ...], request: PreparedRequest) -> None:
-        """``request`` asks for just these jobs."""
-        super().__init__(source, request)
-        self._jobs = jobs
+    def send(self, jobs: Sequence[Job], done: Callable[[Any], None]) -> bool:
+        """Send it now; ``done`` gets the ``SentRequest``. ``False`` if nothing was sent."""
+        source = self._source
+        sent = SentRequest(self, source.clock.now(), done, jobs)
+        used = self.request.send(source.timeout, sent.arrive, jobs[0].id if len(jobs) == 1 else "")
+        if used is None:
+            return False
+        sent.used = used
+        return True
 
     async def read(
         self, sent: SentRequest[Mapping[Job, Observation | PollError]]
     ) -> Mapping[Job, Observation | PollError]:
         """Return the answer for each job."""
-        return await self._source.described(self._jobs, sent)
+        return await self._source.described(sent.jobs, sent)
 
 
 class PreparedListing(Prepared["Page"]):
@@ -118,6 +118,16 @@ class PreparedListing(Prepared["Page"]):
         super().__init__(source, request)
         self._token = token
         self._of = of
+
+    def send(self, done: Callable[[Any], None]) -> bool:
+        """Send it now; ``done`` gets the ``SentRequest``. ``False`` if nothing was sent."""
+        source = self._source
+        sent = SentRequest(self, source.clock.now(), done)
+        used = self.request.send(source.timeout, sent.arrive)
+        if used is None:
+            return False
+        sent.used = used
+        return True
 
     async def read(self, sent: SentRequest[Page]) -> Page:
         """Return the page."""

@@ -50,6 +50,8 @@ def _mapping(value: Any) -> dict[str, Any]:
     # The proxy comes first, as every snapshot holds two: an abstract class takes long to ask.
     if isinstance(value, (MappingProxyType, Mapping)):
         return dict(value)
+    if isinstance(value, model.Snapshot):
+        return value.as_dict()
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Store
     from monitor.model import Entry, Snapshot
-    from monitor.polling.schedule import ScheduledJob
+    from monitor.polling.scheduled_job import ScheduledJob
     from monitor.tools.config_test_file import ConfigTestCase, Expected
     from monitor.tools.config_test_form import ExpectedPayload
 
@@ -172,7 +172,7 @@ async def run(case: ConfigTestCase) -> ConfigTestResult:
     with logs.silenced():
         for at, answer in case.answers:
             clock.seconds, aws.answer = at, answer
-            if poller.schedule.get(job.key) is None:
+            if poller.schedule.get(job) is None:
                 result.polls.append((at, "not polled, as the job is final"))
                 continue
             await single.describe((turn,))
@@ -183,7 +183,7 @@ async def run(case: ConfigTestCase) -> ConfigTestResult:
 
 def _outcome(turn: ScheduledJob, poller: Poller, recorder: Recorder) -> str:
     """Say what the last poll brought."""
-    snapshot = recorder.snapshot(turn.job.key)
+    snapshot = recorder.snapshot(turn.job)
     if turn.failing is not None:
         count = f", {turn.denials} in a row" if turn.denials else ""
         trouble = poller.client.status().trouble

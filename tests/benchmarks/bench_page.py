@@ -17,7 +17,7 @@ from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
-from monitor.polling.schedule import ScheduledJob
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from monitor.stores.store import open_store
@@ -69,7 +69,7 @@ class Watched(Live):
         for one in known:
             recorder.adopt(one.snapshot)
             told = following(labels=one.labels)
-            self.poller.follow(ScheduledJob(one.job, kind, told, 30.0, 3600.0))
+            self.poller.follow(ScheduledJob(one.job, PollOptions(kind, told, 30.0, 3600.0)))
 
     def jobs(self):
         return self.poller.watched()

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,13 +128,25 @@ async def prepared_rate(polls: list[Any], digests: dict[Any, bytes]) -> float:
             elif left[1] == PREPARED:
                 done.set_result(None)
 
-        assert poll.send(take)
+        assert poll(take)
 
     began = time.process_time()
     for _ in range(TOGETHER):
         send()
     await done
     return PREPARED / (time.process_time() - began)
+
+
+async def prepared(source: AwsSource, operation: str, job_id: str) -> Callable[[Any], bool]:
+    """Return what sends a page, or the describe of a job."""
+    if operation == "list page":
+        page = await source.prepare_page(None)
+        assert page is not None
+        return page.send
+    jobs = [Job(source.job_type.name, "default", REGION, job_id)]
+    poll = await source.prepare(jobs)
+    assert poll is not None
+    return partial(poll.send, jobs)
 
 
 async def measure(url: str) -> dict[str, tuple[float, float]]:
@@ -146,13 +159,7 @@ async def measure(url: str) -> dict[str, tuple[float, float]]:
                 "importexport.job" if operation == "GetStatus" else "panorama.package-import"
             ]
             source = AwsSource(kind, "default", REGION, clients, SystemClock())
-            polls = [
-                await source.prepare_page(None)
-                if operation == "list page"
-                else await source.prepare([Job(kind.name, "default", REGION, name)])
-                for name in IDS
-            ]
-            assert all(polls)
+            polls = [await prepared(source, operation, name) for name in IDS]
             digests: dict[Any, bytes] = {}
             async with naive(account, operation) as poll:
                 rates = [

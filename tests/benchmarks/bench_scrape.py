@@ -26,7 +26,7 @@ from monitor.model import Ending, Job, Phase, Severity, Snapshot, SourceKey
 from monitor.polling.job_collector import JobCollector
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
-from monitor.polling.schedule import ScheduledJob
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.diff import TrackingOptions
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
@@ -116,7 +116,7 @@ def followed() -> list[Poller]:
     follow = TrackingOptions(TYPE, {"team": "bench"}, None, "bench")
     for number, job in enumerate(jobs()):
         recorder.adopt(snapshot(job, *STATES[number % 3]))
-        pollers[job.region].follow(ScheduledJob(job, UNUSED, follow, 30.0, 3600.0))
+        pollers[job.region].follow(ScheduledJob(job, PollOptions(UNUSED, follow, 30.0, 3600.0)))
     return list(pollers.values())
 
 

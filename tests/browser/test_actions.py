@@ -176,7 +176,7 @@ async def test_a_silence_is_added_listed_and_expired(tmp_path):
 async def test_the_job_that_is_silenced_is_named_as_it_is_and_not_as_a_glob(tmp_path):
     plain = followed(1)
     job = replace(plain.job, id="a[1]*?")
-    odd = replace(plain, job=job, snapshot=replace(plain.snapshot, job=job))
+    odd = replace(plain, job=job, snapshot=plain.snapshot.replace(job=job))
     async with (
         working(tmp_path, [odd]) as here,
         tab(f"{here.url}/job?key={quote(odd.job.key)}") as shown,

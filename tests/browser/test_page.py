@@ -331,7 +331,7 @@ async def test_a_job_that_nobody_follows_is_not_found(tmp_path):
 
 async def test_text_from_aws_is_shown_and_never_run(tmp_path):
     job = followed(3, Phase.FAILED, sequence=2, reason=EVIL, labels={'"><b>': EVIL})
-    job = replace(job, snapshot=replace(job.snapshot, state=EVIL, fields={EVIL: EVIL}))
+    job = replace(job, snapshot=job.snapshot.replace(state=EVIL, fields={EVIL: EVIL}))
     async with site(tmp_path, [job]) as here, tab(here.url) as shown:
         await shown.live()
         assert EVIL[:60] in await shown.text(".jobs .state")

@@ -43,7 +43,7 @@ def snapshot(number=1, sequence=1, state="PENDING", **changed):
         changed_at=T0,
         looked_at=T0,
     )
-    return replace(made, **changed)
+    return made.replace(**changed)
 
 
 def source(sequence=1, *, available=False):

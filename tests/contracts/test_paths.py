@@ -439,17 +439,17 @@ async def test_a_replaced_account_sends_nothing_more():
             source = AwsSource(kind, "default", REGION, clients, FixedClock())
             prepared = await source.prepare(jobs)
             assert prepared is not None
-            under_way = asyncio.ensure_future(sent(prepared))
+            under_way = asyncio.ensure_future(sent(prepared, jobs))
             with anyio.fail_after(60):
                 await asked.wait()
             assert clients.replace({"default": accounts[1]}, {}) == {"default"}
             await clients.close_idle()
-            assert not prepared.send(lambda _: pytest.fail("it was sent"))
+            assert not prepared.send(jobs, lambda _: pytest.fail("it was sent"))
             hold.set()
             # What was under way comes to its end, and is read by the client that is no longer used.
             assert jobs[0] in await (await under_way).read()
             again = await source.prepare(jobs)
-            assert jobs[0] in await (await sent(again)).read()
+            assert jobs[0] in await (await sent(again, jobs)).read()
             assert len(later.requests) == 1
             await source.describe_many(jobs)
             assert not clients._replaced

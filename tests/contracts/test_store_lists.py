@@ -32,7 +32,7 @@ def _with_id(number, job_id, **changed):
     made = entry(number, **changed)
     named = replace(job(number), id=job_id)
     first = replace(made.transitions[0], subject=named)
-    return replace(made, snapshot=replace(made.snapshot, job=named), transitions=(first,))
+    return replace(made, snapshot=made.snapshot.replace(job=named), transitions=(first,))
 
 
 async def test_jobs_come_by_id_page_by_page_and_only_in_the_phases_asked_for(opened):

@@ -250,7 +250,7 @@ async def test_a_release_of_many_is_written_in_bites_between_which_others_write(
 async def test_a_release_knows_the_parent_of_each_job(opened):
     async with opened() as store:
         made = replace(entry(1), held=(HELD,))
-        await store.record(replace(made, snapshot=replace(made.snapshot, parent="parent-1")))
+        await store.record(replace(made, snapshot=made.snapshot.replace(parent="parent-1")))
         await store.record(replace(source_entry(1), held=(HELD,)))
         asked = {}
 

@@ -107,7 +107,7 @@ async def test_baselines_are_kept_replaced_and_forgotten(opened):
 
 async def test_what_a_snapshot_says_of_its_first_sight_and_ends_is_kept(opened):
     known = entry(1)
-    marked = replace(known.snapshot, baseline=True, earlier_ends={"failed": 2})
+    marked = known.snapshot.replace(baseline=True, earlier_ends={"failed": 2})
     async with opened() as store:
         await store.record(replace(known, snapshot=marked))
         assert await store.snapshot(job().key) == marked

@@ -122,7 +122,7 @@ async def _archived(path):
     job = Job(watch["type"], watch.get("account", "default"), watch["regions"][0], "pkg-1")
     made = replace(
         made,
-        snapshot=replace(made.snapshot, job=job),
+        snapshot=made.snapshot.replace(job=job),
         transitions=tuple(replace(each, subject=job) for each in made.transitions),
         sinks=((),),
     )

@@ -39,12 +39,13 @@ async def clients(url, *services):
 class Request:
     """One request, as ``tests.paths.sent`` sends it."""
 
-    def __init__(self, prepared):
+    def __init__(self, prepared, job_id=""):
         self.prepared = prepared
+        self.job_id = job_id
         self.used: Any = None
 
     def send(self, done):
-        self.used = self.prepared.send(5.0, done)
+        self.used = self.prepared.send(5.0, done, self.job_id)
         return self.used is not None
 
 
@@ -59,6 +60,34 @@ async def asked(made, source, operation, params):
         source, prepared, response, ResponseMeta(), request.used, lambda: pytest.fail("asked again")
     )
     return plain, fast
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("panorama", "DescribePackageImportJob"),
+        ("importexport", "GetStatus"),
+        ("transcribe", "GetTranscriptionJob"),
+    ],
+    ids=["in the path", "in a query", "in JSON"],
+)
+async def test_jobs_share_a_request_that_differs_in_their_ids_alone(service, operation):
+    name = "TranscriptionJobName" if service == "transcribe" else "JobId"
+    ids = ["job-1", "another-job", "j-3", "e", "GetStatus", 'a "b"/ü%', "2010-06-01"]
+    async with raw_server() as server, clients(server.url, service) as made:
+        body = b"<a><GetStatusResult/></a>" if service == "importexport" else b"{}"
+        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        source = SourceKey(service, "default", REGION)
+        prepared = [await made.prepare(source, operation, {name: each}, each) for each in ids]
+        # Of no use to each other are ids that are escaped, or stand elsewhere as well.
+        assert prepared[0] is prepared[1] is prepared[2]
+        assert prepared[3] is not prepared[0]
+        for job_id, request in zip(ids, prepared, strict=True):
+            await sent(Request(request, job_id))
+            await made.ask(source, operation, {name: job_id}, ResponseMeta())
+        requests = [steady(request) for request in server.requests]
+    assert len(requests) == 2 * len(ids)
+    assert requests[0::2] == requests[1::2]
 
 
 async def test_cbor_is_spoken_alike():

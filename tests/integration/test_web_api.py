@@ -150,7 +150,7 @@ async def test_a_malformed_question_is_refused_by_name(tmp_path, path, name):
 async def test_a_job_is_shown_by_its_key_whatever_its_id(tmp_path, job_id):
     async with open_site(tmp_path) as site:
         job = model.Job("panorama.package-import", "prod", "us-east-1", job_id)
-        site.live.follow(replace(snapshot(1), job=job))
+        site.live.follow(snapshot(1).replace(job=job))
         whole = await site.get("/api/v1/jobs/" + quote(job.key, safe=""))
         assert whole["id"] == job_id
         waited = await site.get(f"/api/v1/jobs/{quote(job.key, safe='')}/wait?for=change&after=0")
@@ -428,7 +428,7 @@ async def test_a_hostile_glob_of_the_length_that_is_permitted_delays_nobody(tmp_
     async with open_site(tmp_path) as site:
         for number in range(2000):
             one = snapshot(number)
-            site.live.follow(replace(one, job=replace(one.job, type="a" * 200, id=str(number))))
+            site.live.follow(one.replace(job=replace(one.job, type="a" * 200, id=str(number))))
         late: list[float] = []
 
         async def watch():

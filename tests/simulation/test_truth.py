@@ -21,7 +21,8 @@ from monitor.polling import archiver
 from monitor.polling.archiver import Archiver
 from monitor.polling.poller import Poller
 from monitor.polling.quota import Quota
-from monitor.polling.schedule import ListingSweep, ScheduledJob
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.recording.recorder import Recorder
 from monitor.recording.router import Router
 from tests.builders import SOURCE, VIRTUAL, VirtualClock, following, job
@@ -170,7 +171,7 @@ class Run:
         )
 
     def _track(self, wanted):
-        return ScheduledJob(wanted, self.source, FOLLOWED, 20.0, 3600.0)
+        return ScheduledJob(wanted, PollOptions(self.source, FOLLOWED, 20.0, 3600.0))
 
     def told(self):
         """Return the data of each job's events, in the order of the ledger."""

@@ -89,12 +89,11 @@ class WorldSource:
         self.shown: list[tuple[float, str, str]] = []
         self.failures: Counter[str] = Counter()
         self.unread = 0
+        self.poll = WorldPoll(self)
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def prepare(
-        self, jobs: Sequence[Job]
-    ) -> WorldRequest[Mapping[Job, Observation | PollError]]:
-        return WorldRequest(self, lambda: self.describe_many(jobs))
+    async def prepare(self, _jobs: Sequence[Job]) -> WorldPoll:
+        return self.poll
 
     async def prepare_page(self, token: str | None, of: ListingRequest) -> WorldRequest[Page]:
         return WorldRequest(self, lambda: self.page(token, of))
@@ -172,6 +171,20 @@ class WorldSource:
 
     def _observation(self, job_id: str, asked_at: datetime, state: str) -> Observation:
         return Observation(job(job_id), asked_at, self.clock.now(), {"Status": state}, {})
+
+
+@dataclass
+class WorldPoll:
+    """The describe that all jobs have in common."""
+
+    source: WorldSource
+
+    def send(
+        self,
+        jobs: Sequence[Job],
+        done: Callable[[WorldResponse[Mapping[Job, Observation | PollError]]], None],
+    ) -> bool:
+        return self.source.send(lambda: self.source.describe_many(jobs), done)
 
 
 @dataclass

@@ -108,7 +108,7 @@ def snapshot(state: str = "PENDING", phase: Phase = Phase.RUNNING, **more) -> Sn
         changed_at=NOW,
         looked_at=NOW,
     )
-    return replace(known, **more)
+    return known.replace(**more)
 
 
 def transition(subject=JOB, kind=Kind.STATE_CHANGED, state="SUCCEEDED", phase="succeeded", **more):

@@ -63,10 +63,11 @@ class FastPath:
         client.meta.events.register("before-send", self._before_send)
 
     async def prepare(
-        self, client: AioBaseClient, operation: str, params: Mapping[str, Any]
+        self, client: AioBaseClient, operation: str, params: Mapping[str, Any], job_id: str = ""
     ) -> PreparedRequest | None:
         """Prepare a request of a client; ``None`` if only the SDK can send it.
 
+        One for the job ``job_id`` alone is shared with other jobs, if it differs in the id alone.
         Raises what the SDK raises where it cannot make the request.
         """
         service: ServiceModel = client.meta.service_model
@@ -84,7 +85,7 @@ class FastPath:
         template = self._templates.get(of)
         if template is None:
             template = self._templates[of] = RequestTemplate(model)
-        prepared = template.prepare(client, params)
+        prepared = template.prepare(client, params, job_id)
         if prepared is not None:
             return prepared
         held = self._keys.held
@@ -105,7 +106,7 @@ class FastPath:
                 self._unfit.add(of)
             return None
         template.learn(client, params, request, form)
-        return PreparedRequest(form, request.url, request.body)
+        return template.cut(form, request.url, request.body, job_id)
 
     async def _form(
         self, client: AioBaseClient, operation: str, request: SdkRequest

@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, AnyStr
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import create_request_object, prepare_request_dict
@@ -40,6 +40,8 @@ _CHANGING = _ALWAYS | {_TOKEN, _LENGTH}
 """Headers that no two requests need share."""
 _ENOUGH = 2
 """Requests for which a template must give what the SDK gives."""
+_MOST_KINDS = 16
+"""Kinds of requests of one operation that are kept to be shared."""
 _SIGNATURE = re.compile(
     r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, "
     r"SignedHeaders=(?P<names>[^,]+), Signature=[0-9a-f]{64}"
@@ -213,36 +215,41 @@ class RequestForm:
         self._parts = "\r\n".join([*lines, ""]).split("\0")
 
 
+@dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """One request, ready to be signed and sent at any time."""
+    """A request, ready to be signed and sent at any time.
 
-    __slots__ = ("_body", "_line", "_target", "form")
+    What the SDK made is cut wherever the id of the job stands in it. Requests that differ in
+    nothing else are equal, so one object does for all jobs of a kind. With its id between the
+    parts again, each has what the SDK made for it, byte for byte.
+    """
 
-    def __init__(self, form: RequestForm, url: str, body: bytes) -> None:
-        """Keep of the request what others of its form have not."""
-        self.form = form
-        self._target = _target(url)
-        self._body = body
-        self._line: str | None = signer.canonical_line(form.method, url)
-        path, _, query = self._target.partition("?")
-        if self._line == f"{form.method}\n{path}\n{query}\n":
-            # So it is for nearly all; of a hundred thousand jobs, each need not keep it twice.
-            self._line = None
+    form: RequestForm
+    target: tuple[str, ...]
+    line: tuple[str, ...] | None
+    """The canonical line; ``None`` where it follows from the target, as it does for nearly all."""
+    body: tuple[bytes, ...]
 
-    def send(self, timeout: float, done: Done) -> FetchedCredentials | None:
+    def send(self, timeout: float, done: Done, job_id: str = "") -> FetchedCredentials | None:
         """Sign and send; return the credentials, or ``None`` if it cannot be sent so now.
 
-        ``done`` follows later, exactly once, with the response or the error, after ``timeout``
-        seconds at the latest; never where nothing is sent.
+        ``job_id`` is that of a job for which this was prepared. ``done`` follows later, exactly
+        once, with the response or the error, after ``timeout`` seconds at the latest; never where
+        nothing is sent.
         """
-        form, target, line, second = self.form, self._target, self._line, int(time.time())
+        form, second = self.form, int(time.time())
         held = form.credentials(second)
         if held is None:
             return None
-        if line is None:
+        target, body = job_id.join(self.target), self.body[0]
+        if len(self.body) > 1:
+            body = job_id.encode().join(self.body)
+        if self.line is not None:
+            line = job_id.join(self.line)
+        else:
             path, _, query = target.partition("?")
             line = f"{form.method}\n{path}\n{query}\n"
-        raw = form.made(target, line, self._body, second)
+        raw = form.made(target, line, body, second)
         return held if form.pool.send(raw, timeout, done) else None
 
 
@@ -253,7 +260,7 @@ class RequestTemplate:
     that differ; never where the endpoint depends on the parameters.
     """
 
-    __slots__ = ("_fits", "_form", "_headers", "_operation", "_seen")
+    __slots__ = ("_fits", "_form", "_headers", "_made", "_operation", "_seen")
 
     def __init__(self, model: OperationModel) -> None:
         """Have seen no request yet."""
@@ -268,6 +275,28 @@ class RequestTemplate:
         self._seen: set[str] = set()
         self._form: RequestForm | None = None
         self._headers: dict[str, str] = {}
+        self._made: dict[PreparedRequest, PreparedRequest] = {}
+
+    def cut(self, form: RequestForm, url: str, body: bytes, job_id: str) -> PreparedRequest:
+        """Cut what the SDK made for a job; return the one object for all that have the same.
+
+        Without an id it stays whole.
+        """
+        target, line = _target(url), signer.canonical_line(form.method, url)
+        path, _, query = target.partition("?")
+        follows = line == f"{form.method}\n{path}\n{query}\n"
+        made = PreparedRequest(
+            form,
+            _cut(target, job_id),
+            None if follows else _cut(line, job_id),
+            _cut(body, job_id.encode()),
+        )
+        if len(made.target) == len(made.body) == 1:
+            return made
+        if len(self._made) == _MOST_KINDS:
+            # Ids that stand in a request by chance as well cut it in ways of their own.
+            self._made.clear()
+        return self._made.setdefault(made, made)
 
     def learn(
         self,
@@ -289,7 +318,9 @@ class RequestTemplate:
         )
         self._seen.add(f"{url} {body!r}")
 
-    def prepare(self, client: AioBaseClient, params: Mapping[str, Any]) -> PreparedRequest | None:
+    def prepare(
+        self, client: AioBaseClient, params: Mapping[str, Any], job_id: str
+    ) -> PreparedRequest | None:
         """Prepare a request; ``None`` if it takes a whole call."""
         form = self._form
         if not self._fits or form is None or len(self._seen) < _ENOUGH:
@@ -298,7 +329,7 @@ class RequestTemplate:
         of, like = urlsplit(url), urlsplit(form.url)
         if headers != self._headers or (of.scheme, of.netloc) != (like.scheme, like.netloc):
             return None
-        return PreparedRequest(form, url, body)
+        return self.cut(form, url, body, job_id)
 
     def _serialized(
         self, client: AioBaseClient, params: Mapping[str, Any]
@@ -322,6 +353,10 @@ def _host(url: str) -> str:
     host = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     return host if parts.port in {None, usual} else f"{host}:{parts.port}"
+
+
+def _cut(text: AnyStr, at: AnyStr) -> tuple[AnyStr, ...]:
+    return tuple(text.split(at)) if at else (text,)
 
 
 def _target(url: str) -> str:

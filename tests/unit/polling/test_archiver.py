@@ -129,7 +129,7 @@ async def test_maintenance_of_its_watch_holds_an_archived_job_too(tmp_path):
     async with started(tmp_path, watch(maintenance=[window])) as bench:
         await run_to_the_end(bench)
         await bench.upkeep(2 * DAY)
-        assert bench.recorder.snapshot(job("a").key) is None
+        assert bench.recorder.snapshot(job("a")) is None
         assert bench.polling.watch_of(job("a").key) == "all"
         assert bench.polling.watch_of(job("c").key) == "all"
         assert bench.polling.watch_of("source:panorama/prod/us-east-1") is None

@@ -10,7 +10,8 @@ import pytest
 
 from monitor.config import Route
 from monitor.errors import PollError, PollReason
-from monitor.polling.schedule import ListingSweep, Schedule, ScheduledJob
+from monitor.polling.schedule import ListingSweep, Schedule
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
 from monitor.recording.router import Router
 from tests.builders import (
@@ -198,7 +199,7 @@ async def test_one_bad_id_ends_up_alone_and_the_others_go_on(tmp_path):
         # Its backoff is its own: every other was polled all the while.
         for name in ("j-022", "j-024", "j-099"):
             assert max(_gaps(b.source.asked_for(name))) <= 33.1
-        assert b.poller.status_of(job("j-023").key).failing is PollReason.CONFIG
+        assert b.poller.status_of(job("j-023")).failing is PollReason.CONFIG
         assert b.measured("source_up", **PLACE) == 1
         assert ("prod", "source.unavailable") not in await b.told()
 
@@ -336,11 +337,11 @@ async def test_a_job_that_has_failed_for_long_does_not_make_all_wait(tmp_path):
         watch_all(b, names(20))
         async with running(b.poller):
             await anyio.sleep(35)
-            old = b.poller.schedule.get(job("j-000").key)
+            old = b.poller.schedule.get(job("j-000"))
             old.attempts = 30
             b.source.trouble = PollError(PollReason.TRANSIENT, "Timeout")
-            await until(lambda: b.poller.schedule.get(job("j-010").key).attempts)
-            assert b.poller.schedule.get(job("j-010").key).due - b.clock.monotonic() <= 1.0
+            await until(lambda: b.poller.schedule.get(job("j-010")).attempts)
+            assert b.poller.schedule.get(job("j-010")).due - b.clock.monotonic() <= 1.0
 
 
 async def test_jobs_that_end_in_a_batch_leave_it(tmp_path):
@@ -358,15 +359,15 @@ async def test_jobs_that_end_in_a_batch_leave_it(tmp_path):
 
 async def test_a_job_that_is_dropped_while_its_batch_is_under_way_does_not_come_back(tmp_path):
     async with under_way(tmp_path) as b:
-        dropped = b.poller.schedule.get(job("j-001").key)
+        dropped = b.poller.schedule.get(job("j-001"))
         assert dropped.state is State.BUSY
         b.poller.drop(dropped)
         await anyio.sleep(1)
         # A new watch takes it while the old poll still goes on.
-        b.poller.drop(b.poller.schedule.get(job("j-002").key))
+        b.poller.drop(b.poller.schedule.get(job("j-002")))
         b.follow("j-002", interval=10.0)
         await anyio.sleep(200)
-        assert b.poller.schedule.known(job("j-001").key) is None
+        assert b.poller.schedule.known(job("j-001")) is None
         assert b.source.asked_for("j-001")[-1] < 80
         assert max(_gaps(b.source.asked_for("j-002"))) <= 35
         assert (await b.kinds()) == ["job.discovered"] * 20
@@ -438,7 +439,7 @@ async def test_a_source_that_leaves_out_an_answer_breaks_nothing_else(tmp_path):
         b.source.answers["j-004"] = ValueError("the source answers nothing for this one")
         await run_for(b, 40)
         assert len(await b.kinds()) == 9
-        assert b.poller.status_of(job("j-004").key).failing is PollReason.INTERNAL
+        assert b.poller.status_of(job("j-004")).failing is PollReason.INTERNAL
 
 
 async def test_an_answer_dated_later_than_a_batch_is_not_undone(tmp_path):
@@ -464,9 +465,9 @@ def _begun(schedule):
 def test_a_group_of_very_many_jobs_is_begun_at_little_cost(jobs):
     """Each request takes its hundred, and leaves no old entry behind."""
     source, schedule = ScriptedSource(VirtualClock(), HUNDRED), Schedule()
-    options = following(HUNDRED)
+    options = PollOptions(source, following(HUNDRED), 30.0, 3600.0)
     for number in range(jobs):
-        schedule.put(ScheduledJob(job(f"j-{number}"), source, options, 30.0, 3600.0), 1.0)
+        schedule.put(ScheduledJob(job(f"j-{number}"), options), 1.0)
     taken = 0
     while schedule.first():
         assert len(_begun(schedule)) == 100
@@ -479,9 +480,9 @@ def test_a_begin_passes_over_no_more_than_a_bound_of_others():
     source, schedule = ScriptedSource(VirtualClock(), HUNDRED), Schedule()
     options = following(HUNDRED)
     for number in range(1000):
-        tracked = ScheduledJob(job(f"c-{number}/x"), source, options, 30.0, 3600.0)
+        tracked = ScheduledJob(job(f"c-{number}/x"), PollOptions(source, options, 30.0, 3600.0))
         schedule.put(tracked, 1.0)
-    late = ScheduledJob(job("c-0/y"), source, options, 30.0, 3600.0)
+    late = ScheduledJob(job("c-0/y"), PollOptions(source, options, 30.0, 3600.0))
     schedule.put(late, 1.0)
     assert _begun(schedule) == ["c-0/x"]
     # Nobody has lost a turn.

@@ -24,12 +24,12 @@ async def test_a_state_counts_once_two_polls_agree(tmp_path):
         await b.see("PENDING", follow=TWICE)
         await b.see("PENDING", follow=TWICE, asked=30)
         assert await b.see("RUNNING", follow=TWICE, asked=60) is RecordResult.UNCONFIRMED
-        assert b.recorder.snapshot(job().key).state == "PENDING"
+        assert b.recorder.snapshot(job()).state == "PENDING"
         assert await b.see("RUNNING", follow=TWICE, asked=65) is RecordResult.CHANGED
         assert (await b.told())[1:] == [("job.state_changed", 2, "RUNNING")]
         # From the last poll that showed the old state to the first that showed the new one.
         assert (await b.windows())[1] == (text(30), text(60.1))
-        assert b.recorder.snapshot(job().key).changed_at == at(60.1)
+        assert b.recorder.snapshot(job()).changed_at == at(60.1)
 
 
 async def test_a_state_that_goes_back_leaves_no_trace(tmp_path):
@@ -65,7 +65,7 @@ async def test_a_row_that_shows_the_old_state_begins_anew(tmp_path):
         await b.see("RUNNING", follow=TWICE, asked=10)
         await b.recorder.confirm(observation("PENDING", asked=12), TWICE)
         assert await b.see("RUNNING", follow=TWICE, asked=20) is RecordResult.UNCONFIRMED
-        b.recorder.note_poll(job().key, at(25))
+        b.recorder.note_poll(job(), at(25))
         assert await b.see("RUNNING", follow=TWICE, asked=30) is RecordResult.UNCONFIRMED
         assert await b.see("RUNNING", follow=TWICE, asked=35) is RecordResult.CHANGED
         assert (await b.windows())[1] == (text(25), text(30.1))
@@ -94,7 +94,7 @@ async def test_the_poll_that_confirms_comes_soon(tmp_path):
         b.source.answers["j-1"] = "PENDING"
         b.follow("j-1", interval=300.0)
         (known,) = b.poller.schedule.everyone()
-        known.following = replace(known.following, confirm=2)
+        known.options = replace(known.options, following=replace(known.following, confirm=2))
         async with running(b.poller):
             await anyio.sleep(10)
             b.source.answers["j-1"] = "RUNNING"
@@ -124,7 +124,7 @@ async def listed(tmp_path, *, prepares, page_latency=0.5):
         async with running(b.poller):
             await anyio.sleep(200)
             (one,) = b.poller.schedule.everyone()
-            one.following = replace(one.following, confirm=2)
+            one.options = replace(one.options, following=replace(one.following, confirm=2))
             await anyio.sleep(110)
             assert one.state is (State.LISTED if prepares else State.WAITING)
             b.source.answers["j-1"], b.source.listing = "RUNNING", lags

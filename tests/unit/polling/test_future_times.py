@@ -1,7 +1,5 @@
 """An update time ahead of our clock proves no order, and makes no job deaf."""
 
-from dataclasses import replace
-
 import anyio
 import pytest
 from structlog.testing import capture_logs
@@ -60,10 +58,10 @@ async def test_a_future_time_of_the_store_keeps_no_job_deaf(tmp_path, ahead, lat
         b.source.answers["a"] = "RUNNING"
         b.follow("a")
         await run_for(b, 5)
-        known = b.recorder.snapshot(job("a").key)
+        known = b.recorder.snapshot(job("a"))
         assert known is not None
     async with polling(tmp_path) as b:
-        b.recorder.adopt(replace(known, updated_at=at(ahead)))
+        b.recorder.adopt(known.replace(updated_at=at(ahead)))
         b.clock.jump = later
         b.source.answers["a"] = Answer("SUCCEEDED", updated_at=at(50))
         b.follow("a")

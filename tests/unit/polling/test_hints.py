@@ -14,7 +14,7 @@ from monitor.config import Settings
 from monitor.errors import PollError, PollReason
 from monitor.metrics import Metrics
 from monitor.polling import hints
-from monitor.polling.schedule import HintOutcome
+from monitor.polling.scheduled_job import HintOutcome
 from monitor.sources import loader
 from tests.builders import VIRTUAL, Answer, job, until
 from tests.unit.polling.test_manager import benched, watch
@@ -302,7 +302,7 @@ class TestPolls:
                 each.page_latency = 30.0
             outcome = await bench.polling.hint(job("A")).settled()
             assert outcome is HintOutcome.USELESS
-            await until(lambda: bench.recorder.snapshot(job("A").key))
+            await until(lambda: bench.recorder.snapshot(job("A")))
             [data] = await bench.events()
             assert data["baseline"]
 

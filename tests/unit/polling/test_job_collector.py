@@ -18,7 +18,8 @@ from monitor import config
 from monitor.metrics import Metrics
 from monitor.model import Phase
 from monitor.polling.job_collector import JobCollector
-from monitor.polling.schedule import Schedule, ScheduledJob
+from monitor.polling.schedule import Schedule
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from tests.builders import (
     ScriptedSource,
     VirtualClock,
@@ -83,7 +84,7 @@ def one(job_id="j-1", state="PENDING", **more):
 
 
 def test_jobs_that_ended_within_the_hour_are_counted_without_those_of_a_baseline():
-    old = replace(snapshot("FAILED", job=job("old"), ended_at=at(0)), baseline=True)
+    old = snapshot("FAILED", job=job("old"), ended_at=at(0), baseline=True)
     jobs = [
         followed_job(old),
         one("now", "FAILED", ended_at=at(3590)),
@@ -259,7 +260,8 @@ def test_no_name_stands_twice_beside_the_other_metrics():
 
 def test_jobs_can_be_listed_in_a_thread_while_others_come_and_go():
     agenda, source, errors = Schedule(), ScriptedSource(VirtualClock()), []
-    tracked = [ScheduledJob(job(f"j-{n}"), source, following(), 30.0, 3600.0) for n in range(2000)]
+    options = PollOptions(source, following(), 30.0, 3600.0)
+    tracked = [ScheduledJob(job(f"j-{n}"), options) for n in range(2000)]
     done = threading.Event()
 
     def scrape():

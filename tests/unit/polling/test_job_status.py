@@ -39,7 +39,7 @@ async def test_a_followed_job_tells_who_follows_it_and_when_it_is_looked_at(tmp_
         assert a.interval == 100.0
         assert a.polled_at == pytest.approx(at(last), abs=timedelta(seconds=0.1))
         assert a.next_look_at == pytest.approx(at(last + 100), abs=timedelta(seconds=0.1))
-        assert a.snapshot is b.recorder.snapshot(job("a").key)
+        assert a.snapshot is b.recorder.snapshot(job("a"))
         assert (a.failing, a.finished, a.stuck, a.missing, a.blind) == (None, *[False] * 4)
 
 

@@ -196,7 +196,7 @@ async def test_a_look_under_way_when_its_watch_goes_is_recorded_and_is_the_last(
         await bench.apply(watch("two", jobs=["j-2"]))
         await anyio.sleep(200)
         assert len(bench.source.asked_for("j-1")) == looked + 1
-        assert bench.recorder.snapshot(job("j-1").key) is None
+        assert bench.recorder.snapshot(job("j-1")) is None
         assert [known.job.id for known in bench.recorder.snapshots()] == ["j-2"]
         last = (await bench.events())[-1]
         assert (last["job"]["id"], last["current"]["state"]) == ("j-1", "RUNNING")

@@ -9,7 +9,7 @@ import pytest
 from monitor.errors import PollError, PollReason
 from monitor.polling.outage import Outages
 from monitor.polling.poller import LONGEST_HOLD, PROBE_INTERVAL
-from tests.builders import VIRTUAL, running, until
+from tests.builders import VIRTUAL, job, running, until
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -174,7 +174,7 @@ async def test_a_return_that_stumbles_once_more_costs_little(tmp_path):
             b.source.trouble = None
             ok = len(await b.told())
             b.source.answers["j-7"] = "SUCCEEDED"
-            await until(lambda: "SUCCEEDED" in str(b.recorder.snapshot(_key(7))), within=60)
+            await until(lambda: "SUCCEEDED" in str(b.recorder.snapshot(job("j-7"))), within=60)
             b.source.trouble = FLAKY
             await anyio.sleep(10)
             b.source.trouble = None
@@ -239,7 +239,3 @@ def test_a_long_run_forgives_all_unless_they_had_failed_before():
         for moment in (11, 12):
             outages.failed("D", moment, moment, fresh=fresh)
         assert {back.since for back in outages.succeeded("D", 40)} == {since}
-
-
-def _key(number):
-    return f"panorama.package-import/prod/us-east-1/j-{number}"

@@ -43,7 +43,7 @@ def watch_parents(b, *discover, **more):
     ]
 
     def parent_of(one):
-        known = b.recorder.snapshot(one.key)
+        known = b.recorder.snapshot(one)
         return known.parent if known else None
 
     owners = JobOwnership(targets, parent_of)

@@ -1,5 +1,6 @@
 """Loop 1 in virtual time: what is asked when, and when not."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import anyio
@@ -400,7 +401,7 @@ async def test_two_sources_share_one_quota(tmp_path):
 
 def _on(b, source, job_id):
     tracked = b.track(job(job_id), interval=0.5)
-    tracked.source = source
+    tracked.options = replace(tracked.options, source=source)
     return tracked
 
 
@@ -426,7 +427,7 @@ async def test_where_the_quota_is_short_a_job_with_a_waiter_keeps_its_interval(t
         async with running(b.poller):
             await anyio.sleep(200)
             began = b.clock.monotonic()
-            awaited = b.poller.schedule.known(job("j-7").key)
+            awaited = b.poller.schedule.known(job("j-7"))
             assert awaited is not None
             for _ in range(40):
                 b.poller.awaited(awaited, 10.0)

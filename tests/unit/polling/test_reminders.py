@@ -17,7 +17,7 @@ def follow(b, **limits):
     b.follow("j-1", interval=60.0)
     (known,) = b.poller.schedule.everyone()
     limits = {"stuck_after": 2 * HOUR, "remind_every": 4 * HOUR} | limits
-    known.following = replace(known.following, **limits)
+    known.options = replace(known.options, following=replace(known.following, **limits))
 
 
 async def kinds(b):

@@ -23,7 +23,7 @@ async def through(bench, states, each=100.0):
         for state in states:
             bench.source.answers["j-1"] = state
             await anyio.sleep(each)
-            known.append(bench.recorder.snapshot(job("j-1").key))
+            known.append(bench.recorder.snapshot(job("j-1")))
     return known
 
 

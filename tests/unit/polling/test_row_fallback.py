@@ -1,7 +1,6 @@
 """What a listing shows counts where the describe of the job fails."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -42,7 +41,7 @@ def _now(b, told):
 
 
 def tracked(b):
-    found = b.poller.schedule.get(job("a").key)
+    found = b.poller.schedule.get(job("a"))
     assert found is not None
     return found
 
@@ -357,7 +356,7 @@ def test_a_snapshot_of_an_earlier_version_owes_no_describe():
     old = json.loads(rows.encode(known))
     del old["describe_owed"]
     assert rows.decode_snapshot(json.dumps(old)) == known
-    owing = replace(known, describe_owed=True)
+    owing = known.replace(describe_owed=True)
     assert rows.decode_snapshot(rows.encode(owing)) == owing
 
 

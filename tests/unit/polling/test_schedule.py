@@ -7,7 +7,8 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.polling import schedule as agenda_module
-from monitor.polling.schedule import HintTicket, ListingSweep, Schedule, ScheduledJob
+from monitor.polling.schedule import ListingSweep, Schedule
+from monitor.polling.scheduled_job import HintTicket, PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
 from monitor.recording.baselines import accepts, includes
 from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
@@ -17,7 +18,7 @@ SOURCE = ScriptedSource(VirtualClock())
 
 
 def tracked(job_id="j-1"):
-    return ScheduledJob(job(job_id), SOURCE, following(), 30.0, 3600.0)
+    return ScheduledJob(job(job_id), PollOptions(SOURCE, following(), 30.0, 3600.0))
 
 
 def discovery(**discover):
@@ -77,7 +78,7 @@ def test_a_job_that_is_dropped_is_looked_at_no_more():
     agenda.put(a, 1.0)
     agenda.drop(a)
     assert agenda.first() is None
-    assert agenda.get(a.job.key) is None
+    assert agenda.get(a.job) is None
     assert len(agenda) == 0
 
 
@@ -87,7 +88,7 @@ def test_a_job_that_has_ended_is_still_known_until_it_is_looked_at_again():
     agenda.put(b, 1.0)
     agenda.finish(a)
     assert set(map(id, agenda.everyone())) == {id(a), id(b)}
-    assert agenda.known(a.job.key) is a
+    assert agenda.known(a.job) is a
     again = tracked("a")
     agenda.put(again, 2.0)
     assert set(map(id, agenda.everyone())) == {id(again), id(b)}
@@ -194,7 +195,8 @@ def test_where_the_quota_is_short_jobs_with_waiters_come_first_and_then_young_on
     hinted, sweep = tracked("d"), discovery()
     young.changed_at, awaited.awaited_until, hinted.hint = 90.0, 101.0, HintTicket()
     shown = tracked("e")
-    shown.row, shown.own_polled_at = observation(shown.job.id), at(0)
+    shown.note_poll(0.0, at(0))
+    shown.row = observation(shown.job.id)
     for due, turn in enumerate((quiet, young, awaited, sweep, hinted, shown)):
         agenda.put(turn, float(due))
     assert ranked(agenda, 100.0) == [shown, sweep, awaited, hinted, young, quiet]

@@ -40,7 +40,7 @@ async def test_a_field_that_cannot_be_read_for_a_while_is_no_change(tmp_path, sa
             await anyio.sleep(100)
             odd = True
             await anyio.sleep(100)
-            known = bench.recorder.snapshot(job("j-1").key)
+            known = bench.recorder.snapshot(job("j-1"))
             bench.source.answers["j-1"] = Answer("SUCCEEDED", {"Pages": 3, "Owner": "a"})
             await anyio.sleep(100)
 

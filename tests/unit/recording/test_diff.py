@@ -1,6 +1,6 @@
 """What a look changes in what is known of a job."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
@@ -70,7 +70,7 @@ def test_another_state_is_told_with_what_it_was_and_what_it_is():
 
 
 def test_another_phase_of_the_same_state_is_a_change():
-    before = replace(snapshot("FAILED"), phase=Phase.UNKNOWN)
+    before = snapshot("FAILED").replace(phase=Phase.UNKNOWN)
     _, made = looked(before, observation("FAILED", asked=30))
     assert kinds(made) == [Kind.STATE_CHANGED]
 

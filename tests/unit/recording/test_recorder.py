@@ -85,7 +85,7 @@ async def test_the_first_sight_of_a_job_is_recorded(tmp_path):
     async with bench(tmp_path) as b:
         assert await b.see("PENDING") is RecordResult.CHANGED
         assert await b.told() == [("job.discovered", 1, "PENDING")]
-        assert b.recorder.snapshot(job().key) == await b.store.snapshot(job().key)
+        assert b.recorder.snapshot(job()) == await b.store.snapshot(job().key)
 
 
 async def test_a_change_is_durable_and_addressed_before_it_is_announced(tmp_path):
@@ -110,7 +110,7 @@ async def test_an_unchanged_job_writes_nothing(tmp_path):
         stored = await b.store.snapshot(job().key)
         assert await b.see("PENDING", asked=30) is RecordResult.UNCHANGED
         assert await b.store.snapshot(job().key) == stored
-        assert b.recorder.latest(job().key).looked_at == at(30)
+        assert b.recorder.latest(job()).looked_at == at(30)
         assert len(b.announced) == 1
 
 
@@ -120,12 +120,12 @@ async def test_what_changes_without_a_transition_is_known_all_the_same(tmp_path)
     async with bench(tmp_path) as b:
         await b.see(fields={"Heat": 1}, follow=quiet)
         assert await b.see(fields={"Heat": 2}, follow=quiet, asked=30) is RecordResult.UNCHANGED
-        known = b.recorder.snapshot(job().key)
+        known = b.recorder.snapshot(job())
         assert known is not None
         assert known.fields == {"Heat": 2}
         assert len(b.announced) == 1
         await b.see(fields={"Heat": 2}, follow=quiet, asked=60)
-        assert b.recorder.snapshot(job().key) is known
+        assert b.recorder.snapshot(job()) is known
 
 
 async def test_an_owed_describe_stays_owed_until_one_comes(tmp_path):
@@ -138,7 +138,7 @@ async def test_an_owed_describe_stays_owed_until_one_comes(tmp_path):
             (90, "RUNNING", False),
         ]:
             await b.recorder.observe(observation(state, asked=asked), following(), owing=owing)
-            snapshot = b.recorder.snapshot(job().key)
+            snapshot = b.recorder.snapshot(job())
             assert snapshot is not None
             owed.append(snapshot.describe_owed)
         assert owed == [False, True, True, False]
@@ -148,7 +148,7 @@ async def test_a_stale_answer_changes_nothing(tmp_path):
     async with bench(tmp_path) as b:
         await b.see("RUNNING", updated=20)
         assert await b.see("PENDING", asked=30, updated=10) is RecordResult.STALE
-        assert b.recorder.snapshot(job().key).state == "RUNNING"
+        assert b.recorder.snapshot(job()).state == "RUNNING"
         assert len(await b.told()) == 1
 
 
@@ -192,7 +192,7 @@ async def test_what_another_writer_saw_later_is_not_undone(tmp_path):
         await b.see("PENDING", recorder=other, asked=5)
         await b.see("SUCCEEDED", asked=30)
         assert await b.see("RUNNING", recorder=other, asked=20) is RecordResult.STALE
-        assert other.snapshot(job().key).state == "SUCCEEDED"
+        assert other.snapshot(job()).state == "SUCCEEDED"
         assert len(await b.told()) == 2
 
 
@@ -211,7 +211,7 @@ async def test_two_writers_at_once_tell_everything_once(tmp_path):
 async def test_a_store_that_lost_a_job_is_no_store(tmp_path):
     async with bench(tmp_path) as b, bench_elsewhere(tmp_path) as elsewhere:
         await elsewhere.see("PENDING")
-        b.recorder.adopt(elsewhere.recorder.snapshot(job().key))
+        b.recorder.adopt(elsewhere.recorder.snapshot(job()))
         with pytest.raises(StoreError, match="lost the job"):
             await b.see("RUNNING", asked=10)
 
@@ -309,7 +309,7 @@ async def test_a_missing_job_that_is_seen_reappears_after_a_restart_too(tmp_path
         await b.see("RUNNING")
         await b.recorder.deny(job(), at(100), following())
     async with restarted(tmp_path) as b:
-        assert b.recorder.snapshot(job().key).missing
+        assert b.recorder.snapshot(job()).missing
         await b.see("RUNNING", asked=200)
         assert (await b.told())[-1] == ("job.reappeared", 3, "RUNNING")
 
@@ -387,7 +387,7 @@ async def test_a_row_that_meets_another_writer_tells_nothing_twice(tmp_path):
         for recorder in (b.recorder, other):
             await recorder.confirm(row("RUNNING", asked=150), follow)
         assert len(await b.told()) == 2
-        assert other.snapshot(job().key).stuck
+        assert other.snapshot(job()).stuck
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -472,7 +472,7 @@ async def test_a_state_that_was_not_confirmed_before_a_job_changed_hands_counts_
         await b.recorder.observe(observation("PENDING", asked=0), careful)
         flap = observation("RUNNING", asked=10)
         assert await b.recorder.observe(flap, careful) is RecordResult.UNCONFIRMED
-        known = b.recorder.snapshot(flap.job.key)
+        known = b.recorder.snapshot(flap.job)
         b.recorder.keep_only(lambda _job: False)
         b.recorder.keep_only(lambda _job: True)
         b.recorder.adopt(known)

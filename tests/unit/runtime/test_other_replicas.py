@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from monitor.errors import StoreError
-from monitor.polling.schedule import HintOutcome, HintTicket
+from monitor.polling.scheduled_job import HintOutcome, HintTicket
 from monitor.runtime.other_replicas import ANSWER_WITHIN, REFRESH, OtherReplicas
 from monitor.runtime.sharing import SINK, SOURCE
 from tests.builders import VIRTUAL, VirtualClock, job, ledger

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -102,7 +101,7 @@ def test_a_snapshot_with_an_unknown_value_cannot_be_read(field):
 def test_the_time_of_the_last_look_is_the_one_of_the_row():
     later = T0 + timedelta(hours=1)
     row: Any = SimpleNamespace(snapshot=rows.encode(snapshot()), looked_at=later)
-    assert rows.snapshot(row) == replace(snapshot(), looked_at=later)
+    assert rows.snapshot(row) == snapshot().replace(looked_at=later)
 
 
 def test_any_mapping_can_be_kept():
