@@ -83,6 +83,9 @@ class JobPoller:
         for turn in turns:
             turn.doubt()
         sent = sent or await self._send(turns)
+        if sent is None and self._clock.monotonic() >= self._client.lease.until:
+            # To prepare the request took long, and another replica may poll by now.
+            return [self._clock.monotonic() + pacing.LAPSED] * len(turns)
         try:
             answers = await self._ask(turns, sent)
             for turn in turns:
@@ -95,6 +98,19 @@ class JobPoller:
                 for turn in turns:
                     turn.lowered_share = max(1, min(turn.share, len(turns)) // 2)
                 return [self._clock.monotonic()] * len(turns)
+        times = await self._record(turns, answers, failure)
+        if failure:
+            return _as_one(turns, times)
+        await self._plan_repeat(turns, times, sent)
+        return times
+
+    async def _record(
+        self,
+        turns: tuple[ScheduledJob, ...],
+        answers: Mapping[Job, Observation | PollError],
+        failure: PollError | None,
+    ) -> Sequence[float | None]:
+        """Record the answers, or the failure of all; return when each job is next."""
         mode = "batch" if len(turns) > 1 else "describe"
         times: list[float | None] = [None] * len(turns)
 
@@ -110,9 +126,6 @@ class JobPoller:
             async with anyio.create_task_group() as tasks:
                 for number, turn in enumerate(turns):
                     tasks.start_soon(record, number, turn)
-        if failure:
-            return _as_one(turns, times)
-        await self._plan_repeat(turns, times, sent)
         return times
 
     async def _ask(
@@ -140,9 +153,9 @@ class JobPoller:
         if first.attempts or first.repeat is not None or self._client.health.failures:
             return None
         repeat = await self._prepared(turns)
-        if repeat is None:
-            return None
         sent_at = self._clock.monotonic()
+        if repeat is None or sent_at >= self._client.lease.until:
+            return None
         arrived: Arrival[PollResponse] = Arrival()
         if not repeat.request.send([turn.job for turn in turns], arrived.take):
             first.forget_repeat()

@@ -83,6 +83,8 @@ class PollManager:
         self._hinted: frozenset[tuple[str, str]] = frozenset()
         self.learned = LearnedSchedules()
         """The poll times of watches whose schedule is learned."""
+        self.catch_up = recorder.catch_up
+        """Load what another replica has recorded of jobs that are polled here."""
         recorder.is_elsewhere = lambda job: self.target_elsewhere(job) is not None
         self._tasks = anyio.create_task_group()
 

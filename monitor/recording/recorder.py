@@ -17,7 +17,7 @@ from monitor.recording.poll_times import SharedPollTime
 from monitor.recording.quiet import Quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from monitor.interfaces import Store
@@ -130,6 +130,24 @@ class Recorder:
             if known.job not in self._snapshots:
                 self._poll_times.pop(known.job, None)
                 self._keep(known)
+
+    async def catch_up(self, recorded: Mapping[model.Job, int]) -> None:
+        """Load what another writer has recorded of jobs that are kept here: their last sequences.
+
+        A replica that was cut off records what it saw before, though the job is another's by now.
+        """
+        behind = [
+            job.key
+            for job, sequence in recorded.items()
+            if (known := self._snapshots.get(job)) is not None and known.sequence < sequence
+        ]
+        for stored in await self.archive.take(behind) if behind else ():
+            known = self._snapshots.get(stored.job)
+            # A poll may have been first, and found it when it recorded something.
+            if known is not None and known.sequence < stored.sequence:
+                self._poll_times.pop(stored.job, None)
+                self._flaps.forget(stored.job)
+                self._keep(stored)
 
     def release(self, known: model.Snapshot) -> None:
         """Keep a job no longer in memory, as the store has it as archived."""
@@ -347,7 +365,8 @@ class Recorder:
         for start in range(0, len(jobs), _AT_ONCE):
             held = {job: self._polled_at(job) for job in jobs[start : start + _AT_ONCE]}
             times = {job: at for job, at in held.items() if at and (since is None or at > since)}
-            await self.store.touch({job.key: at for job, at in times.items()})
+            known = {job.key: one.sequence for job in times if (one := self._snapshots.get(job))}
+            await self.store.touch({job.key: at for job, at in times.items()}, known)
             many += len(times)
             for job, at in times.items():
                 # Those of jobs that no watch wants any more would stay for ever.

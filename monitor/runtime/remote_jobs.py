@@ -85,14 +85,18 @@ class RemoteJobs:
         """Read what was recorded since the last call; return the keys of those jobs."""
         if self._position is None:
             await self.refresh()
-        changed: dict[str, None] = {}
-        while events := await self._store.transitions(after=self._position or 0, limit=AT_ONCE):
-            self._position = events[-1][0]
-            changed.update(
-                (event["data"].get("job", {}).get("key", ""), None) for _, event in events
-            )
-        keys = [key for key in changed if key]
+        position, recorded = self._position or 0, dict[Job, int]()
+        while events := await self._store.transitions(after=position, limit=AT_ONCE):
+            position = events[-1][0]
+            for data in (event["data"] for _, event in events):
+                if of := data.get("job"):
+                    job = Job(of["type"], of["account"], of["region"], of["id"])
+                    recorded[job] = data["sequence"]
+        keys = [job.key for job in recorded]
         await self._read([key for key in keys if self._polls.status_of(key) is None])
+        await self._polls.catch_up(recorded)
+        # Only now: a read that fails is made again.
+        self._position = position
         return keys
 
     async def _read(self, keys: Collection[str]) -> None:

@@ -276,9 +276,7 @@ async def test_two_replicas_tell_all_that_was_seen_and_nothing_else(
                 data = told[job_id]
                 is_gapless(data)
                 seen, surely = run.seen(job_id), run.seen(job_id, surely=True)
-                # What a replica that was cut off has seen may be stored after its successor has
-                # polled the job, whose next window then begins too late.
-                is_true(world, job_id, data, in_windows=seen == surely)
+                is_true(world, job_id, data)
                 is_complete(world, job_id, data, surely)
                 exact += seen == surely
             is_gapless(told[region])

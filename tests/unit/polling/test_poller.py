@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from monitor import pacing
+from monitor.clock import Lease
 from monitor.errors import PollError, PollReason, StoreError
 from monitor.model import Page
 from monitor.polling.poller import PROBE_INTERVAL
@@ -42,6 +43,30 @@ async def test_a_job_known_to_be_final_is_not_looked_at_after_a_restart(tmp_path
         b.follow("a")
         await run_for(b, 100)
         assert b.source.looks == []
+
+
+@pytest.mark.parametrize("prepares", [True, False])
+async def test_no_job_is_polled_once_the_lease_lapsed_while_its_request_was_prepared(
+    tmp_path, monkeypatch, prepares
+):
+    lease = Lease()
+    async with polling(tmp_path, lease=lease) as b:
+        prepare = b.source.prepare
+
+        async def lapsing(jobs):
+            lease.until = b.clock.monotonic()
+            return await prepare(jobs)
+
+        b.source.prepares = prepares
+        monkeypatch.setattr(b.source, "prepare", lapsing)
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        async with running(b.poller):
+            await anyio.sleep(60)
+            assert b.source.looks == []
+            monkeypatch.undo()
+            lease.until = float("inf")
+            await until(lambda: b.source.looks, within=5)
 
 
 async def test_a_job_followed_twice_is_looked_at_once(tmp_path):

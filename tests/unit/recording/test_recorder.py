@@ -196,6 +196,32 @@ async def test_what_another_writer_saw_later_is_not_undone(tmp_path):
         assert len(await b.told()) == 2
 
 
+async def test_what_a_writer_that_was_cut_off_tells_late_counts_from_when_it_was_seen(tmp_path):
+    """The job left that state again before the next owner polled it for the first time."""
+    async with bench(tmp_path) as b:
+        owner = b.another()
+        await b.see("PENDING")
+        await b.see("PENDING", recorder=owner, asked=50)
+        await b.see("RUNNING", asked=30)
+        # Its polls show nothing of what it does not know of.
+        await owner.rest()
+        assert (await b.store.snapshot(job().key)).looked_at == at(30)
+        await owner.catch_up({job(): 1, job("unknown"): 7})
+        assert owner.snapshot(job()).state == "PENDING"
+        await owner.catch_up({job(): 2})
+        assert owner.snapshot(job()).state == "RUNNING"
+        assert await b.see("PENDING", recorder=owner, asked=60) is RecordResult.CHANGED
+        assert await b.told() == [
+            ("job.discovered", 1, "PENDING"),
+            ("job.state_changed", 2, "RUNNING"),
+            ("job.state_changed", 3, "PENDING"),
+        ]
+        assert (await b.windows())[-1][0] == text(30)
+        # It has been loaded once, and is not undone by news that come late.
+        await owner.catch_up({job(): 2})
+        assert owner.snapshot(job()).sequence == 3
+
+
 async def test_two_writers_at_once_tell_everything_once(tmp_path):
     states = ["PENDING", "RUNNING", "RETURNING", "FAILED"]
     async with bench(tmp_path) as b:

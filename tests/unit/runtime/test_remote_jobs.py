@@ -27,6 +27,10 @@ class Polls:
         )
         self.elsewhere = True
         self.own: dict[str, Any] = {}
+        self.recorded: dict[Any, int] = {}
+
+    async def catch_up(self, recorded):
+        self.recorded |= recorded
 
     def targets_elsewhere(self):
         return [self.target] if self.elsewhere else []
@@ -105,6 +109,8 @@ async def test_what_this_replica_polls_by_now_is_not_shown_as_anothers(tmp_path)
         await record(store, 1, 2, "RUNNING")
         assert list(await mirror.follow()) == [job("j-1").key]
         assert list(states(mirror)) == ["j-2"]
+        # If another has recorded it, the recorder does not know it yet.
+        assert polls.recorded == {job("j-1"): 2}
         polls.elsewhere = False
         await mirror.refresh()
         assert states(mirror) == {}
