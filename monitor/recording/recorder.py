@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from monitor.recording.router import Router
 
 
-_AT_ONCE = 1000
+_AT_ONCE = 5000
 """Times of polls that are stored in one step."""
 
 

@@ -57,7 +57,7 @@ async def test_every_filter_of_jobs_chooses(tmp_path):
         site.live.follow(snapshot(2, phase=Phase.WAITING), stuck=True)
         site.live.follow(snapshot(3, missing=True), blind=True)
         other = snapshot(4)
-        site.live.follow(replace(other, job=model.Job("importexport.job", "lab", "eu-west-1", "X")))
+        site.live.follow(other.replace(job=model.Job("importexport.job", "lab", "eu-west-1", "X")))
         for query, expected in {
             "": ["X", "job-1", "job-2", "job-3"],
             "?q=disk%20full": ["job-1"],
