@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from operator import attrgetter
 from struct import Struct, pack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -199,7 +201,7 @@ class Snapshot:  # noqa: PLW1641 -- its mappings have no hash
         if common is None:
             if len(_SHARED) >= _MOST_SHARED:
                 _SHARED.clear()
-            common = _SHARED[key] = values
+            common = _SHARED[key] = _Common._make(values)
         self._common = common
         times = [
             looked_at, first_seen_at, changed_at, own_changed, updated_at, ended_at, own_ended,
@@ -271,6 +273,7 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 _NO_TIME = -(2**63)
 
 
+_Common = namedtuple("_Common", _COMMON)  # type: ignore[misc]  # noqa: PYI024 -- names above
 _SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 _MOST_SHARED = 4096
 
@@ -292,8 +295,8 @@ SNAPSHOT_FIELDS = (
 )  # fmt: skip
 """The values of a snapshot, in the order in which they are stored."""
 
-for _number, _name in enumerate(_COMMON):
-    setattr(Snapshot, _name, property(lambda one, number=_number: one._common[number]))  # type: ignore[misc]  # noqa: SLF001
+for _name in _COMMON:
+    setattr(Snapshot, _name, property(attrgetter(f"_common.{_name}")))
 for _number, _name in enumerate(_TIMES):
     setattr(Snapshot, _name, property(partial(_time_at, _number * _ONE.size)))
 

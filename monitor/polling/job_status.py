@@ -23,10 +23,11 @@ def job_status(
     monotonic: float,
 ) -> JobStatus:
     """Return the status of a job; ``interval`` is its own, in seconds."""
-    pace = max(interval, scheduled.pace)
+    answered_at, polled_at, pace = scheduled.last_poll()
+    pace = max(interval, pace)
     # Read once: a scrape, in its own thread, reads while the loop may finish the job.
     finished = scheduled.state is State.FINISHED
-    blind = pacing.is_stale(scheduled.answered_at, pace, scheduled.options.blind_after, monotonic)
+    blind = pacing.is_stale(answered_at, pace, scheduled.options.blind_after, monotonic)
     following = scheduled.following
     return JobStatus(
         job=scheduled.job,
@@ -34,7 +35,7 @@ def job_status(
         labels=following.labels,
         snapshot=snapshot,
         interval=pace,
-        polled_at=scheduled.polled_at or (snapshot.looked_at if snapshot else None),
+        polled_at=polled_at or (snapshot.looked_at if snapshot else None),
         at=now,
         next_in=None if finished else max(0.0, scheduled.due - monotonic),
         failing=scheduled.failing,

@@ -269,10 +269,7 @@ class ScheduledJob:
     @property
     def polled_at(self) -> datetime | None:
         """When the last poll had a response, by the wall clock."""
-        page, own = self._later_page(), self._own_polled
-        if page is not None:
-            return page.polled_at
-        return None if own == NEVER else datetime.fromtimestamp(own, UTC)
+        return self.last_poll()[1]
 
     @property
     def gap(self) -> float:
@@ -283,14 +280,22 @@ class ScheduledJob:
     @property
     def pace(self) -> float:
         """The seconds between two polls as planned."""
-        page = self._later_page()
-        return self.own_pace if page is None else page.pace
+        return self.last_poll()[2]
 
     @property
     def shown_at(self) -> float:
         """When the last answer about the job came."""
         page = self.page
         return self.own_shown_at if page is None else max(self.own_shown_at, page.answered_at)
+
+    def last_poll(self) -> tuple[float, datetime | None, float]:
+        """Return ``answered_at``, ``polled_at`` and ``pace``: a scrape reads those of all jobs."""
+        page = self._later_page()
+        if page is not None:
+            return page.answered_at, page.polled_at, page.pace
+        answered_at, _, _, _, _, pace, polled = _TIMES.unpack(self.times)
+        polled_at = None if polled == NEVER else datetime.fromtimestamp(polled, UTC)
+        return answered_at, polled_at, pace
 
     def _later_page(self) -> PageTurn | None:
         """Return the page with which it waits, if that was polled since its own last poll."""

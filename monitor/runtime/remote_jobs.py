@@ -102,13 +102,13 @@ class RemoteJobs:
     async def _read(self, keys: Collection[str]) -> None:
         for known, archived in await self._store.archive.find(keys) if keys else ():
             target = self._polls.target_elsewhere(known.job, known.parent)
+            key = known.job.key  # one text for all three
             if target is None or archived:
-                self._known.pop(known.job.key, None)
+                self._known.pop(key, None)
                 continue
-            self._known = self._known if known.job.key in self._known else dict(self._known)
-            self._known[known.job.key] = (target, known)
-            self._polled[known.job.key] = known.looked_at
-            self._read_since[known.job.key] = known.looked_at
+            self._known = self._known if key in self._known else dict(self._known)
+            self._known[key] = (target, known)
+            self._polled[key] = self._read_since[key] = known.looked_at
 
     # For any thread
 
