@@ -1,6 +1,7 @@
 """What is made once in a run, by the first of its processes that needs it."""
 
 import fcntl
+import json
 import os
 import shutil
 
@@ -24,3 +25,12 @@ def made(tmp_path_factory, name, make):
             make(directory)
             whole.touch()
     return directory
+
+
+def found(tmp_path_factory, name, find):
+    """Return what ``find`` returns, as JSON has it; it is called by the first who asks."""
+
+    def keep(directory):
+        (directory / "found.json").write_text(json.dumps(find(directory)), "utf-8")
+
+    return json.loads((made(tmp_path_factory, name, keep) / "found.json").read_text("utf-8"))

@@ -9,6 +9,7 @@ from signal import SIGTERM
 import pytest
 
 from monitor import simulator
+from tests import made, once
 from tests.acceptance.program import ROOT, configure, disks, packages, run, running, until
 from tests.contracts.sink_kit import check
 
@@ -22,12 +23,15 @@ SCENARIO = {
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Build the example and install it into a directory of its own."""
-    base = tmp_path_factory.mktemp("plugin")
-    shutil.copytree(ROOT / "tests/plugins/example_sink", base / "source")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--target", base / "site", base / "source"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return {"PYTHONPATH": f"{ROOT}:{base / 'site'}"}
+
+    def install(base):
+        shutil.copytree(ROOT / "tests/plugins/example_sink", base / "source")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+        command += ["--no-build-isolation", "--target", base / "site", base / "source"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    base = once.made(tmp_path_factory, "plugin", install)
+    return {"PYTHONPATH": made.search_path(ROOT, base / "site")}
 
 
 async def test_the_program_tells_a_sink_of_an_installed_package(installed, tmp_path):

@@ -12,6 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -107,7 +108,8 @@ def jobs() -> list[Job]:
 def followed() -> list[Poller]:
     """Pollers that follow the jobs, which have all been seen; they do not run."""
     clock, metrics = SystemClock(), Metrics(CollectorRegistry(), "bench")
-    recorder = Recorder(UNUSED, Router((), ()), lambda _entry, _before: None)
+    store: Any = SimpleNamespace(archive=UNUSED, last_commit=None, store_time=clock.now)
+    recorder = Recorder(store, Router((), ()), lambda _entry, _before: None)
     pollers = {}
     for region in REGIONS:
         key = SourceKey("panorama", "prod", region)
@@ -143,8 +145,9 @@ def snapshot(job: Job, state: str, phase: Phase) -> Snapshot:
 
 async def asked(registry: CollectorRegistry) -> tuple[float, int]:
     """Return the median of the CPU of some scrapes, and how many series there are."""
+    store: Any = SimpleNamespace(outage=None)
     app = create_app(
-        registry=registry, health=UNUSED, store=UNUSED, configured=lambda: True, version="bench"
+        registry=registry, health=UNUSED, store=store, configured=lambda: True, version="bench"
     )
     spent, text = [], ""
     async with serving(app, "127.0.0.1", 0) as url, aiohttp.ClientSession() as session:

@@ -157,6 +157,9 @@ class _Lost:
     def __init__(self, outage):
         self.outage = outage
 
+    def committed(self):
+        """Whoever asks whether the store is there does not end the outage."""
+
 
 async def test_the_page_says_when_the_store_is_lost_and_shows_itself_again(tmp_path):
     outage = StoreOutage(datetime(2026, 3, 1, 11, 58, tzinfo=UTC), "store postgresql://db/x: gone")

@@ -36,7 +36,7 @@ def ended(number, region="us-east-1", job_id=None, **changed):
     made = entry(number, **(ENDED | changed))
     named = replace(job(number), region=region, id=job_id or f"job-{number}")
     first = replace(made.transitions[0], subject=named)
-    return replace(made, snapshot=replace(made.snapshot, job=named), transitions=(first,))
+    return replace(made, snapshot=made.snapshot.replace(job=named), transitions=(first,))
 
 
 async def put(store, *entries, archived=Archived.ENDED):

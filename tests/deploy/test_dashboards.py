@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import simulator
+from tests import once
 from tests.acceptance.program import PATIENCE, configure, fetch, running
 from tests.contracts import postgresql_kit
 from tests.deploy import shipped
@@ -38,7 +39,7 @@ each_question = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """Every series that a running daemon shows: name → labels of each."""
-    text = anyio.run(_scraped, tmp_path_factory.mktemp("daemon"))
+    text = once.found(tmp_path_factory, "daemon-scraped", lambda at: anyio.run(_scraped, at))
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

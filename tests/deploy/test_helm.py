@@ -13,6 +13,7 @@ import monitor
 from monitor import config, validation
 from monitor.runtime import sharing
 from monitor.sources.loader import load_job_types
+from tests import once
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
 from tests.deploy.charts import CHART, helm, rendered
@@ -50,8 +51,11 @@ each_set = pytest.mark.parametrize("name", SETS)
 
 
 @pytest.fixture(scope="module")
-def made():
-    return {name: rendered(values) for name, values in SETS.items()}
+def made(tmp_path_factory):
+    def render(_):
+        return {name: rendered(values) for name, values in SETS.items()}
+
+    return once.found(tmp_path_factory, "charts", render)
 
 
 @each_set

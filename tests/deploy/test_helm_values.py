@@ -8,6 +8,7 @@ import yaml
 
 from monitor import config, validation
 from monitor.sources.loader import load_job_types
+from tests import once
 from tests.deploy import chart_values, openshift, shipped, tools
 from tests.deploy.charts import CHART, helm, rendered
 
@@ -33,13 +34,14 @@ GATEWAY = [{"name": "internal", "namespace": "gateways"}]
 
 
 @pytest.fixture(scope="module")
-def full():
-    return tools.manifests(rendered(FULL))
+def full(tmp_path_factory):
+    text = once.found(tmp_path_factory, "chart-full", lambda _: rendered(FULL))
+    return tools.manifests(text)
 
 
 @pytest.fixture(scope="module")
-def plain():
-    return tools.manifests(rendered({}))
+def plain(tmp_path_factory):
+    return tools.manifests(once.found(tmp_path_factory, "chart-plain", lambda _: rendered({})))
 
 
 def pod(objects, name="jobs"):

@@ -10,6 +10,7 @@ import pytest
 
 from monitor import config
 from monitor.sources.loader import load_job_types
+from tests import once
 from tests.acceptance.program import run
 from tests.deploy import shipped, tools
 
@@ -75,7 +76,7 @@ def checked(tmp_path_factory):
     right = texts["watch-panorama"]
     wrong = {issue: right.replace(before, after, 1) for before, after, issue in MISTAKES}
     assert right not in wrong.values()
-    return findings(texts | wrong, tmp_path_factory.mktemp("policies"))
+    return once.found(tmp_path_factory, "policies", lambda at: findings(texts | wrong, at))
 
 
 @each_policy

@@ -7,6 +7,7 @@ import pytest
 import monitor
 from monitor import config, validation
 from monitor.sources.loader import load_job_types
+from tests import once
 from tests.deploy import manifests as generated
 from tests.deploy import shipped, tools
 
@@ -22,8 +23,11 @@ each_one = pytest.mark.parametrize("name", FOLDERS)
 
 
 @pytest.fixture(scope="module")
-def rendered():
-    return {name: tools.kustomized(folder) for name, folder in FOLDERS.items()}
+def rendered(tmp_path_factory):
+    def render(_):
+        return {name: tools.kustomized(folder) for name, folder in FOLDERS.items()}
+
+    return once.found(tmp_path_factory, "overlays", render)
 
 
 @each_one

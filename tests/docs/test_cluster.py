@@ -10,6 +10,7 @@ import yaml
 
 from monitor import config, validation
 from monitor.sources.loader import load_job_types
+from tests import once
 from tests.checkout import checkout
 from tests.deploy import charts, tools
 from tests.docs import cluster_kit, pages
@@ -25,13 +26,15 @@ SECRETS = "/run/secrets/job-monitor"
 class Folder:
     """A copy of the project in which commands are given, and what then would be in the cluster.
 
-    With another, it goes on from there.
+    With another, it goes on from there, and where there is one already, from that.
     """
 
     def __init__(self, directory, other=None):
         self.place = directory / "project"
         self._programs = directory / "programs"
         self._kept = directory / "cluster.yaml"
+        if self._programs.exists():
+            return
         if other is None:
             checkout(self.place)
         else:
@@ -75,11 +78,16 @@ def folder(tmp_path):
 def release(tmp_path_factory):
     """Install the values of the page by its commands; return the folder, and what was said."""
     tools.tool("python")
-    folder = Folder(tmp_path_factory.mktemp("release"))
-    (folder.place / "values.yaml").write_text(VALUES[0])
-    code, said = folder.give(HELM)
-    assert code == 0, said
-    return folder, said
+
+    def install(directory):
+        folder = Folder(directory)
+        (folder.place / "values.yaml").write_text(VALUES[0])
+        code, said = folder.give(HELM)
+        assert code == 0, said
+        (directory / "said").write_text(said)
+
+    place = once.made(tmp_path_factory, "release-of-the-page", install)
+    return Folder(place), (place / "said").read_text()
 
 
 @pytest.fixture

@@ -232,6 +232,7 @@ def test_a_seed_makes_one_world_however_fast_the_machine_is(tmp_path):
     _is_one_world(_lived_alone(File(tmp_path / "once")), _lived_alone(File(tmp_path / "again")))
 
 
+@pytest.mark.soak
 def test_a_seed_makes_one_world_over_postgresql_too(new_database):
     runs = []
     for _ in range(2):
