@@ -7,7 +7,7 @@ from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING, Any
 
 from monitor.interfaces import JobStatus
-from monitor.model import ArchivedFilter, Phase
+from monitor.model import ArchivedFilter, Job, Phase
 from monitor.polling.claims import Claims
 from monitor.web.api.job_filters import RANKS, JobsQuery, fits, has_label, holds, label_texts
 
@@ -82,15 +82,17 @@ class StoredJobs:
         # Which jobs a watch has is not in the store.
         if asked.q is not None and self._is_of_labels(asked.q, self._watches):
             having = replace(having, text=None)
-        if having != ArchivedFilter():
-            indexed = await self._store.archived_matching(having, phases)
-            if indexed is not None:
-                yield indexed
-                after = ""
-                while page := await self._store.live_with_text(having.text, after):
-                    yield page
-                    after = page[-1].job.key
-                return
+        matching = self._store.archived_matching
+        if having != ArchivedFilter() and await matching(having, phases) is not None:
+            # Asked again at the end: a daemon may archive a job, or find that one lives again.
+            after, met = "", set[Job]()
+            while page := await self._store.live_with_text(having.text, after):
+                yield page
+                met.update(each.job for each in page)
+                after = page[-1].job.key
+            indexed = await matching(having, phases) or ()
+            yield [each for each in indexed if each.job not in met]
+            return
         for place in places:
             near = [
                 watch

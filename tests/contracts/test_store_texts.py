@@ -42,6 +42,10 @@ def ended(number, region="us-east-1", job_id=None, **changed):
 async def put(store, *entries, archived=Archived.ENDED):
     for each in entries:
         assert await store.record(each)
+    await mark(store, *entries, archived=archived)
+
+
+async def mark(store, *entries, archived=Archived.ENDED):
     known = [each.snapshot for each in entries]
     await store.archive.mark(
         [ArchiveMark(one.job.key, one.sequence, archived, one.looked_at) for one in known]
@@ -216,6 +220,30 @@ async def test_a_command_reads_what_an_index_finds_and_the_live_jobs(
         monkeypatch.setattr(text_index, "MOST_FOUND", -1)
         shown, total = await listed.list(counts, query, 2)
         assert ([one.job.id for one in shown], total) == (wanted[:2], len(wanted))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_job_that_is_archived_or_lives_again_meanwhile_is_listed_once(
+    sqlite_url, monkeypatch, ends
+):
+    clock, mover = SettableClock(), ended(1, reason="disk")
+    async with stores.open_store(sqlite_url, clock) as store:
+        while await store.archive.index_texts():
+            pass
+        await store.record(mover)
+        if not ends:
+            await mark(store, mover)
+        async with reader.open_sqlite_reader(StoreSettings(url=sqlite_url), clock) as opened:
+            counts, read = await opened.job_counts(), opened.live_with_text
+
+            async def meanwhile(*arguments):
+                await mark(store, mover, archived=Archived.ENDED if ends else Archived.LIVE)
+                return await read(*arguments)
+
+            monkeypatch.setattr(opened, "live_with_text", meanwhile)
+            listed = StoredJobs(opened, ())
+            shown, total = await listed.list(counts, JobsQuery.model_validate({"q": "disk"}), 9)
+            assert ([one.job.id for one in shown], total) == (["job-1"], 1)
 
 
 async def test_jobs_that_no_watch_follows_any_longer_are_listed_too(sqlite_url):
