@@ -13,7 +13,6 @@ from monitor.recording import diff
 from monitor.recording.archive import Archive
 from monitor.recording.baselines import Baselines
 from monitor.recording.flap_guard import FlapGuard
-from monitor.recording.poll_times import SharedPollTime
 from monitor.recording.quiet import Quiet
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Store
     from monitor.recording.diff import TrackingOptions
+    from monitor.recording.poll_times import SharedPollTime
     from monitor.recording.router import Router
 
 
@@ -77,8 +77,11 @@ class Recorder:
         that of the last one.
         """
         self._sources: dict[str, model.SourceState] = {}
-        # Of jobs that wait with a page, and of those that are no longer kept here.
-        self._poll_times: dict[model.Job, datetime | SharedPollTime] = {}
+        # Of jobs that wait with a page.
+        self._poll_times: dict[model.Job, SharedPollTime] = {}
+        # Of jobs that are no longer kept here, until that is stored: the last poll, and the
+        # sequence of what it has shown.
+        self._left: dict[model.Job, tuple[datetime, int]] = {}
         self.changes = 0
         """Counts the changes of what is known; while it is the same, so are all snapshots."""
         self._wanted: Callable[[model.Job], bool] = lambda _job: True
@@ -98,8 +101,9 @@ class Recorder:
         self.changes += 1
         for known in self._snapshots.values():
             if not wanted(known.job):
+                self._left[known.job] = self._polled_at(known), known.sequence
                 self._snapshots.pop(known.job)
-                self._poll_times.setdefault(known.job, known.looked_at)
+                self._poll_times.pop(known.job, None)
         # One that comes back later must not count a poll from before.
         self._flaps.keep(self._snapshots)
 
@@ -111,6 +115,7 @@ class Recorder:
         """Load what the store knows of a watched job."""
         self.changes += 1
         self._snapshots[snapshot.job] = snapshot
+        self._left.pop(snapshot.job, None)
         self._poll_times.pop(snapshot.job, None)
         self._flaps.forget(snapshot.job)
         self.baselines.note_recorded(snapshot.job)
@@ -165,10 +170,10 @@ class Recorder:
 
     def latest(self, job: model.Job) -> model.Snapshot | None:
         """Return the last known snapshot of a job, with the time of the last poll."""
-        known, polled_at = self._snapshots.get(job), self._polled_at(job)
-        if known is None or polled_at is None or job not in self._poll_times:
+        known = self._snapshots.get(job)
+        if known is None or job not in self._poll_times:
             return known
-        return known.replace(looked_at=polled_at)
+        return known.replace(looked_at=self._polled_at(known))
 
     def note_poll(self, job: model.Job, asked_at: datetime) -> None:
         """Note a poll that was sent at ``asked_at`` and showed what is known of the job."""
@@ -176,8 +181,8 @@ class Recorder:
         if known is not None:
             self.note_again(known, asked_at)
         else:
+            # It is not kept any longer, so what the poll has shown is unknown here.
             self._flaps.forget(job)
-            self._poll_times[job] = asked_at
 
     def note_again(self, known: model.Snapshot, asked_at: datetime) -> None:
         """Note a poll as ``note_poll`` does; ``known`` is what is known of its job."""
@@ -360,26 +365,36 @@ class Recorder:
         With ``since``, only those of polls that were sent later. Return how many there were.
         """
         # A copy: polls are recorded during the writes.
-        others = [job for job in self._poll_times if job not in self._snapshots]
-        jobs, many = [*(known.job for known in self._snapshots.values()), *others], 0
+        jobs, many = self._snapshots.values(), 0
         for start in range(0, len(jobs), _AT_ONCE):
-            held = {job: self._polled_at(job) for job in jobs[start : start + _AT_ONCE]}
-            times = {job: at for job, at in held.items() if at and (since is None or at > since)}
-            known = {job.key: one.sequence for job in times if (one := self._snapshots.get(job))}
-            await self.store.touch({job.key: at for job, at in times.items()}, known)
-            many += len(times)
-            for job, at in times.items():
-                # Those of jobs that no watch wants any more would stay for ever.
-                if job not in self._snapshots and self._poll_times.get(job) == at:
-                    del self._poll_times[job]
+            some = jobs[start : start + _AT_ONCE]
+            held = {one.job: (self._polled_at(one), one.sequence) for one in some}
+            many += await self._store_polls(held, since)
+        left = dict(self._left)
+        many += await self._store_polls(left, since)
+        for job, stored in left.items():
+            if self._left.get(job) == stored:
+                del self._left[job]
+        gone = [job for job in self._poll_times if job not in self._snapshots]
+        for job in gone:
+            del self._poll_times[job]
         return many
 
-    def _polled_at(self, job: model.Job) -> datetime | None:
+    async def _store_polls(
+        self, polls: Mapping[model.Job, tuple[datetime, int]], since: datetime | None
+    ) -> int:
+        """Store the times of polls that were sent later than ``since``; return how many."""
+        later = {job.key: one for job, one in polls.items() if since is None or one[0] > since}
+        await self.store.touch(
+            {key: at for key, (at, _) in later.items()},
+            {key: sequence for key, (_, sequence) in later.items()},
+        )
+        return len(later)
+
+    def _polled_at(self, known: model.Snapshot) -> datetime:
         """Return when the last poll of a job was sent that showed what is known of it."""
-        polled_at, known = self._poll_times.get(job), self._snapshots.get(job)
-        if polled_at is None:
-            return None if known is None else known.looked_at
-        return polled_at.at if isinstance(polled_at, SharedPollTime) else polled_at
+        shared = self._poll_times.get(known.job)
+        return known.looked_at if shared is None else shared.at
 
     async def _commit(
         self,
@@ -425,8 +440,11 @@ class Recorder:
         if known is None or not after.is_like(known):
             self._keep(after)
         self.note_poll(after.job, after.looked_at)
+        if after.job not in self._snapshots:
+            self._left[after.job] = after.looked_at, after.sequence
 
     def _keep(self, snapshot: model.Snapshot) -> None:
         self.changes += 1
         if self._wanted(snapshot.job):
             self._snapshots[snapshot.job] = snapshot
+            self._left.pop(snapshot.job, None)

@@ -9,6 +9,7 @@ import pytest
 from monitor.config import Route
 from monitor.errors import StoreError
 from monitor.model import Entry, Kind, Phase
+from monitor.recording.poll_times import SharedPollTime
 from monitor.recording.recorder import Recorder, RecordResult, RowComparison
 from monitor.recording.router import Router
 from tests.builders import (
@@ -289,6 +290,35 @@ async def test_a_rest_forgets_jobs_that_nobody_wants_any_more(tmp_path):
         await b.recorder.rest()
         assert (await b.store.snapshot(job().key)).looked_at == at(100)
         assert not b.recorder._poll_times
+        assert not b.recorder._left
+
+
+async def test_a_job_that_another_goes_on_with_leaves_no_time_for_what_it_did_not_show(tmp_path):
+    async with bench(tmp_path) as b:
+        owner = b.another()
+        await b.see("PENDING")
+        await b.see("PENDING", recorder=owner, asked=50)
+        owner.keep_only(lambda _job: False)
+        await b.see("RUNNING", asked=30)
+        await owner.rest(at(0))
+        assert (await b.store.snapshot(job().key)).looked_at == at(30)
+        assert not owner._left
+        # A poll that was under way, too, shows what it has shown.
+        assert await b.see("RUNNING", recorder=owner, asked=60) is RecordResult.UNCHANGED
+        await owner.rest(at(0))
+        assert (await b.store.snapshot(job().key)).looked_at == at(60)
+
+
+async def test_what_waits_with_a_page_leaves_the_time_of_its_last_one(tmp_path):
+    async with bench(tmp_path) as b:
+        await b.see("PENDING")
+        b.recorder.share_poll(job(), SharedPollTime(at(70)))
+        b.recorder.keep_only(lambda _job: False)
+        b.recorder.share_poll(job("gone"), SharedPollTime(at(70)))
+        await b.recorder.rest()
+        assert (await b.store.snapshot(job().key)).looked_at == at(70)
+        assert not b.recorder._poll_times
+        assert not b.recorder._left
 
 
 async def test_a_rest_never_narrows_the_window_of_a_later_state(tmp_path):
