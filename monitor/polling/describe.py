@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from monitor.interfaces import Clock, PollResponse, Random
     from monitor.metrics import Metrics
-    from monitor.model import Job, Observation
+    from monitor.model import Job, Observation, Snapshot
     from monitor.polling.schedule import Schedule
     from monitor.polling.scheduled_job import ScheduledJob
     from monitor.polling.source_client import SourceClient
@@ -83,9 +83,6 @@ class JobPoller:
         for turn in turns:
             turn.doubt()
         sent = sent or await self._send(turns)
-        if sent is None and self._clock.monotonic() >= self._client.lease.until:
-            # To prepare the request took long, and another replica may poll by now.
-            return [self._clock.monotonic() + pacing.LAPSED] * len(turns)
         try:
             answers = await self._ask(turns, sent)
             for turn in turns:
@@ -98,10 +95,11 @@ class JobPoller:
                 for turn in turns:
                     turn.lowered_share = max(1, min(turn.share, len(turns)) // 2)
                 return [self._clock.monotonic()] * len(turns)
-        times = await self._record(turns, answers, failure)
+        shown: list[Snapshot | None] = [None] * len(turns)
+        times = await self._record(turns, answers, failure, shown)
         if failure:
             return _as_one(turns, times)
-        await self._plan_repeat(turns, times, sent)
+        await self._plan_repeat(turns, times, sent, shown)
         return times
 
     async def _record(
@@ -109,14 +107,20 @@ class JobPoller:
         turns: tuple[ScheduledJob, ...],
         answers: Mapping[Job, Observation | PollError],
         failure: PollError | None,
+        shown: list[Snapshot | None],
     ) -> Sequence[float | None]:
-        """Record the answers, or the failure of all; return when each job is next."""
+        """Record the answers, or the failure of all; return when each job is next.
+
+        ``shown`` gets what is known of each after it.
+        """
         mode = "batch" if len(turns) > 1 else "describe"
         times: list[float | None] = [None] * len(turns)
 
         async def record(number: int, turn: ScheduledJob) -> None:
             answer = failure or answers.get(turn.job, _NO_ANSWER)
             times[number] = await self._answered(turn, answer, mode)
+            # At once: while others of the batch are recorded, another writer's news may come.
+            shown[number] = self._recorder.snapshot(turn.job)
             turn.settle_hint()
 
         if len(turns) == 1:
@@ -153,9 +157,11 @@ class JobPoller:
         if first.attempts or first.repeat is not None or self._client.health.failures:
             return None
         repeat = await self._prepared(turns)
-        sent_at = self._clock.monotonic()
-        if repeat is None or sent_at >= self._client.lease.until:
+        # That may have taken long, and another replica may poll by now.
+        self._client.check_lease()
+        if repeat is None:
             return None
+        sent_at = self._clock.monotonic()
         arrived: Arrival[PollResponse] = Arrival()
         if not repeat.request.send([turn.job for turn in turns], arrived.take):
             first.forget_repeat()
@@ -181,6 +187,7 @@ class JobPoller:
         turns: tuple[ScheduledJob, ...],
         times: Sequence[float | None],
         sent: SentPoll | None,
+        shown: Sequence[Snapshot | None],
     ) -> None:
         """Prepare the next poll of the same jobs, or note what this one has shown of them."""
         if None in times:
@@ -191,7 +198,7 @@ class JobPoller:
         elif sent is not None:
             pauses = [self.interval(turn) for turn in turns]
             now = self._clock.monotonic()
-            repeat.note(turns, sent.response.digest, pauses, now, self._recorder)
+            repeat.note(turns, shown, sent.response.digest, pauses, now, self._recorder)
 
     async def _answered(
         self, scheduled: ScheduledJob, answer: Observation | PollError, mode: str

@@ -19,7 +19,7 @@ from monitor.polling.job_status import job_status
 from monitor.polling.outage import Outages
 from monitor.polling.schedule import NO_OUTAGE, ListingSweep, Schedule, may_share
 from monitor.polling.scheduled_job import HintOutcome, HintTicket, ScheduledJob
-from monitor.polling.source_client import SourceClient
+from monitor.polling.source_client import LapsedError, SourceClient
 from monitor.polling.sweep import Sweeper
 from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import SentPage, SentPoll, takes_plain_path
@@ -585,21 +585,15 @@ class Poller:
         """
         turns: Sequence[ScheduledJob | ListingSweep]
         turns = [begun] if isinstance(begun, ListingSweep) else begun
-        times: Sequence[float | None]
+        lapsed = False
         with ExitStack() as busy:
             for turn in turns:
                 busy.enter_context(self.schedule.busy(turn))
-            if isinstance(begun, ListingSweep):
-                page = sent if isinstance(sent, SentPage) else None
-                delay = await self._sweeper.page_once(begun, page)
-                goes_on = page and self._tasks and self._sweeper.has_sent(begun, self._tasks)
-                times = [None if goes_on else self._clock.monotonic() + delay]
-            else:
-                poll = sent if isinstance(sent, SentPoll) else None
-                began_at = poll.sent_at if poll else self._clock.monotonic()
-                for turn in begun:
-                    turn.began_at = began_at
-                times = await self._job_poller.describe(begun, poll)
+            try:
+                times = await self._poll(begun, sent)
+            except LapsedError:
+                # It says nothing of the source: neither that it is back, nor that it fails.
+                lapsed, times = True, [self._clock.monotonic() + pacing.LAPSED] * len(turns)
         # No await from here on: the turns are free, and must have their next times before a sweep
         # or a reload comes upon them. A time that is past keeps its place in line.
         for turn, due in zip(turns, times, strict=True):
@@ -612,12 +606,30 @@ class Poller:
             self.schedule.wait_on(begun)
             if begun.under_way[0].response is not None:
                 self._take_pages(begun)
-        self._judge(turns)
+        if not lapsed:
+            self._judge(turns)
         was_lost, self._was_lost = self._was_lost, self.client.health.lost
         if was_lost and not self._was_lost:
             # The source is back: poll all that failed meanwhile, as the quota permits.
             self._hasten(self.schedule.failing(), over=True)
         self._wake.set()
+
+    async def _poll(
+        self,
+        begun: tuple[ScheduledJob, ...] | ListingSweep,
+        sent: SentPoll | SentPage | None,
+    ) -> Sequence[float | None]:
+        """Poll; return when each of the turns is next."""
+        if isinstance(begun, ListingSweep):
+            page = sent if isinstance(sent, SentPage) else None
+            delay = await self._sweeper.page_once(begun, page)
+            goes_on = page and self._tasks and self._sweeper.has_sent(begun, self._tasks)
+            return [None if goes_on else self._clock.monotonic() + delay]
+        poll = sent if isinstance(sent, SentPoll) else None
+        began_at = poll.sent_at if poll else self._clock.monotonic()
+        for turn in begun:
+            turn.began_at = began_at
+        return await self._job_poller.describe(begun, poll)
 
     def _judge(self, turns: Sequence[ScheduledJob | ListingSweep]) -> None:
         """Find out from one poll what is back, and poll again what failed meanwhile."""

@@ -52,6 +52,10 @@ class SourceStatus:
     request_rate: float
 
 
+class LapsedError(Exception):
+    """Nothing was sent, as another replica may poll the source by now."""
+
+
 class SourceClient:
     """Sends requests under a deadline, and keeps the health, quota and metrics of one source."""
 
@@ -73,8 +77,7 @@ class SourceClient:
         """
         self.key = key
         self.quota = quota
-        self.lease = lease or Lease()
-        """Until when requests may be sent."""
+        self._lease = lease or Lease()
         self.health = SourceHealth(lost=recorder.is_lost(key))
         self._recorder = recorder
         self._metrics = metrics
@@ -95,6 +98,11 @@ class SourceClient:
         self.late: list[float] = []
         """The lateness of prepared polls that were sent since the last ``publish``."""
         self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}
+
+    def check_lease(self) -> None:
+        """Raise ``LapsedError`` if nothing may be sent now."""
+        if self._clock.monotonic() >= self._lease.until:
+            raise LapsedError
 
     async def ask(self, operation: str, request: Awaitable[T], sent_at: float | None = None) -> T:
         """Await one answer, and update the health of the source by it.

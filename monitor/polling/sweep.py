@@ -203,8 +203,7 @@ class Sweeper:
             if sweep.token is None:
                 await self._start(sweep)
                 # The store may have been away meanwhile, and another replica may poll by now.
-                if self._clock.monotonic() >= self._client.lease.until:
-                    return pacing.LAPSED
+                self._client.check_lease()
             # Taken before the request: a describe that is answered meanwhile is newer than the row.
             sweep.sent_at, sweep.rests = self._clock.monotonic(), False
         try:

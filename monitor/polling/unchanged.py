@@ -137,6 +137,7 @@ class RepeatedPoll:
     def note(
         self,
         turns: tuple[ScheduledJob, ...],
+        shown: Sequence[Snapshot | None],
         digest: bytes | None,
         pauses: Sequence[float],
         now: float,
@@ -144,12 +145,15 @@ class RepeatedPoll:
     ) -> None:
         """Note what was just read for all turns, so that the same answer need not be read again.
 
+        ``shown`` are the snapshots that the answers have led to: what another replica has recorded
+        since, they do not show.
         ``pauses`` are the seconds between two polls of each job. Jobs that do not have the same
         will not have their turns together.
         """
         found = [recorder.snapshot(turn.job) for turn in turns]
         known = [each for each in found if each is not None]
         steady = all(turn.steady for turn in turns) and len(known) == len(turns)
+        steady = steady and all(one is then for one, then in zip(found, shown, strict=True))
         if digest is None or not steady or len(set(pauses)) != 1:
             return
         # One that is dated ahead of our clock is read again until it is not: then only a clock that

@@ -69,6 +69,24 @@ async def test_no_job_is_polled_once_the_lease_lapsed_while_its_request_was_prep
             await until(lambda: b.source.looks, within=5)
 
 
+async def test_what_was_not_polled_says_nothing_of_an_outage(tmp_path, monkeypatch):
+    lease = Lease()
+    async with polling(tmp_path, lease=lease) as b:
+        begin, judged = b.recorder.baselines.begin, []
+
+        async def lapsing(*about, **more):
+            lease.until = b.clock.monotonic()
+            return await begin(*about, **more)
+
+        monkeypatch.setattr(b.recorder.baselines, "begin", lapsing)
+        monkeypatch.setattr(b.poller._outages, "succeeded", lambda *about: judged.append(about))
+        b.discover()
+        async with running(b.poller):
+            await anyio.sleep(5)
+        assert lease.until < b.clock.monotonic()
+        assert judged == []
+
+
 async def test_a_job_followed_twice_is_looked_at_once(tmp_path):
     async with polling(tmp_path) as b:
         b.source.answers["a"] = "PENDING"
