@@ -18,6 +18,8 @@ from tests import made
 
 SERVER = Path(__file__).with_name("fork_server.py")
 CLIENT = Path(__file__).with_name("fork_client.py")
+USUAL = made.search_path(SERVER.parents[1])
+"""The search path of nearly all processes of tests."""
 OWN = ("AWS_", "JOB_MONITOR_", "MADE_EVENTS", "TERM", "TMPDIR", "HOME")
 """Variables that are read only when the program runs; any other change needs a real start."""
 
@@ -143,7 +145,7 @@ def share(place):
 def can(environment):
     """Whether a fork would be as a process with this environment, and so for all but a few."""
     # Whoever comes first gives the server what all have.
-    if sys.platform != "linux" or environment.get("PYTHONPATH") != made.search_path():
+    if sys.platform != "linux" or environment.get("PYTHONPATH") != USUAL:
         return False
     if not _servers:
         _servers.append(_Server(environment))
