@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from prometheus_client import CollectorRegistry
@@ -30,12 +30,14 @@ from tests.builders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from monitor.clock import Lease
     from monitor.model import Job
     from monitor.stores.store import SqlStore
 
+T = TypeVar("T")
 ROUTES = [Route.model_validate({"sinks": ["ops"], "match": {"kind": ["*", "job.discovered"]}})]
 PLACE = {"service": SOURCE.service, "account": SOURCE.account, "region": SOURCE.region}
 
@@ -116,3 +118,13 @@ async def run_for(bench: Polling, seconds: float) -> None:
     with anyio.fail_after(seconds + 3600):
         async with running(bench.poller):
             await anyio.sleep(seconds)
+
+
+def lapsing(lease: Lease, clock: VirtualClock, call: Callable[..., Awaitable[T]]) -> Any:
+    """Return a function that does what ``call`` does, while the lease lapses."""
+
+    async def called(*about: Any, **more: Any) -> T:
+        lease.until = clock.monotonic()
+        return await call(*about, **more)
+
+    return called

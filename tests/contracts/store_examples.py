@@ -113,3 +113,26 @@ async def executed(database, *statements):
             writer.exec_driver_sql(statement)
 
     await database.transact(run)
+
+
+def elsewhere(number, region="us-east-1", job_id=None, **values):
+    """Return the first entry of a job in a region, or with an id of its own."""
+    made = entry(number, **values)
+    named = replace(job(number), region=region, id=job_id or f"job-{number}")
+    first = replace(made.transitions[0], subject=named)
+    return replace(made, snapshot=made.snapshot.replace(job=named), transitions=(first,))
+
+
+async def mark(store, *entries, archived=model.Archived.ENDED):
+    """Archive jobs, as they were recorded last."""
+    known = [each.snapshot for each in entries]
+    await store.archive.mark(
+        [model.ArchiveMark(one.job.key, one.sequence, archived, one.looked_at) for one in known]
+    )
+
+
+async def put(store, *entries, archived=model.Archived.ENDED):
+    """Record jobs, and archive them."""
+    for each in entries:
+        assert await store.record(each)
+    await mark(store, *entries, archived=archived)

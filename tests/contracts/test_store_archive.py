@@ -1,6 +1,5 @@
 """Jobs that only the store remembers: marked, known again, and listed page by page."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -9,7 +8,7 @@ from monitor import model
 from monitor.model import Archived, ArchiveMark, Phase
 from monitor.stores import archive as archives
 from monitor.stores import store as stores
-from tests.contracts.store_examples import SECOND, T0, SettableClock, entry, job
+from tests.contracts.store_examples import SECOND, T0, SettableClock, elsewhere, entry, job, put
 
 PLACE = ("panorama.package-import", "prod", "us-east-1")
 OTHER = ("panorama.package-import", "prod", "eu-west-1")
@@ -23,21 +22,12 @@ def opened(store_url):
     return lambda: stores.open_store(store_url, SettableClock())
 
 
-def ended(number, region="us-east-1", job_id=None, **changed):
-    made = entry(number, **(FINAL | changed))
-    named = replace(job(number), region=region, id=job_id or f"job-{number}")
-    first = replace(made.transitions[0], subject=named)
-    return replace(made, snapshot=made.snapshot.replace(job=named), transitions=(first,))
+def ended(number, *place, **changed):
+    return elsewhere(number, *place, **(FINAL | changed))
 
 
 def marked(snapshot, archived=Archived.ENDED):
     return ArchiveMark(snapshot.job.key, snapshot.sequence, archived, snapshot.looked_at)
-
-
-async def put(store, *entries, archived=Archived.ENDED):
-    for each in entries:
-        assert await store.record(each)
-    await store.archive.mark([marked(each.snapshot, archived) for each in entries])
 
 
 async def live(store):

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -12,12 +11,20 @@ from hypothesis import strategies as st
 
 from monitor import model
 from monitor.config.settings import StoreSettings
-from monitor.model import Archived, ArchiveMark, Phase
+from monitor.model import Archived, Phase
 from monitor.stores import reader, text_index
 from monitor.stores import store as stores
 from monitor.tools.stored_jobs import StoredJobs
 from monitor.web.api.job_filters import JobsQuery, holds
-from tests.contracts.store_examples import SECOND, T0, SettableClock, entry, job
+from tests.contracts.store_examples import (
+    SECOND,
+    T0,
+    SettableClock,
+    elsewhere,
+    entry,
+    mark,
+    put,
+)
 
 ENDED = {"ending": model.Ending.FINAL, "phase": Phase.SUCCEEDED, "ended_at": T0}
 ODDITIES = (
@@ -32,24 +39,8 @@ def opened(store_url):
     return lambda: stores.open_store(store_url, SettableClock())
 
 
-def ended(number, region="us-east-1", job_id=None, **changed):
-    made = entry(number, **(ENDED | changed))
-    named = replace(job(number), region=region, id=job_id or f"job-{number}")
-    first = replace(made.transitions[0], subject=named)
-    return replace(made, snapshot=made.snapshot.replace(job=named), transitions=(first,))
-
-
-async def put(store, *entries, archived=Archived.ENDED):
-    for each in entries:
-        assert await store.record(each)
-    await mark(store, *entries, archived=archived)
-
-
-async def mark(store, *entries, archived=Archived.ENDED):
-    known = [each.snapshot for each in entries]
-    await store.archive.mark(
-        [ArchiveMark(one.job.key, one.sequence, archived, one.looked_at) for one in known]
-    )
+def ended(number, *place, **changed):
+    return elsewhere(number, *place, **(ENDED | changed))
 
 
 async def found(store, place, text):

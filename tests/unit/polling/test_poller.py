@@ -13,7 +13,7 @@ from monitor.model import Page
 from monitor.polling.poller import PROBE_INTERVAL
 from monitor.polling.quota import Budget
 from tests.builders import TYPE, VIRTUAL, FakeType, ScriptedSource, following, job, running, until
-from tests.polling import PLACE, polling, run_for
+from tests.polling import PLACE, lapsing, polling, run_for
 
 pytestmark = VIRTUAL
 GONE = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
@@ -51,14 +51,9 @@ async def test_no_job_is_polled_once_the_lease_lapsed_while_its_request_was_prep
 ):
     lease = Lease()
     async with polling(tmp_path, lease=lease) as b:
-        prepare = b.source.prepare
-
-        async def lapsing(jobs):
-            lease.until = b.clock.monotonic()
-            return await prepare(jobs)
-
         b.source.prepares = prepares
-        monkeypatch.setattr(b.source, "prepare", lapsing)
+        prepare = lapsing(lease, b.clock, b.source.prepare)
+        monkeypatch.setattr(b.source, "prepare", prepare)
         b.source.answers["a"] = "PENDING"
         b.follow("a")
         async with running(b.poller):
@@ -72,13 +67,8 @@ async def test_no_job_is_polled_once_the_lease_lapsed_while_its_request_was_prep
 async def test_what_was_not_polled_says_nothing_of_an_outage(tmp_path, monkeypatch):
     lease = Lease()
     async with polling(tmp_path, lease=lease) as b:
-        begin, judged = b.recorder.baselines.begin, []
-
-        async def lapsing(*about, **more):
-            lease.until = b.clock.monotonic()
-            return await begin(*about, **more)
-
-        monkeypatch.setattr(b.recorder.baselines, "begin", lapsing)
+        baselines, judged = b.recorder.baselines, []
+        monkeypatch.setattr(baselines, "begin", lapsing(lease, b.clock, baselines.begin))
         monkeypatch.setattr(b.poller._outages, "succeeded", lambda *about: judged.append(about))
         b.discover()
         async with running(b.poller):

@@ -28,7 +28,7 @@ from tests.builders import (
     running,
     until,
 )
-from tests.polling import polling, run_for
+from tests.polling import lapsing, polling, run_for
 
 pytestmark = VIRTUAL
 POLLS = {"type": TYPE.name, "account": "prod", "region": "us-east-1", "mode": "sweep"}
@@ -57,13 +57,8 @@ async def test_no_page_is_requested_once_the_lease_lapsed_while_the_store_was_aw
 ):
     lease = Lease()
     async with polling(tmp_path, lease=lease) as b:
-        begin = b.recorder.baselines.begin
-
-        async def lapsing(*about, **more):
-            lease.until = b.clock.monotonic()
-            return await begin(*about, **more)
-
-        monkeypatch.setattr(b.recorder.baselines, "begin", lapsing)
+        baselines = b.recorder.baselines
+        monkeypatch.setattr(baselines, "begin", lapsing(lease, b.clock, baselines.begin))
         b.source.answers["j-1"] = "PENDING"
         b.discover()
         async with running(b.poller):
