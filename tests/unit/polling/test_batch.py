@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from monitor.errors import PollError, PollReason
 from monitor.polling.schedule import ListingSweep, Schedule
 from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
+from monitor.polling.unchanged import RepeatedPoll
 from monitor.recording.router import Router
 from tests.builders import (
     VIRTUAL,
@@ -491,3 +493,19 @@ def test_a_begin_passes_over_no_more_than_a_bound_of_others():
         order += _begun(schedule)
     assert order[:2] == ["c-1/x", "c-2/x"]
     assert len(order) == 1000
+
+
+async def test_an_answer_is_not_noted_for_what_another_replica_has_recorded_since(tmp_path):
+    async with polling(tmp_path) as b:
+        b.source.answers["a"] = "PENDING"
+        b.follow("a")
+        await run_for(b, 40)
+        turn, known = b.poller.schedule.known(job("a")), b.recorder.snapshot(job("a"))
+        assert turn
+        assert turn.steady
+        assert known
+        unused: Any = None
+        for shown, digest in ((known.replace(sequence=2), None), (known, b"of the answer")):
+            repeat = RepeatedPoll(unused)
+            repeat.note((turn,), [shown], b"of the answer", [30.0], 0.0, b.recorder)
+            assert repeat.digest == digest
