@@ -12,10 +12,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from monitor import events, simulator
 from tests import forks, made, moto_kit, once
 from tests.contracts.sink_kit import check_received
+
+# How fast examples are made and run is the machine's, which other tests use as well.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 GRACE = float(os.environ.get("TEST_GRACE", "60"))
 """For how many seconds a test may go on after its timeout."""

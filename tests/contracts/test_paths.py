@@ -130,7 +130,7 @@ def some_ids(name):
     """Return a few ids of a type, the same in every run."""
     found = []
 
-    @settings(max_examples=6, database=None, derandomize=True, deadline=None)
+    @settings(max_examples=6, database=None, derandomize=True)
     @given(ids(TYPES[name]))
     def take(job_id):
         found.append(job_id)

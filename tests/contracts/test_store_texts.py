@@ -83,7 +83,7 @@ def searches(draw):
 def test_a_search_finds_the_same_in_store_and_memory(opened, monkeypatch):
     numbers, regions, most = count(1), count(1), text_index.MOST_FOUND
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(searches())
     def compare(searched):
         asyncio.run(search(*searched))

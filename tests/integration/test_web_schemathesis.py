@@ -76,7 +76,6 @@ def ask_one(url, operation, mode, headers, examples, asked):
     @hypothesis.seed(7)
     @hypothesis.settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )

@@ -206,7 +206,7 @@ async def test_a_receiver_with_any_of_the_secrets_can_verify(held, tmp_path):
         )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     keys=st.lists(st.binary(min_size=24, max_size=64), min_size=1, max_size=4),
     reason=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300),

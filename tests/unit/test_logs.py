@@ -215,7 +215,7 @@ def test_no_planted_secret_gets_out_in_any_way(stream, format_):
         max_size=5,
     ),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_logged_is_one_valid_line(event, fields):
     stream = io.StringIO()
     logs.configure("json", "debug", stream)

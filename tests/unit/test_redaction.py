@@ -63,7 +63,7 @@ def carry(carrier: str, secret: str) -> str:
     return carrier.format(secret, secret)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(before=st.text(max_size=40), secret=tokens, after=st.text(max_size=40))
 def test_a_secret_in_a_text_is_never_shown(before, secret, after):
     secret = f"{CANARY}{secret}"
@@ -71,7 +71,6 @@ def test_a_secret_in_a_text_is_never_shown(before, secret, after):
         assert CANARY not in clean_text(f"{before}\n{carry(carrier, secret)}\n{after}"), carrier
 
 
-@settings(deadline=None)
 @given(before=lower, key=upper, after=lower)
 def test_an_access_key_is_never_shown(before, key, after):
     for prefix in ("AKIA", "ASIA"):
@@ -133,7 +132,6 @@ def test_what_is_shown_of_a_text(text, shown):
     assert clean_text(text) == shown
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_becomes_one_bounded_line_of_valid_utf8(text):
     for limit in (16, LIMIT):
@@ -223,7 +221,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(values)
 def test_any_value_becomes_json_without_what_objects_say_of_themselves(value):
     assert CANARY.encode() not in orjson.dumps(clean(value))

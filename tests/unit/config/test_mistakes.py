@@ -215,7 +215,7 @@ def mistakes(paths, environ):
     return ()
 
 
-@effort(max_examples=60, deadline=None)
+@effort(max_examples=60)
 @given(st.dictionaries(st.sampled_from(KEYS), GARBAGE, max_size=6))
 def test_any_garbage_is_settings_or_a_list_of_plain_mistakes(tmp_path_factory, tree):
     path = tmp_path_factory.getbasetemp() / "garbage.yaml"
@@ -227,7 +227,7 @@ def test_any_garbage_is_settings_or_a_list_of_plain_mistakes(tmp_path_factory, t
     assert all(problem.place for problem in found)
 
 
-@effort(max_examples=50, deadline=None)
+@effort(max_examples=50)
 @given(
     st.dictionaries(
         st.lists(st.sampled_from([*map(str.upper, KEYS), "0", "1", "A_B", ""]), max_size=5).map(

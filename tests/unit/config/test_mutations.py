@@ -126,9 +126,8 @@ CHANGES = st.lists(
     max_size=4,
 )
 RELAXED = effort(
-    deadline=None,
     max_examples=30,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

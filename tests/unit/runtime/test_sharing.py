@@ -41,7 +41,7 @@ def moved(before, after):
 
 
 @given(st.dictionaries(names, resources, min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_resource_is_owned_once_by_one_that_wants_it(wanted):
     shares = share_out(wanted)
     assert shares.keys() == {name for some in wanted.values() for name in some}
@@ -49,7 +49,7 @@ def test_each_resource_is_owned_once_by_one_that_wants_it(wanted):
 
 
 @given(replicas, resources)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_counts_of_a_kind_differ_by_one_at_most_where_all_want_all(members, wanted):
     shares = all_want(members, wanted)
     for prefix in (SOURCE, SINK, UPKEEP):
@@ -58,7 +58,7 @@ def test_counts_of_a_kind_differ_by_one_at_most_where_all_want_all(members, want
 
 
 @given(st.dictionaries(names, resources, min_size=1, max_size=6), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_all_replicas_find_the_same_in_whichever_order_they_know_each_other(wanted, random):
     order = list(wanted)
     random.shuffle(order)

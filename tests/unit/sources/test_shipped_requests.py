@@ -44,7 +44,7 @@ def one_id(name):
     kind = TYPES[name]
     found = []
 
-    @settings(max_examples=1, database=None, derandomize=True, deadline=None)
+    @settings(max_examples=1, database=None, derandomize=True)
     @given(ids(kind))
     def take(job_id):
         found.append(job_id)
@@ -104,7 +104,7 @@ def filled_in(kind, form, item, job_id, state):
 def test_the_parts_of_an_id_make_the_id_and_the_model_takes_it(name):
     kind = TYPES[name]
 
-    @settings(max_examples=5, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=5, database=None, suppress_health_check=list(HealthCheck))
     @given(ids(kind))
     def holds(job_id):
         parts = kind.parts(job_id)
