@@ -5,6 +5,7 @@ run tests. Each start comes as the streams of the new process, the end of a pipe
 and the rest as JSON. It ends with those who order, and ends what they have left.
 """
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -27,6 +28,9 @@ LAZY = (
     "asyncpg",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.pysqlite",
+    "typer._adapters",
+    "typer._click.decorators",
+    "typer.rich_utils",
 )
 """What the program imports only when it needs it."""
 MOST = 1 << 20
@@ -34,7 +38,7 @@ MOST = 1 << 20
 
 
 def prepare():
-    """Import the whole program."""
+    """Import the whole program, and build the models whose schemas it builds when they are used."""
     for name in LAZY:
         try:
             importlib.import_module(name)
@@ -43,6 +47,10 @@ def prepare():
     for module in pkgutil.walk_packages(importlib.import_module(PROGRAM).__path__, f"{PROGRAM}."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    models = [*sys.modules["pydantic"].BaseModel.__subclasses__()]
+    for model in models:
+        models += model.__subclasses__()
+        model.model_rebuild()
 
 
 def serve(place):
@@ -121,9 +129,29 @@ def _become(order, descriptors):
     return order["arguments"]
 
 
+def leave(codes):
+    """End at once with the exit code of the program, if it has ended by itself.
+
+    Else Python would take apart all that was imported. It is shared with the server until then,
+    and to copy all that memory is more work than most commands are.
+    """
+    with suppress(OSError, ValueError):  # a stream that cannot be flushed ends it as usual
+        for code in codes:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
 if __name__ == "__main__":
+    exit_codes: list[int] = []
+    atexit.register(leave, exit_codes)  # the first one: it runs after all others
     prepare()
     gc.collect()
     gc.freeze()  # no fork takes the time to forget, at its end, all that was imported
     sys.argv[1:] = serve(sys.argv[1])
-    runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            exit_codes.append(ended.code)
+        raise
