@@ -3,6 +3,7 @@
 import asyncio
 import faulthandler
 import gc
+import itertools
 import os
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from monitor import events, simulator
 from tests import forks, made, moto_kit, once
+from tests.contracts import postgresql_kit
 from tests.contracts.sink_kit import check_received
 
 # How fast examples are made and run is the machine's, which other tests use as well.
@@ -112,6 +114,28 @@ def moto(tmp_path_factory):
     """The URL of a real moto server."""
     with moto_kit.serving(tmp_path_factory.mktemp("moto") / "log") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_cluster(tmp_path_factory):
+    """The directory of a cluster without databases of ours, for servers to start as a copy of."""
+    return once.made(tmp_path_factory, "postgresql", postgresql_kit.make_cluster)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_cluster):
+    """A server for all tests that need only a database."""
+    # It would look at each of the many databases every minute, after the test of it too. The
+    # log of what is written stays small, as it may be kept in memory.
+    options = "-c fsync=off -c autovacuum=off -c max_wal_size=64MB"
+    with postgresql_kit.server(options, cluster=postgresql_cluster) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgresql_names():
+    """Names of databases, each of which is used once."""
+    return (f"store_{number}" for number in itertools.count())
 
 
 LONGEST = (

@@ -19,6 +19,9 @@ import pytest
 from tests import ports
 
 _POOLERS = itertools.count(6432)
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes that must be free in memory for servers to have their files there."""
 
 
 class Server:
@@ -118,6 +121,10 @@ class Server:
         """Make a database, a copy of another; return its URL."""
         self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
+
+    def drop(self, name):
+        """Remove a database, whoever is connected to it."""
+        self.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def load(self, name, dump):
         """Run the statements of a file in a database."""
@@ -276,14 +283,25 @@ def make_cluster(directory):
         shutil.move(Path(home) / "data", directory)
 
 
+def memory():
+    """Return a directory in memory, if there is one with enough room.
+
+    A database is hundreds of files. To make them takes a disk much longer, above all soon after
+    others were removed.
+    """
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return MEMORY if roomy else None
+
+
 @contextmanager
-def server(options="", prepare=None, cluster=None):
+def server(options="", prepare=None, cluster=None, *, place=memory):
     """Run a server; skips the test where none is installed, but for CI.
 
     ``prepare`` is called with it before it starts. It starts as a copy of ``cluster``, if given.
+    ``place`` returns the directory to keep its files in, or ``None`` for the usual one.
     """
     found = programs()
-    home = Path(tempfile.mkdtemp(prefix="store-pg-"))
+    home = Path(tempfile.mkdtemp(prefix="store-pg-", dir=place()))
     made = Server(home, found, options, cluster)
     if prepare:
         prepare(made)
