@@ -45,7 +45,7 @@ async def live(config: Path, directory: Path) -> Life:
     started = time.perf_counter()
     # As in the container and the systemd unit.
     malloc = {"MALLOC_ARENA_MAX": "1"}
-    async with running("run", "-c", config, directory=directory, **malloc) as program:
+    async with running("run", "-c", config, directory=directory, anew=True, **malloc) as program:
         url = await program.started()
         while (await fetch(f"{url}/-/ready"))[0] != 200:  # noqa: ASYNC110 -- another process brings it about
             await anyio.sleep(0.02)
