@@ -1,5 +1,6 @@
 """Our text of the metrics is that of the library, byte for byte."""
 
+import gc
 import math
 
 import pytest
@@ -97,7 +98,43 @@ def test_the_labels_of_series_that_are_gone_are_not_kept(registry):
     gauge = Gauge("own_live", "Live.", ("z",), registry=registry)
     for number in range(100):
         gauge.labels(str(number))
+    jobs = _Jobs()
+    jobs.many = 100
+    registry.register(jobs)
     renderer.plain()
+    assert len(renderer._kept[gauge].lines) == len(renderer._families["own_jobs"]) == 100
     gauge.clear()
+    jobs.many = 1
     renderer.plain()
-    assert renderer._known["own_live"] == {}
+    assert renderer._kept[gauge].lines == renderer._kept[gauge]._children == []
+    assert len(renderer._families["own_jobs"]) == 1
+
+
+def test_series_that_come_go_and_change_between_scrapes_are_written_alike(registry):
+    renderer = MetricsRenderer(registry)
+    counter = Counter("own_moved", "Moved.", ("z",), registry=registry)
+    counter.labels("1").inc()
+    _assert_same(renderer, registry)
+    counter.labels("2")
+    counter.labels("1").inc()
+    _assert_same(renderer, registry)
+    counter.remove("1")
+    counter.labels("3").inc(7)
+    _assert_same(renderer, registry)
+    counter.remove("2")
+    counter.labels("2").inc(2)  # the same labels, and another child
+    _assert_same(renderer, registry)
+
+
+def test_a_scrape_looks_for_no_garbage(registry):
+    before, registered = gc.isenabled(), []
+
+    class Collector:
+        def collect(self):
+            registered.append(gc.isenabled())
+            return []
+
+    registry.register(Collector())
+    MetricsRenderer(registry).plain()
+    MetricsRenderer(registry).openmetrics()
+    assert (registered[-2:], gc.isenabled()) == ([False, False], before)
