@@ -23,14 +23,18 @@ from typing import Any
 
 PROGRAM = "monitor"
 LAZY = (
+    "_strptime",
     "alembic.command",
     "anyio._backends._asyncio",
     "asyncpg",
+    "concurrent.futures.thread",
+    "encodings.idna",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "typer._adapters",
     "typer._click.decorators",
     "typer.rich_utils",
+    "uvloop",
 )
 """What the program imports only when it needs it."""
 MOST = 1 << 20

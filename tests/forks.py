@@ -20,7 +20,7 @@ SERVER = Path(__file__).with_name("fork_server.py")
 CLIENT = Path(__file__).with_name("fork_client.py")
 USUAL = made.search_path(SERVER.parents[1])
 """The search path of nearly all processes of tests."""
-OWN = ("AWS_", "JOB_MONITOR_", "MADE_EVENTS", "TERM", "TMPDIR", "HOME")
+OWN = ("AWS_", "JOB_MONITOR_", "MADE_EVENTS", "SSL_CERT_FILE", "TERM", "TMPDIR", "HOME")
 """Variables that are read only when the program runs; any other change needs a real start."""
 
 

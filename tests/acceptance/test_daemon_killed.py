@@ -128,8 +128,10 @@ async def test_nothing_observed_is_lost_or_invented_when_the_daemon_is_killed(
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
-async def test_nothing_is_lost_or_invented_on_postgresql_either(tmp_path, seed, kills):
-    with postgresql_kit.server() as server:
+async def test_nothing_is_lost_or_invented_on_postgresql_either(
+    tmp_path, postgresql_cluster, seed, kills
+):
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         await _kill_again_and_again(tmp_path, seed, kills, server)
 
 

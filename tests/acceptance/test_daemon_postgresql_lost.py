@@ -21,9 +21,9 @@ SCENARIO = {
 
 
 @asynccontextmanager
-async def beside_a_server(directory):
+async def beside_a_server(directory, cluster):
     """Yield a server to kill, the simulator, and a configuration for a daemon of both."""
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=cluster) as server:
         async with simulator.running(SCENARIO) as sim:
             yield server, sim, configure(directory, sim, store=server.create("jobs"))
 
@@ -32,8 +32,10 @@ async def _store_up(url):
     return [value for _, value in await scrape.samples(url, "job_monitor_store_up")]
 
 
-async def test_a_server_that_is_killed_is_waited_for_and_nothing_is_lost(tmp_path):
-    async with beside_a_server(tmp_path) as (server, sim, config):
+async def test_a_server_that_is_killed_is_waited_for_and_nothing_is_lost(
+    tmp_path, postgresql_cluster
+):
+    async with beside_a_server(tmp_path, postgresql_cluster) as (server, sim, config):
         async with running("run", "-c", config, directory=tmp_path) as program:
             url = await program.started()
             await until(lambda: len(program.logged("job.transitioned")) == 2)
@@ -72,8 +74,8 @@ async def test_a_server_that_is_killed_is_waited_for_and_nothing_is_lost(tmp_pat
         assert sim.truth.received.count == 1
 
 
-async def test_it_stops_in_time_while_the_server_is_lost(tmp_path):
-    async with beside_a_server(tmp_path) as (server, sim, config):
+async def test_it_stops_in_time_while_the_server_is_lost(tmp_path, postgresql_cluster):
+    async with beside_a_server(tmp_path, postgresql_cluster) as (server, sim, config):
         async with running("run", "-c", config, directory=tmp_path) as program:
             await program.started()
             await until(lambda: len(program.logged("job.transitioned")) == 2)

@@ -91,9 +91,11 @@ KINDS = ("kill", "freeze", "cut", "kill", "restart")
 
 
 @pytest.mark.parametrize("many", [10, pytest.param(100, marks=pytest.mark.soak)])
-async def test_nothing_is_lost_or_invented_whatever_happens_to_the_replicas(tmp_path, seed, many):
+async def test_nothing_is_lost_or_invented_whatever_happens_to_the_replicas(
+    tmp_path, postgresql_cluster, seed, many
+):
     chance = random.Random(seed)
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         async with simulator.running(SCENARIO, directory=tmp_path / "truth") as sim:
             fleet = Fleet(sim, server, tmp_path)
             world = RegionsWorld(sim, random.Random(seed + 1))
@@ -146,9 +148,11 @@ async def _assert_kept(fleet):
         evidence.assert_true(fleet.sim.truth, told, fleet.disturbed)
 
 
-async def test_a_replica_that_is_cut_off_acts_no_longer_than_its_lease(tmp_path, seed):
+async def test_a_replica_that_is_cut_off_acts_no_longer_than_its_lease(
+    tmp_path, postgresql_cluster, seed
+):
     with (
-        postgresql_kit.server() as server,
+        postgresql_kit.server(cluster=postgresql_cluster) as server,
         tempfile.TemporaryDirectory(prefix="pg-proxy-") as place,
     ):
         async with (
@@ -197,9 +201,9 @@ async def _cut_off(fleet, replica, proxy):
     await fleet.shared()
 
 
-async def test_three_replicas_send_as_many_requests_as_one(tmp_path):
+async def test_three_replicas_send_as_many_requests_as_one(tmp_path, postgresql_cluster):
     scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         async with simulator.running(scenario) as sim:
             slow = [packages(regions=REGIONS, interval="1s"), disks(interval="1s")]
             fleet = Fleet(sim, server, tmp_path, watches=slow)
@@ -228,9 +232,9 @@ async def _rate(sim, seconds=20.0):
     return {source: count / took for source, count in counts.items()}
 
 
-async def test_every_replica_shows_and_changes_everything(tmp_path):
+async def test_every_replica_shows_and_changes_everything(tmp_path, postgresql_cluster):
     scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         async with simulator.running(scenario) as sim:
             # Discovered nowhere, so that each job waits for somebody to ask for it.
             fleet = Fleet(
@@ -388,10 +392,12 @@ async def _until(condition):
             await anyio.sleep(0.1)
 
 
-async def test_a_ledger_of_the_last_release_goes_on_with_replicas_that_roll(tmp_path):
+async def test_a_ledger_of_the_last_release_goes_on_with_replicas_that_roll(
+    tmp_path, postgresql_cluster
+):
     """One daemon of that release was killed with twelve deliveries to be made."""
     scenario = {"receivers": {name: {"secrets": [SECRET]} for name in SINKS}}
-    with postgresql_kit.server() as server:
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         async with simulator.running(scenario) as sim:
             fleet = Fleet(sim, server, tmp_path)
             server.load("jobs", OLD_LEDGER)
@@ -424,8 +430,8 @@ async def test_a_ledger_of_the_last_release_goes_on_with_replicas_that_roll(tmp_
     assert len(sent) == len(set(sent)) == 12 + len(rows) - len(before)
 
 
-async def test_an_older_version_refuses_the_tables_of_a_newer_one(tmp_path):
-    with postgresql_kit.server() as server:
+async def test_an_older_version_refuses_the_tables_of_a_newer_one(tmp_path, postgresql_cluster):
+    with postgresql_kit.server(cluster=postgresql_cluster) as server:
         async with simulator.running({}) as sim:
             fleet = Fleet(sim, server, tmp_path)
             async with fleet.running(1):

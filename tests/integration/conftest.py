@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.acceptance import program
 from tests.integration import sources_server
 from tests.paths import PATHS
+
+
+@pytest.fixture(autouse=True)
+def no_authorities(monkeypatch):
+    """Let no context of TLS read the public authorities: see ``program.NO_AUTHORITIES``."""
+    for name, value in program.NO_AUTHORITIES.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(params=PATHS)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def server():
-    with postgresql_kit.server("-c fsync=off") as made:
+def server(postgresql_cluster):
+    with postgresql_kit.server("-c fsync=off", cluster=postgresql_cluster) as made:
         yield made
 
 
