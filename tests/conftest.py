@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import itertools
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -55,6 +56,13 @@ def end_process(item):
     sys.stderr.flush()
     faulthandler.dump_traceback(sys.stderr)
     os._exit(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_ends_programs():
+    """Let processes be ended by SIGINT, where the shell ignores it for what runs in background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
