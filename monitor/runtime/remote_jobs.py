@@ -38,9 +38,9 @@ class RemoteJobs:
         self._store = store
         self._polls = polls
         self._clock = clock
+        # Changed in single steps, so that any thread may copy them.
         self._known: dict[str, tuple[WatchTarget, Snapshot]] = {}
-        self._polled: dict[str, datetime] = {}
-        self._read_since: dict[str, datetime] = {}
+        self._read_since: set[str] = set()
         """Jobs that were read since the last refresh began: it may have passed them before."""
         self._archived: Mapping[tuple[Place, Phase], int] = {}
         self._position: int | None = None
@@ -51,35 +51,32 @@ class RemoteJobs:
             self._position = await self._store.position()
         places = {each.place for each in self._polls.targets_elsewhere()}
         counts = await self._store.archive.counts() if places else {}
-        polled: dict[str, datetime] = {}
-        self._read_since = {}
+        live: set[str] = set()
+        self._read_since = set()
         for place in sorted(places):
             after: str | None = ""
             while after is not None:
                 heads = await self._store.archive.heads(place, after)
-                polled.update((key, at) for key, _, at in heads)
-                await self._read(
-                    [
-                        key
-                        for key, sequence, _ in heads
-                        if key not in self._known or self._known[key][1].sequence != sequence
-                    ]
-                )
+                live.update(key for key, _, _ in heads)
+                await self._read([head[0] for head in heads if not self._note(*head)])
                 after = heads[-1][0] if heads else None
-        # Replaced as a whole, so that any thread may read them.
-        self._polled = polled | {
-            key: at
-            for key, at in self._read_since.items()
-            if key in self._known and key not in polled
-        }
         targets = self._polls.target_elsewhere
-        kept = {key: each for key, each in self._known.items() if key in self._polled}
-        self._known = {
-            key: (target, known)
-            for key, (_, known) in kept.items()
-            if (target := targets(known.job, known.parent)) is not None
-        }
+        for key, (target, known) in list(self._known.items()):
+            now = targets(known.job, known.parent)
+            if now is None or not (key in live or key in self._read_since):
+                del self._known[key]
+            elif now is not target:
+                self._known[key] = (now, known)
         self._archived = {where: many for where, (many, _) in counts.items() if where[0] in places}
+
+    def _note(self, key: str, sequence: int, polled_at: datetime) -> bool:
+        """Note when a job was polled; return whether all else of it is known."""
+        found = self._known.get(key)
+        if found is None or found[1].sequence != sequence:
+            return False
+        if polled_at > found[1].looked_at:
+            found[1].note_poll(polled_at)
+        return True
 
     async def follow(self) -> Collection[str]:
         """Read what was recorded since the last call; return the keys of those jobs."""
@@ -102,13 +99,12 @@ class RemoteJobs:
     async def _read(self, keys: Collection[str]) -> None:
         for known, archived in await self._store.archive.find(keys) if keys else ():
             target = self._polls.target_elsewhere(known.job, known.parent)
-            key = known.job.key  # one text for all three
+            key = known.job.key
             if target is None or archived:
                 self._known.pop(key, None)
                 continue
-            self._known = self._known if key in self._known else dict(self._known)
             self._known[key] = (target, known)
-            self._polled[key] = self._read_since[key] = known.looked_at
+            self._read_since.add(key)
 
     # For any thread
 
@@ -140,7 +136,7 @@ class RemoteJobs:
         return self._archived
 
     def _status(self, target: WatchTarget, known: model.Snapshot) -> JobStatus:
-        polled_at = max(known.looked_at, self._polled.get(known.job.key, known.looked_at))
+        polled_at = known.looked_at
         now, grace = self._clock.now(), target.following.job_type.grace
         finished = known.phase.terminal and pacing.is_finished(
             known, grace, now, self._store.store_time()

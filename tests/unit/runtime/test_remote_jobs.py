@@ -204,6 +204,35 @@ async def test_a_job_that_comes_while_all_are_read_stays(tmp_path, monkeypatch):
         assert set(states(mirror)) == {"j-0", "j-1"}
 
 
+async def test_to_learn_of_a_job_copies_no_others(tmp_path):
+    """Else a million of them would never be read: each would copy all before it."""
+    clock, polls = VirtualClock(), Polls()
+    async with ledger(tmp_path, clock) as store:
+        await record(store, 1)
+        mirror = remote(store, polls, clock)
+        await mirror.refresh()
+        known = mirror._known
+        await record(store, 2)
+        await mirror.follow()
+        await record(store, 3)
+        await mirror.refresh()
+        assert mirror._known is known
+        assert len(known) == 3
+
+
+async def test_the_options_of_a_watch_that_was_reloaded_are_shown(tmp_path):
+    clock, polls = VirtualClock(), Polls(interval=30.0)
+    async with ledger(tmp_path, clock) as store:
+        await record(store, 1)
+        mirror = remote(store, polls, clock)
+        await mirror.refresh()
+        polls.target = SimpleNamespace(**vars(polls.target) | {"interval": 7.0})
+        await mirror.refresh()
+        shown = mirror.job(job("j-1").key)
+        assert shown
+        assert shown.interval == 7.0
+
+
 @pytest.mark.parametrize("many", [remote_jobs.AT_ONCE + 10])
 async def test_many_changes_are_read_in_turns(tmp_path, many):
     clock, polls = VirtualClock(), Polls()
