@@ -38,7 +38,7 @@ class RemoteJobs:
         self._store = store
         self._polls = polls
         self._clock = clock
-        # Changed in single steps, so that any thread may copy them.
+        # Changed in place, in single steps: any other thread must take a copy.
         self._known: dict[str, tuple[WatchTarget, Snapshot]] = {}
         self._read_since: set[str] = set()
         """Jobs that were read since the last refresh began: it may have passed them before."""
@@ -100,6 +100,9 @@ class RemoteJobs:
         for known, archived in await self._store.archive.find(keys) if keys else ():
             target = self._polls.target_elsewhere(known.job, known.parent)
             key = known.job.key
+            held = self._known.get(key)
+            if held is not None and held[1].sequence > known.sequence:
+                continue  # another task has read it since
             if target is None or archived:
                 self._known.pop(key, None)
                 continue
@@ -110,8 +113,8 @@ class RemoteJobs:
 
     def jobs(self) -> Iterator[JobStatus]:
         """Yield the status of each job."""
-        known = self._known
-        for target, snapshot in list(known.values()):
+        known = self._known.copy()
+        for target, snapshot in known.values():
             yield self._status(target, snapshot)
         for target in self._polls.targets_elsewhere():
             for job_id in target.watch.jobs:

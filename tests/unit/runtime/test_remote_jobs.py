@@ -220,6 +220,45 @@ async def test_to_learn_of_a_job_copies_no_others(tmp_path):
         assert len(known) == 3
 
 
+async def test_a_job_that_comes_or_goes_while_a_reader_goes_through_all_is_shown_once(tmp_path):
+    clock, polls = VirtualClock(), Polls(named=["j-1", "j-2"])
+    async with ledger(tmp_path, clock) as store:
+        await record(store, 1)
+        mirror = remote(store, polls, clock)
+        await mirror.refresh()
+        reader = mirror.jobs()
+        shown = [next(reader)]
+        await record(store, 2)
+        await mirror.follow()
+        assert sorted(one.job.id for one in [*shown, *reader]) == ["j-1", "j-2"]
+        reader = mirror.jobs()
+        shown = [next(reader)]
+        await store.archive.mark([ArchiveMark(job("j-1").key, 1, Archived.ENDED, at(0))])
+        await mirror.refresh()
+        assert sorted(one.job.id for one in [*shown, *reader]) == ["j-1", "j-2"]
+
+
+async def test_what_is_read_late_does_not_replace_what_is_newer(tmp_path, monkeypatch):
+    clock, polls = VirtualClock(), Polls()
+    async with ledger(tmp_path, clock) as store:
+        await record(store, 1)
+        mirror = remote(store, polls, clock)
+        find = store.archive.find
+        once: list[Any] = []
+
+        async def slow(keys):
+            found = await find(keys)
+            if not once:
+                once.append(keys)
+                await record(store, 1, 2, "RUNNING")
+                await mirror._read(keys)
+            return found
+
+        monkeypatch.setattr(store.archive, "find", slow)
+        await mirror.refresh()
+        assert states(mirror) == {"j-1": "RUNNING"}
+
+
 async def test_the_options_of_a_watch_that_was_reloaded_are_shown(tmp_path):
     clock, polls = VirtualClock(), Polls(interval=30.0)
     async with ledger(tmp_path, clock) as store:
