@@ -20,7 +20,7 @@ help: ## Show this list
 demo: $(VENV)/.runtime ## Watch simulated jobs; needs no AWS account (ARGS="--duration 60s")
 	@$(BIN)/job-monitor demo $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests (ARGS="tests/unit -k diff")
+test: $(VENV)/.compiled ## Run all tests (ARGS="tests/unit -k diff")
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 soak: $(VENV)/.dev ## Run the long forms of the harnesses, for an hour or so
@@ -108,3 +108,9 @@ $(VENV)/.dev: requirements/pip.txt requirements/dev.txt pyproject.toml | $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@ $(VENV)/.runtime
+
+# Compile all tests once: else each of the processes that share them would, at the same time.
+# What does not compile is for the run to say.
+$(VENV)/.compiled: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 0 --collect-only -qq >/dev/null 2>&1 || true
+	@touch $@
