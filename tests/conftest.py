@@ -21,9 +21,13 @@ from tests import forks, made, moto_kit, once
 from tests.contracts import postgresql_kit
 from tests.contracts.sink_kit import check_received
 
-# How fast examples are made and run is the machine's, which other tests use as well.
+# How fast examples are made and run is the machine's, which other tests use as well. A test that
+# names health checks of its own replaces these. What fixtures give lasts for all examples.
 settings.register_profile(
-    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "unhurried",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("unhurried")
 
@@ -60,7 +64,10 @@ def end_process(item):
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_ends_programs():
-    """Let processes be ended by SIGINT, where the shell ignores it for what runs in background."""
+    """Let processes be ended by SIGINT, where the shell ignores it for what runs in background.
+
+    They have that from this process, which can be ended by it as well from now on.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -133,9 +140,8 @@ def postgresql_cluster(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgresql_server(postgresql_cluster):
     """A server for all tests that need only a database."""
-    # It would look at each of the many databases every minute, after the test of it too. The
-    # log of what is written stays small, as it may be kept in memory.
-    options = "-c fsync=off -c autovacuum=off -c max_wal_size=64MB"
+    # It would look at each of the many databases every minute, after the test of it too.
+    options = "-c fsync=off -c autovacuum=off"
     with postgresql_kit.server(options, cluster=postgresql_cluster) as made:
         yield made
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from tests import ports
 _POOLERS = itertools.count(6432)
 MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
-"""Bytes that must be free in memory for servers to have their files there."""
+"""Bytes of memory that must be free for servers to have their files there."""
 
 
 class Server:
@@ -36,7 +37,8 @@ class Server:
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             os.chown(home, pwd.getpwnam(self._user).pw_uid, -1)
-        self._options = f"-k {home} -c listen_addresses='' {options}"
+        # The log of what is written stays small, as it may be kept in memory.
+        self._options = f"-k {home} -c listen_addresses='' -c max_wal_size=64MB {options}"
         if cluster:
             subprocess.run(["cp", "-a", cluster / "data", home / "data"], check=True)
         else:
@@ -84,9 +86,7 @@ class Server:
         pid = int(note.read_text().split()[0])
         # The first one first: it would start others in the place of those that end.
         family = (pid, *_children(pid))
-        for each in family:
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+        _send(signal.SIGKILL, family)
         # None may be left that holds the memory which all of them share.
         while any(map(_runs, family)):
             time.sleep(0.02)
@@ -101,12 +101,10 @@ class Server:
         pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
         family = (pid, *_children(pid))
         try:
-            for each in family:
-                os.kill(each, signal.SIGSTOP)
+            _send(signal.SIGSTOP, family)
             yield
         finally:
-            for each in family:
-                os.kill(each, signal.SIGCONT)
+            _send(signal.SIGCONT, family)
 
     def stop(self):
         """Stop it at once."""
@@ -259,6 +257,13 @@ async def until_unlocked(url):
     await connection.close()
 
 
+def _send(number, pids):
+    """Send a signal to those that still run: one that served a session may just have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def _stat(pid):
     """Return the state of a process and the id of its parent."""
     with suppress(OSError):
@@ -289,8 +294,11 @@ def memory():
     A database is hundreds of files. To make them takes a disk much longer, above all soon after
     others were removed.
     """
-    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
-    return MEMORY if roomy else None
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return None
+    # What a file system in memory has left is a limit of its own, and no memory.
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"))
+    return MEMORY if found and int(found[1]) << 10 >= ROOM else None
 
 
 @contextmanager

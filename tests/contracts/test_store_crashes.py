@@ -98,7 +98,15 @@ def old_postgresql(postgresql_server, postgresql_names):
     template = next(postgresql_names)
     url = postgresql_server.create(template)
     asyncio.run(_make_0005(url))
-    return lambda number: postgresql_server.create(f"{template}_{number}", template)
+    made = [template]
+
+    def copy(number):
+        made.append(f"{template}_{number}")
+        return postgresql_server.create(made[-1], template)
+
+    yield copy
+    for name in made:
+        postgresql_server.drop(name)
 
 
 async def _make_0005(url):

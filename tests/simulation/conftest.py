@@ -6,4 +6,12 @@ import pytest
 @pytest.fixture
 def new_database(postgresql_server, postgresql_names):
     """Return a function that returns the URL of another database, which is empty."""
-    return lambda: postgresql_server.create(next(postgresql_names))
+    made = []
+
+    def create():
+        made.append(next(postgresql_names))
+        return postgresql_server.create(made[-1])
+
+    yield create
+    for name in made:
+        postgresql_server.drop(name)

@@ -135,7 +135,7 @@ async def copied(copy, directory):
 async def test_a_copy_that_is_killed_goes_on_and_a_daemon_after_it(tmp_path, transitions, kills):
     file = tmp_path / "state.db"
     made = await big_ledger.make(file, transitions)
-    with postgresql_kit.server("-c fsync=off") as server:
+    with postgresql_kit.server("-c fsync=off", place=lambda: None) as server:  # it may be large
         url = server.create("jobs")
         session = await asyncpg.connect(url)
         try:
