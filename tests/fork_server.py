@@ -137,7 +137,8 @@ def leave(codes):
     """End at once with the exit code of the program, if it has ended by itself.
 
     Else Python would take apart all that was imported. It is shared with the server until then,
-    and to copy all that memory is more work than most commands are.
+    and to copy all that memory is more work than most commands are. What goes wrong while that is
+    done, is found by the few tests that start the program anew.
     """
     with suppress(OSError, ValueError):  # a stream that cannot be flushed ends it as usual
         for code in codes:

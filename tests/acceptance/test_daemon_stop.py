@@ -45,13 +45,17 @@ def _taken(sim):
 async def test_an_idle_daemon_stops_at_once(tmp_path, signal):
     async with simulator.running(_scenario()) as sim:
         config = configure(tmp_path, sim)
-        async with running("run", "-c", config, directory=tmp_path) as program:
+        # As users start it: a fork of the tests' server does not take Python apart at its end.
+        async with running("run", "-c", config, directory=tmp_path, anew=True) as program:
             await program.started()
             await _known(tmp_path)
             code, took = await program.stop(signal)
+            listed = await run("jobs", "-c", config, "-q", "pkg", directory=tmp_path, anew=True)
     assert code == 0
     assert took < IN_TIME
     assert [line["event"] for line in program.log][-2:] == ["daemon.stopping", "daemon.stopped"]
+    assert listed[0] == 0
+    assert listed[2].count("\n") == 1, "more than the hint at --server"
     assert program.out == ""
 
 

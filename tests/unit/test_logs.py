@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import logs, redaction
@@ -215,7 +215,6 @@ def test_no_planted_secret_gets_out_in_any_way(stream, format_):
         max_size=5,
     ),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_logged_is_one_valid_line(event, fields):
     stream = io.StringIO()
     logs.configure("json", "debug", stream)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, given
+from hypothesis import assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
@@ -125,10 +125,7 @@ CHANGES = st.lists(
     min_size=1,
     max_size=4,
 )
-RELAXED = effort(
-    max_examples=30,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+RELAXED = effort(max_examples=30)
 
 
 def test_the_example_itself_has_no_mistake(example, told):
