@@ -29,7 +29,7 @@ JOBS, WINDOW = 4_000, 10.0
 """Jobs that are polled each second, at least, and the seconds for which that is measured."""
 BUSY = 6
 """Jobs for each poll that the naive loop makes in a second of CPU: on a fast machine, few jobs
-would leave the core idle most of the time, and its caches cold. So they take a third or a half."""
+would leave the core idle most of the time, and its caches cold. So they take a quarter or more."""
 WARM = 4
 """Polls of each job after which all are prepared, and have been answered the same twice."""
 PATIENCE = 180.0

@@ -43,9 +43,9 @@ class Life:
 async def live(config: Path, directory: Path) -> Life:
     """Run the daemon until all jobs are known, and for a while longer."""
     started = time.perf_counter()
-    # As in the container and the systemd unit.
-    malloc = {"MALLOC_ARENA_MAX": "1"}
-    async with running("run", "-c", config, directory=directory, anew=True, **malloc) as program:
+    # As in the container and the systemd unit, and with the authorities that tests leave out.
+    usual = {"MALLOC_ARENA_MAX": "1", "SSL_CERT_FILE": None}
+    async with running("run", "-c", config, directory=directory, anew=True, **usual) as program:
         url = await program.started()
         while (await fetch(f"{url}/-/ready"))[0] != 200:  # noqa: ASYNC110 -- another process brings it about
             await anyio.sleep(0.02)

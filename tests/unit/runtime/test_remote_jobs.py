@@ -1,5 +1,6 @@
 """Jobs that other replicas poll, shown from a real ledger."""
 
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,10 +44,6 @@ class Polls:
         return self.own.get(key)
 
 
-def remote(store, polls: Any, clock):
-    return RemoteJobs(store, polls, clock)
-
-
 async def record(store, number, sequence=1, state="PENDING"):
     known = snapshot(state, job=job(f"j-{number}"), sequence=sequence, looked_at=at(0))
     change = Transition(
@@ -68,17 +65,25 @@ async def record(store, number, sequence=1, state="PENDING"):
     assert await store.record(Entry(known, sequence - 1, (change,), ((),)))
 
 
+@asynccontextmanager
+async def replica(tmp_path, polls: Any, *numbers):
+    """Yield a ledger with jobs of these numbers, and what a replica has read of it."""
+    clock = VirtualClock()
+    async with ledger(tmp_path, clock) as store:
+        for number in numbers:
+            await record(store, number)
+        mirror = RemoteJobs(store, polls, clock)
+        await mirror.refresh()
+        yield store, mirror
+
+
 def states(mirror):
     return {one.job.id: one.snapshot and one.snapshot.state for one in mirror.jobs()}
 
 
 async def test_jobs_of_others_are_read_once_and_then_what_the_ledger_says(tmp_path):
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        for number in range(3):
-            await record(store, number)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls, 0, 1, 2) as (store, mirror):
         assert states(mirror) == {"j-0": "PENDING", "j-1": "PENDING", "j-2": "PENDING"}
         assert await mirror.follow() == []
         await record(store, 1, 2, "RUNNING")
@@ -96,12 +101,8 @@ async def test_jobs_of_others_are_read_once_and_then_what_the_ledger_says(tmp_pa
 
 
 async def test_what_this_replica_polls_by_now_is_not_shown_as_anothers(tmp_path):
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        await record(store, 2)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls, 1, 2) as (store, mirror):
         polls.own[job("j-1").key] = object()
         await mirror.refresh()
         assert list(states(mirror)) == ["j-2"]
@@ -117,12 +118,8 @@ async def test_what_this_replica_polls_by_now_is_not_shown_as_anothers(tmp_path)
 
 
 async def test_an_archived_job_is_counted_and_kept_no_longer(tmp_path):
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        await record(store, 2)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls, 1, 2) as (store, mirror):
         await record(store, 1, 2, "SUCCEEDED")
         await mirror.follow()
         assert states(mirror)["j-1"] == "SUCCEEDED"
@@ -134,11 +131,8 @@ async def test_an_archived_job_is_counted_and_kept_no_longer(tmp_path):
 
 
 async def test_a_job_that_a_watch_names_is_shown_before_its_first_poll(tmp_path):
-    clock, polls = VirtualClock(), Polls(named=["j-1", "j-9"])
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls(named=["j-1", "j-9"])
+    async with replica(tmp_path, polls, 1) as (_store, mirror):
         assert states(mirror) == {"j-1": "PENDING", "j-9": None}
         unseen = mirror.job(job("j-9").key)
         assert unseen
@@ -147,11 +141,8 @@ async def test_a_job_that_a_watch_names_is_shown_before_its_first_poll(tmp_path)
 
 
 async def test_the_time_of_a_poll_may_be_old_and_a_job_is_stale_only_beyond_that(tmp_path):
-    clock, polls = VirtualClock(), Polls(interval=30.0)
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls(interval=30.0)
+    async with replica(tmp_path, polls, 1) as (store, mirror):
         key = job("j-1").key
 
         def stale():
@@ -163,7 +154,7 @@ async def test_the_time_of_a_poll_may_be_old_and_a_job_is_stale_only_beyond_that
         assert not stale()
         await anyio.sleep(2)
         assert stale()
-        await store.touch({key: clock.now()})
+        await store.touch({key: VirtualClock().now()})
         assert stale()
         await mirror.refresh()
         assert not stale()
@@ -172,12 +163,8 @@ async def test_the_time_of_a_poll_may_be_old_and_a_job_is_stale_only_beyond_that
 async def test_owners_of_many_jobs_may_store_their_polls_more_rarely(tmp_path, monkeypatch):
     """They store at most so many a second, so the times of many jobs are older."""
     monkeypatch.setattr(remote_jobs, "POLLS_A_SECOND", 0.01)
-    clock, polls = VirtualClock(), Polls(interval=30.0)
-    async with ledger(tmp_path, clock) as store:
-        for number in range(3):
-            await record(store, number)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls(interval=30.0)
+    async with replica(tmp_path, polls, 0, 1, 2) as (_store, mirror):
         await anyio.sleep(4 * 30 + remote_jobs.LATE + 250)
         assert not any(one.blind for one in mirror.jobs())
         await anyio.sleep(100)
@@ -185,11 +172,8 @@ async def test_owners_of_many_jobs_may_store_their_polls_more_rarely(tmp_path, m
 
 
 async def test_a_job_that_comes_while_all_are_read_stays(tmp_path, monkeypatch):
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls, 1) as (store, mirror):
         heads = store.archive.heads
 
         async def slow(place, after=""):
@@ -206,11 +190,8 @@ async def test_a_job_that_comes_while_all_are_read_stays(tmp_path, monkeypatch):
 
 async def test_to_learn_of_a_job_copies_no_others(tmp_path):
     """Else a million of them would never be read: each would copy all before it."""
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls, 1) as (store, mirror):
         known = mirror._known
         await record(store, 2)
         await mirror.follow()
@@ -221,11 +202,8 @@ async def test_to_learn_of_a_job_copies_no_others(tmp_path):
 
 
 async def test_a_job_that_comes_or_goes_while_a_reader_goes_through_all_is_shown_once(tmp_path):
-    clock, polls = VirtualClock(), Polls(named=["j-1", "j-2"])
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls(named=["j-1", "j-2"])
+    async with replica(tmp_path, polls, 1) as (store, mirror):
         reader = mirror.jobs()
         shown = [next(reader)]
         await record(store, 2)
@@ -242,7 +220,8 @@ async def test_what_is_read_late_does_not_replace_what_is_newer(tmp_path, monkey
     clock, polls = VirtualClock(), Polls()
     async with ledger(tmp_path, clock) as store:
         await record(store, 1)
-        mirror = remote(store, polls, clock)
+        known: Any = polls
+        mirror = RemoteJobs(store, known, clock)
         find = store.archive.find
         once: list[Any] = []
 
@@ -260,11 +239,8 @@ async def test_what_is_read_late_does_not_replace_what_is_newer(tmp_path, monkey
 
 
 async def test_the_options_of_a_watch_that_was_reloaded_are_shown(tmp_path):
-    clock, polls = VirtualClock(), Polls(interval=30.0)
-    async with ledger(tmp_path, clock) as store:
-        await record(store, 1)
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls(interval=30.0)
+    async with replica(tmp_path, polls, 1) as (_store, mirror):
         polls.target = SimpleNamespace(**vars(polls.target) | {"interval": 7.0})
         await mirror.refresh()
         shown = mirror.job(job("j-1").key)
@@ -274,10 +250,8 @@ async def test_the_options_of_a_watch_that_was_reloaded_are_shown(tmp_path):
 
 @pytest.mark.parametrize("many", [remote_jobs.AT_ONCE + 10])
 async def test_many_changes_are_read_in_turns(tmp_path, many):
-    clock, polls = VirtualClock(), Polls()
-    async with ledger(tmp_path, clock) as store:
-        mirror = remote(store, polls, clock)
-        await mirror.refresh()
+    polls = Polls()
+    async with replica(tmp_path, polls) as (store, mirror):
         async with anyio.create_task_group() as tasks:
             for number in range(many):
                 tasks.start_soon(record, store, number)
