@@ -124,17 +124,25 @@ def test_series_that_come_go_and_change_between_scrapes_are_written_alike(regist
     counter.remove("2")
     counter.labels("2").inc(2)  # the same labels, and another child
     _assert_same(renderer, registry)
+    for _ in range(2):
+        counter.labels("3").inc()
+        _assert_same(renderer, registry)
 
 
-def test_a_scrape_looks_for_no_garbage(registry):
-    before, registered = gc.isenabled(), []
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_scrape_looks_for_no_garbage(registry, enabled):
+    meanwhile, before = [], gc.isenabled()
 
     class Collector:
         def collect(self):
-            registered.append(gc.isenabled())
+            meanwhile.append(gc.isenabled())
             return []
 
     registry.register(Collector())
-    MetricsRenderer(registry).plain()
-    MetricsRenderer(registry).openmetrics()
-    assert (registered[-2:], gc.isenabled()) == ([False, False], before)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        MetricsRenderer(registry).plain()
+        MetricsRenderer(registry).openmetrics()
+        assert (meanwhile[-2:], gc.isenabled()) == ([False, False], enabled)
+    finally:
+        (gc.enable if before else gc.disable)()
