@@ -60,6 +60,14 @@ def next_turn(now: float, interval: float, phase: float) -> float:
     return phase + turns * interval
 
 
+def common_moment(time: float) -> float:
+    """Return the moment of the tick at ``time``, or just before it: what is due then is together.
+
+    Many jobs that each had a time of their own would each take a place of its own in the queue.
+    """
+    return math.floor(time / TICK) * TICK
+
+
 def full_jitter(attempt: int, base: float, cap: float, random: Random) -> float:
     """Return a delay between 0 and ``base * 2**attempt``, at most ``cap`` (``attempt`` from 0)."""
     return random.uniform(0, exponential(attempt, base, cap))

@@ -164,7 +164,7 @@ class Poller:
             if self._job_poller.is_finished(scheduled):
                 self.schedule.finish(scheduled)
                 return
-            due = self._clock.monotonic() + self._rest(scheduled)
+            due = pacing.common_moment(self._clock.monotonic() + self._rest(scheduled))
         self.schedule.put(scheduled, due)
         self._wake.set()
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
-from itertools import pairwise
+from itertools import count, pairwise
 
 import anyio
 import pytest
@@ -45,6 +45,22 @@ async def test_thousands_of_jobs_that_are_due_together_are_spread_over_their_int
         later = [counts[second] for second in range(115, 178)]
         assert max(later) <= 1.4 * jobs / 60
         assert min(later) >= 0.6 * jobs / 60
+
+
+async def test_jobs_that_are_followed_one_after_the_other_have_their_first_turns_together(
+    tmp_path, monkeypatch
+):
+    """Each in a place of its own would take memory that the daemon keeps for good."""
+    async with polling(tmp_path) as b:
+        at = b.clock.monotonic()
+        readings = count()
+        # As a real clock: 10 microseconds for each job that a configuration names.
+        monkeypatch.setattr(b.clock, "monotonic", lambda: at + next(readings) * 1e-5)
+        b.follow(*(f"j-{number}" for number in range(1_000)))
+        assert next(readings) >= 1_000
+        due = {job.due for job in b.poller.schedule.everyone()}
+        assert len(due) <= 10
+        assert all(at - 0.02 < moment < at + 0.1 for moment in due)
 
 
 @pytest.mark.parametrize("pause", [1.0, 20.0, 3600.0])
