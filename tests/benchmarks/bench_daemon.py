@@ -51,7 +51,7 @@ KINDS = {
     "GetStatus": "importexport.job",
     "list page": "panorama.package-import",
 }
-PAGES, BUSY_PAGES = 400, 1.2
+PAGES, BUSY_PAGES = 400, 0.7
 """Pages of the listing, at least, and for each that the naive loop gets in a second of CPU. Each is
 polled once a second."""
 REQUESTS = {
