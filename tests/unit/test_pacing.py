@@ -51,6 +51,14 @@ def test_a_late_look_does_not_move_the_grid(start, interval, late):
     assert pacing.next_turn(turn + late * interval, interval, 0.0) == pytest.approx(turn + interval)
 
 
+@given(st.floats(0, 1e7), st.floats(0, pacing.TICK / 2))
+def test_what_is_due_within_a_tick_is_due_together_and_at_most_a_tick_early(time, later):
+    moment = pacing.common_moment(time)
+    assert -1e-8 <= time - moment <= pacing.TICK + 1e-8
+    others = {moment, moment + pacing.TICK}
+    assert any(math.isclose(pacing.common_moment(time + later), one) for one in others)
+
+
 def test_phases_spread_evenly():
     count = 10_000
     phases = sorted(pacing.phase_of(f"job/{number}", 30.0) for number in range(count))
