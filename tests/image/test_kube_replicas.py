@@ -56,7 +56,7 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
     played = [pods.beside(pods.asked_by_podman(pods.local(each, image))) for each in made]
     names = [each["metadata"]["name"] for each in made]
     async with kube_kit.node({"jobs": JOBS}) as node:
-        serve_postgresql(node, parts)
+        await serve_postgresql(node, parts)
         node.keep_secret(SECRET, password=PASSWORD)
         node.play([rendered["ConfigMap", "job-monitor"], *played])
         urls = {name: f"http://{node.address(f'{name}-job-monitor')}:9847" for name in names}
@@ -90,13 +90,16 @@ async def test_pods_on_one_database_share_the_work_and_take_over(rendered):
         assert node.received[-1].told == ("EX1", states(node, left)["EX1"])
 
 
-def serve_postgresql(node, parts):
+async def serve_postgresql(node, parts):
     """Run PostgreSQL at the node's own address, which the pods reach."""
     programs = f"PATH={postgresql_kit.programs()}:/usr/bin:/bin"
     place = ("--volume=/usr:/usr:ro", "--network=host", f"--env={programs}")
     options = ("--detach", "--name=database", "--user=999:999", *place, "--entrypoint=sh")
     script = DATABASE.format(address=kube_kit.ADDRESS, password=AS_MOUNTED)
     node.podman("run", *options, parts, "-euc", script)
+    # A pod that starts earlier ends, and is started again: no pod may be, as the test checks.
+    ready = ("exec", "database", "pg_isready", f"--host={kube_kit.ADDRESS}")
+    await until(lambda: node.podman(*ready, check=False).returncode == 0, 120)
 
 
 def asked(node, url, path):
