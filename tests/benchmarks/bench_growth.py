@@ -31,7 +31,7 @@ import anyio
 from monitor import events
 from monitor.clock import SystemClock
 from monitor.model import Ending, Job, Kind, Phase, Severity, Snapshot, StateAndPhase, Transition
-from monitor.stores import rows, sqlite_check
+from monitor.stores import rows
 from monitor.stores.store import open_store
 from tests.benchmarks.parts import IDS, Daemon, daemon, simulated
 
@@ -50,7 +50,6 @@ PRUNE_CPU = 30e-6
 PRUNE_LATENESS = 0.050
 """Seconds by which pruning may move the 99th percentile of the lateness of polls."""
 BY_THE_CLOCK = "start to ready, s by the clock"
-"""Beside it, a large file is checked for so long as ``sqlite_check`` says."""
 OLD = timedelta(days=40)
 AT_ONCE = 10_000
 
@@ -124,12 +123,7 @@ def main() -> None:
             f"| {name} | {small:,.3f} | {after[name]:,.3f} | {after[name] / small:.2f} |"
             for name, small in before.items()
         ]
-        slow = [
-            name
-            for name, small in before.items()
-            if after[name]
-            > max(LEAST, small) * WITHIN + (sqlite_check.LONGEST if name == BY_THE_CLOCK else 0.0)
-        ]
+        slow = [name for name, small in before.items() if after[name] > max(LEAST, small) * WITHIN]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.write(f"\nMore than {WITHIN:.0f} times as much: {', '.join(slow) or 'none'}.\n")
         sys.stdout.flush()
