@@ -49,7 +49,6 @@ PRUNE_CPU = 30e-6
 """Seconds of CPU for each transition that is pruned."""
 PRUNE_LATENESS = 0.050
 """Seconds by which pruning may move the 99th percentile of the lateness of polls."""
-BY_THE_CLOCK = "start to ready, s by the clock"
 OLD = timedelta(days=40)
 AT_ONCE = 10_000
 
@@ -287,7 +286,7 @@ def measured(directories: Sequence[Path], url: str) -> Sequence[dict[str, float]
         ]
         found = [{"start to ready": one.ready_cpu, "MiB of memory": one.memory} for one in both]
         for one, values in zip(both, found, strict=True):
-            values[BY_THE_CLOCK] = one.ready_after
+            values["start to ready, s by the clock"] = one.ready_after
         time.sleep(5)
         calls: list[tuple[Callable[[], float], Callable[[], object]]]
         for name, path in REQUESTS.items():
