@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from monitor.polling.unchanged import RepeatedPoll
     from monitor.recording.recorder import Recorder
 
+OVERDUE = 1.0
+"""Seconds that a turn may wait for a place, before those that are due go by rank."""
+
 LONGEST_PAUSE = 5.0
 """Seconds, at most, between two passes of the loop: that shows that it is alive."""
 
@@ -100,7 +103,7 @@ class Poller:
         self._clock = clock
         self._concurrency = concurrency
         self._most_sent = SENT_PER_TASK * concurrency
-        self.schedule = Schedule()
+        self.schedule = Schedule(concurrency)
         """Its jobs and listings; for others to read."""
         self.client = SourceClient(
             *(key, quota, recorder, metrics, clock, timeout, self._still_failing, self._lease)
@@ -339,6 +342,9 @@ class Poller:
         self._probe(now)
         release_at = self.schedule.release(now)
         seconds = self._start_ready(tasks)
+        late = self._full and self.schedule.next_due() < now - OVERDUE
+        if late and not self.client.health.lost:
+            self.schedule.rank(now)  # the service is slow: what matters most goes first
         return min(seconds, release_at - now)
 
     def _start_ready(self, tasks: TaskGroup) -> float:

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from monitor.model import JobMap, ListingRequest
 from monitor.pacing import EARLIEST
@@ -124,6 +124,8 @@ class ListingSweep:
         """What it asks for, unless it is a sweep of the parents."""
         return self.source.job_type.listings[self.request.number]
 
+    lists: ClassVar[bool] = True
+
     @property
     def operation(self) -> str:
         """The operation that a page calls."""
@@ -142,12 +144,15 @@ class ListingSweep:
 class Schedule:
     """A queue of turns, with the jobs behind them."""
 
-    def __init__(self) -> None:
-        """Start with nothing to do."""
+    def __init__(self, places: float = math.inf) -> None:
+        """Start with nothing to do; ``places`` are how many turns may be under way at once."""
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
         self._everyone: JobMap[ScheduledJob] = JobMap()
         self._finished: JobMap[ScheduledJob] = JobMap()
         self._sweeps: dict[ListingSweep, None] = {}
+        self._busy_sweeps: set[ListingSweep] = set()
+        self._share = max(1, places // 2)
+        """Sweeps under way above which the turns of jobs come first, where places are short."""
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
         # The pages with which jobs wait, by the time at which they must have come again.
         self._pages: list[tuple[float, int, PageTurn]] = []
@@ -156,6 +161,8 @@ class Schedule:
         """Counts the changes of the jobs that are polled, and of their options."""
         self.first = self._queue.first
         """Return the turn that comes next; see ``TurnQueue``."""
+        self.next_due = self._queue.next_due
+        """Return when the next turn is due that is not ranked."""
 
     def __len__(self) -> int:
         """Return the number of jobs that are polled."""
@@ -220,6 +227,7 @@ class Schedule:
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
+            self._note_sweep(turn)
         due = self._queue.push(turn, due)
         if isinstance(turn, ScheduledJob):
             turn.own_due = due
@@ -235,11 +243,26 @@ class Schedule:
     def go_on(self, sweep: ListingSweep, due: float) -> None:
         """Give a sweep that was begun, and has kept its place, its next page."""
         sweep.state, sweep.due = _WAITING, self._queue.push(sweep, due)
+        self._note_sweep(sweep)
 
     def wait_on(self, sweep: ListingSweep) -> None:
         """Keep a sweep out of the queue while its next page is under way."""
         if sweep.state is State.WAITING:
             sweep.state = State.BUSY
+            self._note_sweep(sweep)
+
+    def _note_sweep(self, turn: ScheduledJob | ListingSweep) -> None:
+        """Let the turns of listings come last, while sweeps that are under way have their share.
+
+        Their pages come first where the places are too few. Those of many listings, or of one for
+        each of many parents, would else leave none to the jobs.
+        """
+        if isinstance(turn, ListingSweep):
+            if turn.state is State.BUSY:
+                self._busy_sweeps.add(turn)
+            else:
+                self._busy_sweeps.discard(turn)
+            self._queue.listings_last = len(self._busy_sweeps) >= self._share
 
     def awaits_pages(self) -> bool:
         """Return whether pages that were requested are not processed yet."""
@@ -298,6 +321,7 @@ class Schedule:
             self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)
         turn.state = State.DROPPED
+        self._note_sweep(turn)
 
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
@@ -308,7 +332,7 @@ class Schedule:
     def rank(self, now: float) -> float:
         """Order the turns that are due by rank, not by time; return when the next is due."""
         self._queue.rank(now)
-        return self._queue.next_due()
+        return self.next_due()
 
     def begin(self, now: float) -> tuple[ScheduledJob, ...] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.
@@ -320,6 +344,7 @@ class Schedule:
         turn = self._queue.take()
         if not isinstance(turn, ScheduledJob):
             turn.began_at = now
+            self._note_sweep(turn)
             return turn
         begun = (turn,) if turn.options.share == 1 else self._together(turn, now)
         for each in begun:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import anyio
 
@@ -196,6 +196,8 @@ class ScheduledJob:
         "job", "options", "own_due", "page", "rare", "repeat", "request_key", "state", "steady",
         "times",
     )  # fmt: skip
+
+    lists: ClassVar[bool] = False
 
     own_answered_at = JobTime(0)
     own_gap = JobTime(1)

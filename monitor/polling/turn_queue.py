@@ -1,4 +1,4 @@
-"""The order of the turns: by the time at which they are due, or where the quota is short, by rank.
+"""The order of the turns: by the time at which they are due, or by rank where many are overdue.
 
 A turn that is overdue has a deadline: its due time and its slack, which is none for jobs that
 somebody waits for, and some intervals for those that have been quiet. The earliest deadline comes
@@ -44,6 +44,11 @@ class Turn(Protocol):
         """The operation that its poll calls."""
         ...
 
+    @property
+    def lists(self) -> bool:
+        """Whether it is the turn of a listing."""
+        ...
+
     def slack(self, now: float, /) -> float:
         """Return the seconds that it may be overdue before it comes first."""
         ...
@@ -69,12 +74,12 @@ class _Slot(Generic[AnyTurn]):
 
 
 class TurnQueue(Generic[AnyTurn]):
-    """Two stages: turns in slots by due time, and ranked ones in heaps by operation and deadline.
+    """Two stages: turns in slots by due time, and ranked ones in heaps by kind and deadline.
 
     Jobs have their turns at common moments: a slot keeps those of one as a bare list, so that a
     turn costs no more than its place there. A turn that is put to another time leaves its old entry
     behind; it is dropped when it comes up. Turns are ranked only while more are due than the quota
-    permits.
+    permits, or than the places are enough for.
     """
 
     def __init__(self) -> None:
@@ -83,10 +88,13 @@ class TurnQueue(Generic[AnyTurn]):
         self._times: list[float] = []
         """A heap of the keys of the slots."""
         # Deadline, order, turn, and its due time.
-        self._ranked: dict[str, list[tuple[float, int, AnyTurn, float]]] = {}
+        self._ranked: dict[tuple[str, bool], list[tuple[float, int, AnyTurn, float]]] = {}
+        """The heaps by operation, and whether their turns are those of listings."""
         self._order = count()
-        self._next: str | None = None
-        """The operation whose ranked turn ``first`` has returned; ``None`` for one of a slot."""
+        self._next: tuple[str, bool] | None = None
+        """The heap whose turn ``first`` has returned; ``None`` for one of a slot."""
+        self.listings_last = False
+        """Whether ranked turns of listings come after all others."""
 
     def __len__(self) -> int:
         """Return the number of entries, old ones included."""
@@ -112,12 +120,12 @@ class TurnQueue(Generic[AnyTurn]):
         if self._ranked or blocked:
             self.rank(now)
             tops = [
-                (operation in blocked, heap[0], operation)
-                for operation, heap in self._ranked.items()
+                (operation in blocked, lists and self.listings_last, heap[0], (operation, lists))
+                for (operation, lists), heap in self._ranked.items()
                 if _has_turn(heap)
             ]
             if tops:
-                _, top, self._next = min(tops, key=lambda each: each[:2])
+                *_, top, self._next = min(tops, key=lambda each: each[:3])
                 return top[2]
             self._ranked.clear()
         return self._first_waiting()
@@ -148,7 +156,7 @@ class TurnQueue(Generic[AnyTurn]):
             slot = self._slots.pop(due)
             for turn in slot.turns[slot.taken :]:
                 if turn.state is _WAITING and turn.own_due == due:
-                    heap = self._ranked.setdefault(turn.operation, [])
+                    heap = self._ranked.setdefault((turn.operation, turn.lists), [])
                     heapq.heappush(heap, (due + turn.slack(now), next(self._order), turn, due))
 
     def take(self) -> AnyTurn:
@@ -165,9 +173,12 @@ class TurnQueue(Generic[AnyTurn]):
     def take_more(
         self, operation: str, until: float, most: int, fits: Callable[[AnyTurn], bool]
     ) -> Sequence[AnyTurn]:
-        """Take out at most ``most`` turns that fit, and are due at ``until`` at the latest."""
+        """Take out at most ``most`` turns that fit, and are due at ``until`` at the latest.
+
+        None is that of a listing.
+        """
         found: list[AnyTurn] = []
-        heap = self._ranked.get(operation, [])
+        heap = self._ranked.get((operation, False), [])
         others: list[tuple[float, int, AnyTurn, float]] = []
         while len(found) < most and len(others) < MOST_PASSED_OVER and _has_turn(heap):
             if heap[0][3] > until:

@@ -244,6 +244,44 @@ def test_a_turn_whose_operation_is_blocked_lets_those_of_others_pass():
     assert agenda.first(2.0) is job_turn
 
 
+def test_listings_come_first_until_sweeps_have_half_of_the_places():
+    agenda, job_turn = Schedule(places=4), tracked("a")
+    sweeps = [discovery() for _ in range(4)]
+    for due, turn in enumerate((job_turn, *sweeps)):
+        agenda.put(turn, float(due))
+    agenda.rank(9.0)
+    assert agenda.first(9.0) == sweeps[0]
+    agenda.begin(9.0)
+    assert agenda.first(9.0) == sweeps[1]
+    agenda.begin(9.0)
+    assert agenda.first(9.0) == job_turn
+    with agenda.busy(sweeps[0]):
+        pass
+    agenda.put(sweeps[0], 9.0)
+    assert agenda.first(9.0) == sweeps[2]
+    agenda.begin(9.0)
+    agenda.drop(sweeps[1])
+    assert agenda.first(9.0) == sweeps[3]
+    agenda.begin(9.0)
+    # Nothing but jobs and listings beyond their share is due: the places are not left empty.
+    assert order(agenda) == [job_turn, sweeps[0]]
+
+
+def test_a_sweep_whose_pages_are_under_way_counts_until_it_goes_on():
+    agenda, job_turn, sweep, other = Schedule(places=2), tracked("a"), discovery(), discovery()
+    for turn in (job_turn, sweep, other):
+        agenda.put(turn, 1.0)
+    agenda.rank(9.0)
+    assert agenda.first(9.0) == sweep
+    agenda.begin(9.0)
+    with agenda.busy(sweep):
+        pass
+    agenda.wait_on(sweep)
+    assert agenda.first(9.0) == job_turn
+    agenda.go_on(sweep, 20.0)
+    assert agenda.first(9.0) == other
+
+
 def test_turns_of_one_moment_come_in_the_order_in_which_they_were_put():
     agenda, turns = Schedule(), [tracked(name) for name in "abcd"]
     for turn in turns:

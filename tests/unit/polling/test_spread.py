@@ -7,11 +7,15 @@ from itertools import count, pairwise
 import anyio
 import pytest
 
+from monitor.model import Page
 from monitor.runtime import upkeep
-from tests.builders import SOURCE, VIRTUAL, running
+from tests.builders import SOURCE, VIRTUAL, job, running
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
+
+NEXT = {None: "1", "1": "2", "2": "3", "3": None}
+"""The token of the next page by that of a page, in a listing of four."""
 
 
 def per_second(looks, since=0.0):
@@ -184,3 +188,60 @@ async def test_a_machine_that_slept_catches_up_as_the_quota_permits(tmp_path):
         # One poll makes up for all that were missed.
         assert sum(counts[second] for second in range(15)) <= 310
         assert max(counts[second] for second in range(60, 120)) <= 18
+
+
+async def test_a_sweep_does_not_wait_behind_the_jobs_that_a_slow_service_keeps_overdue(tmp_path):
+    """A page goes first, as it may show many of them; so it does where the quota is short."""
+    ids = [f"j-{number}" for number in range(120)]
+    async with polling(tmp_path, concurrency=2) as b:
+        b.source.latency = b.source.page_latency = 1.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.source.listing = lambda token: Page((), NEXT[token])
+        b.follow(*ids, interval=10.0)
+        b.discover(interval=10.0)
+        await run_for(b, 600)
+        sweeps = sum(token is None for _, token in b.source.pages)
+        assert sweeps >= 40
+
+
+async def test_listings_take_half_of_the_places_that_a_slow_service_keeps_taken(tmp_path):
+    ids = [f"j-{number}" for number in range(120)]
+    async with polling(tmp_path, concurrency=4) as b:
+        b.source.latency = b.source.page_latency = 1.0
+        b.source.listing = lambda token: Page((), str(int(token or 0) + 1))
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=10.0)
+        for number in range(20):
+            b.discover(interval=10.0, include=[f"{number}-*"])
+        await run_for(b, 600)
+        # Four polls a second: half of them for pages, of which there is never an end.
+        assert len(b.source.looks) >= 1_000
+        assert len(b.source.pages) >= 1_000
+        assert {name for _, name in b.source.looks} == set(ids)
+
+
+async def test_a_listing_has_all_places_where_nothing_else_is_due(tmp_path):
+    async with polling(tmp_path, concurrency=4) as b:
+        b.source.page_latency = 1.0
+        b.source.listing = lambda token: Page((), str(int(token or 0) + 1))
+        for number in range(20):
+            b.discover(interval=10.0, include=[f"{number}-*"])
+        await run_for(b, 600)
+        assert len(b.source.pages) >= 2_200
+
+
+async def test_a_job_that_somebody_waits_for_does_not_wait_behind_those_a_slow_service_delays(
+    tmp_path,
+):
+    ids = [f"j-{number}" for number in range(120)]
+    async with polling(tmp_path, concurrency=2) as b:
+        b.source.latency = 1.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=10.0)
+        awaited = b.poller.schedule.known(job("j-60"))
+        assert awaited is not None
+        b.poller.awaited(awaited, 3600.0)
+        await run_for(b, 600)
+        # Others come every 60 seconds. It may be overdue by four intervals less than they are.
+        assert len(b.source.asked_for("j-60")) >= 20
+        assert min(len(b.source.asked_for(each)) for each in ids) >= 7
