@@ -1,20 +1,23 @@
 """The texts of archived jobs, and an index of their trigrams: a search reads only what it finds.
 
-Both follow from the jobs, so a copy of a store does not take them along. Only SQLite has them, and
-only one with FTS5 and trigrams (3.34). The texts are folded by Python, so that the index finds all
-that ``Snapshot.searched_text`` has, whatever its case; who searches compares what is found.
+Both follow from the jobs, so a copy of a store does not take them along. SQLite has them if it has
+FTS5 and trigrams (3.34), PostgreSQL if it has the extension pg_trgm. Python folds the texts,
+so that the index finds all that ``searched_text`` has, whatever its case; who searches compares
+what is found.
 
 A job that is live again keeps its text: it is not archived, so that no search shows it.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from monitor.model import searched_text
 from monitor.stores.schema import jobs
@@ -37,14 +40,28 @@ _LEAST = 3
 """Characters of a trigram."""
 _MATCHES = "CREATE VIRTUAL TABLE {} USING fts5(text, {}tokenize='trigram case_sensitive 1')"
 _OPTIONS = "content='job_texts', content_rowid='id', detail='none', "
-_TABLES = (
-    "CREATE TABLE job_texts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, text TEXT NOT NULL)",
+_PROGRESS_TABLE = (
     # One row: the key up to which archived jobs are indexed; null once all of them are.
     "CREATE TABLE job_texts_progress (after TEXT)",
     "INSERT INTO job_texts_progress (after) VALUES ('')",
+)
+_TABLES = (
+    "CREATE TABLE job_texts (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, text TEXT NOT NULL)",
+    *_PROGRESS_TABLE,
     _MATCHES.format("job_text_index", _OPTIONS),
 )
-_EXISTS = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'job_texts_progress'")
+_POSTGRESQL_TABLES = (
+    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+    # Jobs that another replica archives meanwhile wait, and then find the tables.
+    "LOCK TABLE jobs IN SHARE MODE",
+    'CREATE TABLE job_texts (key TEXT COLLATE "C" PRIMARY KEY, text TEXT NOT NULL)',
+    *_PROGRESS_TABLE,
+    "CREATE INDEX job_text_index ON job_texts USING gin (text gin_trgm_ops)",
+)
+_EXISTS = {
+    "sqlite": sa.text("SELECT 1 FROM sqlite_master WHERE name = 'job_texts_progress'"),
+    "postgresql": sa.text("SELECT 1 WHERE to_regclass('job_texts_progress') IS NOT NULL"),
+}
 _PROGRESS = sa.text("SELECT after FROM job_texts_progress")
 _PROCEED = sa.text("UPDATE job_texts_progress SET after = :after")
 # The candidates are bounded before their texts are read: any text may have many.
@@ -52,9 +69,21 @@ _FIND = sa.text(
     "SELECT key, instr(text, :wanted) > 0 AS hit FROM job_texts WHERE id IN"
     " (SELECT rowid FROM job_text_index WHERE job_text_index MATCH :trigrams LIMIT :most)"
 )
+# Materialized, so that it is planned without the limit: few that match among many are not looked
+# for in all of them.
+_FIND_POSTGRESQL = sa.text(
+    "WITH found AS MATERIALIZED (SELECT key FROM job_texts WHERE text LIKE :pattern)"
+    " SELECT key, true AS hit FROM found LIMIT :most"
+)
+_WORD = re.compile("[a-z0-9]{3}")
+"""What pg_trgm makes a trigram of, whatever the locale of the database."""
 _LAST = sa.text("SELECT coalesce(max(id), 0) FROM job_texts")
 _KNOWN = sa.text("SELECT key, id, text FROM job_texts WHERE key IN :keys").bindparams(
     sa.bindparam("keys", expanding=True)
+)
+_ADD_POSTGRESQL = sa.text(
+    "INSERT INTO job_texts (key, text) VALUES (:key, :text) ON CONFLICT (key)"
+    " DO UPDATE SET text = excluded.text WHERE job_texts.text <> excluded.text"
 )
 _ADD = "INSERT INTO job_texts (id, key, text) VALUES (?, ?, ?)"
 _CHANGE = "UPDATE job_texts SET text = ? WHERE id = ?"
@@ -81,7 +110,8 @@ class TextIndex:
     def __init__(self, read: Read, dialect: str) -> None:
         """``read`` returns the rows of a query."""
         self._read = read
-        self._usable = None if dialect == "sqlite" else False
+        self._dialect = dialect
+        self._usable: bool | None = None
 
     async def find(self, text: str) -> Sequence[str] | None:
         """Return the keys of archived jobs that may have a text, whatever its case, and maybe more.
@@ -93,20 +123,36 @@ class TextIndex:
         # The lines of a text are not those that a search goes through: labels are between them.
         if len(wanted) < _LEAST or "\n" in wanted or not await self._is_usable():
             return None
-        trigrams = {wanted[at : at + _LEAST] for at in range(len(wanted) - _LEAST + 1)}
-        quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
-        given = {"wanted": wanted, "trigrams": quoted, "most": MOST_CANDIDATES + 1}
-        found = await self._read(_FIND.params(**given))
+        if self._dialect == "postgresql" and not _WORD.search(wanted):
+            return None
+        found = await self._read(self._query(wanted))
         keys = [row.key for row in found if row.hit]
         return keys if len(found) <= MOST_CANDIDATES and len(keys) <= MOST_FOUND else None
 
+    def _query(self, wanted: str) -> sa.TextClause:
+        if self._dialect == "postgresql":
+            pattern = "%" + re.sub(r"[\\%_]", r"\\\g<0>", wanted) + "%"
+            return _FIND_POSTGRESQL.bindparams(pattern=pattern, most=MOST_FOUND + 1)
+        trigrams = {wanted[at : at + _LEAST] for at in range(len(wanted) - _LEAST + 1)}
+        quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
+        return _FIND.bindparams(wanted=wanted, trigrams=quoted, most=MOST_CANDIDATES + 1)
+
     async def _is_usable(self) -> bool:
         """Return whether all archived jobs are indexed, as they then are for good."""
-        if self._usable is None and not is_supported():
+        if self._usable is None and self._dialect == "sqlite" and not is_supported():
             self._usable = False
-        if self._usable is None and await self._read(_EXISTS):
+        if self._usable is None and await self._read(_EXISTS[self._dialect]):
             self._usable = (await self._read(_PROGRESS))[0].after is None or None
         return bool(self._usable)
+
+
+def make(connection: sa.Connection) -> None:
+    """Make the tables in PostgreSQL, unless they are there, or may not be made."""
+    if connection.execute(_EXISTS["postgresql"]).first() is not None:
+        return
+    with suppress(DBAPIError), connection.begin_nested():
+        for statement in _POSTGRESQL_TABLES:
+            connection.exec_driver_sql(statement)
 
 
 def index(connection: sa.Connection, keys: Sequence[str]) -> None:
@@ -126,12 +172,14 @@ def index_next(connection: sa.Connection) -> int:
 
 
 def _is_kept(connection: sa.Connection) -> bool:
-    """Return whether this connection keeps the index; make the tables if it can."""
-    if connection.dialect.name != "sqlite":
-        return False
+    """Return whether this connection keeps the index; make the tables of SQLite if it can."""
     if _KEPT in connection.info:
         return bool(connection.info[_KEPT])
-    exists = connection.execute(_EXISTS).first() is not None
+    exists = connection.execute(_EXISTS[connection.dialect.name]).first() is not None
+    if connection.dialect.name == "postgresql":
+        if exists:
+            connection.info[_KEPT] = True  # else another replica may make them yet
+        return exists
     usable = connection.info[_KEPT] = is_supported()
     if usable and not exists:
         for statement in _TABLES:
@@ -149,6 +197,12 @@ def _index(connection: sa.Connection, found: Sequence[Any]) -> None:
         folded = searched_text(row.key, raw["state"], raw["reason"]).casefold()
         # The tokenizer would end at a NUL, which no search has.
         texts[row.key] = folded.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if connection.dialect.name == "postgresql":
+        # In their order, so that two replicas do not wait for each other.
+        rows = [{"key": key, "text": texts[key]} for key in sorted(texts)]
+        if rows:
+            connection.execute(_ADD_POSTGRESQL, rows)
+        return
     known = {
         row.key: (row.id, row.text) for row in connection.execute(_KNOWN, {"keys": list(texts)})
     }

@@ -13,7 +13,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from monitor import errors
-from monitor.stores import database, schema
+from monitor.stores import database, schema, text_index
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _MIGRATING = 0x6A6F62_6D6967
@@ -63,6 +63,8 @@ def migrate(connection: sa.Connection, name: str, *, copying: bool = False) -> N
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         command.upgrade(config, "head")
+    if connection.dialect.name == "postgresql":
+        text_index.make(connection)
 
 
 def verify(connection: sa.Connection, name: str) -> None:

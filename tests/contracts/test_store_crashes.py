@@ -170,7 +170,7 @@ def _tables(connection):
             each["name"] for each in found.get_indexes(name) if "duplicates_constraint" not in each
         }
         for name in found.get_table_names()
-        if name != "alembic_version"
+        if name not in {"alembic_version", "job_texts", "job_texts_progress"}
     }
 
 

@@ -4,7 +4,10 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from itertools import count
+from urllib.parse import urlsplit
 
+import anyio
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -108,8 +111,8 @@ def test_a_search_finds_the_same_in_store_and_memory(opened, monkeypatch):
 
 
 @pytest.fixture
-def searched(sqlite_url):
-    """Open a store in SQLite, and return what its index finds."""
+def searched():
+    """Return the ids that the index of a store finds, or ``None`` if it cannot tell."""
 
     async def find(store, text):
         keys = await store._search.texts.find(text)
@@ -118,8 +121,8 @@ def searched(sqlite_url):
     return find
 
 
-async def test_the_index_reads_only_what_it_finds(sqlite_url, searched):
-    async with stores.open_store(sqlite_url, SettableClock()) as store:
+async def test_the_index_reads_only_what_it_finds(opened, searched):
+    async with opened() as store:
         await put(store, ended(1, reason="Out of DISK"), ended(2, reason="straße"), ended(3))
         assert await searched(store, "disk") is None, "older ones may not be indexed yet"
         assert await store.archive.index_texts()
@@ -127,7 +130,9 @@ async def test_the_index_reads_only_what_it_finds(sqlite_url, searched):
         assert await searched(store, "of disk") == ["job-1"]
         assert await searched(store, "STRASSE") == ["job-2"]
         assert await searched(store, "disk out") == []
-        assert await searched(store, "%is%") == []
+        assert await searched(store, "%dis%") == []
+        assert await searched(store, "_disk") == []
+        assert await searched(store, "\\disk") == []
         assert await searched(store, "us-east-1/JOB-") == ["job-1", "job-2", "job-3"]
         assert await searched(store, "is") is None, "no trigram"
 
@@ -154,8 +159,8 @@ async def test_jobs_archived_before_there_was_an_index_are_added_step_by_step(
         ]
 
 
-async def test_a_text_that_changed_is_found_by_the_new_one_alone(sqlite_url, searched):
-    async with stores.open_store(sqlite_url, SettableClock()) as store:
+async def test_a_text_that_changed_is_found_by_the_new_one_alone(opened, searched):
+    async with opened() as store:
         await store.archive.index_texts()
         await put(store, ended(1, reason="first"))
         again = entry(1, 2, **ENDED, reason="second")
@@ -255,10 +260,10 @@ async def test_jobs_that_no_watch_follows_any_longer_are_listed_too(sqlite_url):
 
 
 async def test_text_that_too_many_jobs_have_is_searched_for_in_the_list(
-    sqlite_url, searched, monkeypatch
+    opened, searched, monkeypatch
 ):
     monkeypatch.setattr(text_index, "MOST_FOUND", 2)
-    async with stores.open_store(sqlite_url, SettableClock()) as store:
+    async with opened() as store:
         await store.archive.index_texts()
         await put(store, *map(ended, range(1, 5)))
         assert await searched(store, "job-") is None
@@ -298,3 +303,90 @@ async def test_without_trigrams_the_list_is_searched_and_the_index_is_made_again
         while await store.archive.index_texts():
             pass
         assert await searched(store, "job-") == ["job-1", "job-2"]
+
+
+@pytest.fixture
+def unprivileged(postgresql_server, postgresql_names):
+    """A database in PostgreSQL whose role may not make extensions: its name and its URL."""
+    name = next(postgresql_names)
+    url = postgresql_server.create(name)
+    postgresql_server.sql(f'CREATE ROLE "{name}" LOGIN')
+    postgresql_server.ask(name, f'GRANT CREATE ON SCHEMA public TO "{name}"')
+    yield name, url.replace("postgres@", f"{name}@")
+    postgresql_server.drop(name)
+    postgresql_server.sql(f'DROP ROLE "{name}"')
+
+
+async def test_postgresql_has_the_index_from_the_start_after_its_extension_is_there(
+    postgresql_server, unprivileged, searched
+):
+    name, url = unprivileged
+    place = ("panorama.package-import", "prod", "us-east-1")
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+        assert not await store.archive.index_texts()
+        assert await searched(store, "disk") is None
+        assert await found(store, place, "disk") == ["job-1"]
+    postgresql_server.ask(name, "CREATE EXTENSION pg_trgm")
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(2, reason="disk"))
+        assert await store.archive.index_texts() == 2
+        assert not await store.archive.index_texts()
+        assert await searched(store, "disk") == ["job-1", "job-2"]
+
+
+async def test_a_replica_that_runs_while_another_makes_the_index_keeps_it_from_then_on(
+    postgresql_server, unprivileged, searched
+):
+    name, url = unprivileged
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+        assert await searched(store, "disk") is None
+        postgresql_server.ask(name, "CREATE EXTENSION pg_trgm")
+        async with stores.open_store(url, SettableClock(), name="b") as other:
+            assert await other.archive.index_texts() == 1
+            assert not await other.archive.index_texts()
+        await put(store, ended(2, reason="disk"))
+        assert await searched(store, "disk") == ["job-1", "job-2"]
+
+
+async def test_jobs_that_are_archived_while_the_index_is_made_are_in_it(
+    postgresql_server, unprivileged, searched
+):
+    name, url = unprivileged
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+    postgresql_server.ask(name, "CREATE EXTENSION pg_trgm")
+    another = await asyncpg.connect(url)
+    async with anyio.create_task_group() as tasks, another.transaction():
+        await another.execute("UPDATE jobs SET looked_at = looked_at")
+        opening = anyio.Event()
+
+        async def open_again():
+            async with stores.open_store(url, SettableClock()):
+                opening.set()
+
+        tasks.start_soon(open_again)
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'ShareLock'"
+        with anyio.fail_after(30):
+            while not postgresql_server.ask(name, waiting):  # noqa: ASYNC110 -- the server
+                await anyio.sleep(0.05)
+        assert not opening.is_set()
+    await another.close()
+    assert opening.is_set()
+
+
+async def test_the_few_texts_among_many_are_found_in_the_index(
+    postgresql_server, copied_postgresql
+):
+    name = urlsplit(copied_postgresql).path.strip("/")
+    postgresql_server.ask(
+        name,
+        "INSERT INTO job_texts SELECT 'key-' || n, 'the text of number ' || n"
+        " FROM generate_series(1, 20000) n",
+    )
+    postgresql_server.ask(name, "VACUUM job_texts")
+    query = str(text_index._FIND_POSTGRESQL).replace(":most", "501")
+    for text in ("zzz", "number 1234", "nothing has this"):
+        plan = postgresql_server.ask(name, "EXPLAIN " + query.replace(":pattern", f"'%{text}%'"))
+        assert "Index Scan on job_text_index" in plan, plan
