@@ -103,7 +103,7 @@ class Poller:
         self._clock = clock
         self._concurrency = concurrency
         self._most_sent = SENT_PER_TASK * concurrency
-        self.schedule = Schedule(concurrency)
+        self.schedule = Schedule()
         """Its jobs and listings; for others to read."""
         self.client = SourceClient(
             *(key, quota, recorder, metrics, clock, timeout, self._still_failing, self._lease)
@@ -118,8 +118,12 @@ class Poller:
         self._tasks: TaskGroup | None = None
         self._running = 0
         """Polls under way in tasks."""
+        self._running_pages = 0
+        """Those of listings."""
         self._sent = 0
         """Polls under way without."""
+        self._sent_pages = 0
+        """Those of listings."""
         self._publish_at = math.inf
         """When polls that are not counted yet will be, on the monotonic clock."""
         self._published_at = -math.inf
@@ -191,14 +195,19 @@ class Poller:
 
     def hint(self, scheduled: ScheduledJob) -> HintTicket:
         """Poll a job as soon as may be; the ticket tells when the answer is durable."""
+        new = scheduled.hint is None
         scheduled.hint = scheduled.hint or HintTicket()
         if scheduled.page is not None:
             self.schedule.put(scheduled, scheduled.due)
         # A busy one gets its next time when its poll ends.
-        due = self._hinted_due(scheduled) if scheduled.state is State.WAITING else None
-        if due is not None:
-            self.schedule.put(scheduled, due)
-            self._wake.set()
+        if scheduled.state is State.WAITING:
+            due = self._hinted_due(scheduled)
+            if due is not None:
+                self.schedule.put(scheduled, due)
+                self._wake.set()
+            elif new:
+                # At the same time, but with the rank that it has from now on.
+                self.schedule.put(scheduled, scheduled.due)
         return scheduled.hint
 
     def _answer_late(self, turn: ScheduledJob, hint: HintTicket) -> None:
@@ -342,8 +351,9 @@ class Poller:
         self._probe(now)
         release_at = self.schedule.release(now)
         seconds = self._start_ready(tasks)
-        late = self._full and self.schedule.next_due() < now - OVERDUE
-        if late and not self.client.health.lost:
+        if self.client.health.lost:
+            self.schedule.unrank()  # else the same listing would be the probe again and again
+        elif self._full and self.schedule.next_due() < now - OVERDUE:
             self.schedule.rank(now)  # the service is slow: what matters most goes first
         return min(seconds, release_at - now)
 
@@ -355,17 +365,24 @@ class Poller:
         while True:
             now = monotonic()
             blocked = quota.blocked(now)
-            turn = schedule.first(now, blocked) if now < self._lease.until else None
-            if turn is None:
+            # Those of many listings, or of many parents, would leave no place to the jobs.
+            enough = (
+                self._running_pages >= self._concurrency / 2
+                or self._sent_pages >= self._most_sent / 2
+            )
+            turn = schedule.first(now, blocked, listings_last=enough)
+            if turn is None or now >= self._lease.until:
                 self._full = False
                 return math.inf
-            if isinstance(turn, ScheduledJob) and turn.repeat is not None:
-                most, under_way = self._most_sent, self._running + self._sent
-            else:
-                most, under_way = self._concurrency, self._running
+            under_way = self._running + self._sent
             if lost:
-                most, under_way = 1, self._running + self._sent
-            self._full = under_way >= most
+                self._full = under_way > 0
+            elif isinstance(turn, ScheduledJob) and turn.repeat is not None:
+                self._full = under_way >= self._most_sent
+            else:
+                # A page may be prepared, or need a task.
+                most_sent = self._most_sent if turn.lists else math.inf
+                self._full = self._running >= self._concurrency or under_way >= most_sent
             if self._full:
                 return math.inf  # the end of a poll starts the next one
             operation, due = turn.operation, turn.own_due
@@ -389,6 +406,7 @@ class Poller:
             else:
                 self._metrics.poll_lateness.observe(now - due)
                 self._running += 1
+                self._running_pages += isinstance(begun, ListingSweep)
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
     def _sooner(
@@ -479,11 +497,13 @@ class Poller:
         most = self._most_sent - self._running - self._sent
         sent = self._sweeper.send(sweep, most, partial(self._take_page, sweep))
         self._sent += sent
+        self._sent_pages += sent
         return sent > 0
 
     def _take_page(self, sweep: ListingSweep, sent: SentPage) -> None:
         """Take what came of a prepared page, as ``_take`` does."""
         self._sent -= 1
+        self._sent_pages -= 1
         if sent.unused:
             if self._tasks is not None:
                 self._tasks.start_soon(self._sweeper.count_unused, sweep, sent)
@@ -511,6 +531,7 @@ class Poller:
                 self._wake_by(due)
             elif line[0].response is not None:
                 self._running += 1
+                self._running_pages += 1
                 tasks.start_soon(self._work, sweep, line[0], name=f"poll {self.key.key}")
                 self._wake_by(math.inf)
             elif not self._stopping:
@@ -608,6 +629,7 @@ class Poller:
             if isinstance(turn, ScheduledJob) and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
         self._running -= 1
+        self._running_pages -= isinstance(begun, ListingSweep)
         if isinstance(begun, ListingSweep) and begun.under_way and self._tasks:
             self.schedule.wait_on(begun)
             if begun.under_way[0].response is not None:

@@ -144,15 +144,12 @@ class ListingSweep:
 class Schedule:
     """A queue of turns, with the jobs behind them."""
 
-    def __init__(self, places: float = math.inf) -> None:
-        """Start with nothing to do; ``places`` are how many turns may be under way at once."""
+    def __init__(self) -> None:
+        """Start with nothing to do."""
         self._queue: TurnQueue[ScheduledJob | ListingSweep] = TurnQueue()
         self._everyone: JobMap[ScheduledJob] = JobMap()
         self._finished: JobMap[ScheduledJob] = JobMap()
         self._sweeps: dict[ListingSweep, None] = {}
-        self._busy_sweeps: set[ListingSweep] = set()
-        self._share = max(1, places // 2)
-        """Sweeps under way above which the turns of jobs come first, where places are short."""
         self._failing: dict[ScheduledJob | ListingSweep, None] = {}
         # The pages with which jobs wait, by the time at which they must have come again.
         self._pages: list[tuple[float, int, PageTurn]] = []
@@ -163,6 +160,8 @@ class Schedule:
         """Return the turn that comes next; see ``TurnQueue``."""
         self.next_due = self._queue.next_due
         """Return when the next turn is due that is not ranked."""
+        self.unrank = self._queue.unrank
+        """Order all turns by time again."""
 
     def __len__(self) -> int:
         """Return the number of jobs that are polled."""
@@ -227,7 +226,6 @@ class Schedule:
         # One that is busy stays so: whoever is at work on it gives it its next time at the end.
         if turn.state is not State.BUSY:
             turn.state = State.WAITING
-            self._note_sweep(turn)
         due = self._queue.push(turn, due)
         if isinstance(turn, ScheduledJob):
             turn.own_due = due
@@ -243,26 +241,11 @@ class Schedule:
     def go_on(self, sweep: ListingSweep, due: float) -> None:
         """Give a sweep that was begun, and has kept its place, its next page."""
         sweep.state, sweep.due = _WAITING, self._queue.push(sweep, due)
-        self._note_sweep(sweep)
 
     def wait_on(self, sweep: ListingSweep) -> None:
         """Keep a sweep out of the queue while its next page is under way."""
         if sweep.state is State.WAITING:
             sweep.state = State.BUSY
-            self._note_sweep(sweep)
-
-    def _note_sweep(self, turn: ScheduledJob | ListingSweep) -> None:
-        """Let the turns of listings come last, while sweeps that are under way have their share.
-
-        Their pages come first where the places are too few. Those of many listings, or of one for
-        each of many parents, would else leave none to the jobs.
-        """
-        if isinstance(turn, ListingSweep):
-            if turn.state is State.BUSY:
-                self._busy_sweeps.add(turn)
-            else:
-                self._busy_sweeps.discard(turn)
-            self._queue.listings_last = len(self._busy_sweeps) >= self._share
 
     def awaits_pages(self) -> bool:
         """Return whether pages that were requested are not processed yet."""
@@ -321,7 +304,6 @@ class Schedule:
             self._sweeps.pop(turn, None)
         self._failing.pop(turn, None)
         turn.state = State.DROPPED
-        self._note_sweep(turn)
 
     def holds(self, turn: ScheduledJob | ListingSweep) -> bool:
         """Return whether ``turn`` was put here and not dropped since."""
@@ -344,7 +326,6 @@ class Schedule:
         turn = self._queue.take()
         if not isinstance(turn, ScheduledJob):
             turn.began_at = now
-            self._note_sweep(turn)
             return turn
         begun = (turn,) if turn.options.share == 1 else self._together(turn, now)
         for each in begun:

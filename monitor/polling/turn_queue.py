@@ -3,6 +3,9 @@
 A turn that is overdue has a deadline: its due time and its slack, which is none for jobs that
 somebody waits for, and some intervals for those that have been quiet. The earliest deadline comes
 first. So every turn comes first in the end, however many others are due.
+
+Among listings, that comes first whose last page was the longest ago. By their due times, a few long
+ones that are late would keep out all others.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import heapq
 import math
 from enum import Enum, auto
 from itertools import count, islice
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -49,6 +53,11 @@ class Turn(Protocol):
         """Whether it is the turn of a listing."""
         ...
 
+    @property
+    def began_at(self) -> float:
+        """When its last poll began."""
+        ...
+
     def slack(self, now: float, /) -> float:
         """Return the seconds that it may be overdue before it comes first."""
         ...
@@ -73,6 +82,16 @@ class _Slot(Generic[AnyTurn]):
         self.taken = 0
 
 
+class _Ranked(NamedTuple, Generic[AnyTurn]):
+    """A turn in its heap, ordered by ``place``; ``order`` is that in which they were ranked."""
+
+    place: float
+    order: int
+    turn: AnyTurn
+    due: float
+    deadline: float
+
+
 class TurnQueue(Generic[AnyTurn]):
     """Two stages: turns in slots by due time, and ranked ones in heaps by kind and deadline.
 
@@ -87,14 +106,11 @@ class TurnQueue(Generic[AnyTurn]):
         self._slots: dict[float, _Slot[AnyTurn]] = {}
         self._times: list[float] = []
         """A heap of the keys of the slots."""
-        # Deadline, order, turn, and its due time.
-        self._ranked: dict[tuple[str, bool], list[tuple[float, int, AnyTurn, float]]] = {}
+        self._ranked: dict[tuple[str, bool], list[_Ranked[AnyTurn]]] = {}
         """The heaps by operation, and whether their turns are those of listings."""
         self._order = count()
         self._next: tuple[str, bool] | None = None
         """The heap whose turn ``first`` has returned; ``None`` for one of a slot."""
-        self.listings_last = False
-        """Whether ranked turns of listings come after all others."""
 
     def __len__(self) -> int:
         """Return the number of entries, old ones included."""
@@ -111,22 +127,34 @@ class TurnQueue(Generic[AnyTurn]):
         slot.turns.append(turn)
         return slot.due
 
-    def first(self, now: float = -math.inf, blocked: Collection[str] = ()) -> AnyTurn | None:
+    def first(
+        self,
+        now: float = -math.inf,
+        blocked: Collection[str] = (),
+        *,
+        listings_last: bool = False,
+    ) -> AnyTurn | None:
         """Return the turn that comes next; it may be due later than ``now``.
 
-        Operations in ``blocked`` may not be called now: turns of others go before theirs.
+        Operations in ``blocked`` may not be called now: turns of others go before theirs. With
+        ``listings_last``, so do ranked turns of jobs before those of listings.
         """
         self._next = None
         if self._ranked or blocked:
             self.rank(now)
-            tops = [
-                (operation in blocked, lists and self.listings_last, heap[0], (operation, lists))
-                for (operation, lists), heap in self._ranked.items()
-                if _has_turn(heap)
-            ]
+            tops = []
+            for lists in (False, True):
+                heaps = [
+                    (kind[0] in blocked, heap[0], kind)
+                    for kind, heap in self._ranked.items()
+                    if kind[1] is lists and _has_turn(heap)
+                ]
+                if heaps:
+                    barred, top, kind = min(heaps, key=itemgetter(0, 1))
+                    tops.append((barred, lists and listings_last, top.deadline, kind, top.turn))
             if tops:
-                *_, top, self._next = min(tops, key=lambda each: each[:3])
-                return top[2]
+                *_, self._next, turn = min(tops, key=itemgetter(0, 1, 2))
+                return turn
             self._ranked.clear()
         return self._first_waiting()
 
@@ -157,7 +185,17 @@ class TurnQueue(Generic[AnyTurn]):
             for turn in slot.turns[slot.taken :]:
                 if turn.state is _WAITING and turn.own_due == due:
                     heap = self._ranked.setdefault((turn.operation, turn.lists), [])
-                    heapq.heappush(heap, (due + turn.slack(now), next(self._order), turn, due))
+                    deadline = due + turn.slack(now)
+                    place = turn.began_at if turn.lists else deadline
+                    heapq.heappush(heap, _Ranked(place, next(self._order), turn, due, deadline))
+
+    def unrank(self) -> None:
+        """Order all turns by time again."""
+        ranked, self._ranked = self._ranked, {}
+        for heap in ranked.values():
+            for each in heap:
+                if each.turn.state is _WAITING and each.turn.own_due == each.due:
+                    self.push(each.turn, each.due)
 
     def take(self) -> AnyTurn:
         """Take out the turn that ``first`` has just returned; it is busy from now on."""
@@ -166,7 +204,7 @@ class TurnQueue(Generic[AnyTurn]):
             turn = slot.turns[slot.taken]
             slot.taken += 1
         else:
-            turn = heapq.heappop(self._ranked[self._next])[2]
+            turn = heapq.heappop(self._ranked[self._next]).turn
         turn.state = State.BUSY
         return turn
 
@@ -179,14 +217,14 @@ class TurnQueue(Generic[AnyTurn]):
         """
         found: list[AnyTurn] = []
         heap = self._ranked.get((operation, False), [])
-        others: list[tuple[float, int, AnyTurn, float]] = []
+        others: list[_Ranked[AnyTurn]] = []
         while len(found) < most and len(others) < MOST_PASSED_OVER and _has_turn(heap):
-            if heap[0][3] > until:
+            if heap[0].due > until:
                 break
             entry = heapq.heappop(heap)
-            if fits(entry[2]):
-                entry[2].state = State.BUSY
-                found.append(entry[2])
+            if fits(entry.turn):
+                entry.turn.state = State.BUSY
+                found.append(entry.turn)
             else:
                 others.append(entry)
         for entry in others:
@@ -225,11 +263,11 @@ class TurnQueue(Generic[AnyTurn]):
             heapq.heappush(self._times, due)
 
 
-def _has_turn(heap: list[tuple[float, int, AnyTurn, float]]) -> bool:
+def _has_turn(heap: list[_Ranked[AnyTurn]]) -> bool:
     """Drop the old entries at the top of a heap; return whether a turn is left."""
     while heap:
-        _, _, turn, due = heap[0]
-        if due == turn.own_due and turn.state is _WAITING:
+        top = heap[0]
+        if top.due == top.turn.own_due and top.turn.state is _WAITING:
             return True
         heapq.heappop(heap)
     return False

@@ -244,42 +244,35 @@ def test_a_turn_whose_operation_is_blocked_lets_those_of_others_pass():
     assert agenda.first(2.0) is job_turn
 
 
-def test_listings_come_first_until_sweeps_have_half_of_the_places():
-    agenda, job_turn = Schedule(places=4), tracked("a")
-    sweeps = [discovery() for _ in range(4)]
-    for due, turn in enumerate((job_turn, *sweeps)):
+def test_listings_come_first_or_where_they_have_their_share_last():
+    agenda, job_turn, sweep = Schedule(), tracked("a"), discovery()
+    agenda.put(job_turn, 1.0)
+    agenda.put(sweep, 2.0)
+    agenda.rank(9.0)
+    assert agenda.first(9.0) is sweep
+    assert agenda.first(9.0, listings_last=True) is job_turn
+    agenda.begin(9.0)
+    # Nothing else is due: the place is not left empty.
+    assert agenda.first(9.0, listings_last=True) is sweep
+
+
+def test_the_listing_whose_last_page_was_the_longest_ago_comes_first():
+    agenda, sweeps = Schedule(), [discovery() for _ in range(3)]
+    for due, (sweep, began_at) in enumerate(zip(sweeps, (8.0, 2.0, 5.0), strict=True)):
+        sweep.began_at = began_at
+        agenda.put(sweep, float(due))
+    assert ranked(agenda, 9.0) == [sweeps[1], sweeps[2], sweeps[0]]
+
+
+def test_turns_that_were_ranked_go_by_time_again():
+    agenda, quiet, sweep, moved = Schedule(), tracked("a"), discovery(), tracked("b")
+    for due, turn in enumerate((quiet, sweep, moved)):
         agenda.put(turn, float(due))
     agenda.rank(9.0)
-    assert agenda.first(9.0) == sweeps[0]
-    agenda.begin(9.0)
-    assert agenda.first(9.0) == sweeps[1]
-    agenda.begin(9.0)
-    assert agenda.first(9.0) == job_turn
-    with agenda.busy(sweeps[0]):
-        pass
-    agenda.put(sweeps[0], 9.0)
-    assert agenda.first(9.0) == sweeps[2]
-    agenda.begin(9.0)
-    agenda.drop(sweeps[1])
-    assert agenda.first(9.0) == sweeps[3]
-    agenda.begin(9.0)
-    # Nothing but jobs and listings beyond their share is due: the places are not left empty.
-    assert order(agenda) == [job_turn, sweeps[0]]
-
-
-def test_a_sweep_whose_pages_are_under_way_counts_until_it_goes_on():
-    agenda, job_turn, sweep, other = Schedule(places=2), tracked("a"), discovery(), discovery()
-    for turn in (job_turn, sweep, other):
-        agenda.put(turn, 1.0)
-    agenda.rank(9.0)
-    assert agenda.first(9.0) == sweep
-    agenda.begin(9.0)
-    with agenda.busy(sweep):
-        pass
-    agenda.wait_on(sweep)
-    assert agenda.first(9.0) == job_turn
-    agenda.go_on(sweep, 20.0)
-    assert agenda.first(9.0) == other
+    agenda.put(moved, 20.0)
+    assert agenda.first(9.0) is sweep
+    agenda.unrank()
+    assert order(agenda) == [quiet, sweep, moved]
 
 
 def test_turns_of_one_moment_come_in_the_order_in_which_they_were_put():

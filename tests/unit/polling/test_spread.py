@@ -7,9 +7,13 @@ from itertools import count, pairwise
 import anyio
 import pytest
 
+from monitor.config import Discover
+from monitor.errors import PollError, PollReason
 from monitor.model import Page
+from monitor.polling.schedule import ListingSweep
+from monitor.polling.turn_queue import State
 from monitor.runtime import upkeep
-from tests.builders import SOURCE, VIRTUAL, job, running
+from tests.builders import SOURCE, VIRTUAL, ScriptedSource, job, running
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -245,3 +249,74 @@ async def test_a_job_that_somebody_waits_for_does_not_wait_behind_those_a_slow_s
         # Others come every 60 seconds. It may be overdue by four intervals less than they are.
         assert len(b.source.asked_for("j-60")) >= 20
         assert min(len(b.source.asked_for(each)) for each in ids) >= 7
+
+
+async def test_no_listing_is_kept_out_by_long_ones_that_a_slow_service_keeps_late(tmp_path):
+    ids = [f"j-{number}" for number in range(200)]
+    async with polling(tmp_path, rate=1000.0, concurrency=4) as b:
+        b.source.latency = b.source.page_latency = 4.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.source.listing = lambda token: Page((), str(int(token or 0) + 1))
+        b.follow(*ids, interval=10.0)
+        short = ScriptedSource(b.clock)
+        short.page_latency, short.listing = 4.0, lambda _token: Page((), None)
+        for source in (b.source, b.source, b.source, short):
+            sweep = ListingSweep(source, Discover(), 10.0, lambda row: b.track(row.job))
+            b.poller.discover(sweep)
+        await run_for(b, 600)
+        times = [moment for moment, _ in short.pages]
+        assert len(times) >= 30
+        assert max(after - before for before, after in pairwise(times)) <= 30
+
+
+async def test_listings_take_half_of_the_prepared_requests_that_a_slow_service_delays(tmp_path):
+    ids = [f"j-{number}" for number in range(300)]
+    async with polling(tmp_path, rate=1000.0, burst=1000) as b:
+        b.source.prepares = True
+        b.source.latency = b.source.page_latency = 4.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.source.listing = lambda _token: Page((), None)
+        b.follow(*ids, interval=10.0)
+        for number in range(200):
+            b.discover(interval=3.0, include=[f"{number}-*"])
+        await run_for(b, 600)
+        # 64 requests under way, so 16 a second.
+        assert b.source.prepared
+        assert len(b.source.pages) >= 3_000
+        assert len(b.source.looks) >= 3_000
+
+
+async def test_a_lost_source_whose_listing_still_fails_is_found_by_a_describe(tmp_path):
+    ids = [f"j-{number}" for number in range(300)]
+    async with polling(tmp_path, rate=1000.0) as b:
+        b.source.latency = b.source.page_latency = 10.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.source.listing = lambda _token: Page((), None)
+        b.follow(*ids, interval=10.0)
+        b.discover(interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(200)
+            down = PollError(PollReason.UNAVAILABLE, "down")
+            b.source.trouble = b.source.page_trouble = down
+            await anyio.sleep(1200)
+            assert b.poller.client.health.lost
+            b.source.trouble, b.source.latency = None, 0.1
+            await anyio.sleep(120)
+            assert not b.poller.client.health.lost
+
+
+async def test_a_hint_goes_before_jobs_that_a_slow_service_keeps_overdue(tmp_path):
+    ids = [f"j-{number}" for number in range(120)]
+    async with polling(tmp_path, concurrency=2) as b:
+        b.source.latency = 1.0
+        b.source.answers = dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=10.0)
+        async with running(b.poller):
+            await anyio.sleep(300)
+            turns = [one for one in b.poller.schedule.everyone() if one.state is State.WAITING]
+            now = b.clock.monotonic()
+            # Others that are longer overdue would go first.
+            late = max((one for one in turns if one.due < now - 30), key=lambda one: one.due)
+            b.poller.hint(late)
+            await anyio.sleep(3)
+            assert b.source.asked_for(late.job.id)[-1] >= now
