@@ -364,32 +364,26 @@ class Poller:
         monotonic, late = self._clock.monotonic, self.client.late
         while True:
             now = monotonic()
-            blocked = quota.blocked(now)
-            # Those of many listings, or of many parents, would leave no place to the jobs.
-            enough = (
-                self._running_pages >= self._concurrency / 2
-                or self._sent_pages >= self._most_sent / 2
-            )
-            turn = schedule.first(now, blocked, listings_last=enough)
+            # A lost source is probed by the time alone, with one operation or another.
+            blocked = () if lost else quota.blocked(now)
+            turn = schedule.first(now, blocked)
             if turn is None or now >= self._lease.until:
                 self._full = False
                 return math.inf
             under_way = self._running + self._sent
             if lost:
                 self._full = under_way > 0
-            elif isinstance(turn, ScheduledJob) and turn.repeat is not None:
+            elif (turn.prepared if isinstance(turn, ListingSweep) else turn.repeat) is not None:
                 self._full = under_way >= self._most_sent
             else:
-                # A page may be prepared, or need a task.
-                most_sent = self._most_sent if turn.lists else math.inf
-                self._full = self._running >= self._concurrency or under_way >= most_sent
+                self._full = self._running >= self._concurrency
             if self._full:
                 return math.inf  # the end of a poll starts the next one
             operation, due = turn.operation, turn.own_due
             quota_at = quota.ready_at(now, operation)
             ready_at = max(due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
-                if quota_at > now:
+                if quota_at > now and not lost:
                     ready_at = self._sooner(turn, now, ready_at, blocked)
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
@@ -406,7 +400,7 @@ class Poller:
             else:
                 self._metrics.poll_lateness.observe(now - due)
                 self._running += 1
-                self._running_pages += isinstance(begun, ListingSweep)
+                self._count_pages(running=isinstance(begun, ListingSweep))
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
     def _sooner(
@@ -497,20 +491,34 @@ class Poller:
         most = self._most_sent - self._running - self._sent
         sent = self._sweeper.send(sweep, most, partial(self._take_page, sweep))
         self._sent += sent
-        self._sent_pages += sent
+        self._count_pages(sent=sent)
         return sent > 0
+
+    def _count_pages(self, running: int = 0, sent: int = 0) -> None:
+        """Count so many more pages under way in tasks, or without.
+
+        Pages come first where places are short. Those of many listings, or of many parents, would
+        leave none to the jobs: from half of the places on, they come last.
+        """
+        self._running_pages += running
+        self._sent_pages += sent
+        many_run = self._running_pages >= self._concurrency / 2
+        many_sent = self._sent_pages >= self._most_sent / 2
+        self.schedule.put_listings_last(last=many_run or many_sent)
 
     def _take_page(self, sweep: ListingSweep, sent: SentPage) -> None:
         """Take what came of a prepared page, as ``_take`` does."""
         self._sent -= 1
-        self._sent_pages -= 1
+        self._count_pages(sent=-1)
         if sent.unused:
             if self._tasks is not None:
                 self._tasks.start_soon(self._sweeper.count_unused, sweep, sent)
-            self._wake_by(math.inf)
+            self._wake_by(-math.inf if self._full else math.inf)
         elif sent is sweep.under_way[0]:
             # Not at once: others that came at the same time are taken with it.
             asyncio.get_running_loop().call_soon(self._take_pages, sweep)
+        elif self._full:
+            self._wake.set()  # it waits for those in front of it, but its place is free
 
     def _take_pages(self, sweep: ListingSweep) -> None:
         """Take the pages of a sweep that have come, in their order."""
@@ -531,7 +539,7 @@ class Poller:
                 self._wake_by(due)
             elif line[0].response is not None:
                 self._running += 1
-                self._running_pages += 1
+                self._count_pages(running=1)
                 tasks.start_soon(self._work, sweep, line[0], name=f"poll {self.key.key}")
                 self._wake_by(math.inf)
             elif not self._stopping:
@@ -629,7 +637,7 @@ class Poller:
             if isinstance(turn, ScheduledJob) and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
         self._running -= 1
-        self._running_pages -= isinstance(begun, ListingSweep)
+        self._count_pages(running=-isinstance(begun, ListingSweep))
         if isinstance(begun, ListingSweep) and begun.under_way and self._tasks:
             self.schedule.wait_on(begun)
             if begun.under_way[0].response is not None:

@@ -136,6 +136,15 @@ class ListingSweep:
         return FIRST
 
     @property
+    def prepared(self) -> RepeatedPage | None:
+        """The request for the next page, if that may be sent again and its response compared."""
+        if self.child or self.last or self.attempts or self.trouble:
+            return None
+        # Any page that was not noted has to be read in any case.
+        repeat = self.repeats.get(self.token)
+        return None if repeat is None or repeat.rows is None else repeat
+
+    @property
     def failing(self) -> PollReason | None:
         """The reason why the last page failed, if it did."""
         return self.trouble.reason if self.trouble and self.attempts else None
@@ -315,6 +324,10 @@ class Schedule:
         """Order the turns that are due by rank, not by time; return when the next is due."""
         self._queue.rank(now)
         return self.next_due()
+
+    def put_listings_last(self, *, last: bool) -> None:
+        """Let listings come after jobs, or before them again, while turns are ranked."""
+        self._queue.listings_last = last
 
     def begin(self, now: float) -> tuple[ScheduledJob, ...] | ListingSweep:
         """Take out the first turn, with jobs that share its describe, and mark all busy.

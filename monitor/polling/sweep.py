@@ -106,11 +106,7 @@ class Sweeper:
         """
         begins = not sweep.under_way
         if begins:
-            if sweep.child or sweep.last or sweep.attempts or sweep.trouble:
-                return 0
-            # Any page that was not noted has to be read in any case.
-            repeat = sweep.repeats.get(sweep.token)
-            if repeat is None or repeat.rows is None:
+            if sweep.prepared is None:
                 return 0
             if sweep.token is None and not self._start_again(sweep):
                 return 0

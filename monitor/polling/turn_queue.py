@@ -111,6 +111,8 @@ class TurnQueue(Generic[AnyTurn]):
         self._order = count()
         self._next: tuple[str, bool] | None = None
         """The heap whose turn ``first`` has returned; ``None`` for one of a slot."""
+        self.listings_last = False
+        """Whether ranked turns of listings come after those of jobs."""
 
     def __len__(self) -> int:
         """Return the number of entries, old ones included."""
@@ -127,17 +129,10 @@ class TurnQueue(Generic[AnyTurn]):
         slot.turns.append(turn)
         return slot.due
 
-    def first(
-        self,
-        now: float = -math.inf,
-        blocked: Collection[str] = (),
-        *,
-        listings_last: bool = False,
-    ) -> AnyTurn | None:
+    def first(self, now: float = -math.inf, blocked: Collection[str] = ()) -> AnyTurn | None:
         """Return the turn that comes next; it may be due later than ``now``.
 
-        Operations in ``blocked`` may not be called now: turns of others go before theirs. With
-        ``listings_last``, so do ranked turns of jobs before those of listings.
+        Operations in ``blocked`` may not be called now: turns of others go before theirs.
         """
         self._next = None
         if self._ranked or blocked:
@@ -151,7 +146,8 @@ class TurnQueue(Generic[AnyTurn]):
                 ]
                 if heaps:
                     barred, top, kind = min(heaps, key=itemgetter(0, 1))
-                    tops.append((barred, lists and listings_last, top.deadline, kind, top.turn))
+                    last = lists and self.listings_last
+                    tops.append((barred, last, top.deadline, kind, top.turn))
             if tops:
                 *_, self._next, turn = min(tops, key=itemgetter(0, 1, 2))
                 return turn

@@ -156,6 +156,8 @@ async def index_texts(store: Store, clock: Clock) -> None:
         # With pauses, so that polls and the commits of others do not wait.
         await anyio.sleep(INDEX_PAUSES * (clock.monotonic() - started))
         started = clock.monotonic()
+    if not await store.archive.has_text_index():
+        logs.get().info(logs.STORE_SEARCHES_ALL)
 
 
 async def prune(store: Store, state: ConfigState) -> NoReturn:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from monitor import errors
-from monitor.stores import bulk, connect, database, rows, schema, upgrade
+from monitor.stores import bulk, connect, database, rows, schema, text_index, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -274,6 +274,8 @@ def _begin(
         )
     upgrade.copies.create(connection)
     connection.execute(sa.insert(upgrade.copies), mark)
+    # A daemon that has run on the empty target has indexed all that was there.
+    text_index.index_again(connection)
 
 
 def _last_delivery(reader: sa.Connection) -> int:

@@ -57,7 +57,7 @@ _BEFORE = sa.text("0")
 
 metadata = sa.MetaData()
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest step in ``migrations/``, after which a database has these tables."""
 
 # One row: the identity of the ledger, the position of its last transition, the store time at its

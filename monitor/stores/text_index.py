@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -51,17 +51,28 @@ _TABLES = (
     _MATCHES.format("job_text_index", _OPTIONS),
 )
 _POSTGRESQL_TABLES = (
-    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-    # Jobs that another replica archives meanwhile wait, and then find the tables.
+    # Jobs that another replica archives meanwhile wait, and then find the tables. Behind the lock,
+    # all others wait as well: if it is not free, such as during a VACUUM, the next start tries.
+    "SET LOCAL lock_timeout = '2s'",
     "LOCK TABLE jobs IN SHARE MODE",
     'CREATE TABLE job_texts (key TEXT COLLATE "C" PRIMARY KEY, text TEXT NOT NULL)',
     *_PROGRESS_TABLE,
-    "CREATE INDEX job_text_index ON job_texts USING gin (text gin_trgm_ops)",
+    "CREATE INDEX job_text_index ON job_texts USING gin (text {}.gin_trgm_ops)",
+)
+# An administrator may have put it into a schema that no name is searched for in.
+_EXTENSION_SCHEMA = sa.text(
+    "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace"
+    " WHERE extname = 'pg_trgm'"
 )
 _EXISTS = {
     "sqlite": sa.text("SELECT 1 FROM sqlite_master WHERE name = 'job_texts_progress'"),
-    "postgresql": sa.text("SELECT 1 WHERE to_regclass('job_texts_progress') IS NOT NULL"),
+    # In the schema of the other tables alone.
+    "postgresql": sa.text(
+        "SELECT 1 FROM pg_tables"
+        " WHERE schemaname = current_schema() AND tablename = 'job_texts_progress'"
+    ),
 }
+_ENCODING = sa.text("SELECT current_setting('server_encoding')")
 _PROGRESS = sa.text("SELECT after FROM job_texts_progress")
 _PROCEED = sa.text("UPDATE job_texts_progress SET after = :after")
 # The candidates are bounded before their texts are read: any text may have many.
@@ -121,7 +132,7 @@ class TextIndex:
         """
         wanted = text.casefold()
         # The lines of a text are not those that a search goes through: labels are between them.
-        if len(wanted) < _LEAST or "\n" in wanted or not await self._is_usable():
+        if len(wanted) < _LEAST or "\n" in wanted or not await self.is_usable():
             return None
         if self._dialect == "postgresql" and not _WORD.search(wanted):
             return None
@@ -137,7 +148,7 @@ class TextIndex:
         quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
         return _FIND.bindparams(wanted=wanted, trigrams=quoted, most=MOST_CANDIDATES + 1)
 
-    async def _is_usable(self) -> bool:
+    async def is_usable(self) -> bool:
         """Return whether all archived jobs are indexed, as they then are for good."""
         if self._usable is None and self._dialect == "sqlite" and not is_supported():
             self._usable = False
@@ -147,12 +158,26 @@ class TextIndex:
 
 
 def make(connection: sa.Connection) -> None:
-    """Make the tables in PostgreSQL, unless they are there, or may not be made."""
+    """Make the tables in PostgreSQL, unless they are there, or cannot be made."""
     if connection.execute(_EXISTS["postgresql"]).first() is not None:
         return
-    with suppress(DBAPIError), connection.begin_nested():
-        for statement in _POSTGRESQL_TABLES:
-            connection.exec_driver_sql(statement)
+    if connection.scalar(_ENCODING) != "UTF8":
+        return  # it may lack characters that folding makes
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            place = connection.scalar(_EXTENSION_SCHEMA)
+            for statement in _POSTGRESQL_TABLES:
+                connection.exec_driver_sql(statement.format(place))
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+
+
+def index_again(connection: sa.Connection) -> None:
+    """Index all archived jobs from the first one on, as others are copied into the store."""
+    if connection.execute(_EXISTS[connection.dialect.name]).first() is not None:
+        connection.execute(_PROCEED, {"after": ""})
 
 
 def index(connection: sa.Connection, keys: Sequence[str]) -> None:

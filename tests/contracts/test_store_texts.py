@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from monitor import model
 from monitor.config.settings import StoreSettings
 from monitor.model import Archived, Phase
-from monitor.stores import reader, text_index
+from monitor.stores import copying, reader, text_index
 from monitor.stores import store as stores
 from monitor.tools.stored_jobs import StoredJobs
 from monitor.web.api.job_filters import JobsQuery, holds
@@ -390,3 +390,84 @@ async def test_the_few_texts_among_many_are_found_in_the_index(
     for text in ("zzz", "number 1234", "nothing has this"):
         plan = postgresql_server.ask(name, "EXPLAIN " + query.replace(":pattern", f"'%{text}%'"))
         assert "Index Scan on job_text_index" in plan, plan
+
+
+async def test_postgresql_has_the_index_wherever_its_extension_is(
+    postgresql_server, unprivileged, searched
+):
+    name, url = unprivileged
+    postgresql_server.ask(
+        name,
+        f'CREATE SCHEMA "jobs here" AUTHORIZATION "{name}"; CREATE SCHEMA "more";'
+        f' GRANT USAGE ON SCHEMA "more" TO "{name}"; CREATE EXTENSION pg_trgm SCHEMA "more"',
+    )
+    url += "&options=-c%20search_path%3D%22jobs%5C%20here%22"
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+        while await store.archive.index_texts():
+            pass
+        assert await searched(store, "disk") == ["job-1"]
+        assert await store.archive.has_text_index()
+
+
+async def test_a_store_does_not_use_the_index_of_one_in_another_schema(
+    postgresql_server, copied_postgresql, searched
+):
+    name = urlsplit(copied_postgresql).path.strip("/")
+    async with stores.open_store(copied_postgresql, SettableClock()) as store:
+        assert not await store.archive.index_texts()
+    postgresql_server.ask(name, "CREATE SCHEMA other")
+    url = copied_postgresql + "&options=-c%20search_path%3Dother,public"
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+        assert await searched(store, "disk") is None
+        assert await store.archive.index_texts() == 1
+        assert not await store.archive.index_texts()
+        assert await searched(store, "disk") == ["job-1"]
+
+
+async def test_a_table_that_is_locked_for_long_does_without_the_index_until_the_next_start(
+    postgresql_server, unprivileged, searched
+):
+    name, url = unprivileged
+    async with stores.open_store(url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+    postgresql_server.ask(name, "CREATE EXTENSION pg_trgm")
+    another = await asyncpg.connect(url)
+    async with another.transaction():
+        await another.execute("LOCK TABLE jobs IN SHARE UPDATE EXCLUSIVE MODE")  # as a VACUUM
+        async with stores.open_store(url, SettableClock()) as store:
+            assert not await store.archive.index_texts()
+            assert not await store.archive.has_text_index()
+    await another.close()
+    async with stores.open_store(url, SettableClock()) as store:
+        assert await store.archive.index_texts() == 1
+
+
+async def test_a_database_that_lacks_characters_has_no_index(postgresql_server, searched):
+    name = "latin"
+    postgresql_server.sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'")
+    async with stores.open_store(postgresql_server.url(name), SettableClock()) as store:
+        await put(store, ended(1, reason="5 \N{MICRO SIGN}s"))
+        assert not await store.archive.index_texts()
+        assert await searched(store, "5 \N{MICRO SIGN}s") is None
+    postgresql_server.drop(name)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_copy_into_a_store_that_has_run_without_jobs_is_indexed(
+    sqlite_url, tmp_path, request, kind, searched
+):
+    url = f"sqlite://{tmp_path}/into.db"
+    url = url if kind == "sqlite" else request.getfixturevalue("postgresql_url")
+    async with stores.open_store(sqlite_url, SettableClock()) as store:
+        await put(store, ended(1, reason="disk"))
+    async with stores.open_store(url, SettableClock()) as store:
+        while await store.archive.index_texts():
+            pass
+        await store.archive.index_texts()
+    await copying.copy(sqlite_url, url, lambda *_: None)
+    async with stores.open_store(url, SettableClock()) as store:
+        assert await store.archive.index_texts() == 1
+        assert not await store.archive.index_texts()
+        assert await searched(store, "disk") == ["job-1"]

@@ -250,10 +250,11 @@ def test_listings_come_first_or_where_they_have_their_share_last():
     agenda.put(sweep, 2.0)
     agenda.rank(9.0)
     assert agenda.first(9.0) is sweep
-    assert agenda.first(9.0, listings_last=True) is job_turn
+    agenda.put_listings_last(last=True)
+    assert agenda.first(9.0) is job_turn
     agenda.begin(9.0)
     # Nothing else is due: the place is not left empty.
-    assert agenda.first(9.0, listings_last=True) is sweep
+    assert agenda.first(9.0) is sweep
 
 
 def test_the_listing_whose_last_page_was_the_longest_ago_comes_first():

@@ -320,3 +320,19 @@ async def test_a_hint_goes_before_jobs_that_a_slow_service_keeps_overdue(tmp_pat
             b.poller.hint(late)
             await anyio.sleep(3)
             assert b.source.asked_for(late.job.id)[-1] >= now
+
+
+async def test_a_prepared_page_needs_no_place_for_a_task(tmp_path):
+    async with polling(tmp_path, concurrency=2) as b:
+        b.source.prepares = True
+        b.source.listing = lambda _token: Page((), None)
+        b.discover(interval=5.0)
+        async with running(b.poller):
+            await anyio.sleep(30)
+            b.source.latency = 50.0
+            b.follow("a", "b", "c")
+            await anyio.sleep(1)
+            assert b.source.under_way == 2
+            before = len(b.source.pages)
+            await anyio.sleep(45)
+            assert len(b.source.pages) - before >= 8

@@ -1,4 +1,4 @@
-"""The index of the texts of archived jobs, which SQLite alone has, and only with FTS5."""
+"""The index of the texts of archived jobs, which SQLite has with FTS5."""
 
 revision = "0009"
 down_revision = "0008"
