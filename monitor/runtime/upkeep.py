@@ -157,7 +157,7 @@ async def index_texts(store: Store, clock: Clock) -> None:
         await anyio.sleep(INDEX_PAUSES * (clock.monotonic() - started))
         started = clock.monotonic()
     if not await store.archive.has_text_index():
-        logs.get().info(logs.STORE_SEARCHES_ALL)
+        logs.get().info(logs.TEXTS_UNINDEXED)
 
 
 async def prune(store: Store, state: ConfigState) -> NoReturn:
