@@ -276,7 +276,7 @@ class PollManager:
         return owner.poller.hint(scheduled) if held else None
 
     def awaited(self, key: str, seconds: float) -> None:
-        """Note that somebody waits for a job for so long: where the quota is short, it is first."""
+        """Note that somebody waits for a job for so long: of many that are overdue, it is first."""
         job = Job.of(key)
         for poller in self._pollers.values():
             scheduled = poller.schedule.get(job) if job else None

@@ -73,7 +73,7 @@ LONGEST_HOLD = 60.0
 
 
 class Poller:
-    """Spends one quota on the polls that are due, the longest overdue first."""
+    """Spends one quota on the polls that are due, in the order of ``TurnQueue``."""
 
     def __init__(
         self,
@@ -129,6 +129,8 @@ class Poller:
         self._published_at = -math.inf
         self._full = False
         """Whether something was due at the last pass, and too much was under way."""
+        self._probed_page = False
+        """Whether the last poll that took a task was one of a listing."""
         self._wakes_at = -math.inf
         self._was_lost = self.client.health.lost
         self._stopping = False
@@ -234,7 +236,7 @@ class Poller:
         return due if due < scheduled.due else None
 
     def awaited(self, scheduled: ScheduledJob, seconds: float) -> None:
-        """Poll a job before others, where the quota is short: somebody waits for it."""
+        """Poll a job before others, where many polls are overdue: somebody waits for it."""
         now = self._clock.monotonic()
         awaited, scheduled.awaited_until = scheduled.awaited_until > now, now + seconds
         if not awaited and scheduled.state is State.WAITING:
@@ -350,10 +352,11 @@ class Poller:
             return pacing.LAPSED
         self._probe(now)
         release_at = self.schedule.release(now)
-        seconds = self._start_ready(tasks)
         if self.client.health.lost:
-            self.schedule.unrank()  # else the same listing would be the probe again and again
-        elif self._full and self.schedule.next_due() < now - OVERDUE:
+            # A page and a describe by turns: either may be answered again, and the other not.
+            self.schedule.put_listings_last(last=self._probed_page)
+        seconds = self._start_ready(tasks)
+        if self._full and self.schedule.next_due() < now - OVERDUE:
             self.schedule.rank(now)  # the service is slow: what matters most goes first
         return min(seconds, release_at - now)
 
@@ -364,8 +367,7 @@ class Poller:
         monotonic, late = self._clock.monotonic, self.client.late
         while True:
             now = monotonic()
-            # A lost source is probed by the time alone, with one operation or another.
-            blocked = () if lost else quota.blocked(now)
+            blocked = quota.blocked(now)
             turn = schedule.first(now, blocked)
             if turn is None or now >= self._lease.until:
                 self._full = False
@@ -383,7 +385,7 @@ class Poller:
             quota_at = quota.ready_at(now, operation)
             ready_at = max(due, quota_at, self._probed_at + PROBE_INTERVAL if lost else now)
             if ready_at > now:
-                if quota_at > now and not lost:
+                if quota_at > now:
                     ready_at = self._sooner(turn, now, ready_at, blocked)
                 return ready_at - now
             # All of this is done before the task runs, so that the next round of this loop sees
@@ -395,12 +397,14 @@ class Poller:
             if self._held_since is not None:
                 self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
                 self._held_since = None
+            # One that cannot be sent after all may be a task more than there are places for.
             if not lost and self._send(begun, now):
                 late.append(now - due)
             else:
                 self._metrics.poll_lateness.observe(now - due)
                 self._running += 1
-                self._count_pages(running=isinstance(begun, ListingSweep))
+                self._probed_page = isinstance(begun, ListingSweep)
+                self._count_pages(running=self._probed_page)
                 tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
     def _sooner(
@@ -498,7 +502,8 @@ class Poller:
         """Count so many more pages under way in tasks, or without.
 
         Pages come first where places are short. Those of many listings, or of many parents, would
-        leave none to the jobs: from half of the places on, they come last.
+        leave none to the jobs: from half of the places on, listings come last. Pages that are sent
+        ahead may exceed it.
         """
         self._running_pages += running
         self._sent_pages += sent
@@ -647,6 +652,7 @@ class Poller:
         was_lost, self._was_lost = self._was_lost, self.client.health.lost
         if was_lost and not self._was_lost:
             # The source is back: poll all that failed meanwhile, as the quota permits.
+            self._count_pages()
             self._hasten(self.schedule.failing(), over=True)
         self._wake.set()
 

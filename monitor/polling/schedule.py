@@ -66,6 +66,8 @@ class ListingSweep:
     attempt at the baseline.
     """
 
+    lists: ClassVar[bool] = True
+
     source: Source
     discover: Discover
     interval: float
@@ -124,8 +126,6 @@ class ListingSweep:
         """What it asks for, unless it is a sweep of the parents."""
         return self.source.job_type.listings[self.request.number]
 
-    lists: ClassVar[bool] = True
-
     @property
     def operation(self) -> str:
         """The operation that a page calls."""
@@ -169,8 +169,6 @@ class Schedule:
         """Return the turn that comes next; see ``TurnQueue``."""
         self.next_due = self._queue.next_due
         """Return when the next turn is due that is not ranked."""
-        self.unrank = self._queue.unrank
-        """Order all turns by time again."""
 
     def __len__(self) -> int:
         """Return the number of jobs that are polled."""

@@ -39,7 +39,7 @@ YOUNG = 10
 """Intervals for which a job whose state has changed counts as young: more often follows soon."""
 
 SLACK_YOUNG, SLACK = 1, 4
-"""Intervals that a job may be overdue, where the quota is short, before it comes first.
+"""Intervals that a job may be overdue, where many are, before it comes first.
 
 Nothing is more overdue than by so much more than a job that somebody waits for: a job that is
 polled in five intervals is not stale yet.
@@ -318,7 +318,7 @@ class ScheduledJob:
             self.repeat.digest = None
 
     def slack(self, now: float) -> float:
-        """Return the seconds that it may be overdue, where the quota is short, before others."""
+        """Return the seconds that it may be overdue, where many are, before it comes first."""
         if self.row is not None:
             # It has shown a change. New jobs must not hold up the sweep that finds them all.
             return FIRST if self.polled_at is None else 2 * FIRST

@@ -83,9 +83,9 @@ class _Slot(Generic[AnyTurn]):
 
 
 class _Ranked(NamedTuple, Generic[AnyTurn]):
-    """A turn in its heap, ordered by ``place``; ``order`` is that in which they were ranked."""
+    """A turn in its heap, ordered by ``rank``; ``order`` is that in which they were ranked."""
 
-    place: float
+    rank: float
     order: int
     turn: AnyTurn
     due: float
@@ -93,7 +93,7 @@ class _Ranked(NamedTuple, Generic[AnyTurn]):
 
 
 class TurnQueue(Generic[AnyTurn]):
-    """Two stages: turns in slots by due time, and ranked ones in heaps by kind and deadline.
+    """Two stages: turns in slots by due time, and ranked ones in heaps by operation and kind.
 
     Jobs have their turns at common moments: a slot keeps those of one as a bare list, so that a
     turn costs no more than its place there. A turn that is put to another time leaves its old entry
@@ -182,16 +182,8 @@ class TurnQueue(Generic[AnyTurn]):
                 if turn.state is _WAITING and turn.own_due == due:
                     heap = self._ranked.setdefault((turn.operation, turn.lists), [])
                     deadline = due + turn.slack(now)
-                    place = turn.began_at if turn.lists else deadline
-                    heapq.heappush(heap, _Ranked(place, next(self._order), turn, due, deadline))
-
-    def unrank(self) -> None:
-        """Order all turns by time again."""
-        ranked, self._ranked = self._ranked, {}
-        for heap in ranked.values():
-            for each in heap:
-                if each.turn.state is _WAITING and each.turn.own_due == each.due:
-                    self.push(each.turn, each.due)
+                    rank = turn.began_at if turn.lists else deadline
+                    heapq.heappush(heap, _Ranked(rank, next(self._order), turn, due, deadline))
 
     def take(self) -> AnyTurn:
         """Take out the turn that ``first`` has just returned; it is busy from now on."""

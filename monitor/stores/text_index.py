@@ -1,9 +1,9 @@
 """The texts of archived jobs, and an index of their trigrams: a search reads only what it finds.
 
 Both follow from the jobs, so a copy of a store does not take them along. SQLite has them if it has
-FTS5 and trigrams (3.34), PostgreSQL if it has the extension pg_trgm. Python folds the texts,
-so that the index finds all that ``searched_text`` has, whatever its case; who searches compares
-what is found.
+FTS5 and trigrams (3.34), PostgreSQL if it has the extension pg_trgm and is in UTF-8. Python folds
+the texts, so that the index finds all that ``searched_text`` has, whatever its case; who searches
+compares what is found.
 
 A job that is live again keeps its text: it is not archived, so that no search shows it.
 """
@@ -127,8 +127,9 @@ class TextIndex:
     async def find(self, text: str) -> Sequence[str] | None:
         """Return the keys of archived jobs that may have a text, whatever its case, and maybe more.
 
-        ``None`` means that the index cannot tell: the text is too short, too many jobs may have
-        it, or not all of them are indexed.
+        ``None`` means that the index cannot tell: the text is too short, has a line break or, in
+        PostgreSQL, no three letters or digits of ASCII side by side; too many jobs may have it; or
+        not all of them are indexed.
         """
         wanted = text.casefold()
         # The lines of a text are not those that a search goes through: labels are between them.
@@ -166,16 +167,16 @@ def make(connection: sa.Connection) -> None:
     try:
         with connection.begin_nested():
             connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-            place = connection.scalar(_EXTENSION_SCHEMA)
+            schema = connection.scalar(_EXTENSION_SCHEMA)
             for statement in _POSTGRESQL_TABLES:
-                connection.exec_driver_sql(statement.format(place))
+                connection.exec_driver_sql(statement.format(schema))
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
 
 
 def index_again(connection: sa.Connection) -> None:
-    """Index all archived jobs from the first one on, as others are copied into the store."""
+    """Let all archived jobs be indexed again, as others are copied into the store."""
     if connection.execute(_EXISTS[connection.dialect.name]).first() is not None:
         connection.execute(_PROCEED, {"after": ""})
 

@@ -265,17 +265,6 @@ def test_the_listing_whose_last_page_was_the_longest_ago_comes_first():
     assert ranked(agenda, 9.0) == [sweeps[1], sweeps[2], sweeps[0]]
 
 
-def test_turns_that_were_ranked_go_by_time_again():
-    agenda, quiet, sweep, moved = Schedule(), tracked("a"), discovery(), tracked("b")
-    for due, turn in enumerate((quiet, sweep, moved)):
-        agenda.put(turn, float(due))
-    agenda.rank(9.0)
-    agenda.put(moved, 20.0)
-    assert agenda.first(9.0) is sweep
-    agenda.unrank()
-    assert order(agenda) == [quiet, sweep, moved]
-
-
 def test_turns_of_one_moment_come_in_the_order_in_which_they_were_put():
     agenda, turns = Schedule(), [tracked(name) for name in "abcd"]
     for turn in turns:

@@ -1,6 +1,7 @@
 """No stampede: many jobs that are due together, a restart, and a machine that slept."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from itertools import count, pairwise
 
@@ -10,10 +11,12 @@ import pytest
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
 from monitor.model import Page
+from monitor.polling.quota import Budget
 from monitor.polling.schedule import ListingSweep
+from monitor.polling.scheduled_job import PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
 from monitor.runtime import upkeep
-from tests.builders import SOURCE, VIRTUAL, ScriptedSource, job, running
+from tests.builders import SOURCE, TYPE, VIRTUAL, ScriptedSource, following, job, running
 from tests.polling import polling, run_for
 
 pytestmark = VIRTUAL
@@ -286,7 +289,11 @@ async def test_listings_take_half_of_the_prepared_requests_that_a_slow_service_d
         assert len(b.source.looks) >= 3_000
 
 
-async def test_a_lost_source_whose_listing_still_fails_is_found_by_a_describe(tmp_path):
+@pytest.mark.parametrize("back", ["describes", "pages"])
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_lost_source_is_found_by_the_operation_that_is_answered_again(
+    tmp_path, back, limited
+):
     ids = [f"j-{number}" for number in range(300)]
     async with polling(tmp_path, rate=1000.0) as b:
         b.source.latency = b.source.page_latency = 10.0
@@ -294,15 +301,27 @@ async def test_a_lost_source_whose_listing_still_fails_is_found_by_a_describe(tm
         b.source.listing = lambda _token: Page((), None)
         b.follow(*ids, interval=10.0)
         b.discover(interval=10.0)
+        if limited:
+            # A third operation, which may not be called for long.
+            other = ScriptedSource(b.clock, replace(TYPE, describe_operation="Other"))
+            other.trouble = PollError(PollReason.UNAVAILABLE, "down")
+            options = PollOptions(other, following(other.job_type), 10.0, 3600.0)
+            b.poller.follow(ScheduledJob(job("other"), options))
+            b.quota.change(1000.0, 1, b.clock.monotonic(), {"Other": Budget(1e-4, 1)})
         async with running(b.poller):
             await anyio.sleep(200)
             down = PollError(PollReason.UNAVAILABLE, "down")
-            b.source.trouble = b.source.page_trouble = down
+            b.source.answers = dict.fromkeys(ids, down)
+            b.source.page_trouble = down
             await anyio.sleep(1200)
             assert b.poller.client.health.lost
-            b.source.trouble, b.source.latency = None, 0.1
+            if back == "describes":
+                b.source.answers, b.source.latency = dict.fromkeys(ids, "RUNNING"), 0.1
+            else:
+                b.source.page_trouble, b.source.page_latency = None, 0.1
             await anyio.sleep(120)
-            assert not b.poller.client.health.lost
+            # It may be lost again, as the other operation fails as before.
+            assert "source.recovered" in await b.kinds()
 
 
 async def test_a_hint_goes_before_jobs_that_a_slow_service_keeps_overdue(tmp_path):
