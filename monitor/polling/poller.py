@@ -316,19 +316,21 @@ class Poller:
 
     async def run(self) -> None:
         """Poll until stopped; then finish the polls under way."""
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            try:
-                while not self._stopping or self._sent or self.schedule.awaits_pages():
-                    self.last_pass = self._clock.monotonic()
-                    if self.last_pass >= self._publish_at:
-                        self._publish(self.last_pass)
-                    await self._pause(math.inf if self._stopping else self.start_due(tasks))
-            finally:
-                # An answer that comes later, because the daemon could wait no longer, is lost.
-                self._tasks = None
-                self._publish(self._clock.monotonic())
-                self.ended.set()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                try:
+                    while not self._stopping or self._sent or self.schedule.awaits_pages():
+                        self.last_pass = self._clock.monotonic()
+                        if self.last_pass >= self._publish_at:
+                            self._publish(self.last_pass)
+                        await self._pause(math.inf if self._stopping else self.start_due(tasks))
+                finally:
+                    # An answer that comes later, because the daemon could wait no longer, is lost.
+                    self._tasks = None
+                    self._publish(self._clock.monotonic())
+        finally:
+            self.ended.set()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for so long, at most LONGEST_PAUSE, or until something may be due earlier."""

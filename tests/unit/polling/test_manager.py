@@ -202,6 +202,26 @@ async def test_a_look_under_way_when_its_watch_goes_is_recorded_and_is_the_last(
         assert (last["job"]["id"], last["current"]["state"]) == ("j-1", "RUNNING")
 
 
+async def test_a_source_is_handed_over_once_the_polls_under_way_are_recorded(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers, bench.source.latency = {"j-1": "PENDING"}, 2.0
+        await bench.apply(watch(jobs=["j-1"]))
+        await until(bench.source.looks.__len__)
+        assert await bench.polling.part_with([*bench.polling.sources()])
+        assert await bench.kinds() == ["job.discovered"]
+
+
+async def test_a_source_is_handed_over_after_a_while_though_polls_are_under_way(tmp_path):
+    async with benched(tmp_path) as bench:
+        bench.source.answers, bench.source.latency = {"j-1": "PENDING"}, 30.0
+        await bench.apply(watch(jobs=["j-1"]))
+        await until(bench.source.looks.__len__)
+        began = anyio.current_time()
+        assert await bench.polling.part_with([*bench.polling.sources()])
+        assert anyio.current_time() - began == pytest.approx(manager.FINISH_WITHIN, abs=0.1)
+        assert await bench.kinds() == []
+
+
 @pytest.mark.parametrize(("answer", "others"), [("RUNNING", 0), ("RUNNING", 1), (None, 0)])
 async def test_a_look_under_way_when_its_watch_goes_brings_no_series_back(tmp_path, answer, others):
     kept = [{**watch("other", jobs=["j-9"]), "regions": ["eu-west-1"]}] * others
