@@ -51,12 +51,22 @@ class RegionSource(WorldSource):
         self.region = region
         self.shown = run.shown
         self.run = run
+        self.run.sources[REPLICA.get()].append(self)
+
+    async def describe(self, wanted):
+        began = self.clock.monotonic()
+        found = await super().describe(wanted)
+        if self._owners() != [REPLICA.get()]:
+            self.run.unowned[self.shown[-1]] = began
+        return found
+
+    def _owners(self):
+        number = lock_number(f"{sharing.SOURCE}omics/default/{self.region}")
+        return [name for (name,) in self.run.server.rows(OWNERS, number)]
 
     async def _reach(self):
-        number = lock_number(f"{sharing.SOURCE}omics/default/{self.region}")
-        owners = [name for (name,) in self.run.server.rows(OWNERS, number)]
         # An error here would pass for one of the source's.
-        self.run.asked[self.region].append((REPLICA.get(), owners))
+        self.run.asked[self.region].append((REPLICA.get(), self._owners()))
         return await super()._reach()
 
     def _observation(self, job_id, asked_at, state):
@@ -92,7 +102,8 @@ class Run:
         world: Any = SimpleNamespace(calm=False)
         self.sinks = {name: WorldSink(world, self.random, n) for name, n in SINKS.items()}
         self._receivers = world
-        self.shown, self.asked = [], defaultdict(list)
+        self.shown, self.asked, self.unowned = [], defaultdict(list), {}
+        self.sources = defaultdict(list)
         self.crashes = self.stops = self.refused = 0
         self.cuts = []
         self.events = []
@@ -167,6 +178,7 @@ class Run:
             if crash:
                 self.crashes += 1
                 self.cuts.append((now - 1, now))
+                self._cut_off(name)
                 tasks.cancel_scope.cancel()
             else:
                 self.stops += 1
@@ -180,7 +192,13 @@ class Run:
             except StoreError:
                 refused = True
             tasks.cancel_scope.cancel()
+        self._cut_off(name)
         return not refused
+
+    def _cut_off(self, name):
+        """Lose the polls of a daemon that has ended."""
+        for source in self.sources.pop(name, ()):
+            source.cut_off()
 
     async def _all_is_done(self):
         """Wait until all jobs have ended and everything is sent, for as long as that may take."""
@@ -202,12 +220,18 @@ class Run:
         return of
 
     def seen(self, job_id, *, surely=False):
-        """Return the states that looks showed; ``surely`` leaves out what may not be stored."""
+        """Return the states that looks showed; ``surely`` leaves out what may not be stored.
+
+        That is what is seen shortly before a crash or a loss, until something is stored again, and
+        what comes when another replica polls the source, which it does after a loss.
+        """
         gaps = surely * [*self.cuts, *((one.since - 1, one.until) for one in self.server.troubles)]
         return [
             state
             for moment, shown_id, state in self.shown
-            if shown_id == job_id and not any(since < moment <= until for since, until in gaps)
+            if shown_id == job_id
+            and not any(since < moment <= until for since, until in gaps)
+            and not (surely and (moment, shown_id, state) in self.unowned)
         ]
 
     def truth(self):
@@ -285,6 +309,10 @@ async def test_two_replicas_tell_all_that_was_seen_and_nothing_else(
         for asked in run.asked.values():
             # If its session was ended, nobody owns what a replica polls until it learns of that.
             assert all(owners in ([], [name]) for name, owners in asked)
+        for (came, *_), began in run.unowned.items():
+            # Without a trouble, a replica that gives up a source awaits the polls under way.
+            troubled = any(one.since <= came and began <= one.until for one in server.troubles)
+            assert troubled or came - began > manager.FINISH_WITHIN
         for sink in run.sinks.values():
             was_delivered(run.events, sink)
         assert [each.pending for each in run.backlog] in ([], [0, 0])
