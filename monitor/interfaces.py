@@ -389,6 +389,10 @@ class ArchiveStore(Protocol):
         """Index the texts of the next jobs that were archived before; return 0 if all are."""
         ...
 
+    async def has_text_index(self) -> bool:
+        """Return whether all archived jobs can be found in an index of their texts."""
+        ...
+
     async def discovers(self) -> Mapping[tuple[str, str, str], str]:
         """Return what was discovered at each place when its archived jobs were last judged."""
         ...

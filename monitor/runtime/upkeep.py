@@ -150,12 +150,14 @@ async def archive(archiver: Archiver) -> NoReturn:
 
 
 async def index_texts(store: Store, clock: Clock) -> None:
-    """Index the texts of jobs that were archived before there was an index of them."""
+    """Index the texts of jobs archived before there was an index; log if there is none."""
     started = clock.monotonic()
     while await store.archive.index_texts():
         # With pauses, so that polls and the commits of others do not wait.
         await anyio.sleep(INDEX_PAUSES * (clock.monotonic() - started))
         started = clock.monotonic()
+    if not await store.archive.has_text_index():
+        logs.get().info(logs.TEXTS_UNINDEXED)
 
 
 async def prune(store: Store, state: ConfigState) -> NoReturn:

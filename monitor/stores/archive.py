@@ -229,6 +229,10 @@ class JobArchive:
         """Index the texts of the next jobs that were archived before; return 0 if all are."""
         return await self._submit(IndexTexts())
 
+    async def has_text_index(self) -> bool:
+        """Return whether all archived jobs can be found in an index of their texts."""
+        return await self._search.texts.is_usable()
+
     async def discovers(self) -> Mapping[Place, str]:
         """Return what was discovered at each place when its archived jobs were last judged."""
         return {

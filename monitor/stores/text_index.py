@@ -133,7 +133,7 @@ class TextIndex:
         """
         wanted = text.casefold()
         # The lines of a text are not those that a search goes through: labels are between them.
-        if len(wanted) < _LEAST or "\n" in wanted or not await self._is_usable():
+        if len(wanted) < _LEAST or "\n" in wanted or not await self.is_usable():
             return None
         if self._dialect == "postgresql" and not _WORD.search(wanted):
             return None
@@ -149,7 +149,7 @@ class TextIndex:
         quoted = " AND ".join('"{}"'.format(each.replace('"', '""')) for each in sorted(trigrams))
         return _FIND.bindparams(wanted=wanted, trigrams=quoted, most=MOST_CANDIDATES + 1)
 
-    async def _is_usable(self) -> bool:
+    async def is_usable(self) -> bool:
         """Return whether all archived jobs are indexed, as they then are for good."""
         if self._usable is None and self._dialect == "sqlite" and not is_supported():
             self._usable = False
