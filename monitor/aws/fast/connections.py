@@ -416,7 +416,7 @@ class _KeepAlive(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Begin the body."""
         # The parser lets it pass, as the SDK's does, whose caller refuses it. A body may have one.
-        if b"\0" in self._head and any(b"\0" in value for _, value in _headers(self._head)):
+        if 0 in self._head and any(0 in value for _, value in _headers(self._head)):
             raise ValueError("a header with a NUL")
         self._in_body = True
 
