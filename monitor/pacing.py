@@ -45,8 +45,6 @@ def phase_of(key: str, interval: float) -> float:
     digest = blake2b(key.encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
     slots = max(SLOTS, math.ceil(interval / SLOT))
-    if interval / slots <= TICK:
-        return place * interval  # they share the wake-ups of the tick
     return math.floor(place * slots) * interval / slots
 
 

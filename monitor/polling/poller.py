@@ -366,7 +366,7 @@ class Poller:
         """Start what has a turn of its own; return the seconds until the next may start."""
         # A lost source gets one slow probe at a time: more would only wait for their timeouts.
         lost, quota, schedule = self.client.health.lost, self._quota, self.schedule
-        monotonic, late = self._clock.monotonic, self.client.late
+        monotonic = self._clock.monotonic
         while True:
             now = monotonic()
             blocked = quota.blocked(now)
@@ -390,24 +390,39 @@ class Poller:
                 if quota_at > now:
                     ready_at = self._sooner(turn, now, ready_at, blocked)
                 return ready_at - now
-            # All of this is done before the task runs, so that the next round of this loop sees
-            # the token gone and the turn busy.
-            begun = schedule.begin(now)
-            quota.take(now, operation)
-            self._probed_at = now
-            self._outages.sent(operation, now)
-            if self._held_since is not None:
-                self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
-                self._held_since = None
-            # One that cannot be sent after all may be a task more than there are places for.
-            if not lost and self._send(begun, now):
-                late.append(now - due)
-            else:
-                self._metrics.poll_lateness.observe(now - due)
-                self._running += 1
-                self._probed_page = isinstance(begun, ListingSweep)
-                self._count_pages(running=self._probed_page)
-                tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
+            self._start_first(turn, now, tasks)
+
+    def _start_first(self, turn: ScheduledJob | ListingSweep, now: float, tasks: TaskGroup) -> None:
+        """Start the poll of ``turn``, which comes next, and may take others with it.
+
+        All that is counted is so before a task runs, so that the next call sees the token gone and
+        the turn busy.
+        """
+        lost, quota, operation, due = (
+            self.client.health.lost,
+            self._quota,
+            turn.operation,
+            turn.own_due,
+        )
+        self._probed_at = now
+        if self._held_since is not None:
+            self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
+            self._held_since = None
+        if not lost and not quota.operations:
+            # Most polls are of one kind: what was asked of the first holds for all that are due.
+            places = self._most_sent - self._running - self._sent
+            most = min(places, quota.at_once(now, operation))
+            if some := self.schedule.begin_repeats(now, most):
+                self._send_again(some, now, tasks)
+                return
+        begun = self.schedule.begin(now)
+        quota.take(now, operation)
+        self._outages.sent(operation, now)
+        # One that cannot be sent after all may be a task more than there are places for.
+        if not lost and self._send(begun, now):
+            self.client.late.append(now - due)
+        else:
+            self._start_task(begun, now - due, tasks)
 
     def _sooner(
         self,
@@ -491,6 +506,36 @@ class Poller:
                 self._wake.set()
         except Exception as error:  # noqa: BLE001 -- the loop would only log it
             self._tasks.start_soon(self._fail, error)
+
+    def _send_again(self, turns: Sequence[ScheduledJob], now: float, tasks: TaskGroup) -> None:
+        """Send the prepared requests of jobs that were begun, each its own."""
+        self._quota.take(now, requests=len(turns))
+        for operation in {turn.operation for turn in turns}:
+            self._outages.sent(operation, now)
+        monotonic, late, until = self._clock.monotonic, self.client.late, self._lease.until
+        for turn in turns:
+            repeat, sent_at = turn.repeat, monotonic()
+            if sent_at >= until:
+                self.schedule.put_back((turn,), turn.own_due)
+            elif repeat is not None and repeat.request.send(
+                (turn.job,), partial(self._take, (turn,), repeat, sent_at)
+            ):
+                self._sent += 1
+                late.append(sent_at - turn.own_due)
+            else:
+                # The plain path prepares it again: its account may be another one now.
+                turn.forget_repeat()
+                self._start_task((turn,), sent_at - turn.own_due, tasks)
+
+    def _start_task(
+        self, begun: tuple[ScheduledJob, ...] | ListingSweep, late: float, tasks: TaskGroup
+    ) -> None:
+        """Poll in a task what was begun ``late`` by so many seconds."""
+        self._metrics.poll_lateness.observe(late)
+        self._running += 1
+        self._probed_page = isinstance(begun, ListingSweep)
+        self._count_pages(running=self._probed_page)
+        tasks.start_soon(self._work, begun, name=f"poll {self.key.key}")
 
     def _send_pages(self, sweep: ListingSweep) -> bool:
         """Send the requests for the next pages that are known; return whether any was sent."""

@@ -15,6 +15,7 @@ from monitor.pacing import EARLIEST
 from monitor.polling.scheduled_job import FIRST, ScheduledJob
 from monitor.polling.source_health import ANSWERS
 from monitor.polling.turn_queue import State, TurnQueue
+from monitor.polling.unchanged import RepeatedPoll
 from monitor.recording.baselines import Discovery
 
 if TYPE_CHECKING:
@@ -345,6 +346,14 @@ class Schedule:
                 each.answering, each.hint = each.hint, None
         return begun
 
+    def begin_repeats(self, now: float, most: int) -> Sequence[ScheduledJob]:
+        """Take out and mark busy what is due first, while each is a job that sends again.
+
+        That is one with a prepared request of its own, which has not failed, and which no hint asks
+        for. There may be none, as while turns are ranked.
+        """
+        return self._queue.take_due(now, most, _sends_again)  # type: ignore[return-value]
+
     def _together(self, turn: ScheduledJob, now: float) -> tuple[ScheduledJob, ...]:
         """Take out the jobs that share the describe of ``turn``."""
 
@@ -370,6 +379,15 @@ class Schedule:
         yield
         if turn.state is State.BUSY:
             turn.state = State.WAITING
+
+
+def _sends_again(turn: ScheduledJob | ListingSweep) -> bool:
+    return (
+        isinstance(turn, ScheduledJob)
+        and type(turn.repeat) is RepeatedPoll  # of a batch, a reload may leave one to a single job
+        and turn.options.share == 1
+        and (turn.rare is None or not (turn.attempts or turn.hint))
+    )
 
 
 def may_share(one: ScheduledJob, other: ScheduledJob) -> bool:

@@ -114,11 +114,6 @@ class TurnQueue(Generic[AnyTurn]):
         self.listings_last = False
         """Whether ranked turns of listings come after those of jobs."""
 
-    def __len__(self) -> int:
-        """Return the number of entries, old ones included."""
-        waiting = sum(len(slot.turns) - slot.taken for slot in self._slots.values())
-        return waiting + sum(map(len, self._ranked.values()))
-
     def push(self, turn: AnyTurn, due: float) -> float:
         """Add a turn at its time; return that, as the one object for all turns of the moment."""
         slot = self._slots.get(due)
@@ -195,6 +190,26 @@ class TurnQueue(Generic[AnyTurn]):
             turn = heapq.heappop(self._ranked[self._next]).turn
         turn.state = State.BUSY
         return turn
+
+    def take_due(self, now: float, most: int, fits: Callable[[AnyTurn], bool]) -> list[AnyTurn]:
+        """Take out at most ``most`` turns that are due, in order, until one does not fit.
+
+        None while turns are ranked.
+        """
+        found: list[AnyTurn] = []
+        while not self._ranked and self._first_waiting() is not None:
+            due = self._times[0]
+            if due > now:
+                break
+            slot = self._slots[due]
+            for turn in islice(slot.turns, slot.taken, None):
+                if turn.state is _WAITING and turn.own_due == due:
+                    if len(found) >= most or not fits(turn):
+                        return found
+                    turn.state = State.BUSY
+                    found.append(turn)
+                slot.taken += 1
+        return found
 
     def take_more(
         self, operation: str, until: float, most: int, fits: Callable[[AnyTurn], bool]

@@ -10,8 +10,18 @@ from monitor.polling import schedule as agenda_module
 from monitor.polling.schedule import ListingSweep, Schedule
 from monitor.polling.scheduled_job import HintTicket, PollOptions, ScheduledJob
 from monitor.polling.turn_queue import State
+from monitor.polling.unchanged import RepeatedBatch, RepeatedPoll
 from monitor.recording.baselines import accepts, includes
-from tests.builders import ScriptedSource, VirtualClock, at, following, job, observation
+from tests.builders import (
+    FakeType,
+    ScriptedPoll,
+    ScriptedSource,
+    VirtualClock,
+    at,
+    following,
+    job,
+    observation,
+)
 
 PLACE = agenda_module.__file__
 SOURCE = ScriptedSource(VirtualClock())
@@ -19,6 +29,14 @@ SOURCE = ScriptedSource(VirtualClock())
 
 def tracked(job_id="j-1"):
     return ScheduledJob(job(job_id), PollOptions(SOURCE, following(), 30.0, 3600.0))
+
+
+def repeated(job_id, at_once=1):
+    """Return a job whose request is prepared."""
+    of = following(FakeType(at_once=at_once))
+    turn = ScheduledJob(job(job_id), PollOptions(SOURCE, of, 30.0, 3600.0))
+    turn.repeat = RepeatedPoll(ScriptedPoll(SOURCE, [turn.job]))
+    return turn
 
 
 def discovery(**discover):
@@ -278,3 +296,56 @@ def test_turns_of_one_moment_come_in_the_order_in_which_they_were_put():
         agenda.begin(turn.due)
     # Where it was at first: its old entry there is true again.
     assert order == turns
+
+
+def test_jobs_that_send_again_are_begun_together_in_their_order_until_one_is_not_due():
+    agenda, turns = Schedule(), [repeated(name) for name in "abcde"]
+    for turn, due in zip(turns, (2.0, 1.0, 1.0, 3.0, 2.0), strict=True):
+        agenda.put(turn, due)
+    agenda.put(turns[2], 2.2)
+    a, b, c, d, e = turns
+    # What is rare of a job has no say in it, but for failures and hints.
+    a.hold_until = b.awaited_until = 9.0
+    assert agenda.begin_repeats(2.5, 2) == [b, a]
+    assert [turn.state for turn in turns] == [State.BUSY] * 2 + [State.WAITING] * 3
+    assert agenda.begin_repeats(2.5, 0) == []
+    assert agenda.begin_repeats(2.5, 9) == [e, c]
+    assert agenda.begin_repeats(2.5, 9) == []
+    agenda.put_back([a], 3.0)
+    assert agenda.begin_repeats(3.0, 9) == [d, a]
+
+
+@pytest.mark.parametrize("other", ["first", "hinted", "failing", "batch", "shared", "listing"])
+def test_jobs_that_send_again_do_not_go_before_another_turn(other):
+    turns = {
+        "first": tracked("b"),
+        "hinted": repeated("b"),
+        "failing": repeated("b"),
+        "batch": repeated("b"),
+        "shared": repeated("b", at_once=10),
+        "listing": discovery(),
+    }
+    turn = turns[other]
+    if other == "hinted":
+        turn.hint = HintTicket()
+    elif other == "failing":
+        turn.attempts = 1
+    elif other == "batch":
+        turn.repeat = RepeatedBatch(turn.repeat.request, turns=(turn,))
+    agenda, a, c = Schedule(), repeated("a"), repeated("c")
+    for due, each in enumerate((a, turn, c)):
+        agenda.put(each, float(due))
+    assert agenda.begin_repeats(5.0, 9) == [a]
+    assert agenda.begin_repeats(5.0, 9) == []
+    assert agenda.first(5.0) is turn
+    agenda.begin(5.0)
+    assert agenda.begin_repeats(5.0, 9) == [c]
+
+
+def test_ranked_turns_go_one_by_one():
+    agenda, a = Schedule(), repeated("a")
+    agenda.put(a, 1.0)
+    agenda.rank(2.0)
+    agenda.put(repeated("b"), 1.5)
+    assert agenda.begin_repeats(2.0, 9) == []
+    assert agenda.first(2.0) is a

@@ -1,19 +1,24 @@
 """A poll that changes nothing is not read, and nobody can tell."""
 
 import asyncio
+import math
 import tempfile
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import anyio
 import looptime
 import pytest
 from structlog.testing import capture_logs
 
+from monitor.clock import Lease
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
+from monitor.polling.quota import Budget
 from monitor.polling.schedule import ListingSweep
 from monitor.polling.turn_queue import State
 from monitor.polling.unchanged import RepeatedPoll
@@ -511,6 +516,119 @@ async def test_an_answer_is_read_again_once_a_clock_that_was_set_back_misdates_i
             b.clock.jump = -7200
             await anyio.sleep(100)
         assert b.measured("misdated_answers_total", type=TYPE.name) >= 3
+
+
+@asynccontextmanager
+async def all_due_together(tmp_path, count=50, rate=1000.0, burst=1000, **limits):
+    """Yield a running poller of ``count`` jobs with prepared requests, all due in five seconds."""
+    ids = [f"j-{number:02}" for number in range(count)]
+    async with polling(tmp_path, rate=rate, burst=burst, **limits) as b:
+        b.source.prepares = True
+        b.source.answers |= dict.fromkeys(ids, "PENDING")
+        b.follow(*ids, interval=100.0)
+        async with running(b.poller):
+            await anyio.sleep(1000)
+            due = b.clock.monotonic() + 5.0
+            for turn in b.poller.schedule.everyone():
+                assert turn.repeat
+                b.poller.schedule.put(turn, due)
+            yield b, due
+
+
+def times_since(b, due):
+    return [moment - due for moment, _ in b.source.looks if moment >= due]
+
+
+@VIRTUAL
+async def test_prepared_polls_that_are_due_together_take_what_the_quota_has_and_no_more(tmp_path):
+    async with all_due_together(tmp_path, rate=5.0, burst=20) as (b, due):
+        await anyio.sleep(5.5)
+        times = times_since(b, due)
+        assert 20 <= len(times) <= 23
+        assert sum(moment < 0.1 for moment in times) == 20
+
+
+@VIRTUAL
+async def test_prepared_polls_that_are_due_together_take_what_their_operation_may(tmp_path):
+    own = {TYPE.describe_operation: Budget(1.0, 2)}
+    async with all_due_together(tmp_path) as (b, due):
+        b.poller.limit(Budget(1000.0, 1000, own))
+        await anyio.sleep(9.5)
+        assert 2 <= len(times_since(b, due)) <= 7
+
+
+@VIRTUAL
+async def test_prepared_polls_that_are_due_together_take_the_places_that_there_are(tmp_path):
+    async with all_due_together(tmp_path, concurrency=4) as (b, due):
+        b.source.latency = 1.0
+        await anyio.sleep(30)
+        assert b.source.most_under_way == 16
+        assert len(times_since(b, due)) >= 50
+        assert b.measured("poll_lateness_seconds_count") == len(b.source.looks)
+
+
+@VIRTUAL
+async def test_prepared_polls_leave_to_the_plain_path_what_cannot_be_sent(tmp_path, monkeypatch):
+    send, refused = ScriptedPoll.send, []
+
+    def some(poll, jobs, done):
+        if int(jobs[0].id[-1]) % 2:
+            return send(poll, jobs, done)
+        refused.append(jobs[0].id)
+        return False
+
+    async with all_due_together(tmp_path, 9) as (b, due):
+        monkeypatch.setattr(ScriptedPoll, "send", some)
+        await anyio.sleep(6)
+        looks = [job_id for moment, job_id in b.source.looks if moment >= due]
+        assert sorted(looks) == [f"j-0{number}" for number in range(9)]
+        assert sorted({*refused}) == [f"j-0{number}" for number in range(0, 9, 2)]
+
+
+@VIRTUAL
+async def test_prepared_polls_that_are_due_together_end_with_the_lease(tmp_path, monkeypatch):
+    """The machine may be stopped in the middle of sending them."""
+    send, lease, passed = ScriptedPoll.send, Lease(), [0.0]
+
+    def stopping(poll, jobs, done):
+        passed[0] = 1.0
+        return send(poll, jobs, done)
+
+    async with all_due_together(tmp_path, lease=lease) as (b, due):
+        lease.until = due + 0.5
+        later = SimpleNamespace(now=b.clock.now, monotonic=lambda: b.clock.monotonic() + passed[0])
+        monkeypatch.setattr(b.poller, "_clock", later)
+        monkeypatch.setattr(ScriptedPoll, "send", stopping)
+        await anyio.sleep(5.3)
+        assert len(times_since(b, due)) == 1
+        lease.until = math.inf
+        await anyio.sleep(6)
+        assert len(times_since(b, due)) >= 50
+
+
+@VIRTUAL
+async def test_prepared_polls_that_fail_together_are_not_probed_at_once(tmp_path):
+    async with all_due_together(tmp_path, 3) as (b, due):
+        b.source.trouble = PollError(PollReason.AUTH, "ExpiredToken")
+        await anyio.sleep(17)
+        assert len(times_since(b, due)) == 3
+
+
+@VIRTUAL
+async def test_prepared_polls_of_a_lost_source_go_one_at_a_time(tmp_path):
+    async with all_due_together(tmp_path) as (b, due):
+        late = list(b.poller.schedule.everyone())[10:]
+        for turn in late:
+            b.poller.schedule.put(turn, due + 70.0)
+        b.source.trouble = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
+        await anyio.sleep(74)
+        assert b.poller.client.health.lost
+        assert all(turn.rare is None for turn in late)
+        for turn in [*b.poller.schedule.failing()]:
+            b.poller.schedule.put(turn, due + 900.0)
+        b.source.latency, b.source.most_under_way = 5.0, 0
+        await anyio.sleep(60)
+        assert b.source.most_under_way == 1
 
 
 @VIRTUAL
