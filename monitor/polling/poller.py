@@ -408,7 +408,7 @@ class Poller:
         if self._held_since is not None:
             self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)
             self._held_since = None
-        if not lost and not quota.operations:
+        if not (lost or turn.lists or quota.operations):
             # Most polls are of one kind: what was asked of the first holds for all that are due.
             places = self._most_sent - self._running - self._sent
             most = min(places, quota.at_once(now, operation))

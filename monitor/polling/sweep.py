@@ -133,7 +133,7 @@ class Sweeper:
         while count < most and (due := last.due + gap) <= now and last.repeat.next_token:
             if not self._repeats.send(sweep, last.repeat.next_token, due, done):
                 break
-            self._metrics.poll_lateness.observe(now - due)
+            self._client.late.append(now - due)
             count, last = count + 1, sweep.under_way[-1]
         if count:
             quota.take(now, operation, count)
