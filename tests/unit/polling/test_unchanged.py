@@ -619,7 +619,7 @@ async def test_prepared_polls_of_a_lost_source_go_one_at_a_time(tmp_path):
     async with all_due_together(tmp_path) as (b, due):
         late = list(b.poller.schedule.everyone())[10:]
         for turn in late:
-            b.poller.schedule.put(turn, due + 70.0)
+            b.poller.schedule.put(turn, due + 79.9)  # just before the next probe
         b.source.trouble = PollError(PollReason.UNAVAILABLE, "NoSuchHost")
         await anyio.sleep(74)
         assert b.poller.client.health.lost
