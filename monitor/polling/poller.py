@@ -398,12 +398,8 @@ class Poller:
         All that is counted is so before a task runs, so that the next call sees the token gone and
         the turn busy.
         """
-        lost, quota, operation, due = (
-            self.client.health.lost,
-            self._quota,
-            turn.operation,
-            turn.own_due,
-        )
+        lost, quota = self.client.health.lost, self._quota
+        operation, due = turn.operation, turn.own_due
         self._probed_at = now
         if self._held_since is not None:
             self._metrics.quota_wait.labels(*self._labels).inc(now - self._held_since)

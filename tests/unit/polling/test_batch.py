@@ -475,7 +475,9 @@ def test_a_group_of_very_many_jobs_is_begun_at_little_cost(jobs):
         assert len(_begun(schedule)) == 100
         taken += 1
     assert taken == jobs / 100
-    assert not any(slot.turns[slot.taken :] for slot in schedule._queue._slots.values())
+    queue = schedule._queue
+    assert not any(slot.turns[slot.taken :] for slot in queue._slots.values())
+    assert not any(queue._ranked.values())
 
 
 def test_a_begin_passes_over_no_more_than_a_bound_of_others():
