@@ -71,6 +71,8 @@ async def test_pages_are_requested_before_those_in_front_have_come(tmp_path):
             reads, looks = b.source.page_reads, len(b.source.looks)
             await anyio.sleep(300)
             assert (b.source.page_reads, len(b.source.looks)) == (reads, looks)
+        polls = len(b.source.pages) + len(b.source.looks)
+        assert b.measured("poll_lateness_seconds_count") == polls
         whole = [each for each in sweeps(b, began) if each[0][1] is None][:-1]
         assert [len(each) for each in whole] == [len(IDS) / ROWS] * len(whole)
         # One after the other they take ten times as long.
