@@ -222,9 +222,9 @@ class JobPoller:
             scheduled.changed_at = self._clock.monotonic()
             self._metrics.count_change(job, hinted=scheduled.answering is not None)
         scheduled.steady = (
-            result is RecordResult.UNCHANGED
-            and not observed.unreadable
+            not observed.unreadable
             and not diff.is_misdated(observed)
+            and self._recorder.has_shown(observed, scheduled.following, result)
         )
         # A replica that lags behind does not know what the row has shown.
         scheduled.partial = scheduled.partial and result is RecordResult.STALE

@@ -185,9 +185,9 @@ class ScheduledJob:
     ``hint`` asks for a poll that begins from now on, ``answering`` for the one under way.
     ``admit`` is set for a job that a hint alone has named: it says whether the first answer counts.
 
-    ``steady`` says that its last poll was read whole and showed nothing new; ``repeat`` is the
-    request that its next poll sends again, if it is the same. While it waits with the ``page`` that
-    shows it, that has its times: those of ``own_due`` and so on that are later.
+    ``steady`` says that its last poll was read whole, and would show nothing new if it came again;
+    ``repeat`` is the request that its next poll sends again, if it is the same. While it waits with
+    the ``page`` that shows it, that has its times: those of ``own_due`` and so on that are later.
     Somebody waits for the job until ``awaited_until``, and its state was new at ``changed_at``
     (both monotonic).
     """

@@ -8,7 +8,8 @@ one rule of this module:
     options, changes nothing until a time limit of the job comes up.
 
 - *The same answer*: its digest is that of the last one that was read whole, in which nothing was
-  unreadable, stale or misdated (``ScheduledJob.steady``). Whatever else is read forgets it.
+  unreadable, stale or misdated, and which would change nothing if it came again
+  (``ScheduledJob.steady``). Whatever else is read forgets it.
 - *The same request*: the same jobs, from the same source. A reload prepares another one.
 - *The same is known*: the recorder still has the same snapshots. A row of a listing, a denial or
   another writer puts others there.

@@ -258,6 +258,21 @@ class Recorder:
             if observed.asked_at < before.looked_at:
                 return RecordResult.STALE
 
+    def has_shown(
+        self, observed: model.Observation, options: TrackingOptions, result: RecordResult
+    ) -> bool:
+        """Return whether a poll with this ``result`` would change nothing if it came again.
+
+        What is known of the job decides, and not the poll alone: by now it may be another's.
+        """
+        if result is not RecordResult.CHANGED:
+            return result is RecordResult.UNCHANGED
+        known, own = self.latest(observed.job), self.store.store_time()
+        if known is None:
+            return False
+        compared = diff.compare(known, observed, options, own, reminds=False)
+        return compared is not None and not compared[1] and compared[0].is_like(known)
+
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""
         before = self.latest(job)
