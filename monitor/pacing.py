@@ -33,7 +33,7 @@ SLOT = 0.1
 """Seconds between two moments at which jobs have their turns, at most."""
 
 SLOTS = 600
-"""Slots of an interval, at least: a poll moves by less than a 600th of it."""
+"""Slots of an interval, at least, if none is shorter than a tick: a poll moves by less than one."""
 
 
 def phase_of(key: str, interval: float) -> float:
@@ -44,7 +44,7 @@ def phase_of(key: str, interval: float) -> float:
     """
     digest = blake2b(key.encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
-    slots = max(SLOTS, math.ceil(interval / SLOT))
+    slots = max(min(SLOTS, math.floor(interval / TICK)), math.ceil(interval / SLOT))
     return math.floor(place * slots) * interval / slots
 
 

@@ -355,7 +355,8 @@ class JobPoller:
         if curve is None:
             return None
         age = max(0.0, (self._clock.now() - snapshot.changed_at).total_seconds())
-        return curve.next_poll(age, scheduled.interval, pacing.phase_of(job.key, 1.0))
+        phase = pacing.phase_of(job.key, scheduled.interval) / scheduled.interval
+        return curve.next_poll(age, scheduled.interval, phase)
 
     def interval(self, scheduled: ScheduledJob) -> float:
         """Return the seconds between polls; a job that ended may still change, but slowly.

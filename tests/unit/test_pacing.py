@@ -69,14 +69,14 @@ def test_phases_spread_evenly():
 
 
 def test_a_phase_is_the_same_tomorrow():
-    assert pacing.phase_of("panorama.package-import/prod/us-east-1/j-1", 1.0) == pytest.approx(
-        475 / 600, abs=1e-4
-    )
+    job = "panorama.package-import/prod/us-east-1/j-1"
+    assert pacing.phase_of(job, 60.0) == pytest.approx(475 / 10, abs=1e-4)
+    assert pacing.phase_of(job, 1.0) == pytest.approx(39 / 50, abs=1e-4)
 
 
 def test_jobs_share_a_few_hundred_moments_of_an_interval():
     keys = [f"job/{number}" for number in range(10_000)]
-    for interval, slots in ((60.0, 600), (300.0, 3000), (45.0, 600), (1.0, 600)):
+    for interval, slots in ((60.0, 600), (300.0, 3000), (45.0, 600), (6.0, 300), (1.0, 50)):
         phases = [pacing.phase_of(key, interval) for key in keys]
         places = [phase * slots / interval for phase in phases]
         assert all(abs(each - round(each)) < 1e-6 for each in places)
