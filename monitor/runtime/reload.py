@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 SETTLE, STEP = 1000, 200
 """Milliseconds: a burst of changes is waited for at most so long, and ends after such a pause."""
 
-ROUND = 1000
-"""Milliseconds between two checks for other directories to watch."""
+ROUND = 5000
+"""Milliseconds between two checks for other directories to watch, if nothing has changed."""
 
-REREAD = 10
+AGAIN = 1.0
+"""Seconds until directories that cannot be watched are tried again."""
+
+REREAD = 2
 """Rounds after which the files are compared in any case: a network file system tells nothing of
 changes that others make, and polling sees none within one second."""
 
@@ -147,7 +150,7 @@ class WatchedFiles:
                 pass
             except* (OSError, RuntimeError):  # no inotify, or its limit is reached
                 polling = True
-            with anyio.move_on_after(ROUND / 1000):
+            with anyio.move_on_after(AGAIN):
                 await stop.wait()
 
     async def _follow(
