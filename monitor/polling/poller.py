@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -124,6 +125,8 @@ class Poller:
         """Polls under way without."""
         self._sent_pages = 0
         """Those of listings."""
+        self._came: list[tuple[tuple[ScheduledJob, ...], RepeatedPoll, float, PollResponse]] = []
+        """What has come of those, and is about to be taken."""
         self._publish_at = math.inf
         """When polls that are not counted yet will be, on the monotonic clock."""
         self._published_at = -math.inf
@@ -467,41 +470,56 @@ class Poller:
         sent_at: float,
         came: PollResponse,
     ) -> None:
-        """Take what came of a prepared poll: note it if it changes nothing, or else read it."""
-        self._sent -= 1
-        if self._tasks is None:
+        """Take what came of a prepared poll, together with what else comes at the same time."""
+        if not self._came:
+            asyncio.get_running_loop().call_soon(self._take_together)
+        self._came.append((begun, repeat, sent_at, came))
+
+    def _take_together(self) -> None:
+        """Take what has come of prepared polls: note what changes nothing, and read the rest."""
+        arrived, self._came = self._came, []
+        self._sent -= len(arrived)
+        tasks, client, due = self._tasks, self.client, math.inf
+        if tasks is None:
             return
         try:
-            now, seen_at, asked_at = self._clock.monotonic(), self._clock.now(), came.asked_at
-            client, set_back_to = self.client, None
-            if client.asked_at <= asked_at <= seen_at:
-                client.asked_at = asked_at
-            else:
-                moment = min(asked_at, seen_at)
-                set_back_to = moment if client.asked_at - moment > diff.LEEWAY else None
-            if (
-                now < repeat.plan.expires_at
-                and not client.health.lost
-                and repeat.repeats(came.digest, self._recorder, set_back_to)
-            ):
-                due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
-                if self._full and not self._stopping:
-                    # Many at once, so that one wake-up brings many responses. Where only
-                    # slow ones are left, the next pass goes on.
-                    few = self._running + self._sent <= self._most_sent * 3 // 4
-                    pause = self._start_ready(self._tasks) if few else pacing.TICK
-                    due = min(due, now + pause)
-            else:
-                self._running += 1
-                name = f"poll {self.key.key}"
-                self._tasks.start_soon(self._work, begun, SentPoll(came, sent_at), name=name)
-                due = math.inf
+            now, seen_at, lost = self._clock.monotonic(), self._clock.now(), client.health.lost
+            unchanged: defaultdict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+            for begun, repeat, sent_at, came in arrived:
+                asked_at, set_back_to = came.asked_at, None
+                if client.asked_at <= asked_at <= seen_at:
+                    client.asked_at = asked_at
+                else:
+                    moment = min(asked_at, seen_at)
+                    set_back_to = moment if client.asked_at - moment > diff.LEEWAY else None
+                if (
+                    now < repeat.plan.expires_at
+                    and not lost
+                    and repeat.repeats(came.digest, self._recorder, set_back_to)
+                ):
+                    kind = begun[0].options.kind
+                    if len(begun) > 1:
+                        kind = (*kind[:2], "batch", len(begun))
+                    unchanged[kind].append(now - sent_at)
+                    turn_due = self._note_unchanged(begun, repeat, sent_at, asked_at, now, seen_at)
+                    due = min(due, turn_due)
+                else:
+                    self._running += 1
+                    name = f"poll {self.key.key}"
+                    tasks.start_soon(self._work, begun, SentPoll(came, sent_at), name=name)
+            for kind, durations in unchanged.items():
+                client.note_unchanged(kind, durations, now, seen_at)
+                self._recover(self._outages.succeeded(kind[1], now))
+            if self._full and not self._stopping:
+                # Many at once, so that one wake-up brings many responses. Where only slow ones are
+                # left, the next pass goes on.
+                few = self._running + self._sent <= self._most_sent * 3 // 4
+                due = min(due, now + (self._start_ready(tasks) if few else pacing.TICK))
             if self._publish_at == math.inf:
                 self._count_unchanged(now)
-            if due < self._wakes_at or self._stopping:
-                self._wake.set()
+            self._wake_by(due)
         except Exception as error:  # noqa: BLE001 -- the loop would only log it
-            self._tasks.start_soon(self._fail, error)
+            tasks.start_soon(self._fail, error)
 
     def _send_again(self, turns: Sequence[ScheduledJob], now: float, tasks: TaskGroup) -> None:
         """Send the prepared requests of jobs that were begun, each its own."""
@@ -613,14 +631,11 @@ class Poller:
     ) -> float:
         """Do for a poll that changes nothing what ``_work`` does; return when its turns are due."""
         first = begun[0]
-        kind = first.options.kind
         if repeat.known is not None:
             self._recorder.note_again(repeat.known, asked_at)
         else:
-            kind = (*kind[:2], "batch", len(begun))
             for turn in begun:
                 self._recorder.note_poll(turn.job, asked_at)
-        self.client.note_unchanged(kind, sent_at, now, seen_at)
         for turn in begun:
             turn.note_poll(now, seen_at, began_at=sent_at)
             if turn.rare is not None:
@@ -635,8 +650,6 @@ class Poller:
             if turn.rare is not None and turn.hint is not None:
                 self._answer_late(turn, turn.hint)
                 due = min(due, turn.due)
-        if back := self._outages.succeeded(kind[1], now):
-            self._recover(back)
         return due
 
     def _count_unchanged(self, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from monitor.polling.quota import Quota, Tally
 from monitor.polling.source_health import ANSWERS, AvailabilityChange, SourceHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from monitor import model
     from monitor.interfaces import Clock
@@ -97,7 +98,7 @@ class SourceClient:
         """The latest time at which a prepared poll was sent, by the wall clock."""
         self.late: list[float] = []
         """The lateness of prepared polls that were sent since the last ``publish``."""
-        self._uncounted: dict[tuple[str, str, str, int], list[float]] = {}
+        self._uncounted: defaultdict[tuple[str, str, str, int], list[float]] = defaultdict(list)
 
     def check_lease(self) -> None:
         """Raise ``LapsedError`` if nothing may be sent now."""
@@ -123,22 +124,23 @@ class SourceClient:
         return answer
 
     def note_unchanged(
-        self, poll: tuple[str, str, str, int], sent_at: float, now: float, seen_at: datetime
+        self,
+        poll: tuple[str, str, str, int],
+        durations: Sequence[float],
+        now: float,
+        seen_at: datetime,
     ) -> None:
-        """Update the health of a source that is not lost by an answer that changes nothing.
+        """Update the health of a source that is not lost by answers that change nothing.
 
-        ``poll`` is the type of the jobs, the operation, the mode, and the number of jobs. It is
-        counted by the next ``publish``.
+        ``poll`` is the type of the jobs, the operation, the mode, and the number of jobs of each;
+        ``durations`` are in seconds. They are counted by the next ``publish``.
         """
         self._up, self._last_good = True, seen_at
         if self.health.failures:
             self.health.polled(None, now)
         if self._troubled_at is not None:
             self._calm_down(now)
-        durations = self._uncounted.get(poll)
-        if durations is None:
-            durations = self._uncounted[poll] = []
-        durations.append(now - sent_at)
+        self._uncounted[poll] += durations
 
     def count_path(self, path: str) -> None:
         """Count a poll by its path to AWS."""
@@ -147,7 +149,7 @@ class SourceClient:
     def publish(self) -> None:
         """Count the polls that changed nothing since the last time, and show what they say."""
         late, self.late = self.late, []
-        uncounted, self._uncounted = self._uncounted, {}
+        uncounted, self._uncounted = self._uncounted, defaultdict(list)
         metrics, (service, account, region) = self._metrics, self._labels
         if late:
             observe_all(metrics.poll_lateness, late)

@@ -178,9 +178,8 @@ class Sweeper:
             sweep.pages += 1
             sweep.readable = True if sent.repeat.rows else sweep.readable
             polls = self._repeats.repeat(sweep, sent, now, seen_at)
-            self._client.note_unchanged(
-                (place[0], operation, "sweep", polls), sent.sent_at, now, seen_at
-            )
+            poll, durations = (place[0], operation, "sweep", polls), (now - sent.sent_at,)
+            self._client.note_unchanged(poll, durations, now, seen_at)
             noted, delay = noted + 1, self._turn_page(sweep, sent.repeat)
             if sweep.token is None and not sweep.torn:
                 sweep.swept_at = sweep.began

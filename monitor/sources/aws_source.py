@@ -264,7 +264,12 @@ class AwsSource:
                     response = await self._clients.ask(self._key, operation, params(), exchange)
                 else:
                     response = await self._clients.parse(
-                        self._key, sent.request, sent.response(), exchange, sent.used, params
+                        self._key,
+                        sent.prepared.request,
+                        sent.response(),
+                        exchange,
+                        sent.used,
+                        params,
                     )
                 if not exchange.large:
                     return parse(response)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class SentRequest(Generic[T]):
     """A prepared request that was sent at ``asked_at``; has its outcome once ``done`` is called."""
 
-    __slots__ = ("_done", "_outcome", "_prepared", "asked_at", "jobs", "used")
+    __slots__ = ("_done", "_outcome", "asked_at", "jobs", "prepared", "used")
 
     used: FetchedCredentials
     """The credentials that signed it."""
@@ -34,8 +34,8 @@ class SentRequest(Generic[T]):
         done: Callable[[SentRequest[T]], None],
         jobs: Sequence[Job] = (),
     ) -> None:
-        """``done`` gets this object; ``jobs`` are those that it describes, if it does."""
-        self._prepared = prepared
+        """``done`` gets this object; ``prepared`` was sent, and describes ``jobs``, if it does."""
+        self.prepared = prepared
         self._done = done
         self.asked_at = asked_at
         self.jobs = jobs
@@ -46,12 +46,7 @@ class SentRequest(Generic[T]):
         outcome = self._outcome
         if isinstance(outcome, Exception):
             return None
-        return self._prepared.request.form.digester.digest(outcome)
-
-    @property
-    def request(self) -> PreparedRequest:
-        """What was sent."""
-        return self._prepared.request
+        return self.prepared.request.form.digester.digest(outcome)
 
     def response(self) -> RawResponse:
         """Return the response, or raise the error that came in place of it."""
@@ -61,7 +56,7 @@ class SentRequest(Generic[T]):
 
     async def read(self) -> T:
         """Parse the response; raises PollError alone."""
-        return await self._prepared.read(self)
+        return await self.prepared.read(self)
 
     def arrive(self, outcome: RawResponse | Exception) -> None:
         """Take the outcome."""
