@@ -226,8 +226,8 @@ class PreparedRequest:
 
     form: RequestForm
     target: tuple[str, ...]
-    line: tuple[str, ...] | None
-    """The canonical line; ``None`` where it follows from the target, as it does for nearly all."""
+    line: tuple[str, ...]
+    """The canonical line, as ``signer.canonical_line`` gives it."""
     body: tuple[bytes, ...]
 
     def send(self, timeout: float, done: Done, job_id: str = "") -> FetchedCredentials | None:
@@ -244,12 +244,7 @@ class PreparedRequest:
         target, body = job_id.join(self.target), self.body[0]
         if len(self.body) > 1:
             body = job_id.encode().join(self.body)
-        if self.line is not None:
-            line = job_id.join(self.line)
-        else:
-            path, _, query = target.partition("?")
-            line = f"{form.method}\n{path}\n{query}\n"
-        raw = form.made(target, line, body, second)
+        raw = form.made(target, job_id.join(self.line), body, second)
         return held if form.pool.send(raw, timeout, done) else None
 
 
@@ -283,14 +278,8 @@ class RequestTemplate:
         Without an id it stays whole.
         """
         target, line = _target(url), signer.canonical_line(form.method, url)
-        path, _, query = target.partition("?")
-        follows = line == f"{form.method}\n{path}\n{query}\n"
-        made = PreparedRequest(
-            form,
-            _cut(target, job_id),
-            None if follows else _cut(line, job_id),
-            _cut(body, job_id.encode()),
-        )
+        parts = _cut(target, job_id), _cut(line, job_id), _cut(body, job_id.encode())
+        made = PreparedRequest(form, *parts)
         if len(made.target) == len(made.body) == 1:
             return made
         if len(self._made) == _MOST_KINDS:
