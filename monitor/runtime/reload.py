@@ -28,14 +28,11 @@ SETTLE, STEP = 1000, 200
 """Milliseconds: a burst of changes is waited for at most so long, and ends after such a pause."""
 
 ROUND = 5000
-"""Milliseconds between two checks for other directories to watch, if nothing has changed."""
+"""Milliseconds between two comparisons of the files, whether a change was noticed or not: a network
+file system tells nothing of what others change, and other directories may have to be watched."""
 
 AGAIN = 1.0
 """Seconds until directories that cannot be watched are tried again."""
-
-REREAD = 2
-"""Rounds after which the files are compared in any case: a network file system tells nothing of
-changes that others make, and polling sees none within one second."""
 
 _IGNORED = (".db", "-wal", "-shm", "-journal", ".lock", ".jsonl", ".log")
 
@@ -162,11 +159,10 @@ class WatchedFiles:
         force_polling: bool | None,
     ) -> None:
         """Watch ``places``, until others are to be watched."""
-        quiet = 0
+        compared = anyio.current_time()
         async for changes in watchfiles.awatch(
             *places,
-            # A store in the same directory changes all the time.
-            watch_filter=lambda _change, path: not path.endswith(_IGNORED),
+            watch_filter=None,
             debounce=SETTLE,
             step=STEP,
             stop_event=stop,
@@ -175,11 +171,15 @@ class WatchedFiles:
             force_polling=force_polling,
             recursive=False,
         ):
-            quiet = 0 if changes else quiet + 1
-            if quiet % REREAD == 0:
-                await self._compare(changed)
+            # A store in the same directory changes all the time: that must neither be taken for a
+            # change of the files, nor keep them from being compared.
+            told = any(not path.endswith(_IGNORED) for _change, path in changes)
+            if not told and anyio.current_time() - compared < ROUND / 1000:
+                continue
+            await self._compare(changed)
             if places != await anyio.to_thread.run_sync(self._places):
                 return
+            compared = anyio.current_time()
 
     async def _compare(self, changed: Callable[[], Awaitable[None]]) -> None:
         if await anyio.to_thread.run_sync(

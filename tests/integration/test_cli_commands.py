@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -209,6 +209,24 @@ async def test_a_port_in_use_is_one_line(tmp_path):
         f"error: server.listen: 127.0.0.1:{port}: the port is in use"
         " (stop what uses it, or choose another port)\n"
     )
+
+
+async def test_a_start_that_fails_does_not_wait_for_the_files_to_be_compared(tmp_path):
+    rounds = "from monitor.runtime import reload; reload.ROUND = 3_600_000; "
+    code = f"{rounds}from monitor.__main__ import main; main()"
+    (tmp_path / "elsewhere").mkdir()  # what is written beside the configuration begins a round
+    async with simulator.running() as sim:
+        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            listen = f"127.0.0.1:{taken.getsockname()[1]}"
+            store = f"sqlite:///{tmp_path}/elsewhere/state.db"
+            config = configure(tmp_path, sim, server={"listen": listen}, store=store)
+            command = (sys.executable, "-c", code, "run", "-c", str(config))
+            process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment())
+            try:
+                assert await asyncio.wait_for(process.wait(), 60) == 2
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,10 @@ async def _run(daemon: Daemon, files: WatchedFiles, receiver: signals.SignalRece
         await tasks.start(signals.stop_on_signal, stop, receiver)
         await tasks.start(signals.reload_on_signal, reload_quietly, receiver)
         tasks.start_soon(files.watch, reload_quietly, stop, name="watch the configuration")
-        await daemon.run(stop)
+        try:
+            await daemon.run(stop)
+        finally:
+            stop.set()  # the thread that watches the files waits for nothing else
         tasks.cancel_scope.cancel()
 
 

@@ -11,6 +11,7 @@ import watchfiles.main
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from monitor.errors import ConfigurationError, Problem, StoppingError
+from monitor.runtime import reload
 from monitor.runtime.reload import Reloader, WatchedFiles
 
 PATIENCE = 60.0
@@ -232,6 +233,25 @@ async def test_a_watcher_that_breaks_while_it_waits_ends_nothing(tmp_path, monke
                 await anyio.sleep(0.02)
         file.write_text("2")
         await bench.until("2")
+
+
+async def test_a_change_that_nothing_tells_of_is_noticed_beside_a_busy_store(tmp_path, monkeypatch):
+    """As on a network file system: here through another name of the file, elsewhere."""
+    monkeypatch.setattr(reload, "ROUND", 600)
+    monkeypatch.setattr(reload, "STEP", 20)
+    watched, other = tmp_path / "etc", tmp_path / "other"
+    watched.mkdir()
+    other.write_text("1")
+    (watched / "a.yaml").hardlink_to(other)
+    async with watching(watched / "a.yaml") as bench:
+        await anyio.sleep(0.3)
+        other.write_text("2")
+        with anyio.fail_after(PATIENCE):
+            while not bench.found:
+                # More often than a round, and with pauses for which a burst waits.
+                (watched / "state.db-wal").write_text("x")
+                await anyio.sleep(0.1)
+    assert bench.found == [["2"]]
 
 
 async def test_what_changes_nothing_is_not_told_and_new_places_are_watched(tmp_path):
