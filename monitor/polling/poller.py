@@ -126,7 +126,7 @@ class Poller:
         self._sent_pages = 0
         """Those of listings."""
         self._came: list[tuple[tuple[ScheduledJob, ...], RepeatedPoll, float, PollResponse]] = []
-        """What has come of those, and is about to be taken."""
+        """What has come of prepared polls, and is about to be taken."""
         self._publish_at = math.inf
         """When polls that are not counted yet will be, on the monotonic clock."""
         self._published_at = -math.inf
@@ -573,7 +573,7 @@ class Poller:
         self.schedule.put_listings_last(last=many_run or many_sent)
 
     def _take_page(self, sweep: ListingSweep, sent: SentPage) -> None:
-        """Take what came of a prepared page, as ``_take`` does."""
+        """Take what came of a prepared page, as ``_take_together`` does for polls."""
         self._sent -= 1
         self._count_pages(sent=-1)
         if sent.unused:

@@ -271,7 +271,7 @@ class Recorder:
         if known is None:
             return False
         compared = diff.compare(known, observed, options, own, reminds=False)
-        return compared is not None and not compared[1] and compared[0].is_like(known)
+        return compared is not None and compared[0].is_like(known)
 
     async def deny(self, job: model.Job, at: datetime, options: TrackingOptions) -> bool:
         """Record that AWS reports a known job as not existing; ``False`` if that was known."""

@@ -158,6 +158,16 @@ async def test_a_poller_sees_changes_sooner_at_as_many_polls(tmp_path):
     assert math.fsum(sooner) <= 0.6 * math.fsum(fixed)
 
 
+async def test_jobs_that_began_together_are_polled_at_times_of_their_own(tmp_path):
+    ids = [f"job-{number}" for number in range(300)]
+    async with polling(tmp_path, rate=1000.0, burst=1000, concurrency=400) as b:
+        b.poller._job_poller.learned.use({(TYPE.name, "prod", "RUNNING", 60.0): FIXED})
+        b.source.answers |= dict.fromkeys(ids, "RUNNING")
+        b.follow(*ids, interval=60.0, follow=following(learned=True))
+        await run_for(b, 130)
+        assert len({round(b.source.asked_for(one)[-1], 2) for one in ids}) > 150
+
+
 async def test_watches_that_do_not_want_it_keep_their_interval(tmp_path):
     async with polling(tmp_path) as b:
         b.poller._job_poller.learned.use(

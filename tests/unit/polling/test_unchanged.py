@@ -16,6 +16,7 @@ import looptime
 import pytest
 from structlog.testing import capture_logs
 
+from monitor import pacing
 from monitor.clock import Lease
 from monitor.config import Discover
 from monitor.errors import PollError, PollReason
@@ -194,6 +195,37 @@ async def test_an_answer_that_many_polls_must_confirm_is_read_as_often(tmp_path)
             await anyio.sleep(100)
         assert await b.kinds() == ["job.discovered", "job.state_changed"]
         assert b.source.reads == 1 + 3
+
+
+@VIRTUAL
+async def test_responses_that_come_together_are_taken_together_and_counted_each(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pacing, "phase_of", lambda _key, _interval: 0.0)
+    other = FakeType(name="panorama.other", describe_operation="DescribeOther")
+    async with polling(tmp_path) as b:
+        b.source.prepares, noted = True, []
+        note_unchanged = b.poller.client.note_unchanged
+
+        def note(poll, durations, *times):
+            noted.append((poll[1], len(durations)))
+            note_unchanged(poll, durations, *times)
+
+        monkeypatch.setattr(b.poller.client, "note_unchanged", note)
+        b.source.answers |= dict.fromkeys(IDS, "PENDING")
+        b.follow("a", "b", "c")
+        b.follow("d", follow=following(other))
+        await run_for(b, 1000)
+        assert b.source.reads == 4
+        assert noted == [(TYPE.describe_operation, 3), ("DescribeOther", 1)] * (len(noted) // 2)
+        assert len(noted) > 60
+        labels = {"service": "panorama", "account": "prod", "region": PLACE["region"]}
+        counts = {
+            operation: b.measured("aws_requests_total", operation=operation, outcome="ok", **labels)
+            for operation, _ in noted
+        }
+        polls = [len(b.source.asked_for(one)) for one in IDS]
+        assert counts == {TYPE.describe_operation: sum(polls[:3]), "DescribeOther": polls[3]}
 
 
 @VIRTUAL
