@@ -31,8 +31,8 @@ The median counts: on a virtual machine, others take the core now and then."""
 BUSY = 6
 """Jobs for each poll that the naive loop makes in a second of CPU: on a fast machine, few jobs
 would leave the core idle most of the time, and its caches cold. So they take a quarter or more."""
-WARM = 4
-"""Polls of each job after which all are prepared, and have been answered the same twice."""
+WARM = 3
+"""Polls of each job after which all are prepared, and none is overdue from the start."""
 PATIENCE = 180.0
 RESTING, REST = 10_000, 60.0
 """Jobs that are polled each minute, and the seconds for which that is measured."""
