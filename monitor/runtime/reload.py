@@ -173,8 +173,8 @@ class WatchedFiles:
         ):
             # A store in the same directory changes all the time: that must neither be taken for a
             # change of the files, nor keep them from being compared.
-            told = any(not path.endswith(_IGNORED) for _change, path in changes)
-            if not told and anyio.current_time() - compared < ROUND / 1000:
+            noticed = any(not path.endswith(_IGNORED) for _change, path in changes)
+            if not noticed and anyio.current_time() - compared < ROUND / 1000:
                 continue
             await self._compare(changed)
             if places != await anyio.to_thread.run_sync(self._places):
